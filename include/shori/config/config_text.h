@@ -1,0 +1,47 @@
+// A config as text: canonical JSON and its hash, the printed form, the differences between two, and the list of all
+// keys.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "shori/config/load_config.h"
+#include "shori/config/train_config.h"
+#include "shori/util/json.h"
+
+namespace shori {
+
+// Which keys canonical_config() writes. Nested keys are written flat, with a dot: "blockml.eos".
+enum class ConfigScope {
+  kNumeric,   // numeric keys and type and field of each dataset: what config_hash covers
+  kPortable,  // numeric and output keys, no path: for files whose bytes must not depend on where a run lies
+  kComplete,  // every key, with paths
+};
+
+// Canonical JSON: keys sorted, reals as the 16 hex digits of their bits, words as in YAML, unset keys as null.
+CanonicalJson canonical_config(const TrainConfig& config, ConfigScope scope);
+
+// SHA-256 (64 hex digits) of the numeric scope. Stages, names, paths and file contents are no part of it, so that a
+// recipe's stage and the same stage as a file of its own have one hash.
+std::string config_hash(const TrainConfig& config);
+
+// One key whose value differs. Values as a person would write them; "(not recorded)" if the stored config lacks the
+// key.
+struct ConfigDifference {
+  std::string key;
+  KeyClass key_class;
+  std::string stored;
+  std::string present;
+};
+
+// Compares a parsed canonical_config() of any scope with `present`, in the order of the keys. Only keys of the stored
+// scope count: a missing numeric key is a difference, a missing output or place key is not.
+std::vector<ConfigDifference> config_differences(const JsonValue& stored, const TrainConfig& present);
+
+// The resolved config as YAML that could be used as a config file; defaults and values from `--set` carry a comment.
+std::string resolved_config_text(const StageConfig& stage);
+
+// Every key with its values, default, class and meaning.
+std::string help_keys_text();
+
+}  // namespace shori

@@ -1,0 +1,56 @@
+// From a YAML file and `--set` overrides to one resolved TrainConfig a stage.
+//
+// A file is one stage or a recipe. A recipe has `stages:`, or `learning_rate: a -> b -> c` with a category on each
+// dataset entry: the categories present, in the order of kCategories, are then the stages, and the last rate serves
+// those that remain.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "shori/config/train_config.h"
+#include "shori/util/error.h"
+
+namespace shori {
+
+// Where the value of a key comes from.
+struct ValueOrigin {
+  enum class Kind { kDefault, kLeftEmpty, kFile, kStage, kSet, kDerived };
+  Kind kind = Kind::kDefault;
+  SourcePlace place;  // of the key, or of the value if it is a scalar; the file is "--set" for an override
+};
+
+struct StageConfig {
+  std::string name;
+  TrainConfig config;
+  int previous_stage =
+      -1;  // index of the stage whose finished adapter this one begins from; -1: init_from or a fresh adapter
+  std::map<std::string, ValueOrigin> origins;  // keys with a value of their own; the others have their default
+
+  ValueOrigin origin(const std::string& key) const;
+};
+
+struct LoadedConfig {
+  std::string file;    // as given
+  std::string folder;  // relative paths in the config begin here
+  std::string name;    // of the recipe, or of the one stage
+  bool is_recipe = false;
+  std::string output_dir;  // of the recipe, or of the one stage
+  std::vector<StageConfig> stages;
+  std::vector<std::string> notes;  // facts to print once, such as Axolotl keys that were accepted without effect
+};
+
+// Reads and checks everything that needs no other file. Problems (E0101-E0107, E0109-E0115) go to `diagnostics`; the
+// result may be used only if there are none. `set_overrides` are texts `key=value`: they replace a key of the file, or
+// the shared key of a recipe, and are refused for a key that a stage sets itself. `blockml.eos=never` names a nested
+// key; values are YAML.
+LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
+                         Diagnostics& diagnostics);
+
+// Replaces each stage's `base_model` by the folder that it names: beneath the config file's folder, or for an id
+// `org/name` the snapshot of `refs/main` in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME/hub,
+// ~/.cache/huggingface/hub). E0108 otherwise. Nothing is downloaded.
+void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics);
+
+}  // namespace shori

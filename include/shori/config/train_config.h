@@ -1,0 +1,192 @@
+// Every key of a training config: YAML name, default, allowed values, class and meaning, one row a key.
+//
+// The two row lists below are the only place where a key is named. They declare the fields of TrainConfig and drive
+// parsing, `--help-keys`, the printed config, the config hash and the proposals for misspelt keys.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/util/error.h"
+
+namespace shori {
+
+// What may happen to a key between the start of a run and its `--resume`.
+enum class KeyClass {
+  kNumeric,  // decides the numbers: part of the config hash, a change is E0504
+  kOutput,   // what is written or watched: a change is allowed and logged
+  kPlace,    // where something lies; the contents are guarded by hashes of their own
+};
+
+// Values that are words. kConfigWords<E> lists the YAML words in the order of the enumerators.
+enum class AdapterKind { kQlora, kLora };
+enum class OptimizerKind { kAdamwBnb8bit };
+enum class LrScheduler { kConstant, kLinear, kCosine };
+enum class DeviceChoice { kAuto, kCpu, kCuda };
+enum class CompatMode { kNone, kAxolotl2024 };
+enum class ExcessLength { kRaise, kSplit, kDrop, kTruncate };
+enum class OptimizerStart { kFresh, kCarry };
+enum class OtherBuild { kError, kWarn };
+enum class TrainOnEos { kAll, kNone };
+enum class EosPolicy { kEnd, kConversation, kNever };
+
+template <typename E>
+inline constexpr auto kConfigWords = nullptr;
+template <>
+inline constexpr auto kConfigWords<AdapterKind> = std::to_array<std::string_view>({"qlora", "lora"});
+template <>
+inline constexpr auto kConfigWords<OptimizerKind> = std::to_array<std::string_view>({"adamw_bnb_8bit"});
+template <>
+inline constexpr auto kConfigWords<LrScheduler> = std::to_array<std::string_view>({"constant", "linear", "cosine"});
+template <>
+inline constexpr auto kConfigWords<DeviceChoice> = std::to_array<std::string_view>({"auto", "cpu", "cuda"});
+template <>
+inline constexpr auto kConfigWords<CompatMode> = std::to_array<std::string_view>({"none", "axolotl-2024"});
+template <>
+inline constexpr auto kConfigWords<ExcessLength> = std::to_array<std::string_view>({"raise", "split", "drop",
+                                                                                    "truncate"});
+template <>
+inline constexpr auto kConfigWords<OptimizerStart> = std::to_array<std::string_view>({"fresh", "carry"});
+template <>
+inline constexpr auto kConfigWords<OtherBuild> = std::to_array<std::string_view>({"error", "warn"});
+template <>
+inline constexpr auto kConfigWords<TrainOnEos> = std::to_array<std::string_view>({"all", "none"});
+template <>
+inline constexpr auto kConfigWords<EosPolicy> = std::to_array<std::string_view>({"end", "conversation", "never"});
+
+// The YAML word of a value: config_word(LrScheduler::kLinear) == "linear".
+template <typename E>
+constexpr std::string_view config_word(E value) {
+  return kConfigWords<E>[static_cast<std::size_t>(value)];
+}
+
+inline constexpr std::array<std::string_view, 5> kCategories = {"low", "mid", "high", "top", "top-pg13"};
+inline constexpr std::array<std::string_view, 4> kDatasetTypes = {"blockml", "blockml_jsonl", "completion",
+                                                                  "tokenized"};
+inline constexpr std::array<std::string_view, 8> kTrainableRoles = {"title",       "tags",    "lore", "scenario",
+                                                                    "description", "message", "ooc",  "inst"};
+inline constexpr std::array<std::string_view, 7> kLoraModules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                                 "gate_proj", "up_proj", "down_proj"};
+
+// One entry of `datasets` or `test_datasets`.
+struct DatasetEntry {
+  std::string path;           // as written: the name in reports and metrics
+  std::string resolved_path;  // beneath the folder of the config file
+  std::string type;           // one of kDatasetTypes, or empty: by the extension of each file
+  std::string field;          // JSONL member that holds the text; empty: `text`
+  std::string category;       // one of kCategories or empty
+  SourcePlace place;
+};
+
+using Integer = std::int64_t;
+using OptionalInteger = std::optional<std::int64_t>;
+using OptionalReal = std::optional<double>;
+using TextList = std::vector<std::string>;
+using DatasetList = std::vector<DatasetEntry>;
+
+}  // namespace shori
+
+// X(type, key, default, class, rule, meaning). Rules (src/config/config_keys.h): between [a, b], above (a, b], below
+// [a, b), inside (a, b).
+// clang-format off
+#define SHORI_TRAIN_KEYS(X)                                                                                            \
+  X(std::string, name, "", kPlace, any(), "name of the stage; otherwise the last part of output_dir")                  \
+  X(std::string, base_model, "", kPlace, required(),                                                                   \
+    "model folder, or an id org/name of the local Hugging Face cache")                                                 \
+  X(DatasetList, datasets, {}, kPlace, required(), "training data: list of {path, type, field, category}")             \
+  X(DatasetList, test_datasets, {}, kOutput, any(), "data for evaluation only, entries like those of datasets")        \
+  X(double, val_set_size, 0.0, kNumeric, share_or_count(),                                                             \
+    "conversations held out of datasets: share below 1, or count")                                                     \
+  X(std::string, output_dir, "", kPlace, required(), "run folder; a recipe's stage writes to <output_dir>/<name>")     \
+  X(std::string, init_from, "", kPlace, any(), "run folder, adapter folder or checkpoint that a new run begins from")  \
+  X(OptimizerStart, optimizer_state, OptimizerStart::kFresh, kNumeric, any(),                                          \
+    "under init_from: carry keeps moments and step count")                                                             \
+  X(AdapterKind, adapter, AdapterKind::kQlora, kNumeric, any(), "qlora: LoRA on 4-bit weights; lora: on bf16 weights") \
+  X(bool, load_in_4bit, true, kNumeric, any(), "quantize the base model to NF4 (with adapter: qlora)")                 \
+  X(Integer, lora_r, 20, kNumeric, between(1, 1024), "rank of the adapter")                                            \
+  X(Integer, lora_alpha, 16, kNumeric, between(1, 65536), "the adapter is scaled by lora_alpha / lora_r")              \
+  X(double, lora_dropout, 0.0, kNumeric, below(0, 1), "share of adapter inputs dropped in training")                   \
+  X(bool, lora_target_linear, true, kNumeric, any(), "an adapter on all seven linear modules of a layer")              \
+  X(TextList, lora_target_modules, all_lora_modules(), kNumeric, words(kLoraModules),                                  \
+    "modules with an adapter, if not all")                                                                             \
+  X(Integer, sequence_len, 2048, kNumeric, between(2, 1048576), "most tokens of a sample and of a pack")               \
+  X(bool, sample_packing, true, kNumeric, any(), "several samples in one pack, blind to each other")                   \
+  X(bool, pad_to_sequence_len, false, kNumeric, any(), "pad every pack to sequence_len, not just to a multiple of 64") \
+  X(ExcessLength, excess_length_strategy, ExcessLength::kRaise, kNumeric, any(),                                       \
+    "conversations longer than sequence_len")                                                                          \
+  X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
+  X(bool, train_on_inputs, false, kNumeric, any(), "every token is a target; false: only those of roles_to_train")     \
+  X(TextList, roles_to_train, {"message"}, kNumeric, words(kTrainableRoles), "blocks whose tokens are targets")        \
+  X(TrainOnEos, train_on_eos, TrainOnEos::kAll, kNumeric, any(), "none: the end-of-text token is not a target")        \
+  X(Integer, micro_batch_size, 1, kNumeric, between(1, 4096), "packs in one forward and backward pass")                \
+  X(Integer, gradient_accumulation_steps, 1, kNumeric, between(1, 65536), "micro-batches in one optimizer step")       \
+  X(Integer, num_epochs, 1, kNumeric, between(0, 100000), "passes over the data")                                      \
+  X(OptionalInteger, max_steps, {}, kNumeric, between(0, 1000000000), "stop after so many optimizer steps")            \
+  X(OptimizerKind, optimizer, OptimizerKind::kAdamwBnb8bit, kNumeric, any(), "AdamW with 8-bit states in blocks")      \
+  X(double, learning_rate, 0.0, kNumeric, above(0, 0.01).needed(),                                                     \
+    "a rate, or rates `a -> b -> c` for the stages of a recipe")                                                       \
+  X(LrScheduler, lr_scheduler, LrScheduler::kConstant, kNumeric, any(),                                                \
+    "as transformers defines them; Axolotl's default is cosine")                                                       \
+  X(Integer, warmup_steps, 0, kNumeric, between(0, 1000000000), "steps over which the rate rises (linear and cosine)") \
+  X(double, weight_decay, 0.0, kNumeric, between(0, 1), "decay of every adapter weight, times the rate")               \
+  X(double, max_grad_norm, 1.0, kNumeric, above(0, 1e9), "the gradient is scaled down to this norm")                   \
+  X(double, adam_beta1, 0.9, kNumeric, below(0, 1), "decay of the first moment")                                       \
+  X(double, adam_beta2, 0.999, kNumeric, inside(0, 1), "decay of the second moment")                                   \
+  X(double, adam_epsilon, 1e-8, kNumeric, above(0, 1), "added to the root of the second moment")                       \
+  X(bool, adam_zero_gradient_guard, true, kNumeric, any(), "no update where the second moment is exactly 0")           \
+  X(bool, bf16, true, kNumeric, any(), "compute in bfloat16; false: in fp32")                                          \
+  X(bool, fp16, false, kNumeric, any(), "only false: float16 is not offered")                                          \
+  X(bool, tf32, false, kNumeric, any(), "allow TensorFloat-32 in fp32 products on a GPU")                              \
+  X(Integer, seed, 42, kNumeric, between(0, 4294967295), "of the adapter's start, the order of data, and dropout")     \
+  X(CompatMode, compat, CompatMode::kNone, kNumeric, any(),                                                            \
+    "axolotl-2024: packing, loss and 8-bit blocks of early 2024")                                                      \
+  X(bool, axolotl_step_estimate, false, kNumeric, any(), "with compat: Axolotl's estimate cuts the last epoch short")  \
+  X(DeviceChoice, device, DeviceChoice::kAuto, kPlace, any(),                                                          \
+    "where it runs; auto: the GPU in a CUDA build, else the CPU")                                                      \
+  X(OptionalInteger, threads, {}, kOutput, between(1, 1024), "CPU threads; otherwise one a core. Changes no number")   \
+  X(Integer, eval_batch_size, 1, kOutput, between(1, 4096), "packs in one evaluation pass. Changes no number")         \
+  X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \
+    "steps, or share of the run below 1; else at epoch ends")                                                          \
+  X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
+  X(Integer, save_total_limit, 2, kOutput, between(2, 1000000), "rolling checkpoints that are kept")                   \
+  X(Integer, logging_steps, 1, kOutput, between(1, 1000000000), "steps between progress lines; metrics.jsonl has all") \
+  X(OptionalReal, loss_watchdog_threshold, {}, kOutput, above(0, 1e6), "stop when the loss stays above this")          \
+  X(Integer, loss_watchdog_patience, 3, kOutput, between(1, 1000000), "steps above the threshold before it stops")     \
+  X(bool, warnings_as_errors, false, kOutput, any(), "a warning ends the program like an error")                       \
+  X(OtherBuild, resume_on_other_build, OtherBuild::kError, kOutput, any(),                                             \
+    "warn: --resume with another build or device")
+
+// Keys beneath `blockml:`, the project's own.
+#define SHORI_BLOCKML_KEYS(X)                                                                                          \
+  X(EosPolicy, eos, EosPolicy::kEnd, kNumeric, any(),                                                                  \
+    "end-of-text token: every sample, a conversation's last, or never")                                                \
+  X(bool, bos, true, kNumeric, any(), "a begin-of-text token at the start of every sample")                            \
+  X(bool, train_on_speaker, true, kNumeric, any(), "the name before a message is a target")                            \
+  X(bool, repeat_scenario, false, kNumeric, any(), "split: later parts repeat the scenario, too")
+// clang-format on
+
+namespace shori {
+
+inline TextList all_lora_modules() { return TextList(kLoraModules.begin(), kLoraModules.end()); }
+
+#define SHORI_DECLARE_FIELD(type, key, default_value, ...) type key = default_value;
+
+struct BlockmlConfig {
+  SHORI_BLOCKML_KEYS(SHORI_DECLARE_FIELD)
+};
+
+// One stage. After load_config: paths lie beneath the config file's folder, lora_target_modules and roles_to_train are
+// in the order of kLoraModules and kTrainableRoles without repeats, lora_target_linear tells whether all seven modules
+// are named.
+struct TrainConfig {
+  SHORI_TRAIN_KEYS(SHORI_DECLARE_FIELD)
+  BlockmlConfig blockml;
+};
+
+#undef SHORI_DECLARE_FIELD
+
+}  // namespace shori

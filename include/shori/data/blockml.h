@@ -1,0 +1,99 @@
+// BlockML: a conversation as a sequence of blocks `▀role⏎body▄⏎` and instructions `[INST] text [/INST]⏎`.
+//
+// White space is exactly U+0020, U+0009 and U+000A. The parser also takes a few other spellings (Variant), which rendering
+// removes; everything else is an error, nothing is repaired.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/util/error.h"
+
+namespace shori {
+
+inline constexpr std::string_view kBlockOpen = "\xE2\x96\x80";   // ▀ U+2580
+inline constexpr std::string_view kBlockClose = "\xE2\x96\x84";  // ▄ U+2584
+
+// Limits of a conversation (E0317).
+inline constexpr std::size_t kConversationBytes = 64u << 20;
+inline constexpr std::size_t kBlockBytes = 1u << 20;  // ▀ to ▄, and [INST] to [/INST]
+inline constexpr std::size_t kHeadBytes = 256;        // ▀ to the end of the role or of the hint
+inline constexpr std::size_t kSegmentLimit = 1'000'000;
+
+// What a segment is: one of the seven roles of a block, or an instruction.
+enum class Role : std::uint8_t { kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst };
+inline constexpr std::size_t kRoleCount = 8;
+std::string_view role_name(Role role);  // "title" ... "ooc", "inst"
+std::optional<Role> find_role(std::string_view name);
+
+// `▀message (length: X)`.
+enum class LengthHint : std::uint8_t {
+  kNone, kNano, kMicro, kTiny, kShort, kMedium, kLong, kMassive, kHuge, kEnormous
+};
+std::string_view length_name(LengthHint hint);  // "" for kNone
+
+// A block or an instruction. `body` is not empty and has no white space at either end.
+struct Segment {
+  Role role = Role::kMessage;
+  LengthHint hint = LengthHint::kNone;  // of a message
+  std::string body;
+  std::size_t line = 1, column = 1;  // of the ▀ or [ in the text, 1-based, in code points
+  std::size_t begin = 0, end = 0;    // bytes of the text, ▀ to ▄ or [INST] to [/INST]
+
+  bool is_block() const { return role != Role::kInst; }
+};
+
+// Accepted spellings that are not canonical.
+enum class Variant : std::uint8_t {
+  kOneLine,     // a space instead of the newline after the head
+  kSeparator,   // between, before or after segments anything but one newline behind each
+  kHeadSpaces,  // spaces at the end of the head line
+  kTrimmed,     // white space at either end of a body
+  kInstSpaces,  // [INST] or [/INST] without its inner space
+};
+inline constexpr std::size_t kVariantCount = 5;
+std::string_view variant_name(Variant variant);
+using VariantCounts = std::array<std::size_t, kVariantCount>;
+
+struct BlockmlDocument {
+  std::vector<Segment> segments;  // at least one message
+  VariantCounts variants{};
+};
+
+// Where a text comes from, for messages. A text that is a whole file is placed by file:line:column; one of a JSONL line by
+// file:line of that line, with `text L:C` in the message.
+struct TextSource {
+  std::string file;
+  std::size_t jsonl_line = 0;  // 0: the text is the file
+};
+
+// Checks that hold for every text that is trained: size (E0317), UTF-8, byte order mark and control characters (E0304), CR
+// (E0309). Reports the first problem only; false if there is one.
+bool check_text(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
+
+// Parses one conversation. Everything wrong with it is added in order of position (E0301-E0304, E0306, E0308-E0311, E0316,
+// E0317), and nullopt returned. After an error parsing goes on at the next line that starts with ▀ or [INST]. Linear in the
+// input; holds one copy of each body.
+std::optional<BlockmlDocument> parse_blockml(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
+
+// The canonical text. parse(render(d)) gives d, and render(parse(x)) is x for canonical x.
+std::string render(std::span<const Segment> segments);
+inline std::string render(const BlockmlDocument& document) { return render(document.segments); }
+void append_segment(const Segment& segment, std::string& text);
+std::string render_segment(const Segment& segment);
+
+// The speaker of a message body: what stands before the first colon of the first line, if that is a name and a space or
+// newline follows the colon. Both in bytes of the body; nullopt for narration.
+struct Speaker {
+  std::string_view name;
+  std::size_t text_begin;  // behind the one space or newline
+};
+std::optional<Speaker> find_speaker(std::string_view body);
+
+}  // namespace shori

@@ -1,0 +1,61 @@
+// What each token of a conversation is, and whether it is trained.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shori/data/blockml.h"
+#include "shori/data/dataset.h"
+#include "shori/data/tokenizer.h"
+
+namespace shori {
+
+// Every token is in exactly one region: that of its last surface byte, or of the next token with a surface.
+enum class Region : std::uint8_t {
+  kBos,
+  kEos,
+  kHead,     // dummy prefix, ▀, role, hint, newline
+  kSpeaker,  // name and colon of a message, and the newline when the text starts on its own line
+  kText,     // of a message, behind the speaker
+  kBody,     // of any other block
+  kEnd,      // ▄
+  kInst,     // [INST] through the newline behind [/INST]
+  kGap,      // the newline behind ▄
+};
+
+// Which labels count. With train_on_inputs all of them, and the rest has no effect.
+struct MaskOptions {
+  bool train_on_inputs = true;
+  std::array<bool, kRoleCount> trained_roles = {false, false, false, false, false, true, false, false};  // by Role
+  bool train_on_eos = true;
+  bool train_on_speaker = true;
+};
+// `names` are roles or "inst"; an unknown name is a bug of ours (the configuration has checked them).
+std::array<bool, kRoleCount> trained_roles(const std::vector<std::string>& names);
+
+bool is_trained(Region region, TokenRole role, const MaskOptions& options);
+
+// One sample: every vector has one entry an id.
+struct EncodedSample {
+  std::vector<std::int32_t> ids;
+  std::vector<std::uint8_t> trained;  // 1: label = id; 0: label = -100
+  std::vector<std::uint8_t> roles;    // TokenRole: of the block of the id; kEos for EOS, kOther for BOS
+  std::vector<std::uint8_t> regions;  // Region
+};
+
+// Encodes the canonical text of `segments` in one call and marks it; BOS in front and EOS behind if asked. A count of ▀ or ▄
+// ids other than that of the blocks is a bug of ours.
+EncodedSample encode_segments(std::span<const Segment> segments, const Tokenizer& tokenizer, const MaskOptions& mask,
+                              bool add_bos, bool add_eos);
+
+// Whether a sample gets EOS: `ends_conversation` is false for all but the last part of a split conversation.
+bool wants_eos(EosRule rule, bool ends_conversation);
+
+// Length of each message in order: its count of kText tokens.
+std::vector<std::int64_t> message_lengths(const EncodedSample& sample);
+
+}  // namespace shori

@@ -1,0 +1,76 @@
+// The trained part: two factors for each adapted linear. Source: PEFT's LoRA (names, shapes, initial distribution).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/model/mistral_config.h"
+#include "shori/model/owned_tensor.h"
+#include "shori/ops/op_context.h"
+
+namespace shori {
+
+struct LoraSettings {
+  std::int64_t rank = 0;
+  std::int64_t alpha = 0;
+  std::array<bool, kLinearsOfLayer> targets = {true, true, true, true,
+                                               true, true, true};  // in the order of kLinearKinds
+
+  float scaling() const { return static_cast<float>(static_cast<double>(alpha) / static_cast<double>(rank)); }
+};
+
+// Targets by name ("q_proj", ...); an unknown name is a bug of ours.
+std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> names);
+
+// One factor: fp32 master, fp32 gradient, and the copy that the products use.
+struct LoraFactor {
+  std::string name;  // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+  std::int64_t layer = 0;
+  int module = 0;  // index into kLinearKinds
+  bool is_b = false;
+  OwnedTensor value;     // fp32, A [rank, in], B [out, rank]
+  OwnedTensor gradient;  // fp32, same shape
+  OwnedTensor copy;      // activation dtype, same shape: round(A), round(alpha / rank * B)
+  float copy_scale = 1.0f;
+
+  std::int64_t count() const { return value.count(); }
+  std::span<float> values() const { return {value.data<float>(), static_cast<std::size_t>(count())}; }
+  std::span<float> gradients() const { return {gradient.data<float>(), static_cast<std::size_t>(count())}; }
+};
+
+class LoraAdapter {
+ public:
+  // `activation`: kBf16 or kF32. Values are undefined until initialize(), or until the caller filled values() and
+  // called refresh_copies().
+  LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation);
+
+  // A uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's kaiming_uniform with a = sqrt 5), B zero; then refresh_copies().
+  // Element i of tensor n (number in the list of a fully adapted model: 14 * layer + 2 * module) is word i % 4 of
+  // Philox4x32-10 with key = seed, counter = {i / 4, n, 0, 0xffffffff}: (2 * (word >> 8) * 2^-24 - 1) / sqrt(in).
+  void initialize(const OpContext& context, std::uint64_t seed);
+
+  // After values() changed.
+  void refresh_copies(const OpContext& context);
+  void zero_gradients();
+
+  // All factors in canonical order: layer, module, A before B.
+  std::span<LoraFactor> factors() { return factors_; }
+  std::span<const LoraFactor> factors() const { return factors_; }
+  // nullptr where the module has no adapter.
+  const LoraFactor* find(std::int64_t layer, int module, bool is_b) const;
+
+  const LoraSettings& settings() const { return settings_; }
+  DType activation() const { return activation_; }
+  std::int64_t parameter_count() const;
+
+ private:
+  LoraSettings settings_;
+  DType activation_;
+  std::vector<LoraFactor> factors_;
+};
+
+}  // namespace shori

@@ -1,0 +1,20 @@
+// Global gradient norm with one fixed summation tree on every device.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "shori/ops/op_context.h"
+
+namespace shori {
+
+struct GradientSpan {
+  const float* data = nullptr;
+  std::int64_t count = 0;
+};
+
+// sqrt of the sum of squares over all tensors. Stage 1: pieces of 4,096 elements of each tensor, a fixed fp32 tree per piece; stage 2: the pieces in
+// order, fp64. Not finite if any gradient is not.
+double gradient_norm(const OpContext& context, std::span<const GradientSpan> gradients);
+
+}  // namespace shori

@@ -1,0 +1,28 @@
+// Rotary position embedding, half-split layout (pairs i, i + D/2), in place. Source: transformers apply_rotary_pos_emb.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "shori/ops/op_context.h"
+#include "shori/ops/tensor_view.h"
+
+namespace shori {
+
+// cos and sin of fp32(position * inv_freq[k]), rounded to the activation dtype, [positions, D/2]. Made on the host, so that every device has the same bits.
+// inv_freq[k] = fp32(1 / fp32(pow(theta, 2k/D))), pow in double.
+struct RopeTable {
+  DType dtype = DType::kF32;
+  std::int64_t positions = 0;
+  std::int64_t half = 0;  // D / 2
+  std::vector<std::byte> cos, sin;
+};
+RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head_dim, double theta);
+std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, double theta);
+
+// heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0 in every sample.
+// inverse: with -sin, which is the backward of the forward rotation.
+void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse, TensorView heads);
+
+}  // namespace shori

@@ -1,0 +1,62 @@
+// What every op takes: views of memory that somebody else owns. Ops never allocate and never return tensors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "shori/util/bf16.h"
+#include "shori/util/device.h"
+
+namespace shori {
+
+enum class DType : std::uint8_t { kF32, kBf16, kU8, kI32 };
+
+constexpr std::size_t size_of(DType dtype) {
+  return dtype == DType::kU8 ? 1 : dtype == DType::kBf16 ? 2 : 4;
+}
+
+// A matrix of `rows` x `cols` elements, row-major, `stride` elements from row to row (stride >= cols). Vectors have one row.
+struct ConstTensorView {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;
+
+  template <typename T>
+  const T* row(std::int64_t index) const {
+    return static_cast<const T*>(data) + index * stride;
+  }
+  ConstTensorView slice_rows(std::int64_t first, std::int64_t count) const {
+    const auto* bytes = static_cast<const std::byte*>(data) + static_cast<std::size_t>(first * stride) * size_of(dtype);
+    return {bytes, dtype, count, cols, stride};
+  }
+  ConstTensorView slice_cols(std::int64_t first, std::int64_t count) const {
+    const auto* bytes = static_cast<const std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype);
+    return {bytes, dtype, rows, count, stride};
+  }
+};
+
+struct TensorView {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t stride = 0;
+
+  operator ConstTensorView() const { return {data, dtype, rows, cols, stride}; }
+  template <typename T>
+  T* row(std::int64_t index) const {
+    return static_cast<T*>(data) + index * stride;
+  }
+  TensorView slice_rows(std::int64_t first, std::int64_t count) const {
+    auto* bytes = static_cast<std::byte*>(data) + static_cast<std::size_t>(first * stride) * size_of(dtype);
+    return {bytes, dtype, count, cols, stride};
+  }
+  TensorView slice_cols(std::int64_t first, std::int64_t count) const {
+    auto* bytes = static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype);
+    return {bytes, dtype, rows, count, stride};
+  }
+};
+
+}  // namespace shori

@@ -1,0 +1,72 @@
+// metrics.jsonl: one object a line, only reproducible fields. Two runs of the same config, data and build give the same bytes, also across a resume. timing.jsonl: the
+// clock fields of the same steps; part of no hash.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+
+namespace shori {
+
+struct StepMetrics {
+  std::string stage;
+  std::uint64_t step = 0;
+  double epoch = 0;                  // packs trained / packs per epoch
+  std::int64_t micro_batches = 0, samples = 0, tokens = 0, targets = 0;
+  double loss = 0, grad_norm = 0, clip_factor = 1, learning_rate = 0, update_max = 0;
+};
+std::string step_line(const StepMetrics& metrics);
+
+struct EvalMetrics {
+  std::string stage;
+  std::uint64_t step = 0;
+  double epoch = 0;
+  std::string dataset;
+  std::int64_t samples = 0, targets = 0;
+  double loss = 0;
+  std::map<std::string, double> loss_by_role, loss_by_category;
+};
+std::string eval_line(const EvalMetrics& metrics);
+
+struct EndMetrics {
+  std::string stage;
+  std::uint64_t step = 0;
+  double epoch = 0;
+  std::int64_t tokens = 0, targets = 0;
+  std::string adapter_sha256;
+};
+std::string end_line(const EndMetrics& metrics);
+
+struct StepTiming {
+  std::uint64_t step = 0;
+  double seconds = 0, forward_seconds = 0, backward_seconds = 0, optimizer_seconds = 0, checkpoint_seconds = 0;
+  double tokens_per_second = 0;
+  std::int64_t memory_bytes = 0, memory_peak_bytes = 0;
+};
+std::string timing_line(const StepTiming& timing);
+
+// An append-only file of lines whose length and SHA-256 are known at any moment.
+class LineLog {
+ public:
+  // Opens or makes <folder>/<name> and keeps its first `bytes` bytes. If the file is shorter, or those bytes do not have
+  // `sha256` (where given), W0501 is told, what is there is kept, and writing goes on. bytes = 0 starts empty.
+  LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes, const std::optional<std::string>& sha256);
+
+  void add(const std::string& line);        // without newline; kept in memory until write()
+  void write(bool durable);                 // appends what was added; with `durable` also fdatasync
+  std::uint64_t bytes() const { return bytes_; }
+  std::string sha256() const;               // of everything written
+
+ private:
+  FileDescriptor fd_;
+  std::string folder_, name_, pending_;
+  std::uint64_t bytes_ = 0;
+  Sha256 hash_;
+};
+
+}  // namespace shori

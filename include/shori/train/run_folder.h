@@ -1,0 +1,56 @@
+// The folder of one run (one stage): its lock, its names, and the small files that are written once.
+//
+//   run.lock  run.json  pack_plan.bin  data_report.json  metrics.jsonl  timing.jsonl  train.log
+//   checkpoints/{.next.tmp, step-NNNNNN.safetensors, pinned/, damaged/}   adapter/   done.json
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "shori/util/file.h"
+#include "shori/util/json.h"
+
+namespace shori {
+
+// An exclusive flock on <folder>/run.lock, released by the kernel when the process ends, however it ends. The file is never deleted.
+class RunLock {
+ public:
+  // Makes the folder if needed. E0501 (exit 7) if another program holds the lock, E0513 if the folder cannot be used or is a link, E0514
+  // if the file system has no locks.
+  static RunLock take(const std::string& folder);
+
+ private:
+  explicit RunLock(FileDescriptor fd) : fd_(std::move(fd)) {}
+  FileDescriptor fd_;
+};
+
+class RunFolder {
+ public:
+  explicit RunFolder(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return join_path(path_, name); }
+  std::string checkpoints() const { return file("checkpoints"); }
+  std::string adapter() const { return file("adapter"); }
+
+  // Number of the newest checkpoint file by name; nullopt if there is none.
+  std::optional<std::uint64_t> newest_checkpoint() const;
+  // Parsed done.json / run.json; nullopt if absent. E0506 if it cannot be read.
+  std::optional<JsonValue> read_done() const { return read_json("done.json"); }
+  std::optional<JsonValue> read_run() const { return read_json("run.json"); }
+  void write(const std::string& name, const std::string& content) const;   // atomic and durable
+
+ private:
+  std::optional<JsonValue> read_json(const std::string& name) const;
+  std::string path_;
+};
+
+// "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints; all others are ignored.
+std::string checkpoint_name(std::uint64_t step);
+std::optional<std::uint64_t> checkpoint_step(const std::string& name);
+
+// Moves `folder` to the first free of <folder>.old-1, .old-2, ...; returns the new name. Nothing is deleted.
+std::string set_aside(const std::string& folder);
+
+}  // namespace shori

@@ -1,0 +1,32 @@
+// Trains one stage: from an empty run folder or a checkpoint to adapter/ and done.json.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "shori/model/mistral.h"
+#include "shori/train/prepared_stage.h"
+
+namespace shori {
+
+// The frozen base on the device, shared by the stages of a recipe that use it.
+struct LoadedBase {
+  std::unique_ptr<LoraAdapter> adapter;   // filled anew by each stage; outlives the model
+  std::unique_ptr<Mistral> model;
+  BaseChecksums checksums;                // of the frozen weights in memory, taken after loading
+  std::string fingerprint;                // of the 16-bit weights
+  std::string key;                        // folder and settings it was loaded with
+};
+
+struct TrainerOptions {
+  bool resume = false;
+  std::string resume_command;    // printed when stopped
+  std::string init_from;         // run folder, adapter folder or checkpoint; empty: a fresh adapter
+};
+
+// true: finished; false: stopped by a signal with the state saved. Takes the stage's run lock.
+bool train_stage(PreparedStage& stage, LoadedBase& base, const TrainerOptions& options);
+
+}  // namespace shori

@@ -1,0 +1,108 @@
+// Errors a user can cause or mend, and how they are collected, shown and turned into an exit code.
+//
+// Every error has a code that is one row of error_table() (code, exit, title, note, help, explanation). Code below `cli/` only
+// throws; main() catches, prints, and returns exit_code().
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+namespace shori {
+
+// One row of the table of all codes. `exit_code` is part of the command-line interface.
+struct ErrorInfo {
+  std::string_view code;         // "E0101", "W0301"
+  int exit_code;                 // 0 for warnings and for errors after which the program goes on
+  std::string_view title;        // what went wrong, in general words
+  std::string_view explanation;  // cause, example, cure, limits: the text of --explain
+};
+
+// All codes, ascending. Codes are never reused.
+const std::vector<ErrorInfo>& error_table();
+// The row of `code`, or nullptr.
+const ErrorInfo* find_error_info(std::string_view code);
+
+enum class Severity { kError, kWarning };
+
+// A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a caret.
+struct SourcePlace {
+  std::string file;
+  std::size_t line = 0;
+  std::size_t column = 0;
+  std::size_t end_column = 0;  // one past the last column of the span; 0 = one column
+  std::string source_line;
+};
+
+// One message: code, a one-line cause that stands alone, where, facts (`notes`), and one concrete edit each (`help`).
+// Lower case, no full stop. Chainable, so that a throw reads as one sentence:
+//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").cure("get the file again"));
+struct Diagnostic {
+  Diagnostic(std::string_view code, std::string message);
+
+  Diagnostic& at(SourcePlace where);
+  Diagnostic& at(std::string file, std::size_t line = 0, std::size_t column = 0);
+  Diagnostic& note(std::string text);
+  Diagnostic& cure(std::string text);
+
+  std::string code;
+  std::string message;
+  Severity severity = Severity::kError;  // by the first letter of the code
+  SourcePlace place;
+  std::vector<std::string> notes;
+  std::vector<std::string> help;
+};
+
+// Thrown for anything a user can cause or mend. Holds at least one diagnostic.
+class Error : public std::exception {
+ public:
+  explicit Error(Diagnostic diagnostic);
+  explicit Error(std::vector<Diagnostic> diagnostics);
+
+  const char* what() const noexcept override { return what_.c_str(); }
+  const std::vector<Diagnostic>& diagnostics() const { return diagnostics_; }
+  const std::string& code() const { return diagnostics_.front().code; }
+  // The exit code of the first diagnostic with a non-zero one.
+  int exit_code() const;
+
+ private:
+  std::vector<Diagnostic> diagnostics_;
+  std::string what_;
+};
+
+// Collects diagnostics so that all problems are told in one run. Keeps every warning and at most 50 errors; further ones are
+// counted ("and N more"). The same (code, place, message) is kept once.
+class Diagnostics {
+ public:
+  void add(Diagnostic diagnostic);
+  bool has_errors() const { return error_count_ > 0; }
+  std::size_t error_count() const { return error_count_; }
+  const std::vector<Diagnostic>& all() const { return all_; }
+  // Throws Error with everything collected if there is an error (or, with `warnings_too`, anything at all).
+  void throw_if_errors(bool warnings_too = false) const;
+
+ private:
+  std::vector<Diagnostic> all_;
+  std::unordered_set<std::string> seen_;  // code, place and message of each
+  std::size_t error_count_ = 0;
+  std::size_t left_out_ = 0;
+};
+
+// The text shape of one message (rustc's: code, place, line with caret, note, help, explain). No colour, ends with a newline.
+std::string format_diagnostic(const Diagnostic& diagnostic);
+// One JSON object, no newline: code severity message file line column end_column notes[] help[] exit_code.
+std::string diagnostic_to_json(const Diagnostic& diagnostic);
+
+// A bug of ours: throws Error E0001 with the place in our source, the build id and `detail`.
+[[noreturn]] void internal_error(const char* file, int line, const std::string& detail);
+
+}  // namespace shori
+
+// On in release builds. `detail` is only evaluated on failure.
+#define SHORI_CHECK(condition, detail)                                     \
+  do {                                                                     \
+    if (!(condition)) ::shori::internal_error(__FILE__, __LINE__, detail); \
+  } while (false)

@@ -1,0 +1,87 @@
+// Files: every system call of the program that touches a file goes through here, with complete reads and writes, EINTR and short
+// transfers handled, and errors that name the file and errno.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace shori {
+
+// An owned descriptor.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(other.release()) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+  ~FileDescriptor();
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  int release();
+  // Closes now; returns errno or 0.
+  int close();
+
+ private:
+  int fd_ = -1;
+};
+
+// A regular file opened for reading; size fixed at opening. Never memory-mapped (a file truncated by someone else would kill us).
+class InputFile {
+ public:
+  // E0212 if it is not a regular file, E0203/E0108-style errors are the caller's: throws Error with `missing_code` if absent.
+  static InputFile open(const std::string& path, std::string_view missing_code = "E0203");
+  // Opens `name` beneath the folder `folder`, never outside it. Links that leave the folder are E0215, but for those of a
+  // Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
+  static InputFile open_in(const std::string& folder, const std::string& name, std::string_view missing_code = "E0203");
+
+  std::uint64_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+  // Reads exactly `count` bytes at `offset`; E0213 if the file has become shorter.
+  void read_at(std::uint64_t offset, void* into, std::size_t count) const;
+  // E0213 if size or modification time differ from those at opening.
+  void check_unchanged() const;
+  int descriptor() const { return fd_.get(); }
+
+ private:
+  FileDescriptor fd_;
+  std::string path_;
+  std::uint64_t size_ = 0;
+  std::int64_t mtime_ns_ = 0;
+};
+
+// Whole small file; `limit_code` is thrown when it is larger than `limit` bytes.
+std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::string_view limit_code);
+// SHA-256 of a file in 1 MiB pieces, polls for a stop.
+std::string sha256_of_file(const InputFile& file);
+
+bool path_exists(const std::string& path);
+bool is_directory(const std::string& path);
+bool is_symlink(const std::string& path);
+// Names in a folder, sorted by bytes, without "." and "..".
+std::vector<std::string> list_directory(const std::string& path);
+// Creates `path` and missing parents (0777 & ~umask); a component that is a link is E0513.
+void make_directories(const std::string& path);
+std::string parent_path(const std::string& path);
+std::string file_name(const std::string& path);
+std::string join_path(const std::string& a, const std::string& b);     // b absolute -> b
+std::string absolute_path(const std::string& path);                    // lexical, links kept
+
+// Writes `name` in `folder` atomically and durably: temporary file (O_EXCL, O_NOFOLLOW), write, fsync, rename, fsync of the folder.
+void write_file_atomically(const std::string& folder, const std::string& name, std::string_view content);
+
+// Low-level steps of durable writing, each -1/errno style so that callers own the policy. All calls that change files pass here,
+// which is where the fault tests (LD_PRELOAD) count them.
+struct IoResult {
+  int error = 0;  // errno; 0 = done
+  explicit operator bool() const { return error == 0; }
+};
+IoResult write_all(int fd, const void* data, std::size_t size);        // retries EINTR and short writes; 0 bytes = EIO
+IoResult sync_file(int fd);                                            // fsync
+IoResult rename_no_replace(int directory_fd, const char* from, const char* to);
+FileDescriptor open_directory(const std::string& path);                // O_DIRECTORY; E0513 on failure
+std::string error_text(int error);                                     // "ENOSPC (no space left on device)"
+
+}  // namespace shori

@@ -1,0 +1,57 @@
+// Strict UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace shori {
+
+// Byte offset of the first byte that is not part of a well-formed sequence; nullopt if the whole text is valid.
+std::optional<std::size_t> find_invalid_utf8(std::string_view text);
+// Number of code points; the text must be valid.
+std::size_t count_code_points(std::string_view text);
+// The code point that starts at `offset` (valid text) and its length in bytes.
+struct CodePoint {
+  std::uint32_t value;
+  std::size_t bytes;
+};
+CodePoint code_point_at(std::string_view text, std::size_t offset);
+
+// 1-based line and column (in code points) of a byte offset; `line_text` is that line without its newline.
+struct TextPosition {
+  std::size_t line;
+  std::size_t column;
+  std::string_view line_text;
+};
+TextPosition position_of(std::string_view text, std::size_t offset);
+
+// For terminals and logs: C0, C1, U+202A-202E, U+2066-2069 and invalid bytes as visible escapes (\x1b, \u202e), cut to
+// `max_code_points` with "..." behind.
+std::string escape_for_log(std::string_view text, std::size_t max_code_points = 80);
+
+// Of `names`, the one a user most likely meant: equal after folding case and '-'/'_', the same letters, or Damerau-Levenshtein
+// distance <= 2 (closest first, then alphabetical). Empty if there is none.
+template <typename Range>
+std::string find_similar_name(std::string_view name, const Range& names);
+
+bool is_similar_name(std::string_view name, std::string_view candidate, int& distance);
+
+template <typename Range>
+std::string find_similar_name(std::string_view name, const Range& names) {
+  std::string best;
+  int best_distance = 1 << 20;
+  for (const auto& candidate : names) {
+    int distance = 0;
+    if (!is_similar_name(name, candidate, distance)) continue;
+    if (distance < best_distance || (distance == best_distance && std::string_view(candidate) < best)) {
+      best = std::string(candidate);
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+}  // namespace shori

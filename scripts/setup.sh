@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Installs what building and running shori-train needs, on Debian 12, Debian 13 or Ubuntu 24.04. Safe to run again at any time.
+#
+#   scripts/setup.sh            compiler, libraries, libtorch, sentencepiece, tokenizer
+#   scripts/setup.sh --tests    the same and the Python packages that only the tests need (torch, transformers, peft, ...)
+#
+# System packages come from apt (as root, or through sudo). Everything else goes into build/deps of this clone.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+deps=$root/build/deps
+venv=$deps/venv
+log=$deps/setup.log
+
+with_tests=no
+beat=
+case "${1:-}" in
+  "") ;;
+  --tests) with_tests=yes ;;
+  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+  *) echo "setup.sh: unknown option '$1' (known: --tests)" >&2; exit 2 ;;
+esac
+
+packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-venv libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
+          libspdlog-dev libfmt-dev libgtest-dev libbenchmark-dev)
+
+# torch is pinned: the project is built and tested with this release only. On the CPU libtorch loads, besides itself, two of its
+# NVIDIA packages; they carry the versions that the full dependency tree of torch 2.11.0 asks for.
+torch_packages=(torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
+base_packages=('numpy==2.4.*' 'safetensors==0.8.*')
+
+sentencepiece_version=0.2.1
+sentencepiece_sha256=8138cec27c2f2282f4a34d9a016e3374cd40e5c6e9cb335063db66a0a3b71fad
+mistral_common_version=1.13.1
+tokenizer_sha256=dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055
+
+say() { printf '[setup %3d s] %s\n' "$SECONDS" "$*"; }
+
+fail() {
+  printf '\nsetup.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+# heartbeat DESCRIPTION: says every 15 s that the command is alive and what it said last. Holds neither the lock nor a pipe.
+heartbeat() {
+  local started=$SECONDS
+  while sleep 15 >/dev/null 2>&1; do
+    say "  ... $((SECONDS - started)) s: $(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1 | cut -c1-90)"
+  done
+}
+
+# run DESCRIPTION COMMAND...: runs with the output in the log; on failure shows what the command said last.
+run() {
+  local what=$1 status=0
+  shift
+  say "$what"
+  printf '\n=== %s: %s\n' "$what" "$*" >>"$log"
+  heartbeat 9>&- &
+  beat=$!
+  "$@" >>"$log" 2>&1 </dev/null || status=$?
+  stop_heartbeat
+  if [ "$status" -ne 0 ]; then
+    tail -n 25 "$log" >&2
+    fail "'$what' failed (exit $status). The whole output is in build/deps/setup.log. Running setup.sh again goes on from here."
+  fi
+}
+
+stop_heartbeat() {
+  if [ -n "$beat" ]; then
+    kill "$beat" 2>/dev/null || true
+    wait "$beat" 2>/dev/null || true
+    beat=
+  fi
+}
+
+is_done() { [ -e "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+sha256_is() { [ -e "$1" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ]; }
+
+missing_packages() {
+  local package
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || printf '%s ' "$package"
+  done
+}
+
+check_machine() {
+  [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] || fail "Linux on x86-64 is needed, this is $(uname -s) on $(uname -m)."
+  command -v apt-get >/dev/null || fail "apt-get is not here. Debian 12, Debian 13 and Ubuntu 24.04 are supported. Elsewhere install a
+C++20 compiler, CMake 3.25, Ninja, Python 3.11, and the development files of ${packages[*]:7}, then follow this script by hand."
+}
+
+check_disk() {
+  local wanted=4000 free
+  [ "$with_tests" = no ] || wanted=9000
+  [ -e "$venv/.base" ] && { [ "$with_tests" = no ] || [ -e "$venv/.tests" ]; } && return
+  free=$(df -Pm "$deps" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$wanted" ] || fail "$wanted MB of free disk space are needed under $deps, $free MB are there."
+}
+
+install_system_packages() {
+  local missing as_root=()
+  missing=$(missing_packages)
+  if [ -z "$missing" ]; then
+    say "System packages: all there"
+    return
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "System packages are missing: $missing
+Neither root nor sudo is at hand. Let an administrator run:  apt-get install $missing"
+    sudo -n true 2>/dev/null || sudo -v || fail "sudo did not accept. Let an administrator run:  apt-get install $missing"
+    as_root=(sudo)
+  fi
+  as_root+=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+  run "apt-get update" "${as_root[@]}" update
+  # shellcheck disable=SC2086  # a list of package names
+  run "apt-get install $missing" "${as_root[@]}" install -y --no-install-recommends $missing
+}
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input --retries 5 "$@"; }
+
+make_venv() {
+  if "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    return
+  fi
+  python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' ||
+    fail "Python 3.11 to 3.14 is needed, python3 is $(python3 --version 2>&1)."
+  run "Python environment in build/deps/venv" python3 -m venv --clear "$venv"
+}
+
+install_base_packages() {
+  local key="${torch_packages[*]} ${base_packages[*]}"
+  if is_done "$venv/.base" "$key"; then
+    say "libtorch and Python packages: all there"
+    return
+  fi
+  run "Python packages: ${base_packages[*]}" pip install "${base_packages[@]}"
+  run "libtorch: ${torch_packages[*]} (about 550 MB to download)" pip install --no-deps "${torch_packages[@]}"
+  printf '%s' "$key" >"$venv/.base"
+}
+
+install_test_packages() {
+  local key
+  key=$(sha256sum "$root/tests/requirements.txt" | cut -d' ' -f1)
+  if is_done "$venv/.tests" "$key"; then
+    say "Python packages of the tests: all there"
+    return
+  fi
+  run "Python packages of the tests (about 2.5 GB to download)" pip install -r "$root/tests/requirements.txt"
+  printf '%s' "$key" >"$venv/.tests"
+}
+
+# Builds the static library in a folder of its own and puts it in place in one move.
+build_sentencepiece() {
+  local work=$deps/sentencepiece.tmp target=$deps/sentencepiece
+  if is_done "$target/.version" "$sentencepiece_version"; then
+    say "sentencepiece $sentencepiece_version: there"
+    return
+  fi
+  rm -rf "$work"
+  mkdir -p "$work/out/lib" "$work/out/include"
+  run "sentencepiece $sentencepiece_version: download" pip download --no-deps --no-binary sentencepiece -d "$work" \
+    "sentencepiece==$sentencepiece_version"
+  local archive=$work/sentencepiece-$sentencepiece_version.tar.gz
+  sha256_is "$archive" "$sentencepiece_sha256" ||
+    fail "The downloaded sentencepiece-$sentencepiece_version.tar.gz has not the expected SHA-256 $sentencepiece_sha256."
+  tar -xzf "$archive" -C "$work"
+  local source=$work/sentencepiece-$sentencepiece_version/sentencepiece
+  run "sentencepiece $sentencepiece_version: configure" cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release \
+    -DCMAKE_CXX_FLAGS="-O2 -fstack-protector-strong -D_GLIBCXX_ASSERTIONS" -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
+    -DSPM_ENABLE_SHARED=OFF -DSPM_ENABLE_TCMALLOC=OFF
+  run "sentencepiece $sentencepiece_version: build" cmake --build "$work/build" --target sentencepiece-static
+  cp "$work/build/src/libsentencepiece.a" "$work/out/lib/"
+  cp "$source/src/sentencepiece_processor.h" "$work/out/include/"
+  printf '%s' "$sentencepiece_version" >"$work/out/.version"
+  rm -rf "$target"
+  mv "$work/out" "$target"
+  rm -rf "$work"
+}
+
+fetch_tokenizer() {
+  local target=$deps/tokenizer/tokenizer.model work=$deps/tokenizer.tmp
+  if sha256_is "$target" "$tokenizer_sha256"; then
+    say "Mistral v1 tokenizer: there"
+    return
+  fi
+  rm -rf "$work"
+  mkdir -p "$work" "$deps/tokenizer"
+  run "Mistral v1 tokenizer: download (mistral-common $mistral_common_version)" pip download --no-deps -d "$work" \
+    "mistral-common==$mistral_common_version"
+  "$venv/bin/python" - "$work" <<'PYTHON'
+import glob, sys, zipfile
+wheel, = glob.glob(sys.argv[1] + "/mistral_common-*.whl")
+with zipfile.ZipFile(wheel) as archive, open(sys.argv[1] + "/tokenizer.model", "wb") as out:
+    out.write(archive.read("mistral_common/data/tokenizer.model.v1"))
+PYTHON
+  sha256_is "$work/tokenizer.model" "$tokenizer_sha256" ||
+    fail "tokenizer.model.v1 of mistral-common $mistral_common_version has not the expected SHA-256 $tokenizer_sha256."
+  mv "$work/tokenizer.model" "$target"
+  rm -rf "$work"
+}
+
+announce() {
+  local missing
+  missing=$(missing_packages)
+  echo "shori-train set-up. What is already there is kept; this run may install:"
+  echo "  system packages (apt):  ${missing:-none, all there}"
+  echo "  into build/deps only:   libtorch 2.11.0, numpy, safetensors, sentencepiece $sentencepiece_version, the Mistral v1 tokenizer"
+  [ "$with_tests" = no ] || echo "  for the tests, there:   torch, transformers, peft, accelerate, bitsandbytes, sentencepiece, pytest"
+  echo "  log:                    build/deps/setup.log"
+}
+
+mkdir -p "$deps"
+exec 9>"$deps/.lock"
+flock -n 9 || { say "Another setup.sh is at work in this clone; waiting for it"; flock 9; }
+: >"$log"
+trap stop_heartbeat EXIT
+check_machine
+announce
+check_disk
+install_system_packages
+make_venv
+install_base_packages
+build_sentencepiece
+fetch_tokenizer
+if [ "$with_tests" = yes ]; then
+  install_test_packages
+fi
+say "Ready. Everything is in build/deps."

@@ -1,0 +1,32 @@
+#include "src/cli/run_main.h"
+
+#include <csignal>
+#include <new>
+#include <string>
+
+#include "shori/util/error.h"
+#include "shori/util/log.h"
+#include "shori/util/signals.h"
+
+namespace shori {
+
+int run_main(const std::function<int()>& work) {
+  try {
+    install_signal_handlers();
+    return work();
+  } catch (const Error& error) {
+    for (const Diagnostic& diagnostic : error.diagnostics())
+      diagnostic.severity == Severity::kError ? log_error(diagnostic) : log_warning(diagnostic);
+    return error.exit_code();
+  } catch (const Stopped&) {
+    log_info("stopped by a signal before anything had to be saved");
+    return 128 + (stop_signal() == SIGTERM ? SIGTERM : SIGINT);
+  } catch (const std::bad_alloc&) {
+    log_error(Diagnostic("E0001", "out of host memory").cure("a shorter `sequence_len`, or a machine with more memory"));
+  } catch (const std::exception& error) {
+    log_error(Diagnostic("E0001", std::string("unexpected: ") + error.what()).cure("report it with this line and run.json"));
+  }
+  return 1;
+}
+
+}  // namespace shori

@@ -1,0 +1,91 @@
+// Known, foreign and unknown keys of a mapping.
+#include "foreign_keys.h"
+#include "settings.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kNested = "blockml.";
+
+// Names that may stand at this level: beneath `blockml:` without the prefix, else those without a dot.
+std::vector<std::string_view> names_at_level(bool nested) {
+  std::vector<std::string_view> names;
+  for (const KeyInfo& key : config_keys()) {
+    const bool key_nested = key.name.starts_with(kNested);
+    if (nested && key_nested) names.push_back(key.name.substr(kNested.size()));
+    if (!nested && !key_nested) names.push_back(key.name);
+  }
+  if (!nested) names.insert(names.end(), {"blockml", kStagesKey});
+  return names;
+}
+
+class Collector {
+ public:
+  Collector(const YamlDocument& document, ValueOrigin::Kind kind, std::vector<Setting>& foreign,
+            Diagnostics& diagnostics)
+      : document_(document), kind_(kind), foreign_(foreign), diagnostics_(diagnostics) {}
+
+  Settings collect(const YamlNode& mapping, bool nested) {
+    for (const auto& [key, value] : mapping.members) add(key, value, nested);
+    return std::move(settings_);
+  }
+
+ private:
+  void add(const YamlNode& key, const YamlNode& value, bool nested) {
+    Setting setting{nested ? std::string(kNested) + key.text : key.text, key, value, &document_, kind_};
+    const bool dotted = !nested && kind_ != ValueOrigin::Kind::kSet && key.text.find('.') != std::string::npos;
+    if (!nested && key.text == kStagesKey) return;  // the loader reads it
+    if (!nested && key.text == "blockml") {
+      add_blockml(setting);
+    } else if (!dotted && find_config_key(setting.key) != nullptr) {
+      settings_.push_back(std::move(setting));
+    } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
+      check_foreign_value(*row, setting, "`" + escape_for_log(setting.key) + "`", diagnostics_);
+      foreign_.push_back(std::move(setting));
+    } else {
+      add_unknown(setting, nested);
+    }
+  }
+
+  void add_blockml(const Setting& setting) {
+    if (setting.value.kind == YamlNode::Kind::kMapping) {
+      for (const auto& [key, value] : setting.value.members) add(key, value, true);
+    } else if (setting.value.kind != YamlNode::Kind::kNull) {
+      diagnostics_.add(Diagnostic("E0104", "`blockml` wants a mapping, found `" + value_text(setting.value) + "`")
+                           .at(setting.value_place())
+                           .cure("write `blockml: {eos: end}`"));
+    }
+  }
+
+  void add_unknown(const Setting& setting, bool nested) {
+    const std::string& name = setting.key_node.text;
+    Diagnostic diagnostic("E0101", "unknown key `" + escape_for_log(name) + "`");
+    diagnostic.at(setting.key_place());
+    const std::string full = nested ? name : std::string(kNested) + name;
+    if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
+      const std::string last = name.substr(name.find('.') + 1);
+      diagnostic.cure("it stands beneath `blockml`: `blockml: {" + last + ": ...}`");
+    } else if (nested && find_config_key(name) != nullptr) {
+      diagnostic.cure("`" + name + "` stands at the top level, not beneath `blockml`");
+    } else {
+      propose_similar(diagnostic, "key", name, names_at_level(nested));
+    }
+    diagnostics_.add(std::move(diagnostic));
+  }
+
+  const YamlDocument& document_;
+  ValueOrigin::Kind kind_;
+  std::vector<Setting>& foreign_;
+  Diagnostics& diagnostics_;
+  Settings settings_;
+};
+
+}  // namespace
+
+Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
+                          std::vector<Setting>& foreign, Diagnostics& diagnostics) {
+  return Collector(document, kind, foreign, diagnostics).collect(mapping, false);
+}
+
+}  // namespace shori

@@ -1,0 +1,164 @@
+#include "shori/config/load_config.h"
+
+#include <deque>
+
+#include "check_stage.h"
+#include "foreign_keys.h"
+#include "recipe.h"
+#include "settings.h"
+#include "shori/util/file.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::uint64_t kConfigBytes = 1u << 20;
+
+std::optional<std::string> read_config_file(const std::string& path, Diagnostics& diagnostics) {
+  if (!path_exists(path)) {
+    Diagnostic missing("E0108", "config file does not exist: " + escape_for_log(path, 400));
+    const std::string folder = parent_path(path);
+    if (is_directory(folder.empty() ? "." : folder)) {
+      const auto names = list_directory(folder.empty() ? "." : folder);
+      const std::string similar = find_similar_name(file_name(path), names);
+      if (!similar.empty()) missing.cure("a file with a similar name exists: `" + join_path(folder, similar) + "`");
+    }
+    diagnostics.add(std::move(missing));
+    return std::nullopt;
+  }
+  try {
+    return read_whole_file(InputFile::open(path, "E0108"), kConfigBytes, "E0111");
+  } catch (const Error& error) {
+    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+    return std::nullopt;
+  }
+}
+
+Diagnostic malformed_override(const std::string& text, const std::string& reason) {
+  Diagnostic diagnostic("E0113", "`--set " + escape_for_log(text) + "`: " + reason);
+  const std::size_t colon = text.find(':');
+  if (text.find('=') == std::string::npos && colon != std::string::npos) {
+    diagnostic.cure("`--set " + escape_for_log(text.substr(0, colon) + "=" + text.substr(colon + 1)) + "`");
+  }
+  return diagnostic;
+}
+
+// Why `text` is no override, or an empty text.
+std::string override_problem(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) return "expected key=value";
+  const std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+  if (text.find_first_not_of(letters) != equals) return "expected key=value";
+  if (text.find('\n') != std::string::npos) return "a value is one line";
+  const bool quoted = equals + 1 < text.size() && (text[equals + 1] == '"' || text[equals + 1] == '\'');
+  if (!quoted && text.find(" #", equals) != std::string::npos) return "what follows ` #` would be a comment";
+  return "";
+}
+
+class Loader {
+ public:
+  Loader(const std::string& path, Diagnostics& diagnostics) : path_(path), diagnostics_(diagnostics) {
+    loaded_.file = path;
+    loaded_.folder = parent_path(path);
+  }
+
+  LoadedConfig load(const std::vector<std::string>& overrides) {
+    const auto text = read_config_file(path_, diagnostics_);
+    const YamlDocument* document = text ? parse(path_, *text) : nullptr;
+    if (document == nullptr) return std::move(loaded_);
+    RecipeSource source{document, collect(*document, document->root, ValueOrigin::Kind::kFile), {}, {}, {}};
+    read_stage_items(source);
+    for (const std::string& override : overrides) add_override(override, source);
+    expand_recipe(source, loaded_, diagnostics_);
+    for (std::string& note : accepted_keys_notes(foreign_)) loaded_.notes.push_back(std::move(note));
+    return std::move(loaded_);
+  }
+
+ private:
+  const YamlDocument* parse(const std::string& name, const std::string& text) {
+    auto document = parse_yaml(name, text, YamlLimits{}, diagnostics_);
+    return document ? &documents_.emplace_back(std::move(*document)) : nullptr;
+  }
+
+  Settings collect(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind) {
+    return collect_settings(document, mapping, kind, foreign_, diagnostics_);
+  }
+
+  void read_stage_items(RecipeSource& source) {
+    const YamlDocument& document = *source.document;
+    for (const auto& [key, value] : document.root.members) {
+      if (key.text == kStagesKey && value.kind != YamlNode::Kind::kNull) source.stages_key = key;
+      if (key.text != kStagesKey || value.kind == YamlNode::Kind::kNull) continue;
+      if (value.kind != YamlNode::Kind::kSequence || value.items.empty()) {
+        refuse_stages(document, key, value);
+        continue;
+      }
+      for (const YamlNode& item : value.items) add_stage_item(item, source);
+    }
+  }
+
+  void refuse_stages(const YamlDocument& document, const YamlNode& key, const YamlNode& value) {
+    const std::string found = value.kind == YamlNode::Kind::kSequence ? "an empty list" : "`" + value_text(value) + "`";
+    diagnostics_.add(Diagnostic("E0104", "`stages` wants a list of stages, found " + found)
+                         .at(document.place(key))
+                         .cure("write `stages: [{name: low, ...}, ...]`, or delete the line"));
+  }
+
+  void add_stage_item(const YamlNode& item, RecipeSource& source) {
+    const YamlDocument& document = *source.document;
+    if (item.kind != YamlNode::Kind::kMapping) {
+      diagnostics_.add(Diagnostic("E0104", "a stage wants a mapping, found `" + value_text(item) + "`")
+                           .at(document.place(item))
+                           .cure("write `- name: low` with the stage's keys beneath it"));
+      return;
+    }
+    for (const auto& member : item.members) {
+      if (member.first.text != kStagesKey) continue;
+      diagnostics_.add(Diagnostic("E0107", "`stages` does not go inside a stage").at(document.place(member.first)));
+    }
+    source.items.push_back({document.place(item), collect(document, item, ValueOrigin::Kind::kStage)});
+  }
+
+  void add_override(const std::string& text, RecipeSource& source) {
+    const std::string problem = override_problem(text);
+    if (!problem.empty()) return diagnostics_.add(malformed_override(text, problem));
+    const std::size_t equals = text.find('=');
+    const std::string key = text.substr(0, equals);
+    const YamlDocument* document = parse("--set", key + ": " + text.substr(equals + 1));
+    if (document == nullptr) return;
+    if (document->root.members.size() != 1 || key == kStagesKey) {
+      return diagnostics_.add(malformed_override(text, "expected the value of one key"));
+    }
+    for (Setting& setting : collect(*document, document->root, ValueOrigin::Kind::kSet)) {
+      override_setting(std::move(setting), source);
+    }
+  }
+
+  void override_setting(Setting setting, RecipeSource& source) {
+    if (const Setting* earlier = find_setting(source.overrides, setting.key)) {
+      const std::string values = value_text(earlier->value) + "` and `" + value_text(setting.value);
+      diagnostics_.add(Diagnostic("E0102", "`--set " + setting.key + "` is given twice").note("with `" + values + "`"));
+    }
+    source.overrides.push_back(std::move(setting));
+  }
+
+  std::string path_;
+  Diagnostics& diagnostics_;
+  LoadedConfig loaded_;
+  std::deque<YamlDocument> documents_;
+  std::vector<Setting> foreign_;
+};
+
+}  // namespace
+
+ValueOrigin StageConfig::origin(const std::string& key) const {
+  const auto found = origins.find(key);
+  return found == origins.end() ? ValueOrigin{} : found->second;
+}
+
+LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
+                         Diagnostics& diagnostics) {
+  return Loader(path, diagnostics).load(set_overrides);
+}
+
+}  // namespace shori

@@ -1,0 +1,126 @@
+// The printed forms of a config: the resolved one as YAML, and the list of all keys.
+#include <algorithm>
+#include <map>
+
+#include "config_keys.h"
+#include "shori/config/config_text.h"
+#include "shori/util/yaml.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kNested = "blockml.";
+
+bool is_plain_text(const std::string& text) {
+  const std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+  if (text.empty() || text.front() == '-' || text.find_first_not_of(safe) != std::string::npos) return false;
+  return text.find_first_not_of("0123456789.eE+-") != std::string::npos && text != "null" && text != "true" &&
+         text != "false";
+}
+
+// A text as a YAML scalar that reads back as this text.
+std::string yaml_text(const std::string& text) { return is_plain_text(text) ? text : json_quote(text); }
+
+std::string dataset_text(const DatasetEntry& entry) {
+  std::string text = "{path: " + yaml_text(entry.resolved_path);
+  if (!entry.type.empty()) text += ", type: " + entry.type;
+  if (!entry.field.empty()) text += ", field: " + yaml_text(entry.field);
+  if (!entry.category.empty()) text += ", category: " + entry.category;
+  return text + "}";
+}
+
+struct YamlText {
+  std::string operator()(const bool* field) const { return *field ? "true" : "false"; }
+  std::string operator()(const Integer* field) const { return std::to_string(*field); }
+  std::string operator()(const double* field) const { return number_text(*field); }
+  std::string operator()(const std::string* field) const { return field->empty() ? "null" : yaml_text(*field); }
+  std::string operator()(const WordField& field) const { return std::string(field.words[field.get(field.field)]); }
+  std::string operator()(const TextList* field) const {
+    std::vector<std::string> texts;
+    for (const std::string& text : *field) texts.push_back(yaml_text(text));
+    return "[" + join_words(texts) + "]";
+  }
+  std::string operator()(const DatasetList* field) const {
+    std::string text;
+    for (const DatasetEntry& entry : *field) text += "\n  - " + dataset_text(entry);
+    return text.empty() ? "[]" : text;
+  }
+  template <typename T>
+  std::string operator()(const std::optional<T>* field) const {
+    return *field ? (*this)(&**field) : "null";
+  }
+};
+
+std::string origin_comment(ValueOrigin::Kind kind) {
+  switch (kind) {
+    case ValueOrigin::Kind::kDefault:
+      return "default";
+    case ValueOrigin::Kind::kLeftEmpty:
+      return "default (left empty)";
+    case ValueOrigin::Kind::kSet:
+      return "--set";
+    case ValueOrigin::Kind::kDerived:
+      return "follows from other keys";
+    case ValueOrigin::Kind::kFile:
+    case ValueOrigin::Kind::kStage:
+      break;
+  }
+  return "";
+}
+
+std::string with_comment(std::string line, const std::string& comment) {
+  if (comment.empty()) return line + "\n";
+  constexpr std::size_t kColumn = 44;
+  if (line.size() < kColumn) line.resize(kColumn, ' ');
+  return line + "  # " + comment + "\n";
+}
+
+std::string default_text(const KeyInfo& key) {
+  if (key.rule.required) return "(required)";
+  TrainConfig defaults;
+  std::string text = std::visit(YamlText{}, key.field(defaults));
+  return text == "null" ? "(unset)" : text;
+}
+
+}  // namespace
+
+std::string resolved_config_text(const StageConfig& stage) {
+  TrainConfig copy = stage.config;
+  std::string text;
+  bool nested_before = false;
+  for (const KeyInfo& key : config_keys()) {
+    const bool nested = key.name.starts_with(kNested);
+    if (nested && !nested_before) text += "blockml:\n";
+    nested_before = nested;
+    const std::string name(nested ? "  " + std::string(key.name.substr(kNested.size())) : key.name);
+    if (copy.train_on_inputs && chooses_targets(key.name)) {
+      text += "# " + name + " has no effect under train_on_inputs: true\n";
+      continue;
+    }
+    const std::string value = std::visit(YamlText{}, key.field(copy));
+    const bool block = value.front() == '\n';
+    const std::string line = name + (block ? ":" : ": ") + value;
+    text += with_comment(line, block ? "" : origin_comment(stage.origin(std::string(key.name)).kind));
+  }
+  return text;
+}
+
+std::string help_keys_text() {
+  std::string text =
+      "Keys of a config file, with default and class:\n"
+      "  numeric  decides the numbers; fixed once a run has begun\n"
+      "  output   what is written or watched; may change under --resume\n"
+      "  place    where something lies; may change under --resume if the contents are the same\n"
+      "Keys `blockml.x` stand as `x` beneath `blockml:`. Paths are relative to the folder of the config file.\n\n";
+  for (const KeyInfo& key : config_keys()) {
+    text += with_comment(std::string(key.name) + ": " + default_text(key), std::string(key_class_name(key.key_class)));
+    text += "    " + std::string(key.meaning) + "\n    value: " + value_kind_text(key) + "\n";
+  }
+  text +=
+      "\nstages: (unset)\n"
+      "    makes the file a recipe: a list of {name, and the keys that differ}; each stage begins from the one "
+      "before\n";
+  return text;
+}
+
+}  // namespace shori

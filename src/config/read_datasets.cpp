@@ -1,0 +1,125 @@
+// Entries of `datasets` and `test_datasets`.
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "foreign_keys.h"
+#include "settings.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::array<std::string_view, 4> kEntryKeys = {"path", "type", "field", "category"};
+
+class EntryReader {
+ public:
+  EntryReader(const Setting& list, const YamlNode& node, const std::string& folder, Diagnostics& diagnostics)
+      : list_(list), node_(node), folder_(folder), diagnostics_(diagnostics) {}
+
+  bool read(DatasetEntry& entry) {
+    if (node_.kind != YamlNode::Kind::kMapping) {
+      refuse("E0104", node_, "an entry of `" + list_.key + "` wants a mapping, found `" + value_text(node_) + "`")
+          .cure("write `- path: " + (node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/") + "`");
+      return finish();
+    }
+    entry.place = list_.document->place(node_);
+    for (const auto& [key, value] : node_.members) member(key, value, entry);
+    if (entry.path.empty() && problems_.empty()) {
+      refuse("E0114", node_, "required key `path` of an entry of `" + list_.key + "` is missing");
+    }
+    entry.resolved_path = entry.path.empty() ? "" : path_beneath(folder_, entry.path);
+    check_field(entry);
+    return finish();
+  }
+
+ private:
+  Diagnostic& refuse(const std::string& code, const YamlNode& at, const std::string& message) {
+    problems_.push_back(Diagnostic(code, message).at(list_.document->place(at)));
+    return problems_.back();
+  }
+
+  void member(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+    if (const ForeignKey* row = find_foreign_dataset_key(key.text)) {
+      const Setting setting{key.text, key, value, list_.document, list_.kind};
+      Diagnostics found;
+      check_foreign_value(*row, setting, "`" + key.text + "` of a dataset entry", found);
+      problems_.insert(problems_.end(), found.all().begin(), found.all().end());
+    } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
+      Diagnostic& unknown = refuse("E0101", key, "unknown key `" + escape_for_log(key.text) + "` of a dataset entry");
+      propose_similar(unknown, "key", key.text, {kEntryKeys.begin(), kEntryKeys.end()});
+    } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
+      store(key, value, entry);
+    } else if (value.kind != YamlNode::Kind::kNull) {
+      refuse("E0104", key, "`" + key.text + "` of a dataset entry wants a text, found `" + value_text(value) + "`");
+    }
+  }
+
+  void store(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+    if (key.text == "path") entry.path = value.text;
+    if (key.text == "field") entry.field = value.text;
+    if (key.text == "type" && is_one_of(kDatasetTypes, "type", value)) entry.type = value.text;
+    if (key.text == "category" && is_one_of(kCategories, "category", value)) entry.category = value.text;
+  }
+
+  bool is_one_of(std::span<const std::string_view> words, const std::string& key, const YamlNode& value) {
+    if (std::find(words.begin(), words.end(), std::string_view(value.text)) != words.end()) return true;
+    if (key == "type" && value.text == "blockml_yaml") {
+      refuse("E0112", value, "the dataset type `blockml_yaml` is not in this version of shori-train")
+          .note("it would read conversations written as YAML")
+          .cure("convert the data to `.blockml` files or to JSONL");
+      return false;
+    }
+    Diagnostic& wrong = refuse(
+        "E0104", value,
+        "`" + key + "` of a dataset entry wants one of " + join_words(words) + ", found `" + value_text(value) + "`");
+    propose_similar(wrong, "value", value.text, {words.begin(), words.end()});
+    return false;
+  }
+
+  void check_field(const DatasetEntry& entry) {
+    const bool has_no_field = entry.type == "blockml" || entry.type == "tokenized";
+    if (entry.field.empty() || !has_no_field) return;
+    const YamlNode* key = &node_;
+    for (const auto& member : node_.members) key = member.first.text == "field" ? &member.first : key;
+    refuse("E0107", *key, "`field` does not go with `type: " + entry.type + "`")
+        .note("it names the member of a JSONL line that holds the text")
+        .cure(entry.type == "blockml" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
+  }
+
+  bool finish() {
+    for (Diagnostic& problem : problems_) diagnostics_.add(std::move(problem));
+    return problems_.empty();
+  }
+
+  const Setting& list_;
+  const YamlNode& node_;
+  const std::string& folder_;
+  Diagnostics& diagnostics_;
+  std::vector<Diagnostic> problems_;
+};
+
+}  // namespace
+
+std::string path_beneath(const std::string& folder, const std::string& path) {
+  return (std::filesystem::path(folder) / path).lexically_normal().string();
+}
+
+bool read_datasets(const Setting& setting, const std::string& folder, DatasetList& entries, Diagnostics& diagnostics) {
+  if (setting.value.kind != YamlNode::Kind::kSequence) {
+    diagnostics.add(
+        Diagnostic("E0104", "`" + setting.key + "` wants a list of entries, found `" + value_text(setting.value) + "`")
+            .at(setting.value_place())
+            .cure("write `" + setting.key + ": [{path: data/high/}]`"));
+    return false;
+  }
+  DatasetList list;
+  bool good = true;
+  for (const YamlNode& item : setting.value.items) {
+    good = EntryReader(setting, item, folder, diagnostics).read(list.emplace_back()) && good;
+  }
+  if (good) entries = std::move(list);
+  return good;
+}
+
+}  // namespace shori

@@ -1,0 +1,56 @@
+// One key with its value as it stands in a YAML text, and how it becomes a field of TrainConfig.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config_keys.h"
+#include "shori/config/load_config.h"
+#include "shori/util/yaml.h"
+
+namespace shori {
+
+// A key and its value, with the text they stand in. Keys beneath `blockml:` have their full name, "blockml.eos".
+struct Setting {
+  std::string key;
+  YamlNode key_node;
+  YamlNode value;
+  const YamlDocument* document = nullptr;
+  ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
+
+  SourcePlace key_place() const { return document->place(key_node); }
+  SourcePlace value_place() const;  // of a scalar; of the key otherwise
+  ValueOrigin origin() const;
+};
+
+using Settings = std::vector<Setting>;
+
+// The list of a recipe's stages; collect_settings() passes over it.
+inline constexpr std::string_view kStagesKey = "stages";
+
+const Setting* find_setting(const Settings& settings, std::string_view key);
+
+// A value as it is quoted in messages: the text of a scalar (escaped, cut), "a list", "a mapping".
+std::string value_text(const YamlNode& value);
+
+// Adds "a key with a similar name exists" to a message, if there is one.
+void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_view name,
+                     const std::vector<std::string_view>& names);
+
+// The members of a mapping as settings. Unknown keys are E0101. Axolotl's keys without a meaning here, and keys of
+// later versions, go to `foreign` and are not returned.
+Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
+                          std::vector<Setting>& foreign, Diagnostics& diagnostics);
+
+// Stores the value of `setting` in the field of `key`: form E0104, E0106, range E0103, not finite E0110. `folder` is
+// what dataset paths are relative to. A null leaves the default. False if there was an error.
+bool apply_setting(const KeyInfo& key, const Setting& setting, const std::string& folder, TrainConfig& config,
+                   Diagnostics& diagnostics);
+
+// `path` beneath `folder`, without `.` and `..` parts that can be resolved in the text.
+std::string path_beneath(const std::string& folder, const std::string& path);
+
+// The entries of `datasets` or `test_datasets`.
+bool read_datasets(const Setting& setting, const std::string& folder, DatasetList& entries, Diagnostics& diagnostics);
+
+}  // namespace shori

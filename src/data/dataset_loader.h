@@ -1,0 +1,83 @@
+// The steps of load_datasets and what they hand on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "data_files.h"
+#include "encode_document.h"
+#include "jsonl.h"
+#include "shori/data/dataset.h"
+#include "shori/util/file.h"
+
+namespace shori {
+
+// "path", or "path:line" for a line of a JSONL file.
+std::string place_text(const std::string& path, std::uint64_t line, bool is_line);
+
+// Does an item of skip_samples name this conversation: by id, `path` or `path:line`?
+bool is_named_by(const std::string& name, const std::string& id, const std::string& path, std::uint64_t line);
+
+// Encodes all documents on options.threads threads, in their order. `done` hears the bytes done so far, from this thread.
+std::vector<EncodedDocument> encode_documents(std::vector<Document>& documents, const EncodeContext& context,
+                                              const std::function<void(std::uint64_t)>& done);
+
+class DatasetLoader {
+ public:
+  DatasetLoader(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries, const DataOptions& options,
+                const Tokenizer* tokenizer, Diagnostics& diagnostics);
+  Dataset load();
+
+ private:
+  struct LoadedDocument {
+    std::uint32_t file = 0, entry = 0;
+    std::uint64_t line = 1;
+    bool is_line = false;
+    bool failed = false;
+    Overlong overlong;
+    LedgerCounts counts;
+    bool skipped = false;
+    std::vector<Sample> samples;
+  };
+
+  void find_files();
+  void read_file(std::uint32_t file);
+  void read_lines(std::uint32_t file, const InputFile& input);
+  void read_document(std::uint32_t file, const InputFile& input);
+  void add_document(Document document);
+  void encode_batch();
+  void accept(const Document& document, EncodedDocument encoded);
+  void hold_out();
+  void finish(Dataset& dataset, std::vector<LoadedDocument>& documents);
+  void take_samples(std::size_t index);
+  // dataset_checks.cpp
+  void report_overlong();
+  void report_unlabelled();
+  void check_skip_list();
+  std::string fingerprint() const;
+
+  std::vector<DataEntry> entries_;  // test entries behind the others
+  std::size_t train_entries_;
+  const DataOptions& options_;
+  const Tokenizer* tokenizer_;
+  Diagnostics& diagnostics_;
+
+  std::vector<FoundFile> found_;
+  std::vector<std::uint32_t> entry_of_file_;
+  std::uint64_t total_bytes_ = 0, done_bytes_ = 0;
+
+  std::vector<Document> batch_;
+  std::size_t batch_bytes_ = 0;
+
+  std::vector<LoadedDocument> documents_;  // one a conversation
+  std::unordered_map<std::string, std::size_t> first_with_id_;
+  std::map<std::pair<std::uint32_t, std::string>, std::uint64_t> unknown_keys_;
+  Dataset dataset_;
+};
+
+}  // namespace shori

@@ -1,0 +1,230 @@
+#include "shori/export/export_source.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+
+#include "shori/io/safetensors.h"
+#include "shori/train/checkpoint.h"
+#include "shori/train/run_folder.h"
+#include "shori/util/build_info.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/json.h"
+#include "shori/util/log.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::array<std::string_view, 7> kModuleOrder = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+constexpr std::string_view kPrefix = "base_model.model.";
+
+// Place of a factor in the written order; nullopt for a name that is not a factor's.
+std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
+  constexpr std::string_view kStart = "base_model.model.model.layers.";
+  if (!name.starts_with(kStart)) return std::nullopt;
+  std::int64_t layer = 0;
+  const char* begin = name.data() + kStart.size();
+  const auto number = std::from_chars(begin, name.data() + name.size(), layer);
+  if (number.ec != std::errc() || number.ptr == name.data() + name.size() || *number.ptr != '.') return std::nullopt;
+  const std::string_view rest(number.ptr + 1, static_cast<std::size_t>(name.data() + name.size() - number.ptr - 1));
+  for (std::size_t i = 0; i < kModuleOrder.size(); ++i) {
+    if (!rest.starts_with(kModuleOrder[i])) continue;
+    const std::string_view factor = rest.substr(kModuleOrder[i].size());
+    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 0};
+    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 1};
+  }
+  return std::nullopt;
+}
+
+AdapterSource choose_file(const ExportChoice& choice) {
+  const RunFolder run(choice.run);
+  const bool is_run = is_directory(choice.run) && is_directory(run.checkpoints());
+  if (!is_run && (choice.step || choice.best))
+    throw Error(Diagnostic("E0510", "`--step` and `--best` need a run folder: " + choice.run));
+  if (!is_run) return find_adapter_source(choice.run);
+  if (choice.step) {
+    for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
+      if (path_exists(join_path(folder, checkpoint_name(*choice.step)))) return {folder, checkpoint_name(*choice.step), true};
+    throw Error(Diagnostic("E0510", "no checkpoint of step " + std::to_string(*choice.step) + " in " + run.checkpoints()));
+  }
+  if (choice.best) {
+    const auto newest = run.newest_checkpoint();
+    if (!newest) throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
+    const VerifiedCheckpoint checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(*newest), false);
+    const JsonValue* guards = checkpoint.manifest.find("guards");
+    const JsonValue* best = guards ? guards->find("best_step") : nullptr;
+    const auto step = best ? best->as_unsigned() : std::nullopt;
+    const std::string pinned = join_path(run.checkpoints(), "pinned");
+    if (!step || !path_exists(join_path(pinned, checkpoint_name(*step))))
+      throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated").cure("`test_datasets` or `val_set_size`"));
+    return {pinned, checkpoint_name(*step), true};
+  }
+  if (run.read_done()) return find_adapter_source(choice.run);
+  const auto newest = run.newest_checkpoint();
+  if (!newest) throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
+  log_info("the run is not finished: exporting step " + std::to_string(*newest));
+  return {run.checkpoints(), checkpoint_name(*newest), true};
+}
+
+// Name, shape and values of all factors, in the written order.
+void read_factors(const SafetensorsFile& file, ExportSource& source) {
+  std::vector<std::pair<std::array<std::int64_t, 3>, const TensorEntry*>> found;
+  for (const TensorEntry& entry : file.tensors()) {
+    const auto order = factor_order(entry.name);
+    if (order && entry.shape.size() == 2) found.push_back({*order, &entry});
+    else if (!source.file.is_checkpoint)
+      throw Error(Diagnostic("E0511", "unexpected tensor " + escape_for_log(entry.name)).at(source.file.path()));
+  }
+  std::sort(found.begin(), found.end());
+  if (found.empty()) throw Error(Diagnostic("E0511", "no LoRA tensor in the file").at(source.file.path()));
+  for (const auto& [order, entry] : found) {
+    source.values.emplace_back(static_cast<std::size_t>(entry->shape[0] * entry->shape[1]));
+    source.tensors.push_back({entry->name, entry->shape[0], entry->shape[1], source.values.back().data()});
+  }
+}
+
+std::string real_member(const JsonValue& object, const char* key) {
+  const JsonValue* value = object.find(key);
+  return value ? value->text : "";
+}
+
+// Settings from a checkpoint's manifest.
+void settings_from_manifest(const JsonValue& manifest, ExportSource& source) {
+  const JsonValue* config = manifest.find("config");
+  const JsonValue* base = manifest.find("base");
+  if (!config || !base) throw Error(Diagnostic("E0503", "the checkpoint's manifest lacks its config").at(source.file.path()));
+  const auto integer = [&](const char* key) {
+    const JsonValue* value = config->find(key);
+    return value ? value->as_integer().value_or(0) : 0;
+  };
+  source.settings.rank = integer("lora_r");
+  source.settings.alpha = integer("lora_alpha");
+  source.settings.dropout = double_from_bits_hex(real_member(*config, "lora_dropout")).value_or(0);
+  if (const JsonValue* targets = config->find("lora_target_modules"))
+    for (const JsonValue& item : targets->items) source.settings.target_modules.push_back(item.text);
+  source.settings.base_name = real_member(*base, "name");
+  source.metadata = {{"shori.base_fingerprint", real_member(*base, "fingerprint")},
+                     {"shori.tokenizer_sha256", real_member(manifest, "tokenizer_sha256")},
+                     {"shori.config_hash", real_member(manifest, "config_hash")},
+                     {"shori.parent", real_member(manifest, "parent")},
+                     {"shori.step", real_member(manifest, "step")}};
+  source.stage = real_member(manifest, "stage");
+}
+
+// Settings from adapter_config.json; read_adapter() then checks them strictly against the file itself.
+void settings_from_config(ExportSource& source) {
+  const std::string path = join_path(source.file.folder, "adapter_config.json");
+  const std::string text = read_whole_file(InputFile::open_in(source.file.folder, "adapter_config.json", "E0511"), 16u << 20, "E0511");
+  JsonProblem problem;
+  const auto json = parse_json(text, {}, problem);
+  if (!json || !json->is_object()) throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0511", problem.message).at(path));
+  const auto number = [&](const char* key) {
+    const JsonValue* value = json->find(key);
+    return value ? value->as_double().value_or(0) : 0.0;
+  };
+  source.settings.rank = static_cast<std::int64_t>(number("r"));
+  source.settings.alpha = static_cast<std::int64_t>(number("lora_alpha"));
+  source.settings.dropout = number("lora_dropout");
+  if (const JsonValue* targets = json->find("target_modules"))
+    for (const JsonValue& item : targets->items) source.settings.target_modules.push_back(item.text);
+  source.settings.base_name = real_member(*json, "base_model_name_or_path");
+  if (source.settings.rank <= 0) throw Error(Diagnostic("E0511", "`r` is missing or not a positive number").at(path));
+}
+
+std::string metadata_value(const ExportSource& source, const char* key) {
+  const auto found = source.metadata.find(key);
+  return found == source.metadata.end() ? "" : found->second;
+}
+
+}  // namespace
+
+std::string ExportSource::tokenizer_sha256() const { return metadata_value(*this, "shori.tokenizer_sha256"); }
+std::string ExportSource::base_fingerprint() const { return metadata_value(*this, "shori.base_fingerprint"); }
+
+const FactorTensor* ExportSource::find(const std::string& module, const char* factor) const {
+  const std::string name = std::string(kPrefix) + module + "." + factor + ".weight";
+  for (const FactorTensor& tensor : tensors)
+    if (tensor.name == name) return &tensor;
+  return nullptr;
+}
+
+ExportSource open_export_source(const ExportChoice& choice) {
+  ExportSource source;
+  source.file = choose_file(choice);
+  log_info("adapter: " + source.file.path());
+  if (source.file.is_checkpoint) {
+    const VerifiedCheckpoint checkpoint = open_checkpoint(source.file.folder, source.file.file, true);
+    settings_from_manifest(checkpoint.manifest, source);
+    read_factors(checkpoint.file, source);
+  } else {
+    settings_from_config(source);
+    read_factors(SafetensorsFile::open(InputFile::open_in(source.file.folder, source.file.file, "E0511")), source);
+  }
+  const AdapterOrigin origin = read_adapter(source.file, source.settings, source.tensors);
+  source.sha256 = origin.sha256;
+  if (!source.file.is_checkpoint && !origin.base_fingerprint.empty())
+    source.metadata = {{"shori.base_fingerprint", origin.base_fingerprint},
+                       {"shori.tokenizer_sha256", origin.tokenizer_sha256},
+                       {"shori.config_hash", origin.config_hash},
+                       {"shori.parent", origin.parent},
+                       {"shori.step", origin.step}};
+  if (source.metadata.empty()) log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.file.path()));
+  return source;
+}
+
+std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
+                          const std::string& merge_base, const std::map<std::string, std::string>& files) {
+  const auto text_or_null = [](JsonWriter& json, const char* key, const std::string& value) {
+    json.key(key);
+    value.empty() ? json.null() : json.value(value);
+  };
+  JsonWriter json(2);
+  json.begin_object().field("format", "shori-export/1").field("program", version());
+  json.key("base").begin_object().field("name", base_name);
+  text_or_null(json, "fingerprint", base_fingerprint);
+  json.key("revision").null().end_object();
+  json.key("adapter").begin_object().field("sha256", source.sha256);
+  text_or_null(json, "config_hash", metadata_value(source, "shori.config_hash"));
+  text_or_null(json, "stage", source.stage);
+  text_or_null(json, "step", metadata_value(source, "shori.step"));
+  json.key("parents").begin_array();
+  if (const std::string parent = metadata_value(source, "shori.parent"); !parent.empty()) json.value(parent);
+  json.end_array().end_object();
+  text_or_null(json, "merge_base", merge_base);
+  json.key("files").begin_object();
+  for (const auto& [name, sha256] : files) json.field(name, sha256);
+  return json.end_object().end_object().take() + "\n";
+}
+
+std::string check_target(const std::string& out, const std::string& base, bool force) {
+  const std::string target = absolute_path(out);
+  if (is_symlink(target)) throw Error(Diagnostic("E0802", "the target is a link: " + out).cure("name another folder"));
+  if (!base.empty()) {
+    const std::string real_base = std::filesystem::weakly_canonical(base).string();
+    const std::string real_target = std::filesystem::weakly_canonical(target).string();
+    if (real_target == real_base || real_target.starts_with(real_base + "/"))
+      throw Error(Diagnostic("E0802", "the target lies inside the base model folder: " + out).cure("name another folder"));
+  }
+  const bool used = path_exists(target) && (!is_directory(target) || !list_directory(target).empty());
+  if (used && !force) throw Error(Diagnostic("E0806", "the target exists and is not empty: " + out).cure("another name, or `--force`, which moves it aside"));
+  return target;
+}
+
+void publish_folder(const std::string& temporary, const std::string& out) {
+  if (path_exists(out)) {
+    const bool empty = is_directory(out) && list_directory(out).empty();
+    if (!empty) log_info("moved " + out + " to " + set_aside(out));
+    else std::filesystem::remove(out);
+  }
+  const FileDescriptor directory = open_directory(parent_path(out));
+  if (std::rename(temporary.c_str(), out.c_str()) != 0) throw Error(Diagnostic("E0512", "cannot make " + out + ": " + error_text(errno)));
+  (void)sync_file(directory.get());
+}
+
+}  // namespace shori

@@ -1,0 +1,105 @@
+#include "shori/model/lora_adapter.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "shori/ops/lora_grad.h"
+#include "shori/util/error.h"
+#include "shori/util/philox.h"
+
+namespace shori {
+
+namespace {
+
+constexpr std::uint32_t kInitStream = 0xffffffffu;  // last counter word; dropout masks never reach it
+
+LoraFactor make_factor(const MistralConfig& config, const LoraSettings& settings, DType activation, std::int64_t layer,
+                       int module, bool is_b) {
+  const LinearShape shape = linear_shape(config, module);
+  const std::int64_t rows = is_b ? shape.out : settings.rank;
+  const std::int64_t cols = is_b ? settings.rank : shape.in;
+  LoraFactor factor;
+  factor.name = "base_model.model.model.layers." + std::to_string(layer) + "." +
+                std::string(kLinearKinds[static_cast<std::size_t>(module)].path) +
+                (is_b ? ".lora_B.weight" : ".lora_A.weight");
+  factor.layer = layer;
+  factor.module = module;
+  factor.is_b = is_b;
+  factor.value = OwnedTensor::zeros(DType::kF32, rows, cols);
+  factor.gradient = OwnedTensor::zeros(DType::kF32, rows, cols);
+  factor.copy = OwnedTensor::zeros(activation, rows, cols);
+  factor.copy_scale = is_b ? settings.scaling() : 1.0f;
+  return factor;
+}
+
+// (2u - 1) is exact in fp32: u has 24 bits. One rounding, of the product with the bound.
+void fill_uniform(std::span<float> values, double bound, std::uint64_t seed, std::uint32_t tensor) {
+  for (std::size_t i = 0; i < values.size(); i += 4) {
+    const PhiloxWords random = philox4x32(seed, {{static_cast<std::uint32_t>(i / 4), tensor, 0, kInitStream}});
+    for (std::size_t j = i; j < std::min(i + 4, values.size()); ++j) {
+      values[j] = static_cast<float>(((random.word[j - i] >> 8) * 0x1p-23 - 1.0) * bound);
+    }
+  }
+}
+
+}  // namespace
+
+std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> names) {
+  std::array<bool, kLinearsOfLayer> targets{};
+  for (const std::string& name : names) {
+    const auto found = std::find_if(kLinearKinds.begin(), kLinearKinds.end(),
+                                    [&](const LinearKind& kind) { return kind.name == name; });
+    SHORI_CHECK(found != kLinearKinds.end(), "no linear module is called " + name);
+    targets[static_cast<std::size_t>(found - kLinearKinds.begin())] = true;
+  }
+  return targets;
+}
+
+LoraAdapter::LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation)
+    : settings_(settings), activation_(activation) {
+  SHORI_CHECK(settings.rank > 0, "an adapter needs a rank");
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    for (int module = 0; module < kLinearsOfLayer; ++module) {
+      if (!settings.targets[static_cast<std::size_t>(module)]) continue;
+      factors_.push_back(make_factor(config, settings, activation, layer, module, false));
+      factors_.push_back(make_factor(config, settings, activation, layer, module, true));
+    }
+  }
+}
+
+void LoraAdapter::initialize(const OpContext& context, std::uint64_t seed) {
+  for (LoraFactor& factor : factors_) {
+    if (factor.is_b) {
+      std::ranges::fill(factor.values(), 0.0f);
+    } else {
+      const auto tensor = static_cast<std::uint32_t>(2 * (factor.layer * kLinearsOfLayer + factor.module));
+      fill_uniform(factor.values(), 1.0 / std::sqrt(static_cast<double>(factor.value.cols())), seed, tensor);
+    }
+  }
+  refresh_copies(context);
+}
+
+void LoraAdapter::refresh_copies(const OpContext& context) {
+  for (LoraFactor& factor : factors_) {
+    round_lora_factor(context, factor.value.view(), factor.copy_scale, factor.copy.view());
+  }
+}
+
+void LoraAdapter::zero_gradients() {
+  for (LoraFactor& factor : factors_) std::ranges::fill(factor.gradients(), 0.0f);
+}
+
+const LoraFactor* LoraAdapter::find(std::int64_t layer, int module, bool is_b) const {
+  const auto found = std::ranges::find_if(factors_, [&](const LoraFactor& factor) {
+    return factor.layer == layer && factor.module == module && factor.is_b == is_b;
+  });
+  return found == factors_.end() ? nullptr : &*found;
+}
+
+std::int64_t LoraAdapter::parameter_count() const {
+  std::int64_t count = 0;
+  for (const LoraFactor& factor : factors_) count += factor.count();
+  return count;
+}
+
+}  // namespace shori

@@ -1,0 +1,215 @@
+// Quantization works on whole blocks; pieces that end inside a block wait in `pending_`.
+#include "shori/quant/nf4.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "shori/quant/blockwise8.h"
+#include "shori/quant/dynamic_map.h"
+#include "shori/util/error.h"
+
+namespace shori {
+
+namespace {
+
+constexpr std::uint32_t kInfinityBits = 0x7f800000u;
+constexpr std::int64_t kBlocksPerThread = 4096;  // below 512 KiB of fp32 a thread costs more than it saves
+
+std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+// Bits of the largest absolute value: of non-negative floats, order of bits = order of values, and NaN and Inf come
+// last.
+std::uint32_t absmax_bits(const float* values) {
+  std::int32_t most = 0;
+  for (int i = 0; i < kNf4BlockSize; ++i) {
+    const auto bits = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(values[i]) & 0x7fffffffu);
+    most = bits > most ? bits : most;
+  }
+  return static_cast<std::uint32_t>(most);
+}
+
+const std::array<float, 15>& thresholds() {
+  static const std::array<float, 15> values = [] {
+    std::array<float, 15> list{};
+    for (unsigned code = 0; code < list.size(); ++code) list[code] = nf4_threshold(code);
+    return list;
+  }();
+  return values;
+}
+
+// One whole block; loops of constant length over the block, so that the compiler makes vectors of them.
+void encode_block(const float* values, float absmax, std::uint8_t* bytes) {
+  const float reciprocal = 1.0f / absmax;
+  alignas(64) float scaled[kNf4BlockSize];
+  alignas(64) std::int32_t codes[kNf4BlockSize] = {};
+  for (int i = 0; i < kNf4BlockSize; ++i) scaled[i] = values[i] * reciprocal;
+  for (const float threshold : thresholds()) {
+    for (int i = 0; i < kNf4BlockSize; ++i) codes[i] += scaled[i] > threshold ? 1 : 0;
+  }
+  for (int i = 0; i < kNf4BlockSize / 2; ++i) {
+    bytes[i] = static_cast<std::uint8_t>(codes[2 * i] << 4 | codes[2 * i + 1]);
+  }
+}
+
+// Blocks [first, last) of `values`; index of the first block with NaN or Inf, or `last`.
+std::int64_t encode_blocks(const float* values, std::int64_t first, std::int64_t last, std::uint8_t* bytes,
+                           float* absmax) {
+  for (std::int64_t block = first; block < last; ++block) {
+    const float* source = values + block * kNf4BlockSize;
+    std::uint8_t* target = bytes + block * kNf4BlockSize / 2;
+    const std::uint32_t bits = absmax_bits(source);
+    if (bits >= kInfinityBits) return block;
+    absmax[block] = std::bit_cast<float>(bits);
+    if (absmax[block] < std::numeric_limits<float>::min()) {
+      absmax[block] = 0.0f;
+      std::fill_n(target, kNf4BlockSize / 2, std::uint8_t{0});
+    } else {
+      encode_block(source, absmax[block], target);
+    }
+  }
+  return last;
+}
+
+// encode_blocks over [0, count) by up to `threads` threads; index of the first bad block, or `count`.
+std::int64_t encode_parallel(const float* values, std::int64_t count, int threads, std::uint8_t* bytes, float* absmax) {
+  const std::int64_t parts = std::clamp<std::int64_t>(count / kBlocksPerThread, 1, std::max(threads, 1));
+  std::vector<std::int64_t> stopped(static_cast<std::size_t>(parts));
+  const auto encode_part = [&](std::int64_t part) {
+    const std::int64_t last = count * (part + 1) / parts;
+    const std::int64_t end = encode_blocks(values, count * part / parts, last, bytes, absmax);
+    stopped[static_cast<std::size_t>(part)] = end == last ? count : end;
+  };
+  std::vector<std::jthread> workers;
+  for (std::int64_t part = 1; part < parts; ++part) workers.emplace_back(encode_part, part);
+  encode_part(0);
+  workers.clear();
+  return *std::min_element(stopped.begin(), stopped.end());
+}
+
+// fp64 sums of 256 entries in index order, then those sums in index order, so that a device can do the same.
+float mean_absmax(std::span<const float> block_absmax) {
+  double total = 0;
+  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4AbsmaxBlockSize) {
+    double sum = 0;
+    const std::size_t end = std::min(start + kNf4AbsmaxBlockSize, block_absmax.size());
+    for (std::size_t i = start; i < end; ++i) sum += block_absmax[i];
+    total += sum;
+  }
+  return static_cast<float>(total / static_cast<double>(block_absmax.size()));
+}
+
+}  // namespace
+
+void quantize_absmax(std::span<const float> block_absmax, Nf4Tensor& tensor) {
+  tensor.offset = block_absmax.empty() ? 0.0f : mean_absmax(block_absmax);
+  tensor.absmax.resize(block_absmax.size());
+  tensor.absmax2.clear();
+  const float* map = dynamic_map_signed();
+  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4AbsmaxBlockSize) {
+    const std::size_t end = std::min(start + kNf4AbsmaxBlockSize, block_absmax.size());
+    float most = 0.0f;
+    for (std::size_t i = start; i < end; ++i) most = std::max(most, std::fabs(block_absmax[i] - tensor.offset));
+    const float reciprocal = 1.0f / most;
+    for (std::size_t i = start; i < end; ++i) {
+      tensor.absmax[i] = nearest_in_map(map, (block_absmax[i] - tensor.offset) * reciprocal);
+    }
+    tensor.absmax2.push_back(most);
+  }
+}
+
+Nf4Quantizer::Nf4Quantizer(std::int64_t rows, std::int64_t cols, int threads) : threads_(threads) {
+  tensor_.rows = rows;
+  tensor_.cols = cols;
+  tensor_.codes.resize(static_cast<std::size_t>(divide_up(tensor_.count(), 2)));
+  block_absmax_.resize(static_cast<std::size_t>(divide_up(tensor_.count(), kNf4BlockSize)));
+  pending_.reserve(kNf4BlockSize);
+}
+
+std::optional<std::int64_t> Nf4Quantizer::add(std::span<const float> values) {
+  const std::int64_t done = next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size());
+  SHORI_CHECK(done + static_cast<std::int64_t>(values.size()) <= tensor_.count(), "more values than the tensor has");
+  if (!pending_.empty()) {
+    const std::size_t missing = std::min(kNf4BlockSize - pending_.size(), values.size());
+    if (const auto bad = hold(values.first(missing))) return bad;
+    values = values.subspan(missing);
+    if (pending_.size() < kNf4BlockSize) return std::nullopt;
+    const std::vector<float> block = std::exchange(pending_, {});
+    if (const auto bad = add_blocks(block)) return bad;
+  }
+  const std::size_t whole = values.size() / kNf4BlockSize * kNf4BlockSize;
+  if (const auto bad = add_blocks(values.first(whole))) return bad;
+  return hold(values.subspan(whole));
+}
+
+std::optional<std::int64_t> Nf4Quantizer::hold(std::span<const float> values) {
+  for (const float value : values) {
+    if (!std::isfinite(value)) return next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size());
+    pending_.push_back(value);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::int64_t> Nf4Quantizer::add_blocks(std::span<const float> values) {
+  const std::int64_t count = static_cast<std::int64_t>(values.size()) / kNf4BlockSize;
+  const std::int64_t bad =
+      encode_parallel(values.data(), count, threads_, tensor_.codes.data() + next_block_ * kNf4BlockSize / 2,
+                      block_absmax_.data() + next_block_);
+  const std::int64_t first = next_block_ * kNf4BlockSize;
+  next_block_ += count;
+  if (bad == count) return std::nullopt;
+  const auto block = values.subspan(static_cast<std::size_t>(bad) * kNf4BlockSize, kNf4BlockSize);
+  const auto found = std::find_if(block.begin(), block.end(), [](float value) { return !std::isfinite(value); });
+  return first + bad * kNf4BlockSize + (found - block.begin());
+}
+
+Nf4Tensor Nf4Quantizer::finish() {
+  SHORI_CHECK(next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size()) == tensor_.count(),
+              "fewer values than the tensor has");
+  if (!pending_.empty()) {
+    // The tail block: zeros behind the last value change neither absmax nor codes, and are what its last odd nibble
+    // encodes.
+    const std::size_t bytes = (pending_.size() + 1) / 2;
+    pending_.resize(kNf4BlockSize, 0.0f);
+    std::array<std::uint8_t, kNf4BlockSize / 2> encoded{};
+    encode_blocks(pending_.data(), 0, 1, encoded.data(), &block_absmax_.back());
+    std::copy_n(encoded.begin(), bytes, tensor_.codes.end() - static_cast<std::ptrdiff_t>(bytes));
+    pending_.clear();
+  }
+  tensor_.zero_blocks = std::count(block_absmax_.begin(), block_absmax_.end(), 0.0f);
+  quantize_absmax(block_absmax_, tensor_);
+  return std::move(tensor_);
+}
+
+std::optional<Nf4Tensor> quantize_nf4(std::span<const float> values, std::int64_t rows, std::int64_t cols,
+                                      int threads) {
+  Nf4Quantizer quantizer(rows, cols, threads);
+  if (quantizer.add(values)) return std::nullopt;
+  return quantizer.finish();
+}
+
+float nf4_block_scale(const Nf4Tensor& tensor, std::int64_t block) {
+  const auto index = static_cast<std::size_t>(block);
+  return nf4_scale(dynamic_map_signed()[tensor.absmax[index]], tensor.absmax2[index / kNf4AbsmaxBlockSize],
+                   tensor.offset);
+}
+
+void dequantize_nf4(const Nf4Tensor& tensor, std::int64_t first, std::span<float> out) {
+  std::int64_t block = -1;
+  float scale = 0.0f;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::int64_t element = first + static_cast<std::int64_t>(i);
+    if (element / kNf4BlockSize != block) {
+      block = element / kNf4BlockSize;
+      scale = nf4_block_scale(tensor, block);
+    }
+    const std::uint8_t byte = tensor.codes[static_cast<std::size_t>(element / 2)];
+    out[i] = to_float(nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale));
+  }
+}
+
+}  // namespace shori

@@ -1,0 +1,189 @@
+#include "shori/train/prepared_stage.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <thread>
+
+#include "shori/util/hash.h"
+#include "shori/util/log.h"
+#include "shori/util/progress.h"
+
+namespace shori {
+namespace {
+
+
+std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
+  std::vector<DataEntry> result;
+  for (const DatasetEntry& entry : entries)
+    result.push_back({entry.path, entry.resolved_path, entry.type, entry.field, entry.category, entry.place});
+  return result;
+}
+
+OverlongPolicy overlong_policy(ExcessLength value) {
+  switch (value) {
+    case ExcessLength::kRaise: return OverlongPolicy::kRaise;
+    case ExcessLength::kSplit: return OverlongPolicy::kSplit;
+    case ExcessLength::kDrop: return OverlongPolicy::kDrop;
+    case ExcessLength::kTruncate: return OverlongPolicy::kTruncate;
+  }
+  internal_error(__FILE__, __LINE__, "unknown excess_length_strategy");
+}
+
+EosRule eos_rule(EosPolicy value) {
+  return value == EosPolicy::kEnd ? EosRule::kEnd : value == EosPolicy::kConversation ? EosRule::kConversation : EosRule::kNever;
+}
+
+DataOptions data_options(const TrainConfig& config, const HfModel& model) {
+  DataOptions options;
+  options.sequence_len = config.sequence_len;
+  options.overlong = overlong_policy(config.excess_length_strategy);
+  options.train_on_inputs = config.train_on_inputs;
+  options.roles_to_train = config.roles_to_train;
+  options.train_on_eos = config.train_on_eos == TrainOnEos::kAll;
+  options.train_on_speaker = config.blockml.train_on_speaker;
+  options.bos = config.blockml.bos;
+  options.eos = eos_rule(config.blockml.eos);
+  options.repeat_scenario = config.blockml.repeat_scenario;
+  options.compat = config.compat == CompatMode::kAxolotl2024;
+  options.val_set_size = config.val_set_size;
+  options.skip_samples = config.skip_samples;
+  options.vocab_size = model.config().vocab_size;
+  options.threads = static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
+  return options;
+}
+
+PlanOptions plan_options(const TrainConfig& config) {
+  PlanOptions options;
+  options.sequence_len = config.sequence_len;
+  options.sample_packing = config.sample_packing;
+  options.pad_to_sequence_len = config.pad_to_sequence_len;
+  options.micro_batch_size = config.micro_batch_size;
+  options.gradient_accumulation_steps = config.gradient_accumulation_steps;
+  options.num_epochs = config.num_epochs;
+  options.max_steps = config.max_steps;
+  options.compat = config.compat == CompatMode::kAxolotl2024;
+  options.axolotl_step_estimate = config.axolotl_step_estimate;
+  options.seed = static_cast<std::uint64_t>(config.seed);
+  return options;
+}
+
+bool needs_tokenizer(const TrainConfig& config) {
+  const auto needs = [](const DatasetEntry& entry) { return entry.type != "tokenized"; };
+  return std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
+         std::any_of(config.test_datasets.begin(), config.test_datasets.end(), needs);
+}
+
+std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokenizer) {
+  auto base = std::make_shared<BaseModel>();
+  base->folder = folder;
+  base->model = std::make_unique<HfModel>(HfModel::open(folder));
+  const std::string path = join_path(folder, "tokenizer.model");
+  if (with_tokenizer || path_exists(path))
+    base->tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(path, base->model->config().vocab_size));
+  return base;
+}
+
+// Opens each distinct base folder once.
+std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig& config, Diagnostics& diagnostics) {
+  std::map<std::string, bool> wanted;
+  for (const StageConfig& stage : config.stages) wanted[stage.config.base_model] |= needs_tokenizer(stage.config);
+  std::map<std::string, std::shared_ptr<BaseModel>> bases;
+  for (const auto& [folder, with_tokenizer] : wanted) {
+    try {
+      bases[folder] = open_base(folder, with_tokenizer);
+    } catch (const Error& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+    }
+  }
+  return bases;
+}
+
+void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
+  const TrainConfig& config = prepared.stage.config;
+  if (prepared.data.train.empty()) {
+    diagnostics.add(Diagnostic("E0306", "stage `" + prepared.stage.name + "` has no sample to train on")
+                        .at(config.datasets.front().place)
+                        .cure("check `datasets`, `val_set_size`, `skip_samples` and `roles_to_train`"));
+    return;
+  }
+  prepared.plan = make_pack_plan(sample_costs(prepared.data.train), plan_options(config));
+  if (prepared.plan.steps.empty())
+    diagnostics.add(Diagnostic("E0115", "stage `" + prepared.stage.name + "` trains 0 steps")
+                        .at(config.datasets.front().place)
+                        .note(std::to_string(prepared.data.train.size()) + " samples, `num_epochs` " + std::to_string(config.num_epochs))
+                        .cure("`num_epochs: 1` or more, no `max_steps: 0`"));
+  prepared.plan_bytes = serialize_pack_plan(prepared.plan);
+  prepared.plan_sha256 = sha256_hex(prepared.plan_bytes);
+  prepared.ledger = build_ledger(prepared.data, prepared.plan);
+}
+
+std::string with_commas(std::int64_t number) {
+  std::string text = std::to_string(number);
+  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<std::size_t>(at), ",");
+  return text;
+}
+
+std::string state_text(const PreparedStage& stage) {
+  switch (stage.state) {
+    case StageState::kToTrain: return "to train";
+    case StageState::kDone: return "done";
+    case StageState::kInterrupted: return "interrupted at step " + std::to_string(stage.step);
+    case StageState::kChanged: return "changed: " + stage.changes.front().message;
+  }
+  internal_error(__FILE__, __LINE__, "unknown stage state");
+}
+
+}  // namespace
+
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
+  std::vector<PreparedStage> stages;
+  for (const StageConfig& stage : config.stages)
+    if (stage.config.device == DeviceChoice::kCuda)
+      diagnostics.add(Diagnostic("E0404", "`device: cuda`: this program was built without CUDA")
+                          .at(stage.origin("device").place)
+                          .cure("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
+  const auto bases = open_bases(config, diagnostics);
+  for (const StageConfig& stage : config.stages) {
+    const auto base = bases.find(stage.config.base_model);
+    if (base == bases.end()) continue;
+    PreparedStage prepared;
+    prepared.stage = stage;
+    prepared.folder = RunFolder(stage.config.output_dir);
+    prepared.base = base->second;
+    prepared.config_hash = config_hash(stage.config);
+    DataOptions options = data_options(stage.config, *base->second->model);
+    Progress progress(2);
+    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+      progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
+                      format_bytes(static_cast<double>(total)));
+    };
+    Diagnostics found;
+    prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets), options,
+                                  base->second->tokenizer.get(), found);
+    for (const Diagnostic& diagnostic : found.all()) diagnostics.add(diagnostic);
+    if (!found.has_errors()) plan_stage(prepared, diagnostics);
+    stages.push_back(std::move(prepared));
+  }
+  return stages;
+}
+
+std::string stage_table(const std::vector<PreparedStage>& stages) {
+  std::string text;
+  char line[256];
+  std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  %s\n", "stage", "conversations", "tokens", "packs", "steps",
+                "rate", "state");
+  text += line;
+  for (const PreparedStage& stage : stages) {
+    const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
+    std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
+                  with_commas(static_cast<std::int64_t>(stage.data.conversations.size())).c_str(),
+                  with_commas(stage.ledger.total.tokens_packed).c_str(), with_commas(static_cast<std::int64_t>(packs)).c_str(),
+                  with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
+                  format_double(stage.stage.config.learning_rate).c_str());
+    text += line + state_text(stage) + "\n";
+  }
+  return text;
+}
+
+}  // namespace shori

@@ -1,0 +1,149 @@
+#include "shori/train/recipe.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "shori/train/prepared_stage.h"
+#include "shori/train/trainer.h"
+#include "shori/util/log.h"
+#include "shori/util/signals.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::string& name, const char* option) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (stages[i].stage.name == name) return i;
+    names.push_back(stages[i].stage.name);
+  }
+  Diagnostic diagnostic("E0113", std::string("`") + option + " " + escape_for_log(name) + "`: no such stage");
+  std::string list;
+  for (const std::string& known : names) list += (list.empty() ? "" : " ") + known;
+  diagnostic.note("stages: " + list);
+  const std::string similar = find_similar_name(name, names);
+  if (!similar.empty()) diagnostic.cure("a stage with a similar name exists: `" + similar + "`");
+  throw Error(diagnostic);
+}
+
+void print_lines(const std::string& text) {
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    log_info(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+}
+
+void print_preparation(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
+  for (const std::string& note : config.notes) log_info(note);
+  for (const PreparedStage& stage : stages) {
+    log_info("--- stage " + stage.stage.name + ": resolved config ---");
+    print_lines(resolved_config_text(stage.stage));
+    log_info("--- stage " + stage.stage.name + ": data ---");
+    print_lines(stage.ledger.to_text());
+    const std::vector<std::int32_t>& ids = stage.data.train.front().ids;
+    std::string first;
+    for (std::size_t i = 0; i < std::min<std::size_t>(8, ids.size()); ++i) first += " " + std::to_string(ids[i]);
+    log_info("first ids of sample 1:" + first);
+    for (const std::string& unknown : stage.data.unknown_keys) log_info("not used: " + escape_for_log(unknown, 200));
+  }
+  print_lines(stage_table(stages));
+}
+
+std::string command_for(const LoadedConfig& config, const std::string& option) { return "shori-train " + config.file + option; }
+
+// What the user must decide: a changed stage, or an interrupted one without --resume.
+void refuse_unclear(const LoadedConfig& config, const PreparedStage& stage, const RecipeOptions& options) {
+  if (stage.state == StageState::kChanged) {
+    std::vector<Diagnostic> diagnostics = stage.changes;
+    if (config.is_recipe) diagnostics.back().cure("retrain from here on: " + command_for(config, " --from " + stage.stage.name));
+    throw Error(diagnostics);
+  }
+  if (stage.state == StageState::kInterrupted && !options.resume)
+    throw Error(Diagnostic("E0507", "`" + stage.folder.path() + "` already holds a run (step " + std::to_string(stage.step) + " of " +
+                                        std::to_string(stage.total_steps()) + ")")
+                    .cure("go on with it: " + command_for(config, " --resume"))
+                    .cure("or train elsewhere: another `output_dir`"));
+}
+
+void set_aside_from(std::vector<PreparedStage>& stages, std::size_t first) {
+  for (std::size_t i = first; i < stages.size(); ++i) {
+    if (path_exists(stages[i].folder.path()))
+      log_info("moved " + stages[i].folder.path() + " to " + set_aside(stages[i].folder.path()));
+    stages[i].state = StageState::kToTrain;
+    stages[i].step = 0;
+    stages[i].changes.clear();
+    stages[i].adapter_sha256.reset();
+  }
+}
+
+// E0506 when --resume has nothing to go on with.
+void check_resume(const std::vector<PreparedStage>& stages) {
+  const bool any = std::any_of(stages.begin(), stages.end(), [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; });
+  if (!any)
+    throw Error(Diagnostic("E0506", "`" + stages.front().folder.path() + "` has no usable checkpoint")
+                    .cure("start it without --resume"));
+}
+
+std::string base_key(const TrainConfig& config) {
+  std::string key = config.base_model + (config.bf16 ? " bf16" : " fp32") + (config.load_in_4bit ? " nf4" : " dense");
+  key += " r" + std::to_string(config.lora_r) + " a" + std::to_string(config.lora_alpha);
+  for (const std::string& target : config.lora_target_modules) key += " " + target;
+  return key;
+}
+
+void check_warnings_as_errors(const LoadedConfig& config, const Diagnostics& diagnostics) {
+  const bool strict = std::any_of(config.stages.begin(), config.stages.end(),
+                                  [](const StageConfig& stage) { return stage.config.warnings_as_errors; });
+  diagnostics.throw_if_errors(strict);
+  for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
+}
+
+}  // namespace
+
+RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options) {
+  Diagnostics diagnostics;
+  std::vector<PreparedStage> stages = prepare_stages(config, diagnostics);
+  check_warnings_as_errors(config, diagnostics);
+  find_stage_states(stages);
+  const std::size_t from = options.from.empty() ? stages.size() : index_of_stage(stages, options.from, "--from");
+  const std::size_t only = options.only.empty() ? stages.size() : index_of_stage(stages, options.only, "--only");
+  print_preparation(config, stages);
+  if (options.check || options.plan) {
+    for (const PreparedStage& stage : stages)
+      if (stage.state == StageState::kChanged) throw Error(stage.changes);
+    return RecipeOutcome::kDone;
+  }
+  if (options.resume) check_resume(stages);
+
+  // The recipe's own lock keeps a second program away from the folders that are still to be made.
+  std::optional<RunLock> lock;
+  if (config.is_recipe) lock = RunLock::take(config.output_dir);
+  set_aside_from(stages, from);
+  LoadedBase base;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    PreparedStage& stage = stages[i];
+    if (only != stages.size() && i != only) continue;
+    if (stage.state == StageState::kDone) {
+      log_info("stage " + stage.stage.name + " is done (" + std::to_string(stage.step) + " steps): passed over");
+      continue;
+    }
+    refuse_unclear(config, stage, options);
+    TrainerOptions trainer;
+    trainer.resume = stage.state == StageState::kInterrupted;
+    trainer.resume_command = command_for(config, " --resume");
+    trainer.init_from = stage.stage.previous_stage >= 0 ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()
+                                                        : stage.stage.config.init_from;
+    if (base.key != base_key(stage.stage.config)) {
+      base = LoadedBase();
+      base.key = base_key(stage.stage.config);
+    }
+    if (!train_stage(stage, base, trainer)) return RecipeOutcome::kStopped;
+    const bool more = i + 1 < stages.size() && only == stages.size();
+    if (more && stop_requested()) return RecipeOutcome::kStopped;
+  }
+  return RecipeOutcome::kDone;
+}
+
+}  // namespace shori

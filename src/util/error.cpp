@@ -1,0 +1,136 @@
+#include "shori/util/error.h"
+
+#include <algorithm>
+
+#include "shori/util/build_info.h"
+#include "shori/util/json.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kMaxErrors = 50;
+constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
+
+// The exit code of a run that ends by warnings only (`warnings_as_errors`): that of errors of the same family.
+int exit_code_of_family(const std::string& code) {
+  const std::string family = code.substr(1, 2);
+  if (family == "02" || family == "03") return 3;
+  if (family == "05" || family == "08") return 4;
+  if (family == "04" || family == "07") return 5;
+  return family == "06" ? 6 : 2;
+}
+
+std::string key_of(const Diagnostic& diagnostic) {
+  std::string key = diagnostic.code;
+  for (const std::string& part : {diagnostic.place.file, std::to_string(diagnostic.place.line),
+                                  std::to_string(diagnostic.place.column), diagnostic.message})
+    key.append(1, '\0').append(part);
+  return key;
+}
+
+bool same_message(const Diagnostic& a, const Diagnostic& b) {
+  return a.code == b.code && a.place.line == b.place.line && a.place.column == b.place.column &&
+         a.place.file == b.place.file && a.message == b.message;
+}
+
+}  // namespace
+
+Diagnostic::Diagnostic(std::string_view error_code, std::string text)
+    : code(error_code),
+      message(std::move(text)),
+      severity(error_code.starts_with('W') ? Severity::kWarning : Severity::kError) {
+  SHORI_CHECK(find_error_info(code), "code " + code + " is not in the table of errors: " + message);
+}
+
+Diagnostic& Diagnostic::at(SourcePlace where) {
+  place = std::move(where);
+  return *this;
+}
+
+Diagnostic& Diagnostic::at(std::string file, std::size_t line, std::size_t column) {
+  place = SourcePlace{.file = std::move(file), .line = line, .column = column, .end_column = 0, .source_line = {}};
+  return *this;
+}
+
+Diagnostic& Diagnostic::note(std::string text) {
+  notes.push_back(std::move(text));
+  return *this;
+}
+
+Diagnostic& Diagnostic::cure(std::string text) {
+  help.push_back(std::move(text));
+  return *this;
+}
+
+Error::Error(Diagnostic diagnostic) : Error(std::vector<Diagnostic>{std::move(diagnostic)}) {}
+
+Error::Error(std::vector<Diagnostic> diagnostics) : diagnostics_(std::move(diagnostics)) {
+  SHORI_CHECK(!diagnostics_.empty(), "an Error without a diagnostic");
+  for (const Diagnostic& diagnostic : diagnostics_) {
+    if (!what_.empty()) what_ += '\n';
+    what_ += diagnostic.code + ": " + diagnostic.message;
+  }
+}
+
+int Error::exit_code() const {
+  for (const Diagnostic& diagnostic : diagnostics_)
+    if (const int code = find_error_info(diagnostic.code)->exit_code) return code;
+  return exit_code_of_family(code());
+}
+
+void Diagnostics::add(Diagnostic diagnostic) {
+  const bool is_error = diagnostic.severity == Severity::kError;
+  if (is_error && error_count_ >= kMaxErrors) {
+    // Not remembered any more, but an error equal to a kept one is still the same error.
+    for (const Diagnostic& kept : all_)
+      if (same_message(kept, diagnostic)) return;
+    ++error_count_;
+    ++left_out_;
+    return;
+  }
+  if (!seen_.insert(key_of(diagnostic)).second) return;
+  error_count_ += is_error ? 1 : 0;
+  all_.push_back(std::move(diagnostic));
+}
+
+void Diagnostics::throw_if_errors(bool warnings_too) const {
+  if (error_count_ == 0 && !(warnings_too && !all_.empty())) return;
+  std::vector<Diagnostic> thrown = all_;
+  if (left_out_ > 0) {
+    const auto last = std::find_if(thrown.rbegin(), thrown.rend(),
+                                   [](const Diagnostic& each) { return each.severity == Severity::kError; });
+    last->note("and " + std::to_string(left_out_) + " more");
+  }
+  throw Error(std::move(thrown));
+}
+
+std::string diagnostic_to_json(const Diagnostic& diagnostic) {
+  JsonWriter json;
+  const auto list = [&json](std::string_view name, const std::vector<std::string>& texts) {
+    json.key(name).begin_array();
+    for (const std::string& text : texts) json.value(escape_for_log(text, kNoCut));
+    json.end_array();
+  };
+  json.begin_object().field("code", diagnostic.code);
+  json.field("severity", diagnostic.severity == Severity::kError ? "error" : "warning");
+  json.field("message", escape_for_log(diagnostic.message, kNoCut));
+  json.field("file", escape_for_log(diagnostic.place.file, kNoCut));
+  json.field("line", static_cast<std::uint64_t>(diagnostic.place.line));
+  json.field("column", static_cast<std::uint64_t>(diagnostic.place.column));
+  json.field("end_column", static_cast<std::uint64_t>(diagnostic.place.end_column));
+  list("notes", diagnostic.notes);
+  list("help", diagnostic.help);
+  json.field("exit_code", find_error_info(diagnostic.code)->exit_code);
+  return json.end_object().take();
+}
+
+void internal_error(const char* file, int line, const std::string& detail) {
+  const std::string_view path(file);
+  const std::string name(path.substr(path.find_last_of('/') + 1));
+  throw Error(Diagnostic("E0001", "internal error in " + name + ":" + std::to_string(line) + ": " + detail)
+                  .note(std::string("build ") + build_id())
+                  .cure("report this with the lines above and `run.json`"));
+}
+
+}  // namespace shori

@@ -1,0 +1,98 @@
+// The text shape of a diagnostic, after rustc's: code and message, place, the user's own line with a caret, notes, help.
+#include <algorithm>
+
+#include "shori/util/error.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
+constexpr std::size_t kLineWindow = 110;   // code points of the source line that are shown
+constexpr std::size_t kBeforeCaret = 60;   // of those, at most so many left of the caret
+
+// Byte offset of code point number `index` (0-based), or the size; safe on ill-formed text.
+std::size_t offset_of_code_point(std::string_view text, std::size_t index) {
+  std::size_t offset = 0;
+  while (index > 0 && offset < text.size()) {
+    ++offset;
+    while (offset < text.size() && (static_cast<unsigned char>(text[offset]) & 0xc0) == 0x80) ++offset;
+    --index;
+  }
+  return offset;
+}
+
+// What a terminal shows of a piece of a line: a tab as one space, other control characters escaped.
+std::string visible(std::string_view text) {
+  std::string line(text);
+  std::replace(line.begin(), line.end(), '\t', ' ');
+  return escape_for_log(line, kNoCut);
+}
+
+// The source line, cut to a window around the span, and the spaces and carets below it.
+struct ShownLine {
+  std::string text;
+  std::string carets;
+};
+
+ShownLine show_line(const SourcePlace& place) {
+  const std::size_t column = std::max<std::size_t>(place.column, 1) - 1;
+  const std::size_t begin = column > kBeforeCaret ? column - kBeforeCaret : 0;
+  const std::size_t end = begin + kLineWindow;
+  const std::size_t span_end = std::clamp(place.end_column > 0 ? place.end_column - 1 : column + 1, column + 1, end);
+  const std::string_view line = place.source_line;
+  const auto piece = [line](std::size_t from, std::size_t to) {
+    const std::size_t first = offset_of_code_point(line, from);
+    return visible(line.substr(first, offset_of_code_point(line, to) - first));
+  };
+  const std::string head = (begin > 0 ? "..." : "") + piece(begin, column);
+  const std::string span = piece(column, span_end);
+  const bool cut = offset_of_code_point(line, end) < line.size();
+  return {head + span + piece(span_end, end) + (cut ? "..." : ""),
+          std::string(count_code_points(head), ' ') + std::string(std::max<std::size_t>(count_code_points(span), 1), '^')};
+}
+
+// A note or help line; further lines of a text stand below its first.
+void append_item(std::string& out, const std::string& margin, const std::string& label, const std::string& text) {
+  const std::string indent = margin + std::string(label.size() + 4, ' ');
+  std::string line = margin + " = " + label + ": ";
+  std::size_t begin = 0;
+  while (true) {
+    const std::size_t end = text.find('\n', begin);
+    out += line + visible(std::string_view(text).substr(begin, end - begin)) + '\n';
+    if (end == std::string::npos) return;
+    begin = end + 1;
+    line = indent + ' ';
+  }
+}
+
+void append_place(std::string& out, const std::string& margin, const Diagnostic& diagnostic) {
+  const SourcePlace& place = diagnostic.place;
+  if (place.file.empty()) return;
+  out += margin + "--> " + visible(place.file);
+  if (place.line > 0) out += ':' + std::to_string(place.line);
+  if (place.line > 0 && place.column > 0) out += ':' + std::to_string(place.column);
+  out += '\n';
+  if (place.line == 0 || place.source_line.empty()) return;
+  const ShownLine shown = show_line(place);
+  const std::string number = std::to_string(place.line);
+  out += margin + " |\n";
+  out += std::string(margin.size() - number.size(), ' ') + number + " | " + shown.text + '\n';
+  if (place.column == 0) return;
+  out += margin + " | " + shown.carets + ' ' + std::string(find_error_info(diagnostic.code)->title) + '\n';
+}
+
+}  // namespace
+
+std::string format_diagnostic(const Diagnostic& diagnostic) {
+  const std::string margin(std::max<std::size_t>(2, std::to_string(diagnostic.place.line).size()), ' ');
+  std::string out = diagnostic.severity == Severity::kError ? "error[" : "warning[";
+  out += diagnostic.code + "]: " + visible(diagnostic.message) + '\n';
+  append_place(out, margin, diagnostic);
+  for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
+  for (const std::string& text : diagnostic.help) append_item(out, margin, "help", text);
+  append_item(out, margin, "explain", "shori-train --explain " + diagnostic.code);
+  return out;
+}
+
+}  // namespace shori

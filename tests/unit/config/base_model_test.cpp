@@ -1,0 +1,113 @@
+#include <cstdlib>
+#include <optional>
+
+#include "config_files.h"
+
+namespace shori {
+namespace {
+
+constexpr const char* kRevision = "3ad372fc79158a2148299e3318516c786aeded6c";
+
+// An environment variable for one test.
+class Environment {
+ public:
+  Environment(const char* name, const std::string& value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    value.empty() ? unsetenv(name) : setenv(name, value.c_str(), 1);
+  }
+  ~Environment() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+class BaseModel : public testing::Test {
+ protected:
+  // The folder that `base_model: written` becomes, or the printed problem.
+  std::string find(const std::string& written) {
+    Diagnostics diagnostics;
+    const std::string text =
+        "base_model: " + written + "\noutput_dir: o\nlearning_rate: 1e-4\ndatasets: [{path: d.txt}]\n";
+    LoadedConfig loaded = load_config(folder_.write("configs/c.yaml", text), {}, diagnostics);
+    EXPECT_FALSE(diagnostics.has_errors());
+    find_base_models(loaded, diagnostics);
+    if (!diagnostics.has_errors()) return loaded.stages.at(0).config.base_model;
+    EXPECT_EQ(diagnostics.all()[0].code, "E0108");
+    EXPECT_EQ(diagnostics.all()[0].place.line, 1u);
+    return format_diagnostic(diagnostics.all()[0]);
+  }
+
+  void cache_model(const std::string& hub, const std::string& revision) {
+    folder_.write(hub + "/models--org--name/refs/main", revision);
+    folder_.write(hub + "/models--org--name/snapshots/" + std::string(kRevision) + "/config.json", "{}");
+  }
+
+  std::string snapshot(const std::string& hub) {
+    return folder_.path(hub + "/models--org--name/snapshots/" + kRevision);
+  }
+
+  ConfigFolder folder_;
+  Environment hub_cache_{"HF_HUB_CACHE", ""};
+  Environment hf_home_{"HF_HOME", ""};
+  Environment xdg_{"XDG_CACHE_HOME", ""};
+  Environment home_{"HOME", folder_.path("home")};
+};
+
+TEST_F(BaseModel, FolderBesideTheConfig) {
+  folder_.write("models/m/config.json", "{}");
+  EXPECT_EQ(find("../models/m"), folder_.path("models/m"));
+  EXPECT_EQ(find(folder_.path("models/m") + "/"), folder_.path("models/m"));
+}
+
+TEST_F(BaseModel, IdInTheCache) {
+  cache_model("home/.cache/huggingface/hub", kRevision);
+  EXPECT_EQ(find("org/name"), snapshot("home/.cache/huggingface/hub"));
+}
+
+TEST_F(BaseModel, CacheNamedByTheEnvironment) {
+  cache_model("a/hub", std::string(kRevision) + "\n");
+  cache_model("b", kRevision);
+  const Environment home("HF_HOME", folder_.path("a"));
+  EXPECT_EQ(find("org/name"), snapshot("a/hub"));
+  const Environment cache("HF_HUB_CACHE", folder_.path("b"));
+  EXPECT_EQ(find("org/name"), snapshot("b"));
+}
+
+TEST_F(BaseModel, FolderWinsOverTheCache) {
+  cache_model("home/.cache/huggingface/hub", kRevision);
+  folder_.write("configs/org/name/config.json", "{}");
+  EXPECT_EQ(find("org/name"), folder_.path("configs/org/name"));
+}
+
+TEST_F(BaseModel, RevisionThatWouldLeaveTheCacheIsNotTaken) {
+  cache_model("home/.cache/huggingface/hub", "../../../../..");
+  EXPECT_NE(find("org/name").find("error[E0108]"), std::string::npos);
+}
+
+TEST_F(BaseModel, MissingIdNamesTheDownload) {
+  const std::string text = find("org/name");
+  EXPECT_NE(text.find("`base_model` does not exist: org/name"), std::string::npos) << text;
+  EXPECT_NE(text.find("`hf download org/name`"), std::string::npos) << text;
+  EXPECT_NE(text.find("huggingface-cli download org/name"), std::string::npos) << text;
+}
+
+TEST_F(BaseModel, MissingFolderNamesItsNeighbours) {
+  folder_.write("models/Mistral-7B-Instruct-v0.2/config.json", "{}");
+  folder_.write("models/other/config.json", "{}");
+  const std::string text = find("../models/Mistral-7B");
+  EXPECT_NE(text.find("/models/` holds: Mistral-7B-Instruct-v0.2, other"), std::string::npos) << text;
+  EXPECT_NE(text.find("write `../models/Mistral-7B-Instruct-v0.2`"), std::string::npos) << text;
+}
+
+TEST_F(BaseModel, FileInsteadOfAFolder) {
+  folder_.write("models/m/config.json", "{}");
+  const std::string text = find("../models/m/config.json");
+  EXPECT_NE(text.find("it is a file"), std::string::npos) << text;
+  EXPECT_NE(text.find("write `../models/m`"), std::string::npos) << text;
+}
+
+}  // namespace
+}  // namespace shori

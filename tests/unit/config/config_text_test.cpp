@@ -1,0 +1,187 @@
+#include "shori/config/config_text.h"
+
+#include "config_files.h"
+#include "shori/util/hash.h"
+
+namespace shori {
+namespace {
+
+JsonValue stored(const TrainConfig& config, ConfigScope scope) {
+  JsonProblem problem;
+  auto value = parse_json(canonical_config(config, scope).text(), JsonLimits{}, problem);
+  EXPECT_TRUE(value.has_value()) << problem.message;
+  return value.value_or(JsonValue{});
+}
+
+// Written by hand from the list of keys and the bits of each real number, so that a change of a name, a default or the
+// form of canonical JSON, which would part old runs from their configs, is seen.
+constexpr const char* kDefaultNumeric =
+    R"({"adam_beta1":"3feccccccccccccd","adam_beta2":"3feff7ced916872b","adam_epsilon":"3e45798ee2308c3a",)"
+    R"("adam_zero_gradient_guard":true,"adapter":"qlora","axolotl_step_estimate":false,"bf16":true,"blockml.bos":true,)"
+    R"("blockml.eos":"end","blockml.repeat_scenario":false,"blockml.train_on_speaker":true,"compat":"none",)"
+    R"("datasets":[{"field":"","type":""}],"excess_length_strategy":"raise","fp16":false,)"
+    R"("gradient_accumulation_steps":1,"learning_rate":"3f130164840e171a","load_in_4bit":true,"lora_alpha":16,)"
+    R"("lora_dropout":"0000000000000000","lora_r":20,"lora_target_linear":true,)"
+    R"("lora_target_modules":["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"],)"
+    R"("lr_scheduler":"constant","max_grad_norm":"3ff0000000000000","max_steps":null,"micro_batch_size":1,)"
+    R"("num_epochs":1,"optimizer":"adamw_bnb_8bit","optimizer_state":"fresh","pad_to_sequence_len":false,)"
+    R"("roles_to_train":["message"],"sample_packing":true,"seed":42,"sequence_len":2048,"skip_samples":[],)"
+    R"("tf32":false,"train_on_eos":"all","train_on_inputs":false,"val_set_size":"0000000000000000",)"
+    R"("warmup_steps":0,"weight_decay":"0000000000000000"})";
+
+TrainConfig small_config() {
+  TrainConfig config;
+  config.learning_rate = 7.25e-5;
+  config.datasets.resize(1);
+  config.datasets[0].path = "d.txt";
+  config.datasets[0].resolved_path = "/data/d.txt";
+  return config;
+}
+
+TEST(CanonicalConfig, NumericScopeIsGolden) {
+  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kNumeric).text(), kDefaultNumeric);
+  // printf %s '<the text above>' | sha256sum
+  EXPECT_EQ(config_hash(small_config()), "8fe1697d4f91972fc053e7f55d699e8e2456899f8af0bff943bb76c9e059379e");
+}
+
+TEST(CanonicalConfig, ScopesDifferInPlacesAndOutput) {
+  const JsonValue portable = stored(small_config(), ConfigScope::kPortable);
+  EXPECT_NE(portable.find("save_steps"), nullptr);
+  EXPECT_EQ(portable.find("output_dir"), nullptr);
+  EXPECT_EQ(portable.find("base_model"), nullptr);
+  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kPortable).text().find("d.txt"), std::string::npos);
+  const JsonValue complete = stored(small_config(), ConfigScope::kComplete);
+  ASSERT_NE(complete.find("datasets"), nullptr);
+  EXPECT_EQ(complete.find("datasets")->items[0].find("path")->text, "/data/d.txt");
+  EXPECT_NE(complete.find("output_dir"), nullptr);
+}
+
+TEST(ConfigHash, IgnoresWhatDoesNotDecideTheNumbers) {
+  const std::string hash = config_hash(small_config());
+  TrainConfig config = small_config();
+  config.name = "other";
+  config.base_model = "/models/moved";
+  config.output_dir = "/runs/x";
+  config.init_from = "/runs/w";
+  config.device = DeviceChoice::kCpu;
+  config.datasets[0].path = config.datasets[0].resolved_path = "/elsewhere";
+  config.datasets[0].category = "high";
+  config.save_steps = 10;
+  config.threads = 2;
+  config.eval_steps = 0.5;
+  config.eval_batch_size = 4;
+  EXPECT_EQ(config_hash(config), hash);
+}
+
+TEST(ConfigHash, SeesEveryNumericKey) {
+  const std::string hash = config_hash(small_config());
+  const std::vector<void (*)(TrainConfig&)> changes = {
+      [](TrainConfig& c) { c.lora_r = 21; },
+      [](TrainConfig& c) { c.learning_rate = 7.250000000000001e-5; },
+      [](TrainConfig& c) { c.max_steps = 7; },
+      [](TrainConfig& c) { c.bf16 = false; },
+      [](TrainConfig& c) { c.compat = CompatMode::kAxolotl2024; },
+      [](TrainConfig& c) { c.blockml.eos = EosPolicy::kNever; },
+      [](TrainConfig& c) { c.lora_target_modules = {"q_proj"}; },
+      [](TrainConfig& c) { c.skip_samples = {"a:1"}; },
+      [](TrainConfig& c) { c.datasets[0].type = "completion"; },
+      [](TrainConfig& c) { c.datasets.push_back({}); },
+  };
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    TrainConfig config = small_config();
+    changes[i](config);
+    EXPECT_NE(config_hash(config), hash) << "change " << i;
+  }
+}
+
+TEST(ConfigDifferences, EqualConfigsHaveNone) {
+  for (ConfigScope scope : {ConfigScope::kNumeric, ConfigScope::kPortable, ConfigScope::kComplete}) {
+    EXPECT_TRUE(config_differences(stored(small_config(), scope), small_config()).empty());
+  }
+}
+
+TEST(ConfigDifferences, NameTheKeyBothValuesAndTheClass) {
+  TrainConfig now = small_config();
+  now.learning_rate = 5.5e-5;
+  now.max_steps = 3;
+  now.save_steps = 10;
+  now.output_dir = "/runs/x";
+  const auto differences = config_differences(stored(small_config(), ConfigScope::kComplete), now);
+  ASSERT_EQ(differences.size(), 4u);
+  EXPECT_EQ(differences[0].key, "output_dir");
+  EXPECT_EQ(differences[0].key_class, KeyClass::kPlace);
+  EXPECT_EQ(differences[1].key, "max_steps");
+  EXPECT_EQ(differences[1].stored, "null");
+  EXPECT_EQ(differences[1].present, "3");
+  EXPECT_EQ(differences[2].key, "learning_rate");
+  EXPECT_EQ(differences[2].key_class, KeyClass::kNumeric);
+  EXPECT_EQ(std::stod(differences[2].stored), 7.25e-5);
+  EXPECT_EQ(std::stod(differences[2].present), 5.5e-5);
+  EXPECT_EQ(differences[3].key, "save_steps");
+  EXPECT_EQ(differences[3].key_class, KeyClass::kOutput);
+}
+
+TEST(ConfigDifferences, OfDatasets) {
+  TrainConfig moved = small_config();
+  moved.datasets[0].resolved_path = "/moved/d.txt";
+  EXPECT_TRUE(config_differences(stored(small_config(), ConfigScope::kPortable), moved).empty());
+  const auto place = config_differences(stored(small_config(), ConfigScope::kComplete), moved);
+  ASSERT_EQ(place.size(), 1u);
+  EXPECT_EQ(place[0].key_class, KeyClass::kPlace);
+  moved.datasets[0].type = "completion";
+  const auto form = config_differences(stored(small_config(), ConfigScope::kComplete), moved);
+  ASSERT_EQ(form.size(), 1u);
+  EXPECT_EQ(form[0].key_class, KeyClass::kNumeric);
+}
+
+TEST(ConfigDifferences, KeysThatOneSideLacks) {
+  JsonValue old = stored(small_config(), ConfigScope::kNumeric);
+  std::erase_if(old.members, [](const auto& member) { return member.first == "lora_r"; });
+  JsonValue number;
+  number.kind = JsonValue::Kind::kNumber;
+  number.text = "3";
+  old.members.emplace_back("from_the_future", number);
+  const auto differences = config_differences(old, small_config());
+  ASSERT_EQ(differences.size(), 2u);
+  EXPECT_EQ(differences[0].key, "lora_r");
+  EXPECT_EQ(differences[0].stored, "(not recorded)");
+  EXPECT_EQ(differences[1].key, "from_the_future");
+  EXPECT_EQ(differences[1].stored, "3");
+}
+
+TEST(ResolvedConfig, MarksDefaultsAndReadsBackAsTheSameConfig) {
+  const LoadResult first = load_text(
+      config_with("lora_r: 8\nmax_steps:\nweight_decay: 0.05\nblockml: {eos: never}\nskip_samples: ['a b:1', 12]\n"
+                  "init_from: \"with space: and # hash\"\n"),
+      {"lora_alpha=32"});
+  ASSERT_EQ(first.text(), "");
+  const std::string text = resolved_config_text(first.loaded.stages[0]);
+  EXPECT_NE(text.find("\nlora_r: 8\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\nlora_alpha: 32                                # --set\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\nseed: 42                                      # default\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\nmax_steps: null                               # default (left empty)\n"), std::string::npos)
+      << text;
+  const LoadResult again = load_text(text);
+  ASSERT_EQ(again.text(), "");
+  EXPECT_EQ(canonical_config(again.config(), ConfigScope::kComplete).text(),
+            canonical_config(first.config(), ConfigScope::kComplete).text());
+}
+
+TEST(ResolvedConfig, LeavesOutKeysThatWouldBeRefused) {
+  const LoadResult first = load_text(config_with("train_on_inputs: true\n"));
+  const std::string text = resolved_config_text(first.loaded.stages[0]);
+  EXPECT_NE(text.find("# roles_to_train has no effect under train_on_inputs: true\n"), std::string::npos) << text;
+  EXPECT_EQ(load_text(text).text(), "");
+}
+
+TEST(HelpKeys, NamesEveryKeyWithDefaultAndClass) {
+  const std::string text = help_keys_text();
+  for (const char* part : {"\nlora_r: 20 ", "\nbase_model: (required) ", "\nmax_steps: (unset) ", "\nblockml.eos: end ",
+                           "# numeric", "# output", "# place", "an integer in [1, 1024]", "a number in (0, 0.01]",
+                           "one of constant, linear, cosine", "\nstages:"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+}
+
+}  // namespace
+}  // namespace shori

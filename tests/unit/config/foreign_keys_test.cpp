@@ -1,0 +1,63 @@
+// Keys of Axolotl that mean nothing here, and keys of later versions.
+#include "config_files.h"
+
+namespace shori {
+namespace {
+
+TEST(ForeignKeys, EmptyOnesAreAcceptedAndToldOnce) {
+  const LoadResult result = load_text(
+      config_with("wandb_project:\nwandb_entity: ''\ndeepspeed:\nfsdp: []\nfsdp_config: {}\nspecial_tokens:\n"
+                  "strict: false\nload_in_8bit: false\ngroup_by_length: false\nhub_model_id:\nlora_model_dir:\n"
+                  "is_mistral_derived_model: false\nresume_from_checkpoint:\nlocal_rank:\ntokens: []\n"
+                  "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\nallow_overlap: false\n"
+                  "gradient_checkpointing: true\nflash_attention: true\neval_sample_packing: false\n"));
+  ASSERT_EQ(result.text(), "");
+  ASSERT_EQ(result.loaded.notes.size(), 2u);
+  EXPECT_EQ(result.loaded.notes[0],
+            "keys that the program decides by itself: gradient_checkpointing, flash_attention, eval_sample_packing");
+  EXPECT_TRUE(result.loaded.notes[1].find("wandb_project, wandb_entity, deepspeed, fsdp, ") != std::string::npos);
+}
+
+struct ForeignCase {
+  const char* line;
+  const char* said;
+};
+
+class ForeignValue : public testing::TestWithParam<ForeignCase> {};
+
+TEST_P(ForeignValue, IsRefusedWithWhatItWouldDo) {
+  const LoadResult result = load_text(config_with(std::string(GetParam().line) + "\n"));
+  ASSERT_EQ(result.codes(), "E0112") << result.text();
+  EXPECT_EQ(result.problems[0].place.line, 5u);
+  EXPECT_EQ(result.problems[0].notes.size(), 1u);
+  EXPECT_EQ(result.problems[0].help.size(), 1u);
+  EXPECT_NE(result.text().find(GetParam().said), std::string::npos) << result.text();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, ForeignValue,
+    testing::Values(
+        ForeignCase{"deepspeed: zero2.json", "`deepspeed` is an Axolotl key that shori-train does not have"},
+        ForeignCase{"wandb_project: shori", "metrics.jsonl"}, ForeignCase{"hub_model_id: a/b", "network"},
+        ForeignCase{"special_tokens: {bos_token: '<s>'}", "tokenizer.model is used as it is"},
+        ForeignCase{"model_type: MistralForCausalLM", "config.json"},
+        ForeignCase{"load_in_8bit: true", "NF4 is the only quantization"},
+        ForeignCase{"strict: true", "always checked"}, ForeignCase{"group_by_length: true", "packing"},
+        ForeignCase{"gradient_checkpointing: unsloth", "activation plan"},
+        ForeignCase{"lora_model_dir: runs/mid", "write `init_from: runs/mid`"},
+        ForeignCase{"warmup_ratio: 0.1", "use `warmup_steps`"}, ForeignCase{"saves_per_epoch: 1", "use `save_steps`"},
+        ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 0", "GPUs"},
+        ForeignCase{"lint: {prose: warn}", "`lint` is not in this version of shori-train"},
+        ForeignCase{"allow_overlap: true", "not in this version"}, ForeignCase{"dedupe: true", "not in this version"},
+        ForeignCase{"blockml: {length_unit: words}", "`blockml.length_unit` is not in this version"}));
+
+TEST(ForeignKeys, InAStageAndInAnOverride) {
+  EXPECT_EQ(load_text(config_with(""), {"deepspeed=z.json"}).codes(), "E0112");
+  EXPECT_EQ(load_text("base_model: m\noutput_dir: o\nstages:\n  - name: a\n    learning_rate: 1e-5\n    fsdp: [x]\n"
+                      "    datasets: [{path: d}]\n")
+                .codes(),
+            "E0112");
+}
+
+}  // namespace
+}  // namespace shori

@@ -1,0 +1,297 @@
+#include "shori/data/pack_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "shori/data/shuffle.h"
+#include "shori/util/error.h"
+
+namespace shori {
+namespace {
+
+// Samples that all fill a row, so that rows = samples.
+std::vector<SampleCost> full_rows(std::size_t count) { return std::vector<SampleCost>(count, SampleCost{64, 63, true}); }
+
+PlanOptions options_for_full_rows(std::int64_t accumulation, std::int64_t epochs, bool compat) {
+  PlanOptions options;
+  options.sequence_len = 64;
+  options.gradient_accumulation_steps = accumulation;
+  options.num_epochs = epochs;
+  options.compat = compat;
+  return options;
+}
+
+std::vector<std::size_t> step_sizes(const PackPlan& plan) {
+  std::vector<std::size_t> sizes;
+  for (const PlanStep& step : plan.steps) sizes.push_back(step.micro_batch_count);
+  return sizes;
+}
+
+std::vector<SampleCost> random_costs(std::size_t count, std::int64_t longest, std::uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::vector<SampleCost> costs;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto length = static_cast<std::uint32_t>(1 + generator() % static_cast<std::uint64_t>(longest));
+    costs.push_back({length, static_cast<std::uint32_t>(generator() % length), generator() % 2 == 0});
+  }
+  return costs;
+}
+
+TEST(PackPlan, leftover_micro_batches_are_a_smaller_step) {
+  const PackPlan plan = make_pack_plan(full_rows(3), options_for_full_rows(2, 3, false));
+  EXPECT_EQ(step_sizes(plan), (std::vector<std::size_t>{2, 1, 2, 1, 2, 1}));
+  EXPECT_EQ(plan.unused_micro_batches(), 0u);
+  EXPECT_EQ(plan.steps[0].targets, 126);
+  EXPECT_EQ(plan.steps[1].targets, 63);
+  EXPECT_EQ(plan.steps[0].tokens, 128);
+  EXPECT_EQ(plan.steps[0].samples, 2);
+}
+
+// Counted by hand from the rule of transformers' Trainer of early 2024: the counter runs across epochs.
+TEST(PackPlan, compat_carries_leftovers_into_the_next_epoch) {
+  const PackPlan two = make_pack_plan(full_rows(3), options_for_full_rows(2, 3, true));
+  EXPECT_EQ(step_sizes(two), (std::vector<std::size_t>{2, 2, 2, 2}));
+  EXPECT_EQ(two.unused_micro_batches(), 1u);
+  const PackPlan four = make_pack_plan(full_rows(3), options_for_full_rows(4, 3, true));
+  EXPECT_EQ(step_sizes(four), (std::vector<std::size_t>{3, 1, 2, 2, 1}));
+  EXPECT_EQ(four.unused_micro_batches(), 0u);
+}
+
+TEST(PackPlan, epochs_use_seed_plus_epoch) {
+  const PackPlan plan = make_pack_plan(full_rows(20), options_for_full_rows(1, 2, true));
+  for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
+    const auto order = random_permutation(20, 42 + epoch);
+    for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(plan.row(plan.epochs[epoch].first_row + i)[0], order[i]);
+  }
+}
+
+TEST(PackPlan, max_steps_stops_early_and_never_adds) {
+  PlanOptions options = options_for_full_rows(2, 3, false);
+  options.max_steps = 3;
+  const PackPlan plan = make_pack_plan(full_rows(3), options);
+  EXPECT_EQ(step_sizes(plan), (std::vector<std::size_t>{2, 1, 2}));
+  EXPECT_EQ(plan.epochs.size(), 2u);
+  EXPECT_EQ(plan.unused_micro_batches(), 1u);
+  options.max_steps = 100;
+  EXPECT_EQ(make_pack_plan(full_rows(3), options).steps.size(), 6u);
+  options.max_steps = 0;
+  EXPECT_TRUE(make_pack_plan(full_rows(3), options).steps.empty());
+}
+
+// Derived from Axolotl's formula at 2 epochs, accumulation 2.
+TEST(PackPlan, axolotl_step_estimate) {
+  EXPECT_EQ(estimate_axolotl_steps(4799646, 309, 16384, 2, 2), 304);
+  EXPECT_EQ(estimate_axolotl_steps(1200000, 80, 16384, 2, 2), 76);
+  EXPECT_EQ(estimate_axolotl_steps(300000, 20, 16384, 2, 2), 18);
+  EXPECT_EQ(estimate_axolotl_steps(150000, 11, 16384, 2, 2), 8);
+  EXPECT_EQ(estimate_axolotl_steps(100, 1, 16384, 2, 3), 3);
+}
+
+TEST(PackPlan, axolotl_step_estimate_cuts_the_last_epoch_short) {
+  PlanOptions options = options_for_full_rows(2, 2, true);
+  // 20 full rows: measured fill 1, floor(0.99 * 20) - 1 = 18, 9 updates an epoch, 18 in all; 20 without the estimate.
+  EXPECT_EQ(make_pack_plan(full_rows(20), options).steps.size(), 20u);
+  options.axolotl_step_estimate = true;
+  const PackPlan plan = make_pack_plan(full_rows(20), options);
+  EXPECT_EQ(plan.steps.size(), 18u);
+  EXPECT_EQ(plan.unused_micro_batches(), 4u);
+}
+
+TEST(PackPlan, micro_batches_join_rows) {
+  PlanOptions options = options_for_full_rows(1, 1, false);
+  options.micro_batch_size = 2;
+  const PackPlan plan = make_pack_plan(full_rows(5), options);
+  EXPECT_EQ(plan.row_count(), 5u);
+  ASSERT_EQ(plan.micro_batches.size(), 3u);
+  EXPECT_EQ(plan.micro_batches[2].row_count, 1u);
+  options.compat = true;  // Axolotl packs micro_batch_size * sequence_len ids into one row
+  const PackPlan compat = make_pack_plan(full_rows(5), options);
+  EXPECT_EQ(compat.row_count(), 3u);
+  EXPECT_EQ(compat.micro_batches.size(), 3u);
+  EXPECT_EQ(compat.longest_micro_batch(), 128);
+}
+
+// Lengths 5 4 3 into rows of 9: [5 4] [3]. Default 4 + 3 + 2 targets; compat keeps the boundary target: 8 + 2.
+TEST(PackPlan, boundary_targets) {
+  PlanOptions options;
+  options.sequence_len = 9;
+  const std::vector<SampleCost> samples = {{5, 4, true}, {4, 3, true}, {3, 2, true}};
+  const PackPlan plan = make_pack_plan(samples, options);
+  ASSERT_EQ(plan.row_count(), 2u);
+  EXPECT_EQ(plan.row_targets(0) + plan.row_targets(1), 9);
+  // A seed whose order lets next-fit make the same rows.
+  options.compat = true;
+  for (options.seed = 0;; ++options.seed) {
+    if (random_permutation(3, options.seed) == std::vector<std::uint32_t>{0, 1, 2}) break;
+  }
+  const PackPlan compat = make_pack_plan(samples, options);
+  ASSERT_EQ(compat.row_count(), 2u);
+  EXPECT_EQ(compat.row_targets(0), 8);
+  EXPECT_EQ(compat.row_targets(1), 2);
+}
+
+TEST(PackPlan, compat_does_not_count_a_boundary_without_label) {
+  PlanOptions options;
+  options.sequence_len = 16;
+  options.compat = true;
+  const PackPlan plan = make_pack_plan({{5, 4, false}, {4, 3, false}}, options);
+  EXPECT_EQ(plan.row_targets(0), 7);
+}
+
+TEST(PackPlan, epoch_fraction_and_epoch_ends) {
+  const PackPlan plan = make_pack_plan(full_rows(3), options_for_full_rows(2, 2, false));
+  EXPECT_EQ(plan.epoch_after(0), 0);
+  EXPECT_EQ(plan.epoch_after(1), 2.0 / 3.0);
+  EXPECT_EQ(plan.epoch_after(2), 1);
+  EXPECT_EQ(plan.epoch_after(3), 1 + 2.0 / 3.0);
+  EXPECT_EQ(plan.epoch_after(4), 2);
+  EXPECT_EQ(plan.last_step_of_epoch(0), 2u);
+  EXPECT_EQ(plan.last_step_of_epoch(1), 4u);
+  EXPECT_EQ(plan.last_step_of_epoch(2), std::nullopt);
+  const PackPlan compat = make_pack_plan(full_rows(3), options_for_full_rows(2, 3, true));
+  EXPECT_EQ(compat.last_step_of_epoch(0), 2u);  // packs 3 and 4 of the run are one update
+  EXPECT_EQ(compat.last_step_of_epoch(1), 3u);
+  EXPECT_EQ(compat.last_step_of_epoch(2), std::nullopt);
+  EXPECT_EQ(compat.epoch_after(2), 1 + 1.0 / 3.0);
+}
+
+// Properties on random data: each sample once an epoch, steps cover the micro-batches without gap, sums agree.
+TEST(PackPlan, properties) {
+  for (std::uint32_t seed = 0; seed < 40; ++seed) {
+    PlanOptions options;
+    options.sequence_len = 200;
+    options.sample_packing = seed % 5 != 0;
+    options.micro_batch_size = 1 + seed % 3;
+    options.gradient_accumulation_steps = 1 + seed % 4;
+    options.num_epochs = 3;
+    options.compat = seed % 2 == 0;
+    options.seed = seed;
+    const auto samples = random_costs(1 + 11 * seed, 200, seed);
+    const PackPlan plan = make_pack_plan(samples, options);
+    ASSERT_EQ(plan.epochs.size(), 3u);
+    for (const PlanEpoch& epoch : plan.epochs) {
+      std::vector<int> seen(samples.size());
+      for (std::size_t row = epoch.first_row; row < epoch.first_row + epoch.row_count; ++row) {
+        EXPECT_LE(plan.row_tokens(row), options.row_capacity());
+        for (const std::uint32_t sample : plan.row(row)) ++seen[sample];
+      }
+      EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), static_cast<std::ptrdiff_t>(samples.size()));
+      if (!options.compat) {
+        EXPECT_EQ(epoch.row_count, plan.epochs[0].row_count) << "default packing depends on lengths only";
+      }
+    }
+    std::size_t next = 0;
+    std::int64_t tokens = 0;
+    for (const PlanStep& step : plan.steps) {
+      EXPECT_EQ(step.first_micro_batch, next);
+      next += step.micro_batch_count;
+      tokens += step.tokens;
+    }
+    std::int64_t row_tokens = 0;
+    for (std::size_t row = 0; row < plan.row_count(); ++row) row_tokens += plan.row_tokens(row);
+    if (plan.unused_micro_batches() == 0) {
+      EXPECT_EQ(tokens, row_tokens);
+    }
+    if (!options.compat) {
+      const auto micro_batches = static_cast<std::int64_t>(plan.epochs[0].micro_batch_count);
+      const std::int64_t accumulation = options.gradient_accumulation_steps;
+      EXPECT_EQ(static_cast<std::int64_t>(plan.steps.size()), 3 * ((micro_batches + accumulation - 1) / accumulation));
+    }
+    EXPECT_EQ(serialize_pack_plan(plan), serialize_pack_plan(make_pack_plan(samples, options)));
+  }
+}
+
+TEST(PackPlan, bad_inputs_are_bugs) {
+  PlanOptions options;
+  options.sequence_len = 10;
+  EXPECT_THROW(make_pack_plan({}, options), Error);
+  EXPECT_THROW(make_pack_plan({{11, 10, true}}, options), Error);
+  EXPECT_THROW(make_pack_plan({{5, 5, true}}, options), Error);
+}
+
+std::string code_of(std::string_view bytes) {
+  try {
+    parse_pack_plan(bytes, "pack_plan.bin");
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
+}
+
+PackPlan sample_plan() {
+  PlanOptions options;
+  options.sequence_len = 100;
+  options.gradient_accumulation_steps = 2;
+  options.num_epochs = 2;
+  options.max_steps = 1000;
+  return make_pack_plan(random_costs(30, 100, 1), options);
+}
+
+TEST(PackPlanFile, comes_back) {
+  const PackPlan plan = sample_plan();
+  const std::string bytes = serialize_pack_plan(plan);
+  const PackPlan again = parse_pack_plan(bytes, "pack_plan.bin");
+  EXPECT_EQ(serialize_pack_plan(again), bytes);
+  EXPECT_EQ(again.entries, plan.entries);
+  EXPECT_EQ(again.options.max_steps, plan.options.max_steps);
+  EXPECT_EQ(again.steps.size(), plan.steps.size());
+}
+
+TEST(PackPlanFile, golden_bytes) {
+  PlanOptions options;
+  options.sequence_len = 64;
+  const std::string bytes = serialize_pack_plan(make_pack_plan({{3, 2, true}}, options));
+  std::string expected = "SHORIPLN";
+  const auto number = [&](std::uint64_t value, int size) {
+    for (int i = 0; i < size; ++i) expected.push_back(static_cast<char>(value >> (8 * i)));
+  };
+  number(1, 4), number(1, 4);                                        // version, flags
+  number(42, 8), number(64, 8), number(1, 8), number(1, 8), number(1, 8), number(~std::uint64_t{0}, 8);
+  for (int i = 0; i < 6; ++i) number(1, 8);                          // one of everything
+  number(3, 4), number(2, 4), number(1, 4);                          // the sample
+  number(0, 8), number(0, 8);                                        // the epoch
+  number(0, 8), number(0, 4);                                        // the row and its entry
+  number(0, 8);                                                      // the micro-batch
+  number(0, 8), number(1, 8), number(2, 8), number(3, 8), number(1, 8);  // the step
+  EXPECT_EQ(bytes, expected);
+}
+
+TEST(PackPlanFile, every_cut_is_refused) {
+  const std::string bytes = serialize_pack_plan(sample_plan());
+  for (std::size_t size = 0; size < bytes.size(); ++size) ASSERT_EQ(code_of(std::string_view(bytes).substr(0, size)), "E0508") << size;
+  EXPECT_EQ(code_of(bytes + '\0'), "E0508");
+}
+
+// Everything follows from options and samples. What changes nothing is accepted: the upper half of the seed, which torch's generator
+// drops, and the lower half of max_steps, which stays beyond the number of steps.
+TEST(PackPlanFile, every_flipped_byte_is_refused) {
+  const std::string bytes = serialize_pack_plan(sample_plan());
+  std::size_t accepted = 0;
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x55);
+    if (code_of(damaged) != "E0508") ++accepted;
+  }
+  EXPECT_EQ(accepted, 8u);
+}
+
+TEST(PackPlanFile, hostile_counts_are_refused_without_large_allocations) {
+  std::string bytes = serialize_pack_plan(sample_plan());
+  const std::size_t counts = 8 + 4 + 4 + 8 * 6;
+  for (std::size_t field = 0; field < 6; ++field) {
+    std::string damaged = bytes;
+    for (int i = 0; i < 8; ++i) damaged[counts + 8 * field + i] = '\x7f';
+    EXPECT_EQ(code_of(damaged), "E0508");
+  }
+  for (std::size_t field = 1; field < 5; ++field) {  // options of 2^31
+    std::string damaged = bytes;
+    damaged[16 + 8 * field + 3] = '\x80';
+    EXPECT_EQ(code_of(damaged), "E0508") << field;
+  }
+}
+
+}  // namespace
+}  // namespace shori
