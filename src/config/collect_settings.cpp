@@ -41,8 +41,8 @@ class Collector {
     } else if (!dotted && find_config_key(setting.key) != nullptr) {
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
-      check_foreign_value(*row, setting, "`" + escape_for_log(setting.key) + "`", diagnostics_);
-      foreign_.push_back(std::move(setting));
+      const std::string what = "`" + escape_for_log(setting.key) + "`";
+      if (check_foreign_value(*row, setting, what, diagnostics_)) foreign_.push_back(std::move(setting));
     } else {
       add_unknown(setting, nested);
     }

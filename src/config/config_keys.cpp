@@ -101,7 +101,12 @@ std::string value_kind_text(const KeyInfo& key) {
 
 std::string number_text(double value) {
   if (value == std::floor(value) && std::fabs(value) < 1e15) return std::to_string(static_cast<long long>(value));
-  return format_double(value);
+  std::string text = format_double(value);
+  const std::size_t exponent = text.find_first_of("eE");
+  if (exponent != std::string::npos && text.size() > exponent + 3 && text[exponent + 2] == '0') {
+    text.erase(exponent + 2, 1);  // 7.25e-05 as people write it: 7.25e-5
+  }
+  return text;
 }
 
 std::string join_words(std::span<const std::string_view> words) {

@@ -80,7 +80,8 @@ bool chooses_targets(std::string_view key);
 // What a value of this key may be: "integer in [1, 1024]", "true or false", "one of constant, linear, cosine".
 std::string value_kind_text(const KeyInfo& key);
 
-// A number as people write it: whole numbers without a point.
+// A number as people write it: whole numbers without a point, no zero in front of an exponent. Reads back as the same
+// value.
 std::string number_text(double value);
 // "a, b, c".
 std::string join_words(std::span<const std::string_view> words);

@@ -101,7 +101,11 @@ Diagnostic missing_model(const std::string& written, const std::string& path) {
     missing.cure("download it: `hf download " + written + "` (older: `huggingface-cli download " + written + "`)");
   }
   tell_neighbours(missing, written, path);
-  if (missing.help.empty()) missing.cure("name a folder that holds config.json and *.safetensors");
+  if (missing.help.empty()) {
+    const std::string name = file_name(path).starts_with("Mistral-") ? file_name(path) : "Mistral-7B-Instruct-v0.2";
+    missing.cure("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/" +
+                 escape_for_log(name) + " --local-dir " + escape_for_log(path, 400) + "`");
+  }
   return missing;
 }
 

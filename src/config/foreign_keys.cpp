@@ -176,7 +176,7 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"pretrain_*", kAxolotl, "it would stream data of unknown length", "`datasets` with `type: completion`"},
     {"min_sample_len", kAxolotl, "it would drop short samples", ""},
     {"rl", kAxolotl, kOtherJob, ""},
-    {"rl_*", kAxolotl, kOtherJob, ""},
+    {"rl_beta", kAxolotl, kOtherJob, ""},
     {"dpo_*", kAxolotl, kOtherJob, ""},
     {"orpo_*", kAxolotl, kOtherJob, ""},
     {"kto_*", kAxolotl, kOtherJob, ""},
@@ -258,9 +258,9 @@ bool is_empty_value(const YamlNode& value) {
   return value.text.empty() || (is_flag(value) && !*parse_yaml_bool(value, problem));
 }
 
-void check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
+bool check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
                          Diagnostics& diagnostics) {
-  if (is_empty_value(setting.value) || (key.kind == kDecided && is_flag(setting.value))) return;
+  if (is_empty_value(setting.value) || (key.kind == kDecided && is_flag(setting.value))) return true;
   const std::string reason = key.kind == kLater ? " is not in this version of shori-train"
                                                 : " is an Axolotl key that shori-train does not have";
   Diagnostic diagnostic("E0112", what + reason);
@@ -271,6 +271,7 @@ void check_foreign_value(const ForeignKey& key, const Setting& setting, const st
     diagnostic.cure(key.cure.empty() ? "delete the line" : "use " + std::string(key.cure));
   }
   diagnostics.add(std::move(diagnostic));
+  return false;
 }
 
 std::vector<std::string> accepted_keys_notes(const std::vector<Setting>& foreign) {

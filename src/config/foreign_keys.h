@@ -29,8 +29,8 @@ const ForeignKey* find_foreign_dataset_key(std::string_view name);
 // Empty, false, null, [] or {}.
 bool is_empty_value(const YamlNode& value);
 
-// E0112 unless the value may stand. `what` is how the key is named in the message.
-void check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
+// E0112 and false unless the value may stand. `what` is how the key is named in the message.
+bool check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
                          Diagnostics& diagnostics);
 
 // One line that names the accepted keys, or none.

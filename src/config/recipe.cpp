@@ -213,6 +213,7 @@ class RecipeBuilder {
       stage.origins[setting.key] = setting.origin();
     }
     stage.config.name = name;
+    if (!has_value(find_setting(settings, "name"))) stage.origins["name"].kind = ValueOrigin::Kind::kDerived;
     check_required(stage, settings, place);
     place_outputs(stage);
     check_name(stage, settings, place);

@@ -38,7 +38,7 @@ void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_
                      const std::vector<std::string_view>& names);
 
 // The members of a mapping as settings. Unknown keys are E0101. Axolotl's keys without a meaning here, and keys of
-// later versions, go to `foreign` and are not returned.
+// later versions, go to `foreign` where their value may stand and are not returned.
 Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
                           std::vector<Setting>& foreign, Diagnostics& diagnostics);
 

@@ -44,7 +44,8 @@ void end_segment(PackedBatch& batch) {
   batch.cu_seqlens.push_back(end);
 }
 
-void add_row(PackedBatch& batch, std::span<const Sample> samples, std::span<const std::uint32_t> row, const BatchRules& rules) {
+void add_row(PackedBatch& batch, std::span<const Sample> samples, std::span<const std::uint32_t> row,
+             const BatchRules& rules) {
   const std::size_t start = batch.ids.size();
   for (const std::uint32_t index : row) {
     SHORI_CHECK(index < samples.size(), "the plan names sample " + std::to_string(index));
@@ -82,8 +83,9 @@ PackedBatch make_batch(std::span<const Sample> samples, const PackPlan& plan, st
     add_row(batch, samples, plan.row(row), rules);
     targets += plan.row_targets(row);
   }
-  SHORI_CHECK(batch.targets == targets, "micro-batch " + std::to_string(index) + " has " + std::to_string(batch.targets) +
-                                            " targets, the plan says " + std::to_string(targets));
+  SHORI_CHECK(batch.targets == targets, "micro-batch " + std::to_string(index) + " has " +
+                                            std::to_string(batch.targets) + " targets, the plan says " +
+                                            std::to_string(targets));
   return batch;
 }
 
@@ -92,7 +94,8 @@ std::vector<SampleCost> sample_costs(std::span<const Sample> samples) {
   costs.reserve(samples.size());
   for (const Sample& sample : samples) {
     const auto inner = std::count(sample.trained.begin() + 1, sample.trained.end(), std::uint8_t{1});
-    costs.push_back({static_cast<std::uint32_t>(sample.ids.size()), static_cast<std::uint32_t>(inner), sample.trained.front() == 1});
+    costs.push_back({static_cast<std::uint32_t>(sample.ids.size()), static_cast<std::uint32_t>(inner),
+                     sample.trained.front() == 1});
   }
   return costs;
 }

@@ -48,8 +48,9 @@ std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagn
   diagnostics.add(entry_problem(entry, (planned ? "this version does not read data of type `" : "unknown type `") +
                                            escape_for_log(entry.type) + "`")
                       .note(std::string(kTypeList))
-                      .cure(planned ? "write the conversations as .blockml files, or as .jsonl lines {\"text\": \"...\"}"
-                                    : "set `type` to one of them, or leave it out"));
+                      .cure(planned
+                                ? "write the conversations as .blockml files, or as .jsonl lines {\"text\": \"...\"}"
+                                : "set `type` to one of them, or leave it out"));
   return std::nullopt;
 }
 
@@ -158,7 +159,8 @@ void add_glob(Walk& walk, const DataEntry& entry) {
     const GlobState state = states.back();
     states.pop_back();
     // ** may also stand for no folder at all.
-    if (parts[state.part] == "**" && state.part + 1 < parts.size()) states.push_back({state.full, state.shown, state.part + 1});
+    if (parts[state.part] == "**" && state.part + 1 < parts.size())
+      states.push_back({state.full, state.shown, state.part + 1});
     for (const std::string& name : list_directory(state.full)) step_glob(walk, parts, state, name, states);
   }
 }
@@ -194,7 +196,8 @@ bool matches_glob(std::string_view pattern, std::string_view name) {
   return at == pattern.size();
 }
 
-std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& passed_over, Diagnostics& diagnostics) {
+std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& passed_over,
+                                       Diagnostics& diagnostics) {
   bool known = true;
   const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
   std::vector<FoundFile> found;
@@ -210,14 +213,17 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
     add_glob(walk, entry);
   }
   std::sort(found.begin(), found.end(), [](const FoundFile& a, const FoundFile& b) { return a.path < b.path; });
-  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }), found.end());
+  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }),
+              found.end());
   if (!found.empty()) return found;
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (passed_over.size() > passed_before) {
-    problem.note("found, but of another kind: " + escape_for_log(passed_over[passed_before])).note(std::string(kTypeList));
+    problem.note("found, but of another kind: " + escape_for_log(passed_over[passed_before]))
+        .note(std::string(kTypeList));
     problem.cure("set `type` for this entry");
   } else {
-    problem.note("looked for " + escape_for_log(entry.resolved_path, 400)).cure("write the path relative to the config file");
+    problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
+        .cure("write the path relative to the config file");
   }
   diagnostics.add(std::move(problem));
   return found;

@@ -21,7 +21,11 @@ constexpr std::uint64_t kLargestDocument = 64u << 20;
 
 DatasetLoader::DatasetLoader(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
                              const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics)
-    : entries_(entries), train_entries_(entries.size()), options_(options), tokenizer_(tokenizer), diagnostics_(diagnostics) {
+    : entries_(entries),
+      train_entries_(entries.size()),
+      options_(options),
+      tokenizer_(tokenizer),
+      diagnostics_(diagnostics) {
   entries_.insert(entries_.end(), test_entries.begin(), test_entries.end());
 }
 
@@ -39,9 +43,10 @@ void DatasetLoader::find_files() {
   for (std::uint32_t entry = 0; entry < entries_.size(); ++entry) {
     for (FoundFile& file : find_data_files(entries_[entry], dataset_.ignored_files, diagnostics_)) {
       if (file.type != DataType::kTokenized && tokenizer_ == nullptr) {
-        throw Error(Diagnostic("E0206", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
-                        .at(entries_[entry].place)
-                        .cure("put tokenizer.model beside the weights of `base_model`, or use data of `type: tokenized`"));
+        throw Error(
+            Diagnostic("E0203", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
+                .at(entries_[entry].place)
+                .cure("put tokenizer.model beside the weights of `base_model`, or use data of `type: tokenized`"));
       }
       dataset_.files.push_back({file.path, InputFile::open(file.full_path, "E0315").size(), ""});
       total_bytes_ += dataset_.files.back().size;
@@ -88,9 +93,10 @@ void DatasetLoader::read_lines(std::uint32_t file, const InputFile& input) {
 
 void DatasetLoader::read_document(std::uint32_t file, const InputFile& input) {
   if (input.size() > kLargestDocument) {
-    diagnostics_.add(Diagnostic("E0317", "conversation of " + std::to_string(input.size()) + " bytes, the limit is 64 MiB")
-                         .at(found_[file].path, 1, 1)
-                         .cure("split the file"));
+    diagnostics_.add(
+        Diagnostic("E0317", "conversation of " + std::to_string(input.size()) + " bytes, the limit is 64 MiB")
+            .at(found_[file].path, 1, 1)
+            .cure("split the file"));
     return;
   }
   Document document{file, entry_of_file_[file], found_[file].type, 1, false, std::string(input.size(), '\0')};
@@ -122,11 +128,10 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   for (Diagnostic& problem : encoded.problems) diagnostics_.add(std::move(problem));
   for (const std::string& key : encoded.unknown_keys) ++unknown_keys_[{document.file, key}];
   const auto [known, is_new] = first_with_id_.try_emplace(encoded.id, documents_.size());
-  const SourcePlace place{dataset_.files[document.file].path, static_cast<std::size_t>(document.line)};
   if (!is_new && !encoded.id.empty()) {
     const LoadedDocument& first = documents_[known->second];
     diagnostics_.add(Diagnostic("E0318", "the id `" + escape_for_log(encoded.id) + "` is given twice")
-                         .at(place)
+                         .at(dataset_.files[document.file].path, static_cast<std::size_t>(document.line))
                          .note("first at " + place_text(dataset_.files[first.file].path, first.line, first.is_line))
                          .cure("change one `id`"));
   }
@@ -166,8 +171,8 @@ void DatasetLoader::finish(Dataset& dataset, std::vector<LoadedDocument>& docume
   report_unlabelled();
   check_skip_list();
   for (const auto& [key, lines] : unknown_keys_) {
-    dataset.unknown_keys.push_back(escape_for_log(dataset.files[key.first].path) + ": `" + escape_for_log(key.second) + "` in " +
-                                   std::to_string(lines) + (lines == 1 ? " line" : " lines"));
+    dataset.unknown_keys.push_back(escape_for_log(dataset.files[key.first].path) + ": `" + escape_for_log(key.second) +
+                                   "` in " + std::to_string(lines) + (lines == 1 ? " line" : " lines"));
   }
   for (std::size_t i = 0; i < documents.size(); ++i) take_samples(i);
   dataset.fingerprint = fingerprint();
@@ -183,7 +188,8 @@ void DatasetLoader::take_samples(std::size_t index) {
   for (Sample& sample : document.samples) {
     tokens += static_cast<std::int64_t>(sample.ids.size());
     sample.conversation = static_cast<std::uint32_t>(index);
-    auto& set = conversation.held_out < 0 ? dataset_.train : dataset_.held_out[static_cast<std::size_t>(conversation.held_out)].samples;
+    auto& set = conversation.held_out < 0 ? dataset_.train
+                                          : dataset_.held_out[static_cast<std::size_t>(conversation.held_out)].samples;
     set.push_back(std::move(sample));
   }
   if (conversation.held_out < 0) {
@@ -218,10 +224,12 @@ std::string_view token_role_name(TokenRole role) {
   return names[static_cast<std::size_t>(role)];
 }
 
-Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries, const DataOptions& options,
-                      const Tokenizer* tokenizer, Diagnostics& diagnostics) {
-  SHORI_CHECK(options.sequence_len >= 1 && options.vocab_size >= 1 && options.threads >= 1, "data options out of range");
-  SHORI_CHECK(tokenizer == nullptr || tokenizer->vocab_size() <= options.vocab_size, "the tokenizer has more pieces than the model");
+Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
+                      const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics) {
+  SHORI_CHECK(options.sequence_len >= 1 && options.vocab_size >= 1 && options.threads >= 1,
+              "data options out of range");
+  SHORI_CHECK(tokenizer == nullptr || tokenizer->vocab_size() <= options.vocab_size,
+              "the tokenizer has more pieces than the model");
   return DatasetLoader(entries, test_entries, options, tokenizer, diagnostics).load();
 }
 

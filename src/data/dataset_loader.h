@@ -23,14 +23,15 @@ std::string place_text(const std::string& path, std::uint64_t line, bool is_line
 // Does an item of skip_samples name this conversation: by id, `path` or `path:line`?
 bool is_named_by(const std::string& name, const std::string& id, const std::string& path, std::uint64_t line);
 
-// Encodes all documents on options.threads threads, in their order. `done` hears the bytes done so far, from this thread.
+// Encodes all documents on options.threads threads, in their order. `done` hears the bytes done so far, from this
+// thread.
 std::vector<EncodedDocument> encode_documents(std::vector<Document>& documents, const EncodeContext& context,
                                               const std::function<void(std::uint64_t)>& done);
 
 class DatasetLoader {
  public:
-  DatasetLoader(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries, const DataOptions& options,
-                const Tokenizer* tokenizer, Diagnostics& diagnostics);
+  DatasetLoader(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
+                const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics);
   Dataset load();
 
  private:

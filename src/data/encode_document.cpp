@@ -23,7 +23,9 @@ constexpr std::int64_t kCompatLengthFactor = 64;
 
 std::int64_t size_of(const std::vector<std::int32_t>& ids) { return static_cast<std::int64_t>(ids.size()); }
 
-std::int64_t& dropped(EncodedDocument& result, DropRule rule) { return result.counts.dropped[static_cast<std::size_t>(rule)]; }
+std::int64_t& dropped(EncodedDocument& result, DropRule rule) {
+  return result.counts.dropped[static_cast<std::size_t>(rule)];
+}
 
 // Encodes one document. The members hold what all kinds of data share.
 class DocumentEncoder {
@@ -39,8 +41,9 @@ class DocumentEncoder {
     result_.id = place_text(path_, document_.line, document_.is_line);
     result_.category = entry_.category;
     if (read()) {
-      skip_ = std::any_of(options_.skip_samples.begin(), options_.skip_samples.end(),
-                          [this](const std::string& name) { return is_named_by(name, result_.id, path_, document_.line); });
+      skip_ = std::any_of(options_.skip_samples.begin(), options_.skip_samples.end(), [this](const std::string& name) {
+        return is_named_by(name, result_.id, path_, document_.line);
+      });
       encode_by_type();
       if (!result_.problems.empty()) result_.samples.clear();
       drop_unlabelled();
@@ -56,7 +59,8 @@ class DocumentEncoder {
       line_.text = std::move(document_.content);
       return document_.type != DataType::kCompletion || check_plain_text();
     }
-    LineRules rules{document_.type == DataType::kTokenized, entry_.field.empty() ? "text" : entry_.field, options_.vocab_size};
+    LineRules rules{document_.type == DataType::kTokenized, entry_.field.empty() ? "text" : entry_.field,
+                    options_.vocab_size};
     std::optional<DataLine> line = parse_data_line(document_.content, path_, document_.line, rules, result_.problems);
     std::string().swap(document_.content);
     if (!line) return false;
@@ -67,7 +71,8 @@ class DocumentEncoder {
     return document_.type != DataType::kCompletion || check_plain_text();
   }
 
-  // Text that is trained as it is: UTF-8 without byte order mark or NUL, and not empty. Lines have passed the same in JSON.
+  // Text that is trained as it is: UTF-8 without byte order mark or NUL, and not empty. Lines have passed the same in
+  // JSON.
   bool check_plain_text() {
     const auto problem = [this](std::string_view code, const std::string& message, std::size_t offset) -> Diagnostic& {
       const TextPosition at = position_of(std::string_view(line_.text).substr(0, offset), offset);
@@ -143,7 +148,8 @@ class DocumentEncoder {
     for (std::size_t i = 0; i < labels.size(); ++i) {
       if (line_.trained[i] == 0) labels[i] = -100;
     }
-    hash.update(line_.ids.data(), line_.ids.size() * sizeof(std::int32_t)).update(labels.data(), labels.size() * sizeof(std::int32_t));
+    hash.update(line_.ids.data(), line_.ids.size() * sizeof(std::int32_t))
+        .update(labels.data(), labels.size() * sizeof(std::int32_t));
     result_.text_sha256 = to_hex(hash.finish());
     const std::int64_t length = size_of(line_.ids);
     if (count_whole(length, length)) return;
@@ -206,7 +212,8 @@ class DocumentEncoder {
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {
       keep(std::move(whole.ids), std::move(whole.trained), std::move(whole.roles));
-    } else if (options_.compat || options_.overlong == OverlongPolicy::kRaise || options_.overlong == OverlongPolicy::kDrop) {
+    } else if (options_.compat || options_.overlong == OverlongPolicy::kRaise ||
+               options_.overlong == OverlongPolicy::kDrop) {
       refuse_or_drop(length);
     } else {
       cut(blocks->segments, length, eos);
@@ -243,10 +250,12 @@ class DocumentEncoder {
     counts.tokens_repeated = kept - length;
   }
 
-  // A sample without any label that something predicts. Under compat the sample before it in a row predicts its first id.
+  // A sample without any label that something predicts. Under compat the sample before it in a row predicts its first
+  // id.
   void drop_unlabelled() {
     const auto unlabelled = [this](const Sample& sample) {
-      return std::find(sample.trained.begin() + (options_.compat ? 0 : 1), sample.trained.end(), 1) == sample.trained.end();
+      return std::find(sample.trained.begin() + (options_.compat ? 0 : 1), sample.trained.end(), 1) ==
+             sample.trained.end();
     };
     for (const Sample& sample : result_.samples) {
       if (unlabelled(sample)) dropped(result_, DropRule::kUntrained) += size_of(sample.ids);
@@ -257,8 +266,10 @@ class DocumentEncoder {
   void check_ids() const {
     for (const Sample& sample : result_.samples) {
       const auto [smallest, largest] = std::minmax_element(sample.ids.begin(), sample.ids.end());
-      SHORI_CHECK(*smallest >= 0 && *largest < options_.vocab_size, "id " + std::to_string(*largest) + " is outside the vocabulary");
-      SHORI_CHECK(size_of(sample.ids) <= options_.sequence_len, "a sample of " + std::to_string(sample.ids.size()) + " ids");
+      SHORI_CHECK(*smallest >= 0 && *largest < options_.vocab_size,
+                  "id " + std::to_string(*largest) + " is outside the vocabulary");
+      SHORI_CHECK(size_of(sample.ids) <= options_.sequence_len,
+                  "a sample of " + std::to_string(sample.ids.size()) + " ids");
     }
   }
 

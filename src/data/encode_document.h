@@ -13,24 +13,24 @@ namespace shori {
 
 // A document as it was read, with where it came from.
 struct Document {
-  std::uint32_t file = 0;        // index into Dataset::files
-  std::uint32_t entry = 0;       // index into all entries, test entries behind the others
+  std::uint32_t file = 0;   // index into Dataset::files
+  std::uint32_t entry = 0;  // index into all entries, test entries behind the others
   DataType type = DataType::kBlockml;
   std::uint64_t line = 1;
-  bool is_line = false;          // a JSONL line; else a whole file
+  bool is_line = false;  // a JSONL line; else a whole file
   std::string content;
 };
 
 // Why a conversation is over-long in spite of the policy.
 struct Overlong {
-  std::int64_t length = 0;       // ids with BOS and EOS; of the conversation, or of the part that does not fit
+  std::int64_t length = 0;  // ids with BOS and EOS; of the conversation, or of the part that does not fit
   bool part = false;
 };
 
 struct EncodedDocument {
   std::string id, category, text_sha256;
-  std::vector<Sample> samples;   // conversation not set yet
-  LedgerCounts counts;           // of this conversation; packed and held out are decided later
+  std::vector<Sample> samples;  // conversation not set yet
+  LedgerCounts counts;          // of this conversation; packed and held out are decided later
   Overlong overlong;
   std::vector<std::string> unknown_keys;
   std::vector<Diagnostic> problems;
@@ -39,7 +39,7 @@ struct EncodedDocument {
 
 struct EncodeContext {
   const DataOptions& options;
-  const Tokenizer* tokenizer;    // may be null when all data is tokenized
+  const Tokenizer* tokenizer;  // may be null when all data is tokenized
   const std::vector<DataEntry>& entries;
   const std::vector<DataFile>& files;
 };

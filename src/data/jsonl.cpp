@@ -98,12 +98,12 @@ std::optional<JsonValue> parse_object(std::string_view line, const LineRules& ru
   return value;
 }
 
-// Text for names: no NUL (it ends fields in fingerprints), not empty.
+// A string that is not empty (NUL, which ends fields in fingerprints, is refused in JSON). An id may be a whole number.
 bool read_name(const JsonValue& value, std::string_view key, std::string& name, LineCheck& check) {
   const bool number = value.kind == JsonValue::Kind::kNumber && value.as_unsigned().has_value() && key == "id";
-  if ((!value.is_string() && !number) || value.text.empty() || value.text.find('\0') != std::string::npos) {
+  if ((!value.is_string() && !number) || value.text.empty()) {
     check.add("E0312", "`" + std::string(key) + "` is not a name", value.offset)
-        .note("a string that is not empty and holds no NUL")
+        .note("wanted: a string that is not empty")
         .cure("give a string, or leave the key out");
     return false;
   }
@@ -118,11 +118,8 @@ bool read_text(JsonValue& object, const LineRules& rules, DataLine& data, LineCh
   }
   if (found == nullptr || !found->is_string()) {
     const std::string what = found == nullptr ? "` is missing" : "` is not a string";
-    check.add("E0312", "`" + escape_for_log(rules.field) + what, found == nullptr ? 0 : found->offset).cure(example_line(rules));
-    return false;
-  }
-  if (found->text.find('\0') != std::string::npos) {
-    check.add("E0312", "`" + escape_for_log(rules.field) + "` holds U+0000", found->offset).cure("delete it from the text");
+    check.add("E0312", "`" + escape_for_log(rules.field) + what, found == nullptr ? 0 : found->offset)
+        .cure(example_line(rules));
     return false;
   }
   data.text = std::move(found->text);
@@ -135,8 +132,11 @@ bool read_ids(const JsonValue& array, const LineRules& rules, DataLine& data, Li
     const std::optional<std::uint64_t> id = item.as_unsigned();
     if (!id || *id >= static_cast<std::uint64_t>(rules.vocab_size)) {
       const std::string shown = item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40);
-      check.add("E0314", "token id " + shown + " at position " + std::to_string(i) + ", vocabulary has " +
-                             std::to_string(rules.vocab_size), item.offset)
+      check
+          .add("E0314",
+               "token id " + shown + " at position " + std::to_string(i) + ", vocabulary has " +
+                   std::to_string(rules.vocab_size),
+               item.offset)
           .note("ids are whole numbers from 0 to " + std::to_string(rules.vocab_size - 1))
           .cure("encode this line again with the tokenizer of `base_model`");
       return false;
@@ -145,7 +145,8 @@ bool read_ids(const JsonValue& array, const LineRules& rules, DataLine& data, Li
   }
   if (data.ids.size() >= 2 && data.ids[0] == rules.bos_id && data.ids[1] == rules.bos_id) {
     std::string begin;
-    for (std::size_t i = 0; i < std::min<std::size_t>(3, data.ids.size()); ++i) begin += " " + std::to_string(data.ids[i]);
+    for (std::size_t i = 0; i < std::min<std::size_t>(3, data.ids.size()); ++i)
+      begin += " " + std::to_string(data.ids[i]);
     check.add_without_column("E0313", "sample begins with two BOS:" + begin).cure("drop one");
     return false;
   }
@@ -159,7 +160,9 @@ bool read_labels(const JsonValue* labels, DataLine& data, LineCheck& check) {
   }
   if (!labels->is_array() || labels->items.size() != data.ids.size()) {
     const std::string count = labels->is_array() ? std::to_string(labels->items.size()) : "not a list";
-    check.add("E0314", "`labels` and `input_ids` differ in length: " + count + ", " + std::to_string(data.ids.size()), labels->offset)
+    check
+        .add("E0314", "`labels` and `input_ids` differ in length: " + count + ", " + std::to_string(data.ids.size()),
+             labels->offset)
         .cure("one label for each id: the id, or -100");
     return false;
   }
@@ -167,8 +170,11 @@ bool read_labels(const JsonValue* labels, DataLine& data, LineCheck& check) {
     const JsonValue& item = labels->items[i];
     const std::optional<std::int64_t> label = item.as_integer();
     if (!label || (*label != data.ids[i] && *label != kMaskedLabel)) {
-      check.add("E0314", "label " + (item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40)) + " at position " +
-                             std::to_string(i) + " is neither the id " + std::to_string(data.ids[i]) + " nor -100", item.offset)
+      check
+          .add("E0314",
+               "label " + (item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40)) + " at position " +
+                   std::to_string(i) + " is neither the id " + std::to_string(data.ids[i]) + " nor -100",
+               item.offset)
           .note("labels are not shifted: label i belongs to id i")
           .cure("write the id to train it, -100 to leave it out");
       return false;
@@ -236,8 +242,8 @@ bool LineReader::next(std::string& line, bool& too_long) {
 
 std::string LineReader::sha256() { return to_hex(hash_.finish()); }
 
-std::optional<DataLine> parse_data_line(std::string_view line, const std::string& file, std::uint64_t line_number, const LineRules& rules,
-                                        std::vector<Diagnostic>& problems) {
+std::optional<DataLine> parse_data_line(std::string_view line, const std::string& file, std::uint64_t line_number,
+                                        const LineRules& rules, std::vector<Diagnostic>& problems) {
   LineCheck check(line, file, line_number, problems);
   if (!check_text_form(line, check)) return std::nullopt;
   std::optional<JsonValue> object = parse_object(line, rules, check);
@@ -245,7 +251,8 @@ std::optional<DataLine> parse_data_line(std::string_view line, const std::string
   DataLine data;
   bool good = rules.tokenized ? read_tokens(*object, rules, data, check) : read_text(*object, rules, data, check);
   if (const JsonValue* id = object->find("id")) good = read_name(*id, "id", data.id, check) && good;
-  if (const JsonValue* category = object->find("category")) good = read_name(*category, "category", data.category, check) && good;
+  if (const JsonValue* category = object->find("category"))
+    good = read_name(*category, "category", data.category, check) && good;
   for (const auto& [key, value] : object->members) {
     if (!is_known_key(key, rules)) data.unknown_keys.push_back(key);
   }

@@ -39,10 +39,10 @@ class LineReader {
 
 // The members of a line that are used, and the names of the others.
 struct DataLine {
-  std::string text;                  // of the wanted field; not for tokenized
-  std::vector<std::int32_t> ids;     // tokenized
-  std::vector<std::uint8_t> trained; // tokenized: 1 where labels is the id
-  std::string id, category;          // empty: not given
+  std::string text;                   // of the wanted field; not for tokenized
+  std::vector<std::int32_t> ids;      // tokenized
+  std::vector<std::uint8_t> trained;  // tokenized: 1 where labels is the id
+  std::string id, category;           // empty: not given
   std::vector<std::string> unknown_keys;
 };
 
@@ -53,8 +53,9 @@ struct LineRules {
   std::int32_t bos_id = 1;
 };
 
-// nullopt when something is wrong: E0304 (not UTF-8), E0312 with the column in the line, E0313, E0314 are appended to `problems`.
-std::optional<DataLine> parse_data_line(std::string_view line, const std::string& file, std::uint64_t line_number, const LineRules& rules,
-                                        std::vector<Diagnostic>& problems);
+// nullopt when something is wrong: E0304 (not UTF-8), E0312 with the column in the line, E0313, E0314 are appended to
+// `problems`.
+std::optional<DataLine> parse_data_line(std::string_view line, const std::string& file, std::uint64_t line_number,
+                                        const LineRules& rules, std::vector<Diagnostic>& problems);
 
 }  // namespace shori

@@ -31,9 +31,11 @@ void check_lists(const FileLedger& file, const std::string& name) {
     return tokens;
   };
   for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
-    SHORI_CHECK(sum(file.dropped[rule]) == file.counts.dropped[rule], name + ": a list of dropped conversations has a hole");
+    SHORI_CHECK(sum(file.dropped[rule]) == file.counts.dropped[rule],
+                name + ": a list of dropped conversations has a hole");
   }
-  SHORI_CHECK(sum(file.held_out) == file.counts.tokens_held_out, name + ": the list of held-out conversations has a hole");
+  SHORI_CHECK(sum(file.held_out) == file.counts.tokens_held_out,
+              name + ": the list of held-out conversations has a hole");
   SHORI_CHECK(sum(file.split) == file.counts.tokens_repeated, name + ": the list of split conversations has a hole");
 }
 
@@ -77,7 +79,8 @@ void count_run(Ledger& ledger, const PackPlan& plan) {
     ledger.targets_of_run += step.targets;
   }
   ledger.steps = static_cast<std::int64_t>(plan.steps.size());
-  SHORI_CHECK(ledger.epochs.front().targets == ledger.total.targets, "the plan and the data disagree on the number of targets");
+  SHORI_CHECK(ledger.epochs.front().targets == ledger.total.targets,
+              "the plan and the data disagree on the number of targets");
   SHORI_CHECK(plan.unused_micro_batches() > 0 ||
                   ledger.tokens_of_run == ledger.total.tokens_packed * static_cast<std::int64_t>(plan.epochs.size()),
               "the steps do not train every token of every epoch");
@@ -143,8 +146,8 @@ Ledger build_ledger(const Dataset& dataset, const PackPlan& plan) {
     ledger.total += ledger.files[i].counts;
   }
   check_identities(ledger.total, "all files");
-  SHORI_CHECK(ledger.total.first_tokens == (ledger.compat ? static_cast<std::int64_t>(plan.epochs.front().row_count)
-                                                          : ledger.total.samples),
+  SHORI_CHECK(ledger.total.first_tokens ==
+                  (ledger.compat ? static_cast<std::int64_t>(plan.epochs.front().row_count) : ledger.total.samples),
               "first tokens do not add up");
   count_run(ledger, plan);
   ledger.longest_sample = longest_sample_of(dataset);

@@ -114,7 +114,10 @@ std::string epoch_line(const Ledger& ledger) {
 
 std::string Ledger::to_json() const {
   JsonWriter json(2);
-  json.begin_object().field("sequence_len", sequence_len).field("longest_sample", longest_sample).field("compat", compat);
+  json.begin_object()
+      .field("sequence_len", sequence_len)
+      .field("longest_sample", longest_sample)
+      .field("compat", compat);
   json.key("total").begin_object();
   write_counts(json, total);
   json.end_object();
@@ -129,17 +132,22 @@ std::string Ledger::to_json() const {
 
 std::string Ledger::to_text() const {
   std::string text = "data: " + count_of(total.conversations, "conversation") + " in " +
-                     count_of(static_cast<std::int64_t>(files.size()), "file") + ", " + count_of(total.tokens_in, "token") + "\n";
+                     count_of(static_cast<std::int64_t>(files.size()), "file") + ", " +
+                     count_of(total.tokens_in, "token") + "\n";
   text += "trained: " + count_of(total.samples, "sample") + ", " + count_of(total.tokens_packed, "token") + " = " +
           count_of(total.targets, "target") + " + " + with_commas(total.masked) + " masked + " +
           with_commas(total.first_tokens) + " first\n";
   text += epoch_line(*this);
   for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
     text += list_line("dropped, " + std::string(drop_rule_name(static_cast<DropRule>(rule))),
-                      gather(files, [rule](const FileLedger& file) -> const auto& { return file.dropped[rule]; }));
+                      gather(
+                          files, [rule](const FileLedger& file) -> const auto& { return file.dropped[rule]; }));
   }
-  text += list_line("repeated by splitting", gather(files, [](const FileLedger& file) -> const auto& { return file.split; }));
-  text += list_line("held out", gather(files, [](const FileLedger& file) -> const auto& { return file.held_out; }));
+  text +=
+      list_line("repeated by splitting", gather(
+                                             files, [](const FileLedger& file) -> const auto& { return file.split; }));
+  text += list_line("held out", gather(
+                                    files, [](const FileLedger& file) -> const auto& { return file.held_out; }));
   return text;
 }
 

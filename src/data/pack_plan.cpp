@@ -20,7 +20,8 @@ void check_inputs(const std::vector<SampleCost>& samples, const PlanOptions& opt
               "plan options out of range");
   for (const SampleCost& sample : samples) {
     SHORI_CHECK(sample.length >= 1 && sample.length <= options.sequence_len && sample.inner_targets < sample.length,
-                "sample of " + std::to_string(sample.length) + " ids with " + std::to_string(sample.inner_targets) + " targets");
+                "sample of " + std::to_string(sample.length) + " ids with " + std::to_string(sample.inner_targets) +
+                    " targets");
   }
 }
 
@@ -68,7 +69,8 @@ bool update_is_due(const PackPlan& plan, std::size_t index) {
 }
 
 void add_steps_of_last_epoch(PackPlan& plan, std::int64_t limit) {
-  std::size_t begin = plan.steps.empty() ? 0 : plan.steps.back().first_micro_batch + plan.steps.back().micro_batch_count;
+  std::size_t begin =
+      plan.steps.empty() ? 0 : plan.steps.back().first_micro_batch + plan.steps.back().micro_batch_count;
   for (std::size_t index = plan.epochs.back().first_micro_batch; index < plan.micro_batches.size(); ++index) {
     if (static_cast<std::int64_t>(plan.steps.size()) >= limit) return;
     if (!update_is_due(plan, index)) continue;
@@ -81,8 +83,8 @@ std::int64_t estimated_limit(const PackPlan& plan) {
   const PlanOptions& options = plan.options;
   std::int64_t tokens = 0;
   for (const SampleCost& sample : plan.samples) tokens += sample.length;
-  return estimate_axolotl_steps(tokens, static_cast<std::int64_t>(plan.epochs.front().row_count), options.row_capacity(),
-                                options.gradient_accumulation_steps, options.num_epochs);
+  return estimate_axolotl_steps(tokens, static_cast<std::int64_t>(plan.epochs.front().row_count),
+                                options.row_capacity(), options.gradient_accumulation_steps, options.num_epochs);
 }
 
 }  // namespace
@@ -121,9 +123,9 @@ std::int64_t PackPlan::row_targets(std::size_t index) const {
 }
 
 std::size_t PackPlan::epoch_of(std::size_t micro_batch) const {
-  const auto after = std::upper_bound(epochs.begin(), epochs.end(), micro_batch, [](std::size_t value, const PlanEpoch& epoch) {
-    return value < epoch.first_micro_batch;
-  });
+  const auto after =
+      std::upper_bound(epochs.begin(), epochs.end(), micro_batch,
+                       [](std::size_t value, const PlanEpoch& epoch) { return value < epoch.first_micro_batch; });
   return static_cast<std::size_t>(after - epochs.begin()) - 1;
 }
 
@@ -132,7 +134,8 @@ double PackPlan::epoch_after(std::size_t step) const {
   const PlanStep& last = steps[step - 1];
   const std::size_t micro_batch = last.first_micro_batch + last.micro_batch_count - 1;
   const std::size_t number = epoch_of(micro_batch);
-  const std::size_t rows = micro_batches[micro_batch].first_row + micro_batches[micro_batch].row_count - epochs[number].first_row;
+  const std::size_t rows =
+      micro_batches[micro_batch].first_row + micro_batches[micro_batch].row_count - epochs[number].first_row;
   return static_cast<double>(number) + static_cast<double>(rows) / static_cast<double>(epochs[number].row_count);
 }
 
@@ -156,7 +159,8 @@ std::int64_t PackPlan::longest_micro_batch() const {
   for (const MicroBatch& micro_batch : micro_batches) {
     std::int64_t length = 0;
     for (std::size_t i = 0; i < micro_batch.row_count; ++i) {
-      length += padded_length(row_tokens(micro_batch.first_row + i), options.row_capacity(), options.pad_to_sequence_len);
+      length +=
+          padded_length(row_tokens(micro_batch.first_row + i), options.row_capacity(), options.pad_to_sequence_len);
     }
     longest = std::max(longest, length);
   }
@@ -176,7 +180,8 @@ PackPlan build_pack_plan(std::vector<SampleCost> samples, const PlanOptions& opt
     if (static_cast<std::int64_t>(plan.steps.size()) >= limit) break;
     throw_if_stop_requested();
     add_epoch(plan, lengths);
-    if (epoch == 0 && options.axolotl_step_estimate && options.sample_packing) limit = std::min(limit, estimated_limit(plan));
+    if (epoch == 0 && options.axolotl_step_estimate && options.sample_packing)
+      limit = std::min(limit, estimated_limit(plan));
     add_steps_of_last_epoch(plan, limit);
   }
   return plan;
@@ -186,8 +191,8 @@ PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& opti
   return build_pack_plan(std::move(samples), options, std::numeric_limits<std::size_t>::max());
 }
 
-std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std::int64_t capacity, std::int64_t accumulation,
-                                    std::int64_t epochs) {
+std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std::int64_t capacity,
+                                    std::int64_t accumulation, std::int64_t epochs) {
   const double measured = static_cast<double>(tokens) / static_cast<double>(rows * capacity);
   const double efficiency = std::ceil(100.0 * measured) / 100.0;
   const double packs = std::floor(0.99 * static_cast<double>(tokens) / efficiency / static_cast<double>(capacity));

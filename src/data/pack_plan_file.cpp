@@ -80,8 +80,8 @@ void write_head(Writer& writer, const PackPlan& plan) {
   writer.u32(kVersion);
   writer.u32(flags_of(options));
   writer.u64(options.seed);
-  for (const std::int64_t value : {options.sequence_len, options.micro_batch_size, options.gradient_accumulation_steps,
-                                   options.num_epochs}) {
+  for (const std::int64_t value :
+       {options.sequence_len, options.micro_batch_size, options.gradient_accumulation_steps, options.num_epochs}) {
     writer.u64(static_cast<std::uint64_t>(value));
   }
   writer.u64(options.max_steps ? static_cast<std::uint64_t>(*options.max_steps) : kNoLimit);
@@ -115,7 +115,8 @@ PlanOptions read_options(Reader& reader, const std::string& name) {
   return options;
 }
 
-std::vector<SampleCost> read_samples(Reader& reader, std::uint64_t count, const PlanOptions& options, const std::string& name) {
+std::vector<SampleCost> read_samples(Reader& reader, std::uint64_t count, const PlanOptions& options,
+                                     const std::string& name) {
   if (count < 1 || count > reader.remaining() / kSampleBytes) {
     refuse(name, reader.offset(), std::to_string(count) + " samples cannot be in it");
   }
@@ -151,18 +152,21 @@ std::string serialize_pack_plan(const PackPlan& plan) {
   for (const PlanStep& step : plan.steps) {
     writer.u64(step.first_micro_batch);
     writer.u64(step.first_micro_batch + step.micro_batch_count);
-    for (const std::int64_t value : {step.targets, step.tokens, step.samples}) writer.u64(static_cast<std::uint64_t>(value));
+    for (const std::int64_t value : {step.targets, step.tokens, step.samples})
+      writer.u64(static_cast<std::uint64_t>(value));
   }
   return writer.take();
 }
 
-// A plan follows from its options and samples, so the rest of the file must be what they give: the strictest check there is.
+// A plan follows from its options and samples, so the rest of the file must be what they give: the strictest check
+// there is.
 PackPlan parse_pack_plan(std::string_view bytes, const std::string& name) {
   Reader reader(bytes, name);
   if (reader.take(kMagic.size()) != kMagic) refuse(name, 0, "it does not begin with " + std::string(kMagic));
   const std::uint64_t version = reader.u32();
   if (version != kVersion) {
-    refuse(name, kMagic.size(), "format " + std::to_string(version) + ", this program reads " + std::to_string(kVersion));
+    refuse(name, kMagic.size(),
+           "format " + std::to_string(version) + ", this program reads " + std::to_string(kVersion));
   }
   const PlanOptions options = read_options(reader, name);
   const std::uint64_t sample_count = reader.u64(), epoch_count = reader.u64();
@@ -175,7 +179,8 @@ PackPlan parse_pack_plan(std::string_view bytes, const std::string& name) {
   const std::string expected = serialize_pack_plan(plan);
   std::size_t same = 0;
   while (same < std::min(expected.size(), bytes.size()) && expected[same] == bytes[same]) ++same;
-  if (same != expected.size() || same != bytes.size()) refuse(name, same, "its content does not follow from its options");
+  if (same != expected.size() || same != bytes.size())
+    refuse(name, same, "its content does not follow from its options");
   return plan;
 }
 

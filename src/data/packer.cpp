@@ -14,7 +14,8 @@ namespace {
 constexpr std::int64_t kRowMultiple = 64;
 
 // Positions in `order`, longest first, equal lengths by position.
-std::vector<std::uint32_t> positions_by_length(std::span<const std::int64_t> lengths, std::span<const std::uint32_t> order) {
+std::vector<std::uint32_t> positions_by_length(std::span<const std::int64_t> lengths,
+                                               std::span<const std::uint32_t> order) {
   std::vector<std::uint32_t> positions(order.size());
   std::iota(positions.begin(), positions.end(), 0u);
   std::stable_sort(positions.begin(), positions.end(),
@@ -24,8 +25,8 @@ std::vector<std::uint32_t> positions_by_length(std::span<const std::int64_t> len
 
 std::vector<Row> pack_best_fit(std::span<const std::int64_t> lengths, std::span<const std::uint32_t> order,
                                std::int64_t capacity) {
-  std::vector<Row> rows;                                       // of positions, in the order in which they were opened
-  std::set<std::pair<std::int64_t, std::uint32_t>> free_space; // (free ids, row)
+  std::vector<Row> rows;                                        // of positions, in the order in which they were opened
+  std::set<std::pair<std::int64_t, std::uint32_t>> free_space;  // (free ids, row)
   for (const std::uint32_t position : positions_by_length(lengths, order)) {
     const std::int64_t length = lengths[order[position]];
     const auto fit = free_space.lower_bound({length, 0});

@@ -5,6 +5,7 @@
 #include <map>
 #include <thread>
 
+#include "shori/data/batch_stream.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"

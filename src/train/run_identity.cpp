@@ -114,7 +114,7 @@ std::string base_model_name(const BaseModel& base) {
   return is_id ? recorded : file_name(base.folder);
 }
 
-std::string device_name() { return std::string("cpu ") + cpu_capability(); }
+std::string device_name() { return std::string("cpu ") + at::get_cpu_capability(); }
 
 std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since) {
   const EarlyIdentity now = early_identity(stage);

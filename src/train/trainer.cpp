@@ -183,7 +183,7 @@ void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const Ste
   Diagnostic diagnostic(in_loss ? "E0601" : "E0605",
                         in_loss ? "loss is not finite at step " + std::to_string(step) + ", micro-batch " + std::to_string(result.first_bad_micro_batch)
                                 : "gradient norm is not finite at step " + std::to_string(step));
-  if (const auto found = find_non_finite(*base_.model, adapter(), batches, step, step_settings())) {
+  if (const auto found = find_non_finite(*base_.model, batches, step, step_settings())) {
     diagnostic.note("first tensor that is not finite: " + found->tensor.name);
     const PackedBatch& batch = batches[static_cast<std::size_t>(found->micro_batch)];
     if (found->tensor.token >= 0) {

@@ -1,4 +1,5 @@
-// The text shape of a diagnostic, after rustc's: code and message, place, the user's own line with a caret, notes, help.
+// The text shape of a diagnostic, after rustc's: code and message, place, the user's own line with a caret, notes,
+// help.
 #include <algorithm>
 
 #include "shori/util/error.h"
@@ -8,8 +9,8 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
-constexpr std::size_t kLineWindow = 110;   // code points of the source line that are shown
-constexpr std::size_t kBeforeCaret = 60;   // of those, at most so many left of the caret
+constexpr std::size_t kLineWindow = 110;  // code points of the source line that are shown
+constexpr std::size_t kBeforeCaret = 60;  // of those, at most so many left of the caret
 
 // Byte offset of code point number `index` (0-based), or the size; safe on ill-formed text.
 std::size_t offset_of_code_point(std::string_view text, std::size_t index) {
@@ -48,8 +49,9 @@ ShownLine show_line(const SourcePlace& place) {
   const std::string head = (begin > 0 ? "..." : "") + piece(begin, column);
   const std::string span = piece(column, span_end);
   const bool cut = offset_of_code_point(line, end) < line.size();
-  return {head + span + piece(span_end, end) + (cut ? "..." : ""),
-          std::string(count_code_points(head), ' ') + std::string(std::max<std::size_t>(count_code_points(span), 1), '^')};
+  return {
+      head + span + piece(span_end, end) + (cut ? "..." : ""),
+      std::string(count_code_points(head), ' ') + std::string(std::max<std::size_t>(count_code_points(span), 1), '^')};
 }
 
 // A note or help line; further lines of a text stand below its first.

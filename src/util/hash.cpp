@@ -16,7 +16,8 @@ void hash_blocks(std::uint32_t* state, const std::uint8_t* data, std::size_t cou
 }  // namespace
 
 Sha256::Sha256()
-    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}, buffer_{} {}
+    : state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19},
+      buffer_{} {}
 
 Sha256& Sha256::update(const void* data, std::size_t size) {
   if (size == 0) return *this;

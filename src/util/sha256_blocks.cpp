@@ -1,5 +1,5 @@
-// SHA-256 as in FIPS 180-4. The x86 form follows Intel's description of the SHA extensions: sha256rnds2 does two rounds on the
-// state held as ABEF and CDGH, sha256msg1 and sha256msg2 make four message words.
+// SHA-256 as in FIPS 180-4. The x86 form follows Intel's description of the SHA extensions: sha256rnds2 does two rounds
+// on the state held as ABEF and CDGH, sha256msg1 and sha256msg2 make four message words.
 #include "sha256_blocks.h"
 
 #include <bit>
@@ -79,6 +79,7 @@ __attribute__((target("sha,sse4.1,ssse3"))) void sha256_blocks_x86(std::uint32_t
     __m128i message[4];
     for (int i = 0; i < 4; ++i)
       message[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + i), byte_order);
+#pragma GCC unroll 16  // keeps the message in registers
     for (int group = 0; group < 16; ++group) {
       __m128i& words = message[group & 3];
       if (group >= 4) {

@@ -12,8 +12,8 @@ unsigned char byte_at(std::string_view text, std::size_t offset) { return static
 
 bool is_continuation(unsigned char byte) { return (byte & 0xc0) == 0x80; }
 
-// Length of the well-formed sequence at `offset`, 0 if there is none. The second byte's range is what rules out overlong forms,
-// surrogates and values above U+10FFFF (Unicode Standard, table 3-7).
+// Length of the well-formed sequence at `offset`, 0 if there is none. The second byte's range is what rules out
+// overlong forms, surrogates and values above U+10FFFF (Unicode Standard, table 3-7).
 std::size_t sequence_length(std::string_view text, std::size_t offset) {
   const unsigned char first = byte_at(text, offset);
   if (first < 0x80) return 1;

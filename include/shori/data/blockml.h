@@ -1,7 +1,7 @@
 // BlockML: a conversation as a sequence of blocks `▀role⏎body▄⏎` and instructions `[INST] text [/INST]⏎`.
 //
-// White space is exactly U+0020, U+0009 and U+000A. The parser also takes a few other spellings (Variant), which rendering
-// removes; everything else is an error, nothing is repaired.
+// White space is exactly U+0020, U+0009 and U+000A. The parser also takes a few other spellings (Variant), which
+// rendering removes; everything else is an error, nothing is repaired.
 #pragma once
 
 #include <array>
@@ -34,7 +34,16 @@ std::optional<Role> find_role(std::string_view name);
 
 // `▀message (length: X)`.
 enum class LengthHint : std::uint8_t {
-  kNone, kNano, kMicro, kTiny, kShort, kMedium, kLong, kMassive, kHuge, kEnormous
+  kNone,
+  kNano,
+  kMicro,
+  kTiny,
+  kShort,
+  kMedium,
+  kLong,
+  kMassive,
+  kHuge,
+  kEnormous
 };
 std::string_view length_name(LengthHint hint);  // "" for kNone
 
@@ -66,20 +75,20 @@ struct BlockmlDocument {
   VariantCounts variants{};
 };
 
-// Where a text comes from, for messages. A text that is a whole file is placed by file:line:column; one of a JSONL line by
-// file:line of that line, with `text L:C` in the message.
+// Where a text comes from, for messages. A text that is a whole file is placed by file:line:column; one of a JSONL line
+// by file:line of that line, with `text L:C` in the message.
 struct TextSource {
   std::string file;
   std::size_t jsonl_line = 0;  // 0: the text is the file
 };
 
-// Checks that hold for every text that is trained: size (E0317), UTF-8, byte order mark and control characters (E0304), CR
-// (E0309). Reports the first problem only; false if there is one.
+// Checks that hold for every text that is trained: size (E0317), UTF-8, byte order mark and control characters (E0304),
+// CR (E0309). Reports the first problem only; false if there is one.
 bool check_text(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
 
-// Parses one conversation. Everything wrong with it is added in order of position (E0301-E0304, E0306, E0308-E0311, E0316,
-// E0317), and nullopt returned. After an error parsing goes on at the next line that starts with ▀ or [INST]. Linear in the
-// input; holds one copy of each body.
+// Parses one conversation. Everything wrong with it is added in order of position (E0301-E0304, E0306, E0308-E0311,
+// E0316, E0317), and nullopt returned. After an error parsing goes on at the next line that starts with ▀ or [INST].
+// Linear in the input; holds one copy of each body.
 std::optional<BlockmlDocument> parse_blockml(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
 
 // The canonical text. parse(render(d)) gives d, and render(parse(x)) is x for canonical x.

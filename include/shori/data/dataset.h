@@ -1,7 +1,7 @@
 // From files to samples: reading, rendering, encoding, masking, splitting, holding out, and an account of every token.
 //
-// Conversations are numbered in the order of the entries, of the files of an entry (by path bytes), and of the lines of a
-// file. The result depends on file contents and options only, never on threads or time stamps.
+// Conversations are numbered in the order of the entries, of the files of an entry (by path bytes), and of the lines of
+// a file. The result depends on file contents and options only, never on threads or time stamps.
 #pragma once
 
 #include <cstddef>
@@ -32,10 +32,10 @@ enum class EosRule { kEnd, kConversation, kNever };
 struct DataEntry {
   std::string path;           // as written: the name in ids, reports and messages
   std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
-  std::string type;           // blockml, blockml_jsonl, completion, tokenized; empty: .blockml .txt blockml, .jsonl blockml_jsonl
-  std::string field;          // JSONL member that holds the text; empty: `text`
-  std::string category;       // for reports; a line's own `category` wins
-  SourcePlace place;          // of the entry in the config file
+  std::string type;      // blockml, blockml_jsonl, completion, tokenized; empty: .jsonl blockml_jsonl, else blockml
+  std::string field;     // JSONL member that holds the text; empty: `text`
+  std::string category;  // for reports; a line's own `category` wins
+  SourcePlace place;     // of the entry in the config file
 };
 
 struct DataOptions {
@@ -48,16 +48,21 @@ struct DataOptions {
   bool bos = true;
   EosRule eos = EosRule::kEnd;
   bool repeat_scenario = false;
-  bool compat = false;             // axolotl-2024
-  double val_set_size = 0;         // < 1: share (rounded up), >= 1: count; the last conversations in order
+  bool compat = false;                    // axolotl-2024
+  double val_set_size = 0;                // < 1: share (rounded up), >= 1: count; the last conversations in order
   std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
-  std::int64_t vocab_size = 0;     // ids must be below; of the model
-  int threads = 1;                 // for parsing and encoding; changes nothing but time
-  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty; called from this thread
+  std::int64_t vocab_size = 0;            // ids must be below; of the model
+  int threads = 1;                        // for parsing and encoding; changes nothing but time
+  // May be empty; called from the thread that loads.
+  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
 };
 
 // What a predicted token belongs to: the block's role, `inst`, `eos`; `other` where there are no blocks.
-enum class TokenRole : std::uint8_t { kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst, kEos, kOther };
+// clang-format off
+enum class TokenRole : std::uint8_t {
+  kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst, kEos, kOther
+};
+// clang-format on
 inline constexpr std::size_t kTokenRoleCount = 10;
 std::string_view token_role_name(TokenRole role);
 
@@ -71,24 +76,24 @@ struct Sample {
 };
 
 struct Conversation {
-  std::string id;             // the `id` member, else `path` or `path:line`
-  std::uint32_t file = 0;     // index into Dataset::files
-  std::uint64_t line = 1;     // JSONL line; 1 for a file that is one conversation
-  bool is_line = false;       // a line of a JSONL file
+  std::string id;          // the `id` member, else `path` or `path:line`
+  std::uint32_t file = 0;  // index into Dataset::files
+  std::uint64_t line = 1;  // JSONL line; 1 for a file that is one conversation
+  bool is_line = false;    // a line of a JSONL file
   std::string category;
-  std::string text_sha256;    // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
-  std::int32_t held_out = -1; // index into Dataset::held_out; -1: trained
+  std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
+  std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
 };
 
 struct DataFile {
-  std::string path;           // entry's path as written, and the way down from it
+  std::string path;  // entry's path as written, and the way down from it
   std::uint64_t size = 0;
   std::string sha256;
 };
 
 // One set for evaluation.
 struct HeldOutSet {
-  std::string name;           // "val", or the entry's path as written
+  std::string name;  // "val", or the entry's path as written
   std::vector<Sample> samples;
 };
 
@@ -97,23 +102,26 @@ struct Dataset {
   std::vector<HeldOutSet> held_out;
   std::vector<Conversation> conversations;
   std::vector<DataFile> files;
-  std::vector<FileLedger> file_ledgers;  // one a file; packing is added by build_ledger
-  std::vector<std::string> unknown_keys; // "path: key (N lines)", members of data lines that are not used
+  std::vector<FileLedger> file_ledgers;    // one a file; packing is added by build_ledger
+  std::vector<std::string> unknown_keys;   // "path: key (N lines)", members of data lines that are not used
   std::vector<std::string> ignored_files;  // seen in folders, of another kind
-  // SHA-256 (hex) of this text, all numbers decimal: "shori-data 1\n"; for each conversation its set (0 trained, k the k-th held-out set),
-  // id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer (SHA-256 of the file, or none),
-  // sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos, train_on_speaker, excess_length, repeat_scenario,
-  // compat, skip (each named conversation's id). The leading number is the version of this pipeline.
+  // SHA-256 (hex) of this text, all numbers decimal: "shori-data 1\n"; for each conversation its set (0 trained, k the
+  // k-th held-out set), id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer
+  // (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos,
+  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id). The leading number
+  // is the version of this pipeline.
   std::string fingerprint;
   std::string tokenizer_sha256;  // empty without tokenizer
 
-  // "path" or "path:line" of a sample's conversation, with "#k/n" behind if it was split: for messages and skip_samples.
+  // "path" or "path:line" of a sample's conversation, with "#k/n" behind if it was split: for messages and
+  // skip_samples.
   std::string place_of(const Sample& sample) const;
 };
 
-// Reads everything. `tokenizer` may be null when every entry is `tokenized`. Problems with the data are added to `diagnostics` (E0301-E0318),
-// all of all files; the result is then not to be used. Throws Error for files that cannot be read, Stopped on a signal.
-Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries, const DataOptions& options,
-                      const Tokenizer* tokenizer, Diagnostics& diagnostics);
+// Reads everything. `tokenizer` may be null when every entry is `tokenized`. Problems with the data are added to
+// `diagnostics` (E0301-E0318), all of all files; the result is then not to be used. Throws Error for files that cannot
+// be read, Stopped on a signal.
+Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
+                      const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics);
 
 }  // namespace shori

@@ -24,25 +24,25 @@ inline constexpr std::size_t kDropRuleCount = 4;
 std::string_view drop_rule_name(DropRule rule);  // "overlong", "truncated", "untrained", "skipped"
 
 struct LedgerCounts {
-  std::int64_t bytes_in = 0;              // file sizes
-  std::int64_t bytes_samples = 0;         // of whole files or JSONL lines
-  std::int64_t bytes_between = 0;         // newlines between lines
-  std::int64_t bytes_text = 0;            // of the canonical texts, UTF-8
-  std::int64_t conversations = 0;         // before splitting
-  std::int64_t unique = 0;                // ids of all conversations, without BOS and EOS
-  std::int64_t tokens_in = 0;             // unique + one BOS and EOS a conversation, as the policy says
-  std::int64_t tokens_repeated = 0;       // what splitting adds: the sum of the next four
+  std::int64_t bytes_in = 0;         // file sizes
+  std::int64_t bytes_samples = 0;    // of whole files or JSONL lines
+  std::int64_t bytes_between = 0;    // newlines between lines
+  std::int64_t bytes_text = 0;       // of the canonical texts, UTF-8
+  std::int64_t conversations = 0;    // before splitting
+  std::int64_t unique = 0;           // ids of all conversations, without BOS and EOS
+  std::int64_t tokens_in = 0;        // unique + one BOS and EOS a conversation, as the policy says
+  std::int64_t tokens_repeated = 0;  // what splitting adds: the sum of the next four
   std::int64_t repeated_blocks = 0;
-  std::int64_t repeated_prefixes = 0;     // dummy prefix of parts 2..n
+  std::int64_t repeated_prefixes = 0;  // dummy prefix of parts 2..n
   std::int64_t repeated_bos = 0;
   std::int64_t repeated_eos = 0;
   std::array<std::int64_t, kDropRuleCount> dropped{};
   std::int64_t tokens_held_out = 0;
-  std::int64_t tokens_packed = 0;         // sum of trained sample lengths, one epoch
-  std::int64_t samples = 0;               // trained, one epoch
-  std::int64_t targets = 0;               // predicted labels of the first epoch
-  std::int64_t masked = 0;                // labels -100 that a token precedes
-  std::int64_t first_tokens = 0;          // ids that nothing predicts
+  std::int64_t tokens_packed = 0;  // sum of trained sample lengths, one epoch
+  std::int64_t samples = 0;        // trained, one epoch
+  std::int64_t targets = 0;        // predicted labels of the first epoch
+  std::int64_t masked = 0;         // labels -100 that a token precedes
+  std::int64_t first_tokens = 0;   // ids that nothing predicts
 
   std::int64_t tokens_dropped() const;
   LedgerCounts& operator+=(const LedgerCounts& other);
@@ -57,31 +57,31 @@ struct LedgerItem {
 struct FileLedger {
   LedgerCounts counts;
   std::array<std::vector<LedgerItem>, kDropRuleCount> dropped;
-  std::vector<LedgerItem> split;          // tokens: what splitting added
+  std::vector<LedgerItem> split;  // tokens: what splitting added
   std::vector<LedgerItem> held_out;
 };
 
 struct EpochLedger {
   std::int64_t packs = 0;
-  std::int64_t padding = 0;               // ids that only fill rows up
+  std::int64_t padding = 0;  // ids that only fill rows up
   std::int64_t targets = 0;
-  double fill = 0;                        // tokens_packed / (packs * capacity)
+  double fill = 0;  // tokens_packed / (packs * capacity)
 };
 
 struct Ledger {
-  std::vector<std::string> paths;         // of the files
+  std::vector<std::string> paths;  // of the files
   std::vector<FileLedger> files;
   LedgerCounts total;
   std::vector<EpochLedger> epochs;
-  std::int64_t tokens_of_run = 0;         // trained by the plan's steps
+  std::int64_t tokens_of_run = 0;  // trained by the plan's steps
   std::int64_t targets_of_run = 0;
   std::int64_t steps = 0;
-  std::int64_t longest_sample = 0;        // ids; of train and held-out samples
+  std::int64_t longest_sample = 0;  // ids; of train and held-out samples
   std::int64_t sequence_len = 0;
   bool compat = false;
 
-  std::string to_json() const;            // data_report.json: 2 spaces indent, ends with a newline
-  std::string to_text() const;            // a few lines for people, each ends with a newline
+  std::string to_json() const;  // data_report.json: 2 spaces indent, ends with a newline
+  std::string to_text() const;  // a few lines for people, each ends with a newline
 };
 
 // Joins what reading counted with what packing decided. An identity that does not hold is a bug of ours (E0001).

@@ -1,5 +1,5 @@
-// The order and content of every pack of every epoch, and what each optimizer step is made of: known before the first step.
-// A pure function of sample lengths, target counts, options and seed.
+// The order and content of every pack of every epoch, and what each optimizer step is made of: known before the first
+// step. A pure function of sample lengths, target counts, options and seed.
 //
 // pack_plan.bin (do not change; version 1), little endian, no padding:
 //   "SHORIPLN" | u32 version = 1 | u32 flags: 1 packing, 2 pad_to_sequence_len, 4 compat, 8 axolotl_step_estimate
@@ -8,7 +8,8 @@
 //   per sample  u32 length, u32 targets inside it, u32 1 if its first id has a label else 0
 //   per epoch   u64 first row, u64 first micro-batch
 //   per row     u64 first entry;       then per entry u32 sample
-//   per micro-batch u64 first row;     per step u64 first micro-batch, u64 end micro-batch, u64 targets, u64 tokens, u64 samples
+//   per micro-batch u64 first row
+//   per step    u64 first micro-batch, u64 end micro-batch, u64 targets, u64 tokens, u64 samples
 #pragma once
 
 #include <cstddef>
@@ -31,20 +32,20 @@ struct PlanOptions {
   std::int64_t gradient_accumulation_steps = 1;
   std::int64_t num_epochs = 1;
   std::optional<std::int64_t> max_steps;  // stops earlier, never later than num_epochs
-  bool compat = false;                    // axolotl-2024: next-fit into rows of micro_batch_size * sequence_len, its leftover rule
-  bool axolotl_step_estimate = false;     // stops after Axolotl's estimate of the steps (with sample_packing)
+  bool compat = false;  // axolotl-2024: next-fit into rows of micro_batch_size * sequence_len, its leftover rule
+  bool axolotl_step_estimate = false;  // stops after Axolotl's estimate of the steps (with sample_packing)
   std::uint64_t seed = 42;
 
   PackMode mode() const;
-  std::int64_t row_capacity() const;      // ids that a row may hold
+  std::int64_t row_capacity() const;  // ids that a row may hold
   std::int64_t rows_per_micro_batch() const;
 };
 
 // What the plan must know of a sample.
 struct SampleCost {
   std::uint32_t length = 0;
-  std::uint32_t inner_targets = 0;   // labels at index 1 .. length - 1
-  bool first_label = false;          // a label at index 0: a target only under compat, behind another sample of the row
+  std::uint32_t inner_targets = 0;  // labels at index 1 .. length - 1
+  bool first_label = false;         // a label at index 0: a target only under compat, behind another sample of the row
 };
 
 struct PlanEpoch {
@@ -57,7 +58,8 @@ struct MicroBatch {
   std::size_t first_row = 0, row_count = 0;
 };
 
-// One optimizer update: consecutive micro-batches. Under compat they may begin in the epoch before (the gradient that was left there).
+// One optimizer update: consecutive micro-batches. Under compat they may begin in the epoch before (the gradient that
+// was left there).
 struct PlanStep {
   std::size_t first_micro_batch = 0, micro_batch_count = 0;
   std::int64_t targets = 0, tokens = 0, samples = 0;  // tokens without padding
@@ -66,34 +68,38 @@ struct PlanStep {
 struct PackPlan {
   PlanOptions options;
   std::vector<SampleCost> samples;
-  std::vector<std::size_t> row_starts;       // rows + 1
-  std::vector<std::uint32_t> entries;        // samples of all rows
+  std::vector<std::size_t> row_starts;  // rows + 1
+  std::vector<std::uint32_t> entries;   // samples of all rows
   std::vector<PlanEpoch> epochs;
   std::vector<MicroBatch> micro_batches;
-  std::vector<PlanStep> steps;               // step k of the run (from 1) is steps[k - 1]
+  std::vector<PlanStep> steps;  // step k of the run (from 1) is steps[k - 1]
 
   std::size_t row_count() const { return row_starts.size() - 1; }
   std::span<const std::uint32_t> row(std::size_t index) const;
-  std::int64_t row_tokens(std::size_t index) const;          // real ids
+  std::int64_t row_tokens(std::size_t index) const;  // real ids
   std::int64_t row_targets(std::size_t index) const;
-  std::size_t epoch_of(std::size_t micro_batch) const;       // from 0
-  // Packs trained after `step` steps / packs of an epoch, counted within epochs: 0 before the first, num_epochs at the end.
+  std::size_t epoch_of(std::size_t micro_batch) const;  // from 0
+  // Packs trained after `step` steps / packs of an epoch, counted within epochs: 0 before the first, num_epochs at the
+  // end.
   double epoch_after(std::size_t step) const;
   // First step after which all packs of epoch `epoch` (from 0) are in an update; nullopt if the run ends before.
   std::optional<std::size_t> last_step_of_epoch(std::size_t epoch) const;
   // Micro-batches that no step uses (max_steps, Axolotl's estimate, or the last leftover under compat).
   std::size_t unused_micro_batches() const;
-  std::int64_t longest_micro_batch() const;                  // ids with padding, over all micro-batches
+  std::int64_t longest_micro_batch() const;  // ids with padding, over all micro-batches
 };
 
 // Builds the plan. A sample longer than sequence_len, or no sample, is a bug of ours.
 PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options);
 
-// Axolotl's estimate of a run's steps: ceil(epochs * max(len / accumulation, 1)), len from `tokens` and the measured fill of `rows` rows of `capacity`.
-std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std::int64_t capacity, std::int64_t accumulation, std::int64_t epochs);
+// Axolotl's estimate of a run's steps: ceil(epochs * max(len / accumulation, 1)), len from `tokens` and the measured
+// fill of `rows` rows of `capacity`.
+std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std::int64_t capacity,
+                                    std::int64_t accumulation, std::int64_t epochs);
 
 std::string serialize_pack_plan(const PackPlan& plan);
-// Parses and checks everything: sizes, order, each sample once an epoch, capacity, sums. `name` is shown in errors (E0508: not the plan of a run).
+// Parses and checks everything: sizes, order, each sample once an epoch, capacity, sums. `name` is shown in errors
+// (E0508: not the plan of a run).
 PackPlan parse_pack_plan(std::string_view bytes, const std::string& name);
 
 }  // namespace shori

@@ -47,8 +47,8 @@ struct EncodedSample {
   std::vector<std::uint8_t> regions;  // Region
 };
 
-// Encodes the canonical text of `segments` in one call and marks it; BOS in front and EOS behind if asked. A count of ▀ or ▄
-// ids other than that of the blocks is a bug of ours.
+// Encodes the canonical text of `segments` in one call and marks it; BOS in front and EOS behind if asked. A count of ▀
+// or ▄ ids other than that of the blocks is a bug of ours.
 EncodedSample encode_segments(std::span<const Segment> segments, const Tokenizer& tokenizer, const MaskOptions& mask,
                               bool add_bos, bool add_eos);
 

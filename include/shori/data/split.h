@@ -1,9 +1,10 @@
 // Cutting a conversation that is too long, always between blocks.
 //
-// Header: the segments before the first message or ooc. Unit: the shortest run of segments that ends with a message, plus the ooc blocks
-// directly after it; what follows the last message belongs to the last unit. Part 1 is the header and as many units as fit. Each later part
-// repeats the state at its start (title, tags, lore, descriptions, scenario if wanted, instructions of the header), then has as
-// many units as fit. A part whose first unit opens with a title starts with that title and its tags instead of the state's.
+// Header: the segments before the first message or ooc. Unit: the shortest run of segments that ends with a message,
+// plus the ooc blocks directly after it; what follows the last message belongs to the last unit. Part 1 is the header
+// and as many units as fit. Each later part repeats the state at its start (title, tags, lore, descriptions, scenario
+// if wanted, instructions of the header), then has as many units as fit. A part whose first unit opens with a title
+// starts with that title and its tags instead of the state's.
 #pragma once
 
 #include <cstddef>
@@ -32,30 +33,35 @@ struct Part {
 };
 
 struct SplitResult {
-  std::vector<Part> parts;              // empty: a unit does not fit
-  std::int64_t needed = 0;              // then: the ids of the smallest part that holds it
-  std::size_t needed_at = 0;            // and the index of its first segment
-  std::int64_t repeated_blocks = 0;     // ids of repeated segments (R)
-  std::int64_t repeated_prefixes = 0;   // dummy prefixes of parts 2..n (P)
-  std::int64_t removed = 0;             // ids of the segments that truncation left out
+  std::vector<Part> parts;             // empty: a unit does not fit
+  std::int64_t needed = 0;             // then: the ids of the smallest part that holds it
+  std::size_t needed_at = 0;           // and the index of its first segment
+  std::int64_t repeated_blocks = 0;    // ids of repeated segments (R)
+  std::int64_t repeated_prefixes = 0;  // dummy prefixes of parts 2..n (P)
+  std::int64_t removed = 0;            // ids of the segments that truncation left out
 };
 
-// Ids that each segment adds to a sample, without the dummy prefix in front of a sample that starts with ▀. Sizes are additive:
-// sample = BOS + EOS + sum of costs + 1 if it starts with a block.
+// Ids that each segment adds to a sample, without the dummy prefix in front of a sample that starts with ▀. Sizes are
+// additive: sample = BOS + EOS + sum of costs + 1 if it starts with a block.
 std::vector<std::int64_t> segment_costs(std::span<const Segment> segments, const Tokenizer& tokenizer);
 
 // Length of the whole conversation as one sample, BOS and EOS included as the options say.
-std::int64_t unsplit_length(std::span<const Segment> segments, std::span<const std::int64_t> costs, const SplitOptions& options);
+std::int64_t unsplit_length(std::span<const Segment> segments, std::span<const std::int64_t> costs,
+                            const SplitOptions& options);
 
-// One part if the conversation fits; otherwise cut as above. Every part holds at least one unit and no more than budget ids.
-SplitResult split_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs, const SplitOptions& options);
+// One part if the conversation fits; otherwise cut as above. Every part holds at least one unit and no more than budget
+// ids.
+SplitResult split_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs,
+                               const SplitOptions& options);
 
-// One part: everything up to the last whole unit that fits. Under EosRule::kConversation it has no EOS if anything was removed.
-SplitResult truncate_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs, const SplitOptions& options);
+// One part: everything up to the last whole unit that fits. Under EosRule::kConversation it has no EOS if anything was
+// removed.
+SplitResult truncate_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs,
+                                  const SplitOptions& options);
 
 // Encodes and marks a part; a length other than part.ids is a bug of ours.
-EncodedSample encode_part(std::span<const Segment> segments, const Part& part, const Tokenizer& tokenizer, const MaskOptions& mask,
-                          bool add_bos);
+EncodedSample encode_part(std::span<const Segment> segments, const Part& part, const Tokenizer& tokenizer,
+                          const MaskOptions& mask, bool add_bos);
 
 std::string part_id(const std::string& conversation_id, std::size_t part, std::size_t parts);  // "<id>#k/n", k from 1
 

@@ -14,8 +14,8 @@ namespace shori {
 // Ids of a text and where each ends in it.
 struct EncodedText {
   std::vector<std::int32_t> ids;
-  // Byte offset one past the surface of each id; not falling, the last is the size of the text. Equal to the one before (0 for
-  // the first) when the surface is empty: the dummy prefix, and all but the last byte token of a character.
+  // Byte offset one past the surface of each id; not falling, the last is the size of the text. Equal to the one before
+  // (0 for the first) when the surface is empty: the dummy prefix, and all but the last byte token of a character.
   std::vector<std::uint32_t> ends;
 };
 
@@ -28,8 +28,8 @@ class Tokenizer {
   static Tokenizer from_bytes(std::string_view bytes, const std::string& name,
                               std::optional<std::int64_t> vocab_size = std::nullopt);
 
-  // Ids of the whole text as one document, without BOS and EOS. Never gives BOS or EOS for text. Empty text: no ids. Each
-  // invalid UTF-8 byte becomes U+FFFD.
+  // Ids of the whole text as one document, without BOS and EOS. Never gives BOS or EOS for text. Empty text: no ids.
+  // Each invalid UTF-8 byte becomes U+FFFD.
   std::vector<std::int32_t> encode(std::string_view text) const;
   // The same with ends; the text must be valid UTF-8 of less than 4 GiB.
   EncodedText encode_with_offsets(std::string_view text) const;
@@ -38,9 +38,9 @@ class Tokenizer {
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const { return 1; }
   std::int32_t eos_id() const { return 2; }
-  std::int32_t open_id() const;     // ▀
-  std::int32_t close_id() const;    // ▄
-  std::int32_t newline_id() const;  // <0x0A>
+  std::int32_t open_id() const;       // ▀
+  std::int32_t close_id() const;      // ▄
+  std::int32_t newline_id() const;    // <0x0A>
   const std::string& sha256() const;  // of the file, hex
 
  private:

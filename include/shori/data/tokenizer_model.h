@@ -1,8 +1,10 @@
-// Validation of a SentencePiece model file before the library sees it: library versions abort or crash on hostile files.
+// Validation of a SentencePiece model file before the library sees it: library versions abort or crash on hostile
+// files.
 //
-// An own reader of the protobuf wire format checks the rules below; the library is given only what was understood, encoded
-// again. E0211 names byte and rule:
-//   T1 wire format   T2 each spec at most once   T3 no normalisation rules   T4 pieces   T5 BPE   T6 special and byte pieces
+// An own reader of the protobuf wire format checks the rules below; the library is given only what was understood,
+// encoded again. E0211 names byte and rule:
+//   T1 wire format   T2 each spec at most once   T3 no normalisation rules   T4 pieces   T5 BPE   T6 special and byte
+//   pieces
 #pragma once
 
 #include <cstddef>
@@ -32,20 +34,20 @@ struct TokenizerModel {
   bool escape_whitespaces = true;
   std::int32_t unk_id = 0, bos_id = 1, eos_id = 2, pad_id = -1;
   std::string unk_surface = " \xE2\x81\x87 ";
-  std::string normalizer_name;
   std::int32_t open_id = 0, close_id = 0;  // ▀ and ▄
   std::int32_t newline_id = 0;             // <0x0A>
 };
 
-// Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 broken or refused by a rule, E0205 the count
-// of pieces is not `vocab_size` (when given), E0206 not usable for BlockML (▀, ▄ or newline not exactly one token, or white space
-// is not kept as it is).
+// Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 broken or refused by a rule, E0205
+// the count of pieces is not `vocab_size` (when given), E0206 not usable for BlockML (▀, ▄ or newline not exactly one
+// token, or white space is not kept as it is).
 TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& name,
                                      std::optional<std::int64_t> vocab_size = std::nullopt);
 
 // The model in canonical field order: a pure function of the struct, parse(serialize(m)) gives m.
 std::string serialize_tokenizer_model(const TokenizerModel& model);
 
-inline constexpr std::uint64_t kTokenizerFileBytes = 64u << 20;
+inline constexpr std::uint64_t kTokenizerFileBytes = 8u << 20;
+inline constexpr std::size_t kTokenizerPieces = 131'072;
 
 }  // namespace shori

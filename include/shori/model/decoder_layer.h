@@ -13,8 +13,8 @@
 #include <span>
 #include <string_view>
 
-#include "shori/model/load_mistral.h"
 #include "shori/model/lora_adapter.h"
+#include "shori/model/mistral_weights.h"
 #include "shori/model/owned_tensor.h"
 #include "shori/ops/attention.h"
 #include "shori/ops/linear_group.h"

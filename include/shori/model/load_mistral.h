@@ -1,43 +1,13 @@
-// The frozen base model in memory: linears in NF4 or dense, everything else dense in the activation dtype.
+// From a Hugging Face model folder to weights in memory, streamed.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
-#include <optional>
-#include <string>
-#include <variant>
-#include <vector>
 
 #include "shori/io/hf_model.h"
-#include "shori/model/mistral_config.h"
-#include "shori/model/owned_tensor.h"
-#include "shori/ops/linear_group.h"
-#include "shori/quant/nf4.h"
+#include "shori/model/mistral_weights.h"
 
 namespace shori {
-
-using LinearWeight = std::variant<Nf4Tensor, OwnedTensor>;
-FrozenWeight frozen_view(const LinearWeight& weight);
-
-struct LayerWeights {
-  std::array<LinearWeight, kLinearsOfLayer> linears;
-  OwnedTensor input_norm;           // [1, hidden]
-  OwnedTensor post_attention_norm;  // [1, hidden]
-};
-
-struct MistralWeights {
-  MistralConfig config;
-  DType activation = DType::kBf16;
-  OwnedTensor embedding;  // [vocab, hidden]
-  std::vector<LayerWeights> layers;
-  OwnedTensor final_norm;        // [1, hidden]
-  OwnedTensor head;              // [vocab, hidden]; empty under tie_word_embeddings
-  std::int64_t zero_blocks = 0;  // NF4 blocks without a value that is not zero: none in a trained model
-
-  const OwnedTensor& head_weight() const { return head ? head : embedding; }
-  std::size_t bytes() const;
-};
 
 MistralConfig mistral_config(const HfModel& model);
 
@@ -53,22 +23,5 @@ struct LoadOptions {
 // linears are quantized as stored. A NaN or Inf is E0210 with tensor and element. Throws Stopped when a stop was
 // requested.
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options);
-
-// Checksum of every frozen tensor (NF4: codes, absmax, absmax2 and offset together), to find a bit that flipped in
-// memory.
-struct BaseChecksums {
-  struct Entry {
-    std::string tensor;  // "model.layers.0.self_attn.q_proj.weight"
-    std::uint64_t sum = 0;
-  };
-  std::vector<Entry> entries;
-
-  // One number for all of them.
-  std::uint64_t combined() const;
-};
-BaseChecksums checksum_base(const OpContext& context, const MistralWeights& weights);
-// Name of the first tensor that is not what it was.
-std::optional<std::string> find_changed_tensor(const OpContext& context, const MistralWeights& weights,
-                                               const BaseChecksums& expected);
 
 }  // namespace shori

@@ -12,8 +12,8 @@
 #include "shori/data/batch_stream.h"
 #include "shori/model/activation_plan.h"
 #include "shori/model/decoder_layer.h"
-#include "shori/model/load_mistral.h"
 #include "shori/model/lora_adapter.h"
+#include "shori/model/mistral_weights.h"
 
 namespace shori {
 

@@ -1,7 +1,7 @@
 // Errors a user can cause or mend, and how they are collected, shown and turned into an exit code.
 //
-// Every error has a code that is one row of error_table() (code, exit, title, note, help, explanation). Code below `cli/` only
-// throws; main() catches, prints, and returns exit_code().
+// Every error has a code that is one row of error_table() (code, exit, title, note, help, explanation). Code below
+// `cli/` only throws; main() catches, prints, and returns exit_code().
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,8 @@ const ErrorInfo* find_error_info(std::string_view code);
 
 enum class Severity { kError, kWarning };
 
-// A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a caret.
+// A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a
+// caret.
 struct SourcePlace {
   std::string file;
   std::size_t line = 0;
@@ -39,7 +40,8 @@ struct SourcePlace {
 
 // One message: code, a one-line cause that stands alone, where, facts (`notes`), and one concrete edit each (`help`).
 // Lower case, no full stop. Chainable, so that a throw reads as one sentence:
-//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").cure("get the file again"));
+//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").cure("get the file
+//   again"));
 struct Diagnostic {
   Diagnostic(std::string_view code, std::string message);
 
@@ -73,8 +75,8 @@ class Error : public std::exception {
   std::string what_;
 };
 
-// Collects diagnostics so that all problems are told in one run. Keeps every warning and at most 50 errors; further ones are
-// counted ("and N more"). The same (code, place, message) is kept once.
+// Collects diagnostics so that all problems are told in one run. Keeps every warning and at most 50 errors; further
+// ones are counted ("and N more"). The same (code, place, message) is kept once.
 class Diagnostics {
  public:
   void add(Diagnostic diagnostic);
@@ -91,7 +93,8 @@ class Diagnostics {
   std::size_t left_out_ = 0;
 };
 
-// The text shape of one message (rustc's: code, place, line with caret, note, help, explain). No colour, ends with a newline.
+// The text shape of one message (rustc's: code, place, line with caret, note, help, explain). No colour, ends with a
+// newline.
 std::string format_diagnostic(const Diagnostic& diagnostic);
 // One JSON object, no newline: code severity message file line column end_column notes[] help[] exit_code.
 std::string diagnostic_to_json(const Diagnostic& diagnostic);

@@ -1,5 +1,5 @@
-// Files: every system call of the program that touches a file goes through here, with complete reads and writes, EINTR and short
-// transfers handled, and errors that name the file and errno.
+// Files: every system call of the program that touches a file goes through here, with complete reads and writes, EINTR
+// and short transfers handled, and errors that name the file and errno.
 #pragma once
 
 #include <cstddef>
@@ -28,13 +28,15 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// A regular file opened for reading; size fixed at opening. Never memory-mapped (a file truncated by someone else would kill us).
+// A regular file opened for reading; size fixed at opening. Never memory-mapped (a file truncated by someone else would
+// kill us).
 class InputFile {
  public:
-  // E0212 if it is not a regular file, E0203/E0108-style errors are the caller's: throws Error with `missing_code` if absent.
+  // E0212 if it is not a regular file, E0203/E0108-style errors are the caller's: throws Error with `missing_code` if
+  // absent.
   static InputFile open(const std::string& path, std::string_view missing_code = "E0203");
-  // Opens `name` beneath the folder `folder`, never outside it. Links that leave the folder are E0215, but for those of a
-  // Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
+  // Opens `name` beneath the folder `folder`, never outside it. Links that leave the folder are E0215, but for those of
+  // a Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
   static InputFile open_in(const std::string& folder, const std::string& name, std::string_view missing_code = "E0203");
 
   std::uint64_t size() const { return size_; }
@@ -46,6 +48,8 @@ class InputFile {
   int descriptor() const { return fd_.get(); }
 
  private:
+  InputFile(FileDescriptor fd, std::string path);
+
   FileDescriptor fd_;
   std::string path_;
   std::uint64_t size_ = 0;
@@ -66,22 +70,23 @@ std::vector<std::string> list_directory(const std::string& path);
 void make_directories(const std::string& path);
 std::string parent_path(const std::string& path);
 std::string file_name(const std::string& path);
-std::string join_path(const std::string& a, const std::string& b);     // b absolute -> b
-std::string absolute_path(const std::string& path);                    // lexical, links kept
+std::string join_path(const std::string& a, const std::string& b);  // b absolute -> b
+std::string absolute_path(const std::string& path);                 // lexical, links kept
 
-// Writes `name` in `folder` atomically and durably: temporary file (O_EXCL, O_NOFOLLOW), write, fsync, rename, fsync of the folder.
+// Writes `name` in `folder` atomically and durably: temporary file (O_EXCL, O_NOFOLLOW), write, fsync, rename, fsync of
+// the folder.
 void write_file_atomically(const std::string& folder, const std::string& name, std::string_view content);
 
-// Low-level steps of durable writing, each -1/errno style so that callers own the policy. All calls that change files pass here,
-// which is where the fault tests (LD_PRELOAD) count them.
+// Low-level steps of durable writing, each -1/errno style so that callers own the policy. All calls that change files
+// pass here, which is where the fault tests (LD_PRELOAD) count them.
 struct IoResult {
   int error = 0;  // errno; 0 = done
   explicit operator bool() const { return error == 0; }
 };
-IoResult write_all(int fd, const void* data, std::size_t size);        // retries EINTR and short writes; 0 bytes = EIO
-IoResult sync_file(int fd);                                            // fsync
+IoResult write_all(int fd, const void* data, std::size_t size);  // retries EINTR and short writes; 0 bytes = EIO
+IoResult sync_file(int fd);                                      // fsync
 IoResult rename_no_replace(int directory_fd, const char* from, const char* to);
-FileDescriptor open_directory(const std::string& path);                // O_DIRECTORY; E0513 on failure
-std::string error_text(int error);                                     // "ENOSPC (no space left on device)"
+FileDescriptor open_directory(const std::string& path);  // O_DIRECTORY; E0513 on failure
+std::string error_text(int error);                       // "ENOSPC (no space left on device)"
 
 }  // namespace shori

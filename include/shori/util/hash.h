@@ -25,8 +25,8 @@ class Sha256 {
 };
 
 Sha256Digest sha256(const void* data, std::size_t size);
-std::string to_hex(const Sha256Digest& digest);              // 64 lower-case digits
+std::string to_hex(const Sha256Digest& digest);  // 64 lower-case digits
 std::string sha256_hex(std::string_view text);
-std::string to_hex(const void* data, std::size_t size);      // any bytes
+std::string to_hex(const void* data, std::size_t size);  // any bytes
 
 }  // namespace shori

@@ -1,7 +1,7 @@
 // Strict JSON: reading with limits and positions, and writing with a fixed form.
 //
-// Reading refuses: duplicate keys, depth or size beyond the limits, invalid UTF-8 and lone surrogate escapes, NUL, a byte order mark,
-// anything behind the value but white space. Nothing recursive: depth is bounded by the limit.
+// Reading refuses: duplicate keys, depth or size beyond the limits, invalid UTF-8 and lone surrogate escapes, NUL, a
+// byte order mark, anything behind the value but white space. Nothing recursive: depth is bounded by the limit.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace shori {
 struct JsonLimits {
   std::size_t bytes = 16u << 20;
   int depth = 16;
-  std::size_t values = 4'000'000;   // bounds the memory of the tree
+  std::size_t values = 4'000'000;  // bounds the memory of the tree
 };
 
 // A parsed value. Numbers keep their source text, so that no conversion happens unasked.
@@ -27,13 +27,13 @@ class JsonValue {
   enum class Kind { kNull, kBool, kNumber, kString, kArray, kObject };
   Kind kind = Kind::kNull;
   bool boolean = false;
-  std::string text;                                         // string value (decoded), or the number's source text
-  std::vector<JsonValue> items;                             // array
-  std::vector<std::pair<std::string, JsonValue>> members;   // object, in file order
-  std::size_t offset = 0;                                   // byte offset of the value in the text
-  std::size_t key_offset = 0;                               // byte offset of its key, for members
+  std::string text;                                        // string value (decoded), or the number's source text
+  std::vector<JsonValue> items;                            // array
+  std::vector<std::pair<std::string, JsonValue>> members;  // object, in file order
+  std::size_t offset = 0;                                  // byte offset of the value in the text
+  std::size_t key_offset = 0;                              // byte offset of its key, for members
 
-  const JsonValue* find(std::string_view key) const;        // member or nullptr
+  const JsonValue* find(std::string_view key) const;  // member or nullptr
   bool is_null() const { return kind == Kind::kNull; }
   bool is_string() const { return kind == Kind::kString; }
   bool is_object() const { return kind == Kind::kObject; }
@@ -41,10 +41,11 @@ class JsonValue {
   // An unsigned integer literal without sign, point or exponent that fits; nullopt otherwise.
   std::optional<std::uint64_t> as_unsigned() const;
   std::optional<std::int64_t> as_integer() const;
-  std::optional<double> as_double() const;                  // any finite number literal
+  std::optional<double> as_double() const;  // any finite number literal
 };
 
-// What went wrong while parsing: message and byte offset. `duplicate_key` is set for that case, which has an error code of its own.
+// What went wrong while parsing: message and byte offset. `duplicate_key` is set for that case, which has an error code
+// of its own.
 struct JsonProblem {
   std::string message;
   std::size_t offset = 0;
@@ -54,8 +55,9 @@ struct JsonProblem {
 // Returns nullopt and fills `problem` on any violation.
 std::optional<JsonValue> parse_json(std::string_view text, const JsonLimits& limits, JsonProblem& problem);
 
-// Writes JSON without white space (indent 0) or with `indent` spaces. Keys in the order of the calls. Doubles are the shortest decimal that
-// reads back to the same value (always with a point or exponent); non-finite ones are a bug of ours.
+// Writes JSON without white space (indent 0) or with `indent` spaces. Keys in the order of the calls. Doubles are the
+// shortest decimal that reads back to the same value (always with a point or exponent); non-finite ones are a bug of
+// ours.
 class JsonWriter {
  public:
   explicit JsonWriter(int indent = 0) : indent_(indent) {}
@@ -107,9 +109,9 @@ class CanonicalJson {
   static CanonicalJson unsigned_integer(std::uint64_t number);
   static CanonicalJson boolean(bool flag);
   static CanonicalJson null();
-  static CanonicalJson real(double number);   // written as the string of its 16 hex digits
-  CanonicalJson& set(std::string key, CanonicalJson value);   // object; returns *this
-  CanonicalJson& push(CanonicalJson value);                   // array; returns *this
+  static CanonicalJson real(double number);                  // written as the string of its 16 hex digits
+  CanonicalJson& set(std::string key, CanonicalJson value);  // object; returns *this
+  CanonicalJson& push(CanonicalJson value);                  // array; returns *this
   std::string text() const;
 
  private:

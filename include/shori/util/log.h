@@ -1,4 +1,5 @@
-// What people read: lines on stderr (and in <output_dir>/train.log once opened). stdout carries only what was asked for.
+// What people read: lines on stderr (and in <output_dir>/train.log once opened). stdout carries only what was asked
+// for.
 #pragma once
 
 #include <string>
@@ -8,10 +9,10 @@
 
 namespace shori {
 
-void log_info(std::string_view text);                // one line; text from files must have passed escape_for_log
-void log_warning(const Diagnostic& diagnostic);      // printed in full; counted
+void log_info(std::string_view text);            // one line; text from files must have passed escape_for_log
+void log_warning(const Diagnostic& diagnostic);  // printed in full; counted
 void log_error(const Diagnostic& diagnostic);
-void set_json_errors(bool on);                       // diagnostics as one JSON object a line instead of text
+void set_json_errors(bool on);  // diagnostics as one JSON object a line instead of text
 
 // Copies everything from now on into `path` (appending). Closing is done at exit or by an empty path.
 void set_log_file(const std::string& path);

@@ -14,8 +14,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void update(std::string_view text);   // may be skipped when updates come too fast
-  void finish(std::string_view text);   // always shown, ends the live line
+  void update(std::string_view text);  // may be skipped when updates come too fast
+  void finish(std::string_view text);  // always shown, ends the live line
 
  private:
   bool terminal_;
@@ -25,7 +25,7 @@ class Progress {
 
 // Monotonic seconds.
 double now_seconds();
-std::string format_duration(double seconds);   // "41 s", "3 min 12 s", "2 h 05 min"
-std::string format_bytes(double bytes);        // "4.1 GiB"
+std::string format_duration(double seconds);  // "41 s", "3 min 12 s", "2 h 05 min"
+std::string format_bytes(double bytes);       // "4.1 GiB"
 
 }  // namespace shori

@@ -32,8 +32,8 @@ TextPosition position_of(std::string_view text, std::size_t offset);
 // `max_code_points` with "..." behind.
 std::string escape_for_log(std::string_view text, std::size_t max_code_points = 80);
 
-// Of `names`, the one a user most likely meant: equal after folding case and '-'/'_', the same letters, or Damerau-Levenshtein
-// distance <= 2 (closest first, then alphabetical). Empty if there is none.
+// Of `names`, the one a user most likely meant: equal after folding case and '-'/'_', the same letters, or
+// Damerau-Levenshtein distance <= 2 (closest first, then alphabetical). Empty if there is none.
 template <typename Range>
 std::string find_similar_name(std::string_view name, const Range& names);
 

@@ -1,5 +1,5 @@
-// Strict YAML: one document, a mapping at the top; no anchors, aliases, tags, merge keys, duplicate keys. Built from yaml-cpp's events with
-// our own tree, so there is no cycle, no first-wins lookup and no recursion on hostile input.
+// Strict YAML: one document, a mapping at the top; no anchors, aliases, tags, merge keys, duplicate keys. Built from
+// yaml-cpp's events with our own tree, so there is no cycle, no first-wins lookup and no recursion on hostile input.
 #pragma once
 
 #include <cstddef>
@@ -23,17 +23,17 @@ struct YamlLimits {
 struct YamlNode {
   enum class Kind { kNull, kScalar, kSequence, kMapping };
   Kind kind = Kind::kNull;
-  bool quoted = false;                                     // scalar in '…', "…", | or >
+  bool quoted = false;  // scalar in '…', "…", | or >
   std::string text;
   std::vector<YamlNode> items;
-  std::vector<std::pair<YamlNode, YamlNode>> members;      // key nodes are plain or quoted scalars, file order
-  std::size_t line = 0, column = 0;                        // 1-based; a null carries its key's place
+  std::vector<std::pair<YamlNode, YamlNode>> members;  // key nodes are plain or quoted scalars, file order
+  std::size_t line = 0, column = 0;                    // 1-based; a null carries its key's place
   const YamlNode* find(std::string_view key) const;
 };
 
 // A YAML text with its lines, so that diagnostics can show them.
 struct YamlDocument {
-  std::string file;      // as shown in messages
+  std::string file;  // as shown in messages
   std::string text;
   YamlNode root;
   // Place of a node, with the source line; the caret covers `text` if it stands at that place.
@@ -41,10 +41,12 @@ struct YamlDocument {
 };
 
 // Problems go to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.
-std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits, Diagnostics& diagnostics);
+std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,
+                                       Diagnostics& diagnostics);
 
-// Own scalar grammar on plain scalars (locale-free). On failure returns nullopt and, in `code` and `reason`, why: E0103 range of the type,
-// E0104 wrong form (quoted, decimal comma, `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`, `1:30`), E0110 not finite.
+// Own scalar grammar on plain scalars (locale-free). On failure returns nullopt and, in `code` and `reason`, why: E0103
+// range of the type, E0104 wrong form (quoted, decimal comma, `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`,
+// `1:30`), E0110 not finite.
 struct ScalarProblem {
   std::string code, message, help;
 };

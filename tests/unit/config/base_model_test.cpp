@@ -102,6 +102,14 @@ TEST_F(BaseModel, MissingFolderNamesItsNeighbours) {
   EXPECT_NE(text.find("write `../models/Mistral-7B-Instruct-v0.2`"), std::string::npos) << text;
 }
 
+TEST_F(BaseModel, MissingParentNamesTheDownload) {
+  const std::string text = find("../models/Mistral-7B-Instruct-v0.1");
+  EXPECT_NE(text.find("there is no folder " + folder_.path("models")), std::string::npos) << text;
+  EXPECT_NE(text.find("`hf download mistralai/Mistral-7B-Instruct-v0.1 --local-dir " + folder_.path("models/Mistral")),
+            std::string::npos)
+      << text;
+}
+
 TEST_F(BaseModel, FileInsteadOfAFolder) {
   folder_.write("models/m/config.json", "{}");
   const std::string text = find("../models/m/config.json");

@@ -115,8 +115,8 @@ TEST(ConfigDifferences, NameTheKeyBothValuesAndTheClass) {
   EXPECT_EQ(differences[1].present, "3");
   EXPECT_EQ(differences[2].key, "learning_rate");
   EXPECT_EQ(differences[2].key_class, KeyClass::kNumeric);
-  EXPECT_EQ(std::stod(differences[2].stored), 7.25e-5);
-  EXPECT_EQ(std::stod(differences[2].present), 5.5e-5);
+  EXPECT_EQ(differences[2].stored, "7.25e-5");
+  EXPECT_EQ(differences[2].present, "5.5e-5");
   EXPECT_EQ(differences[3].key, "save_steps");
   EXPECT_EQ(differences[3].key_class, KeyClass::kOutput);
 }

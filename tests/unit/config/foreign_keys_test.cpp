@@ -31,6 +31,7 @@ TEST_P(ForeignValue, IsRefusedWithWhatItWouldDo) {
   EXPECT_EQ(result.problems[0].place.line, 5u);
   EXPECT_EQ(result.problems[0].notes.size(), 1u);
   EXPECT_EQ(result.problems[0].help.size(), 1u);
+  EXPECT_TRUE(result.loaded.notes.empty());
   EXPECT_NE(result.text().find(GetParam().said), std::string::npos) << result.text();
 }
 

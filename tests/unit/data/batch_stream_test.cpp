@@ -124,7 +124,8 @@ TEST(BatchStream, random_plans_agree_with_the_collator_rule_and_with_the_plan) {
       const PackedBatch batch = make_batch(samples, plan, index);
       EXPECT_EQ(batch.cu_seqlens, cu_seqlens_of_positions(batch.position_ids));
       EXPECT_EQ(batch.ids.size() % 64, 0u);
-      const auto labelled = std::count_if(batch.labels.begin(), batch.labels.end(), [](auto label) { return label != kNoLabel; });
+      const auto labelled =
+          std::count_if(batch.labels.begin(), batch.labels.end(), [](auto label) { return label != kNoLabel; });
       EXPECT_EQ(batch.targets, labelled);
       targets += batch.targets;
       tokens += batch.real_tokens;

@@ -13,7 +13,9 @@ namespace shori {
 namespace {
 
 // Samples that all fill a row, so that rows = samples.
-std::vector<SampleCost> full_rows(std::size_t count) { return std::vector<SampleCost>(count, SampleCost{64, 63, true}); }
+std::vector<SampleCost> full_rows(std::size_t count) {
+  return std::vector<SampleCost>(count, SampleCost{64, 63, true});
+}
 
 PlanOptions options_for_full_rows(std::int64_t accumulation, std::int64_t epochs, bool compat) {
   PlanOptions options;
@@ -248,25 +250,26 @@ TEST(PackPlanFile, golden_bytes) {
   const auto number = [&](std::uint64_t value, int size) {
     for (int i = 0; i < size; ++i) expected.push_back(static_cast<char>(value >> (8 * i)));
   };
-  number(1, 4), number(1, 4);                                        // version, flags
+  number(1, 4), number(1, 4);  // version, flags
   number(42, 8), number(64, 8), number(1, 8), number(1, 8), number(1, 8), number(~std::uint64_t{0}, 8);
-  for (int i = 0; i < 6; ++i) number(1, 8);                          // one of everything
-  number(3, 4), number(2, 4), number(1, 4);                          // the sample
-  number(0, 8), number(0, 8);                                        // the epoch
-  number(0, 8), number(0, 4);                                        // the row and its entry
-  number(0, 8);                                                      // the micro-batch
+  for (int i = 0; i < 6; ++i) number(1, 8);                              // one of everything
+  number(3, 4), number(2, 4), number(1, 4);                              // the sample
+  number(0, 8), number(0, 8);                                            // the epoch
+  number(0, 8), number(0, 4);                                            // the row and its entry
+  number(0, 8);                                                          // the micro-batch
   number(0, 8), number(1, 8), number(2, 8), number(3, 8), number(1, 8);  // the step
   EXPECT_EQ(bytes, expected);
 }
 
 TEST(PackPlanFile, every_cut_is_refused) {
   const std::string bytes = serialize_pack_plan(sample_plan());
-  for (std::size_t size = 0; size < bytes.size(); ++size) ASSERT_EQ(code_of(std::string_view(bytes).substr(0, size)), "E0508") << size;
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    ASSERT_EQ(code_of(std::string_view(bytes).substr(0, size)), "E0508") << size;
   EXPECT_EQ(code_of(bytes + '\0'), "E0508");
 }
 
-// Everything follows from options and samples. What changes nothing is accepted: the upper half of the seed, which torch's generator
-// drops, and the lower half of max_steps, which stays beyond the number of steps.
+// Everything follows from options and samples. What changes nothing is accepted: the upper half of the seed, which
+// torch's generator drops, and the lower half of max_steps, which stays beyond the number of steps.
 TEST(PackPlanFile, every_flipped_byte_is_refused) {
   const std::string bytes = serialize_pack_plan(sample_plan());
   std::size_t accepted = 0;

@@ -40,8 +40,8 @@ TEST(Packer, next_fit_follows_the_given_order) {
   EXPECT_EQ(pack_rows(Lengths{5, 6, 5}, order, 10, PackMode::kNextFit), (Rows{{0, 2}, {1}}));
 }
 
-// By hand: 16000 opens row a (384 left), 12000 b (4384), 9000 c (7384), 7000 -> c (384), 4000 -> b (384), 400 d (15984),
-// 385 -> d (15599), 384 (position 2) -> a, the first of three rows with 384 left, 384 (position 3) -> b.
+// By hand: 16000 opens row a (384 left), 12000 b (4384), 9000 c (7384), 7000 -> c (384), 4000 -> b (384), 400 d
+// (15984), 385 -> d (15599), 384 (position 2) -> a, the first of three rows with 384 left, 384 (position 3) -> b.
 TEST(Packer, best_fit_takes_the_fullest_row_that_fits) {
   EXPECT_EQ(pack_in_order(kExample, 16384, PackMode::kBestFit), (Rows{{0, 1}, {2, 4}, {3, 6, 7}, {5, 8}}));
 }
@@ -69,7 +69,8 @@ Lengths random_lengths(std::size_t count, std::int64_t capacity, std::uint32_t s
   std::mt19937 generator(seed);
   std::lognormal_distribution<double> shape(std::log(static_cast<double>(capacity) / 8), 1.0);
   Lengths lengths(count);
-  for (std::int64_t& length : lengths) length = std::clamp<std::int64_t>(static_cast<std::int64_t>(shape(generator)), 1, capacity);
+  for (std::int64_t& length : lengths)
+    length = std::clamp<std::int64_t>(static_cast<std::int64_t>(shape(generator)), 1, capacity);
   return lengths;
 }
 
@@ -107,7 +108,8 @@ TEST(Packer, best_fit_equals_a_plain_search) {
     const Lengths lengths = random_lengths(200, 300, 1000 + seed);
     const auto order = random_permutation(lengths.size(), seed);
     std::vector<std::uint32_t> by_length = natural_order(lengths.size());
-    std::stable_sort(by_length.begin(), by_length.end(), [&](auto a, auto b) { return lengths[order[a]] > lengths[order[b]]; });
+    std::stable_sort(by_length.begin(), by_length.end(),
+                     [&](auto a, auto b) { return lengths[order[a]] > lengths[order[b]]; });
     std::vector<std::vector<std::uint32_t>> rows;
     std::vector<std::int64_t> used;
     for (const std::uint32_t position : by_length) {

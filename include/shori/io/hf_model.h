@@ -1,0 +1,90 @@
+// A Hugging Face model folder of Mistral type: config.json and safetensors, one file or shards. Headers are checked when it is opened; weights are read on demand, in pieces.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/io/safetensors.h"
+
+namespace shori {
+
+// config.json, every value read from the file: class defaults of transformers differ between versions.
+struct HfModelConfig {
+  std::int64_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0;
+  std::int64_t head_dim = 0;                  // absent: hidden_size / num_attention_heads
+  std::int64_t vocab_size = 0, max_position_embeddings = 0;
+  std::int64_t sliding_window = 0;            // absent or null: 0, none
+  double rms_norm_eps = 0, rope_theta = 0;
+  bool tie_word_embeddings = false;
+};
+// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a quantized model.
+HfModelConfig parse_model_config(std::string_view text, const std::string& path);
+
+struct HfShard {
+  std::string name;
+  std::uint64_t size = 0;
+};
+
+struct HfTensor {
+  std::string name;
+  FileDType dtype = FileDType::kBf16;         // BF16, F16 or F32
+  std::vector<std::int64_t> shape;            // 1 or 2 dimensions
+  std::size_t shard = 0;
+  TensorEntry entry;
+
+  std::int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
+  std::int64_t cols() const { return shape.back(); }
+};
+
+class HfModel {
+ public:
+  using Report = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
+
+  // Codes E0201-E0204, E0207-E0209, E0212, E0214-E0216.
+  static HfModel open(const std::string& folder);
+
+  const std::string& folder() const { return folder_; }
+  const HfModelConfig& config() const { return config_; }
+  const std::string& config_json() const { return config_json_; }
+  const std::vector<HfShard>& shards() const { return shards_; }
+  const SafetensorsFile& shard_file(std::size_t index) const { return files_[index]; }
+  // Text of model.safetensors.index.json; empty for a single file.
+  const std::string& index_json() const { return index_json_; }
+
+  // The tensors the architecture asks for, no more and no less, in file order (shard by shard, by offset).
+  const std::vector<HfTensor>& tensors() const { return tensors_; }
+  const HfTensor* find(std::string_view name) const;
+  std::uint64_t tensor_bytes() const;
+
+  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. The file's pages are dropped from the cache behind it.
+  void read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const;
+  void read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const;
+
+  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file ("BF16"), shape as decimal numbers joined by ',', the
+  // digest as 32 bytes. Independent of the shard layout. Reads all weights once; throws Stopped when a stop was requested.
+  std::string fingerprint(const Report& report = {}) const;
+  // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is replaced by one of another shape.
+  std::string header_fingerprint() const;
+
+ private:
+  void open_index(std::map<std::string, std::string>& weight_map);
+  void open_shards(const std::vector<std::string>& names);
+  void collect_tensors(const std::map<std::string, std::string>& weight_map);
+
+  std::string folder_, config_json_, index_json_;
+  HfModelConfig config_;
+  std::vector<HfShard> shards_;
+  std::vector<SafetensorsFile> files_;
+  std::vector<HfTensor> tensors_;
+  std::map<std::string, std::size_t, std::less<>> by_name_;
+};
+
+// Name and shape of every tensor of the architecture.
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& config);
+
+}  // namespace shori

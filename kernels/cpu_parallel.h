@@ -1,0 +1,47 @@
+// Splitting work of the CPU versions over threads so that no bit depends on their number.
+//
+// Tasks are cut by shape alone and write different memory; threads take them in any order. Library matrix products called inside a task
+// run on that one thread (libtorch's BLAS does not nest), so each product's bits are those of one thread.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+namespace shori {
+
+// Number of workers whose scratch a call must hold.
+inline std::int64_t worker_count() { return std::max(1, at::get_num_threads()); }
+
+// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), most_workers)). Even a single task runs inside
+// a parallel region: outside, the BLAS would use all threads and other bits.
+template <typename Body>
+void for_each_task(std::int64_t count, std::int64_t most_workers, const Body& body) {
+  if (count == 0) return;
+  const std::int64_t workers = std::min(worker_count(), most_workers);
+  std::atomic<std::int64_t> next{0};
+  at::parallel_for(0, std::max<std::int64_t>(workers, 2), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t worker = begin; worker < std::min(end, workers); ++worker) {
+      for (std::int64_t task = next++; task < count; task = next++) body(task, worker);
+    }
+  });
+}
+template <typename Body>
+void for_each_task(std::int64_t count, const Body& body) {
+  for_each_task(count, worker_count(), body);
+}
+
+inline std::int64_t tiles_of(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
+
+// Calls body(first, last, worker) for ranges that cover [0, rows); each range holds about 16,384 elements.
+template <typename Body>
+void for_each_row_range(std::int64_t rows, std::int64_t cols, const Body& body) {
+  const std::int64_t rows_of_task = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cols));
+  for_each_task(tiles_of(rows, rows_of_task), [&](std::int64_t task, std::int64_t worker) {
+    body(task * rows_of_task, std::min(rows, (task + 1) * rows_of_task), worker);
+  });
+}
+
+}  // namespace shori

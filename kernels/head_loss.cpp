@@ -1,0 +1,80 @@
+#include "shori/ops/head_loss.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu_matmul.h"
+#include "kernels/cpu_parallel.h"
+#include "kernels/cpu_rows.h"
+#include "kernels/op_checks.h"
+
+namespace shori {
+
+namespace {
+
+// Rows of logits that one worker holds; all workers together never hold more than one chunk.
+constexpr std::int64_t kRows = 64;
+constexpr std::int64_t kMostWorkers = kLossChunk / kRows;
+
+// logits -> loss of the row; with `weight` the logits become their gradient.
+float loss_of_row(DType dtype, std::int32_t target, std::optional<float> weight, float* logits, std::int64_t vocabulary) {
+  round_row(dtype, logits, vocabulary);
+  const float target_logit = logits[target];
+  const float shift = max_of_row(logits, vocabulary);
+  const float sum = exp_shifted_row(1.0f, shift, logits, vocabulary);
+  const float loss = (shift - target_logit) + std::log(sum);
+  if (weight) {
+    const float target_gradient = (logits[target] / sum - 1.0f) * *weight;
+    scale_row(*weight / sum, logits, vocabulary);
+    logits[target] = target_gradient;
+    round_row(dtype, logits, vocabulary);
+  }
+  return loss;
+}
+
+}  // namespace
+
+void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weight, std::span<const std::int32_t> targets,
+               double gradient_weight, std::span<float> losses, std::optional<TensorView> dh) {
+  check_context(context, "head_loss");
+  check_activation("head_loss", "h", h);
+  check_matrix("head_loss", "weight", weight, h.dtype, weight.rows, h.cols);
+  if (dh) check_matrix("head_loss", "dh", *dh, h.dtype, h.rows, h.cols);
+  SHORI_CHECK(static_cast<std::int64_t>(targets.size()) == h.rows && losses.size() == targets.size(),
+              "head_loss: one target and one loss a token are needed");
+  const std::int64_t vocabulary = weight.rows, cols = h.cols;
+  for (const std::int32_t target : targets) {
+    SHORI_CHECK(target == kIgnoredTarget || (target >= 0 && target < vocabulary),
+                "head_loss: target " + std::to_string(target) + " is outside the vocabulary");
+  }
+
+  const WorkspaceFrame frame(*context.workspace);
+  const ConstMatrix input = widened(context, h), head = widened(context, weight);
+  const std::optional<float> row_weight = dh ? std::optional(static_cast<float>(gradient_weight)) : std::nullopt;
+  const std::int64_t workers = std::min(worker_count(), kMostWorkers), floats = kRows * (vocabulary + cols);
+  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(workers * floats));
+  for_each_task(tiles_of(h.rows, kRows), kMostWorkers, [&](std::int64_t task, std::int64_t worker) {
+    const std::int64_t first = task * kRows, count = std::min(kRows, h.rows - first);
+    float* logits = scratch + worker * floats;
+    float* gradient = logits + kRows * vocabulary;
+    matmul(input.slice_rows(first, count), head.transposed(), logits, vocabulary);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto token = static_cast<std::size_t>(first + i);
+      float* row = logits + i * vocabulary;
+      losses[token] = 0.0f;
+      if (targets[token] == kIgnoredTarget) {
+        std::fill_n(row, vocabulary, 0.0f);
+      } else {
+        losses[token] = loss_of_row(h.dtype, targets[token], row_weight, row, vocabulary);
+      }
+    }
+    if (!dh) return;
+    matmul(dense(logits, count, vocabulary), head, gradient, cols);
+    for (std::int64_t i = 0; i < count; ++i) {
+      if (targets[static_cast<std::size_t>(first + i)] == kIgnoredTarget) std::fill_n(gradient + i * cols, cols, 0.0f);
+      store_row(gradient + i * cols, *dh, first + i, 0, cols);
+    }
+  });
+}
+
+}  // namespace shori

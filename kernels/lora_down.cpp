@@ -1,0 +1,65 @@
+#include "shori/ops/lora_down.h"
+
+#include <algorithm>
+
+#include "kernels/cpu_matmul.h"
+#include "kernels/cpu_parallel.h"
+#include "kernels/cpu_rows.h"
+#include "kernels/frozen_weight.h"
+#include "kernels/op_checks.h"
+
+namespace shori {
+
+namespace {
+
+constexpr std::int64_t kRows = 128;
+
+// Scratch of one worker.
+struct Tile {
+  float* x;        // [kRows, K]
+  float* dropped;  // [kRows, K]
+  float* xa;       // [kRows, rank]
+};
+
+}  // namespace
+
+void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended) {
+  check_context(context, "lora_down");
+  check_group("lora_down", group);
+  check_activation("lora_down", "x_extended", x_extended);
+  const std::int64_t cols = group.in(), rank = group.rank, tail = group.extension_columns();
+  check_matrix("lora_down", "x_extended", x_extended, x_extended.dtype, x_extended.rows, cols + tail);
+
+  const WorkspaceFrame frame(*context.workspace);
+  std::array<ConstMatrix, kMaxModulesOfGroup> factors;
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    factors[static_cast<std::size_t>(module.slot)] =
+        widened(context, ConstTensorView{module.a, x_extended.dtype, rank, cols, cols});
+  }
+  const std::int64_t floats = kRows * (2 * cols + std::max(rank, tail));
+  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  for_each_task(tiles_of(x_extended.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
+    float* base = scratch + worker * floats;
+    const Tile tile{base, base + kRows * cols, base + 2 * kRows * cols};
+    const std::int64_t first = task * kRows, count = std::min(kRows, x_extended.rows - first);
+    for (std::int64_t i = 0; i < count; ++i) load_row(x_extended, first + i, 0, cols, tile.x + i * cols);
+    for (const LinearModule& module : group.modules) {
+      if (module.slot < 0) continue;
+      const float* input = tile.x;
+      if (dropout.probability > 0) {
+        std::copy_n(tile.x, count * cols, tile.dropped);
+        for (std::int64_t i = 0; i < count; ++i) drop_row(dropout, module.index, first + i, 0, cols, tile.dropped + i * cols);
+        input = tile.dropped;
+      }
+      matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), tile.xa, rank);
+      scale_row(dropout.scale(), tile.xa, count * rank);
+      for (std::int64_t i = 0; i < count; ++i) store_row(tile.xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
+    }
+    const std::int64_t used = group.slots() * rank;
+    std::fill_n(tile.xa, tail - used, 0.0f);
+    for (std::int64_t i = 0; i < count; ++i) store_row(tile.xa, x_extended, first + i, cols + used, tail - used);
+  });
+}
+
+}  // namespace shori

@@ -1,0 +1,55 @@
+#include "kernels/lora_input.h"
+
+#include "kernels/cpu_parallel.h"
+#include "kernels/cpu_rows.h"
+#include "kernels/frozen_weight.h"
+#include "kernels/op_checks.h"
+
+namespace shori {
+
+InputGradient::InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
+                             const std::optional<LoraInputGradient>& lora)
+    : dx_(dx_extended), cols_(cols), lora_(lora) {
+  check_activation(op, "the gradient of a group's input", dx_extended);
+  if (!lora_) {
+    SHORI_CHECK(dx_extended.cols >= cols, std::string(op) + ": the gradient of a group's input has too few columns");
+    return;
+  }
+  const LinearGroup& group = *lora_->group;
+  check_group(op, group);
+  SHORI_CHECK(group.in() == cols, std::string(op) + ": the LoRA group has another input size");
+  check_matrix(op, "the gradient of a group's input", dx_extended, dx_extended.dtype, dx_extended.rows,
+               cols + group.extension_columns());
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    slots_[static_cast<std::size_t>(slot_count_++)] = {
+        module.index, widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
+  }
+  const auto workers = static_cast<std::size_t>(worker_count());
+  product_ = context.workspace->take_array<float>(workers * static_cast<std::size_t>(kRows * cols));
+  dxa_ = context.workspace->take_array<float>(workers * static_cast<std::size_t>(kRows * group.rank));
+}
+
+void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const {
+  for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, 0, cols_, out + i * cols_);
+  for (std::int64_t index = 0; index < slot_count_; ++index) {
+    add_slot(slots_[static_cast<std::size_t>(index)], index, first, count, worker, out);
+  }
+}
+
+void InputGradient::add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker,
+                             float* out) const {
+  const std::int64_t rank = slot.a.rows;
+  float* product = product_ + worker * kRows * cols_;
+  float* dxa = dxa_ + worker * kRows * rank;
+  for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, cols_ + index * rank, rank, dxa + i * rank);
+  matmul(dense(dxa, count, rank), slot.a, product, cols_);
+  const DropoutKey& dropout = lora_->dropout;
+  for (std::int64_t i = 0; i < count; ++i) {
+    float* row = product + i * cols_;
+    if (dropout.probability > 0) drop_row(dropout, slot.module, first + i, 0, cols_, row);
+    add_scaled_row(dropout.scale(), row, out + i * cols_, cols_);
+  }
+}
+
+}  // namespace shori

@@ -1,0 +1,137 @@
+#include "shori/ops/nf4_linear.h"
+
+#include <algorithm>
+
+#include "kernels/cpu_matmul.h"
+#include "kernels/cpu_parallel.h"
+#include "kernels/cpu_rows.h"
+#include "kernels/frozen_weight.h"
+#include "kernels/op_checks.h"
+
+namespace shori {
+
+namespace {
+
+// Tiles of the result; part of the arithmetic, chosen by shape alone.
+constexpr std::int64_t kTokens = 512;
+constexpr std::int64_t kColumns = 128;
+
+struct Module {
+  const LinearModule* linear;
+  std::int64_t first_column;  // of its output among the group's
+  ConstMatrix b;              // [out, rank], empty without LoRA
+};
+
+// Modules in order, with B' widened.
+std::vector<Module> prepare(const OpContext& context, const LinearGroup& group, DType activation) {
+  std::vector<Module> result;
+  std::int64_t column = 0;
+  for (const LinearModule& linear : group.modules) {
+    Module module{&linear, column, {}};
+    if (linear.slot >= 0) {
+      module.b = widened(context, ConstTensorView{linear.b_scaled, activation, linear.weight.rows, group.rank, group.rank});
+    }
+    result.push_back(module);
+    column += linear.weight.rows;
+  }
+  return result;
+}
+
+// Where a tile of the result is summed: in `view` itself when that is fp32, else in scratch.
+struct Accumulator {
+  float* data;
+  std::int64_t stride;
+};
+Accumulator accumulator(TensorView view, std::int64_t row, std::int64_t col, float* scratch, std::int64_t width) {
+  if (view.dtype == DType::kF32) return {view.row<float>(row) + col, view.stride};
+  return {scratch, width};
+}
+void finish(const Accumulator& sum, TensorView view, std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t width) {
+  if (view.dtype == DType::kF32) return;
+  for (std::int64_t i = 0; i < rows; ++i) store_row(sum.data + i * sum.stride, view, row + i, col, width);
+}
+
+}  // namespace
+
+void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y) {
+  check_context(context, "nf4_linear");
+  check_group("nf4_linear", group);
+  check_activation("nf4_linear", "x_extended", x_extended);
+  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank;
+  check_matrix("nf4_linear", "x_extended", x_extended, x_extended.dtype, tokens, in + group.extension_columns());
+  check_matrix("nf4_linear", "y", y, x_extended.dtype, tokens, group.out());
+
+  const WorkspaceFrame frame(*context.workspace);
+  const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
+  const ConstMatrix x = widened(context, x_extended);
+  const std::int64_t floats = kColumns * in + kTokens * kColumns;
+  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const std::int64_t token_tiles = tiles_of(tokens, kTokens);
+  for (const Module& module : modules) {
+    const LinearModule& linear = *module.linear;
+    const std::int64_t out = linear.weight.rows;
+    for_each_task(token_tiles * tiles_of(out, kColumns), [&](std::int64_t task, std::int64_t worker) {
+      float* weight_scratch = scratch + worker * floats;
+      const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
+      const std::int64_t col = task / token_tiles * kColumns, width = std::min(kColumns, out - col);
+      const ConstMatrix weight = weight_tile(linear.weight, col, width, 0, in, weight_scratch);
+      const Accumulator sum = accumulator(y, row, module.first_column + col, weight_scratch + kColumns * in, width);
+      matmul(x.slice(row, rows, 0, in), weight.transposed(), sum.data, sum.stride);
+      if (linear.slot >= 0) {
+        matmul(x.slice(row, rows, in + linear.slot * rank, rank), module.b.slice_rows(col, width).transposed(), sum.data, sum.stride,
+               Sum::kAdd);
+      }
+      finish(sum, y, row, rows, module.first_column + col, width);
+    });
+  }
+}
+
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView dx_extended) {
+  constexpr const char* kOp = "nf4_linear_backward";
+  check_context(context, kOp);
+  check_group(kOp, group);
+  check_activation(kOp, "dy", dy);
+  const std::int64_t tokens = dy.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
+  check_matrix(kOp, "dy", dy, dy.dtype, tokens, group.out());
+  check_matrix(kOp, "dx_extended", dx_extended, dy.dtype, tokens, in + tail);
+
+  const WorkspaceFrame frame(*context.workspace);
+  const std::vector<Module> modules = prepare(context, group, dy.dtype);
+  const ConstMatrix gradient = widened(context, dy);
+  std::int64_t most_rows = 0;
+  for (const Module& module : modules) most_rows = std::max(most_rows, module.linear->weight.rows);
+  const std::int64_t floats = most_rows * kColumns + kTokens * std::max(kColumns, tail);
+  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const std::int64_t token_tiles = tiles_of(tokens, kTokens), base_tiles = tiles_of(in, kColumns);
+
+  const auto base_part = [&](std::int64_t row, std::int64_t rows, std::int64_t col, float* tile) {
+    const std::int64_t width = std::min(kColumns, in - col);
+    const Accumulator sum = accumulator(dx_extended, row, col, tile + most_rows * kColumns, width);
+    for (const Module& module : modules) {
+      const std::int64_t out = module.linear->weight.rows;
+      matmul(gradient.slice(row, rows, module.first_column, out), weight_tile(module.linear->weight, 0, out, col, width, tile),
+             sum.data, sum.stride, &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
+    }
+    finish(sum, dx_extended, row, rows, col, width);
+  };
+  const auto lora_part = [&](std::int64_t row, std::int64_t rows, float* tile) {
+    std::fill_n(tile, rows * tail, 0.0f);
+    for (const Module& module : modules) {
+      if (module.linear->slot < 0) continue;
+      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b, tile + module.linear->slot * rank, tail);
+    }
+    for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, dx_extended, row + i, in, tail);
+  };
+  for_each_task(token_tiles * (base_tiles + (tail > 0 ? 1 : 0)), [&](std::int64_t task, std::int64_t worker) {
+    float* tile = scratch + worker * floats;
+    const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
+    const std::int64_t part = task / token_tiles;
+    if (part < base_tiles) {
+      base_part(row, rows, part * kColumns, tile);
+    } else {
+      lora_part(row, rows, tile);
+    }
+  });
+}
+
+}  // namespace shori

@@ -1,0 +1,36 @@
+// Argument checks that all ops share. A failure is a bug of ours, said in one sentence.
+#pragma once
+
+#include <string>
+
+#include "shori/ops/op_context.h"
+#include "shori/ops/tensor_view.h"
+#include "shori/util/error.h"
+
+namespace shori {
+
+inline void check_context(const OpContext& context, const char* op) {
+  SHORI_CHECK(context.device == Device::kCpu, std::string(op) + " runs on the CPU only in this build");
+  SHORI_CHECK(context.workspace != nullptr, std::string(op) + " needs a workspace");
+}
+
+inline std::string shape_text(std::int64_t rows, std::int64_t cols) {
+  return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+}
+
+// `view` is [rows, cols] of `dtype` with rows that do not overlap.
+inline void check_matrix(const char* op, const char* name, ConstTensorView view, DType dtype, std::int64_t rows, std::int64_t cols) {
+  const auto subject = [&] { return std::string(op) + ": " + name; };
+  SHORI_CHECK(view.rows == rows && view.cols == cols,
+              subject() + " is " + shape_text(view.rows, view.cols) + ", must be " + shape_text(rows, cols));
+  SHORI_CHECK(view.dtype == dtype, subject() + " has the wrong dtype");
+  SHORI_CHECK(view.stride >= view.cols, subject() + " has rows that overlap");
+  SHORI_CHECK(view.data != nullptr || rows * cols == 0, subject() + " has no memory");
+}
+
+inline void check_activation(const char* op, const char* name, ConstTensorView view) {
+  SHORI_CHECK(view.dtype == DType::kBf16 || view.dtype == DType::kF32, std::string(op) + ": " + name + " must be bf16 or fp32");
+  check_matrix(op, name, view, view.dtype, view.rows, view.cols);
+}
+
+}  // namespace shori

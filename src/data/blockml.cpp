@@ -1,0 +1,80 @@
+#include "shori/data/blockml.h"
+
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kRoleNames[kRoleCount] = {"title",       "tags",    "lore", "scenario",
+                                                     "description", "message", "ooc",  "inst"};
+constexpr std::string_view kLengthNames[] = {"",       "nano", "micro",   "tiny", "short",
+                                             "medium", "long", "massive", "huge", "enormous"};
+constexpr std::string_view kVariantNames[kVariantCount] = {"one-line block", "separators", "spaces behind a head",
+                                                           "white space around a text", "[INST] without inner spaces"};
+constexpr std::size_t kSpeakerCodePoints = 64;
+
+// The name may not begin with `first`, and may not hold any of `anywhere` (ASCII; block characters cannot be in a
+// body).
+bool may_begin_name(char c) { return std::string_view(" \t\n\"_*>`:([").find(c) == std::string_view::npos; }
+bool may_be_in_name(char c) { return c != '"' && c != '\n' && c != '\t'; }
+
+bool is_name(std::string_view name) {
+  if (name.empty() || !may_begin_name(name.front()) || name.back() == ' ') return false;
+  for (const char c : name) {
+    if (!may_be_in_name(c)) return false;
+  }
+  return name.size() <= 4 * kSpeakerCodePoints && count_code_points(name) <= kSpeakerCodePoints;
+}
+
+}  // namespace
+
+std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
+
+std::optional<Role> find_role(std::string_view name) {
+  for (std::size_t i = 0; i < kRoleCount; ++i) {
+    if (kRoleNames[i] == name) return static_cast<Role>(i);
+  }
+  return std::nullopt;
+}
+
+std::string_view length_name(LengthHint hint) { return kLengthNames[static_cast<std::size_t>(hint)]; }
+
+std::string_view variant_name(Variant variant) { return kVariantNames[static_cast<std::size_t>(variant)]; }
+
+void append_segment(const Segment& segment, std::string& text) {
+  if (!segment.is_block()) {
+    text.append("[INST] ").append(segment.body).append(" [/INST]\n");
+    return;
+  }
+  text.append(kBlockOpen).append(role_name(segment.role));
+  if (segment.hint != LengthHint::kNone) text.append(" (length: ").append(length_name(segment.hint)).append(")");
+  text.append("\n").append(segment.body).append(kBlockClose).append("\n");
+}
+
+std::string render_segment(const Segment& segment) {
+  std::string text;
+  append_segment(segment, text);
+  return text;
+}
+
+std::string render(std::span<const Segment> segments) {
+  constexpr std::size_t kMarkup = 48;  // more than any segment adds to its body
+  std::size_t size = 0;
+  for (const Segment& segment : segments) size += segment.body.size() + kMarkup;
+  std::string text;
+  text.reserve(size);
+  for (const Segment& segment : segments) append_segment(segment, text);
+  return text;
+}
+
+std::optional<Speaker> find_speaker(std::string_view body) {
+  const std::size_t colon = body.find_first_of(":\n");
+  if (colon == std::string_view::npos || body[colon] != ':' || colon + 1 >= body.size()) return std::nullopt;
+  const char next = body[colon + 1];
+  if (next != ' ' && next != '\n') return std::nullopt;
+  const std::string_view name = body.substr(0, colon);
+  if (!is_name(name)) return std::nullopt;
+  return Speaker{name, colon + 2};
+}
+
+}  // namespace shori

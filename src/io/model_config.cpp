@@ -1,0 +1,157 @@
+// config.json of a Mistral-type model.
+#include <cmath>
+
+#include "shori/io/hf_model.h"
+#include "shori/io/limits.h"
+#include "shori/util/error.h"
+#include "shori/util/json.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+class ConfigReader {
+ public:
+  ConfigReader(std::string_view text, const std::string& path) : text_(text), path_(path) {
+    JsonProblem problem;
+    auto root = parse_json(text, {.bytes = kMaxJsonFile, .depth = 16}, problem);
+    if (!root || !root->is_object()) {
+      const std::size_t at = std::min(problem.offset, text.size());
+      throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0204", root ? "config.json is not an object" : problem.message)
+                      .at(place(at))
+                      .cure("get the config of this model again"));
+    }
+    root_ = std::move(*root);
+  }
+
+  SourcePlace place(std::size_t offset) const {
+    const TextPosition position = position_of(text_, offset);
+    return {path_, position.line, position.column, 0, std::string(position.line_text)};
+  }
+  void problem(const JsonValue* value, const std::string& message) {
+    Diagnostic diagnostic("E0204", message);
+    value ? diagnostic.at(place(value->key_offset)) : diagnostic.at(path_);
+    problems_.add(diagnostic.cure("get the config of this model again"));
+  }
+  const JsonValue* find(std::string_view key) const { return root_.find(key); }
+
+  std::int64_t integer(std::string_view key, std::int64_t low, std::int64_t high) {
+    const JsonValue* value = find(key);
+    const auto number = value ? value->as_integer() : std::nullopt;
+    if (number && *number >= low && *number <= high) return *number;
+    problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " + std::to_string(high) +
+                       (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
+    return 0;
+  }
+  double real(const JsonValue* value, const std::string& key, double low, double high) {
+    const auto number = value ? value->as_double() : std::nullopt;
+    if (number && *number > low && *number <= high) return *number;
+    problem(value, "`" + key + "` wants a number above " + format_double(low) + " and up to " + format_double(high) +
+                       (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
+    return 0;
+  }
+  void finish() const { problems_.throw_if_errors(); }
+
+ private:
+  std::string_view text_;
+  const std::string& path_;
+  JsonValue root_;
+  Diagnostics problems_;
+};
+
+void check_architecture(ConfigReader& reader) {
+  const JsonValue *architectures = reader.find("architectures"), *type = reader.find("model_type");
+  bool mistral = type && type->is_string() && type->text == "mistral";
+  if (architectures && architectures->is_array()) {
+    mistral = false;
+    for (const JsonValue& item : architectures->items) mistral |= item.is_string() && item.text == "MistralForCausalLM";
+  }
+  if (!mistral) reader.problem(architectures ? architectures : type, "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
+  const JsonValue* activation = reader.find("hidden_act");
+  if (!activation || !activation->is_string() || activation->text != "silu") reader.problem(activation, "`hidden_act` must be \"silu\"");
+}
+
+void check_quantization(const ConfigReader& reader) {
+  const JsonValue* quantization = reader.find("quantization_config");
+  if (!quantization || quantization->is_null()) return;
+  throw Error(Diagnostic("E0216", "this base is already quantized (`quantization_config`)")
+                  .at(reader.place(quantization->key_offset))
+                  .cure("use the 16-bit weights"));
+}
+
+// rope_theta at the top (transformers 4) or in rope_parameters (transformers 5); scaled variants are other models.
+double read_rope_theta(ConfigReader& reader) {
+  const JsonValue* parameters = reader.find("rope_parameters");
+  const JsonValue* inner = parameters && parameters->is_object() ? parameters->find("rope_theta") : nullptr;
+  const JsonValue* scaling = reader.find("rope_scaling");
+  if (scaling && !scaling->is_null()) reader.problem(scaling, "`rope_scaling` is not supported");
+  const JsonValue* type = parameters && parameters->is_object() ? parameters->find("rope_type") : nullptr;
+  if (type && type->text != "default") reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported");
+  return reader.real(inner ? inner : reader.find("rope_theta"), "rope_theta", 1, 1e12);
+}
+
+void read_heads(ConfigReader& reader, HfModelConfig& config) {
+  config.num_attention_heads = reader.integer("num_attention_heads", 1, 1024);
+  config.num_key_value_heads = reader.integer("num_key_value_heads", 1, 1024);
+  if (config.num_attention_heads == 0 || config.num_key_value_heads == 0 || config.hidden_size == 0) return;
+  if (config.num_attention_heads % config.num_key_value_heads != 0)
+    reader.problem(reader.find("num_key_value_heads"), "`num_attention_heads` " + std::to_string(config.num_attention_heads) +
+                                                           " is not divisible by " + std::to_string(config.num_key_value_heads) + " key/value heads");
+  const JsonValue* head_dim = reader.find("head_dim");
+  if (head_dim && !head_dim->is_null()) {
+    config.head_dim = reader.integer("head_dim", 2, 1024);
+  } else if (config.hidden_size % config.num_attention_heads != 0) {
+    reader.problem(reader.find("hidden_size"), "`hidden_size` " + std::to_string(config.hidden_size) + " is not divisible by " +
+                                                   std::to_string(config.num_attention_heads) + " heads");
+  } else {
+    config.head_dim = config.hidden_size / config.num_attention_heads;
+  }
+  if (config.head_dim % 2 != 0) reader.problem(head_dim ? head_dim : reader.find("hidden_size"), "the head size must be even, found " + std::to_string(config.head_dim));
+}
+
+}  // namespace
+
+HfModelConfig parse_model_config(std::string_view text, const std::string& path) {
+  ConfigReader reader(text, path);
+  check_quantization(reader);
+  check_architecture(reader);
+  HfModelConfig config;
+  config.hidden_size = reader.integer("hidden_size", 1, 65536);
+  config.intermediate_size = reader.integer("intermediate_size", 1, 1 << 20);
+  config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 1024);
+  config.vocab_size = reader.integer("vocab_size", 1, 1 << 24);
+  read_heads(reader, config);
+  config.rms_norm_eps = reader.real(reader.find("rms_norm_eps"), "rms_norm_eps", 0, 0.1);
+  config.rope_theta = read_rope_theta(reader);
+  if (reader.find("max_position_embeddings")) config.max_position_embeddings = reader.integer("max_position_embeddings", 1, 1 << 30);
+  const JsonValue* window = reader.find("sliding_window");
+  if (window && !window->is_null()) config.sliding_window = reader.integer("sliding_window", 1, 1 << 30);
+  const JsonValue* tie = reader.find("tie_word_embeddings");
+  if (!tie || tie->kind != JsonValue::Kind::kBool) reader.problem(tie, "`tie_word_embeddings` must be true or false");
+  else config.tie_word_embeddings = tie->boolean;
+  reader.finish();
+  return config;
+}
+
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& c) {
+  const std::int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> table;
+  table.push_back({"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}});
+  for (std::int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    table.push_back({prefix + "input_layernorm.weight", {c.hidden_size}});
+    table.push_back({prefix + "post_attention_layernorm.weight", {c.hidden_size}});
+    table.push_back({prefix + "self_attn.q_proj.weight", {q, c.hidden_size}});
+    table.push_back({prefix + "self_attn.k_proj.weight", {kv, c.hidden_size}});
+    table.push_back({prefix + "self_attn.v_proj.weight", {kv, c.hidden_size}});
+    table.push_back({prefix + "self_attn.o_proj.weight", {c.hidden_size, q}});
+    table.push_back({prefix + "mlp.gate_proj.weight", {c.intermediate_size, c.hidden_size}});
+    table.push_back({prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}});
+    table.push_back({prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size}});
+  }
+  table.push_back({"model.norm.weight", {c.hidden_size}});
+  if (!c.tie_word_embeddings) table.push_back({"lm_head.weight", {c.vocab_size, c.hidden_size}});
+  return table;
+}
+
+}  // namespace shori

@@ -1,0 +1,207 @@
+// Reading files.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <memory>
+
+#include "open_beneath.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+#include "shori/util/signals.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kHashPiece = 1u << 20;
+
+std::int64_t modification_time(const struct stat& status) {
+  return status.st_mtim.tv_sec * std::int64_t{1000000000} + status.st_mtim.tv_nsec;
+}
+
+std::string kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+std::string shown(const std::string& path) { return "`" + escape_for_log(path, 400) + "`"; }
+
+[[noreturn]] void throw_not_opened(const std::string& path, int error, std::string_view missing_code) {
+  if (error == ENXIO) throw Error(Diagnostic("E0212", shown(path) + " is a socket, a regular file is needed"));
+  const bool missing = error == ENOENT || error == ENOTDIR;
+  throw Error(Diagnostic(missing_code, missing ? shown(path) + " does not exist"
+                                               : shown(path) + " cannot be opened: " + error_text(error)));
+}
+
+// The target of a link, or nothing if `name` is no link.
+std::string link_target(int directory_fd, const char* name) {
+  char target[PATH_MAX];
+  const ssize_t size = readlinkat(directory_fd, name, target, sizeof target);
+  return size > 0 ? std::string(target, static_cast<std::size_t>(size)) : std::string();
+}
+
+[[noreturn]] void throw_leaves(const std::string& folder, const std::string& name, const std::string& target) {
+  Diagnostic diagnostic(
+      "E0215", shown(name) + (target.empty() ? " leads out of its folder" : " is a link that leaves its folder"));
+  diagnostic.at(join_path(folder, name));
+  if (!target.empty())
+    diagnostic.note("its target is " + shown(target) + "; links of a Hugging Face cache are accepted");
+  throw Error(diagnostic.cure("copy the file into the folder"));
+}
+
+// The folder `models--*` if `folder` is `.../models--*/snapshots/<revision>`, else empty.
+std::string cache_root(const std::string& folder) {
+  const std::unique_ptr<char, decltype(&std::free)> real(realpath(folder.c_str(), nullptr), &std::free);
+  if (!real) return {};
+  const std::string snapshots = parent_path(real.get());
+  const std::string root = parent_path(snapshots);
+  return file_name(snapshots) == "snapshots" && file_name(root).starts_with("models--") ? root : std::string();
+}
+
+// ../../blobs/<40 to 64 lower-case hex digits>: the only form of link in a snapshot folder.
+bool is_blob_link(std::string_view target) {
+  constexpr std::string_view kPrefix = "../../blobs/";
+  if (!target.starts_with(kPrefix)) return false;
+  target.remove_prefix(kPrefix.size());
+  return target.size() >= 40 && target.size() <= 64 &&
+         target.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+int open_folder_or_throw(const std::string& folder, std::string_view missing_code) {
+  const int fd = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) throw_not_opened(folder, errno, missing_code);
+  return fd;
+}
+
+}  // namespace
+
+InputFile InputFile::open(const std::string& path, std::string_view missing_code) {
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) throw_not_opened(path, errno, missing_code);
+  return InputFile(std::move(fd), path);
+}
+
+InputFile InputFile::open_in(const std::string& folder, const std::string& name, std::string_view missing_code) {
+  const FileDescriptor directory(open_folder_or_throw(folder, missing_code));
+  const std::string target = link_target(directory.get(), name.c_str());
+  FileDescriptor fd;
+  int error = 0;
+  const std::string root = is_blob_link(target) ? cache_root(folder) : std::string();
+  if (!root.empty()) {
+    const FileDescriptor cache(open_folder_or_throw(root, missing_code));
+    fd = FileDescriptor(open_beneath(cache.get(), target.substr(std::string_view("../../").size()).c_str()));
+    error = errno;
+  } else {
+    fd = FileDescriptor(open_beneath(directory.get(), name.c_str()));
+    error = errno;
+  }
+  if (!fd.valid() && (error == EXDEV || error == ELOOP)) throw_leaves(folder, name, target);
+  if (!fd.valid()) throw_not_opened(join_path(folder, name), error, missing_code);
+  return InputFile(std::move(fd), join_path(folder, name));
+}
+
+InputFile::InputFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
+  struct stat status {};
+  if (fstat(fd_.get(), &status) != 0)
+    throw Error(Diagnostic("E0213", shown(path_) + " cannot be examined: " + error_text(errno)));
+  if (!S_ISREG(status.st_mode))
+    throw Error(Diagnostic("E0212", shown(path_) + " is " + kind_of(status.st_mode) + ", a regular file is needed"));
+  size_ = static_cast<std::uint64_t>(status.st_size);
+  mtime_ns_ = modification_time(status);
+}
+
+void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) const {
+  auto bytes = static_cast<char*>(into);
+  while (count > 0) {
+    const ssize_t got = pread(fd_.get(), bytes, count, static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0)
+      throw Error(Diagnostic("E0213", shown(path_) + " cannot be read at byte " + std::to_string(offset) + ": " +
+                                          error_text(errno))
+                      .cure("check the disk"));
+    if (got == 0)
+      throw Error(Diagnostic("E0213", shown(path_) + " changed while it was read")
+                      .note("size " + std::to_string(size_) + " -> at most " + std::to_string(offset))
+                      .cure("start again when nothing writes to it"));
+    bytes += got;
+    offset += static_cast<std::uint64_t>(got);
+    count -= static_cast<std::size_t>(got);
+  }
+}
+
+void InputFile::check_unchanged() const {
+  struct stat status {};
+  const bool known = fstat(fd_.get(), &status) == 0;
+  if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == mtime_ns_) return;
+  Diagnostic diagnostic("E0213", shown(path_) + " changed while it was read");
+  if (static_cast<std::uint64_t>(status.st_size) != size_)
+    diagnostic.note("size " + std::to_string(size_) + " -> " + std::to_string(status.st_size));
+  else
+    diagnostic.note("its modification time is another");
+  throw Error(diagnostic.cure("start again when nothing writes to it"));
+}
+
+std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::string_view limit_code) {
+  if (file.size() > limit)
+    throw Error(Diagnostic(limit_code, shown(file.path()) + " has " + std::to_string(file.size()) + " bytes, at most " +
+                                           std::to_string(limit) + " are read")
+                    .at(file.path()));
+  std::string text(file.size(), '\0');
+  file.read_at(0, text.data(), text.size());
+  file.check_unchanged();
+  return text;
+}
+
+std::string sha256_of_file(const InputFile& file) {
+  std::vector<char> piece(std::min<std::uint64_t>(kHashPiece, file.size()));
+  Sha256 hash;
+  for (std::uint64_t offset = 0; offset < file.size(); offset += piece.size()) {
+    throw_if_stop_requested();
+    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - offset));
+    file.read_at(offset, piece.data(), count);
+    hash.update(piece.data(), count);
+  }
+  file.check_unchanged();
+  return to_hex(hash.finish());
+}
+
+bool path_exists(const std::string& path) {
+  struct stat status {};
+  return lstat(path.c_str(), &status) == 0;
+}
+
+bool is_directory(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+bool is_symlink(const std::string& path) {
+  struct stat status {};
+  return lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), &closedir);
+  if (!directory) throw Error(Diagnostic("E0513", shown(path) + " cannot be listed: " + error_text(errno)));
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = readdir(directory.get())) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+    errno = 0;
+  }
+  if (errno != 0) throw Error(Diagnostic("E0513", shown(path) + " cannot be listed: " + error_text(errno)));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace shori

@@ -1,0 +1,70 @@
+#include "shori/util/progress.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+
+#include "live_line.h"
+#include "shori/util/log.h"
+
+namespace shori {
+namespace {
+
+constexpr double kTerminalInterval = 0.1;
+
+template <typename... Values>
+std::string formatted(const char* format, Values... values) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, format, values...);
+  return buffer;
+}
+
+}  // namespace
+
+Progress::Progress(double plain_interval_seconds)
+    : terminal_(stderr_is_terminal()), plain_interval_(plain_interval_seconds) {}
+
+Progress::~Progress() {
+  if (terminal_) end_live_line();
+}
+
+void Progress::update(std::string_view text) {
+  const double now = now_seconds();
+  if (last_ >= 0 && now - last_ < (terminal_ ? kTerminalInterval : plain_interval_)) return;
+  last_ = now;
+  if (terminal_)
+    show_live_line(text);
+  else
+    log_info(text);
+}
+
+void Progress::finish(std::string_view text) {
+  if (terminal_) end_live_line();
+  log_info(text);
+  last_ = -1;
+}
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string format_duration(double seconds) {
+  if (!(seconds >= 0) || seconds > 1e9) return "unknown";
+  if (seconds < 9.95) return formatted("%.1f s", seconds);
+  const auto whole = std::llround(seconds);
+  if (whole < 60) return formatted("%lld s", whole);
+  if (whole < 3600) return formatted("%lld min %02lld s", whole / 60, whole % 60);
+  return formatted("%lld h %02lld min", whole / 3600, whole / 60 % 60);
+}
+
+std::string format_bytes(double bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int unit = 0;
+  while (unit < 4 && bytes >= 1024) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", bytes, kUnits[unit]);
+}
+
+}  // namespace shori

@@ -1,0 +1,319 @@
+// YAML by yaml-cpp's events into our own tree. Its nodes are never used: they keep cycles, and look up the first of two
+// equal keys.
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/mark.h>
+#include <yaml-cpp/parser.h>
+
+#include <algorithm>
+#include <sstream>
+#include <unordered_map>
+
+#include "shori/util/hash.h"
+#include "shori/util/utf8.h"
+#include "shori/util/yaml.h"
+
+namespace shori {
+namespace {
+
+// Thrown through yaml-cpp when going on makes no sense.
+struct Refused {
+  Diagnostic diagnostic;
+};
+
+std::string shown(const YamlNode& node) {
+  if (node.kind == YamlNode::Kind::kNull) return "nothing";
+  if (node.kind == YamlNode::Kind::kScalar) return "`" + escape_for_log(node.text, 40) + "`";
+  return node.kind == YamlNode::Kind::kSequence ? "a list" : "a mapping";
+}
+
+class TreeBuilder : public YAML::EventHandler {
+ public:
+  TreeBuilder(YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics)
+      : document_(document), limits_(limits), diagnostics_(diagnostics) {}
+
+  bool has_root() const { return has_root_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (++documents_ > 1)
+      throw Refused{not_used(mark, "a second document (`---`)").cure("keep one document in a file")};
+  }
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    refuse_anchor(mark, anchor);
+    if (wants_key()) throw Refused{unreadable(mark, "a key is missing before `:`")};
+    YamlNode node;
+    // The mark is that of the next token, so the place is taken from the key.
+    const YamlNode* place = open_.empty() ? nullptr : open_.back().key ? &*open_.back().key : open_.back().node;
+    if (place != nullptr) node.line = place->line, node.column = place->column;
+    attach(std::move(node));
+  }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    if (wants_key()) throw Refused{not_used(mark, "alias `" + word_at(mark) + "`")};
+    diagnostics_.add(not_used(mark, "alias `" + word_at(mark) + "`").cure("write the value out"));
+    attach(node_at(mark, YamlNode::Kind::kNull));
+  }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    check_properties(mark, tag, anchor);
+    if (value.size() > limits_.scalar_bytes)
+      throw Refused{unreadable(mark, "a value of " + std::to_string(value.size()) + " bytes, at most " +
+                                         std::to_string(limits_.scalar_bytes) + " are read")};
+    YamlNode node = node_at(mark, YamlNode::Kind::kScalar);
+    node.quoted = tag != "?";
+    node.text = value;
+    check_quote_is_closed(mark);
+    if (!wants_key()) return attach(std::move(node)), void();
+    if (!node.quoted && value == "<<") diagnostics_.add(not_used(mark, "merge key `<<`").cure("write the values out"));
+    if (++keys_ > limits_.keys) throw Refused{unreadable(mark, "more than " + std::to_string(limits_.keys) + " keys")};
+    open_.back().key = std::move(node);
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    start(mark, tag, anchor, YamlNode::Kind::kSequence);
+  }
+  void OnSequenceEnd() override { open_.pop_back(); }
+
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    start(mark, tag, anchor, YamlNode::Kind::kMapping);
+  }
+  void OnMapEnd() override {
+    refuse_duplicate_keys(*open_.back().node);
+    open_.pop_back();
+  }
+
+  Diagnostic unreadable(const YAML::Mark& mark, const std::string& what) const {
+    return Diagnostic("E0111", what).at(document_.place(node_at(mark, YamlNode::Kind::kNull)));
+  }
+
+  // yaml-cpp's refusal in our words: a tab in the indentation has a code of its own.
+  Diagnostic refusal(const YAML::ParserException& exception) const {
+    const std::string_view text = document_.text;
+    const std::size_t offset = std::min<std::size_t>(std::max(exception.mark.pos, 0), text.size());
+    const std::size_t line = line_begin(offset);
+    const std::size_t indent_end = std::min(text.find_first_not_of(" \t", line), text.size());
+    if (text.substr(line, indent_end - line).find('\t') != std::string_view::npos) return tab_at(line);
+    YamlNode node;
+    const TextPosition position = position_of(text, offset);
+    node.line = position.line, node.column = position.column;
+    return Diagnostic("E0111", "not readable as YAML here: " + escape_for_log(exception.msg))
+        .at(document_.place(node))
+        .note("the mistake may also be in the line before");
+  }
+
+ private:
+  struct Open {
+    YamlNode* node;
+    std::optional<YamlNode> key;
+  };
+
+  bool wants_key() const {
+    return !open_.empty() && open_.back().node->kind == YamlNode::Kind::kMapping && !open_.back().key;
+  }
+
+  std::size_t offset_of(const YAML::Mark& mark) const {
+    return std::min<std::size_t>(std::max(mark.pos, 0), document_.text.size());
+  }
+  std::size_t line_begin(std::size_t offset) const {
+    const std::size_t newline = offset == 0 ? std::string::npos : document_.text.rfind('\n', offset - 1);
+    return newline == std::string::npos ? 0 : newline + 1;
+  }
+
+  YamlNode node_at(const YAML::Mark& mark, YamlNode::Kind kind) const {
+    const std::size_t offset = offset_of(mark), begin = line_begin(offset);
+    YamlNode node;
+    node.kind = kind;
+    node.line = static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
+    node.column = count_code_points(std::string_view(document_.text).substr(begin, offset - begin)) + 1;
+    return node;
+  }
+
+  // The text from a mark to the next white space or bracket, as the user sees it.
+  std::string word_at(const YAML::Mark& mark) const {
+    const std::string_view rest = std::string_view(document_.text).substr(offset_of(mark));
+    return escape_for_log(rest.substr(0, rest.find_first_of(" \t\r\n,[]{}")), 40);
+  }
+
+  Diagnostic not_used(const YAML::Mark& mark, const std::string& found) const {
+    return Diagnostic("E0109", "anchors, aliases, tags, merge keys and several documents are not used here")
+        .at(document_.place(node_at(mark, YamlNode::Kind::kNull)))
+        .note("found " + found);
+  }
+
+  Diagnostic tab_at(std::size_t line) const {
+    const std::size_t offset = document_.text.find('\t', line);
+    const TextPosition position = position_of(document_.text, offset);
+    YamlNode node;
+    node.line = position.line, node.column = position.column;
+    return Diagnostic("E0105", "a tab indents this line")
+        .at(document_.place(node))
+        .note("YAML allows only spaces")
+        .cure("replace it by 2 spaces");
+  }
+
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
+    if (anchor != 0) diagnostics_.add(not_used(mark, "anchor `" + word_at(mark) + "`").cure("delete the anchor"));
+  }
+
+  void check_properties(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    refuse_anchor(mark, anchor);
+    const std::size_t offset = offset_of(mark), begin = line_begin(offset);
+    const bool own_tag = offset < document_.text.size() && document_.text[offset] == '!';
+    if (own_tag || (tag != "?" && tag != "!"))
+      diagnostics_.add(not_used(mark, "tag `" + word_at(mark) + "`").cure("delete the tag"));
+    // yaml-cpp accepts some tabs in front of a value as white space.
+    const std::string_view before = std::string_view(document_.text).substr(begin, offset - begin);
+    if (before.find_first_not_of(" \t") == std::string_view::npos && before.find('\t') != std::string_view::npos)
+      throw Refused{tab_at(begin)};
+  }
+
+  // yaml-cpp takes the end of the file for a closing quote.
+  void check_quote_is_closed(const YAML::Mark& mark) const {
+    const std::string_view text = document_.text;
+    std::size_t at = offset_of(mark);
+    const char quote = at < text.size() ? text[at] : '\0';
+    if (quote != '\'' && quote != '"') return;
+    while (++at < text.size()) {
+      const bool escape = quote == '"' ? text[at] == '\\' : text.substr(at, 2) == "''";
+      if (escape)
+        ++at;
+      else if (text[at] == quote)
+        return;
+    }
+    throw Refused{unreadable(mark, "this quotation mark is not closed")};
+  }
+
+  void start(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
+    check_properties(mark, tag, anchor);
+    if (wants_key()) throw Refused{unreadable(mark, "a list or mapping stands where a key is wanted")};
+    if (static_cast<int>(open_.size()) >= limits_.depth)
+      throw Refused{unreadable(mark, "nested deeper than " + std::to_string(limits_.depth) + " levels")};
+    open_.push_back({attach(node_at(mark, kind)), std::nullopt});
+  }
+
+  // Puts a value where it belongs. The pointer holds while its parent gets no other child, which is as long as it is
+  // open.
+  YamlNode* attach(YamlNode node) {
+    if (open_.empty()) {
+      document_.root = std::move(node);
+      has_root_ = true;
+      return &document_.root;
+    }
+    Open& parent = open_.back();
+    if (parent.node->kind == YamlNode::Kind::kSequence) return &parent.node->items.emplace_back(std::move(node));
+    auto& member = parent.node->members.emplace_back(std::move(*parent.key), std::move(node));
+    parent.key.reset();
+    return &member.second;
+  }
+
+  void refuse_duplicate_keys(const YamlNode& mapping) {
+    std::unordered_map<std::string_view, const std::pair<YamlNode, YamlNode>*> seen;
+    for (const auto& member : mapping.members) {
+      const auto [first, is_new] = seen.emplace(member.first.text, &member);
+      if (is_new) continue;
+      const auto& [first_key, first_value] = *first->second;
+      diagnostics_.add(Diagnostic("E0102", "key `" + escape_for_log(first_key.text) + "` is given twice")
+                           .at(document_.place(member.first))
+                           .note("first at " + std::to_string(first_key.line) + ":" + std::to_string(first_key.column) +
+                                 " = " + shown(first_value) + ", here " + shown(member.second))
+                           .cure("delete one; neither is taken"));
+    }
+  }
+
+  YamlDocument& document_;
+  const YamlLimits& limits_;
+  Diagnostics& diagnostics_;
+  std::vector<Open> open_;
+  std::size_t keys_ = 0;
+  int documents_ = 0;
+  bool has_root_ = false;
+};
+
+// Encoding and size; the library is not given a text that fails here.
+bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
+  const std::string& text = document.text;
+  Diagnostic diagnostic("E0111", "not a plain UTF-8 text");
+  diagnostic.at(document.file).cure("save the file as UTF-8 without a byte order mark");
+  std::optional<std::size_t> bad = find_invalid_utf8(text);
+  if (text.find('\0') < bad.value_or(text.size())) bad = text.find('\0');
+  if (text.size() > limits.bytes) {
+    diagnostic.message = std::to_string(text.size()) + " bytes, at most " + std::to_string(limits.bytes) + " are read";
+    diagnostic.help.clear();
+  } else if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    diagnostic.note("byte 0: " + to_hex(text.data(), 2) + " (UTF-16)");
+  } else if (text.starts_with("\xef\xbb\xbf")) {
+    diagnostic.note("byte 0: efbbbf (byte order mark)");
+  } else if (bad) {
+    const TextPosition position = position_of(text, *bad);
+    diagnostic.at(document.file, position.line, position.column);
+    diagnostic.note("byte " + std::to_string(*bad) + ": " + to_hex(text.data() + *bad, 1));
+  } else {
+    return true;
+  }
+  diagnostics.add(std::move(diagnostic));
+  return false;
+}
+
+bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
+  TreeBuilder builder(document, limits, diagnostics);
+  try {
+    std::istringstream stream(document.text);
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) continue;
+  } catch (Refused& refused) {
+    diagnostics.add(std::move(refused.diagnostic));
+    return false;
+  } catch (const YAML::ParserException& exception) {
+    diagnostics.add(builder.refusal(exception));
+    return false;
+  }
+  if (builder.has_root() && document.root.kind == YamlNode::Kind::kMapping) return true;
+  diagnostics.add(Diagnostic("E0111", "the file is not a mapping of keys to values")
+                      .at(document.file)
+                      .cure("write lines of the form `key: value`"));
+  return false;
+}
+
+}  // namespace
+
+const YamlNode* YamlNode::find(std::string_view key) const {
+  for (const auto& member : members)
+    if (member.first.text == key) return &member.second;
+  return nullptr;
+}
+
+SourcePlace YamlDocument::place(const YamlNode& node) const {
+  SourcePlace place{.file = file, .line = node.line, .column = node.column, .end_column = 0, .source_line = {}};
+  std::size_t begin = 0;
+  for (std::size_t line = 1; line < node.line && begin != std::string::npos; ++line) {
+    begin = text.find('\n', begin);
+    if (begin != std::string::npos) ++begin;
+  }
+  if (node.line == 0 || begin == std::string::npos) return place;
+  std::string_view line = std::string_view(text).substr(begin, text.find('\n', begin) - begin);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  place.source_line = line;
+  if (node.kind != YamlNode::Kind::kScalar || node.column == 0) return place;
+  std::size_t offset = 0;
+  for (std::size_t column = 1; column < node.column && offset < line.size(); ++column)
+    offset += code_point_at(line, offset).bytes;
+  const std::size_t quote = node.quoted ? 1 : 0;
+  if (offset + quote <= line.size() && line.substr(offset + quote).starts_with(node.text))
+    place.end_column = node.column + count_code_points(node.text) + 2 * quote;
+  return place;
+}
+
+std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,
+                                       Diagnostics& diagnostics) {
+  YamlDocument document{std::move(file), std::move(text), {}};
+  if (!is_plain_text(document, limits, diagnostics)) return std::nullopt;
+  if (!build_tree(document, limits, diagnostics)) return std::nullopt;
+  return document;
+}
+
+}  // namespace shori

@@ -1,0 +1,212 @@
+// Makes parts of the program callable from Python tests:
+//   parity_tool maps OUT                the two dynamic maps
+//   parity_tool quantize IN OUT         every matrix of IN (F32): NF4 state and dequantized values
+//   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
+//   parity_tool randperm COUNT SEED     one permutation on stdout
+//   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
+// IN and OUT are safetensors files.
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shori/data/shuffle.h"
+#include "shori/data/tokenizer.h"
+#include "shori/io/hf_model.h"
+#include "shori/io/safetensors.h"
+#include "shori/model/load_mistral.h"
+#include "shori/model/lora_adapter.h"
+#include "shori/model/mistral.h"
+#include "shori/quant/dynamic_map.h"
+#include "shori/quant/nf4.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+
+namespace shori {
+namespace {
+
+// Collects tensors and writes them as one file.
+class TensorWriter {
+ public:
+  void add(const std::string& name, FileDType dtype, std::vector<std::int64_t> shape, const void* data,
+           std::size_t bytes) {
+    plans_.push_back({name, dtype, std::move(shape)});
+    data_.append(static_cast<const char*>(data), bytes);
+  }
+  void add(const std::string& name, std::span<const float> values, std::vector<std::int64_t> shape) {
+    add(name, FileDType::kF32, std::move(shape), values.data(), values.size_bytes());
+  }
+  void add(const std::string& name, std::span<const std::uint8_t> values) {
+    add(name, FileDType::kU8, {std::ssize(values)}, values.data(), values.size());
+  }
+  void write(const std::string& path) const {
+    std::ofstream file(path, std::ios::binary);
+    file << make_safetensors_header(plans_, {{"format", "pt"}}) << data_;
+    SHORI_CHECK(file.good(), "cannot write " + path);
+  }
+
+ private:
+  std::vector<SafetensorsPlan> plans_;
+  std::string data_;
+};
+
+std::vector<float> read_f32(const SafetensorsFile& file, const std::string& name) {
+  const TensorEntry* entry = file.find(name);
+  SHORI_CHECK(entry != nullptr && entry->dtype == FileDType::kF32, "no F32 tensor " + name);
+  std::vector<float> values(entry->bytes() / sizeof(float));
+  file.read(*entry, 0, values.data(), entry->bytes());
+  return values;
+}
+
+std::vector<float> dequantized(const Nf4Tensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.count()));
+  dequantize_nf4(tensor, 0, values);
+  return values;
+}
+
+void write_maps(const std::string& out) {
+  TensorWriter writer;
+  writer.add("signed", std::span(dynamic_map_signed(), 256), {256});
+  writer.add("unsigned", std::span(dynamic_map_unsigned(), 256), {256});
+  writer.write(out);
+}
+
+void quantize_file(const std::string& in, const std::string& out) {
+  const SafetensorsFile file = SafetensorsFile::open(InputFile::open(in));
+  TensorWriter writer;
+  for (const TensorEntry& entry : file.tensors()) {
+    const auto tensor = quantize_nf4(read_f32(file, entry.name), entry.shape.at(0), entry.shape.at(1), 2);
+    SHORI_CHECK(tensor.has_value(), entry.name + " is not finite");
+    writer.add(entry.name + ".codes", tensor->codes);
+    writer.add(entry.name + ".absmax", tensor->absmax);
+    writer.add(entry.name + ".absmax2", tensor->absmax2, {std::ssize(tensor->absmax2)});
+    writer.add(entry.name + ".offset", {&tensor->offset, 1}, {1});
+    writer.add(entry.name + ".values", dequantized(*tensor), entry.shape);
+  }
+  writer.write(out);
+}
+
+// Samples in one row, each position predicting the next id of its sample.
+PackedBatch make_pack(const nlohmann::json& samples) {
+  PackedBatch batch;
+  batch.cu_seqlens.push_back(0);
+  for (const auto& sample : samples) {
+    const auto ids = sample.get<std::vector<std::int32_t>>();
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      batch.ids.push_back(ids[i]);
+      batch.labels.push_back(i + 1 < ids.size() ? ids[i + 1] : kNoLabel);
+      batch.position_ids.push_back(static_cast<std::int32_t>(i));
+    }
+    batch.targets += std::ssize(ids) - 1;
+    batch.max_seqlen = std::max(batch.max_seqlen, static_cast<std::int64_t>(ids.size()));
+    batch.cu_seqlens.push_back(static_cast<std::int32_t>(batch.ids.size()));
+  }
+  batch.real_tokens = std::ssize(batch.ids);
+  return batch;
+}
+
+// The frozen linears as the products use them, under their names in the model folder.
+void write_linears(const MistralWeights& weights, TensorWriter& writer) {
+  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    for (std::size_t i = 0; i < kLinearKinds.size(); ++i) {
+      const auto& tensor = std::get<Nf4Tensor>(weights.layers[layer].linears[i]);
+      const std::string name =
+          "model.layers." + std::to_string(layer) + "." + std::string(kLinearKinds[i].path) + ".weight";
+      writer.add(name, dequantized(tensor), {tensor.rows, tensor.cols});
+    }
+  }
+}
+
+void load_factors(LoraAdapter& adapter, const std::string& path, const OpContext& context) {
+  const SafetensorsFile file = SafetensorsFile::open(InputFile::open(path));
+  for (LoraFactor& factor : adapter.factors()) {
+    const std::vector<float> values = read_f32(file, factor.name);
+    SHORI_CHECK(values.size() == factor.values().size(), factor.name + " has another size");
+    std::ranges::copy(values, factor.values().begin());
+  }
+  adapter.refresh_copies(context);
+}
+
+// JOB: {"model": folder, "adapter": file, "bf16": bool, "quantize": bool, "rank": n, "alpha": n, "targets": [...],
+// "samples": [[ids], ...]}. OUT: "losses" [T], "logits" of the first sample, the gradients of mean loss by factor name,
+// and the dequantized linears.
+void run_pass(const std::string& job_path, const std::string& out) {
+  std::ifstream job_file(job_path);
+  const nlohmann::json job = nlohmann::json::parse(job_file);
+  const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
+  const HfModel folder = HfModel::open(job.at("model"));
+  MistralWeights weights =
+      load_mistral(folder, {.activation = activation, .quantize = job.at("quantize"), .threads = 2, .progress = {}});
+  TensorWriter writer;
+  if (job.at("quantize").get<bool>()) write_linears(weights, writer);
+
+  const auto targets = job.at("targets").get<std::vector<std::string>>();
+  LoraAdapter adapter(weights.config,
+                      {.rank = job.at("rank"), .alpha = job.at("alpha"), .targets = lora_targets(targets)}, activation);
+  Mistral model(std::move(weights), &adapter);
+  load_factors(adapter, job.at("adapter"), model.ops());
+  const PackedBatch batch = make_pack(job.at("samples"));
+  model.begin(batch, {});
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
+  const std::span<const float> losses = model.head_loss(1.0 / static_cast<double>(batch.targets));
+  writer.add("losses", losses, {std::ssize(losses)});
+  for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
+  for (const LoraFactor& factor : adapter.factors()) {
+    writer.add(factor.name, factor.gradients(), {factor.gradient.rows(), factor.gradient.cols()});
+  }
+  const auto prompt = job.at("samples").at(0).get<std::vector<std::int32_t>>();
+  writer.add("logits", model.logits(prompt), {std::ssize(prompt), model.config().vocab_size});
+  writer.write(out);
+}
+
+void print_permutation(const std::string& count, const std::string& seed) {
+  for (const std::uint32_t index : random_permutation(std::stoull(count), std::stoull(seed)))
+    std::cout << index << '\n';
+}
+
+void encode_texts(const std::string& path) {
+  const std::string input(std::istreambuf_iterator<char>(std::cin), {});
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  nlohmann::json result = nlohmann::json::array();
+  for (const auto& text : nlohmann::json::parse(input)) result.push_back(tokenizer.encode(text.get<std::string>()));
+  std::cout << result.dump() << '\n';
+}
+
+int run(const std::vector<std::string>& arguments) {
+  struct Command {
+    std::size_t parameters;
+    std::function<void()> run;
+  };
+  const auto argument = [&](std::size_t index) { return arguments.at(index); };
+  const std::map<std::string, Command> commands = {
+      {"maps", {1, [&] { write_maps(argument(1)); }}},
+      {"quantize", {2, [&] { quantize_file(argument(1), argument(2)); }}},
+      {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
+      {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
+      {"encode", {1, [&] { encode_texts(argument(1)); }}}};
+  const auto found = arguments.empty() ? commands.end() : commands.find(arguments.front());
+  if (found == commands.end() || arguments.size() != found->second.parameters + 1) {
+    std::cerr << "usage: see the head of parity_tool.cpp\n";
+    return 2;
+  }
+  found->second.run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace shori
+
+int main(int count, char** values) {
+  try {
+    return shori::run({values + 1, values + count});
+  } catch (const shori::Error& error) {
+    std::cerr << error.what() << '\n';
+    return error.exit_code() == 0 ? 1 : error.exit_code();
+  }
+}

@@ -1,0 +1,103 @@
+// Which files an entry names, in which order, under which names.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "unit/data/dataset_fixture.h"
+
+namespace shori {
+namespace {
+
+class DataFilesTest : public DatasetTest {
+ protected:
+  void write_text(const std::string& name) { folder.write(name, "▀message\n" + std::to_string(++count_) + "▄\n"); }
+  Texts files_of(const DataEntry& source) {
+    const Dataset dataset = load({source});
+    Texts paths;
+    for (const DataFile& file : dataset.files) paths.push_back(file.path);
+    ignored_ = dataset.ignored_files;
+    return paths;
+  }
+  Texts ignored_;
+  int count_ = 0;
+};
+
+TEST_F(DataFilesTest, a_folder_is_read_recursively_by_path_bytes) {
+  for (const char* name : {"d/b.txt", "d/a/z.blockml", "d/B.txt", "d/.hidden.txt", "d/.git/x.txt", "d/a.txt"})
+    write_text(name);
+  folder.write("d/readme.md", "x");
+  EXPECT_EQ(files_of(entry("d")), (Texts{"d/B.txt", "d/a.txt", "d/a/z.blockml", "d/b.txt"}));
+  EXPECT_EQ(ignored_, (Texts{"d/readme.md"}));
+  EXPECT_EQ(files_of(entry("d/")), (Texts{"d/B.txt", "d/a.txt", "d/a/z.blockml", "d/b.txt"}));
+  EXPECT_TRUE(problems().empty());
+}
+
+TEST_F(DataFilesTest, types_by_extension_in_one_folder) {
+  write_text("d/a.txt");
+  folder.write("d/b.jsonl", text_line("▀message\nx▄\n"));
+  EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt", "d/b.jsonl"}));
+  EXPECT_EQ(files_of(entry("d", "blockml")), (Texts{"d/a.txt"}));
+  EXPECT_EQ(ignored_, (Texts{"d/b.jsonl"}));
+}
+
+TEST_F(DataFilesTest, globs) {
+  for (const char* name : {"d/a1.txt", "d/a2.txt", "d/b1.txt", "d/x/a1.txt", "d/x/y/a1.txt", "d/.a1.txt"})
+    write_text(name);
+  EXPECT_EQ(files_of(entry("d/a*.txt")), (Texts{"d/a1.txt", "d/a2.txt"}));
+  EXPECT_EQ(files_of(entry("d/?1.txt")), (Texts{"d/a1.txt", "d/b1.txt"}));
+  EXPECT_EQ(files_of(entry("d/*/a1.txt")), (Texts{"d/x/a1.txt"}));
+  EXPECT_EQ(files_of(entry("d/**/a1.txt")), (Texts{"d/a1.txt", "d/x/a1.txt", "d/x/y/a1.txt"}));
+  EXPECT_EQ(files_of(entry("d/**")), (Texts{"d/a1.txt", "d/a2.txt", "d/b1.txt", "d/x/a1.txt", "d/x/y/a1.txt"}));
+  EXPECT_EQ(files_of(entry("*/x/*")), (Texts{"d/x/a1.txt"}));
+  EXPECT_TRUE(problems().empty());
+}
+
+TEST_F(DataFilesTest, names_follow_the_path_as_written) {
+  write_text("data/d/a.txt");
+  DataEntry source = entry("./d/*.txt");
+  source.resolved_path = folder.file("data/d/*.txt");
+  EXPECT_EQ(files_of(source), (Texts{"d/a.txt"}));
+  source.path = "../data/d";
+  source.resolved_path = folder.file("data/d");
+  EXPECT_EQ(files_of(source), (Texts{"../data/d/a.txt"}));
+}
+
+TEST_F(DataFilesTest, a_file_with_a_wildcard_in_its_name_is_itself) {
+  write_text("a*.txt");
+  write_text("ab.txt");
+  EXPECT_EQ(files_of(entry("a*.txt")), (Texts{"a*.txt"}));
+}
+
+TEST_F(DataFilesTest, links_to_folders_are_not_followed) {
+  write_text("d/a.txt");
+  std::filesystem::create_directory_symlink(folder.file("d"), folder.file("d/loop"));
+  EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt"}));
+  EXPECT_EQ(ignored_, (Texts{"d/loop/"}));
+  EXPECT_EQ(files_of(entry("d/**/a.txt")), (Texts{"d/a.txt"}));
+}
+
+TEST_F(DataFilesTest, no_file) {
+  EXPECT_TRUE(files_of(entry("missing.txt")).empty());
+  ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
+  EXPECT_EQ(diagnostics.all()[0].message, "`datasets` matches no file: missing.txt");
+  files_of(entry("hi*.txt"));
+  EXPECT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
+  files_of(entry("no/such/**/x.txt"));
+  EXPECT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
+}
+
+TEST_F(DataFilesTest, types_that_are_not_offered_or_not_known) {
+  write_text("a.txt");
+  folder.write("notes.md", "x");
+  files_of(entry("a.txt", "blockml_yaml"));
+  ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
+  EXPECT_NE(diagnostics.all()[0].message.find("does not read data of type `blockml_yaml`"), std::string::npos);
+  files_of(entry("a.txt", "alpaca"));
+  EXPECT_NE(diagnostics.all()[0].message.find("unknown type `alpaca`"), std::string::npos);
+  files_of(entry("notes.md"));
+  ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
+  EXPECT_NE(diagnostics.all()[0].notes[0].find("of another kind: notes.md"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shori

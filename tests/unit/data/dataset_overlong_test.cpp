@@ -1,0 +1,177 @@
+// Conversations that are longer than sequence_len.
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "shori/util/json.h"
+#include "unit/data/dataset_fixture.h"
+
+namespace shori {
+namespace {
+
+using Lengths = std::vector<std::size_t>;
+
+Lengths lengths_of(const std::vector<Sample>& samples) {
+  Lengths lengths;
+  for (const Sample& sample : samples) lengths.push_back(sample.ids.size());
+  return lengths;
+}
+
+TEST_F(DatasetTest, a_sample_of_exactly_sequence_len_is_taken_and_one_more_is_not) {
+  folder.write("b.blockml", kDocumentB);
+  options.sequence_len = 148;
+  EXPECT_EQ(lengths_of(load_good({entry("b.blockml")}).train), (Lengths{148}));
+  options.sequence_len = 147;
+  load({entry("b.blockml")});
+  EXPECT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
+}
+
+TEST_F(DatasetTest, raise_lists_every_conversation_and_three_ways_out) {
+  folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB) + text_line(kDocumentB + "▀message\nx▄\n"));
+  options.sequence_len = 100;
+  load({entry("c.jsonl")});
+  ASSERT_EQ(problems(), (Texts{"E0305 c.jsonl:2"}));
+  const Diagnostic& problem = diagnostics.all()[0];
+  EXPECT_EQ(problem.message, "2 of 3 conversations are longer than `sequence_len` 100");
+  EXPECT_EQ(problem.notes, (Texts{"c.jsonl:2: 148 ids (+48)", "c.jsonl:3: 154 ids (+54)"}));
+  ASSERT_EQ(problem.help.size(), 3u);
+  EXPECT_NE(problem.help[0].find("`sequence_len: 160`"), std::string::npos);
+  EXPECT_NE(problem.help[1].find("`excess_length_strategy: split`"), std::string::npos);
+  EXPECT_NE(problem.help[2].find("`excess_length_strategy: drop`"), std::string::npos);
+}
+
+TEST_F(DatasetTest, drop_leaves_out_and_lists) {
+  folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
+  options.sequence_len = 100;
+  options.overlong = OverlongPolicy::kDrop;
+  const Dataset dataset = load_good({entry("c.jsonl")});
+  EXPECT_EQ(lengths_of(dataset.train), (Lengths{84}));
+  const FileLedger& ledger = dataset.file_ledgers[0];
+  EXPECT_EQ(ledger.counts.tokens_in, 84 + 148);
+  EXPECT_EQ(ledger.counts.tokens_dropped(), 148);
+  ASSERT_EQ(ledger.dropped[0].size(), 1u);
+  EXPECT_EQ(ledger.dropped[0][0].place, "c.jsonl:2");
+}
+
+TEST_F(DatasetTest, split_parts_have_the_documented_sizes) {
+  folder.write("b.blockml", kDocumentB);
+  options.overlong = OverlongPolicy::kSplit;
+  for (const auto& [budget, expected] : std::vector<std::pair<int, Lengths>>{
+           {148, {148}}, {120, {108, 68}}, {110, {108, 68}}, {100, {84, 82}}, {90, {84, 82}}}) {
+    options.sequence_len = budget;
+    const Dataset dataset = load_good({entry("b.blockml")});
+    EXPECT_EQ(lengths_of(dataset.train), expected) << budget;
+    EXPECT_EQ(dataset.conversations.size(), 1u);
+  }
+  options.sequence_len = 100;
+  const Dataset dataset = load_good({entry("b.blockml")});
+  EXPECT_EQ(dataset.place_of(dataset.train[1]), "b.blockml#2/2");
+}
+
+TEST_F(DatasetTest, a_unit_that_does_not_fit_is_told_under_split) {
+  folder.write("b.blockml", kDocumentB);
+  options.overlong = OverlongPolicy::kSplit;
+  options.sequence_len = 30;
+  load({entry("b.blockml")});
+  ASSERT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
+  EXPECT_NE(diagnostics.all()[0].notes[0].find("one message with what belongs to it has"), std::string::npos);
+}
+
+TEST_F(DatasetTest, eos_of_split_conversations) {
+  folder.write("b.blockml", kDocumentB);
+  options.overlong = OverlongPolicy::kSplit;
+  options.sequence_len = 100;
+  options.eos = EosRule::kConversation;
+  const Dataset dataset = load_good({entry("b.blockml")});
+  EXPECT_EQ(dataset.train[0].ids.back(), 13);
+  EXPECT_EQ(dataset.train[1].ids.back(), 2);
+  EXPECT_EQ(dataset.file_ledgers[0].counts.repeated_eos, 0);
+}
+
+TEST_F(DatasetTest, truncate_cuts_after_the_last_whole_unit) {
+  folder.write("b.blockml", kDocumentB);
+  options.overlong = OverlongPolicy::kTruncate;
+  options.sequence_len = 100;
+  const Dataset dataset = load_good({entry("b.blockml")});
+  EXPECT_EQ(lengths_of(dataset.train), (Lengths{84}));
+  EXPECT_EQ(dataset.train[0].ids.back(), 2);
+  EXPECT_EQ(dataset.file_ledgers[0].counts.dropped[static_cast<std::size_t>(DropRule::kTruncated)], 148 - 84);
+}
+
+TEST_F(DatasetTest, text_without_blocks_is_not_cut) {
+  folder.write("plain.jsonl", "{\"text\": \"hello world hello\"}\n");
+  options.sequence_len = 6;
+  for (const OverlongPolicy policy : {OverlongPolicy::kRaise, OverlongPolicy::kSplit, OverlongPolicy::kTruncate}) {
+    options.overlong = policy;
+    load({entry("plain.jsonl", "completion")});
+    EXPECT_EQ(problems(), (Texts{"E0305 plain.jsonl:1"}));
+  }
+  folder.write("ids.jsonl", "{\"input_ids\": [1, 2, 3, 4, 5, 6, 7]}\n");
+  load({entry("ids.jsonl", "tokenized")});
+  EXPECT_EQ(problems(), (Texts{"E0305 ids.jsonl:1"}));
+}
+
+// 16,372 ids of 16,384: the longest conversation of the published data, whichever policy counts BOS and EOS.
+TEST_F(DatasetTest, the_longest_published_conversation_fits_under_every_policy) {
+  std::string ids = "[5";
+  for (int i = 1; i < 16372; ++i) ids += ",5";
+  folder.write("ids.jsonl", "{\"input_ids\": " + ids + "]}\n");
+  std::string text = "▀message\nx";
+  for (int i = 0; i < 16364; ++i) text += "\n";
+  folder.write("long.jsonl", text_line(text + "x▄\n"));
+  options.sequence_len = 16384;
+  EXPECT_EQ(lengths_of(load_good({entry("ids.jsonl", "tokenized")}).train), (Lengths{16372}));
+  for (const bool bos : {true, false}) {
+    for (const EosRule eos : {EosRule::kEnd, EosRule::kConversation, EosRule::kNever}) {
+      options.bos = bos;
+      options.eos = eos;
+      const std::size_t extra = (bos ? 1 : 0) + (eos == EosRule::kNever ? 0 : 1);
+      EXPECT_EQ(lengths_of(load_good({entry("long.jsonl")}).train), (Lengths{16372 + extra}));
+    }
+  }
+}
+
+// 101 ids of text, BOS and EOS: 103 in slices of 40, later ones without BOS, all but the last without EOS.
+TEST_F(DatasetTest, compat_slices_completion_text) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "abc ";
+  folder.write("plain.txt", text);
+  options.compat = true;
+  options.sequence_len = 40;
+  const Dataset dataset = load_good({entry("plain.txt", "completion")});
+  EXPECT_EQ(lengths_of(dataset.train), (Lengths{40, 40, 23}));
+  EXPECT_EQ(dataset.train[0].ids.front(), 1);
+  EXPECT_NE(dataset.train[1].ids.front(), 1);
+  EXPECT_NE(dataset.train[1].ids.back(), 2);
+  EXPECT_EQ(dataset.train[2].ids.back(), 2);
+  EXPECT_EQ(dataset.train[2].parts, 3u);
+  std::vector<std::int32_t> joined;
+  for (const Sample& sample : dataset.train) joined.insert(joined.end(), sample.ids.begin(), sample.ids.end());
+  EXPECT_EQ(std::vector<std::int32_t>(joined.begin() + 1, joined.end() - 1), test_tokenizer().encode(text));
+}
+
+// 64 * sequence_len = 64 ids: the rest is cut off, as the tokenizer's max_length did, and there is no EOS.
+TEST_F(DatasetTest, compat_cuts_completion_text_at_64_sequences) {
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += "abc ";
+  folder.write("plain.txt", text);
+  options.compat = true;
+  options.sequence_len = 1;
+  const Dataset dataset = load_good({entry("plain.txt", "completion")});
+  EXPECT_EQ(dataset.train.size(), 64u);
+  EXPECT_NE(dataset.train.back().ids.back(), 2);
+  const LedgerCounts& counts = dataset.file_ledgers[0].counts;
+  EXPECT_EQ(counts.tokens_in, 102);
+  EXPECT_EQ(counts.tokens_packed, 64);
+  EXPECT_EQ(counts.dropped[static_cast<std::size_t>(DropRule::kTruncated)], 38);
+}
+
+TEST_F(DatasetTest, compat_drops_other_data) {
+  folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
+  options.compat = true;
+  options.sequence_len = 100;
+  EXPECT_EQ(lengths_of(load_good({entry("c.jsonl")}).train), (Lengths{84}));
+}
+
+}  // namespace
+}  // namespace shori
