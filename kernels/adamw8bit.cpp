@@ -169,15 +169,15 @@ AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std
   }
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t size = settings.block_size;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * 2 * size));
+  const WorkerScratch scratch(context, {size, size});
   auto* largest = context.workspace->take_array<LargestUpdate>(pieces.size());
   for_each_row_range(static_cast<std::int64_t>(pieces.size()), size, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    float* m = scratch + worker * 2 * size;
+    const auto [m, v] = scratch.of(worker);
     for (std::int64_t i = first; i < last; ++i) {
       const auto& [index, block] = pieces[static_cast<std::size_t>(i)];
       const AdamTensor& tensor = tensors[static_cast<std::size_t>(index)];
       const StepFactors& step = factors[static_cast<std::size_t>(index)];
-      largest[i] = tensor.m_codes != nullptr ? update_block(step, tensor, block, size, m, m + size)
+      largest[i] = tensor.m_codes != nullptr ? update_block(step, tensor, block, size, m, v)
                                              : update_fp32(step, tensor, block * size, std::min(tensor.count, (block + 1) * size));
     }
   });

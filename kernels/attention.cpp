@@ -135,11 +135,11 @@ ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape&
                                  float* delta) {
   const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
   float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * cols));
+  const WorkerScratch scratch(context, {cols});
   for_each_task(tiles_of(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, tokens - first);
     source.load(first, count, worker, gradient + first * cols);
-    float* values = scratch + worker * cols;
+    const auto [values] = scratch.of(worker);
     for (std::int64_t row = first; row < first + count; ++row) {
       load_row(out, row, 0, cols, values);
       for (std::int64_t head = 0; head < shape.heads; ++head) {
@@ -163,15 +163,13 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix input = widened(context, qkv);
   const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens, shape.window);
-  const std::int64_t dim = shape.head_dim, score_floats = kQueries * most_keys(blocks), floats = score_floats + kQueries * (dim + 1);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const std::int64_t dim = shape.head_dim;
+  const WorkerScratch scratch(context, {kQueries * most_keys(blocks), kQueries * dim, kQueries});
   for_each_task(static_cast<std::int64_t>(blocks.size()) * shape.heads, [&](std::int64_t task, std::int64_t worker) {
     const QueryBlock& block = blocks[static_cast<std::size_t>(task / shape.heads)];
     const std::int64_t index = task % shape.heads;
     const Head head = head_columns(shape, index);
-    float* scores = scratch + worker * floats;
-    float* result = scores + score_floats;
-    float* inverse_sum = result + kQueries * dim;
+    const auto [scores, result, inverse_sum] = scratch.of(worker);
     const ConstMatrix keys = input.slice(block.keys, block.key_count, head.k, dim);
     matmul(input.slice(block.first, block.count, head.q, dim), keys.transposed(), scores, block.key_count);
     softmax_block(shape, block, scores, inverse_sum, lse.row<float>(index));
@@ -206,14 +204,14 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   const std::int64_t stride = direct ? dqkv.stride : dqkv.cols;
   const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens, shape.window);
   const std::int64_t score_floats = kQueries * most_keys(blocks);
-  float* scratch = workspace.take_array<float>(static_cast<std::size_t>(worker_count() * 2 * score_floats));
+  const WorkerScratch scratch(context, {score_floats, score_floats});
 
   // One task sums into k and v of one key/value head of one sample: heads of the group in order, query blocks in order.
   const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
   for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t sample = task / shape.kv_heads, kv = task % shape.kv_heads;
     const std::int64_t start = cu_seqlens[static_cast<std::size_t>(sample)], end = cu_seqlens[static_cast<std::size_t>(sample + 1)];
-    float* scores = scratch + worker * 2 * score_floats;
+    const auto [scores, dscores] = scratch.of(worker);
     const Head first_head = head_columns(shape, kv * group);
     for (std::int64_t row = start; row < end; ++row) {
       std::fill_n(sums + row * stride + first_head.k, shape.head_dim, 0.0f);
@@ -223,7 +221,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
       const BackwardOperands operands{input, dout, lse.row<float>(head), delta + head * tokens, sums, stride};
       for (std::int64_t first = start; first < end; first += kQueries) {
         backward_block(shape, query_block(start, end, first, shape.window), head_columns(shape, head), operands, scores,
-                       scores + score_floats);
+                       dscores);
       }
     }
     if (direct) return;

@@ -7,8 +7,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
+
+#include "shori/ops/op_context.h"
 
 namespace shori {
 
@@ -32,6 +35,30 @@ template <typename Body>
 void for_each_task(std::int64_t count, const Body& body) {
   for_each_task(count, worker_count(), body);
 }
+
+// fp32 arrays for each worker, every one aligned to 64 bytes: the BLAS sums in another order where its operands are aligned otherwise, and no bit may
+// depend on which worker has taken a task.
+template <std::size_t kArrays>
+class WorkerScratch {
+ public:
+  WorkerScratch(const OpContext& context, const std::int64_t (&floats)[kArrays], std::int64_t workers = worker_count()) {
+    for (std::size_t i = 0; i < kArrays; ++i) {
+      offset_[i] = size_;
+      size_ += (floats[i] + 15) / 16 * 16;
+    }
+    memory_ = context.workspace->take_array<float>(static_cast<std::size_t>(workers * size_));
+  }
+  std::array<float*, kArrays> of(std::int64_t worker) const {
+    std::array<float*, kArrays> arrays;
+    for (std::size_t i = 0; i < kArrays; ++i) arrays[i] = memory_ + worker * size_ + offset_[i];
+    return arrays;
+  }
+
+ private:
+  float* memory_ = nullptr;
+  std::int64_t size_ = 0;
+  std::array<std::int64_t, kArrays> offset_{};
+};
 
 inline std::int64_t tiles_of(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
 

@@ -51,12 +51,10 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix input = widened(context, h), head = widened(context, weight);
   const std::optional<float> row_weight = dh ? std::optional(static_cast<float>(gradient_weight)) : std::nullopt;
-  const std::int64_t workers = std::min(worker_count(), kMostWorkers), floats = kRows * (vocabulary + cols);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(workers * floats));
+  const WorkerScratch scratch(context, {kRows * vocabulary, kRows * cols}, std::min(worker_count(), kMostWorkers));
   for_each_task(tiles_of(h.rows, kRows), kMostWorkers, [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * kRows, count = std::min(kRows, h.rows - first);
-    float* logits = scratch + worker * floats;
-    float* gradient = logits + kRows * vocabulary;
+    const auto [logits, gradient] = scratch.of(worker);
     matmul(input.slice_rows(first, count), head.transposed(), logits, vocabulary);
     for (std::int64_t i = 0; i < count; ++i) {
       const auto token = static_cast<std::size_t>(first + i);

@@ -14,13 +14,6 @@ namespace {
 
 constexpr std::int64_t kRows = 128;
 
-// Scratch of one worker.
-struct Tile {
-  float* x;        // [kRows, K]
-  float* dropped;  // [kRows, K]
-  float* xa;       // [kRows, rank]
-};
-
 }  // namespace
 
 void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended) {
@@ -37,28 +30,26 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
     factors[static_cast<std::size_t>(module.slot)] =
         widened(context, ConstTensorView{module.a, x_extended.dtype, rank, cols, cols});
   }
-  const std::int64_t floats = kRows * (2 * cols + std::max(rank, tail));
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const WorkerScratch scratch(context, {kRows * cols, kRows * cols, kRows * rank + tail});
   for_each_task(tiles_of(x_extended.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
-    float* base = scratch + worker * floats;
-    const Tile tile{base, base + kRows * cols, base + 2 * kRows * cols};
+    const auto [x, dropped, xa] = scratch.of(worker);
     const std::int64_t first = task * kRows, count = std::min(kRows, x_extended.rows - first);
-    for (std::int64_t i = 0; i < count; ++i) load_row(x_extended, first + i, 0, cols, tile.x + i * cols);
+    for (std::int64_t i = 0; i < count; ++i) load_row(x_extended, first + i, 0, cols, x + i * cols);
     for (const LinearModule& module : group.modules) {
       if (module.slot < 0) continue;
-      const float* input = tile.x;
+      const float* input = x;
       if (dropout.probability > 0) {
-        std::copy_n(tile.x, count * cols, tile.dropped);
-        for (std::int64_t i = 0; i < count; ++i) drop_row(dropout, module.index, first + i, 0, cols, tile.dropped + i * cols);
-        input = tile.dropped;
+        std::copy_n(x, count * cols, dropped);
+        for (std::int64_t i = 0; i < count; ++i) drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
+        input = dropped;
       }
-      matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), tile.xa, rank);
-      scale_row(dropout.scale(), tile.xa, count * rank);
-      for (std::int64_t i = 0; i < count; ++i) store_row(tile.xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
+      matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), xa, rank);
+      scale_row(dropout.scale(), xa, count * rank);
+      for (std::int64_t i = 0; i < count; ++i) store_row(xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
     }
     const std::int64_t used = group.slots() * rank;
-    std::fill_n(tile.xa, tail - used, 0.0f);
-    for (std::int64_t i = 0; i < count; ++i) store_row(tile.xa, x_extended, first + i, cols + used, tail - used);
+    std::fill_n(xa, tail - used, 0.0f);
+    for (std::int64_t i = 0; i < count; ++i) store_row(xa, x_extended, first + i, cols + used, tail - used);
   });
 }
 

@@ -51,13 +51,11 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix dxa = widened(context, dx_extended.slice_cols(in, tail));
   const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
-  const std::int64_t floats = (kSlab + rank) * kColumns;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
     SHORI_CHECK(module->da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
-    float* input = scratch + worker * floats;
-    float* product = input + kSlab * kColumns;
+    const auto [input, product] = scratch.of(worker);
     for (std::int64_t row = 0; row < tokens; row += kSlab) {
       const std::int64_t rows = std::min(kSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) {
@@ -86,14 +84,12 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
   const std::vector<GradientTile> tiles = gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
   std::array<std::int64_t, kMaxModulesOfGroup> first_column{};
   for (std::size_t i = 1; i < group.modules.size(); ++i) first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
-  const std::int64_t floats = (kSlab + rank) * kColumns;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
     SHORI_CHECK(module->db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
     const std::int64_t column = first_column[static_cast<std::size_t>(module - group.modules.data())] + first;
-    float* gradient = scratch + worker * floats;
-    float* product = gradient + kSlab * kColumns;
+    const auto [gradient, product] = scratch.of(worker);
     for (std::int64_t row = 0; row < tokens; row += kSlab) {
       const std::int64_t rows = std::min(kSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) load_row(dy, row + i, column, width, gradient + i * width);
@@ -109,9 +105,9 @@ void round_lora_factor(const OpContext& context, ConstTensorView master, float s
   check_activation("round_lora_factor", "out", out);
   check_matrix("round_lora_factor", "out", out, out.dtype, master.rows, master.cols);
   const WorkspaceFrame frame(*context.workspace);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * master.cols));
+  const WorkerScratch scratch(context, {master.cols});
   for_each_row_range(master.rows, master.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    float* row = scratch + worker * master.cols;
+    const auto [row] = scratch.of(worker);
     for (std::int64_t i = first; i < last; ++i) {
       load_row(master, i, 0, master.cols, row);
       scale_row(scale, row, master.cols);

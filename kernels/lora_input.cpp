@@ -1,6 +1,5 @@
 #include "kernels/lora_input.h"
 
-#include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
 #include "kernels/op_checks.h"
@@ -25,9 +24,7 @@ InputGradient::InputGradient(const OpContext& context, const char* op, ConstTens
     slots_[static_cast<std::size_t>(slot_count_++)] = {
         module.index, widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
   }
-  const auto workers = static_cast<std::size_t>(worker_count());
-  product_ = context.workspace->take_array<float>(workers * static_cast<std::size_t>(kRows * cols));
-  dxa_ = context.workspace->take_array<float>(workers * static_cast<std::size_t>(kRows * group.rank));
+  scratch_.emplace(context, {kRows * cols, kRows * group.rank});
 }
 
 void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const {
@@ -40,8 +37,7 @@ void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t wo
 void InputGradient::add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker,
                              float* out) const {
   const std::int64_t rank = slot.a.rows;
-  float* product = product_ + worker * kRows * cols_;
-  float* dxa = dxa_ + worker * kRows * rank;
+  const auto [product, dxa] = scratch_->of(worker);
   for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, cols_ + index * rank, rank, dxa + i * rank);
   matmul(dense(dxa, count, rank), slot.a, product, cols_);
   const DropoutKey& dropout = lora_->dropout;

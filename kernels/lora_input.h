@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "kernels/cpu_matmul.h"
+#include "kernels/cpu_parallel.h"
 #include "shori/ops/rms_norm.h"
 
 namespace shori {
@@ -35,8 +36,7 @@ class InputGradient {
   std::optional<LoraInputGradient> lora_;
   std::array<Slot, kMaxModulesOfGroup> slots_{};
   std::int64_t slot_count_ = 0;
-  float* product_ = nullptr;  // per worker [kRows, cols]
-  float* dxa_ = nullptr;      // per worker [kRows, rank]
+  std::optional<WorkerScratch<2>> scratch_;  // product [kRows, cols] and dxA [kRows, rank]
 };
 
 }  // namespace shori

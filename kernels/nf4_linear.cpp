@@ -64,18 +64,17 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
   const WorkspaceFrame frame(*context.workspace);
   const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
   const ConstMatrix x = widened(context, x_extended);
-  const std::int64_t floats = kColumns * in + kTokens * kColumns;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
   const std::int64_t token_tiles = tiles_of(tokens, kTokens);
   for (const Module& module : modules) {
     const LinearModule& linear = *module.linear;
     const std::int64_t out = linear.weight.rows;
     for_each_task(token_tiles * tiles_of(out, kColumns), [&](std::int64_t task, std::int64_t worker) {
-      float* weight_scratch = scratch + worker * floats;
+      const auto [weight_scratch, result_scratch] = scratch.of(worker);
       const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
       const std::int64_t col = task / token_tiles * kColumns, width = std::min(kColumns, out - col);
       const ConstMatrix weight = weight_tile(linear.weight, col, width, 0, in, weight_scratch);
-      const Accumulator sum = accumulator(y, row, module.first_column + col, weight_scratch + kColumns * in, width);
+      const Accumulator sum = accumulator(y, row, module.first_column + col, result_scratch, width);
       matmul(x.slice(row, rows, 0, in), weight.transposed(), sum.data, sum.stride);
       if (linear.slot >= 0) {
         matmul(x.slice(row, rows, in + linear.slot * rank, rank), module.b.slice_rows(col, width).transposed(), sum.data, sum.stride,
@@ -100,21 +99,22 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   const ConstMatrix gradient = widened(context, dy);
   std::int64_t most_rows = 0;
   for (const Module& module : modules) most_rows = std::max(most_rows, module.linear->weight.rows);
-  const std::int64_t floats = most_rows * kColumns + kTokens * std::max(kColumns, tail);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * floats));
+  const WorkerScratch scratch(context, {most_rows * kColumns, kTokens * std::max(kColumns, tail)});
   const std::int64_t token_tiles = tiles_of(tokens, kTokens), base_tiles = tiles_of(in, kColumns);
 
-  const auto base_part = [&](std::int64_t row, std::int64_t rows, std::int64_t col, float* tile) {
+  const auto base_part = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) {
+    const auto [weight_scratch, result_scratch] = scratch.of(worker);
     const std::int64_t width = std::min(kColumns, in - col);
-    const Accumulator sum = accumulator(dx_extended, row, col, tile + most_rows * kColumns, width);
+    const Accumulator sum = accumulator(dx_extended, row, col, result_scratch, width);
     for (const Module& module : modules) {
       const std::int64_t out = module.linear->weight.rows;
-      matmul(gradient.slice(row, rows, module.first_column, out), weight_tile(module.linear->weight, 0, out, col, width, tile),
+      matmul(gradient.slice(row, rows, module.first_column, out), weight_tile(module.linear->weight, 0, out, col, width, weight_scratch),
              sum.data, sum.stride, &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
     }
     finish(sum, dx_extended, row, rows, col, width);
   };
-  const auto lora_part = [&](std::int64_t row, std::int64_t rows, float* tile) {
+  const auto lora_part = [&](std::int64_t row, std::int64_t rows, std::int64_t worker) {
+    float* tile = scratch.of(worker)[1];
     std::fill_n(tile, rows * tail, 0.0f);
     for (const Module& module : modules) {
       if (module.linear->slot < 0) continue;
@@ -123,13 +123,12 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
     for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, dx_extended, row + i, in, tail);
   };
   for_each_task(token_tiles * (base_tiles + (tail > 0 ? 1 : 0)), [&](std::int64_t task, std::int64_t worker) {
-    float* tile = scratch + worker * floats;
     const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
     const std::int64_t part = task / token_tiles;
     if (part < base_tiles) {
-      base_part(row, rows, part * kColumns, tile);
+      base_part(row, rows, part * kColumns, worker);
     } else {
-      lora_part(row, rows, tile);
+      lora_part(row, rows, worker);
     }
   });
 }

@@ -29,10 +29,9 @@ void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTe
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix scale = widened(context, weight);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * 2 * x.cols));
+  const WorkerScratch scratch(context, {x.cols, x.cols});
   for_each_row_range(x.rows, x.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    float* value = scratch + worker * 2 * x.cols;
-    float* added = value + x.cols;
+    const auto [value, added] = scratch.of(worker);
     for (std::int64_t row = first; row < last; ++row) {
       load_row(x, row, 0, x.cols, value);
       if (delta) {
@@ -63,11 +62,10 @@ void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorV
   const ConstMatrix scale = widened(context, weight);
   const InputGradient dy(context, kOp, dy_extended, h.cols, lora);
   const std::int64_t cols = h.cols, tile = InputGradient::kRows;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * (tile + 1) * cols));
+  const WorkerScratch scratch(context, {tile * cols, cols});
   for_each_task(tiles_of(h.rows, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, h.rows - first);
-    float* gradient = scratch + worker * (tile + 1) * cols;
-    float* other = gradient + tile * cols;
+    const auto [gradient, other] = scratch.of(worker);
     dy.load(first, count, worker, gradient);
     for (std::int64_t i = 0; i < count; ++i) {
       float* g = gradient + i * cols;

@@ -65,11 +65,9 @@ void rope(const OpContext& context, const RopeTable& table, std::span<const std:
   const ConstTensorView cos_view{table.cos.data(), table.dtype, table.positions, half, half};
   const ConstTensorView sin_view{table.sin.data(), table.dtype, table.positions, half, half};
   const WorkspaceFrame frame(*context.workspace);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * 4 * half));
+  const WorkerScratch scratch(context, {half, half, head_dim});
   for_each_row_range(heads.rows, heads.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    float* cos = scratch + worker * 4 * half;
-    float* sin = cos + half;
-    float* head = sin + half;
+    const auto [cos, sin, head] = scratch.of(worker);
     for (std::int64_t row = first; row < last; ++row) {
       const std::int64_t position = positions[static_cast<std::size_t>(row)];
       load_row(cos_view, position, 0, half, cos);

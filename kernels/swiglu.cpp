@@ -17,10 +17,9 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
 
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = p.cols;
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * 2 * cols));
+  const WorkerScratch scratch(context, {cols, cols});
   for_each_row_range(p.rows, cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    float* gate = scratch + worker * 2 * cols;
-    float* up = gate + cols;
+    const auto [gate, up] = scratch.of(worker);
     for (std::int64_t row = first; row < last; ++row) {
       load_row(gate_up, row, 0, cols, gate);
       load_row(gate_up, row, cols, cols, up);
@@ -42,12 +41,10 @@ void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std:
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = gate_up.cols / 2, tile = InputGradient::kRows;
   const InputGradient dp(context, kOp, dp_extended, cols, lora);
-  float* scratch = context.workspace->take_array<float>(static_cast<std::size_t>(worker_count() * (tile + 2) * cols));
+  const WorkerScratch scratch(context, {tile * cols, cols, cols});
   for_each_task(tiles_of(gate_up.rows, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, gate_up.rows - first);
-    float* gradient = scratch + worker * (tile + 2) * cols;
-    float* gate = gradient + tile * cols;
-    float* up = gate + cols;
+    const auto [gradient, gate, up] = scratch.of(worker);
     dp.load(first, count, worker, gradient);
     for (std::int64_t i = 0; i < count; ++i) {
       load_row(gate_up, first + i, 0, cols, gate);

@@ -7,7 +7,7 @@
 #include "shori/export/merge.h"
 #include "shori/util/build_info.h"
 #include "shori/util/log.h"
-#include "src/cli/run_main.h"
+#include "src/cli/program.h"
 
 namespace shori {
 namespace {
@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return run_main([&] {
+  return run_program([&] {
     set_json_errors(json_errors);
     adapter.peft_06 = !peft_compat.empty();
     adapter_command->parsed() ? export_adapter(adapter) : export_merged(merge);

@@ -11,7 +11,7 @@
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
-#include "src/cli/run_main.h"
+#include "src/cli/program.h"
 
 namespace shori {
 namespace {
@@ -81,5 +81,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return shori::run_main([&] { return shori::run(arguments); });
+  return shori::run_program([&] { return shori::run(arguments); });
 }

@@ -224,7 +224,7 @@ SplitResult Splitter::truncate() {
   if (needed > options_.budget) return too_long(needed, units_.front().begin);
   const std::size_t next = fill(part, 1);
   SplitResult result;
-  if (next < units_.size()) result.removed = cost_of({units_[next].begin, segments_.size()}, costs_);
+  if (next < units_.size()) result.removed = cost_of(Range{units_[next].begin, segments_.size()}, costs_);
   result.parts.push_back(std::move(part));
   return result;
 }
@@ -242,9 +242,7 @@ std::vector<std::int64_t> segment_costs(std::span<const Segment> segments, const
   std::vector<std::int64_t> costs(segments.size(), 0);
   std::size_t segment = 0;
   for (const std::uint32_t end : encoded.ends) {
-    // An id without a surface stands where the next one begins.
-    const bool next_segment = end > ends[segment];
-    segment += next_segment ? 1 : 0;
+    while (end > ends[segment]) ++segment;
     ++costs[segment];
   }
   if (!segments.empty() && segments.front().is_block()) --costs.front();

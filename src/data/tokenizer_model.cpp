@@ -36,6 +36,7 @@ class ModelReader {
     fail_model_file(name_, byte, what, rule);
   }
   [[noreturn]] void fail_blockml(const std::string& what, const std::string& note) const;
+  const TokenizerPiece& piece_at(std::int32_t id) const { return model_.pieces[static_cast<std::size_t>(id)]; }
   std::string piece_label(std::size_t id) const { return "piece " + std::to_string(id); }
 
   void read_piece(WireReader fields, std::size_t offset);
@@ -193,8 +194,7 @@ void ModelReader::check_byte_pieces() const {
   std::size_t found = 0;
   for (unsigned byte = 0; byte < 256; ++byte) {
     const auto piece = ids_.find(byte_piece(byte));
-    const bool there =
-        piece != ids_.end() && model_.pieces[static_cast<std::size_t>(piece->second)].type == PieceType::kByte;
+    const bool there = piece != ids_.end() && piece_at(piece->second).type == PieceType::kByte;
     if (there) ++found;
     if (!there && model_.byte_fallback) fail(bytes_.size(), "no byte piece `" + byte_piece(byte) + '`', 6);
   }
@@ -269,7 +269,7 @@ std::string ModelReader::byte_ids(std::string_view text) const {
 
 std::int32_t ModelReader::single_piece(std::string_view mark, const std::string& label) const {
   const auto found = ids_.find(mark);
-  if (found == ids_.end() || model_.pieces[static_cast<std::size_t>(found->second)].type != PieceType::kNormal) {
+  if (found == ids_.end() || piece_at(found->second).type != PieceType::kNormal) {
     fail_blockml(
         label + " is " + (model_.byte_fallback ? "3 tokens" : "unknown") + " in this tokenizer, BlockML needs 1",
         model_.byte_fallback ? "ids" + byte_ids(mark) : "");
@@ -289,11 +289,17 @@ void ModelReader::find_block_marks() {
     if (piece.text.find('\n') != std::string::npos) fail_blockml("a piece holds a newline, BlockML needs it alone", "");
   }
   const auto newline = ids_.find("<0x0A>");
-  if (newline == ids_.end()) fail_blockml("this tokenizer has no piece <0x0A>, BlockML needs one for the newline", "");
+  if (newline == ids_.end() || piece_at(newline->second).type != PieceType::kByte) {
+    fail_blockml("this tokenizer has no piece <0x0A>, BlockML needs one for the newline", "");
+  }
   model_.newline_id = newline->second;
 }
 
 void ModelReader::check_white_space() const {
+  const auto space = ids_.find("\xE2\x96\x81");
+  if (space == ids_.end() || piece_at(space->second).type != PieceType::kNormal) {
+    fail_blockml("this tokenizer has no piece for the space (U+2581)", "");
+  }
   if (model_.add_dummy_prefix && !model_.remove_extra_whitespaces && model_.escape_whitespaces &&
       !model_.whitespace_as_suffix) {
     return;

@@ -5,6 +5,7 @@
 #include "shori/io/limits.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
+#include "shori/util/log.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -17,7 +18,7 @@ class ConfigReader {
     auto root = parse_json(text, {.bytes = kMaxJsonFile, .depth = 16}, problem);
     if (!root || !root->is_object()) {
       const std::size_t at = std::min(problem.offset, text.size());
-      throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0204", root ? "config.json is not an object" : problem.message)
+      throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
                       .at(place(at))
                       .cure("get the config of this model again"));
     }
@@ -39,8 +40,8 @@ class ConfigReader {
     const JsonValue* value = find(key);
     const auto number = value ? value->as_integer() : std::nullopt;
     if (number && *number >= low && *number <= high) return *number;
-    problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " + std::to_string(high) +
-                       (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
+    problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " +
+                       std::to_string(high) + (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
     return 0;
   }
   double real(const JsonValue* value, const std::string& key, double low, double high) {
@@ -66,9 +67,18 @@ void check_architecture(ConfigReader& reader) {
     mistral = false;
     for (const JsonValue& item : architectures->items) mistral |= item.is_string() && item.text == "MistralForCausalLM";
   }
-  if (!mistral) reader.problem(architectures ? architectures : type, "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
+  if (!mistral)
+    reader.problem(architectures ? architectures : type,
+                   "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
+  for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
+    if (reader.find(key))
+      log_info(std::string("config.json: `") + key + "` is ignored; no code of a model is ever loaded");
+  const JsonValue* dropout = reader.find("attention_dropout");
+  if (dropout && dropout->as_double() != 0.0)
+    reader.problem(dropout, "`attention_dropout` other than 0 is not supported");
   const JsonValue* activation = reader.find("hidden_act");
-  if (!activation || !activation->is_string() || activation->text != "silu") reader.problem(activation, "`hidden_act` must be \"silu\"");
+  if (!activation || !activation->is_string() || activation->text != "silu")
+    reader.problem(activation, "`hidden_act` must be \"silu\"");
 }
 
 void check_quantization(const ConfigReader& reader) {
@@ -86,7 +96,8 @@ double read_rope_theta(ConfigReader& reader) {
   const JsonValue* scaling = reader.find("rope_scaling");
   if (scaling && !scaling->is_null()) reader.problem(scaling, "`rope_scaling` is not supported");
   const JsonValue* type = parameters && parameters->is_object() ? parameters->find("rope_type") : nullptr;
-  if (type && type->text != "default") reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported");
+  if (type && type->text != "default")
+    reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported");
   return reader.real(inner ? inner : reader.find("rope_theta"), "rope_theta", 1, 1e12);
 }
 
@@ -95,18 +106,22 @@ void read_heads(ConfigReader& reader, HfModelConfig& config) {
   config.num_key_value_heads = reader.integer("num_key_value_heads", 1, 1024);
   if (config.num_attention_heads == 0 || config.num_key_value_heads == 0 || config.hidden_size == 0) return;
   if (config.num_attention_heads % config.num_key_value_heads != 0)
-    reader.problem(reader.find("num_key_value_heads"), "`num_attention_heads` " + std::to_string(config.num_attention_heads) +
-                                                           " is not divisible by " + std::to_string(config.num_key_value_heads) + " key/value heads");
+    reader.problem(reader.find("num_key_value_heads"),
+                   "`num_attention_heads` " + std::to_string(config.num_attention_heads) + " is not divisible by " +
+                       std::to_string(config.num_key_value_heads) + " key/value heads");
   const JsonValue* head_dim = reader.find("head_dim");
   if (head_dim && !head_dim->is_null()) {
     config.head_dim = reader.integer("head_dim", 2, 1024);
   } else if (config.hidden_size % config.num_attention_heads != 0) {
-    reader.problem(reader.find("hidden_size"), "`hidden_size` " + std::to_string(config.hidden_size) + " is not divisible by " +
+    reader.problem(reader.find("hidden_size"), "`hidden_size` " + std::to_string(config.hidden_size) +
+                                                   " is not divisible by " +
                                                    std::to_string(config.num_attention_heads) + " heads");
   } else {
     config.head_dim = config.hidden_size / config.num_attention_heads;
   }
-  if (config.head_dim % 2 != 0) reader.problem(head_dim ? head_dim : reader.find("hidden_size"), "the head size must be even, found " + std::to_string(config.head_dim));
+  if (config.head_dim % 2 != 0)
+    reader.problem(head_dim ? head_dim : reader.find("hidden_size"),
+                   "the head size must be even, found " + std::to_string(config.head_dim));
 }
 
 }  // namespace
@@ -123,12 +138,15 @@ HfModelConfig parse_model_config(std::string_view text, const std::string& path)
   read_heads(reader, config);
   config.rms_norm_eps = reader.real(reader.find("rms_norm_eps"), "rms_norm_eps", 0, 0.1);
   config.rope_theta = read_rope_theta(reader);
-  if (reader.find("max_position_embeddings")) config.max_position_embeddings = reader.integer("max_position_embeddings", 1, 1 << 30);
+  if (reader.find("max_position_embeddings"))
+    config.max_position_embeddings = reader.integer("max_position_embeddings", 1, 1 << 30);
   const JsonValue* window = reader.find("sliding_window");
   if (window && !window->is_null()) config.sliding_window = reader.integer("sliding_window", 1, 1 << 30);
   const JsonValue* tie = reader.find("tie_word_embeddings");
-  if (!tie || tie->kind != JsonValue::Kind::kBool) reader.problem(tie, "`tie_word_embeddings` must be true or false");
-  else config.tie_word_embeddings = tie->boolean;
+  if (!tie || tie->kind != JsonValue::Kind::kBool)
+    reader.problem(tie, "`tie_word_embeddings` must be true or false");
+  else
+    config.tie_word_embeddings = tie->boolean;
   reader.finish();
   return config;
 }

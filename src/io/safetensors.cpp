@@ -18,8 +18,21 @@ struct DTypeInfo {
   std::string_view name;
   std::uint64_t size;
 };
-constexpr std::array<DTypeInfo, 15> kDTypes = {{{"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"U16", 2}, {"I16", 2}, {"F16", 2}, {"BF16", 2},
-                                                {"U32", 4}, {"I32", 4}, {"F32", 4}, {"U64", 8}, {"I64", 8}, {"F64", 8}, {"F8_E5M2", 1}, {"F8_E4M3", 1}}};
+constexpr std::array<DTypeInfo, 15> kDTypes = {{{"BOOL", 1},
+                                                {"U8", 1},
+                                                {"I8", 1},
+                                                {"U16", 2},
+                                                {"I16", 2},
+                                                {"F16", 2},
+                                                {"BF16", 2},
+                                                {"U32", 4},
+                                                {"I32", 4},
+                                                {"F32", 4},
+                                                {"U64", 8},
+                                                {"I64", 8},
+                                                {"F64", 8},
+                                                {"F8_E5M2", 1},
+                                                {"F8_E4M3", 1}}};
 
 [[noreturn]] void refuse(const std::string& name, std::uint64_t byte, const char* rule, const std::string& message) {
   throw Error(Diagnostic("E0207", name + ", header byte " + std::to_string(byte) + ": " + message)
@@ -36,22 +49,28 @@ bool is_pickle_or_zip(const std::uint8_t* bytes) {
 // Reads one header; keeps what every message needs.
 class HeaderReader {
  public:
-  HeaderReader(std::string_view json, std::uint64_t data_bytes, const std::string& name) : json_(json), data_bytes_(data_bytes), name_(name) {}
+  HeaderReader(std::string_view json, std::uint64_t data_bytes, const std::string& name)
+      : json_(json), data_bytes_(data_bytes), name_(name) {}
 
   SafetensorsHeader read() {
     const JsonValue root = parse();
     SafetensorsHeader header;
-    if (root.members.size() > kMaxTensors + 1) fail(root.offset, "S1", "more than " + std::to_string(kMaxTensors) + " tensors");
+    if (root.members.size() > kMaxTensors + 1)
+      fail(root.offset, "S1", "more than " + std::to_string(kMaxTensors) + " tensors");
     for (const auto& [key, value] : root.members) {
-      if (key == "__metadata__") header.metadata = read_metadata(value);
-      else header.tensors.push_back(read_tensor(key, value));
+      if (key == "__metadata__")
+        header.metadata = read_metadata(value);
+      else
+        header.tensors.push_back(read_tensor(key, value));
     }
     check_layout(header.tensors);
     return header;
   }
 
  private:
-  [[noreturn]] void fail(std::uint64_t offset, const char* rule, const std::string& message) const { refuse(name_, 8 + offset, rule, message); }
+  [[noreturn]] void fail(std::uint64_t offset, const char* rule, const std::string& message) const {
+    refuse(name_, 8 + offset, rule, message);
+  }
 
   JsonValue parse() const {
     if (json_.empty() || json_.front() != '{') fail(0, "S2", "the header does not begin with `{`");
@@ -59,7 +78,8 @@ class HeaderReader {
     if (json_[last] != '}') fail(last, "S2", "something other than spaces stands behind the header's closing brace");
     if (const auto bad = find_invalid_utf8(json_)) fail(*bad, "S2", "the header is not UTF-8");
     JsonProblem problem;
-    auto root = parse_json(json_.substr(0, last + 1), {.bytes = kMaxSafetensorsHeader, .depth = kMaxHeaderDepth}, problem);
+    auto root =
+        parse_json(json_.substr(0, last + 1), {.bytes = kMaxSafetensorsHeader, .depth = kMaxHeaderDepth}, problem);
     if (!root) fail(problem.offset, problem.duplicate_key ? "S3" : "S2", problem.message);
     return std::move(*root);
   }
@@ -84,16 +104,23 @@ class HeaderReader {
   }
 
   TensorEntry read_tensor(const std::string& tensor, const JsonValue& value) const {
-    if (tensor.empty() || tensor.size() > kMaxTensorName) fail(value.key_offset, "S5", "a tensor name has 1 to 512 bytes");
+    if (tensor.empty() || tensor.size() > kMaxTensorName)
+      fail(value.key_offset, "S5", "a tensor name has 1 to 512 bytes");
     if (!value.is_object()) fail(value.offset, "S5", "a tensor is not an object");
     const JsonValue *dtype = value.find("dtype"), *shape = value.find("shape"), *offsets = value.find("data_offsets");
     if (!dtype || !shape || !offsets || value.members.size() != 3)
       fail(value.offset, "S5", "a tensor has exactly `dtype`, `shape` and `data_offsets`");
     const auto type = dtype->is_string() ? find_dtype(dtype->text) : std::nullopt;
     if (!type) fail(dtype->offset, "S6", "unknown dtype");
-    if (!shape->is_array() || shape->items.size() > kMaxTensorRank) fail(shape->offset, "S5", "`shape` is a list of at most 8 numbers");
-    if (!offsets->is_array() || offsets->items.size() != 2) fail(offsets->offset, "S5", "`data_offsets` is a list of two numbers");
-    TensorEntry entry{tensor, *type, {}, read_number(offsets->items[0], "`data_offsets`"), read_number(offsets->items[1], "`data_offsets`")};
+    if (!shape->is_array() || shape->items.size() > kMaxTensorRank)
+      fail(shape->offset, "S5", "`shape` is a list of at most 8 numbers");
+    if (!offsets->is_array() || offsets->items.size() != 2)
+      fail(offsets->offset, "S5", "`data_offsets` is a list of two numbers");
+    TensorEntry entry{tensor,
+                      *type,
+                      {},
+                      read_number(offsets->items[0], "`data_offsets`"),
+                      read_number(offsets->items[1], "`data_offsets`")};
     std::optional<std::uint64_t> bytes = dtype_size(*type);
     for (const JsonValue& item : shape->items) {
       const std::uint64_t size = read_number(item, "`shape`");
@@ -115,16 +142,20 @@ class HeaderReader {
     const TensorEntry* empty = nullptr;
     for (const TensorEntry& entry : tensors) {
       if (entry.bytes() == 0) {
-        if (empty && empty->begin == entry.begin) fail(0, "S8", "two empty tensors at one offset: " + escape_for_log(entry.name));
+        if (empty && empty->begin == entry.begin)
+          fail(0, "S8", "two empty tensors at one offset: " + escape_for_log(entry.name));
         empty = &entry;
       }
-      if (entry.begin > position) fail(0, "S7", "offsets leave a hole of " + std::to_string(entry.begin - position) + " bytes before " + escape_for_log(entry.name));
+      if (entry.begin > position)
+        fail(0, "S7",
+             "offsets leave a hole of " + std::to_string(entry.begin - position) + " bytes before " +
+                 escape_for_log(entry.name));
       if (entry.begin < position) fail(0, "S7", "offsets overlap at " + escape_for_log(entry.name));
       position = entry.end;
     }
     if (position > data_bytes_)
-      throw Error(Diagnostic("E0203", name_ + ": file has " + std::to_string(8 + json_.size() + data_bytes_) + " bytes, its header needs " +
-                                          std::to_string(8 + json_.size() + position))
+      throw Error(Diagnostic("E0203", name_ + ": file has " + std::to_string(8 + json_.size() + data_bytes_) +
+                                          " bytes, its header needs " + std::to_string(8 + json_.size() + position))
                       .at(name_)
                       .note(std::to_string(position - data_bytes_) + " bytes short")
                       .cure("download it again"));
@@ -164,9 +195,12 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
                     .at(path)
                     .note("pickle files can run code when read; they are never read")
                     .cure("get the safetensors copy"));
-  if (length > kMaxSafetensorsHeader) refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too long");
+  if (length < 2) refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too short");
+  if (length > kMaxSafetensorsHeader)
+    refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too long");
   if (length > size - 8)
-    throw Error(Diagnostic("E0203", path + ": file has " + std::to_string(size) + " bytes, its header alone needs " + std::to_string(length + 8))
+    throw Error(Diagnostic("E0203", path + ": file has " + std::to_string(size) + " bytes, its header alone needs " +
+                                        std::to_string(length + 8))
                     .at(path)
                     .cure("download it again"));
   std::string bytes(8 + length, '\0');
@@ -194,7 +228,8 @@ std::uint64_t SafetensorsPlan::bytes() const {
   return result;
 }
 
-std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors, const std::vector<std::pair<std::string, std::string>>& metadata) {
+std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors,
+                                    const std::vector<std::pair<std::string, std::string>>& metadata) {
   JsonWriter json;
   json.begin_object().key("__metadata__").begin_object();
   for (const auto& [key, value] : metadata) json.field(key, value);
@@ -203,7 +238,13 @@ std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors,
   for (const SafetensorsPlan& tensor : tensors) {
     json.key(tensor.name).begin_object().field("dtype", dtype_name(tensor.dtype)).key("shape").begin_array();
     for (const std::int64_t size : tensor.shape) json.value(size);
-    json.end_array().key("data_offsets").begin_array().value(position).value(position + tensor.bytes()).end_array().end_object();
+    json.end_array()
+        .key("data_offsets")
+        .begin_array()
+        .value(position)
+        .value(position + tensor.bytes())
+        .end_array()
+        .end_object();
     position += tensor.bytes();
   }
   std::string text = json.end_object().take();

@@ -177,7 +177,8 @@ constexpr ErrorInfo kWarnings[] = {
      "Loss or gradient norm is far above that of the steps before. One spike is often a rare sample; many mean that "
      "the "
      "learning rate is too high."},
-    {"W0602", 0, "large update", "A parameter changed by more than is usual in one step. Watch the loss."},
+    {"W0602", 0, "large update",
+     "A parameter changed by more than is usual in one step. Watch the loss; if it rises, lower the learning rate."},
     {"W0701", 0, "slow micro-batch",
      "A micro-batch took far longer than the median. The GPU may be throttled by heat or power, or another program "
      "uses it."},

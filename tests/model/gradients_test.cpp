@@ -118,7 +118,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, ModelGradients,
                                          Case{.name = "Bf16Dense", .activation = DType::kBf16, .quantize = false}),
                          [](const auto& info) { return info.param.name; });
 
-// One layer by itself: also the gradient of its input, and more tokens than one MLP tile.
+// One layer by itself: also its output and the gradient of its input.
 class LayerGradients : public testing::TestWithParam<DType> {};
 
 TEST_P(LayerGradients, OfOutputAndInputAreWithinTwiceTheErrorOfAten) {

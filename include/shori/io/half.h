@@ -27,7 +27,8 @@ inline std::uint16_t float_to_half(float value) {
   }
   // Subnormal: adding 0.5 puts the 2^-24 digit last, so the addition rounds to nearest even at that digit.
   const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-  return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(0.5f)));
+  return static_cast<std::uint16_t>(sign |
+                                    (std::bit_cast<std::uint32_t>(shifted) - std::bit_cast<std::uint32_t>(0.5f)));
 }
 
 }  // namespace shori

@@ -1,4 +1,5 @@
-// A Hugging Face model folder of Mistral type: config.json and safetensors, one file or shards. Headers are checked when it is opened; weights are read on demand, in pieces.
+// A Hugging Face model folder of Mistral type: config.json and safetensors, one file or shards. Headers are checked
+// when it is opened; weights are read on demand, in pieces.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +16,16 @@ namespace shori {
 
 // config.json, every value read from the file: class defaults of transformers differ between versions.
 struct HfModelConfig {
-  std::int64_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0, num_key_value_heads = 0;
-  std::int64_t head_dim = 0;                  // absent: hidden_size / num_attention_heads
+  std::int64_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0,
+               num_key_value_heads = 0;
+  std::int64_t head_dim = 0;  // absent: hidden_size / num_attention_heads
   std::int64_t vocab_size = 0, max_position_embeddings = 0;
-  std::int64_t sliding_window = 0;            // absent or null: 0, none
+  std::int64_t sliding_window = 0;  // absent or null: 0, none
   double rms_norm_eps = 0, rope_theta = 0;
   bool tie_word_embeddings = false;
 };
-// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a quantized model.
+// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a quantized
+// model.
 HfModelConfig parse_model_config(std::string_view text, const std::string& path);
 
 struct HfShard {
@@ -32,8 +35,8 @@ struct HfShard {
 
 struct HfTensor {
   std::string name;
-  FileDType dtype = FileDType::kBf16;         // BF16, F16 or F32
-  std::vector<std::int64_t> shape;            // 1 or 2 dimensions
+  FileDType dtype = FileDType::kBf16;  // BF16, F16 or F32
+  std::vector<std::int64_t> shape;     // 1 or 2 dimensions
   std::size_t shard = 0;
   TensorEntry entry;
 
@@ -61,14 +64,17 @@ class HfModel {
   const HfTensor* find(std::string_view name) const;
   std::uint64_t tensor_bytes() const;
 
-  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. The file's pages are dropped from the cache behind it.
+  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. The file's pages are dropped from the cache
+  // behind it.
   void read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const;
   void read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const;
 
-  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file ("BF16"), shape as decimal numbers joined by ',', the
-  // digest as 32 bytes. Independent of the shard layout. Reads all weights once; throws Stopped when a stop was requested.
+  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file
+  // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Independent of the shard layout. Reads
+  // all weights once; throws Stopped when a stop was requested.
   std::string fingerprint(const Report& report = {}) const;
-  // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is replaced by one of another shape.
+  // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is
+  // replaced by one of another shape.
   std::string header_fingerprint() const;
 
  private:

@@ -1,9 +1,11 @@
 // The safetensors container, read strictly and written in one fixed form.
 //   u64 LE N | N bytes of JSON | data.  Offsets are relative to the data. Source: huggingface/safetensors README.
 //
-// Rules of the reader (E0207 names the rule): S1 sizes; S2 header is UTF-8, begins with '{', only spaces behind it; S3 no duplicate keys; S4 __metadata__ maps strings to strings; S5 a tensor has
-// exactly dtype, shape, data_offsets, all unsigned integer literals; S6 known dtype; S7 tensors in the order of their offsets cover the data without hole, overlap or rest, and each has the bytes its shape needs;
-// S8 a shape with a 0 is checked like any other, and no two empty tensors share an offset.
+// Rules of the reader (E0207 names the rule): S1 sizes; S2 header is UTF-8, begins with '{', only spaces behind it; S3
+// no duplicate keys; S4 __metadata__ maps strings to strings; S5 a tensor has exactly dtype, shape, data_offsets, all
+// unsigned integer literals; S6 known dtype; S7 tensors in the order of their offsets cover the data without hole,
+// overlap or rest, and each has the bytes its shape needs; S8 a shape with a 0 is checked like any other, and no two
+// empty tensors share an offset.
 #pragma once
 
 #include <cstdint>
@@ -18,26 +20,43 @@
 
 namespace shori {
 
-enum class FileDType : std::uint8_t { kBool, kU8, kI8, kU16, kI16, kF16, kBf16, kU32, kI32, kF32, kU64, kI64, kF64, kF8E5M2, kF8E4M3 };
-std::string_view dtype_name(FileDType dtype);   // "BF16"
-std::uint64_t dtype_size(FileDType dtype);      // bytes of one element
+enum class FileDType : std::uint8_t {
+  kBool,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kF16,
+  kBf16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64,
+  kF8E5M2,
+  kF8E4M3
+};
+std::string_view dtype_name(FileDType dtype);  // "BF16"
+std::uint64_t dtype_size(FileDType dtype);     // bytes of one element
 std::optional<FileDType> find_dtype(std::string_view name);
 
 struct TensorEntry {
   std::string name;
   FileDType dtype = FileDType::kF32;
   std::vector<std::int64_t> shape;
-  std::uint64_t begin = 0, end = 0;   // relative to the data
+  std::uint64_t begin = 0, end = 0;  // relative to the data
 
   std::uint64_t bytes() const { return end - begin; }
 };
 
 struct SafetensorsHeader {
-  std::vector<TensorEntry> tensors;   // by offset
+  std::vector<TensorEntry> tensors;  // by offset
   std::map<std::string, std::string> metadata;
 };
 
-// Parses and checks a header. `json`: the N bytes; `data_bytes`: size of the data behind it; `name`: for messages. E0207.
+// Parses and checks a header. `json`: the N bytes; `data_bytes`: size of the data behind it; `name`: for messages.
+// E0207.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t data_bytes, const std::string& name);
 
 class SafetensorsFile {
@@ -53,7 +72,7 @@ class SafetensorsFile {
   // Length of everything before the data.
   std::uint64_t data_start() const { return data_start_; }
   const InputFile& file() const { return file_; }
-  const std::string& header_sha256() const { return header_sha256_; }   // of the first data_start() bytes
+  const std::string& header_sha256() const { return header_sha256_; }  // of the first data_start() bytes
 
  private:
   explicit SafetensorsFile(InputFile file) : file_(std::move(file)) {}
@@ -73,7 +92,9 @@ struct SafetensorsPlan {
   std::uint64_t bytes() const;
 };
 
-// The bytes before the data: length and JSON, `__metadata__` first (in the order given), tensors in data order, no white space, padded with spaces to a multiple of 8.
-std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors, const std::vector<std::pair<std::string, std::string>>& metadata);
+// The bytes before the data: length and JSON, `__metadata__` first (in the order given), tensors in data order, no
+// white space, padded with spaces to a multiple of 8.
+std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors,
+                                    const std::vector<std::pair<std::string, std::string>>& metadata);
 
 }  // namespace shori

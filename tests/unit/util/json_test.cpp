@@ -38,8 +38,8 @@ TEST(ParseJson, ReadsEveryKindWithItsPlace) {
   EXPECT_TRUE(list.items[4].is_null());
   const JsonValue& c = *root->find("b")->find("c");
   EXPECT_EQ(c.text, "x");
-  EXPECT_EQ(c.key_offset, 46u);
-  EXPECT_EQ(c.offset, 51u);
+  EXPECT_EQ(c.key_offset, 45u);
+  EXPECT_EQ(c.offset, 50u);
   EXPECT_EQ(root->find("z"), nullptr);
 }
 

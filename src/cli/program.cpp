@@ -1,4 +1,4 @@
-#include "src/cli/run_main.h"
+#include "src/cli/program.h"
 
 #include <csignal>
 #include <new>
@@ -10,7 +10,7 @@
 
 namespace shori {
 
-int run_main(const std::function<int()>& work) {
+int run_program(const std::function<int()>& work) {
   try {
     install_signal_handlers();
     return work();

@@ -1,0 +1,232 @@
+// Opening a model folder: which files, and whether they hold exactly what the architecture needs.
+#include <algorithm>
+#include <set>
+
+#include "shape_text.h"
+#include "shori/io/hf_model.h"
+#include "shori/io/limits.h"
+#include "shori/util/error.h"
+#include "shori/util/json.h"
+#include "shori/util/log.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr char kIndexName[] = "model.safetensors.index.json";
+constexpr char kSingleName[] = "model.safetensors";
+
+using Shapes = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
+using WeightMap = std::map<std::string, std::string>;
+
+bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// One plain file name ending in .safetensors: no folder, no "..", no leading dot. This alone keeps a shard inside the
+// model folder.
+bool is_plain_shard_name(std::string_view name) {
+  if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
+  if (name.find("..") != std::string_view::npos || !is_letter_or_digit(name.front())) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+// Buffers that older converters saved and that the model computes itself.
+bool is_ignored(std::string_view name, const HfModelConfig& config) {
+  return name.ends_with(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight");
+}
+
+[[noreturn]] void refuse_without_safetensors(const std::string& folder) {
+  for (const std::string& name : list_directory(folder))
+    for (const char* ending : {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+      if (name.ends_with(ending))
+        throw Error(Diagnostic("E0202", "found " + escape_for_log(name) + ", no *.safetensors")
+                        .at(folder)
+                        .note("pickle files can run code when read; they are never read")
+                        .cure("get the safetensors copy"));
+  throw Error(Diagnostic("E0203", "no model.safetensors and no model.safetensors.index.json in " + folder)
+                  .cure("name a Hugging Face model folder"));
+}
+
+// model.safetensors.index.json: which shard holds which tensor.
+class IndexReader {
+ public:
+  IndexReader(const std::string& text, std::string path) : text_(text), path_(std::move(path)) {}
+
+  WeightMap read() {
+    JsonProblem problem;
+    auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
+    if (!root) throw Error(Diagnostic("E0214", problem.message).at(place(problem.offset)).cure("get the file again"));
+    root_ = std::move(*root);
+    const JsonValue* map = root_.find("weight_map");
+    if (!map || !map->is_object() || map->members.empty())
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(place(0)).cure("get the file again"));
+    WeightMap weight_map;
+    for (const auto& [tensor, shard] : map->members) {
+      check_shard_name(shard);
+      weight_map[tensor] = shard.text;
+    }
+    return weight_map;
+  }
+
+  void check_total(std::uint64_t bytes) const {
+    const JsonValue* metadata = root_.find("metadata");
+    const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
+    if (!total || total->as_unsigned() == bytes) return;
+    log_warning(Diagnostic("W0201", "`metadata.total_size` is " + escape_for_log(total->text) + ", the tensors have " +
+                                        std::to_string(bytes) + " bytes")
+                    .at(place(total->offset)));
+  }
+
+ private:
+  SourcePlace place(std::size_t offset) const {
+    const TextPosition position = position_of(text_, offset);
+    return {path_, position.line, position.column, 0, std::string(position.line_text)};
+  }
+
+  void check_shard_name(const JsonValue& shard) const {
+    if (shard.is_string() && is_plain_shard_name(shard.text)) return;
+    throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
+                    .at(place(shard.offset))
+                    .note("refused before opening: it could lead out of the model folder")
+                    .cure("get the model again from its publisher"));
+  }
+
+  const std::string& text_;
+  std::string path_;
+  JsonValue root_;
+};
+
+// Compares what the files hold with what the architecture needs. All problems are told together.
+class TensorTable {
+ public:
+  TensorTable(const std::string& folder, const HfModelConfig& config, const WeightMap& weight_map)
+      : folder_(folder), config_(config), weight_map_(weight_map) {
+    for (auto& [name, shape] : expected_tensors(config)) expected_[name] = shape;
+  }
+
+  // True if the tensor is one of the model's.
+  bool take(const TensorEntry& entry, const std::string& shard) {
+    const std::string name = "`" + escape_for_log(entry.name, 200) + "`";
+    refuse_quantized(entry, shard);
+    found_.insert({entry.name, shard});
+    if (is_ignored(entry.name, config_)) {
+      log_info("tensor " + name + " is not used");
+      return false;
+    }
+    const auto wanted = expected_.find(entry.name);
+    if (wanted == expected_.end()) return refuse("E0208", "unexpected tensor " + name, shard);
+    if (!taken_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
+    if (!weight_map_.empty() && !is_mapped(entry.name, shard))
+      return refuse("E0208", "tensor " + name + " is not where the index says", shard);
+    const bool known =
+        entry.dtype == FileDType::kBf16 || entry.dtype == FileDType::kF16 || entry.dtype == FileDType::kF32;
+    if (known && entry.shape == wanted->second) return true;
+    return refuse("E0209",
+                  name + " is " + std::string(dtype_name(entry.dtype)) + " [" + shape_text(entry.shape) +
+                      "], expected BF16, F16 or F32 [" + shape_text(wanted->second) + "]",
+                  shard);
+  }
+
+  void finish() {
+    for (const auto& [name, shard] : weight_map_)
+      if (expected_.contains(name) ? taken_.contains(name) && !found_.contains({name, shard})
+                                   : !found_.contains({name, shard}))
+        refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
+               shard);
+    for (const auto& [name, shape] : expected_)
+      if (!taken_.contains(name))
+        problems_.add(Diagnostic("E0208", "tensor `" + name + "` is missing")
+                          .at(folder_)
+                          .note(std::to_string(taken_.size()) + " of " + std::to_string(expected_.size()) + " found")
+                          .cure("get the model again from its publisher"));
+    problems_.throw_if_errors();
+  }
+
+ private:
+  bool is_mapped(const std::string& name, const std::string& shard) const {
+    const auto mapped = weight_map_.find(name);
+    return mapped != weight_map_.end() && mapped->second == shard;
+  }
+
+  bool refuse(const char* code, const std::string& message, const std::string& shard) {
+    problems_.add(Diagnostic(code, message).at(join_path(folder_, shard)));
+    return false;
+  }
+
+  void refuse_quantized(const TensorEntry& entry, const std::string& shard) const {
+    if (entry.name.find(".quant_state.bitsandbytes__") == std::string::npos) return;
+    throw Error(Diagnostic("E0216", "this base is already quantized (`" + escape_for_log(entry.name, 200) + "`)")
+                    .at(join_path(folder_, shard))
+                    .cure("use the 16-bit weights"));
+  }
+
+  const std::string& folder_;
+  const HfModelConfig& config_;
+  const WeightMap& weight_map_;
+  Shapes expected_;
+  std::set<std::string, std::less<>> taken_;             // expected tensors that were met
+  std::set<std::pair<std::string, std::string>> found_;  // every tensor met, with its shard
+  Diagnostics problems_;
+};
+
+}  // namespace
+
+HfModel HfModel::open(const std::string& folder) {
+  if (!is_directory(folder)) throw Error(Diagnostic("E0108", "`base_model` is not a folder: " + folder));
+  HfModel model;
+  model.folder_ = folder;
+  model.config_json_ = read_whole_file(InputFile::open_in(folder, "config.json", "E0203"), kMaxJsonFile, "E0214");
+  model.config_ = parse_model_config(model.config_json_, join_path(folder, "config.json"));
+  WeightMap weight_map;
+  if (path_exists(join_path(folder, kIndexName))) {
+    model.open_index(weight_map);
+  } else if (path_exists(join_path(folder, kSingleName))) {
+    model.open_shards({kSingleName});
+  } else {
+    refuse_without_safetensors(folder);
+  }
+  model.collect_tensors(weight_map);
+  return model;
+}
+
+void HfModel::open_index(WeightMap& weight_map) {
+  index_json_ = read_whole_file(InputFile::open_in(folder_, kIndexName, "E0203"), kMaxJsonFile, "E0214");
+  IndexReader index(index_json_, join_path(folder_, kIndexName));
+  weight_map = index.read();
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : weight_map) names.insert(shard);
+  if (names.size() > kMaxShards)
+    throw Error(
+        Diagnostic("E0204", "more than " + std::to_string(kMaxShards) + " shards").at(join_path(folder_, kIndexName)));
+  open_shards({names.begin(), names.end()});
+  std::uint64_t bytes = 0;
+  for (const SafetensorsFile& file : files_)
+    for (const TensorEntry& entry : file.tensors()) bytes += entry.bytes();
+  index.check_total(bytes);
+}
+
+void HfModel::open_shards(const std::vector<std::string>& names) {
+  std::size_t tensors = 0;
+  for (const std::string& name : names) {
+    files_.push_back(SafetensorsFile::open(InputFile::open_in(folder_, name, "E0203")));
+    shards_.push_back({name, files_.back().file().size()});
+    tensors += files_.back().tensors().size();
+    if (tensors > kMaxTensors)
+      throw Error(
+          Diagnostic("E0208", "the shards hold more than " + std::to_string(kMaxTensors) + " tensors").at(folder_));
+  }
+}
+
+void HfModel::collect_tensors(const WeightMap& weight_map) {
+  TensorTable table(folder_, config_, weight_map);
+  for (std::size_t shard = 0; shard < files_.size(); ++shard) {
+    for (const TensorEntry& entry : files_[shard].tensors()) {
+      if (!table.take(entry, shards_[shard].name)) continue;
+      by_name_[entry.name] = tensors_.size();
+      tensors_.push_back({entry.name, entry.dtype, entry.shape, shard, entry});
+    }
+  }
+  table.finish();
+}
+
+}  // namespace shori

@@ -1,0 +1,16 @@
+// A shape as text: decimal numbers joined by ','.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace shori {
+
+inline std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const std::int64_t size : shape) text += (text.empty() ? "" : ",") + std::to_string(size);
+  return text;
+}
+
+}  // namespace shori

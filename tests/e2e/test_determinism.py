@@ -1,0 +1,70 @@
+"""The same bytes whatever the number of threads, the folder, the language, the time zone or the mask of the user."""
+import os
+import shutil
+
+import pytest
+
+from run_folders import final_state
+from shori_programs import in_parallel, must, train
+from small_jobs import Job, TokenJob, scenes
+
+SURROUNDINGS = {
+    "one thread": {},
+    "two threads": {"threads": 2},
+    "three threads": {"threads": 3},
+    "other folder": {"cwd": "/"},
+    "German, Turkish": {"env": {"LC_ALL": "de_DE.UTF-8", "LANG": "tr_TR.UTF-8", "LANGUAGE": "tr"}},
+    "plain locale": {"env": {"LC_ALL": "C"}},
+    "time zone": {"env": {"TZ": "Pacific/Kiritimati"}},
+    "other home and temporary folder": {"env": {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}},
+    "narrow terminal": {"env": {"COLUMNS": "10", "TERM": "dumb"}},
+    "closed mask": {"umask": 0o077},
+    "low priority": {"nice": 19},
+}
+
+
+def surroundings_of(options):
+    def setup():
+        os.umask(options.get("umask", 0o022))
+        os.nice(options.get("nice", 0))
+    return {"cwd": options.get("cwd"), "env": options.get("env"), "setup": setup}
+
+
+def train_everywhere(make_job, tmp_path):
+    def work(name):
+        options = SURROUNDINGS[name]
+        job = make_job(tmp_path / name.replace(" ", "-"), threads=options.get("threads", 1))
+        must(train(job.config, **surroundings_of(options)))
+        return name, final_state(job.run)
+
+    results = in_parallel(work, SURROUNDINGS)
+    expected = results[0][1]
+    for name, state in results:
+        assert state == expected, name
+    return expected
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_tokenized_run(tmp_path, token_model, bf16):
+    train_everywhere(lambda folder, **keys: TokenJob(folder, token_model, bf16=bf16, **keys), tmp_path)
+
+
+def test_text_run(tmp_path, text_model):
+    scenes(tmp_path / "scenes", 10, 8)
+
+    def make_job(folder, **keys):
+        shutil.copytree(tmp_path / "scenes", folder / "scenes")
+        return Job(folder, text_model, datasets=[{"path": "scenes/", "type": "blockml"}], val_set_size=2,
+                   sequence_len=256, gradient_accumulation_steps=1, num_epochs=1, **keys)
+
+    train_everywhere(make_job, tmp_path)
+
+
+def test_seed_decides(tmp_path, token_model):
+    states = []
+    for seed in (42, 43):
+        job = TokenJob(tmp_path / str(seed), token_model, **{"seed": 1})
+        job.write(seed=seed)
+        must(train(job.config))
+        states.append(final_state(job.run)["adapter/adapter_model.safetensors"])
+    assert states[0] != states[1]

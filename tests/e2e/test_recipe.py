@@ -1,0 +1,303 @@
+"""Chains of stages: the recipe, the arrow form and single files give the same adapters, stopped anywhere or not."""
+import json
+import re
+import shutil
+import signal
+
+import pytest
+
+from run_folders import check_nothing_half_written, file_sha256, final_state, metrics, snapshot, tensor_state
+from shori_programs import in_parallel, must, start_train, train
+from small_jobs import SETTINGS, STAGES, token_lines, write_config
+
+RATES = {"low": 0.004, "mid": 0.003, "high": 0.002, "top": 0.001, "top-pg13": 0.001}
+SHARED = {**SETTINGS, "num_epochs": 1}
+
+# As published on a model card; completed below by its last two keys, the path of the model and the size of a CPU's job.
+CARD = """\
+base_model: /home/anon/AI-Models/LLM/Mistral-7B-Instruct-v0.2
+load_in_4bit: true
+adapter: qlora
+sequence_len: 16384
+sample_packing: true
+pad_to_sequence_len: false
+gradient_accumulation_steps: 2
+micro_batch_size: 1
+eval_batch_size: 1
+num_epochs: 2
+optimizer: adamw_bnb_8bit
+lr_scheduler: constant
+learning_rate: 0.0000725 -> 0.0000550 -> 0.0000375 -> 0.0000350
+weight_decay: 0.05
+train_on_inputs: true
+bf16: true
+fp16: false
+tf32: true
+lora_r: 20
+lora_alpha: 16
+lora_dropout: 0.1
+lora_target_linear: true
+"""
+
+
+def write_data(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, stage in enumerate(STAGES):
+        (folder / f"{stage}.jsonl").write_text(token_lines(8, 50 + number))
+
+
+def entry(stage):
+    return {"path": f"{stage}.jsonl", "type": "tokenized", "category": stage}
+
+
+class Recipe:
+    """The five-stage chain in `folder`, as one file with `stages`."""
+
+    def __init__(self, folder, model, **settings):
+        self.folder = folder
+        write_data(folder)
+        stages = [{"name": stage, "learning_rate": RATES[stage], "datasets": [entry(stage)]} for stage in STAGES]
+        self.config = write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", **SHARED,
+                                   **settings, stages=stages)
+        self.runs = {stage: folder / "runs" / stage for stage in STAGES}
+
+    def adapters(self):
+        return {stage: file_sha256(run / "adapter/adapter_model.safetensors") for stage, run in self.runs.items()}
+
+    def states(self):
+        return {stage: tensor_state(run) for stage, run in self.runs.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, token_model):
+    recipe = Recipe(tmp_path_factory.mktemp("recipe"), token_model)
+    recipe.outcome = must(train(recipe.config))
+    return recipe
+
+
+def copy_of(recipe, folder):
+    shutil.copytree(recipe.folder, folder)
+    copied = object.__new__(Recipe)
+    copied.folder, copied.config = folder, folder / recipe.config.name
+    copied.runs = {stage: folder / "runs" / stage for stage in STAGES}
+    return copied
+
+
+def table_of(outcome):
+    """stage -> state, from the table."""
+    lines = outcome.err.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("stage  "))
+    return {words[0]: " ".join(words[6:]) for words in (line.split() for line in lines[first + 1:first + 6])}
+
+
+def test_chain_of_parents(finished):
+    adapters = finished.adapters()
+    assert len(set(adapters.values())) == 5
+    parent = None
+    for stage, run in finished.runs.items():
+        assert json.loads((run / "done.json").read_text())["parent"] == parent
+        assert {line["stage"] for line in metrics(run)} == {stage}
+        assert {line["learning_rate"] for line in metrics(run, "step")} == {RATES[stage]}
+        parent = adapters[stage]
+    assert set(table_of(finished.outcome).values()) == {"to train"}
+
+
+def test_single_files_give_the_same_adapters(tmp_path, token_model, finished):
+    write_data(tmp_path)
+    before = ...
+    for stage in STAGES:
+        settings = {"base_model": str(token_model), "output_dir": f"alone/{stage}", **SHARED,
+                    "learning_rate": RATES[stage], "datasets": [entry(stage)], "init_from": before}
+        must(train(write_config(tmp_path / f"stage_{stage}.yaml", **settings)))
+        before = f"alone/{stage}"
+        assert final_state(tmp_path / "alone" / stage) == final_state(finished.runs[stage]), stage
+
+
+def test_arrow_form_gives_the_same_adapters(tmp_path, token_model, finished):
+    write_data(tmp_path)
+    settings = {**SHARED, "learning_rate": "0.004 -> 0.003 -> 0.002 -> 0.001"}
+    config = write_config(tmp_path / "arrow.yaml", base_model=str(token_model), output_dir="runs", **settings,
+                          datasets=[entry(stage) for stage in reversed(STAGES)])
+    must(train(config))
+    for stage in STAGES:
+        assert final_state(tmp_path / "runs" / stage) == final_state(finished.runs[stage]), stage
+
+
+def test_published_card_trains_the_whole_recipe(tmp_path, token_model):
+    """The card's YAML to the letter, with `datasets` and `output_dir` behind it; the model stands where it says."""
+    write_data(tmp_path)
+    entries = "".join(f"  - {{path: {stage}.jsonl, type: tokenized, category: {stage}}}\n" for stage in STAGES)
+    config = tmp_path / "card.yaml"
+    config.write_text(CARD + "datasets:\n" + entries + "output_dir: runs\n")
+    wrong = must(train(config, "--check"), 2)
+    assert wrong.errors == ["E0108"] and "/home/anon/AI-Models" in wrong.err, "only the model is not there"
+    place = ["--set", f"base_model={token_model}"]
+    checked = must(train(config, *place, "--check"))
+    assert table_of(checked) == dict.fromkeys(STAGES, "to train")
+    must(train(config, *place))
+    rates = [{line["learning_rate"] for line in metrics(tmp_path / "runs" / stage, "step")} for stage in STAGES]
+    assert rates == [{7.25e-5}, {5.5e-5}, {3.75e-5}, {3.5e-5}, {3.5e-5}], "the last rate serves what remains"
+    config_of_run = json.loads((tmp_path / "runs/low/run.json").read_text())["config"]
+    assert config_of_run["sequence_len"] == 16384 and config_of_run["num_epochs"] == 2
+
+
+def test_more_rates_than_categories(tmp_path, token_model):
+    write_data(tmp_path)
+    config = write_config(tmp_path / "arrow.yaml", base_model=str(token_model), output_dir="runs",
+                          **{**SHARED, "learning_rate": "0.004 -> 0.003 -> 0.002"},
+                          datasets=[entry("low"), entry("top")])
+    outcome = must(train(config), 2)
+    assert outcome.errors == ["E0107"] and "low, top" in outcome.err, repr(outcome)
+
+
+def test_same_command_twice_trains_nothing_twice(finished):
+    before = snapshot(finished.folder)
+    outcome = must(train(finished.config))
+    assert outcome.acknowledged == -1 and len(re.findall("passed over", outcome.err)) == 5
+    after = snapshot(finished.folder)
+    assert {k: v for k, v in after.items() if k != "runs/run.lock"} == \
+        {k: v for k, v in before.items() if k != "runs/run.lock"}
+
+
+def test_check_writes_nothing(tmp_path, token_model):
+    recipe = Recipe(tmp_path, token_model)
+    before = snapshot(tmp_path)
+    assert table_of(must(train(recipe.config, "--check"))) == dict.fromkeys(STAGES, "to train")
+    assert table_of(must(train(recipe.config, "--plan"))) == dict.fromkeys(STAGES, "to train")
+    assert snapshot(tmp_path) == before
+
+
+def test_stop_and_resume_in_each_stage(tmp_path, token_model, finished):
+    """One run of the chain, stopped by SIGINT in each of its five stages."""
+    recipe = Recipe(tmp_path, token_model)
+    arguments = []
+    for number, stage in enumerate(STAGES):
+        with start_train(recipe.config, *arguments) as running:
+            assert running.wait_for(rf"stage {stage} begins"), stage
+            assert running.wait_for(r"saved step 0 \(durable\)")
+            running.signal(signal.SIGINT)
+            stopped = running.finish()
+        assert stopped.code == 75, repr(stopped)
+        check_nothing_half_written(recipe.runs[stage])
+        assert must(train(recipe.config), 2).errors == ["E0507"], "an interrupted stage needs --resume"
+        states = table_of(must(train(recipe.config, "--check")))
+        assert [states[s] for s in STAGES[:number]] == ["done"] * number
+        assert states[stage].startswith("interrupted at step")
+        arguments = ["--resume"]
+    must(train(recipe.config, "--resume"))
+    assert recipe.states() == finished.states()
+    assert recipe.adapters() == finished.adapters()
+
+
+def test_resume_with_nothing_begun(tmp_path, token_model):
+    recipe = Recipe(tmp_path, token_model)
+    assert must(train(recipe.config, "--resume"), 4).errors == ["E0506"]
+
+
+def test_changed_data_is_noticed_and_from_retrains(tmp_path, finished, token_model):
+    recipe = copy_of(finished, tmp_path / "recipe")
+    (recipe.folder / "top.jsonl").write_text(token_lines(8, 99))
+    before = snapshot(recipe.folder / "runs")
+    for arguments in ([], ["--resume"], ["--check"]):
+        outcome = train(recipe.config, *arguments)
+        assert outcome.code == 3 and outcome.errors[0] == "E0508", repr(outcome)
+        assert "top.jsonl" in outcome.err and re.search(r"sha256 [0-9a-f]{8} -> [0-9a-f]{8}", outcome.err)
+    assert "--from top" in must(train(recipe.config), 3).err
+    assert table_of(outcome)["top"].startswith("changed")
+    kept = {k: v for k, v in snapshot(recipe.folder / "runs").items() if k != "run.lock"}
+    assert kept == {k: v for k, v in before.items() if k != "run.lock"}
+
+    old = recipe.states()
+    outcome = must(train(recipe.config, "--from", "top"))
+    assert len(re.findall("passed over", outcome.err)) == 3
+    states = recipe.states()
+    assert [states[s] == old[s] for s in STAGES] == [True, True, True, False, False]
+    for stage in ("top", "top-pg13"):
+        assert tensor_state(recipe.folder / "runs" / f"{stage}.old-1") == old[stage], "nothing is deleted"
+    fresh = Recipe(tmp_path / "fresh", token_model)
+    (fresh.folder / "top.jsonl").write_text(token_lines(8, 99))
+    must(train(fresh.config))
+    assert fresh.states() == states
+    must(train(recipe.config, "--from", "top-pg13"))
+    assert (recipe.folder / "runs/top-pg13.old-2").is_dir() and recipe.states() == states
+
+
+def test_changed_key_and_parent_are_noticed(tmp_path, finished):
+    recipe = copy_of(finished, tmp_path / "recipe")
+    text = recipe.config.read_text()
+    recipe.config.write_text(text.replace('"learning_rate": 0.002', '"learning_rate": 0.0015'))
+    outcome = must(train(recipe.config), 2)
+    assert set(outcome.errors) == {"E0504"} and "`learning_rate` 0.002 -> 0.0015" in outcome.err
+    states = table_of(outcome)
+    assert [states[s].split(":")[0] for s in STAGES] == ["done", "done", "changed", "changed", "changed"]
+    recipe.config.write_text(text)
+    path = recipe.runs["mid"] / "adapter/adapter_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    outcome = must(train(recipe.config), 2)
+    assert outcome.errors[0] == "E0504" and "adapter_model.safetensors" in outcome.err
+
+
+def test_only_trains_one_stage(tmp_path, token_model, finished):
+    recipe = Recipe(tmp_path, token_model)
+    must(train(recipe.config, "--only", "low"))
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir() if p.is_dir()) == ["low"]
+    assert tensor_state(recipe.runs["low"]) == tensor_state(finished.runs["low"])
+    outcome = train(recipe.config, "--only", "high")
+    assert outcome.code == 2 and outcome.errors == ["E0510"], "its parent is not there: " + repr(outcome)
+    must(train(recipe.config, "--only", "mid"))
+    assert tensor_state(recipe.runs["mid"]) == tensor_state(finished.runs["mid"])
+    wrong = must(train(recipe.config, "--only", "hihg"), 2)
+    assert wrong.errors == ["E0113"] and "`high`" in wrong.err
+    must(train(recipe.config))
+    assert recipe.adapters() == finished.adapters()
+
+
+def test_recipe_locks_its_folder(tmp_path, token_model):
+    recipe = Recipe(tmp_path, token_model)
+    with start_train(recipe.config) as running:
+        assert running.wait_for(r"saved step 0 \(durable\)")
+        running.signal(signal.SIGSTOP)
+        second = train(recipe.config, "--from", "low")
+        running.signal(signal.SIGCONT)
+        assert running.finish().code == 0
+    assert second.code == 7 and second.errors == ["E0501"], repr(second)
+    assert not list((tmp_path / "runs").glob("*.old-*"))
+
+
+def test_first_stage_may_begin_from_another_adapter(tmp_path, token_model, finished):
+    write_data(tmp_path)
+    source = finished.runs["low"] / "adapter"
+    stages = [{"name": stage, "learning_rate": RATES[stage], "datasets": [entry(stage)]} for stage in STAGES[1:]]
+    config = write_config(tmp_path / "later.yaml", base_model=str(token_model), output_dir="runs", **SHARED,
+                          init_from=str(source), stages=stages)
+    must(train(config))
+    for stage in STAGES[1:]:
+        assert tensor_state(tmp_path / "runs" / stage) == tensor_state(finished.runs[stage]), stage
+
+
+def test_stages_with_one_name_or_mistakes_are_all_told(tmp_path, token_model):
+    write_data(tmp_path)
+    stages = [{"name": "low", "learning_rate": 0.001, "datasets": [entry("low")]},
+              {"name": "low", "learning_rate": 0.5, "datasets": [entry("missing")]},
+              {"learning_rate": 0.001, "datasets": [entry("top")], "output_dir": "x"}]
+    config = write_config(tmp_path / "bad.yaml", base_model=str(token_model), output_dir="runs", **SHARED,
+                          stages=stages)
+    outcome = must(train(config), 2)
+    assert {"E0103", "E0114", "E0107"} <= set(outcome.errors), repr(outcome)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_distinct_bases_in_one_recipe_are_loaded_in_turn(tmp_path, token_model):
+    """Precision belongs to the loaded base: a stage that differs in it loads its own."""
+    write_data(tmp_path)
+    stages = [{"name": "low", "learning_rate": 0.004, "datasets": [entry("low")]},
+              {"name": "mid", "learning_rate": 0.003, "datasets": [entry("mid")], "bf16": False}]
+    config = write_config(tmp_path / "two.yaml", base_model=str(token_model), output_dir="runs", **SHARED,
+                          stages=stages)
+    must(train(config))
+    alone = write_config(tmp_path / "alone.yaml", base_model=str(token_model), output_dir="alone/mid", bf16=False,
+                         **{**SHARED, "learning_rate": 0.003}, datasets=[entry("mid")], init_from="runs/low")
+    must(train(alone))
+    assert tensor_state(tmp_path / "alone/mid") == tensor_state(tmp_path / "runs/mid")

@@ -1,0 +1,409 @@
+"""An interrupted run ends with the bytes of an untouched one, and no acknowledged step is lost."""
+import json
+import random
+import re
+import shutil
+import signal
+import time
+
+import pytest
+
+from run_folders import (Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint,
+                         tensor_state)
+from shori_programs import export, in_parallel, must, start_train, train
+from small_jobs import TokenJob, make_model, token_lines
+
+STEPS = 8
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory, token_model):
+    job = TokenJob(tmp_path_factory.mktemp("untouched"), token_model)
+    must(train(job.config))
+    return job
+
+
+@pytest.fixture(scope="module")
+def half_way(tmp_path_factory, token_model):
+    """A run stopped after a few of its steps. Tests work on copies."""
+    job = TokenJob(tmp_path_factory.mktemp("half-way") / "job", token_model)
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 3 \(durable\)")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 75
+    assert 3 <= newest_checkpoint(job.run).step < STEPS
+    return job
+
+
+def copy_of(job, folder):
+    """The same job in another folder: the run goes along."""
+    shutil.copytree(job.folder, folder)
+    copied = object.__new__(TokenJob)
+    copied.__dict__.update(job.__dict__)
+    copied.folder, copied.run, copied.config = folder, folder / "run", folder / "job.yaml"
+    return copied
+
+
+def resume(job, stopped, expected=tensor_state):
+    """Goes on after `stopped` and returns the state at the end."""
+    check_nothing_half_written(job.run)
+    if (job.run / "done.json").exists():
+        assert stopped.code == 0, repr(stopped)
+        return expected(job.run)
+    outcome = must(train(job.config, "--resume"))
+    assert outcome.resumed_at >= stopped.acknowledged, repr(outcome)
+    return expected(job.run)
+
+
+def test_stop_after_each_step(tmp_path, token_model, untouched):
+    def work(step):
+        job = TokenJob(tmp_path / f"step-{step}", token_model)
+        number = random.Random(step).choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+        with start_train(job.config) as running:
+            assert running.wait_for(rf"saved step {step} \(durable\)")
+            running.signal(number)
+            stopped = running.finish()
+        assert stopped.code == 75 or (step == STEPS and stopped.code == 0), repr(stopped)
+        if stopped.code == 75:
+            assert f"shori-train {job.config} --resume" in stopped.err
+            assert stopped.acknowledged < STEPS and newest_checkpoint(job.run).step == stopped.acknowledged
+        return resume(job, stopped)
+
+    expected = tensor_state(untouched.run)
+    for state in in_parallel(work, range(STEPS + 1)):
+        assert state == expected
+
+
+def test_stop_inside_steps(tmp_path, token_model):
+    """Larger steps, so that the signal falls into forward, backward or update; several stops a run."""
+    settings = {"samples": 56, "gradient_accumulation_steps": 8, "sequence_len": 512, "held_out": 0}
+    plain = TokenJob(tmp_path / "plain", token_model, **settings)
+    must(train(plain.config))
+    expected = tensor_state(plain.run)
+
+    def work(seed):
+        job, source = TokenJob(tmp_path / f"run-{seed}", token_model, **settings), random.Random(seed)
+        arguments, stops, newest = [], 0, -1
+        while not (job.run / "done.json").exists():
+            with start_train(job.config, *arguments) as running:
+                if running.wait_for(r"saved step \d|resumed at step"):
+                    time.sleep(source.random() * 0.15)  # anywhere inside the steps that follow
+                    running.signal(signal.SIGINT)
+                stopped = running.finish()
+            assert stopped.code in (0, 75), repr(stopped)
+            assert stopped.resumed_at is None or stopped.resumed_at >= newest
+            check_nothing_half_written(job.run)
+            newest = newest_checkpoint(job.run).step
+            assert newest >= stopped.acknowledged
+            arguments, stops = ["--resume"], stops + (stopped.code == 75)
+        return stops, tensor_state(job.run)
+
+    results = in_parallel(work, range(6))
+    assert sum(stops for stops, _ in results) >= 6
+    for _, state in results:
+        assert state == expected
+
+
+def test_early_signals(tmp_path, token_model):
+    """Before step 0 is durable nothing is there to resume: 130 or 143, and a plain start works."""
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        job = TokenJob(tmp_path / str(code), token_model)
+        with start_train(job.config) as running:
+            assert running.wait_for("resolved config")
+            running.signal(number)
+            stopped = running.finish()
+        if stopped.code == 75:
+            assert stopped.acknowledged >= 0
+            continue
+        assert stopped.code == code and stopped.acknowledged == -1, repr(stopped)
+        must(train(job.config))
+
+
+def test_pin_request(tmp_path, token_model, untouched):
+    job = TokenJob(tmp_path, token_model)
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(signal.SIGUSR1)
+        assert running.finish().code == 0
+    usual = {path.name for path in (untouched.run / "checkpoints/pinned").iterdir()}
+    pinned = {path.name for path in (job.run / "checkpoints/pinned").iterdir()}
+    assert usual <= pinned
+    for name in pinned:
+        Checkpoint(job.run / "checkpoints/pinned" / name)
+    assert tensor_state(job.run)["adapter/adapter_model.safetensors"] == \
+        tensor_state(untouched.run)["adapter/adapter_model.safetensors"]
+
+
+def test_start_without_resume_is_refused(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    before = {path: path.stat().st_mtime_ns for path in job.run.rglob("*")}
+    outcome = must(train(job.config), 2)
+    assert outcome.errors == ["E0507"] and "--resume" in outcome.err
+    assert {path: path.stat().st_mtime_ns for path in job.run.rglob("*")} == before
+
+
+def test_resume_of_nothing(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model)
+    assert must(train(job.config, "--resume"), 4).errors == ["E0506"]
+    assert not job.run.exists()
+
+
+def flip(path, offset):
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
+def damaged_places(path):
+    """Offsets in every part of a checkpoint: length, header, first and last tensor, manifest, seal."""
+    size, header = path.stat().st_size, int.from_bytes(path.read_bytes()[:8], "little")
+    manifest = Checkpoint(path)
+    text = len(json.dumps(manifest.manifest, separators=(",", ":"), ensure_ascii=False).encode())
+    capacity = size - 64 - (8 + header + sum(len(value) for value in manifest.tensors.values()))
+    return {"length": 0, "header": 8 + header // 2, "padding of the header": 8 + header - 1, "first tensor": 8 + header,
+            "last tensor": size - 64 - capacity - 1, "manifest": size - 64 - capacity + text // 2,
+            "padding of the manifest": size - 65, "magic": size - 64, "size": size - 56, "step": size - 48,
+            "digest": size - 30, "version": size - 8}
+
+
+def test_damaged_newest_checkpoint(tmp_path, half_way, untouched):
+    newest = newest_checkpoint(half_way.run)
+    places = damaged_places(newest.path)
+
+    def work(name):
+        job = copy_of(half_way, tmp_path / name.replace(" ", "-"))
+        path = checkpoints(job.run)[newest.step]
+        if name == "truncated":
+            path.write_bytes(newest.bytes[:-1])
+        elif name == "empty":
+            path.write_bytes(b"")
+        elif name == "grown":
+            path.write_bytes(newest.bytes + b"\0")
+        elif name == "other step":
+            path.write_bytes(checkpoints(job.run)[newest.step - 1].read_bytes())
+        else:
+            flip(path, places[name])
+        outcome = must(train(job.config, "--resume"))
+        assert outcome.errors == ["E0503"], (name, repr(outcome))
+        assert newest.path.name in outcome.err and outcome.resumed_at == newest.step - 1
+        assert [p.name for p in (job.run / "checkpoints/damaged").iterdir()] == [newest.path.name]
+        return name, final_state(job.run)
+
+    expected = final_state(untouched.run)
+    for name, state in in_parallel(work, [*places, "truncated", "empty", "grown", "other step"]):
+        assert {key: state[key] for key in expected} == expected, name
+
+
+def test_all_checkpoints_damaged(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    for path in checkpoints(job.run).values():
+        flip(path, path.stat().st_size // 2)
+    outcome = must(train(job.config, "--resume"), 4)
+    assert outcome.errors == ["E0503", "E0503", "E0506"], repr(outcome)
+    assert len(list((job.run / "checkpoints/damaged").iterdir())) == 2
+    again = train(job.config, "--resume")
+    assert again.code == 4 and again.errors == ["E0506"], "never a silent fresh start"
+
+
+def test_checkpoint_of_a_newer_program(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    path = newest_checkpoint(job.run).path
+    flip(path, path.stat().st_size - 7)
+    assert must(train(job.config, "--resume"), 4).errors == ["E0515"]
+    assert path.exists(), "not damaged, not moved"
+
+
+def test_foreign_names_are_ignored(tmp_path, half_way, untouched):
+    job = copy_of(half_way, tmp_path / "job")
+    folder = job.run / "checkpoints"
+    for name in ("step-99.safetensors", "step-000099.safetensors.bak", "step-0000000000099.safetensors", ".next.tmp",
+                 ".other.tmp"):
+        (folder / name).write_bytes(b"not a checkpoint")
+    must(train(job.config, "--resume"))
+    assert tensor_state(job.run) == tensor_state(untouched.run)
+    assert not list(folder.glob(".*.tmp")), "leftovers of earlier runs are removed"
+
+
+def test_linked_checkpoint_is_not_followed(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    path = newest_checkpoint(job.run).path
+    path.rename(tmp_path / path.name)
+    path.symlink_to(tmp_path / path.name)
+    outcome = must(train(job.config, "--resume"))
+    assert outcome.errors == ["E0503"] and outcome.resumed_at == int(path.name[5:11]) - 1
+
+
+def test_metrics_cut_and_missing(tmp_path, half_way, untouched):
+    longer = copy_of(half_way, tmp_path / "longer")
+    with (longer.run / "metrics.jsonl").open("a") as file:
+        file.write('{"type":"step","stage":"run","st')
+    outcome = must(train(longer.config, "--resume"))
+    assert outcome.codes == [] and tensor_state(longer.run) == tensor_state(untouched.run)
+    shorter = copy_of(half_way, tmp_path / "shorter")
+    (shorter.run / "metrics.jsonl").write_text("")
+    outcome = must(train(shorter.config, "--resume"))
+    assert outcome.codes == ["W0501"]
+    name = "adapter/adapter_model.safetensors"
+    assert tensor_state(shorter.run)[name] == tensor_state(untouched.run)[name]
+
+
+def test_changed_config(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    job.write(learning_rate=0.002, lora_dropout=0.0)
+    outcome = must(train(job.config, "--resume"), 2)
+    assert outcome.errors == ["E0504"]
+    for text in ("`learning_rate` 0.004 -> 0.002", "`lora_dropout` 0.1 -> 0"):
+        assert text in outcome.err, repr(outcome)
+    assert must(train(job.config, "--check"), 2).errors == ["E0504"]
+
+
+def test_keys_that_may_change(tmp_path, half_way, untouched):
+    job = copy_of(half_way, tmp_path / "job")
+    job.write(logging_steps=3, save_total_limit=4, threads=2)
+    must(train(job.config, "--resume"))
+    expected = tensor_state(untouched.run)
+    state = tensor_state(job.run)
+    assert {key: state[key] for key in expected} == expected
+    assert len(checkpoints(job.run)) == 4
+
+
+def test_changed_data(tmp_path, half_way):
+    job = copy_of(half_way, tmp_path / "job")
+    (job.folder / "train.jsonl").write_text(token_lines(14, 2))
+    outcome = must(train(job.config, "--resume"), 3)
+    assert outcome.errors == ["E0508"] and "train.jsonl" in outcome.err
+    assert re.search(r"sha256 [0-9a-f]{8} -> [0-9a-f]{8}", outcome.err)
+
+
+def test_changed_base(tmp_path, half_way, token_model):
+    """Another header is seen before loading, other weights when they are read."""
+    job = copy_of(half_way, tmp_path / "job")
+    job.write(base_model=str(make_model(tmp_path / "longer", "--vocab", 520)))
+    assert must(train(job.config, "--resume"), 3).errors == ["E0508"]
+    job.write(base_model=str(make_model(tmp_path / "seed", "--vocab", 512, "--seed", 7)))
+    outcome = must(train(job.config, "--resume"), 3)
+    assert outcome.errors == ["E0508"] and "base" in outcome.err
+    shutil.copytree(token_model, tmp_path / "moved")
+    job.write(base_model=str(tmp_path / "moved"))
+    must(train(job.config, "--resume"))
+
+
+def test_other_build(tmp_path, half_way, untouched):
+    job = copy_of(half_way, tmp_path / "job")
+    record = json.loads((job.run / "run.json").read_text())
+    text = (job.run / "run.json").read_text().replace(json.dumps(record["build"]), '"another build"')
+    (job.run / "run.json").write_text(text)
+    assert must(train(job.config, "--resume"), 2).errors == ["E0509"]
+    job.write(resume_on_other_build="warn")
+    outcome = must(train(job.config, "--resume"))
+    assert "another build" in outcome.err
+    name = "adapter/adapter_model.safetensors"
+    assert tensor_state(job.run)[name] == tensor_state(untouched.run)[name]
+
+
+def test_folder_in_use(tmp_path, token_model, untouched):
+    job = TokenJob(tmp_path, token_model, samples=56)
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(signal.SIGSTOP)
+        second = train(job.config, "--resume")
+        third = must(train(job.config, "--check"))
+        running.signal(signal.SIGKILL)
+        running.finish()
+    assert second.code == 7 and second.errors == ["E0501"], repr(second)
+    assert re.search(r"pid, host, boot id, start time, command: \d+ \S+ \S+ \S+ shori-train", second.err)
+    assert "interrupted at step" in third.err, "--check takes no lock"
+    assert must(train(job.config, "--resume")).resumed_at >= 1, "the lock of a dead program is gone"
+
+
+def test_exactly_one_of_two_starts_wins(tmp_path, token_model):
+    def pair(number):
+        job = TokenJob(tmp_path / str(number), token_model, samples=28)
+        outcomes = in_parallel(lambda _: train(job.config), range(2))
+        final_state(job.run)
+        return sorted(outcome.code for outcome in outcomes), outcomes
+
+    for codes, outcomes in [pair(number) for number in range(4)]:
+        # The slower one may also arrive when a run is there (E0507) or all is done (0).
+        assert codes[0] == 0 and codes[1] in (0, 2, 7), outcomes
+        assert not {code for o in outcomes for code in o.errors} - {"E0501", "E0507"}, outcomes
+
+
+# ---- init_from ------------------------------------------------------------------------------------------------------
+
+def begun_from(folder, model, source, **settings):
+    return TokenJob(folder, model, seed=5, init_from=str(source), num_epochs=1, **settings)
+
+
+def test_init_from_run_adapter_and_checkpoint_agree(tmp_path, token_model, untouched):
+    sources = {"run": untouched.run, "adapter": untouched.run / "adapter", "checkpoint": checkpoints(untouched.run)[8]}
+
+    def work(name):
+        job = begun_from(tmp_path / name, token_model, sources[name])
+        outcome = must(train(job.config))
+        assert "optimizer: fresh" in outcome.err and "begins from" in outcome.err
+        return json.loads((job.run / "run.json").read_text())["parent"], tensor_state(job.run)
+
+    (run_parent, run), (adapter_parent, adapter), (_, checkpoint) = in_parallel(work, sources)
+    assert run_parent == adapter_parent == tensor_state(untouched.run)["adapter/adapter_model.safetensors"]
+    assert run == adapter
+    assert run["step-000004.safetensors"] == checkpoint["step-000004.safetensors"]
+
+
+def test_optimizer_state_is_carried(tmp_path, token_model, untouched):
+    job = begun_from(tmp_path, token_model, untouched.run, optimizer_state="carry", max_steps=1)
+    assert "optimizer: carried" in must(train(job.config)).err
+    before, start = Checkpoint(checkpoints(untouched.run)[8]), Checkpoint(checkpoints(job.run)[0])
+    assert start.tensors == before.tensors and start.manifest["adam"]["t"] == 8
+    assert Checkpoint(checkpoints(job.run)[1]).manifest["adam"]["t"] == 9
+    bare = begun_from(tmp_path / "bare", token_model, untouched.run / "adapter", optimizer_state="carry")
+    assert must(train(bare.config), 2).errors == ["E0510"]
+
+
+def test_init_from_what_is_not_finished(tmp_path, token_model, half_way):
+    job = begun_from(tmp_path / "a", token_model, half_way.run)
+    outcome = must(train(job.config), 2)
+    assert outcome.errors == ["E0510"] and newest_checkpoint(half_way.run).path.name in outcome.err
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "missing"):
+        job = begun_from(tmp_path / "b", token_model, source)
+        assert must(train(job.config), 2).errors == ["E0510"], source
+    (tmp_path / "pickle").mkdir()
+    (tmp_path / "pickle/adapter_model.bin").write_bytes(b"\x80\x02")
+    job = begun_from(tmp_path / "c", token_model, tmp_path / "pickle")
+    assert must(train(job.config), 3).errors == ["E0202"]
+    for name in "abc":
+        assert not checkpoints(tmp_path / name / "run")
+
+
+def test_init_from_an_adapter_that_does_not_fit(tmp_path, token_model, untouched):
+    cases = {"rank": ({"lora_r": 8}, ["`r` 20"]), "alpha": ({"lora_alpha": 32}, ["`lora_alpha` 16"]),
+             "modules": ({"lora_target_linear": False, "lora_target_modules": ["q_proj"]}, ["target_modules"])}
+    for name, (settings, texts) in cases.items():
+        job = begun_from(tmp_path / name, token_model, untouched.run, **settings)
+        outcome = must(train(job.config), 2)
+        assert set(outcome.errors) == {"E0511"}, repr(outcome)
+        for text in texts:
+            assert text in outcome.err, repr(outcome)
+        assert not checkpoints(job.run)
+
+
+def test_init_from_an_adapter_of_another_base(tmp_path, untouched):
+    other = make_model(tmp_path / "model", "--vocab", 512, "--seed", 7)
+    job = begun_from(tmp_path / "job", other, untouched.run)
+    assert must(train(job.config), 3).errors == ["E0505"]
+    assert not checkpoints(job.run)
+
+
+def test_source_changed_after_the_stage_began(tmp_path, token_model, untouched):
+    shutil.copytree(untouched.run / "adapter", tmp_path / "adapter")
+    job = begun_from(tmp_path / "job", token_model, tmp_path / "adapter")
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 75
+    other = tmp_path / "other"
+    must(export("adapter", untouched.run, "--step", "7", "--out", other))
+    shutil.copyfile(other / "adapter_model.safetensors", tmp_path / "adapter/adapter_model.safetensors")
+    assert must(train(job.config, "--resume"), 2).errors == ["E0504"]
