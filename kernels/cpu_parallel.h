@@ -1,7 +1,7 @@
 // Splitting work of the CPU versions over threads so that no bit depends on their number.
 //
 // Tasks are cut by shape alone and write different memory; threads take them in any order. Library matrix products called inside a task
-// run on that one thread (libtorch's BLAS does not nest), so each product's bits are those of one thread.
+// run on that one thread, so each product's bits are those of one thread.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -13,20 +13,38 @@
 
 #include "shori/ops/op_context.h"
 
+// Of MKL, which x86-64 builds of libtorch carry and export; absent elsewhere.
+extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int count);
+
 namespace shori {
+
+// Keeps MKL on the calling thread. Inside a parallel region libtorch's MKL would still cut a product into as many parts as there are threads, which
+// changes the order of its sums.
+class SingleThreadBlas {
+ public:
+  SingleThreadBlas() : before_(MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(1) : 0) {}
+  ~SingleThreadBlas() {
+    if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
+  }
+  SingleThreadBlas(const SingleThreadBlas&) = delete;
+  SingleThreadBlas& operator=(const SingleThreadBlas&) = delete;
+
+ private:
+  int before_;
+};
 
 // Number of workers whose scratch a call must hold.
 inline std::int64_t worker_count() { return std::max(1, at::get_num_threads()); }
 
-// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), most_workers)). Even a single task runs inside
-// a parallel region: outside, the BLAS would use all threads and other bits.
+// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), most_workers)).
 template <typename Body>
 void for_each_task(std::int64_t count, std::int64_t most_workers, const Body& body) {
   if (count == 0) return;
   const std::int64_t workers = std::min(worker_count(), most_workers);
   std::atomic<std::int64_t> next{0};
-  at::parallel_for(0, std::max<std::int64_t>(workers, 2), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t worker = begin; worker < std::min(end, workers); ++worker) {
+  at::parallel_for(0, std::min(workers, count), 1, [&](std::int64_t begin, std::int64_t end) {
+    const SingleThreadBlas single;
+    for (std::int64_t worker = begin; worker < end; ++worker) {
       for (std::int64_t task = next++; task < count; task = next++) body(task, worker);
     }
   });
@@ -36,8 +54,7 @@ void for_each_task(std::int64_t count, const Body& body) {
   for_each_task(count, worker_count(), body);
 }
 
-// fp32 arrays for each worker, every one aligned to 64 bytes: the BLAS sums in another order where its operands are aligned otherwise, and no bit may
-// depend on which worker has taken a task.
+// fp32 arrays for each worker, every one aligned to 64 bytes, so that no product depends on which worker has taken a task.
 template <std::size_t kArrays>
 class WorkerScratch {
  public:

@@ -24,7 +24,7 @@ InputGradient::InputGradient(const OpContext& context, const char* op, ConstTens
     slots_[static_cast<std::size_t>(slot_count_++)] = {
         module.index, widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
   }
-  scratch_.emplace(context, {kRows * cols, kRows * group.rank});
+  scratch_ = WorkerScratch(context, {kRows * cols, kRows * group.rank});
 }
 
 void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const {

@@ -104,6 +104,7 @@ class Parser {
   TextCursor cursor_;
   BlockmlDocument document_;
   bool failed_ = false;
+  std::size_t failed_at_ = 0;  // place of the last problem
   bool special_told_ = false;
   std::size_t mark_ = 0;  // remembered: no mark in [mark_from_, mark_)
   std::size_t mark_from_ = 1;
@@ -136,6 +137,7 @@ template <typename Mend>
 std::nullopt_t Parser::fail(std::string_view code, std::size_t offset, std::string message, std::size_t bytes,
                             Mend mend) {
   failed_ = true;
+  failed_at_ = offset;
   TextCursor place = cursor_;
   place.move_to(offset);
   const std::size_t code_points = std::max<std::size_t>(1, count_code_points(text_.substr(offset, bytes)));
@@ -347,7 +349,7 @@ std::optional<BlockmlDocument> Parser::run() {
       break;
     }
     const std::optional<std::size_t> end = parse_segment(begin);
-    gap = end ? *end : resume_after(begin);
+    gap = end ? *end : resume_after(failed_at_);
   }
   const bool has_message = std::any_of(document_.segments.begin(), document_.segments.end(),
                                        [](const Segment& segment) { return segment.role == Role::kMessage; });

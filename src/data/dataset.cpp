@@ -15,6 +15,7 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kBatchBytes = 32u << 20;  // text held at a time
+constexpr std::size_t kBatchDocuments = 1u << 16;
 constexpr std::uint64_t kLargestDocument = 64u << 20;
 
 }  // namespace
@@ -35,7 +36,7 @@ Dataset DatasetLoader::load() {
   for (std::uint32_t file = 0; file < found_.size(); ++file) read_file(file);
   encode_batch();
   hold_out();
-  finish(dataset_, documents_);
+  finish();
   return std::move(dataset_);
 }
 
@@ -80,10 +81,10 @@ void DatasetLoader::read_lines(std::uint32_t file, const InputFile& input) {
     add_document({file, entry_of_file_[file], found_[file].type, ++number, true, std::move(line)});
   }
   if (too_long) {
-    diagnostics_.add(Diagnostic("E0317", "line of more than 64 MiB")
-                         .at(found_[file].path, number + 1)
-                         .note("the rest of the file was not read")
-                         .cure("split the file"));
+    refuse_file(file, Diagnostic("E0317", "line of more than 64 MiB")
+                          .at(found_[file].path, number + 1)
+                          .note("the rest of the file was not read")
+                          .cure("split the file"));
     return;
   }
   counts.bytes_in = static_cast<std::int64_t>(input.size());
@@ -91,12 +92,19 @@ void DatasetLoader::read_lines(std::uint32_t file, const InputFile& input) {
   dataset_.files[file].sha256 = reader.sha256();
 }
 
+// Problems are told in the order of files and lines: those of what was read before come first.
+void DatasetLoader::refuse_file(std::uint32_t file, Diagnostic problem) {
+  encode_batch();
+  diagnostics_.add(std::move(problem));
+  refused_entries_.insert(entry_of_file_[file]);
+}
+
 void DatasetLoader::read_document(std::uint32_t file, const InputFile& input) {
   if (input.size() > kLargestDocument) {
-    diagnostics_.add(
-        Diagnostic("E0317", "conversation of " + std::to_string(input.size()) + " bytes, the limit is 64 MiB")
-            .at(found_[file].path, 1, 1)
-            .cure("split the file"));
+    refuse_file(file,
+                Diagnostic("E0317", "conversation of " + std::to_string(input.size()) + " bytes, the limit is 64 MiB")
+                    .at(found_[file].path, 1, 1)
+                    .cure("split the file"));
     return;
   }
   Document document{file, entry_of_file_[file], found_[file].type, 1, false, std::string(input.size(), '\0')};
@@ -110,7 +118,7 @@ void DatasetLoader::read_document(std::uint32_t file, const InputFile& input) {
 void DatasetLoader::add_document(Document document) {
   batch_bytes_ += document.content.size();
   batch_.push_back(std::move(document));
-  if (batch_bytes_ >= kBatchBytes) encode_batch();
+  if (batch_bytes_ >= kBatchBytes || batch_.size() >= kBatchDocuments) encode_batch();
 }
 
 void DatasetLoader::encode_batch() {
@@ -166,16 +174,17 @@ void DatasetLoader::hold_out() {
   }
 }
 
-void DatasetLoader::finish(Dataset& dataset, std::vector<LoadedDocument>& documents) {
+void DatasetLoader::finish() {
   report_overlong();
   report_unlabelled();
   check_skip_list();
   for (const auto& [key, lines] : unknown_keys_) {
-    dataset.unknown_keys.push_back(escape_for_log(dataset.files[key.first].path) + ": `" + escape_for_log(key.second) +
-                                   "` in " + std::to_string(lines) + (lines == 1 ? " line" : " lines"));
+    dataset_.unknown_keys.push_back(escape_for_log(dataset_.files[key.first].path) + ": `" +
+                                    escape_for_log(key.second) + "` in " + std::to_string(lines) +
+                                    (lines == 1 ? " line" : " lines"));
   }
-  for (std::size_t i = 0; i < documents.size(); ++i) take_samples(i);
-  dataset.fingerprint = fingerprint();
+  for (std::size_t i = 0; i < documents_.size(); ++i) take_samples(i);
+  dataset_.fingerprint = fingerprint();
 }
 
 void DatasetLoader::take_samples(std::size_t index) {

@@ -90,7 +90,7 @@ void DatasetLoader::report_unlabelled() {
   const std::size_t before = diagnostics_.error_count();
   for (const std::uint32_t entry : entry_of_file_) {
     const bool left_out_on_purpose = skipped[entry] > 0 && skipped[entry] == conversations[entry];
-    if (labelled[entry] > 0 || failed[entry] || left_out_on_purpose) continue;
+    if (labelled[entry] > 0 || failed[entry] || left_out_on_purpose || refused_entries_.contains(entry)) continue;
     diagnostics_.add(Diagnostic("E0306", escape_for_log(entries_[entry].path) + " has no trained token")
                          .at(entries_[entry].place)
                          .note("conversations read: " + std::to_string(conversations[entry]) +

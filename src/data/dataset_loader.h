@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -50,11 +51,12 @@ class DatasetLoader {
   void read_file(std::uint32_t file);
   void read_lines(std::uint32_t file, const InputFile& input);
   void read_document(std::uint32_t file, const InputFile& input);
+  void refuse_file(std::uint32_t file, Diagnostic problem);
   void add_document(Document document);
   void encode_batch();
   void accept(const Document& document, EncodedDocument encoded);
   void hold_out();
-  void finish(Dataset& dataset, std::vector<LoadedDocument>& documents);
+  void finish();
   void take_samples(std::size_t index);
   // dataset_checks.cpp
   void report_overlong();
@@ -70,6 +72,7 @@ class DatasetLoader {
 
   std::vector<FoundFile> found_;
   std::vector<std::uint32_t> entry_of_file_;
+  std::set<std::uint32_t> refused_entries_;  // with a file that is too large
   std::uint64_t total_bytes_ = 0, done_bytes_ = 0;
 
   std::vector<Document> batch_;

@@ -11,6 +11,13 @@
 namespace shori {
 namespace {
 
+std::string found_text(const JsonValue* value) {
+  if (!value) return ", it is missing";
+  if (value->kind == JsonValue::Kind::kBool) return value->boolean ? ", found true" : ", found false";
+  if (value->text.empty()) return ", found another kind of value";
+  return ", found " + escape_for_log(value->text);
+}
+
 class ConfigReader {
  public:
   ConfigReader(std::string_view text, const std::string& path) : text_(text), path_(path) {
@@ -41,14 +48,14 @@ class ConfigReader {
     const auto number = value ? value->as_integer() : std::nullopt;
     if (number && *number >= low && *number <= high) return *number;
     problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " +
-                       std::to_string(high) + (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
+                       std::to_string(high) + found_text(value));
     return 0;
   }
   double real(const JsonValue* value, const std::string& key, double low, double high) {
     const auto number = value ? value->as_double() : std::nullopt;
     if (number && *number > low && *number <= high) return *number;
     problem(value, "`" + key + "` wants a number above " + format_double(low) + " and up to " + format_double(high) +
-                       (value ? ", found " + escape_for_log(value->text) : ", it is missing"));
+                       found_text(value));
     return 0;
   }
   void finish() const { problems_.throw_if_errors(); }

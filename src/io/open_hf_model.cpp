@@ -128,9 +128,9 @@ class TensorTable {
   }
 
   void finish() {
+    // An expected tensor that is missing or elsewhere has its own message.
     for (const auto& [name, shard] : weight_map_)
-      if (expected_.contains(name) ? taken_.contains(name) && !found_.contains({name, shard})
-                                   : !found_.contains({name, shard}))
+      if (!expected_.contains(name) && !found_.contains({name, shard}))
         refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
                shard);
     for (const auto& [name, shape] : expected_)

@@ -17,7 +17,7 @@ namespace shori {
 
 namespace {
 
-constexpr std::int64_t kPieceElements = 1 << 22;  // 16 MiB of fp32
+constexpr std::int64_t kPieceElements = 1 << 18;  // for each thread; 1 MiB of fp32 stays in its cache
 
 [[noreturn]] void refuse_value(const HfTensor& tensor, std::int64_t element, float value) {
   const std::string kind = std::isnan(value) ? "NaN" : value > 0 ? "Inf" : "-Inf";
@@ -31,12 +31,15 @@ constexpr std::int64_t kPieceElements = 1 << 22;  // 16 MiB of fp32
 class Reader {
  public:
   Reader(const HfModel& model, const LoadOptions& options)
-      : model_(model), options_(options), total_(model.tensor_bytes()) {}
+      : model_(model),
+        options_(options),
+        piece_elements_(kPieceElements * std::clamp(options.threads, 1, 16)),
+        total_(model.tensor_bytes()) {}
 
   // take(values) for each piece, in order; it returns the index of a NaN or Inf, counted from the start of the tensor.
   template <typename Take>
   void read(const HfTensor& tensor, const Take& take) {
-    const std::int64_t rows_of_piece = std::max<std::int64_t>(1, kPieceElements / tensor.cols());
+    const std::int64_t rows_of_piece = std::max<std::int64_t>(1, piece_elements_ / tensor.cols());
     for (std::int64_t first = 0; first < tensor.rows(); first += rows_of_piece) {
       throw_if_stop_requested();
       const std::int64_t rows = std::min(rows_of_piece, tensor.rows() - first);
@@ -53,6 +56,7 @@ class Reader {
  private:
   const HfModel& model_;
   const LoadOptions& options_;
+  std::int64_t piece_elements_;
   std::vector<float> piece_;
   std::uint64_t done_ = 0, total_;
 };
@@ -149,6 +153,7 @@ MistralWeights load_mistral(const HfModel& model, const LoadOptions& options) {
       load_layer_tensor(reader, tensor, options, weights);
     }
   }
+  for (std::size_t shard = 0; shard < model.shards().size(); ++shard) model.shard_file(shard).file().check_unchanged();
   return weights;
 }
 

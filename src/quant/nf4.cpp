@@ -13,18 +13,29 @@
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/error.h"
 
+// One body compiled for wider registers too; the loader picks. No instruction set brings contraction, so the bits are
+// the same.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define SHORI_QUANT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define SHORI_QUANT_CLONES
+#endif
+#define SHORI_QUANT_INLINE inline __attribute__((always_inline))
+
 namespace shori {
 
 namespace {
 
 constexpr std::uint32_t kInfinityBits = 0x7f800000u;
+constexpr std::size_t kThresholds = 15;
 constexpr std::int64_t kBlocksPerThread = 4096;  // below 512 KiB of fp32 a thread costs more than it saves
 
 std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
 // Bits of the largest absolute value: of non-negative floats, order of bits = order of values, and NaN and Inf come
 // last.
-std::uint32_t absmax_bits(const float* values) {
+SHORI_QUANT_INLINE std::uint32_t absmax_bits(const float* values) {
   std::int32_t most = 0;
   for (int i = 0; i < kNf4BlockSize; ++i) {
     const auto bits = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(values[i]) & 0x7fffffffu);
@@ -33,23 +44,27 @@ std::uint32_t absmax_bits(const float* values) {
   return static_cast<std::uint32_t>(most);
 }
 
-const std::array<float, 15>& thresholds() {
-  static const std::array<float, 15> values = [] {
-    std::array<float, 15> list{};
+const std::array<float, kThresholds>& thresholds() {
+  static const std::array<float, kThresholds> values = [] {
+    std::array<float, kThresholds> list{};
     for (unsigned code = 0; code < list.size(); ++code) list[code] = nf4_threshold(code);
     return list;
   }();
   return values;
 }
 
+// Number of thresholds below `value`, written out (index...), so that a loop over values keeps everything in registers.
+template <std::size_t... kIndex>
+SHORI_QUANT_INLINE std::int32_t count_below(float value, const float* thresholds, std::index_sequence<kIndex...>) {
+  return ((value > thresholds[kIndex] ? 1 : 0) + ...);
+}
+
 // One whole block; loops of constant length over the block, so that the compiler makes vectors of them.
-void encode_block(const float* values, float absmax, std::uint8_t* bytes) {
+SHORI_QUANT_INLINE void encode_block(const float* values, float absmax, const float* thresholds, std::uint8_t* bytes) {
   const float reciprocal = 1.0f / absmax;
-  alignas(64) float scaled[kNf4BlockSize];
-  alignas(64) std::int32_t codes[kNf4BlockSize] = {};
-  for (int i = 0; i < kNf4BlockSize; ++i) scaled[i] = values[i] * reciprocal;
-  for (const float threshold : thresholds()) {
-    for (int i = 0; i < kNf4BlockSize; ++i) codes[i] += scaled[i] > threshold ? 1 : 0;
+  alignas(64) std::int32_t codes[kNf4BlockSize];
+  for (int i = 0; i < kNf4BlockSize; ++i) {
+    codes[i] = count_below(values[i] * reciprocal, thresholds, std::make_index_sequence<kThresholds>());
   }
   for (int i = 0; i < kNf4BlockSize / 2; ++i) {
     bytes[i] = static_cast<std::uint8_t>(codes[2 * i] << 4 | codes[2 * i + 1]);
@@ -57,8 +72,9 @@ void encode_block(const float* values, float absmax, std::uint8_t* bytes) {
 }
 
 // Blocks [first, last) of `values`; index of the first block with NaN or Inf, or `last`.
-std::int64_t encode_blocks(const float* values, std::int64_t first, std::int64_t last, std::uint8_t* bytes,
-                           float* absmax) {
+SHORI_QUANT_CLONES std::int64_t encode_blocks(const float* values, std::int64_t first, std::int64_t last,
+                                              std::uint8_t* bytes, float* absmax) {
+  const float* levels = thresholds().data();
   for (std::int64_t block = first; block < last; ++block) {
     const float* source = values + block * kNf4BlockSize;
     std::uint8_t* target = bytes + block * kNf4BlockSize / 2;
@@ -69,7 +85,7 @@ std::int64_t encode_blocks(const float* values, std::int64_t first, std::int64_t
       absmax[block] = 0.0f;
       std::fill_n(target, kNf4BlockSize / 2, std::uint8_t{0});
     } else {
-      encode_block(source, absmax[block], target);
+      encode_block(source, absmax[block], levels, target);
     }
   }
   return last;

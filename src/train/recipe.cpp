@@ -46,6 +46,7 @@ void print_preparation(const LoadedConfig& config, const std::vector<PreparedSta
     std::string first;
     for (std::size_t i = 0; i < std::min<std::size_t>(8, ids.size()); ++i) first += " " + std::to_string(ids[i]);
     log_info("first ids of sample 1:" + first);
+    for (const std::string& file : stage.data.ignored_files) log_info("file passed over: " + escape_for_log(file, 200));
     for (const std::string& unknown : stage.data.unknown_keys) log_info("not used: " + escape_for_log(unknown, 200));
   }
   print_lines(stage_table(stages));

@@ -248,9 +248,10 @@ std::vector<StateTensor> StageTrainer::layout() {
   return tensors;
 }
 
-// The manifest's text plus one SHA-256 line a tensor, with room for numbers to grow.
+// The manifest's text before step 1, plus one SHA-256 line a tensor and 20 digits a file: the same at the start and at every resume.
 std::size_t StageTrainer::manifest_capacity() {
-  std::size_t bytes = manifest().text().size();
+  constexpr std::size_t kDigits = 20;
+  std::size_t bytes = manifest().text().size() + kDigits * tokens_of_file_.size();
   for (const StateTensor& tensor : layout()) bytes += tensor.name.size() + 64 + 6;
   return manifest_capacity_for(bytes);
 }
@@ -289,7 +290,11 @@ CanonicalJson StageTrainer::manifest() const {
                          .set("targets", CanonicalJson::integer(targets_))
                          .set("tokens_of_file", std::move(trained)));
   json.set("lr", CanonicalJson::real(step_ == 0 ? 0 : learning_rate(step_)));
-  json.set("metrics", CanonicalJson::object().set("bytes", count(metrics_->bytes())).set("sha256", CanonicalJson::string(metrics_->sha256())));
+  // Asked before the log is open, for the length of its text only.
+  const std::string metrics_sha256 = metrics_ ? metrics_->sha256() : sha256_hex("");
+  json.set("metrics", CanonicalJson::object()
+                          .set("bytes", count(metrics_ ? metrics_->bytes() : 0))
+                          .set("sha256", CanonicalJson::string(metrics_sha256)));
   const std::size_t next = step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
   json.set("next_micro_batch", count(next)).set("parent", text_or_null(parent_.value_or("")));
   json.set("plan_sha256", CanonicalJson::string(stage_.plan_sha256));

@@ -78,6 +78,7 @@ class StageTrainer {
   std::int64_t tokens_ = 0, targets_ = 0;          // trained so far
   std::uint64_t step_ = 0;                         // last completed
   std::uint64_t durable_ = 0;                      // last saved
+  Progress progress_;
   double seconds_per_step_ = 0;                    // running average, for the time left
 };
 

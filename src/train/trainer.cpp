@@ -34,12 +34,25 @@ std::string short_number(double value) {
   return text;
 }
 
+void tell_stopped(std::uint64_t step, std::uint64_t total, const std::string& resume_command) {
+  log_info("stopped by a signal: step " + std::to_string(step) + " of " + std::to_string(total) + " is saved");
+  log_info("go on with: " + resume_command);
+}
+
 }  // namespace
 
 bool train_stage(PreparedStage& stage, LoadedBase& base, const TrainerOptions& options) {
   StageTrainer trainer(stage, base, options);
   set_log_file(stage.folder.file("train.log"));
-  return trainer.run();
+  try {
+    return trainer.run();
+  } catch (const Stopped&) {
+    // While loading for a resume, or while the finished adapter was written: all that counts is on the disk already.
+    const auto step = stage.folder.newest_checkpoint();
+    if (!step) throw;
+    tell_stopped(*step, stage.total_steps(), options.resume_command);
+    return false;
+  }
 }
 
 bool StageTrainer::run() {
@@ -106,6 +119,7 @@ bool StageTrainer::run_step(std::uint64_t step) {
   if (!start_values_.empty() && guards_.moving_steps >= 2) check_alive();
   metrics_->add(step_line({stage_.stage.name, step, epoch(), static_cast<std::int64_t>(batches.size()), result->samples, result->tokens,
                            result->targets, result->loss, result->grad_norm, result->clip_factor, learning_rate(step), result->update_max}));
+  const double trained = now_seconds() - begun;
   const bool evaluated = evaluate_if_due();
   const double before_save = now_seconds();
   const bool last_of_epoch = [&] {
@@ -115,7 +129,6 @@ bool StageTrainer::run_step(std::uint64_t step) {
   }();
   const bool pin = take_pin_request() || last_of_epoch || guards_.best_step == step;
   const bool due = step % static_cast<std::uint64_t>(config().save_steps) == 0;
-  const double trained = before_save - begun;
   if (due || pin || !evaluated || stop_requested()) save();
   if (pin) checkpoints_->pin(step);
   StepTiming timing{step, trained, result->forward_seconds, result->backward_seconds, result->optimizer_seconds, now_seconds() - before_save,
@@ -153,15 +166,14 @@ void StageTrainer::save() {
   checkpoints_->write(step_, manifest());
   durable_ = step_;
   set_stop_note("step " + std::to_string(durable_) + " is safe; go on with: " + options_.resume_command);
-  log_info("saved step " + std::to_string(step_) + " (durable)");
+  log_detail("saved step " + std::to_string(step_) + " (durable)");
   checkpoints_->keep_newest(static_cast<std::size_t>(config().save_total_limit));
 }
 
 // After a stop: the last completed step is saved if it is not yet. Always false.
 bool StageTrainer::stop_saved() {
   if (durable_ != step_) save();
-  log_info("stopped by a signal: step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " is saved");
-  log_info("go on with: " + options_.resume_command);
+  tell_stopped(step_, stage_.total_steps(), options_.resume_command);
   return false;
 }
 
@@ -210,13 +222,13 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::uint64_t total = stage_.total_steps();
-  if (step_ % static_cast<std::uint64_t>(config().logging_steps) != 0 && step_ != total) return;
   char text[256];
   std::snprintf(text, sizeof text, "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
                 stage_.stage.name.c_str(), static_cast<unsigned long long>(step_), static_cast<unsigned long long>(total), epoch(), result.loss,
                 result.grad_norm, learning_rate(step_), timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
                 format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
-  log_info(text);
+  progress_.live(std::string(text) + (durable_ == step_ ? "  saved" : ""));
+  if (step_ % static_cast<std::uint64_t>(config().logging_steps) == 0 || step_ == total) log_detail(text);
 }
 
 // adapter/, then the end line, then done.json: each is there only if all before it is.

@@ -13,10 +13,13 @@
 namespace shori {
 namespace {
 
+constexpr spdlog::level::level_enum kDetail = spdlog::level::debug;
+
 // stderr, with the live line kept at the bottom.
 class TerminalSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
+    if (message.level == kDetail && stderr_is_terminal()) return;
     spdlog::memory_buf_t text;
     formatter_->format(message, text);
     write_above_live_line(std::string_view(text.data(), text.size()));
@@ -78,6 +81,8 @@ void write_diagnostic(spdlog::level::level_enum level, const Diagnostic& diagnos
 }  // namespace
 
 void log_info(std::string_view text) { the_log().write(spdlog::level::info, text); }
+
+void log_detail(std::string_view text) { the_log().write(kDetail, text); }
 
 void log_warning(const Diagnostic& diagnostic) { write_diagnostic(spdlog::level::warn, diagnostic); }
 

@@ -38,6 +38,10 @@ void Progress::update(std::string_view text) {
     log_info(text);
 }
 
+void Progress::live(std::string_view text) {
+  if (terminal_) update(text);
+}
+
 void Progress::finish(std::string_view text) {
   if (terminal_) end_live_line();
   log_info(text);

@@ -86,8 +86,8 @@ def test_stop_inside_steps(tmp_path, token_model):
         arguments, stops, newest = [], 0, -1
         while not (job.run / "done.json").exists():
             with start_train(job.config, *arguments) as running:
-                if running.wait_for(r"saved step \d|resumed at step"):
-                    time.sleep(source.random() * 0.15)  # anywhere inside the steps that follow
+                if stops < 4 and running.wait_for(r"saved step \d|resumed at step"):
+                    time.sleep(source.random() * 0.1)  # anywhere inside the steps that follow
                     running.signal(signal.SIGINT)
                 stopped = running.finish()
             assert stopped.code in (0, 75), repr(stopped)
@@ -98,8 +98,8 @@ def test_stop_inside_steps(tmp_path, token_model):
             arguments, stops = ["--resume"], stops + (stopped.code == 75)
         return stops, tensor_state(job.run)
 
-    results = in_parallel(work, range(6))
-    assert sum(stops for stops, _ in results) >= 6
+    results = in_parallel(work, range(4))
+    assert sum(stops for stops, _ in results) >= 8
     for _, state in results:
         assert state == expected
 

@@ -240,7 +240,10 @@ def test_version_and_help(tmp_path):
     version = must(train("--version"))
     assert re.match(r"shori-train \d+\.\d+", version.out)
     keys = must(train("--help-keys"))
-    for key in re.findall(r"^\| `([a-z0-9_.]+)`", (SOURCE / "README.md").read_text(), re.M):
+    rows = re.findall(r"^\| (`.+`) \| .* \| (?:numbers|output|place) \|", (SOURCE / "README.md").read_text(), re.M)
+    documented = [key for row in rows for key in re.findall("`([a-z0-9_.]+)`", row)]
+    assert len(documented) > 40
+    for key in documented:
         assert re.search(rf"\b{re.escape(key)}\b", keys.out), key
     usage = must(train("--help"))
     for option in ("--resume", "--check", "--plan", "--set", "--from", "--only", "--json-errors", "--help-keys",
@@ -311,7 +314,7 @@ def test_missing_keys_model_and_device(tmp_path, token_model):
     assert must(train(job.config, env={"HF_HUB_CACHE": str(tmp_path)}), 2).errors == ["E0108"]
     job.write(base_model=str(token_model), device="cuda")
     assert must(train(job.config), 5).errors == ["E0404"]
-    job.write(device=..., datasets=[{"path": "nothing-*.jsonl"}])
+    job.write(device=..., datasets=[{"path": "nothing-*.jsonl", "type": "tokenized"}])
     assert must(train(job.config), 3).errors == ["E0315"]
     job.write(datasets=[{"path": "train.jsonl", "type": "tokenized"}], num_epochs=0)
     assert must(train(job.config), 2).errors == ["E0115"]

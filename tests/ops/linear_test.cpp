@@ -115,8 +115,8 @@ class Linear : public testing::TestWithParam<Case> {
     }
     return result;
   }
-  std::vector<std::vector<std::byte>> all_bytes() {
-    std::vector<std::vector<std::byte>> all{x.bytes(), y.bytes(), dx.bytes(), whole_dx.bytes()};
+  std::vector<std::vector<CacheLine>> all_bytes() {
+    std::vector<std::vector<CacheLine>> all{x.bytes(), y.bytes(), dx.bytes(), whole_dx.bytes()};
     for (std::size_t i = 0; i < shape.modules.size(); ++i) {
       all.push_back(linears.da(i).bytes());
       all.push_back(linears.db(i).bytes());

@@ -14,8 +14,8 @@ CASES = {
     "plain": {"options": [], "targets": TARGETS, "rank": 20},
     "window": {"options": ["--sliding-window", 24, "--rope-theta", 10000], "targets": TARGETS, "rank": 20},
     "subset": {"options": ["--shards", 2], "targets": ["q_proj", "v_proj", "down_proj"], "rank": 6},
-    "three_layers": {"options": ["--layers", 3, "--hidden", 128, "--heads", 8, "--dtype", "float16"], "targets": TARGETS,
-                     "rank": 32},
+    "three_layers": {"options": ["--layers", 3, "--hidden", 128, "--heads", 8, "--dtype", "float16"],
+                     "targets": TARGETS, "rank": 32},
 }
 ALPHA = 16
 SAMPLES = random_samples([70, 33, 2, 90], 512)
@@ -52,7 +52,7 @@ def reference(case, linears, dtype):
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
-def test_losses_gradients_and_logits(case, bf16, record_property):
+def test_losses_gradients_and_logits(case, bf16):
     ours, linears = our_pass(case, bf16)
     oracle = reference(case, linears, torch.float64)
     framework = reference(case, linears, torch.bfloat16 if bf16 else torch.float32)
@@ -71,7 +71,6 @@ def test_losses_gradients_and_logits(case, bf16, record_property):
         assert gradient.norm() > 0, name
         error = relative_error(framework["gradients"][name], gradient)
         ratios[name] = relative_error(ours[name], gradient) / error
-    record_property("worst_gradient_ratio", max(ratios.values()))
     too_far = {name: ratio for name, ratio in ratios.items() if ratio > 2}
     assert not too_far
 
@@ -81,8 +80,8 @@ def test_a_wrong_reference_is_noticed(case):
     ours, linears = our_pass(case, False)
     oracle = reference(case, linears, torch.float64)
     framework = reference(case, linears, torch.float32)
-    model = reference_model(case["folder"] / "model", linears, case["adapter"], case["rank"], ALPHA + 1, case["targets"],
-                            torch.float64)
+    model = reference_model(case["folder"] / "model", linears, case["adapter"], case["rank"], ALPHA + 1,
+                            case["targets"], torch.float64)
     losses, _, gradients = reference_pass(model, SAMPLES, torch.float64)
     assert relative_error(ours["losses"], losses) > 100 * relative_error(framework["losses"], oracle["losses"])
     for name, gradient in gradients.items():

@@ -1,8 +1,8 @@
 """NF4 and the dynamic maps against bitsandbytes on the CPU, where that is a valid oracle.
 
-bitsandbytes' CPU code differs from its CUDA code, which is what we follow, in blocks of zeros (its codes are 7, ours 0)
-and in everything 8-bit; so 4-bit codes are compared directly, and double quantization through float64, where its generic
-path looks up the nearest entry (a tie goes to the lower index there, to the even one on CUDA).
+bitsandbytes' CPU code differs from its CUDA code, which is what we follow, in blocks of zeros (its codes are 7, ours
+0) and in everything 8-bit; so 4-bit codes are compared directly, and double quantization through float64, where its
+generic path looks up the nearest entry (a tie goes to the lower index there, to the even one on CUDA).
 """
 import bitsandbytes.functional
 import pytest
@@ -20,8 +20,8 @@ def matrices():
     generator = torch.Generator().manual_seed(3)
     normal = (torch.randn(192, 256, generator=generator) * 0.02).bfloat16()
     heavy = (torch.randn(64, 320, generator=generator) ** 5).bfloat16()
-    wide_range = (torch.randn(128, 128, generator=generator) * 10.0 ** torch.randint(-12, 3, (128, 2), generator=generator)
-                  .repeat_interleave(64, 1)).bfloat16()
+    exponents = torch.randint(-12, 3, (128, 2), generator=generator).repeat_interleave(64, 1)
+    wide_range = (torch.randn(128, 128, generator=generator) * 10.0**exponents).bfloat16()
     zeros = normal.clone()
     zeros.view(-1, 64)[5] = 0
     zeros.view(-1, 64)[400] = 0
@@ -72,16 +72,17 @@ def test_double_quantization_is_nearest(name, ours):
 
 @pytest.mark.parametrize("name", matrices())
 def test_values_equal_bitsandbytes_from_the_same_state(name, ours):
-    """bitsandbytes decodes our packed state: exactly our values, fp32 scales by two separate operations. As one row: its
-    AVX-512 code takes the wrong scale where a row is shorter than a block."""
+    """bitsandbytes decodes our packed state: exactly our values, fp32 scales by two separate operations. As one row:
+    its AVX-512 code takes the wrong scale where a row is shorter than a block."""
     count = matrices()[name].numel()
     packed = ours[name + ".codes"].view(-1, 1)
     code = bitsandbytes.functional.create_dynamic_map(True)
     nested = bitsandbytes.functional.QuantState(absmax=ours[name + ".absmax2"], blocksize=256, code=code,
                                                 dtype=torch.float32)
     state = bitsandbytes.functional.QuantState(
-        absmax=ours[name + ".absmax"], shape=torch.Size((1, count)), dtype=torch.bfloat16, blocksize=64, quant_type="nf4",
-        code=bitsandbytes.functional.get_4bit_type("nf4", device="cpu"), offset=ours[name + ".offset"][0], state2=nested)
+        absmax=ours[name + ".absmax"], shape=torch.Size((1, count)), dtype=torch.bfloat16, blocksize=64,
+        quant_type="nf4", code=bitsandbytes.functional.get_4bit_type("nf4", device="cpu"), offset=ours[name + ".offset"][0],
+        state2=nested)
     theirs = bitsandbytes.functional.dequantize_4bit(packed, state)
     assert torch.equal(theirs.float().flatten(), ours[name + ".values"].flatten())
 

@@ -20,31 +20,37 @@ namespace shori {
 inline at::ScalarType scalar_type(DType dtype) { return dtype == DType::kBf16 ? at::kBFloat16 : at::kFloat; }
 inline const char* name_of(DType dtype) { return dtype == DType::kBf16 ? "bf16" : "fp32"; }
 
+// Memory of matrices is aligned as that of the program's own tensors.
+struct alignas(64) CacheLine {
+  std::byte bytes[64];
+  bool operator==(const CacheLine&) const = default;
+};
+
 // A matrix that owns its memory; rows may be longer than the columns in use (padding holds a NaN pattern, which must never be read into a result).
 class Matrix {
  public:
   Matrix() = default;
   Matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::int64_t padding = 0)
       : dtype_(dtype), rows_(rows), cols_(cols), stride_(cols + padding) {
-    bytes_.assign(static_cast<std::size_t>(rows * stride_) * size_of(dtype) + 64, std::byte{0xff});
+    lines_.resize(static_cast<std::size_t>(rows * stride_) * size_of(dtype) / 64 + 1);
+    std::memset(lines_.data(), 0xff, lines_.size() * 64);
     for (std::int64_t row = 0; row < rows; ++row) {
       std::memset(view().slice_rows(row, 1).data, 0, static_cast<std::size_t>(cols) * size_of(dtype));
     }
   }
 
-  TensorView view() { return {bytes_.data(), dtype_, rows_, cols_, stride_}; }
-  ConstTensorView view() const { return {bytes_.data(), dtype_, rows_, cols_, stride_}; }
+  TensorView view() { return {lines_.data(), dtype_, rows_, cols_, stride_}; }
+  ConstTensorView view() const { return {lines_.data(), dtype_, rows_, cols_, stride_}; }
   operator TensorView() { return view(); }
   operator ConstTensorView() const { return view(); }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
-  std::vector<std::byte>& bytes() { return bytes_; }
+  const std::vector<CacheLine>& bytes() const { return lines_; }
   DType dtype() const { return dtype_; }
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
 
   // A copy of the columns in use with libtorch's matching type.
   at::Tensor tensor() const {
-    return at::from_blob(const_cast<std::byte*>(bytes_.data()), {rows_, cols_}, {stride_, 1}, at::TensorOptions(scalar_type(dtype_)))
+    return at::from_blob(const_cast<CacheLine*>(lines_.data()), {rows_, cols_}, {stride_, 1}, at::TensorOptions(scalar_type(dtype_)))
         .clone();
   }
   at::Tensor doubles() const { return tensor().to(at::kDouble); }
@@ -59,7 +65,7 @@ class Matrix {
  private:
   DType dtype_ = DType::kF32;
   std::int64_t rows_ = 0, cols_ = 0, stride_ = 0;
-  std::vector<std::byte> bytes_;
+  std::vector<CacheLine> lines_;
 };
 
 // Gaussian values with one seed a matrix, rounded to `dtype`.

@@ -20,8 +20,8 @@ struct LoadOptions {
 };
 
 // Reads every tensor once, in file order, in pieces: host memory beyond the result stays near one piece. F16 and F32
-// linears are quantized as stored. A NaN or Inf is E0210 with tensor and element. Throws Stopped when a stop was
-// requested.
+// linears are quantized as stored. A NaN or Inf is E0210 with tensor and element, a file that changed meanwhile E0213.
+// Throws Stopped when a stop was requested.
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options);
 
 }  // namespace shori

@@ -10,6 +10,8 @@
 namespace shori {
 
 void log_info(std::string_view text);            // one line; text from files must have passed escape_for_log
+// Goes where log_info goes, but on a terminal only into the log file: the live line shows it there.
+void log_detail(std::string_view text);
 void log_warning(const Diagnostic& diagnostic);  // printed in full; counted
 void log_error(const Diagnostic& diagnostic);
 void set_json_errors(bool on);  // diagnostics as one JSON object a line instead of text

@@ -15,6 +15,7 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void update(std::string_view text);  // may be skipped when updates come too fast
+  void live(std::string_view text);    // on a terminal as update(), otherwise nothing
   void finish(std::string_view text);  // always shown, ends the live line
 
  private:

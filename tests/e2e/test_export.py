@@ -1,0 +1,430 @@
+"""What the exports hold, and that PEFT and transformers compute with them what the program computed."""
+import json
+import math
+import shutil
+
+import numpy
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from run_folders import Checkpoint, checkpoints, file_sha256, metrics, read_safetensors, snapshot
+from shori_programs import export, in_parallel, must, train
+from small_jobs import TokenJob, copy_folder, make_model, token_lines
+
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+ADAPTER_CONFIG = """\
+{
+  "alpha_pattern": {},
+  "auto_mapping": null,
+  "base_model_name_or_path": "%s",
+  "bias": "none",
+  "fan_in_fan_out": false,
+  "inference_mode": true,
+  "init_lora_weights": true,
+  "layer_replication": null,
+  "layers_pattern": null,
+  "layers_to_transform": null,
+  "loftq_config": {},
+  "lora_alpha": 16,
+  "lora_dropout": 0.1,
+  "megatron_config": null,
+  "megatron_core": "megatron.core",
+  "modules_to_save": null,
+  "peft_type": "LORA",
+  "r": 20,
+  "rank_pattern": {},
+  "revision": null,
+  "target_modules": [
+    "down_proj",
+    "gate_proj",
+    "k_proj",
+    "o_proj",
+    "q_proj",
+    "up_proj",
+    "v_proj"
+  ],
+  "task_type": "CAUSAL_LM",
+  "use_dora": false,
+  "use_rslora": false
+}"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Two shards, so that the export must keep their layout."""
+    return make_model(tmp_path_factory.mktemp("export") / "tiny-mistral", "--vocab", 512, "--shards", 2)
+
+
+@pytest.fixture(scope="module")
+def nf4_run(tmp_path_factory, model):
+    job = TokenJob(tmp_path_factory.mktemp("nf4"), model)
+    must(train(job.config))
+    return job
+
+
+@pytest.fixture(scope="module")
+def exact_run(tmp_path_factory, model):
+    """Trained and evaluated in fp32 on the 16-bit weights: nothing between it and the reference but the order of sums."""
+    job = TokenJob(tmp_path_factory.mktemp("exact"), model, adapter="lora", load_in_4bit=False, bf16=False, eval_steps=8)
+    must(train(job.config))
+    return job
+
+
+def samples(path):
+    return [json.loads(line)["input_ids"] for line in path.read_text().splitlines()]
+
+
+def reference_model(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def held_out_loss(network, path):
+    """Mean cross-entropy over all tokens but the first of each sample, in float64 sums."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for ids in samples(path):
+            logits = network(torch.tensor([ids])).logits[0, :-1].double()
+            losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum")
+            total, count = total + losses.item(), count + len(ids) - 1
+    return total / count
+
+
+def logits_of(network, path):
+    with torch.no_grad():
+        return torch.cat([network(torch.tensor([ids])).logits[0] for ids in samples(path)])
+
+
+def test_our_adapter_in_peft_gives_our_loss(exact_run, model, tmp_path):
+    evaluations = metrics(exact_run.run, "eval")
+    assert [line["step"] for line in evaluations] == [0, 8]
+    network = reference_model(model)
+    assert held_out_loss(network, exact_run.folder / "test.jsonl") == pytest.approx(evaluations[0]["loss"], rel=2e-5)
+    must(export("adapter", exact_run.run, "--out", tmp_path / "adapter"))
+    adapted = PeftModel.from_pretrained(network, tmp_path / "adapter").eval()
+    assert held_out_loss(adapted, exact_run.folder / "test.jsonl") == pytest.approx(evaluations[1]["loss"], rel=2e-5)
+    assert evaluations[1]["loss"] < evaluations[0]["loss"] - 0.3, "the adapter matters"
+
+
+def test_merged_model_in_transformers_agrees_with_base_and_adapter(exact_run, model, tmp_path):
+    must(export("merged", exact_run.run, "--base", model, "--out", tmp_path / "merged"))
+    data = exact_run.folder / "test.jsonl"
+    merged = logits_of(reference_model(tmp_path / "merged"), data)
+    base = reference_model(model)
+    plain = logits_of(base, data)
+    adapted = logits_of(PeftModel.from_pretrained(base, exact_run.run / "adapter").eval(), data)
+    difference = (merged - adapted).norm() / adapted.norm()
+    assert difference < 1e-2 and (plain - adapted).norm() / adapted.norm() > 10 * difference
+    assert (merged.argmax(-1) == adapted.argmax(-1)).float().mean() > 0.98
+    loss = held_out_loss(reference_model(tmp_path / "merged"), data)
+    assert loss == pytest.approx(metrics(exact_run.run, "eval")[-1]["loss"], rel=1e-2)
+
+
+# ---- adapter --------------------------------------------------------------------------------------------------------
+
+def test_adapter_folder(nf4_run, tmp_path):
+    out = tmp_path / "adapter"
+    outcome = must(export("adapter", nf4_run.run, "--out", out))
+    assert "--max-lora-rank 32" in outcome.err
+    assert (out / "adapter_config.json").read_text() == ADAPTER_CONFIG % "tiny-mistral"
+    assert (out / "adapter_model.safetensors").read_bytes() == \
+        (nf4_run.run / "adapter/adapter_model.safetensors").read_bytes()
+    assert (nf4_run.run / "adapter/adapter_config.json").read_text() == ADAPTER_CONFIG % "tiny-mistral"
+    record = json.loads((out / "shori_export.json").read_text())
+    assert list(record) == ["format", "program", "base", "adapter", "merge_base", "files"]
+    assert record["format"] == "shori-export/1" and record["merge_base"] is None
+    assert record["adapter"]["sha256"] == file_sha256(nf4_run.run / "adapter/adapter_model.safetensors")
+    assert record["files"] == {name: file_sha256(out / name)
+                               for name in ("adapter_config.json", "adapter_model.safetensors")}
+    for path in out.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes() and str(nf4_run.folder).encode() not in path.read_bytes()
+
+
+def test_adapter_types_name_and_old_peft(nf4_run, tmp_path):
+    _, whole = read_safetensors(nf4_run.run / "adapter/adapter_model.safetensors")
+    for name, dtype, torch_dtype in (("bf16", "BF16", torch.bfloat16), ("f16", "F16", torch.float16)):
+        must(export("adapter", nf4_run.run, "--out", tmp_path / name, "--dtype", name, "--base-name", "org/base",
+                    "--peft-compat", "0.6"))
+        metadata, tensors = read_safetensors(tmp_path / name / "adapter_model.safetensors")
+        assert metadata["shori.step"] == "8" and list(tensors) == list(whole)
+        for key, (kind, shape, data) in tensors.items():
+            values = torch.frombuffer(bytearray(whole[key][2]), dtype=torch.float32).to(torch_dtype)
+            assert kind == dtype and shape == whole[key][1]
+            assert data == values.view(torch.int16).numpy().tobytes(), key
+        config = json.loads((tmp_path / name / "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "org/base"
+        assert not {"layer_replication", "loftq_config", "megatron_config", "megatron_core", "use_dora",
+                    "use_rslora"} & set(config)
+
+
+def test_checkpoints_can_be_exported(nf4_run, tmp_path):
+    last = Checkpoint(checkpoints(nf4_run.run)[7])
+    must(export("adapter", nf4_run.run, "--step", 7, "--out", tmp_path / "seven"))
+    metadata, tensors = read_safetensors(tmp_path / "seven/adapter_model.safetensors")
+    assert metadata["shori.step"] == "7" and {k: v[2] for k, v in tensors.items()} == \
+        {name: last.tensors[name] for name in tensors}
+    must(export("adapter", last.path, "--out", tmp_path / "file"))
+    assert (tmp_path / "file/adapter_model.safetensors").read_bytes() == \
+        (tmp_path / "seven/adapter_model.safetensors").read_bytes()
+    must(export("adapter", nf4_run.run, "--best", "--out", tmp_path / "best"))
+    losses = {line["step"]: line["loss"] for line in metrics(nf4_run.run, "eval") if line["step"]}
+    best = read_safetensors(tmp_path / "best/adapter_model.safetensors")[0]
+    assert int(best["shori.step"]) == min(losses, key=losses.get)
+    must(export("adapter", nf4_run.run / "adapter", "--out", tmp_path / "bare"))
+    wrong = must(export("adapter", nf4_run.run, "--step", 99, "--out", tmp_path / "none"), 2)
+    assert wrong.errors == ["E0510"] and not (tmp_path / "none").exists()
+
+
+def test_unfinished_run_exports_its_newest_checkpoint(nf4_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(nf4_run.run, run)
+    (run / "done.json").unlink()
+    shutil.rmtree(run / "adapter")
+    outcome = must(export("adapter", run, "--out", tmp_path / "out"))
+    assert "not finished: exporting step 8" in outcome.err
+    assert read_safetensors(tmp_path / "out/adapter_model.safetensors")[1] == \
+        read_safetensors(nf4_run.run / "adapter/adapter_model.safetensors")[1]
+
+
+# ---- merged ---------------------------------------------------------------------------------------------------------
+
+def bf16_values(data, shape):
+    return (numpy.frombuffer(data, "<u2").astype(numpy.uint32) << 16).view(numpy.float32).reshape(shape)
+
+
+def to_bf16(values):
+    bits = values.astype(numpy.float32).view(numpy.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(numpy.uint16)
+
+
+def all_tensors(folder):
+    return {name: value for path in sorted(folder.glob("*.safetensors"))
+            for name, value in read_safetensors(path)[1].items()}
+
+
+def test_merged_weights_value_by_value(nf4_run, model, tmp_path):
+    out = tmp_path / "merged"
+    before = snapshot(model)
+    must(export("merged", nf4_run.run, "--base", model, "--out", out))
+    assert snapshot(model) == before
+    _, adapter = read_safetensors(nf4_run.run / "adapter/adapter_model.safetensors")
+    base, merged = all_tensors(model), all_tensors(out)
+    assert list(merged) == list(base)
+    changed = off = count = 0
+    for name, (dtype, shape, data) in base.items():
+        key = f"base_model.model.{name.removesuffix('.weight')}.lora_%s.weight"
+        assert merged[name][:2] == ("BF16", shape)
+        if key % "A" not in adapter:
+            assert merged[name] == (dtype, shape, data), f"{name} must stay as it is"
+            continue
+        a, b = (numpy.frombuffer(adapter[key % f][2], "<f4").reshape(adapter[key % f][1]).astype(numpy.float64)
+                for f in "AB")
+        expected = to_bf16(bf16_values(data, shape).astype(numpy.float64) + 0.8 * (b @ a)).ravel().astype(int)
+        found = numpy.frombuffer(merged[name][2], "<u2").astype(int)
+        assert numpy.abs(found - expected).max() <= 1, f"{name}: more than one step from the rounded sum"
+        off, count, changed = off + (found != expected).sum(), count + found.size, changed + (merged[name][2] != data)
+    assert changed == 14 and off < 0.01 * count
+    for name in ("config.json", "generation_config.json"):
+        assert (out / name).read_bytes() == (model / name).read_bytes()
+    index, base_index = (json.loads((f / "model.safetensors.index.json").read_text()) for f in (out, model))
+    assert index == base_index
+    record = json.loads((out / "shori_export.json").read_text())
+    assert record["merge_base"] == "original"
+    assert record["files"] == {path.name: file_sha256(path) for path in out.iterdir() if path.name != "shori_export.json"}
+
+
+def test_merging_onto_nf4_gives_what_training_saw(nf4_run, model, tmp_path):
+    must(export("merged", nf4_run.run, "--base", model, "--out", tmp_path / "nf4", "--merge-base", "nf4"))
+    must(export("merged", nf4_run.run, "--base", model, "--out", tmp_path / "original"))
+    assert json.loads((tmp_path / "nf4/shori_export.json").read_text())["merge_base"] == "nf4"
+    job = TokenJob(tmp_path / "job", model, init_from=str(nf4_run.run), num_epochs=1, bf16=False)
+    must(train(job.config))
+    ours = metrics(job.run, "eval")[0]["loss"]
+    losses = {name: held_out_loss(reference_model(tmp_path / name), job.folder / "test.jsonl")
+              for name in ("nf4", "original")}
+    assert losses["nf4"] == pytest.approx(ours, rel=5e-3)
+    assert abs(losses["nf4"] - ours) < abs(losses["original"] - ours)
+
+
+def test_merged_f16_and_tokenizer_files(text_model, tmp_path):
+    (tmp_path / "train.jsonl").write_text(token_lines(14, 1))
+    model = copy_folder(text_model, tmp_path / "model")
+    (model / "tokenizer.json").write_text('{"made": "by hand"}')
+    (model / "pytorch_model.bin").write_bytes(b"never copied")
+    job = TokenJob(tmp_path / "job", model, held_out=0, max_steps=2)
+    must(train(job.config))
+    out = tmp_path / "merged"
+    must(export("merged", job.run, "--base", model, "--out", out, "--dtype", "f16"))
+    for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        assert (out / name).read_bytes() == (model / name).read_bytes(), name
+    assert not (out / "pytorch_model.bin").exists()
+    config, base_config = (json.loads((folder / "config.json").read_text()) for folder in (out, model))
+    assert config.pop("torch_dtype") == "float16" and base_config.pop("torch_dtype") == "bfloat16"
+    assert config == base_config
+    tensors, base = all_tensors(out), all_tensors(model)
+    assert {dtype for dtype, _, _ in tensors.values()} == {"F16"}
+    name = "model.embed_tokens.weight"
+    values = bf16_values(base[name][2], base[name][1]).astype(numpy.float16)
+    assert tensors[name][2] == values.tobytes()
+    assert reference_model(out).config.vocab_size == 32000
+
+
+# ---- refusals -------------------------------------------------------------------------------------------------------
+
+def test_wrong_base(nf4_run, tmp_path):
+    other = make_model(tmp_path / "other", "--vocab", 512, "--seed", 9)
+    outcome = must(export("merged", nf4_run.run, "--base", other, "--out", tmp_path / "out"), 3)
+    assert outcome.errors == ["E0805"]
+    smaller = make_model(tmp_path / "smaller", "--vocab", 512, "--layers", 1)
+    assert must(export("merged", nf4_run.run, "--base", smaller, "--out", tmp_path / "out"), 3).errors == ["E0805"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "smaller"]
+
+
+def test_adapter_without_training_is_not_merged(nf4_run, model, tmp_path):
+    """An adapter whose B is zero changes nothing: a merge of it would be the base under another name."""
+    job = TokenJob(tmp_path / "job", model, max_steps=1)
+    must(train(job.config))
+    start = checkpoints(job.run)[0]
+    outcome = must(export("merged", start, "--base", model, "--out", tmp_path / "out"), 4)
+    assert outcome.errors == ["E0801"] and not (tmp_path / "out").exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_targets(nf4_run, model, tmp_path):
+    base = copy_folder(model, tmp_path / "base")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "file").write_text("x")
+    cases = [(base / "out", "E0802"), (base, "E0802"), (tmp_path / "empty/../base/sub", "E0802"),
+             (tmp_path / "link", "E0802"), (tmp_path / "full", "E0806"), (tmp_path / "file", "E0806")]
+    before = snapshot(tmp_path)
+    for target, code in cases:
+        outcome = must(export("merged", nf4_run.run, "--base", base, "--out", target), 2)
+        assert outcome.errors == [code], (target, repr(outcome))
+    for target, code in cases[3:]:
+        assert must(export("adapter", nf4_run.run, "--out", target), 2).errors == [code], target
+    assert snapshot(tmp_path) == before
+    must(export("adapter", nf4_run.run, "--out", tmp_path / "empty"))
+    must(export("adapter", nf4_run.run, "--out", tmp_path / "full", "--force"))
+    assert (tmp_path / "full.old-1/file").read_text() == "mine" and (tmp_path / "full/adapter_config.json").exists()
+    must(export("merged", nf4_run.run, "--base", base, "--out", tmp_path / "full", "--force"))
+    assert (tmp_path / "full.old-2/adapter_config.json").exists() and (tmp_path / "full/config.json").exists()
+
+
+def test_sources_that_are_no_adapter(nf4_run, model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for source in (tmp_path / "empty", tmp_path / "missing", model):
+        assert must(export("adapter", source, "--out", tmp_path / "out"), 2).errors == ["E0510"], source
+    broken = tmp_path / "broken"
+    shutil.copytree(nf4_run.run / "adapter", broken)
+    path = broken / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    outcome = export("adapter", broken, "--out", tmp_path / "out")
+    assert outcome.code == 3 and outcome.errors == ["E0203"], repr(outcome)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(nf4_run.run, damaged)
+    path = checkpoints(damaged)[7]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    outcome = export("adapter", damaged, "--step", 7, "--out", tmp_path / "out")
+    assert outcome.code == 4 and outcome.errors == ["E0503"], repr(outcome)
+    assert not (tmp_path / "out").exists()
+
+
+def test_values_that_float16_cannot_hold(nf4_run, tmp_path):
+    source = tmp_path / "adapter"
+    shutil.copytree(nf4_run.run / "adapter", source)
+    path = source / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + numpy.float32(1e6).tobytes())
+    outcome = must(export("adapter", source, "--out", tmp_path / "out", "--dtype", "f16"), 4)
+    assert outcome.errors == ["E0804"] and sorted(p.name for p in tmp_path.iterdir()) == ["adapter"]
+
+
+def test_usage(nf4_run, tmp_path):
+    assert must(export("--version")).out.startswith("shori-export ")
+    for arguments in ([], ["adapter"], ["adapter", nf4_run.run], ["merged", nf4_run.run, "--out", tmp_path / "x"],
+                      ["adapter", nf4_run.run, "--out", tmp_path / "x", "--dtype", "f64"],
+                      ["adapter", nf4_run.run, "--out", tmp_path / "x", "--best", "--step", "7"], ["gguf"]):
+        assert must(export(*arguments), 2).err, arguments
+    assert not (tmp_path / "x").exists()
+
+
+# ---- adapters made by PEFT ------------------------------------------------------------------------------------------
+
+def peft_adapter(model, folder, dtype, **settings):
+    """An adapter of the peft package with random B, saved as that package saves it; and its network."""
+    torch.manual_seed(5)
+    network = get_peft_model(reference_model(model), LoraConfig(**{
+        "r": 20, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": MODULES, "task_type": "CAUSAL_LM",
+        **settings}))
+    for name, value in network.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(value, std=0.05)
+            value.data = value.data.to(dtype).float()
+    stored = {name: value.to(dtype) for name, value in network.state_dict().items()}
+    network.save_pretrained(folder, state_dict=stored)
+    return network.eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_peft_adapter_is_taken_over_exactly(model, tmp_path, dtype):
+    network = peft_adapter(model, tmp_path / "peft", dtype)
+    stored = read_safetensors(tmp_path / "peft/adapter_model.safetensors")[1]
+    assert {kind for kind, _, _ in stored.values()} == {"F32" if dtype == torch.float32 else "BF16"}
+    job = TokenJob(tmp_path / "job", model, init_from=str(tmp_path / "peft"), adapter="lora", load_in_4bit=False,
+                   bf16=False, max_steps=1)
+    outcome = must(train(job.config))
+    assert outcome.codes == ["W0503"], "its base is not known"
+    start = Checkpoint(checkpoints(job.run)[0])
+    for name, (_, shape, data) in stored.items():
+        values = torch.frombuffer(bytearray(data), dtype=dtype).float().numpy().tobytes()
+        assert start.tensors[name] == values and start.shapes[name] == shape, name
+    ours = metrics(job.run, "eval")[0]["loss"]
+    assert held_out_loss(network, job.folder / "test.jsonl") == pytest.approx(ours, rel=2e-5)
+    must(export("merged", tmp_path / "peft", "--base", model, "--out", tmp_path / "merged"))
+
+
+PEFT_KINDS = {"rank": {"r": 8}, "alpha": {"lora_alpha": 8}, "modules": {"target_modules": MODULES[:3]},
+              "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "bias": {"bias": "all"},
+              "ranks by pattern": {"rank_pattern": {"q_proj": 4}}, "whole modules": {"modules_to_save": ["lm_head"]}}
+
+
+def test_peft_adapters_that_are_not_plain_lora_are_refused(model, tmp_path):
+    for name, settings in PEFT_KINDS.items():
+        folder = tmp_path / name.replace(" ", "-")
+        peft_adapter(model, folder / "peft", torch.float32, **settings)
+
+    def work(name):
+        folder = tmp_path / name.replace(" ", "-")
+        job = TokenJob(folder / "job", model, init_from=str(folder / "peft"), max_steps=1)
+        outcome = must(train(job.config), 2)
+        assert set(outcome.errors) == {"E0511"}, (name, repr(outcome))
+        assert not checkpoints(job.run)
+
+    in_parallel(work, PEFT_KINDS)
+
+
+def test_adapter_with_tensors_missing_or_too_many(nf4_run, model, tmp_path):
+    def rewrite(folder, change):
+        shutil.copytree(nf4_run.run / "adapter", folder)
+        from safetensors.numpy import load_file, save_file
+        tensors = load_file(folder / "adapter_model.safetensors")
+        change(tensors)
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        return folder
+
+    first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    cases = {"missing": (lambda t: t.pop(first), "missing: " + first, "E0511"),
+             "more": (lambda t: t.update(extra=numpy.zeros(3, "f4")), "unexpected: extra", "E0511"),
+             "shape": (lambda t: t.update({first: t[first][:8].copy()}), "other shape: " + first, "E0511"),
+             "type": (lambda t: t.update({first: t[first].astype("f8")}), "other type: " + first, "E0511"),
+             "not finite": (lambda t: t.update({first: t[first] * math.nan}), first, "E0210")}
+    for name, (change, text, code) in cases.items():
+        source = rewrite(tmp_path / name.replace(" ", "-"), change)
+        job = TokenJob(tmp_path / f"job {name}", model, init_from=str(source), max_steps=1)
+        outcome = train(job.config)
+        assert outcome.code == (2 if code == "E0511" else 3) and code in outcome.errors, repr(outcome)
+        assert text in outcome.err and not checkpoints(job.run)
