@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "kernels/cpu_parallel.h"
+#include "kernels/map_search.h"
 #include "kernels/op_checks.h"
-#include "shori/quant/blockwise8.h"
 #include "shori/quant/dynamic_map.h"
 
 namespace shori {
@@ -16,13 +16,13 @@ namespace {
 constexpr std::uint8_t kZeroCodeM = 127;  // the code of +0 in the signed map
 constexpr std::uint8_t kZeroCodeV = 0;
 
-// What one step needs of one tensor beside its memory: computed once in fp32. powf is the double pow rounded once, so that the result does not
-// depend on a library's powf.
+// What one step needs of one tensor beside its memory: computed once in fp32. powf is the double pow rounded once, so
+// that the result does not depend on a library's powf.
 struct StepFactors {
   float beta1, beta2, one_minus_beta1, one_minus_beta2;
-  float step_size;     // -lr * c2 / c1
-  float eps;           // c2 * eps
-  float decay;         // 1 - lr * weight_decay
+  float step_size;  // -lr * c2 / c1
+  float eps;        // c2 * eps
+  float decay;      // 1 - lr * weight_decay
   bool decays;
   float gradient_scale;
   bool guard;
@@ -98,15 +98,24 @@ LargestUpdate update_fp32(const StepFactors& factors, const AdamTensor& tensor, 
   return largest;
 }
 
-std::uint8_t code_of_m(const float* map, float m, float absmax) {
-  const std::uint8_t code = nearest_in_map(map, m / absmax);
+const MapSearch& signed_search() {
+  static const MapSearch search(dynamic_map_signed());
+  return search;
+}
+const MapSearch& unsigned_search() {
+  static const MapSearch search(dynamic_map_unsigned());
+  return search;
+}
+
+std::uint8_t code_of_m(const MapSearch& search, const float* map, float m, float absmax) {
+  const std::uint8_t code = search.nearest(m / absmax);
   if (std::signbit(map[code]) == std::signbit(m)) return code;
   return static_cast<std::uint8_t>(m > 0.0f ? code + 1 : code - 1);
 }
 
 // One quantization block; `m` and `v` are scratch of block_size each.
-LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor, std::int64_t block, std::int64_t block_size, float* m,
-                           float* v) {
+LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor, std::int64_t block,
+                           std::int64_t block_size, float* m, float* v) {
   const float *signed_map = dynamic_map_signed(), *unsigned_map = dynamic_map_unsigned();
   const std::int64_t first = block * block_size, count = std::min(block_size, tensor.count - first);
   const float old_m = tensor.m_absmax[block], old_v = tensor.v_absmax[block];
@@ -129,11 +138,12 @@ LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor,
     v_absmax = std::max(v_absmax, std::fabs(v[j]));
     store_copy(tensor, i);
   }
+  const MapSearch &find_m = signed_search(), &find_v = unsigned_search();
   for (std::int64_t j = 0; j < count; ++j) {
     const std::int64_t i = first + j;
     const bool zeroed = factors.guard && v[j] == 0.0f;
-    tensor.m_codes[i] = zeroed ? kZeroCodeM : code_of_m(signed_map, m[j], m_absmax);
-    tensor.v_codes[i] = zeroed ? kZeroCodeV : nearest_in_map(unsigned_map, v[j] / v_absmax);
+    tensor.m_codes[i] = zeroed ? kZeroCodeM : code_of_m(find_m, signed_map, m[j], m_absmax);
+    tensor.v_codes[i] = zeroed ? kZeroCodeV : find_v.nearest(v[j] / v_absmax);
   }
   tensor.m_absmax[block] = m_absmax;
   tensor.v_absmax[block] = v_absmax;
@@ -149,7 +159,8 @@ struct Piece {
 void check_tensor(const AdamTensor& tensor) {
   SHORI_CHECK(tensor.parameter != nullptr && tensor.gradient != nullptr && tensor.step > 0,
               "adamw8bit: a tensor needs a parameter, a gradient and a step from 1");
-  const bool quantized = tensor.m_codes != nullptr && tensor.v_codes != nullptr && tensor.m_absmax != nullptr && tensor.v_absmax != nullptr;
+  const bool quantized = tensor.m_codes != nullptr && tensor.v_codes != nullptr && tensor.m_absmax != nullptr &&
+                         tensor.v_absmax != nullptr;
   const bool plain = tensor.m != nullptr && tensor.v != nullptr;
   SHORI_CHECK(quantized != plain, "adamw8bit: a tensor needs either 8-bit or 32-bit moments");
 }
@@ -171,16 +182,18 @@ AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std
   const std::int64_t size = settings.block_size;
   const WorkerScratch scratch(context, {size, size});
   auto* largest = context.workspace->take_array<LargestUpdate>(pieces.size());
-  for_each_row_range(static_cast<std::int64_t>(pieces.size()), size, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-    const auto [m, v] = scratch.of(worker);
-    for (std::int64_t i = first; i < last; ++i) {
-      const auto& [index, block] = pieces[static_cast<std::size_t>(i)];
-      const AdamTensor& tensor = tensors[static_cast<std::size_t>(index)];
-      const StepFactors& step = factors[static_cast<std::size_t>(index)];
-      largest[i] = tensor.m_codes != nullptr ? update_block(step, tensor, block, size, m, v)
-                                             : update_fp32(step, tensor, block * size, std::min(tensor.count, (block + 1) * size));
-    }
-  });
+  for_each_row_range(
+      static_cast<std::int64_t>(pieces.size()), size, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
+        const auto [m, v] = scratch.of(worker);
+        for (std::int64_t i = first; i < last; ++i) {
+          const auto& [index, block] = pieces[static_cast<std::size_t>(i)];
+          const AdamTensor& tensor = tensors[static_cast<std::size_t>(index)];
+          const StepFactors& step = factors[static_cast<std::size_t>(index)];
+          largest[i] = tensor.m_codes != nullptr
+                           ? update_block(step, tensor, block, size, m, v)
+                           : update_fp32(step, tensor, block * size, std::min(tensor.count, (block + 1) * size));
+        }
+      });
   AdamReport report;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     if (largest[i].value > report.update_max) report = {largest[i].value, pieces[i].tensor, largest[i].element};

@@ -19,10 +19,10 @@ constexpr std::int64_t kQueries = 128;
 
 // One block of queries of one sample. Rows count from the start of the pack.
 struct QueryBlock {
-  std::int64_t start;          // of the sample
-  std::int64_t first, count;   // queries
-  std::int64_t keys;           // first key any of them sees
-  std::int64_t key_count;      // keys .. first + count
+  std::int64_t start;         // of the sample
+  std::int64_t first, count;  // queries
+  std::int64_t keys;          // first key any of them sees
+  std::int64_t key_count;     // keys .. first + count
 };
 
 // Columns of scores that query `i` of the block sees: [low, high).
@@ -57,9 +57,11 @@ std::int64_t most_keys(std::span<const QueryBlock> blocks) {
   return most;
 }
 
-void check_attention(const char* op, const AttentionShape& shape, ConstTensorView qkv, std::span<const std::int32_t> cu_seqlens) {
+void check_attention(const char* op, const AttentionShape& shape, ConstTensorView qkv,
+                     std::span<const std::int32_t> cu_seqlens) {
   const std::string subject = std::string(op) + ": ";
-  SHORI_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0 && shape.heads % shape.kv_heads == 0 && shape.window >= 0,
+  SHORI_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0 && shape.heads % shape.kv_heads == 0 &&
+                  shape.window >= 0,
               subject + "heads must be a multiple of key/value heads");
   check_activation(op, "qkv", qkv);
   check_matrix(op, "qkv", qkv, qkv.dtype, qkv.rows, (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
@@ -74,13 +76,16 @@ struct Head {
 };
 Head head_columns(const AttentionShape& shape, std::int64_t head) {
   const std::int64_t kv = head / (shape.heads / shape.kv_heads);
-  return {head * shape.head_dim, (shape.heads + kv) * shape.head_dim, (shape.heads + shape.kv_heads + kv) * shape.head_dim};
+  return {head * shape.head_dim, (shape.heads + kv) * shape.head_dim,
+          (shape.heads + shape.kv_heads + kv) * shape.head_dim};
 }
 
 float scale_of(const AttentionShape& shape) { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
 
-// Scores -> probabilities times their sum; keys that a query does not see get exact zeros. Leaves 1 / sum and the log-sum-exp.
-void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* scores, float* inverse_sum, float* lse) {
+// Scores -> probabilities times their sum; keys that a query does not see get exact zeros. Leaves 1 / sum and the
+// log-sum-exp.
+void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* scores, float* inverse_sum,
+                   float* lse) {
   const float scale = scale_of(shape);
   for (std::int64_t i = 0; i < block.count; ++i) {
     float* row = scores + i * block.key_count;
@@ -94,20 +99,24 @@ void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* 
   }
 }
 
-// What the backward of one query block of one head reads and writes.
+// What the backward reads and writes.
 struct BackwardOperands {
-  ConstMatrix qkv;                // [T, ...]
-  ConstMatrix dout;               // [T, H D]
-  const float* lse;               // of the head, by token
-  const float* delta;             // of the head, by token: dout . out
-  float* dqkv;                    // [T, (H + 2 Hkv) D] fp32, k and v parts hold sums
+  ConstMatrix qkv;      // [T, ...]
+  ConstMatrix dout;     // [T, H D]
+  ConstTensorView lse;  // [H, T]
+  const float* delta;   // [H, T]: dout . out
+  float* dqkv;          // [T, (H + 2 Hkv) D] fp32, k and v parts hold sums
   std::int64_t dqkv_stride;
 };
 
-void backward_block(const AttentionShape& shape, const QueryBlock& block, const Head& head, const BackwardOperands& operands,
-                    float* scores, float* dscores) {
+void backward_block(const AttentionShape& shape, const QueryBlock& block, std::int64_t index,
+                    const BackwardOperands& operands, float* scores, float* dscores) {
+  const Head head = head_columns(shape, index);
+  const float* lse = operands.lse.row<float>(index) + block.first;
+  const float* delta = operands.delta + index * operands.qkv.rows + block.first;
   const std::int64_t dim = shape.head_dim, count = block.count, keys = block.key_count;
-  const ConstMatrix q = operands.qkv.slice(block.first, count, head.q, dim), k = operands.qkv.slice(block.keys, keys, head.k, dim);
+  const ConstMatrix q = operands.qkv.slice(block.first, count, head.q, dim),
+                    k = operands.qkv.slice(block.keys, keys, head.k, dim);
   const ConstMatrix v = operands.qkv.slice(block.keys, keys, head.v, dim);
   const ConstMatrix dout = operands.dout.slice(block.first, count, head.q, dim);
   matmul(q, k.transposed(), scores, keys);
@@ -116,23 +125,41 @@ void backward_block(const AttentionShape& shape, const QueryBlock& block, const 
     float* p = scores + i * keys;
     float* ds = dscores + i * keys;
     const VisibleKeys seen = visible(block, i, shape.window);
-    attention_gradient_row(scale_of(shape), operands.lse[block.first + i], operands.delta[block.first + i], p + seen.low, ds + seen.low,
-                           seen.high - seen.low);
+    attention_gradient_row(scale_of(shape), lse[i], delta[i], p + seen.low, ds + seen.low, seen.high - seen.low);
     for (float* row : {p, ds}) {
       std::fill(row, row + seen.low, 0.0f);
       std::fill(row + seen.high, row + keys, 0.0f);
     }
   }
-  const auto target = [&](std::int64_t row, std::int64_t col) { return operands.dqkv + row * operands.dqkv_stride + col; };
+  const auto target = [&](std::int64_t row, std::int64_t col) {
+    return operands.dqkv + row * operands.dqkv_stride + col;
+  };
   const ConstMatrix p = dense(scores, count, keys), ds = dense(dscores, count, keys);
   matmul(ds, k, target(block.first, head.q), operands.dqkv_stride);
   matmul(ds.transposed(), q, target(block.keys, head.k), operands.dqkv_stride, Sum::kAdd);
   matmul(p.transposed(), dout, target(block.keys, head.v), operands.dqkv_stride, Sum::kAdd);
 }
 
+// All that one key/value head of the sample [start, end) takes part in: heads of its group in order, query blocks in
+// order, so that the sums into its k and v have one order.
+void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_t end, std::int64_t kv,
+                    const BackwardOperands& operands, float* scores, float* dscores) {
+  const std::int64_t group = shape.heads / shape.kv_heads;
+  const Head columns = head_columns(shape, kv * group);
+  for (std::int64_t row = start; row < end; ++row) {
+    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.k, shape.head_dim, 0.0f);
+    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.v, shape.head_dim, 0.0f);
+  }
+  for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+    for (std::int64_t first = start; first < end; first += kQueries) {
+      backward_block(shape, query_block(start, end, first, shape.window), head, operands, scores, dscores);
+    }
+  }
+}
+
 // fp32 gradient of the attention output with its LoRA part, and delta[h, t] = dout . out of each head.
-ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape& shape, ConstTensorView out, const InputGradient& source,
-                                 float* delta) {
+ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape& shape, ConstTensorView out,
+                                 const InputGradient& source, float* delta) {
   const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
   float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
   const WorkerScratch scratch(context, {cols});
@@ -153,8 +180,8 @@ ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape&
 
 }  // namespace
 
-void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, std::span<const std::int32_t> cu_seqlens,
-               TensorView out, TensorView lse) {
+void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+               std::span<const std::int32_t> cu_seqlens, TensorView out, TensorView lse) {
   check_context(context, "attention");
   check_attention("attention", shape, qkv, cu_seqlens);
   check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
@@ -173,7 +200,8 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
     const ConstMatrix keys = input.slice(block.keys, block.key_count, head.k, dim);
     matmul(input.slice(block.first, block.count, head.q, dim), keys.transposed(), scores, block.key_count);
     softmax_block(shape, block, scores, inverse_sum, lse.row<float>(index));
-    matmul(dense(scores, block.count, block.key_count), input.slice(block.keys, block.key_count, head.v, dim), result, dim);
+    matmul(dense(scores, block.count, block.key_count), input.slice(block.keys, block.key_count, head.v, dim), result,
+           dim);
     for (std::int64_t i = 0; i < block.count; ++i) {
       scale_row(inverse_sum[i], result + i * dim, dim);
       store_row(result + i * dim, out, block.first + i, head.q, dim);
@@ -181,9 +209,9 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
   });
 }
 
-void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, std::span<const std::int32_t> cu_seqlens,
-                        ConstTensorView out, ConstTensorView lse, ConstTensorView dout_extended, std::optional<LoraInputGradient> lora,
-                        TensorView dqkv) {
+void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                        std::span<const std::int32_t> cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv) {
   constexpr const char* kOp = "attention_backward";
   check_context(context, kOp);
   check_attention(kOp, shape, qkv, cu_seqlens);
@@ -191,7 +219,8 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   check_matrix(kOp, "out", out, qkv.dtype, tokens, cols);
   check_matrix(kOp, "lse", lse, DType::kF32, shape.heads, tokens);
   check_matrix(kOp, "dqkv", dqkv, qkv.dtype, tokens, qkv.cols);
-  SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype, "attention_backward: dout does not fit qkv");
+  SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype,
+              "attention_backward: dout does not fit qkv");
 
   const WorkspaceFrame frame(*context.workspace);
   Workspace& workspace = *context.workspace;
@@ -206,29 +235,19 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   const std::int64_t score_floats = kQueries * most_keys(blocks);
   const WorkerScratch scratch(context, {score_floats, score_floats});
 
-  // One task sums into k and v of one key/value head of one sample: heads of the group in order, query blocks in order.
+  const BackwardOperands operands{input, dout, lse, delta, sums, stride};
   const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
   for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
-    const std::int64_t sample = task / shape.kv_heads, kv = task % shape.kv_heads;
-    const std::int64_t start = cu_seqlens[static_cast<std::size_t>(sample)], end = cu_seqlens[static_cast<std::size_t>(sample + 1)];
+    const auto sample = static_cast<std::size_t>(task / shape.kv_heads);
+    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens[sample], end = cu_seqlens[sample + 1];
     const auto [scores, dscores] = scratch.of(worker);
-    const Head first_head = head_columns(shape, kv * group);
-    for (std::int64_t row = start; row < end; ++row) {
-      std::fill_n(sums + row * stride + first_head.k, shape.head_dim, 0.0f);
-      std::fill_n(sums + row * stride + first_head.v, shape.head_dim, 0.0f);
-    }
-    for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-      const BackwardOperands operands{input, dout, lse.row<float>(head), delta + head * tokens, sums, stride};
-      for (std::int64_t first = start; first < end; first += kQueries) {
-        backward_block(shape, query_block(start, end, first, shape.window), head_columns(shape, head), operands, scores,
-                       dscores);
-      }
-    }
+    backward_group(shape, start, end, kv, operands, scores, dscores);
     if (direct) return;
+    const Head columns = head_columns(shape, kv * group);
     for (std::int64_t row = start; row < end; ++row) {
-      store_row(sums + row * stride + first_head.q, dqkv, row, first_head.q, group * shape.head_dim);
-      store_row(sums + row * stride + first_head.k, dqkv, row, first_head.k, shape.head_dim);
-      store_row(sums + row * stride + first_head.v, dqkv, row, first_head.v, shape.head_dim);
+      store_row(sums + row * stride + columns.q, dqkv, row, columns.q, group * shape.head_dim);
+      store_row(sums + row * stride + columns.k, dqkv, row, columns.k, shape.head_dim);
+      store_row(sums + row * stride + columns.v, dqkv, row, columns.v, shape.head_dim);
     }
   });
 }

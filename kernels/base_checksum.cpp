@@ -27,7 +27,8 @@ std::uint64_t base_checksum(const OpContext& context, const void* data, std::siz
   const std::size_t words = (bytes + kWord - 1) / kWord;
   std::atomic<std::uint64_t> total{0};
   for_each_task(tiles_of(static_cast<std::int64_t>(words), kWordsOfTask), [&](std::int64_t task, std::int64_t) {
-    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask, last = std::min(words, first + kWordsOfTask);
+    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
+                      last = std::min(words, first + kWordsOfTask);
     std::uint64_t sum = 0;
     for (std::size_t i = first; i < last; ++i) {
       std::uint64_t word = 0;

@@ -10,7 +10,8 @@ namespace shori {
 
 namespace {
 
-at::Tensor as_tensor(const float* data, std::int64_t rows, std::int64_t cols, std::int64_t row_stride, std::int64_t col_stride) {
+at::Tensor as_tensor(const float* data, std::int64_t rows, std::int64_t cols, std::int64_t row_stride,
+                     std::int64_t col_stride) {
   return at::from_blob(const_cast<float*>(data), {rows, cols}, {row_stride, col_stride}, at::TensorOptions(at::kFloat));
 }
 

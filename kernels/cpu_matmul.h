@@ -31,6 +31,8 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::int64_t
 
 // The view as fp32: itself, or a widened copy in the workspace.
 ConstMatrix widened(const OpContext& context, ConstTensorView view);
-inline ConstMatrix dense(const float* data, std::int64_t rows, std::int64_t cols) { return {data, rows, cols, cols, 1}; }
+inline ConstMatrix dense(const float* data, std::int64_t rows, std::int64_t cols) {
+  return {data, rows, cols, cols, 1};
+}
 
 }  // namespace shori

@@ -1,7 +1,7 @@
 // Splitting work of the CPU versions over threads so that no bit depends on their number.
 //
-// Tasks are cut by shape alone and write different memory; threads take them in any order. Library matrix products called inside a task
-// run on that one thread, so each product's bits are those of one thread.
+// Tasks are cut by shape alone and write different memory; threads take them in any order. Library matrix products
+// called inside a task run on that one thread, so each product's bits are those of one thread.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -18,8 +18,8 @@ extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int count);
 
 namespace shori {
 
-// Keeps MKL on the calling thread. Inside a parallel region libtorch's MKL would still cut a product into as many parts as there are threads, which
-// changes the order of its sums.
+// Keeps MKL on the calling thread. Inside a parallel region libtorch's MKL would still cut a product into as many parts
+// as there are threads, which changes the order of its sums.
 class SingleThreadBlas {
  public:
   SingleThreadBlas() : before_(MKL_Set_Num_Threads_Local != nullptr ? MKL_Set_Num_Threads_Local(1) : 0) {}
@@ -54,11 +54,13 @@ void for_each_task(std::int64_t count, const Body& body) {
   for_each_task(count, worker_count(), body);
 }
 
-// fp32 arrays for each worker, every one aligned to 64 bytes, so that no product depends on which worker has taken a task.
+// fp32 arrays for each worker, every one aligned to 64 bytes, so that no product depends on which worker has taken a
+// task.
 template <std::size_t kArrays>
 class WorkerScratch {
  public:
-  WorkerScratch(const OpContext& context, const std::int64_t (&floats)[kArrays], std::int64_t workers = worker_count()) {
+  WorkerScratch(const OpContext& context, const std::int64_t (&floats)[kArrays],
+                std::int64_t workers = worker_count()) {
     for (std::size_t i = 0; i < kArrays; ++i) {
       offset_[i] = size_;
       size_ += (floats[i] + 15) / 16 * 16;

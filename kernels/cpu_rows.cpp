@@ -187,7 +187,8 @@ SHORI_CLONES float exp_shifted_row(float scale, float shift, float* values, std:
   return sum_of_lanes(sum);
 }
 
-SHORI_CLONES void attention_gradient_row(float scale, float lse, float delta, float* score, float* dscore, std::int64_t count) {
+SHORI_CLONES void attention_gradient_row(float scale, float lse, float delta, float* score, float* dscore,
+                                         std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += kLanes) {
     const std::int64_t left = count - i;
     const bool whole = left >= kLanes;
@@ -205,7 +206,8 @@ SHORI_CLONES void attention_gradient_row(float scale, float lse, float delta, fl
   }
 }
 
-SHORI_CLONES static void rotate_row_fp32(const float* cos, const float* sin, float* first, float* second, std::int64_t half) {
+SHORI_CLONES static void rotate_row_fp32(const float* cos, const float* sin, float* first, float* second,
+                                         std::int64_t half) {
   for (std::int64_t i = 0; i < half; ++i) {
     const float a = first[i], b = second[i];
     first[i] = a * cos[i] - b * sin[i];
@@ -213,7 +215,8 @@ SHORI_CLONES static void rotate_row_fp32(const float* cos, const float* sin, flo
   }
 }
 
-SHORI_CLONES static void rotate_row_bf16(const float* cos, const float* sin, float* first, float* second, std::int64_t half) {
+SHORI_CLONES static void rotate_row_bf16(const float* cos, const float* sin, float* first, float* second,
+                                         std::int64_t half) {
   for (std::int64_t i = 0; i < half; ++i) {
     const float a = first[i], b = second[i];
     first[i] = rounded(rounded(a * cos[i]) - rounded(b * sin[i]));
@@ -236,10 +239,11 @@ constexpr std::int64_t kMaskColumns = 8 * kGroups;
 using Words = std::uint64_t __attribute__((vector_size(64)));  // 8 counters' words, each below 2^32
 
 // philox4x32() on 8 counters {group + i, token, step, place}; the draws of columns 8 * group .. 8 * (group + 8) - 1.
-SHORI_INLINE void draw_columns(std::uint64_t key, std::uint32_t group, std::uint32_t token, std::uint32_t step, std::uint32_t place,
-                               std::uint64_t* draws) {
+SHORI_INLINE void draw_columns(std::uint64_t key, std::uint32_t group, std::uint32_t token, std::uint32_t step,
+                               std::uint32_t place, std::uint64_t* draws) {
   constexpr std::uint64_t kLow = 0xffffffffu;
-  Words c0 = (Words{0, 1, 2, 3, 4, 5, 6, 7} + group) & kLow, c1 = Words{} + token, c2 = Words{} + step, c3 = Words{} + place;
+  Words c0 = (Words{0, 1, 2, 3, 4, 5, 6, 7} + group) & kLow, c1 = Words{} + token, c2 = Words{} + step,
+        c3 = Words{} + place;
   std::uint32_t key0 = static_cast<std::uint32_t>(key), key1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const Words product0 = c0 * 0xD2511F53u, product1 = c2 * 0xCD9E8D57u;
@@ -259,8 +263,8 @@ SHORI_INLINE void draw_columns(std::uint64_t key, std::uint32_t group, std::uint
 
 }  // namespace
 
-SHORI_CLONES static void drop_columns(const DropoutKey& key, std::uint32_t token, std::uint32_t place, std::int64_t first_column,
-                                      std::int64_t count, float* values) {
+SHORI_CLONES static void drop_columns(const DropoutKey& key, std::uint32_t token, std::uint32_t place,
+                                      std::int64_t first_column, std::int64_t count, float* values) {
   const std::uint32_t threshold = key.threshold();
   std::uint64_t words[2 * kGroups];
   std::uint16_t draws[kMaskColumns];
@@ -273,7 +277,8 @@ SHORI_CLONES static void drop_columns(const DropoutKey& key, std::uint32_t token
   }
 }
 
-void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count, float* values) {
+void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+              float* values) {
   const std::uint32_t token = key.first_token + static_cast<std::uint32_t>(row);
   const std::uint32_t place = key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module));
   drop_columns(key, token, place, first_column, count, values);

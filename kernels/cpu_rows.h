@@ -1,4 +1,5 @@
-// Row functions of the CPU versions: fp32 inside, sums in one fixed order (16 lanes, then a tree), the same bits on every x86-64.
+// Row functions of the CPU versions: fp32 inside, sums in one fixed order (16 lanes, then a tree), the same bits on
+// every x86-64.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,10 @@ void store_row(const float* in, TensorView view, std::int64_t row, std::int64_t 
 // Rounds to bf16 in place; nothing to do for kF32.
 void round_row(DType dtype, float* values, std::int64_t count);
 
-void add_to_row(const float* in, float* sum, std::int64_t count);                    // sum += in
-void add_scaled_row(float scale, const float* in, float* sum, std::int64_t count);   // sum += scale * in
-void multiply_row(const float* in, float* product, std::int64_t count);              // product *= in
-void scale_row(float scale, float* values, std::int64_t count);                      // values *= scale
+void add_to_row(const float* in, float* sum, std::int64_t count);                   // sum += in
+void add_scaled_row(float scale, const float* in, float* sum, std::int64_t count);  // sum += scale * in
+void multiply_row(const float* in, float* product, std::int64_t count);             // product *= in
+void scale_row(float scale, float* values, std::int64_t count);                     // values *= scale
 float dot_rows(const float* a, const float* b, std::int64_t count);
 // dh = rstd * (g - n * mean) with n = h * rstd; g is replaced by dh.
 void norm_gradient_row(const float* h, float rstd, float mean, float* g, std::int64_t count);
@@ -41,8 +42,10 @@ void attention_gradient_row(float scale, float lse, float delta, float* score, f
 // first = round(round(first * cos) - round(second * sin)), second = round(round(second * cos) + round(first * sin)).
 void rotate_row(DType dtype, const float* cos, const float* sin, float* first, float* second, std::int64_t half);
 
-// Sets the dropped elements of columns [first_column, first_column + count) of one token to zero; first_column is a multiple of 8.
-void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count, float* values);
+// Sets the dropped elements of columns [first_column, first_column + count) of one token to zero; first_column is a
+// multiple of 8.
+void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+              float* values);
 
 // Sum of squares by halving: values are padded to 4,096 with zeros, then s[i] += s[i + half] for half = 2,048 ... 1.
 float sum_of_squares_by_halving(const float* values, std::int64_t count);

@@ -1,11 +1,14 @@
-// Vectors of 16 fp32 lanes in plain C++ (GCC's and Clang's vector types), and the functions compiled for several instruction sets. Each
-// lane computes what the scalar expression does, with the same roundings: the bits are the same on every x86-64.
+// Vectors of 16 fp32 lanes in plain C++ (GCC's and Clang's vector types), and the functions compiled for several
+// instruction sets. Each lane computes what the scalar expression does, with the same roundings: the bits are the same
+// on every x86-64.
 #pragma once
 
 #include <cstdint>
 
-// One body, compiled for wider registers too; the loader picks. No instruction set adds contraction: -ffp-contract=off holds.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+// One body, compiled for wider registers too; the loader picks. No instruction set adds contraction: -ffp-contract=off
+// holds.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
 #define SHORI_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define SHORI_CLONES
@@ -31,11 +34,12 @@ SHORI_INLINE float sum_of_lanes(const Lanes& value) {
   return part[0];
 }
 
-// e^x, about 1 ulp for normal results; 0 below -87.33, infinity above 88.72, NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts, so that n
-// times the first is exact; the polynomial has the smallest largest relative error on that range.
+// e^x, about 1 ulp for normal results; 0 below -87.33, infinity above 88.72, NaN stays NaN. x = n ln 2 + r with |r| <=
+// ln 2 / 2; ln 2 in two parts, so that n times the first is exact; the polynomial has the smallest largest relative
+// error on that range.
 SHORI_INLINE void exp_lanes(Lanes& x) {
   constexpr float kLowest = -87.33f, kHighest = 88.722839f;
-  const IntLanes below = x < kLowest, above = x > kHighest;
+  const IntLanes below = x<kLowest, above = x> kHighest;
   const Lanes clamped = below ? Lanes{} + kLowest : above ? Lanes{} + kHighest : x;
   constexpr float kRoundToInteger = 12582912.0f;  // 1.5 * 2^23
   const Lanes shifted = clamped * 1.44269502f + kRoundToInteger;

@@ -11,12 +11,14 @@ namespace shori {
 
 namespace {
 
-// Elements first .. first + count - 1 of the flattened weight. Blocks run over the flattened weight and need not begin with a row.
+// Elements first .. first + count - 1 of the flattened weight. Blocks run over the flattened weight and need not begin
+// with a row.
 void dequantize_run(const FrozenWeight& weight, std::int64_t first, std::int64_t count, float* out) {
   const float* map = dynamic_map_signed();
   for (std::int64_t element = first; element < first + count;) {
     const std::int64_t block = element / kNf4BlockSize, start = block * kNf4BlockSize;
-    const float scale = nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
+    const float scale =
+        nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
     const std::int64_t end = std::min(first + count, start + kNf4BlockSize);
     if (element == start && end == start + kNf4BlockSize) {
       dequantize_block(weight.codes + start / 2, scale, out + (element - first));
@@ -32,8 +34,8 @@ void dequantize_run(const FrozenWeight& weight, std::int64_t first, std::int64_t
 
 }  // namespace
 
-ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t cols,
-                        float* scratch) {
+ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64_t rows, std::int64_t col,
+                        std::int64_t cols, float* scratch) {
   if (weight.dtype == DType::kF32) {
     return {static_cast<const float*>(weight.dense) + row * weight.cols + col, rows, cols, weight.cols, 1};
   }
@@ -52,7 +54,8 @@ void check_weight(const char* op, const FrozenWeight& weight) {
   const std::string subject = std::string(op) + ": a frozen weight";
   SHORI_CHECK(weight.rows > 0 && weight.cols > 0, subject + " is empty");
   if (weight.dtype == DType::kU8) {
-    SHORI_CHECK(weight.codes != nullptr && weight.absmax != nullptr && weight.absmax2 != nullptr, subject + " lacks codes or scales");
+    SHORI_CHECK(weight.codes != nullptr && weight.absmax != nullptr && weight.absmax2 != nullptr,
+                subject + " lacks codes or scales");
   } else {
     SHORI_CHECK(weight.dtype == DType::kBf16 || weight.dtype == DType::kF32, subject + " must be NF4, bf16 or fp32");
     SHORI_CHECK(weight.dense != nullptr, subject + " has no memory");
@@ -61,7 +64,8 @@ void check_weight(const char* op, const FrozenWeight& weight) {
 
 void check_group(const char* op, const LinearGroup& group) {
   const std::string subject = std::string(op) + ": ";
-  SHORI_CHECK(!group.modules.empty() && group.modules.size() <= kMaxModulesOfGroup, subject + "a group has 1 to 3 modules");
+  SHORI_CHECK(!group.modules.empty() && group.modules.size() <= kMaxModulesOfGroup,
+              subject + "a group has 1 to 3 modules");
   int slots = 0;
   for (const LinearModule& module : group.modules) {
     check_weight(op, module.weight);

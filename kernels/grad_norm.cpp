@@ -21,12 +21,13 @@ double gradient_norm(const OpContext& context, std::span<const GradientSpan> gra
   }
   const WorkspaceFrame frame(*context.workspace);
   float* sums = context.workspace->take_array<float>(pieces.size());
-  for_each_row_range(static_cast<std::int64_t>(pieces.size()), kPiece, [&](std::int64_t first, std::int64_t last, std::int64_t) {
-    for (std::int64_t i = first; i < last; ++i) {
-      const GradientSpan& piece = pieces[static_cast<std::size_t>(i)];
-      sums[i] = sum_of_squares_by_halving(piece.data, piece.count);
-    }
-  });
+  for_each_row_range(static_cast<std::int64_t>(pieces.size()), kPiece,
+                     [&](std::int64_t first, std::int64_t last, std::int64_t) {
+                       for (std::int64_t i = first; i < last; ++i) {
+                         const GradientSpan& piece = pieces[static_cast<std::size_t>(i)];
+                         sums[i] = sum_of_squares_by_halving(piece.data, piece.count);
+                       }
+                     });
   double total = 0.0;
   for (std::size_t i = 0; i < pieces.size(); ++i) total += static_cast<double>(sums[i]);
   return std::sqrt(total);

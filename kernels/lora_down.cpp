@@ -40,12 +40,14 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
       const float* input = x;
       if (dropout.probability > 0) {
         std::copy_n(x, count * cols, dropped);
-        for (std::int64_t i = 0; i < count; ++i) drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
+        for (std::int64_t i = 0; i < count; ++i)
+          drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
         input = dropped;
       }
       matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), xa, rank);
       scale_row(dropout.scale(), xa, count * rank);
-      for (std::int64_t i = 0; i < count; ++i) store_row(xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
+      for (std::int64_t i = 0; i < count; ++i)
+        store_row(xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
     }
     const std::int64_t used = group.slots() * rank;
     std::fill_n(xa, tail - used, 0.0f);

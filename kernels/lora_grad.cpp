@@ -13,8 +13,8 @@ namespace shori {
 
 namespace {
 
-constexpr std::int64_t kSlab = 1024;    // tokens whose fp32 sum is one product
-constexpr std::int64_t kColumns = 256;  // of the wide side of a factor; a multiple of 8, the columns of one mask draw
+constexpr std::int64_t kSlab = 1024;   // tokens whose fp32 sum is one product
+constexpr std::int64_t kColumns = 64;  // of the wide side of a factor; a multiple of 8, the columns of one mask draw
 
 // One tile of one module's gradient.
 struct GradientTile {
@@ -38,8 +38,8 @@ std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent&
 
 }  // namespace
 
-void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView x_extended,
-                 ConstTensorView dx_extended) {
+void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                 ConstTensorView x_extended, ConstTensorView dx_extended) {
   constexpr const char* kOp = "lora_grad_a";
   check_context(context, kOp);
   check_group(kOp, group);
@@ -81,9 +81,11 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix xa = widened(context, x_extended.slice_cols(in, tail));
-  const std::vector<GradientTile> tiles = gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
+  const std::vector<GradientTile> tiles =
+      gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
   std::array<std::int64_t, kMaxModulesOfGroup> first_column{};
-  for (std::size_t i = 1; i < group.modules.size(); ++i) first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
+  for (std::size_t i = 1; i < group.modules.size(); ++i)
+    first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
   const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];

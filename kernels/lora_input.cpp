@@ -34,8 +34,8 @@ void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t wo
   }
 }
 
-void InputGradient::add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker,
-                             float* out) const {
+void InputGradient::add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count,
+                             std::int64_t worker, float* out) const {
   const std::int64_t rank = slot.a.rows;
   const auto [product, dxa] = scratch_->of(worker);
   for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, cols_ + index * rank, rank, dxa + i * rank);

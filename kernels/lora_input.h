@@ -17,7 +17,8 @@ class InputGradient {
   // Rows a caller may ask for at once.
   static constexpr std::int64_t kRows = 64;
 
-  // `dx_extended` [T, cols + extension] with `lora`, [T, >= cols] without. Takes its scratch from the workspace: the caller's frame frees it.
+  // `dx_extended` [T, cols + extension] with `lora`, [T, >= cols] without. Takes its scratch from the workspace: the
+  // caller's frame frees it.
   InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
                 const std::optional<LoraInputGradient>& lora);
 
@@ -29,7 +30,8 @@ class InputGradient {
     int module;
     ConstMatrix a;  // [rank, cols]
   };
-  void add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const;
+  void add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker,
+                float* out) const;
 
   ConstTensorView dx_;
   std::int64_t cols_;

@@ -29,13 +29,20 @@ std::vector<Module> prepare(const OpContext& context, const LinearGroup& group, 
   for (const LinearModule& linear : group.modules) {
     Module module{&linear, column, {}};
     if (linear.slot >= 0) {
-      module.b = widened(context, ConstTensorView{linear.b_scaled, activation, linear.weight.rows, group.rank, group.rank});
+      module.b =
+          widened(context, ConstTensorView{linear.b_scaled, activation, linear.weight.rows, group.rank, group.rank});
     }
     result.push_back(module);
     column += linear.weight.rows;
   }
   return result;
 }
+
+// One tile of y: tokens from `row`, outputs of the module from `col`.
+struct OutputTile {
+  const Module* module;
+  std::int64_t row, col;
+};
 
 // Where a tile of the result is summed: in `view` itself when that is fp32, else in scratch.
 struct Accumulator {
@@ -46,7 +53,8 @@ Accumulator accumulator(TensorView view, std::int64_t row, std::int64_t col, flo
   if (view.dtype == DType::kF32) return {view.row<float>(row) + col, view.stride};
   return {scratch, width};
 }
-void finish(const Accumulator& sum, TensorView view, std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t width) {
+void finish(const Accumulator& sum, TensorView view, std::int64_t row, std::int64_t rows, std::int64_t col,
+            std::int64_t width) {
   if (view.dtype == DType::kF32) return;
   for (std::int64_t i = 0; i < rows; ++i) store_row(sum.data + i * sum.stride, view, row + i, col, width);
 }
@@ -65,27 +73,31 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
   const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
   const ConstMatrix x = widened(context, x_extended);
   const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
-  const std::int64_t token_tiles = tiles_of(tokens, kTokens);
+  std::vector<OutputTile> tiles;
   for (const Module& module : modules) {
-    const LinearModule& linear = *module.linear;
-    const std::int64_t out = linear.weight.rows;
-    for_each_task(token_tiles * tiles_of(out, kColumns), [&](std::int64_t task, std::int64_t worker) {
-      const auto [weight_scratch, result_scratch] = scratch.of(worker);
-      const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
-      const std::int64_t col = task / token_tiles * kColumns, width = std::min(kColumns, out - col);
-      const ConstMatrix weight = weight_tile(linear.weight, col, width, 0, in, weight_scratch);
-      const Accumulator sum = accumulator(y, row, module.first_column + col, result_scratch, width);
-      matmul(x.slice(row, rows, 0, in), weight.transposed(), sum.data, sum.stride);
-      if (linear.slot >= 0) {
-        matmul(x.slice(row, rows, in + linear.slot * rank, rank), module.b.slice_rows(col, width).transposed(), sum.data, sum.stride,
-               Sum::kAdd);
-      }
-      finish(sum, y, row, rows, module.first_column + col, width);
-    });
+    for (std::int64_t col = 0; col < module.linear->weight.rows; col += kColumns) {
+      for (std::int64_t row = 0; row < tokens; row += kTokens) tiles.push_back({&module, row, col});
+    }
   }
+  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, row, col] = tiles[static_cast<std::size_t>(task)];
+    const auto [weight_scratch, result_scratch] = scratch.of(worker);
+    const LinearModule& linear = *module->linear;
+    const std::int64_t rows = std::min(kTokens, tokens - row), width = std::min(kColumns, linear.weight.rows - col);
+    const std::int64_t column = module->first_column + col;
+    const Accumulator sum = accumulator(y, row, column, result_scratch, width);
+    matmul(x.slice(row, rows, 0, in), weight_tile(linear.weight, col, width, 0, in, weight_scratch).transposed(),
+           sum.data, sum.stride);
+    if (linear.slot >= 0) {
+      matmul(x.slice(row, rows, in + linear.slot * rank, rank), module->b.slice_rows(col, width).transposed(), sum.data,
+             sum.stride, Sum::kAdd);
+    }
+    finish(sum, y, row, rows, column, width);
+  });
 }
 
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView dx_extended) {
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
+                         TensorView dx_extended) {
   constexpr const char* kOp = "nf4_linear_backward";
   check_context(context, kOp);
   check_group(kOp, group);
@@ -108,8 +120,9 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
     const Accumulator sum = accumulator(dx_extended, row, col, result_scratch, width);
     for (const Module& module : modules) {
       const std::int64_t out = module.linear->weight.rows;
-      matmul(gradient.slice(row, rows, module.first_column, out), weight_tile(module.linear->weight, 0, out, col, width, weight_scratch),
-             sum.data, sum.stride, &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
+      matmul(gradient.slice(row, rows, module.first_column, out),
+             weight_tile(module.linear->weight, 0, out, col, width, weight_scratch), sum.data, sum.stride,
+             &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
     }
     finish(sum, dx_extended, row, rows, col, width);
   };
@@ -118,7 +131,8 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
     std::fill_n(tile, rows * tail, 0.0f);
     for (const Module& module : modules) {
       if (module.linear->slot < 0) continue;
-      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b, tile + module.linear->slot * rank, tail);
+      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b, tile + module.linear->slot * rank,
+             tail);
     }
     for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, dx_extended, row + i, in, tail);
   };

@@ -19,7 +19,8 @@ inline std::string shape_text(std::int64_t rows, std::int64_t cols) {
 }
 
 // `view` is [rows, cols] of `dtype` with rows that do not overlap.
-inline void check_matrix(const char* op, const char* name, ConstTensorView view, DType dtype, std::int64_t rows, std::int64_t cols) {
+inline void check_matrix(const char* op, const char* name, ConstTensorView view, DType dtype, std::int64_t rows,
+                         std::int64_t cols) {
   const auto subject = [&] { return std::string(op) + ": " + name; };
   SHORI_CHECK(view.rows == rows && view.cols == cols,
               subject() + " is " + shape_text(view.rows, view.cols) + ", must be " + shape_text(rows, cols));
@@ -29,7 +30,8 @@ inline void check_matrix(const char* op, const char* name, ConstTensorView view,
 }
 
 inline void check_activation(const char* op, const char* name, ConstTensorView view) {
-  SHORI_CHECK(view.dtype == DType::kBf16 || view.dtype == DType::kF32, std::string(op) + ": " + name + " must be bf16 or fp32");
+  SHORI_CHECK(view.dtype == DType::kBf16 || view.dtype == DType::kF32,
+              std::string(op) + ": " + name + " must be bf16 or fp32");
   check_matrix(op, name, view, view.dtype, view.rows, view.cols);
 }
 

@@ -18,8 +18,8 @@ float reciprocal_rms(const float* h, std::int64_t cols, float eps) {
 
 }  // namespace
 
-void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta, std::optional<TensorView> h,
-              ConstTensorView weight, float eps, TensorView y) {
+void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
+              std::optional<TensorView> h, ConstTensorView weight, float eps, TensorView y) {
   check_context(context, "rms_norm");
   check_activation("rms_norm", "x", x);
   if (delta) check_matrix("rms_norm", "delta", *delta, x.dtype, x.rows, x.cols);
@@ -48,8 +48,9 @@ void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTe
   });
 }
 
-void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps, ConstTensorView dy_extended,
-                       std::optional<LoraInputGradient> lora, std::optional<ConstTensorView> residual_gradient, TensorView dh) {
+void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
+                       ConstTensorView dy_extended, std::optional<LoraInputGradient> lora,
+                       std::optional<ConstTensorView> residual_gradient, TensorView dh) {
   constexpr const char* kOp = "rms_norm_backward";
   check_context(context, kOp);
   check_activation(kOp, "h", h);

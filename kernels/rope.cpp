@@ -54,13 +54,15 @@ RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head
   return table;
 }
 
-void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse, TensorView heads) {
+void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse,
+          TensorView heads) {
   check_context(context, "rope");
   const std::int64_t half = table.half, head_dim = 2 * half;
   check_matrix("rope", "heads", heads, table.dtype, static_cast<std::int64_t>(positions.size()), heads.cols);
   SHORI_CHECK(head_dim > 0 && heads.cols % head_dim == 0, "rope: columns must be whole heads");
   for (const std::int32_t position : positions) {
-    SHORI_CHECK(position >= 0 && position < table.positions, "rope: position " + std::to_string(position) + " is beyond the table");
+    SHORI_CHECK(position >= 0 && position < table.positions,
+                "rope: position " + std::to_string(position) + " is beyond the table");
   }
   const ConstTensorView cos_view{table.cos.data(), table.dtype, table.positions, half, half};
   const ConstTensorView sin_view{table.sin.data(), table.dtype, table.positions, half, half};

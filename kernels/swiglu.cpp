@@ -31,12 +31,14 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   });
 }
 
-void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std::optional<LoraInputGradient> lora, TensorView gate_up) {
+void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std::optional<LoraInputGradient> lora,
+                     TensorView gate_up) {
   constexpr const char* kOp = "swiglu_backward";
   check_context(context, kOp);
   check_activation(kOp, "gate_up", gate_up);
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu_backward: gate_up must have two halves");
-  SHORI_CHECK(dp_extended.rows == gate_up.rows && dp_extended.dtype == gate_up.dtype, "swiglu_backward: dp does not fit gate_up");
+  SHORI_CHECK(dp_extended.rows == gate_up.rows && dp_extended.dtype == gate_up.dtype,
+              "swiglu_backward: dp does not fit gate_up");
 
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = gate_up.cols / 2, tile = InputGradient::kRows;

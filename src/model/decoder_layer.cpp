@@ -232,16 +232,6 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   make(dproduct, tile, extended_columns(layer.down));
 }
 
-std::size_t LayerBuffers::bytes() const {
-  std::size_t total = 0;
-  for (const OwnedTensor* tensor :
-       {&attention_input, &qkv, &attention_output, &log_sum_exp, &hidden, &delta, &mlp_input, &gate_up, &product,
-        &dattention_input, &dqkv, &dattention_output, &dmlp_input, &dproduct}) {
-    total += tensor->bytes();
-  }
-  return total;
-}
-
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, bool join,
                    LayerBuffers& buffers) {
   forward_attention(context, layer, x, join, buffers);

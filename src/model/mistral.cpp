@@ -141,8 +141,12 @@ std::span<const float> Mistral::head_loss(double gradient_weight) {
 }
 
 void Mistral::backward_layer(std::int64_t layer) {
-  shori::backward_layer(context_, *layers_[static_cast<std::size_t>(layer)], layer_input(layer), buffers_,
-                        dx_.view(context_.tokens()), layer == 0);
+  const auto index = static_cast<std::size_t>(layer);
+  switch (plan_.layers[index]) {
+    case KeepOfLayer::kInput:
+      shori::backward_layer(context_, *layers_[index], layer_input(layer), buffers_, dx_.view(context_.tokens()),
+                            layer == 0);
+  }
 }
 
 std::optional<std::span<const float>> Mistral::evaluate(const PackedBatch& batch) {
@@ -189,13 +193,6 @@ std::optional<NonFiniteTensor> Mistral::find_non_finite(const PackedBatch& batch
     if (!found && non_finite_row(factor.gradient.view())) found = NonFiniteTensor{gradient_name(factor)};
   }
   return found;
-}
-
-std::size_t Mistral::bytes() const {
-  std::size_t total = weights_->bytes() + buffers_.bytes() + normed_.bytes() + dnormed_.bytes() + dx_.bytes() +
-                      losses_.size() * sizeof(float) + rope_.cos.size() + rope_.sin.size();
-  for (const OwnedTensor& input : inputs_) total += input.bytes();
-  return total;
 }
 
 }  // namespace shori

@@ -1,6 +1,7 @@
 #include "shori/optim/adamw8bit.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace shori {
 
@@ -89,15 +90,6 @@ std::vector<OptimizerSpan> AdamW8bit::spans() {
   }
   std::ranges::move(codes, std::back_inserter(floats));
   return floats;
-}
-
-void AdamW8bit::reset() {
-  step_ = 0;
-  for (Moments& moments : moments_) {
-    for (auto* codes : {&moments.m_codes, &moments.v_codes}) std::ranges::fill(*codes, std::uint8_t{0});
-    for (auto* values : {&moments.m_absmax, &moments.v_absmax, &moments.m, &moments.v})
-      std::ranges::fill(*values, 0.0f);
-  }
 }
 
 }  // namespace shori

@@ -249,6 +249,7 @@ void StageTrainer::finish() {
   stage_.adapter_sha256 = files.at("adapter_model.safetensors");
   metrics_->add(end_line({stage_.stage.name, step_, epoch(), tokens_, targets_, *stage_.adapter_sha256}));
   metrics_->write(true);
+  checkpoints_->release_next();
   folder.write("done.json", done_json(stage_, identity_, parent_, files));
   stage_.state = StageState::kDone;
   stage_.step = step_;

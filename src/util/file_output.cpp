@@ -32,10 +32,10 @@ std::string shown(const std::string& path) { return "`" + escape_for_log(path, 4
   throw Error(diagnostic.cure("name the folder itself"));
 }
 
-// The next folder of a path, made if it is missing. A link directly beneath the root was set by the administrator and
-// is followed.
-FileDescriptor enter_or_make(int parent, const std::string& part, const std::string& path, bool at_root) {
-  const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (at_root ? 0 : O_NOFOLLOW);
+// The next folder of a path, made if it is missing. Links on the way are the user's own (a home or data disk elsewhere)
+// and are followed; the last folder, in which we write, must not be one.
+FileDescriptor enter_or_make(int parent, const std::string& part, const std::string& path, bool is_last) {
+  const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_last ? O_NOFOLLOW : 0);
   int fd = openat(parent, part.c_str(), flags);
   if (fd < 0 && errno == ENOENT) {
     if (mkdirat(parent, part.c_str(), 0777) != 0 && errno != EEXIST) throw_not_writable(path, error_text(errno));
@@ -95,11 +95,9 @@ int FileDescriptor::close() {
 void make_directories(const std::string& path) {
   const std::string whole = absolute_path(path);
   FileDescriptor current(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  bool at_root = true;
   for (std::size_t begin = 1; begin < whole.size();) {
     const std::size_t end = std::min(whole.find('/', begin), whole.size());
-    current = enter_or_make(current.get(), whole.substr(begin, end - begin), whole.substr(0, end), at_root);
-    at_root = false;
+    current = enter_or_make(current.get(), whole.substr(begin, end - begin), whole.substr(0, end), end == whole.size());
     begin = end + 1;
   }
 }

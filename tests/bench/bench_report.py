@@ -1,4 +1,4 @@
-"""What the measuring scripts share: where things lie, what a figure was measured on, and the table and file it goes to."""
+"""What the measuring scripts share: where things lie, what a figure was measured on, the table and file it goes to."""
 import json
 import os
 import pathlib

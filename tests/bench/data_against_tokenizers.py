@@ -1,32 +1,36 @@
 #!/usr/bin/env python3
-"""Reading, tokenizing and packing 18 MB of BlockML: our data layer against sentencepiece and transformers' fast tokenizer.
+"""Reading, tokenizing and packing 18 MB of BlockML: ours, sentencepiece, and transformers' fast tokenizer.
 
   build/deps/venv/bin/python tests/bench/data_against_tokenizers.py
-  build/deps/venv/bin/python tests/bench/data_against_tokenizers.py --megabytes 1 --rounds 1                 (a short try)
+  build/deps/venv/bin/python tests/bench/data_against_tokenizers.py --megabytes 1 --rounds 1        (a short try)
 
 Needs scripts/setup.sh --tests and a build of shori-train and shori_bench; --bin names its folder.
 
-The corpus is made from the dialogue in build/quickstart/data (scripts/quickstart.sh or scripts/fetch_dialogue.sh puts it
-there), else from configs/quickstart/data: conversations of 4 to 48 KB whose blocks are drawn at random, with words exchanged,
-so that no two are alike; one file each, the same files in every run. All is read from the page cache.
+The corpus is made from the BlockML files below --dialogue (build/quickstart/data, where scripts/quickstart.sh or
+scripts/fetch_dialogue.sh puts them), or where there are none from configs/quickstart/data: conversations of 4 to 48 KB
+whose blocks are drawn at random, with words exchanged, so that no two are alike; one file each, the same files in every
+run. All is read from the page cache.
 
-  ours, N threads            read, parse, hash, encode, mask and account (load_datasets), plan and all packs of an epoch
+  ours, N threads            read, parse, hash, encode, mask and account (load_datasets), then the plan and all packs of
+                             an epoch
   our tokenizer alone        Tokenizer::encode of texts in memory, one thread: the sentencepiece library in our build
   sentencepiece              its Python package, EncodeAsIds of each text in memory, one thread
-  fast tokenizer, N threads  transformers' PreTrainedTokenizerFast over tokenizer.json: read, encode all texts in one call, first-fit
-                             packing into arrays of ids, labels, positions. It neither parses nor masks nor accounts.
+  fast tokenizer, N threads  transformers' PreTrainedTokenizerFast over tokenizer.json: read, encode all texts in one
+                             call, first-fit packing into arrays of ids, labels and positions. It neither parses nor
+                             masks nor accounts.
 
-tokenizer.json is made from tokenizer.model: BPE with byte fallback, merges by score, Prepend and Replace as normalizer. The ids of
-all texts are compared with sentencepiece's once; differences are counted and shown. Each measurement is a process of its own,
-all in turn in every round; medians of the rounds.
+tokenizer.json is made from tokenizer.model: BPE with byte fallback, merges by score, Prepend and Replace as normalizer.
+Its ids of all texts are compared with sentencepiece's once; differences are counted and shown. Each measurement is a
+process of its own, all in turn in every round; medians of the rounds.
 """
 import argparse
 import json
 import os
+import pathlib
 import random
 import re
+import shutil
 import statistics
-import subprocess
 import sys
 import time
 
@@ -38,15 +42,15 @@ CAPACITY = 16384
 BLOCK = re.compile(r"▀(\w+)[^▄]*▄")
 
 
-def source_blocks():
+def source_blocks(dialogue):
     """role -> blocks of that role in the dialogue there is, and where it lies."""
-    for folder in ("build/quickstart/data", "configs/quickstart/data"):
+    for folder in (dialogue, bench_report.SOURCE / "configs/quickstart/data"):
         blocks = {}
-        for path in sorted((bench_report.SOURCE / folder).glob("*/*.blockml")):
+        for path in sorted(folder.glob("*/*.blockml")):
             for match in BLOCK.finditer(path.read_text(encoding="utf-8")):
                 blocks.setdefault(match[1], []).append(match[0])
         if blocks.get("message"):
-            return blocks, folder
+            return blocks, str(folder)
     sys.exit("There is no dialogue in configs/quickstart/data.")
 
 
@@ -57,11 +61,11 @@ def exchange_words(block, words, source):
                                 lambda match: source.choice(words) if source.random() < 0.125 else match[0], body)
 
 
-def make_corpus(megabytes):
-    blocks, folder = source_blocks()
+def make_corpus(dialogue, megabytes):
+    blocks, folder = source_blocks(dialogue)
     words = sorted({word for block in blocks["message"] for word in re.findall(r"\b[a-z]{3,}\b", block)})
     source, size = random.Random(11), 0
-    subprocess.run(["rm", "-rf", CORPUS], check=True)
+    shutil.rmtree(CORPUS, ignore_errors=True)
     CORPUS.mkdir(parents=True)
     while size < megabytes * 1_000_000:
         wanted = int(4000 * 12 ** source.random())
@@ -75,8 +79,8 @@ def make_corpus(megabytes):
 
 
 def make_tokenizer_json():
-    """A fast tokenizer that gives sentencepiece's ids: every pair of pieces that joins to a piece is a merge, those with the best
-    score first."""
+    """A fast tokenizer that gives sentencepiece's ids: each pair of pieces that joins to a piece is a merge, those with
+    the best score first."""
     import sentencepiece
     processor = sentencepiece.SentencePieceProcessor(model_file=str(bench_report.TOKENIZER))
     pieces = [processor.IdToPiece(number) for number in range(processor.GetPieceSize())]
@@ -160,6 +164,10 @@ def measure_sentencepiece():
     print(json.dumps({"seconds": time.perf_counter() - begun, "tokens": count}))
 
 
+PARTS = {"fast": measure_fast_tokenizer, "sentencepiece": measure_sentencepiece,
+         "tokenizer.json": make_tokenizer_json, "compare": count_differences}
+
+
 def run_self(part, threads=1):
     environment = {**os.environ, "RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": str(threads > 1).lower()}
     return json.loads(bench_report.run([sys.executable, __file__, "--part", part], env=environment).splitlines()[-1])
@@ -167,8 +175,9 @@ def run_self(part, threads=1):
 
 def run_bench(options, name):
     out = HOME / "shori_bench.json"
+    environment = {**os.environ, "SHORI_BENCH_CORPUS": str(CORPUS), "SHORI_TOKENIZER": str(bench_report.TOKENIZER)}
     bench_report.run([options.bin / "shori_bench", f"--benchmark_filter=^{name}/", f"--benchmark_out={out}"],
-                     env={**os.environ, "SHORI_BENCH_CORPUS": str(CORPUS), "SHORI_TOKENIZER": str(bench_report.TOKENIZER)})
+                     env=environment)
     (result,) = json.loads(out.read_text())["benchmarks"]
     keys = ("load_seconds", "pack_seconds", "tokens")
     return {"seconds": result["real_time"] / 1000, **{key: result[key] for key in keys if key in result}}
@@ -199,26 +208,28 @@ def show(report):
         seconds = result["seconds"]
         parts = [f"{result[key]:.2f}" if key in result else "" for key in ("load_seconds", "pack_seconds")]
         rows.append([name, f"{seconds:.2f}", f"{size / 1e6 / seconds:.2f}", *parts, f"{seconds / ours:.2f}"])
-    bench_report.print_table(["", "seconds", "MB/s", "reading, encoding", "packing", "ours, 2 threads, is x faster"], rows)
-    print(f"{report['corpus']['texts']} texts, {size / 1e6:.1f} MB, of {report['corpus']['source']}; the fast tokenizer "
-          f"gives other ids for {report['corpus']['texts_with_other_ids']} of them")
+    bench_report.print_table(["", "seconds", "MB/s", "reading, encoding", "packing", "ours (2) is x faster"],
+                             rows)
+    corpus = report["corpus"]
+    print(f"{corpus['texts']} texts, {size / 1e6:.1f} MB, made from {corpus['source']}; the fast tokenizer gives other "
+          f"ids for {corpus['texts_with_other_ids']} of them")
 
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     bench_report.add_common_options(parser)
     parser.add_argument("--megabytes", type=float, default=18)
-    parser.add_argument("--part", choices=["fast", "sentencepiece", "tokenizer.json", "compare"], help=argparse.SUPPRESS)
+    parser.add_argument("--dialogue", type=pathlib.Path, default=bench_report.SOURCE / "build/quickstart/data")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main():
     options = parse_options()
     if options.part:
-        return {"fast": measure_fast_tokenizer, "sentencepiece": measure_sentencepiece,
-                "tokenizer.json": make_tokenizer_json, "compare": count_differences}[options.part]()
+        return PARTS[options.part]()
     report = bench_report.describe(options.bin, ["sentencepiece", "tokenizers", "transformers"])
-    source, size, texts = make_corpus(options.megabytes)
+    source, size, texts = make_corpus(options.dialogue, options.megabytes)
     bench_report.run([sys.executable, __file__, "--part", "tokenizer.json"])
     different = int(bench_report.run([sys.executable, __file__, "--part", "compare"]).split()[-1])
     report["corpus"] = {"source": source, "bytes": size, "texts": texts, "texts_with_other_ids": different}

@@ -17,6 +17,7 @@
 #include "shori/data/ledger.h"
 #include "shori/data/pack_plan.h"
 #include "shori/data/tokenizer.h"
+#include "shori/util/error.h"
 
 namespace shori {
 namespace {

@@ -7,56 +7,53 @@
 Needs scripts/setup.sh --tests and a build of shori-train and parity_tool; --bin names its folder.
 
 Both train the model of scripts/make_tiny_model.py --preset quickstart with the settings of configs/quickstart: LoRA of
-rank 20 on all seven linears, dropout 0.1, one pack a step, every id a target, norm clipped to 1, AdamW. Both get the same
-packs of 1,024 random ids (--samples N cuts a pack into N samples: rows of a batch for the peer, which has no
-block-diagonal attention on a CPU) and the same frozen weights: ours are NF4 in memory and decoded in each product, the
-peer gets the decoded values as dense weights and never decodes. Differences that remain:
+rank 20 on all seven linears, dropout 0.1, one pack a step, every id a target, norm clipped to 1, AdamW. Both get the
+same packs in the same order, each one sample of 1,024 random ids (the peer has no block-diagonal attention on a CPU),
+and the same frozen weights: ours are NF4 in memory and decoded in each product, the peer gets the decoded values as
+dense weights and never decodes. The loss of the first step, where B is still zero, shows that it is the same work.
+Differences that remain:
 - ours recomputes every layer in the backward pass and keeps optimizer states in 8 bits; the peer is measured with and
   without gradient checkpointing and uses torch.optim.AdamW, states in fp32;
 - bf16: ours rounds to bf16 but multiplies in fp32; the peer has bf16 weights and runs under autocast, which uses the
   processor's bf16 instructions where there are any.
 
-Each program runs alone, in turn: ours, peer, ours, peer with checkpointing, for each round and precision. The first two
-steps of each are left out; medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch, forward,
-backward, update and guards; the checkpoint written after each step is shown beside it, the peer writes none. Peak memory is
-the process's largest resident size; the peer's includes Python, and is also shown before its first step.
+Each program runs alone, in turn: ours, peer, ours, peer with checkpointing, for each round and precision. The first
+two steps of each are left out; medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch,
+forward, backward, update and guards; the checkpoint written after each step is shown beside it, the peer writes none.
+Peak memory is the process's largest resident size; the peer's includes Python, and is also shown before its first step.
 """
 import argparse
 import json
 import os
 import random
+import shutil
 import statistics
-import subprocess
 import sys
 import time
 
 import bench_report
 
 LENGTH, VOCABULARY, WARM_UP = 1024, 32000, 2
-RANK, ALPHA, DROPOUT, RATE, DECAY = 20, 16, 0.1, 0.002, 0.05
+RANK, ALPHA, DROPOUT, RATE, DECAY, SEED = 20, 16, 0.1, 0.002, 0.05, 42
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HOME = bench_report.WORK / "step"
 PEERS = {"peer": False, "peer, checkpointing": True}
 
 
 def make_inputs(options):
-    """Model folder, the same folder with decoded linears, and packs, each a list of samples."""
+    """Model folder, the same folder with decoded linears, and packs."""
     tokenizer = bench_report.TOKENIZER if bench_report.TOKENIZER.is_file() else "none"
     bench_report.run([sys.executable, bench_report.SOURCE / "scripts/make_tiny_model.py", "--preset", "quickstart",
                       "--out", HOME / "model", "--tokenizer", tokenizer])
     bench_report.run([sys.executable, __file__, "--decode", options.bin / "parity_tool"])
-    source, size = random.Random(7), LENGTH // options.samples
-    packs = [[[source.randrange(3, VOCABULARY) for _ in range(size)] for _ in range(options.samples)]
+    source = random.Random(7)
+    lines = [json.dumps({"input_ids": [source.randrange(3, VOCABULARY) for _ in range(LENGTH)]})
              for _ in range(WARM_UP + options.steps)]
-    (HOME / "packs.json").write_text(json.dumps(packs))
-    lines = [json.dumps({"input_ids": sample}) for pack in packs for sample in pack]
     (HOME / "packs.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def decode_linears(tool):
     """peer_model: the model folder with every linear replaced by what its NF4 form decodes to."""
-    import shutil
-
     import torch
     from safetensors.torch import load_file, save_file
     tensors = {name: value.float() for name, value in load_file(HOME / "model/model.safetensors").items()}
@@ -78,10 +75,10 @@ def run_ours(options, precision):
         "base_model": str(HOME / "model"), "output_dir": str(HOME / "run"), "threads": options.threads,
         "datasets": [{"path": str(HOME / "packs.jsonl"), "type": "tokenized"}], "bf16": precision == "bf16",
         "sequence_len": LENGTH, "sample_packing": True, "train_on_inputs": True, "lora_r": RANK, "lora_alpha": ALPHA,
-        "lora_dropout": DROPOUT, "learning_rate": RATE, "weight_decay": DECAY, "lr_scheduler": "constant",
+        "lora_dropout": DROPOUT, "learning_rate": RATE, "weight_decay": DECAY, "lr_scheduler": "constant", "seed": SEED,
     }
     (HOME / "ours.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items()))
-    subprocess.run(["rm", "-rf", HOME / "run"], check=True)
+    shutil.rmtree(HOME / "run", ignore_errors=True)
     bench_report.run([options.bin / "shori-train", HOME / "ours.yaml"])
     steps = [json.loads(line) for line in (HOME / "run/timing.jsonl").read_text().splitlines()]
     losses = [json.loads(line) for line in (HOME / "run/metrics.jsonl").read_text().splitlines()]
@@ -118,6 +115,14 @@ def peer_model(precision, checkpointing):
     return model.train()
 
 
+def packs_in_order():
+    """The packs in the order of our first epoch, which is that of torch.randperm."""
+    import torch
+    packs = [json.loads(line)["input_ids"] for line in (HOME / "packs.jsonl").read_text().splitlines()]
+    order = torch.randperm(len(packs), generator=torch.Generator().manual_seed(SEED))
+    return [packs[number] for number in order.tolist()]
+
+
 def train_peer(precision, threads, checkpointing):
     """The peer's steps, in a process of their own."""
     import torch
@@ -127,9 +132,9 @@ def train_peer(precision, threads, checkpointing):
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
     seconds, losses, before = [], [], bench_report.peak_memory()
-    for pack in json.loads((HOME / "packs.json").read_text()):
+    for pack in packs_in_order():
         begun = time.perf_counter()
-        ids = torch.tensor(pack)
+        ids = torch.tensor([pack])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
@@ -191,7 +196,6 @@ def parse_options():
     bench_report.add_common_options(parser)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=10, help="counted steps of each run, behind two of warm-up")
-    parser.add_argument("--samples", type=int, default=1, help="samples of a pack, of equal length")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
@@ -206,8 +210,8 @@ def main():
     if options.decode:
         return decode_linears(options.decode)
     report = bench_report.describe(options.bin, ["torch", "transformers", "peft"])
-    report["settings"] = {"threads": options.threads, "samples_of_a_pack": options.samples, "tokens_of_a_pack": LENGTH,
-                          "steps": options.steps, "warm_up": WARM_UP, "rounds": options.rounds}
+    report["settings"] = {"threads": options.threads, "tokens_of_a_pack": LENGTH, "steps": options.steps,
+                          "warm_up": WARM_UP, "rounds": options.rounds}
     make_inputs(options)
     runs = {precision: measure(options, precision) for precision in options.precisions}
     report["results"] = {precision: {name: summarize(of_name) for name, of_name in results.items()}

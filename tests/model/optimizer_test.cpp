@@ -138,20 +138,6 @@ TEST(AdamW8bit, StateRestoredFromItsSpansContinuesToTheBit) {
     EXPECT_EQ(std::memcmp(to[i].data, from[i].data, from[i].bytes), 0) << from[i].name;
 }
 
-TEST(AdamW8bit, ResetForgetsEverything) {
-  LoraAdapter adapter(tiny_config(), mixed_settings(), DType::kF32);
-  randomize(adapter, cpu());
-  set_gradients(adapter, 1);
-  AdamW8bit optimizer(adapter, {});
-  optimizer.step(cpu(), 1e-3, 1.0);
-  optimizer.reset();
-  EXPECT_EQ(optimizer.step_count(), 0u);
-  for (const OptimizerSpan& span : optimizer.spans()) {
-    const auto* bytes = static_cast<const std::uint8_t*>(span.data);
-    EXPECT_TRUE(std::all_of(bytes, bytes + span.bytes, [](std::uint8_t byte) { return byte == 0; })) << span.name;
-  }
-}
-
 TEST(AdamW8bit, BlockSizeSetsTheNumberOfScales) {
   LoraAdapter adapter(tiny_config(), mixed_settings(), DType::kF32);
   AdamW8bit optimizer(adapter, {.block_size = 2048});

@@ -19,7 +19,8 @@ std::uint32_t bits_of(float value) { return std::bit_cast<std::uint32_t>(value);
 
 // One parameter tensor with its 8-bit state.
 struct State {
-  State(std::int64_t count, std::int64_t block) : p(count), g(count), m(count), v(count), m_absmax((count + block - 1) / block), v_absmax(m_absmax) {}
+  State(std::int64_t count, std::int64_t block)
+      : p(count), g(count), m(count), v(count), m_absmax((count + block - 1) / block), v_absmax(m_absmax) {}
   std::vector<float> p, g;
   std::vector<std::uint8_t> m, v;
   std::vector<float> m_absmax, v_absmax;
@@ -49,11 +50,14 @@ struct GoldenStep {
 };
 const GoldenStep kGolden[] = {
     {0x3d4cccd0, 0x39831200, 0xbdffd9c0, 0x3dfdd9c1, "3a3ae82fddc38321ccc8158f962ce2dbfc50ba2aa04457751d2921574026cc3e",
-     "9d0ecf914ff5b544f9c81ad6f8a8653518b88dc736bf3c54a7b2799300c1b7e5", "b78a5d3297a736d5e73572a0c6c7cb8403c64d983eb8b865b9ac630629bec5e1"},
+     "9d0ecf914ff5b544f9c81ad6f8a8653518b88dc736bf3c54a7b2799300c1b7e5",
+     "b78a5d3297a736d5e73572a0c6c7cb8403c64d983eb8b865b9ac630629bec5e1"},
     {0x3d509fc1, 0x3984fcba, 0xbdffbce8, 0x3dfdbd94, "d63430dc4dd679d5ca7d226b479dda4c85e8c7be51516c2ef7348fb880a19c11",
-     "13e909a3d4ec074517f2d7d26da3a984ae2178989e71ecc67d5746f7410c70bf", "52964349759e0f6d1982f75f95e59c339c25f0d106577d717dfe5a2d681c8394"},
+     "13e909a3d4ec074517f2d7d26da3a984ae2178989e71ecc67d5746f7410c70bf",
+     "52964349759e0f6d1982f75f95e59c339c25f0d106577d717dfe5a2d681c8394"},
     {0x3d473dcf, 0x39855dc1, 0xbdffa540, 0x3dfda7be, "ccdafcac10e8e323618f8d9622cfe14a17b545cf2ad72f0db3bbb7043a88d5c8",
-     "11ede762178e3b9209eb4539fc02ecc4adb7ebc83df8c16d3ea77992d56e81b6", "928dd6ef1a06fcea620e52fd7242e8433cd7096235e049b6fec0adb4db1398db"}};
+     "11ede762178e3b9209eb4539fc02ecc4adb7ebc83df8c16d3ea77992d56e81b6",
+     "928dd6ef1a06fcea620e52fd7242e8433cd7096235e049b6fec0adb4db1398db"}};
 
 float golden_gradient(int step, int i) {
   if (step == 1) return static_cast<float>(i - 128) / 256.0f;
@@ -97,12 +101,14 @@ struct PlainAdam {
 
   void step_block(State& state, std::uint64_t t, std::size_t first, std::size_t count, std::size_t block) {
     const float c1 = 1.0f - static_cast<float>(std::pow(static_cast<double>(settings.beta1), static_cast<double>(t)));
-    const float c2 = std::sqrt(1.0f - static_cast<float>(std::pow(static_cast<double>(settings.beta2), static_cast<double>(t))));
+    const float c2 =
+        std::sqrt(1.0f - static_cast<float>(std::pow(static_cast<double>(settings.beta2), static_cast<double>(t))));
     const float numerator = -settings.learning_rate * c2;
     const float step_size = numerator / c1, eps = c2 * settings.eps;
     std::vector<float> m(count), v(count);
     float m_absmax = 0.0f, v_absmax = 0.0f;
-    if (count < static_cast<std::size_t>(settings.block_size)) m_absmax = dynamic_map_signed()[128] * state.m_absmax[block] * settings.beta1;
+    if (count < static_cast<std::size_t>(settings.block_size))
+      m_absmax = dynamic_map_signed()[128] * state.m_absmax[block] * settings.beta1;
     for (std::size_t j = 0; j < count; ++j) {
       const std::size_t i = first + j;
       if (std::isfinite(state.g[i])) {
@@ -130,7 +136,8 @@ struct PlainAdam {
     }
     for (std::size_t j = 0; j < count; ++j) {
       std::uint8_t code = nearest(dynamic_map_signed(), m[j] / m_absmax);
-      if (std::signbit(dynamic_map_signed()[code]) != std::signbit(m[j])) code = static_cast<std::uint8_t>(m[j] > 0 ? code + 1 : code - 1);
+      if (std::signbit(dynamic_map_signed()[code]) != std::signbit(m[j]))
+        code = static_cast<std::uint8_t>(m[j] > 0 ? code + 1 : code - 1);
       const bool zeroed = settings.zero_gradient_guard && v[j] == 0.0f;
       state.m[first + j] = zeroed ? 127 : code;
       state.v[first + j] = zeroed ? 0 : nearest(dynamic_map_unsigned(), v[j] / v_absmax);
@@ -189,18 +196,20 @@ TEST_P(AdamFuzz, EqualsThePlainRuleToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, AdamFuzz,
-                         testing::Combine(testing::Values<std::int64_t>(1, 255, 256, 5000), testing::Values<std::int64_t>(256, 2048),
-                                          testing::Bool()));
+                         testing::Combine(testing::Values<std::int64_t>(1, 255, 256, 5000),
+                                          testing::Values<std::int64_t>(256, 2048), testing::Bool()));
 
 TEST(AdamW8bit, SmallTensorsKeepMomentsInFullPrecision) {
   TestContext context;
-  const AdamSettings settings{.learning_rate = 1e-2f, .weight_decay = 0.1f, .zero_gradient_guard = false, .gradient_scale = 0.5f};
+  const AdamSettings settings{
+      .learning_rate = 1e-2f, .weight_decay = 0.1f, .zero_gradient_guard = false, .gradient_scale = 0.5f};
   std::vector<float> p(100, 0.25f), g(100), m(100), v(100);
   std::vector<double> exact_p(100, 0.25), exact_m(100), exact_v(100);
   std::mt19937 generator(1);
   for (std::uint64_t step = 1; step <= 20; ++step) {
     for (float& value : g) value = static_cast<float>(generator() % 2001) * 1e-3f - 1.0f;
-    const AdamTensor tensor{.parameter = p.data(), .gradient = g.data(), .count = 100, .step = step, .m = m.data(), .v = v.data()};
+    const AdamTensor tensor{
+        .parameter = p.data(), .gradient = g.data(), .count = 100, .step = step, .m = m.data(), .v = v.data()};
     adamw8bit(context, settings, {&tensor, 1});
     for (std::size_t i = 0; i < 100; ++i) {
       const double gradient = 0.5 * static_cast<double>(g[i]);
@@ -222,7 +231,7 @@ TEST(AdamW8bit, GuardKeepsCoordinatesWithoutGradientStill) {
     State state(4096, 256);
     float moved = 0.0f;
     for (std::uint64_t step = 1; step <= 200; ++step) {
-      for (std::size_t i = 0; i < 4096; ++i) state.g[i] = i % 8 == 3 ? 0.0f : 1.0f;
+      for (std::size_t i = 0; i < 4096; ++i) state.g[i] = i % 8 == 3 ? -0.0f : 1.0f;
       const AdamSettings settings{.learning_rate = 1e-3f, .zero_gradient_guard = guard};
       const AdamTensor tensor = state.tensor(step);
       adamw8bit(context, settings, {&tensor, 1});

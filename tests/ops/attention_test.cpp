@@ -45,9 +45,9 @@ at::Tensor framework_attention(const at::Tensor& qkv, const Case& test) {
       const at::Tensor split = columns.reshape({tokens, count, shape.head_dim}).transpose(0, 1);
       return split.repeat_interleave(shape.heads / count, 0).unsqueeze(0);
     };
-    const at::Tensor out =
-        at::scaled_dot_product_attention(heads(0, shape.heads), heads(shape.heads, shape.kv_heads),
-                                         heads(shape.heads + shape.kv_heads, shape.kv_heads), visible_keys(tokens, shape.window));
+    const at::Tensor out = at::scaled_dot_product_attention(heads(0, shape.heads), heads(shape.heads, shape.kv_heads),
+                                                            heads(shape.heads + shape.kv_heads, shape.kv_heads),
+                                                            visible_keys(tokens, shape.window));
     outputs.push_back(out.squeeze(0).transpose(0, 1).reshape({tokens, shape.heads * shape.head_dim}));
   }
   return at::cat(outputs, 0);
@@ -157,7 +157,8 @@ TEST_P(Attention, SamplesDoNotSeeEachOther) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention, testing::ValuesIn(kCases));
 
-// A long sample beside many short ones: scratch is a block of queries against one sample's keys, far from the pack's square.
+// A long sample beside many short ones: scratch is a block of queries against one sample's keys, far from the pack's
+// square.
 TEST(AttentionMemory, NoSquareOverThePackExists) {
   const std::int64_t tokens = 4096;
   const AttentionShape shape{2, 1, 8, 0};

@@ -1,5 +1,5 @@
-// The ops of one linear group together: lora_down, nf4_linear, nf4_linear_backward, lora_grad_a, lora_grad_b, and the LoRA part of the
-// input's gradient.
+// The ops of one linear group together: lora_down, nf4_linear, nf4_linear_backward, lora_grad_a, lora_grad_b, and the
+// LoRA part of the input's gradient.
 #include <gtest/gtest.h>
 
 #include "kernels/cpu_parallel.h"
@@ -51,8 +51,12 @@ class Linear : public testing::TestWithParam<Case> {
   const Case& shape = GetParam();
   TestContext context;
   TestGroup linears{shape.dtype, shape.in, shape.rank, shape.modules, shape.kind, 10};
-  DropoutKey dropout{
-      .seed = 0x1234567890abcdef, .step = 5, .micro_batch = 2, .layer = 3, .first_token = 11, .probability = shape.probability};
+  DropoutKey dropout{.seed = 0x1234567890abcdef,
+                     .step = 5,
+                     .micro_batch = 2,
+                     .layer = 3,
+                     .first_token = 11,
+                     .probability = shape.probability};
   const std::int64_t tail = linears.group().extension_columns();
   Matrix input = random_matrix(shape.dtype, shape.tokens, shape.in, 1);
   Matrix x{shape.dtype, shape.tokens, shape.in + tail};

@@ -15,9 +15,9 @@ struct Case {
   float probability;
 };
 
-const Case kCases[] = {{1, 1, DType::kF32, false, false, 0.0f},    {3, 15, DType::kBf16, true, false, 0.0f},
-                       {7, 63, DType::kF32, true, true, 0.0f},     {64, 64, DType::kBf16, false, true, 0.1f},
-                       {65, 65, DType::kF32, true, true, 0.1f},    {130, 200, DType::kBf16, true, true, 0.3f},
+const Case kCases[] = {{1, 1, DType::kF32, false, false, 0.0f},     {3, 15, DType::kBf16, true, false, 0.0f},
+                       {7, 63, DType::kF32, true, true, 0.0f},      {64, 64, DType::kBf16, false, true, 0.1f},
+                       {65, 65, DType::kF32, true, true, 0.1f},     {130, 200, DType::kBf16, true, true, 0.3f},
                        {2, 4096, DType::kBf16, false, false, 0.0f}, {33, 256, DType::kF32, false, true, 0.5f}};
 
 constexpr float kEps = 1e-5f;
@@ -41,8 +41,10 @@ class RmsNorm : public testing::TestWithParam<Case> {
   Matrix y{shape.dtype, shape.tokens, shape.cols, 32};
   Matrix dh{shape.dtype, shape.tokens, shape.cols, 5};
   TestGroup linears{shape.dtype, shape.cols, 5, {{0, 8, true}, {1, 4, false}, {2, 4, true}}, WeightKind::kBf16, 50};
-  DropoutKey dropout{.seed = 99, .step = 3, .micro_batch = 1, .layer = 2, .first_token = 7, .probability = shape.probability};
-  Matrix dy = random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 5);
+  DropoutKey dropout{
+      .seed = 99, .step = 3, .micro_batch = 1, .layer = 2, .first_token = 7, .probability = shape.probability};
+  Matrix dy =
+      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 5);
 
   void forward() {
     rms_norm(context, x, shape.delta ? std::optional<ConstTensorView>(delta) : std::nullopt, h.view(), weight, kEps, y);
@@ -111,7 +113,8 @@ TEST_P(RmsNorm, ReferenceAgrees) {
   const at::Tensor library = dh.doubles();
   const ReferenceOps reference;
   backward();
-  EXPECT_LE(l2_error(dh.tensor(), library), 4e-3 * library.norm().item<double>() * (shape.dtype == DType::kBf16 ? 1.0 : 1e-3));
+  EXPECT_LE(l2_error(dh.tensor(), library),
+            4e-3 * library.norm().item<double>() * (shape.dtype == DType::kBf16 ? 1.0 : 1e-3));
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RmsNorm, testing::ValuesIn(kCases));

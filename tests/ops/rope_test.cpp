@@ -16,10 +16,12 @@ struct Case {
   DType dtype;
 };
 
-const Case kCases[] = {{1, 1, 2, DType::kF32}, {15, 3, 6, DType::kBf16}, {65, 2, 32, DType::kF32}, {130, 6, 128, DType::kBf16}};
+const Case kCases[] = {
+    {1, 1, 2, DType::kF32}, {15, 3, 6, DType::kBf16}, {65, 2, 32, DType::kF32}, {130, 6, 128, DType::kBf16}};
 
 at::Tensor table_tensor(const RopeTable& table, const std::vector<std::byte>& values) {
-  return at::from_blob(const_cast<std::byte*>(values.data()), {table.positions, table.half}, at::TensorOptions(scalar_type(table.dtype)))
+  return at::from_blob(const_cast<std::byte*>(values.data()), {table.positions, table.half},
+                       at::TensorOptions(scalar_type(table.dtype)))
       .clone();
 }
 
@@ -28,7 +30,7 @@ class Rope : public testing::TestWithParam<Case> {
   const Case& shape = GetParam();
   TestContext context;
   RopeTable table = make_rope_table(shape.dtype, 4096, shape.head_dim, 1e6);
-  const Matrix original = random_matrix(shape.dtype, shape.tokens, shape.heads * shape.head_dim, 1, 1.0, 8);
+  const Matrix original = random_matrix(shape.dtype, shape.tokens, shape.heads* shape.head_dim, 1, 1.0, 8);
   Matrix heads = original;
   std::vector<std::int32_t> positions;
 

@@ -5,9 +5,12 @@
 #include <limits>
 
 #include "kernels/cpu_rows.h"
+#include "kernels/map_search.h"
 #include "shori/ops/base_checksum.h"
 #include "shori/ops/embed.h"
 #include "shori/ops/grad_norm.h"
+#include "shori/quant/blockwise8.h"
+#include "shori/quant/dynamic_map.h"
 #include "support/ops_matrix.h"
 
 namespace shori {
@@ -21,7 +24,8 @@ TEST(Embed, CopiesRowsExactly) {
       const std::vector<std::int32_t> ids{0, 32, 5, 5, 31};
       Matrix x(dtype, 5, cols, 7);
       embed(context, table, ids, x);
-      const at::Tensor expected = table.tensor().index_select(0, at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())));
+      const at::Tensor expected =
+          table.tensor().index_select(0, at::tensor(std::vector<std::int64_t>(ids.begin(), ids.end())));
       EXPECT_TRUE(x.tensor().equal(expected));
     }
   }
@@ -160,8 +164,8 @@ TEST(Exponential, IsWithinOneUnitInTheLastPlace) {
     worst = std::max(worst, std::fabs(value - exact) / std::ldexp(1.0, std::ilogb(exact) - 23));
   }
   EXPECT_LE(worst, 1.0);
-  float edges[] = {0.0f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), 89.0f, -1e30f,
-                   std::numeric_limits<float>::quiet_NaN()};
+  float edges[] = {0.0f,   std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), 89.0f,
+                   -1e30f, std::numeric_limits<float>::quiet_NaN()};
   exp_row(edges, 6);
   EXPECT_EQ(edges[0], 1.0f);
   EXPECT_EQ(edges[1], std::numeric_limits<float>::infinity());
@@ -171,9 +175,28 @@ TEST(Exponential, IsWithinOneUnitInTheLastPlace) {
   EXPECT_TRUE(std::isnan(edges[5]));
 }
 
+TEST(MapSearch, EqualsTheSearchByHalves) {
+  for (const float* map : {dynamic_map_signed(), dynamic_map_unsigned()}) {
+    const MapSearch search(map);
+    const auto same = [&](float value) { return search.nearest(value) == nearest_in_map(map, value); };
+    for (int code = 0; code < 255; ++code) {
+      const float midpoint = (map[code] + map[code + 1]) * 0.5f;
+      for (const float value : {map[code], map[code + 1], midpoint}) {
+        EXPECT_TRUE(same(value) && same(std::nextafter(value, 2.0f)) && same(std::nextafter(value, -2.0f))) << code;
+      }
+    }
+    std::uint32_t differing = 0;
+    for (std::uint64_t bits = 0; bits < 1ull << 32; bits += 4099) {
+      differing += same(std::bit_cast<float>(static_cast<std::uint32_t>(bits))) ? 0 : 1;
+    }
+    EXPECT_EQ(differing, 0u);
+  }
+}
+
 TEST(Rows, RoundingsEqualTheScalarOnes) {
   std::vector<float> values;
-  for (std::uint32_t bits = 0; bits < 0xffff0000u; bits += 0x1234567u / 64) values.push_back(std::bit_cast<float>(bits));
+  for (std::uint32_t bits = 0; bits < 0xffff0000u; bits += 0x1234567u / 64)
+    values.push_back(std::bit_cast<float>(bits));
   std::vector<Bf16> narrowed(values.size());
   narrow_row(values.data(), narrowed.data(), static_cast<std::int64_t>(values.size()));
   std::vector<float> rounded = values;

@@ -14,7 +14,7 @@ struct Case {
   bool lora;
 };
 
-const Case kCases[] = {{1, 1, DType::kF32, false},  {3, 15, DType::kBf16, true},  {63, 64, DType::kF32, true},
+const Case kCases[] = {{1, 1, DType::kF32, false},    {3, 15, DType::kBf16, true},    {63, 64, DType::kF32, true},
                        {65, 63, DType::kBf16, false}, {130, 448, DType::kBf16, true}, {64, 450, DType::kF32, true}};
 
 at::Tensor product(const at::Tensor& gate_up) {
@@ -31,12 +31,14 @@ class Swiglu : public testing::TestWithParam<Case> {
   Matrix gradient;
   TestGroup linears{shape.dtype, shape.cols, 6, {{6, 16, true}}, WeightKind::kBf16, 50};
   DropoutKey dropout{.seed = 4, .step = 9, .layer = 1, .first_token = 4096, .probability = 0.2f};
-  Matrix dp = random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 2);
+  Matrix dp =
+      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 2);
 
   void run() {
     swiglu(context, gate_up, p);
     gradient = gate_up;
-    swiglu_backward(context, dp, shape.lora ? std::optional(LoraInputGradient{&linears.group(), dropout}) : std::nullopt, gradient);
+    swiglu_backward(context, dp,
+                    shape.lora ? std::optional(LoraInputGradient{&linears.group(), dropout}) : std::nullopt, gradient);
   }
   at::Tensor expected_gradient(at::ScalarType type) const {
     at::Tensor whole = dp.doubles().narrow(1, 0, shape.cols).clone();
@@ -53,7 +55,8 @@ class Swiglu : public testing::TestWithParam<Case> {
 TEST_P(Swiglu, IsAsExactAsTheFramework) {
   run();
   expect_within_twice(p.tensor(), product(gate_up.tensor()), product(gate_up.doubles()), "p");
-  expect_within_twice(gradient.tensor(), expected_gradient(scalar_type(shape.dtype)), expected_gradient(at::kDouble), "gradient");
+  expect_within_twice(gradient.tensor(), expected_gradient(scalar_type(shape.dtype)), expected_gradient(at::kDouble),
+                      "gradient");
 }
 
 TEST_P(Swiglu, BytesDoNotDependOnThreads) {
@@ -68,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Swiglu, testing::ValuesIn(kCases));
 TEST(SwigluRange, LargeGatesNeitherOverflowNorVanish) {
   TestContext context;
   Matrix gate_up(DType::kF32, 1, 12), p(DType::kF32, 1, 6), dp(DType::kF32, 1, 6);
-  gate_up.set(at::tensor({-1e30, -200.0, -88.0, 88.0, 200.0, 1e30, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0}, at::kDouble).reshape({1, 12}));
+  gate_up.set(at::tensor({-1e30, -200.0, -88.0, 88.0, 200.0, 1e30, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0}, at::kDouble)
+                  .reshape({1, 12}));
   dp.set(at::ones({1, 6}, at::kDouble));
   swiglu(context, gate_up, p);
   const at::Tensor exact = product(gate_up.doubles());

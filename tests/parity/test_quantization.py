@@ -34,7 +34,8 @@ def ours(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quantize")
     save_file(matrices(), folder / "in.safetensors")
     run_tool("quantize", folder / "in.safetensors", folder / "out.safetensors")
-    return load_file(folder / "out.safetensors")
+    run_tool("maps", folder / "maps.safetensors")
+    return load_file(folder / "out.safetensors") | load_file(folder / "maps.safetensors")
 
 
 @pytest.mark.parametrize("name", matrices())
@@ -56,7 +57,7 @@ def test_double_quantization_is_nearest(name, ours):
     absmax = matrices()[name].reshape(-1, 64).abs().amax(1)
     offset = ours[name + ".offset"]
     assert abs(offset.item() - absmax.double().mean().item()) <= 1e-6 * offset.item()
-    code = bitsandbytes.functional.create_dynamic_map(True)
+    code = ours["signed"]
     centred = absmax - offset
     for block, start in enumerate(range(0, len(centred), 256)):
         part = centred[start:start + 256]
@@ -76,23 +77,20 @@ def test_values_equal_bitsandbytes_from_the_same_state(name, ours):
     its AVX-512 code takes the wrong scale where a row is shorter than a block."""
     count = matrices()[name].numel()
     packed = ours[name + ".codes"].view(-1, 1)
-    code = bitsandbytes.functional.create_dynamic_map(True)
-    nested = bitsandbytes.functional.QuantState(absmax=ours[name + ".absmax2"], blocksize=256, code=code,
+    nested = bitsandbytes.functional.QuantState(absmax=ours[name + ".absmax2"], blocksize=256, code=ours["signed"],
                                                 dtype=torch.float32)
+    levels = bitsandbytes.functional.get_4bit_type("nf4", device="cpu")
     state = bitsandbytes.functional.QuantState(
         absmax=ours[name + ".absmax"], shape=torch.Size((1, count)), dtype=torch.bfloat16, blocksize=64,
-        quant_type="nf4", code=bitsandbytes.functional.get_4bit_type("nf4", device="cpu"), offset=ours[name + ".offset"][0],
-        state2=nested)
+        quant_type="nf4", code=levels, offset=ours[name + ".offset"][0], state2=nested)
     theirs = bitsandbytes.functional.dequantize_4bit(packed, state)
     assert torch.equal(theirs.float().flatten(), ours[name + ".values"].flatten())
 
 
-def test_dynamic_maps_equal_bitsandbytes(tmp_path):
-    run_tool("maps", tmp_path / "maps.safetensors")
-    maps = load_file(tmp_path / "maps.safetensors")
+def test_dynamic_maps_equal_bitsandbytes(ours):
     for name, is_signed in (("signed", True), ("unsigned", False)):
         theirs = bitsandbytes.functional.create_dynamic_map(is_signed)
-        ulps = (theirs.view(torch.int32) - maps[name].view(torch.int32)).abs().max().item()
+        ulps = (theirs.view(torch.int32) - ours[name].view(torch.int32)).abs().max().item()
         # bitsandbytes' own table depends on the machine: torch's linspace uses fused multiply-add with AVX2 only.
         has_fma = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
         assert ulps <= (0 if has_fma else 2)

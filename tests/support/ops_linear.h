@@ -1,4 +1,5 @@
-// A group of linears with adapters for tests: made at random, with its dense equivalent and its dropout masks as libtorch tensors.
+// A group of linears with adapters for tests: made at random, with its dense equivalent and its dropout masks as
+// libtorch tensors.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,8 @@ struct TestModule {
 // Owns everything a LinearGroup points to.
 class TestGroup {
  public:
-  TestGroup(DType activation, std::int64_t in, std::int64_t rank, std::vector<TestModule> modules, WeightKind kind, std::uint32_t seed)
+  TestGroup(DType activation, std::int64_t in, std::int64_t rank, std::vector<TestModule> modules, WeightKind kind,
+            std::uint32_t seed)
       : activation_(activation), parts_(modules.size()) {
     int slot = 0;
     for (std::size_t i = 0; i < modules.size(); ++i) {
@@ -72,7 +74,9 @@ class TestGroup {
     at::Tensor decoded = at::empty({out, in}, at::kFloat);
     dequantize_nf4(part.nf4, 0, {decoded.data_ptr<float>(), static_cast<std::size_t>(out * in)});
     part.dense.set(decoded);
-    part.frozen = {DType::kU8,  out, in, nullptr, part.nf4.codes.data(), part.nf4.absmax.data(), part.nf4.absmax2.data(), part.nf4.offset};
+    part.frozen = {
+        DType::kU8,     out, in, nullptr, part.nf4.codes.data(), part.nf4.absmax.data(), part.nf4.absmax2.data(),
+        part.nf4.offset};
   }
 
   void make_adapter(Part& part, LinearModule& module, int slot, std::int64_t rank, std::uint32_t seed) {
@@ -99,7 +103,8 @@ class TestGroup {
   LinearGroup group_;
 };
 
-// The mask of one module, by the definition of its key, one element at a time: scale where kept, else 0. [rows, cols] fp64.
+// The mask of one module, by the definition of its key, one element at a time: scale where kept, else 0. [rows, cols]
+// fp64.
 inline at::Tensor dropout_mask(const DropoutKey& key, int module, std::int64_t rows, std::int64_t cols) {
   at::Tensor mask = at::full({rows, cols}, static_cast<double>(key.scale()), at::kDouble);
   if (key.probability == 0) return mask;

@@ -1,4 +1,5 @@
-// What the tests of ops share: matrices with views, conversions to libtorch, error measures, and runs under other settings.
+// What the tests of ops share: matrices with views, conversions to libtorch, error measures, and runs under other
+// settings.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -26,7 +27,8 @@ struct alignas(64) CacheLine {
   bool operator==(const CacheLine&) const = default;
 };
 
-// A matrix that owns its memory; rows may be longer than the columns in use (padding holds a NaN pattern, which must never be read into a result).
+// A matrix that owns its memory; rows may be longer than the columns in use (padding holds a NaN pattern, which must
+// never be read into a result).
 class Matrix {
  public:
   Matrix() = default;
@@ -50,7 +52,8 @@ class Matrix {
 
   // A copy of the columns in use with libtorch's matching type.
   at::Tensor tensor() const {
-    return at::from_blob(const_cast<CacheLine*>(lines_.data()), {rows_, cols_}, {stride_, 1}, at::TensorOptions(scalar_type(dtype_)))
+    return at::from_blob(const_cast<CacheLine*>(lines_.data()), {rows_, cols_}, {stride_, 1},
+                         at::TensorOptions(scalar_type(dtype_)))
         .clone();
   }
   at::Tensor doubles() const { return tensor().to(at::kDouble); }
@@ -58,7 +61,8 @@ class Matrix {
     const at::Tensor own = values.to(scalar_type(dtype_)).contiguous();
     const std::size_t row_bytes = static_cast<std::size_t>(cols_) * size_of(dtype_);
     for (std::int64_t row = 0; row < rows_; ++row) {
-      std::memcpy(view().slice_rows(row, 1).data, static_cast<const std::byte*>(own.data_ptr()) + row * row_bytes, row_bytes);
+      std::memcpy(view().slice_rows(row, 1).data, static_cast<const std::byte*>(own.data_ptr()) + row * row_bytes,
+                  row_bytes);
     }
   }
 
@@ -69,8 +73,8 @@ class Matrix {
 };
 
 // Gaussian values with one seed a matrix, rounded to `dtype`.
-inline Matrix random_matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::uint32_t seed, double deviation = 1.0,
-                            std::int64_t padding = 0) {
+inline Matrix random_matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::uint32_t seed,
+                            double deviation = 1.0, std::int64_t padding = 0) {
   std::mt19937 generator(seed);
   std::normal_distribution<double> normal(0.0, deviation);
   at::Tensor values = at::empty({rows, cols}, at::kDouble);
@@ -91,9 +95,10 @@ inline double l2_error(const at::Tensor& result, const at::Tensor& exact) {
   return (result.to(at::kDouble) - exact).norm().item<double>();
 }
 
-// Ours may be at most twice as far from the exact result as the framework's own result in the same precision. `floor`, relative to the exact result,
-// is a rounding of the last place: where the framework happens to be exact.
-inline void expect_within_twice(const at::Tensor& ours, const at::Tensor& framework, const at::Tensor& exact, const char* what) {
+// Ours may be at most twice as far from the exact result as the framework's own result in the same precision. `floor`,
+// relative to the exact result, is a rounding of the last place: where the framework happens to be exact.
+inline void expect_within_twice(const at::Tensor& ours, const at::Tensor& framework, const at::Tensor& exact,
+                                const char* what) {
   ASSERT_EQ(ours.sizes(), exact.sizes()) << what;
   ASSERT_TRUE(ours.isfinite().all().item<bool>()) << what;
   const double floor = 3e-8 * exact.norm().item<double>();

@@ -2,12 +2,8 @@
 // exact copies, and recomputing runs the same functions on the same inputs in the same order.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
-
-#include "shori/model/mistral_config.h"
-#include "shori/ops/tensor_view.h"
 
 namespace shori {
 
@@ -22,8 +18,5 @@ struct ActivationPlan {
     return {std::vector<KeepOfLayer>(static_cast<std::size_t>(layer_count), KeepOfLayer::kInput)};
   }
 };
-
-// Bytes that `plan` keeps for a micro-batch of `tokens`.
-std::size_t kept_bytes(const ActivationPlan& plan, const MistralConfig& config, std::int64_t tokens, DType activation);
 
 }  // namespace shori

@@ -79,8 +79,6 @@ class LayerBuffers {
   // Backward only.
   OwnedTensor dattention_input, dqkv, dattention_output, dmlp_input, dproduct;
 
-  std::size_t bytes() const;
-
  private:
   std::int64_t tokens_ = 0;
   bool backward_ = false;

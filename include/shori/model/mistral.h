@@ -58,8 +58,6 @@ class Mistral {
   const MistralWeights& weights() const { return *weights_; }
   const LoraAdapter* adapter() const { return adapter_; }
   const OpContext& ops() const { return context_.ops; }
-  // Bytes of weights and buffers.
-  std::size_t bytes() const;
 
  private:
   TensorView layer_input(std::int64_t layer) const;

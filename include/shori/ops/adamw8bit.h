@@ -1,6 +1,7 @@
-// One AdamW step over all tensors, 8-bit blockwise moments. Source: bitsandbytes CUDA kernels (kOptimizerStatic8bit2StateBlockwise, 32-bit kernel for small
-// tensors): decay after the update, update from the unquantized moments, nearest code with ties to the even index, sign fix-up for m.
-// Every operation is rounded separately (no FMA), so CPU and CUDA agree to the bit.
+// One AdamW step over all tensors, 8-bit blockwise moments. Source: bitsandbytes CUDA kernels
+// (kOptimizerStatic8bit2StateBlockwise, 32-bit kernel for small tensors): decay after the update, update from the
+// unquantized moments, nearest code with ties to the even index, sign fix-up for m. Every operation is rounded
+// separately (no FMA), so CPU and CUDA agree to the bit.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +17,17 @@ inline constexpr std::int64_t kMin8BitElements = 4096;
 
 // One parameter tensor. Either the 8-bit or the 32-bit state is set.
 struct AdamTensor {
-  float* parameter = nullptr;             // [count]
-  const float* gradient = nullptr;        // [count]
+  float* parameter = nullptr;       // [count]
+  const float* gradient = nullptr;  // [count]
   std::int64_t count = 0;
-  std::uint64_t step = 0;                 // t of this update, from 1
-  std::uint8_t* m_codes = nullptr;        // [count], signed map
-  std::uint8_t* v_codes = nullptr;        // [count], unsigned map
-  float* m_absmax = nullptr;              // [ceil(count / block_size)]
+  std::uint64_t step = 0;           // t of this update, from 1
+  std::uint8_t* m_codes = nullptr;  // [count], signed map
+  std::uint8_t* v_codes = nullptr;  // [count], unsigned map
+  float* m_absmax = nullptr;        // [ceil(count / block_size)]
   float* v_absmax = nullptr;
-  float* m = nullptr;                     // [count], tensors below kMin8BitElements
+  float* m = nullptr;  // [count], tensors below kMin8BitElements
   float* v = nullptr;
-  void* rounded_copy = nullptr;           // the copy the products use: round(copy_scale * parameter), copy_dtype
+  void* rounded_copy = nullptr;  // the copy the products use: round(copy_scale * parameter), copy_dtype
   DType copy_dtype = DType::kF32;
   float copy_scale = 1.0f;
 };
@@ -34,9 +35,10 @@ struct AdamTensor {
 struct AdamSettings {
   float learning_rate = 0.0f;
   float beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f, weight_decay = 0.0f;
-  std::int64_t block_size = 256;          // 2048 as bitsandbytes <= 0.43
-  bool zero_gradient_guard = true;        // no update where the fresh v is exactly 0; its m and v become the codes of +0
-  float gradient_scale = 1.0f;            // the clip coefficient
+  std::int64_t block_size = 256;    // 2048 as bitsandbytes <= 0.43
+  bool zero_gradient_guard = true;  // no update where the fresh v is exactly 0; its m and v become +0, before the new
+                                    // absmax, and their codes too
+  float gradient_scale = 1.0f;      // the clip coefficient
 };
 
 // Returns the largest absolute change of a parameter before decay, and where.

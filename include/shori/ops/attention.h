@@ -1,5 +1,5 @@
-// Causal grouped-query attention, block-diagonal by cu_seqlens. There is no dense mask over the pack and no unmasked fallback.
-// Source: FlashAttention-2's varlen interface; softmax in fp32.
+// Causal grouped-query attention, block-diagonal by cu_seqlens. There is no dense mask over the pack and no unmasked
+// fallback. Source: FlashAttention-2's varlen interface; softmax in fp32.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +13,21 @@
 namespace shori {
 
 struct AttentionShape {
-  std::int64_t heads = 0;       // H; query head h uses key/value head h / (H / Hkv)
-  std::int64_t kv_heads = 0;    // Hkv
-  std::int64_t head_dim = 0;    // D; scale is 1 / sqrt(D)
-  std::int64_t window = 0;      // 0: none; else a token sees itself and the window - 1 tokens before it
+  std::int64_t heads = 0;     // H; query head h uses key/value head h / (H / Hkv)
+  std::int64_t kv_heads = 0;  // Hkv
+  std::int64_t head_dim = 0;  // D; scale is 1 / sqrt(D)
+  std::int64_t window = 0;    // 0: none; else a token sees itself and the window - 1 tokens before it
 };
 
-// qkv [T, (H + 2 Hkv) * D], rotated, columns q heads, k heads, v heads. cu_seqlens [n + 1], from 0 to T. out [T, H * D] (longer rows allowed),
-// lse [H, T] fp32 (log-sum-exp of the scaled scores). fp32 inside, one rounding of `out`.
-void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, std::span<const std::int32_t> cu_seqlens,
-               TensorView out, TensorView lse);
+// qkv [T, (H + 2 Hkv) * D], rotated, columns q heads, k heads, v heads. cu_seqlens [n + 1], from 0 to T. out [T, H * D]
+// (longer rows allowed), lse [H, T] fp32 (log-sum-exp of the scaled scores). fp32 inside, one rounding of `out`.
+void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+               std::span<const std::int32_t> cu_seqlens, TensorView out, TensorView lse);
 
-// dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). dout_extended: first H * D columns, plus the LoRA part of the o projection's input with `lora`.
-// Sums over the heads of a group and over tokens run in a fixed order.
-void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, std::span<const std::int32_t> cu_seqlens,
-                        ConstTensorView out, ConstTensorView lse, ConstTensorView dout_extended, std::optional<LoraInputGradient> lora,
-                        TensorView dqkv);
+// dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). dout_extended: first H * D columns, plus the LoRA part
+// of the o projection's input with `lora`. Sums over the heads of a group and over tokens run in a fixed order.
+void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                        std::span<const std::int32_t> cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
 }  // namespace shori

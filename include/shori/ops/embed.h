@@ -9,7 +9,8 @@
 
 namespace shori {
 
-// x[t] = table[ids[t]]; table [V, C] and x [T, C] of one dtype (exact copy). Ids must lie in [0, V): checked when samples are made.
+// x[t] = table[ids[t]]; table [V, C] and x [T, C] of one dtype (exact copy). Ids must lie in [0, V): checked when
+// samples are made.
 void embed(const OpContext& context, ConstTensorView table, std::span<const std::int32_t> ids, TensorView x);
 
 }  // namespace shori

@@ -13,8 +13,9 @@ struct GradientSpan {
   std::int64_t count = 0;
 };
 
-// sqrt of the sum of squares over all tensors. Stage 1: pieces of 4,096 elements of each tensor, a fixed fp32 tree per piece; stage 2: the pieces in
-// order, fp64. Not finite if any gradient is not.
+// sqrt of the sum of squares over all tensors. Stage 1: pieces of 4,096 elements of each tensor, squares padded with
+// zeros to 4,096 and halved in fp32, s[i] += s[i + half] for half = 2,048 ... 1; stage 2: the pieces in order, fp64.
+// Not finite if any gradient is not.
 double gradient_norm(const OpContext& context, std::span<const GradientSpan> gradients);
 
 }  // namespace shori

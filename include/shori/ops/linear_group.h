@@ -1,8 +1,10 @@
-// The linears that share one input (q k v; o; gate up; down), their frozen weights, their LoRA factors, and the buffers they use.
+// The linears that share one input (q k v; o; gate up; down), their frozen weights, their LoRA factors, and the buffers
+// they use.
 //
-// Layout ("extended rows"): a group's input x [T, K] lives in a buffer whose rows have K + E elements, E = extension_columns(); columns
-// K + r*s .. K + r*s + r - 1 hold xA of the module with LoRA slot s, the rest of the tail is zero. The group's product is then one matrix product
-// with one fp32 sum:  y = [x | xA] . [W | B']^T,  and its backward  [dx | dxA] = dy . [W | B'].
+// Layout ("extended rows"): a group's input x [T, K] lives in a buffer whose rows have K + E elements, E =
+// extension_columns(); columns K + r*s .. K + r*s + r - 1 hold xA of the module with LoRA slot s, the rest of the tail
+// is zero. The group's product is then one matrix product with one fp32 sum:  y = [x | xA] . [W | B']^T,  and its
+// backward  [dx | dxA] = dy . [W | B'].
 #pragma once
 
 #include <cstdint>
@@ -19,28 +21,28 @@ struct FrozenWeight {
   DType dtype = DType::kU8;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  const void* dense = nullptr;             // [rows, cols], when not NF4
-  const std::uint8_t* codes = nullptr;     // [rows * cols / 2], even element in the high nibble
-  const std::uint8_t* absmax = nullptr;    // [rows * cols / 64], index into the signed dynamic map
-  const float* absmax2 = nullptr;          // [ceil(rows * cols / 64 / 256)]
-  float offset = 0.0f;                     // added to every scale
+  const void* dense = nullptr;           // [rows, cols], when not NF4
+  const std::uint8_t* codes = nullptr;   // [rows * cols / 2], even element in the high nibble
+  const std::uint8_t* absmax = nullptr;  // [rows * cols / 64], index into the signed dynamic map
+  const float* absmax2 = nullptr;        // [ceil(rows * cols / 64 / 256)]
+  float offset = 0.0f;                   // added to every scale
 };
 
 // One linear with its adapter. Without LoRA: slot -1.
 struct LinearModule {
   FrozenWeight weight;
-  int index = 0;                           // 0..6 = q k v o gate up down: part of the dropout key
-  int slot = -1;                           // position among the group's modules that have LoRA
-  const void* a = nullptr;                 // [rank, in], activation dtype: rounded copy of the fp32 master
-  const void* b_scaled = nullptr;          // [out, rank], activation dtype: round(alpha / rank * B)
-  float* da = nullptr;                     // [rank, in] fp32, gradients are added
-  float* db = nullptr;                     // [out, rank] fp32, gradients are added (with respect to the unscaled B)
+  int index = 0;                   // 0..6 = q k v o gate up down: part of the dropout key
+  int slot = -1;                   // position among the group's modules that have LoRA
+  const void* a = nullptr;         // [rank, in], activation dtype: rounded copy of the fp32 master
+  const void* b_scaled = nullptr;  // [out, rank], activation dtype: round(alpha / rank * B)
+  float* da = nullptr;             // [rank, in] fp32, gradients are added
+  float* db = nullptr;             // [out, rank] fp32, gradients are added (with respect to the unscaled B)
 };
 
 struct LinearGroup {
   std::span<const LinearModule> modules;
   std::int64_t rank = 0;
-  float scaling = 0.0f;                    // alpha / rank
+  float scaling = 0.0f;  // alpha / rank
 
   std::int64_t in() const { return modules.front().weight.cols; }
   std::int64_t out() const {
@@ -57,18 +59,18 @@ struct LinearGroup {
   std::int64_t extension_columns() const { return (slots() * rank + 31) / 32 * 32; }
 };
 
-// Key of the LoRA dropout masks of one layer in one micro-batch. Masks are functions of (seed, step, micro_batch, layer, module, token, column)
-// and are never stored:
-//   Philox4x32-10, key = (seed low, seed high), counter = {column / 8, token, step, micro_batch << 16 | layer * 8 + module};
-//   column 8g + i uses word i / 2, the low half for even i; dropped if the 16-bit draw < threshold.
+// Key of the LoRA dropout masks of one layer in one micro-batch. Masks are functions of (seed, step, micro_batch,
+// layer, module, token, column) and are never stored:
+//   Philox4x32-10, key = (seed low, seed high), counter = {column / 8, token, step, micro_batch << 16 | layer * 8 +
+//   module}; column 8g + i uses word i / 2, the low half for even i; dropped if the 16-bit draw < threshold.
 // Kept elements count scale() times, applied in fp32.
 struct DropoutKey {
   std::uint64_t seed = 0;
-  std::uint32_t step = 0;            // optimizer step of the stage, from 1
-  std::uint32_t micro_batch = 0;     // from 0 within the step
+  std::uint32_t step = 0;         // optimizer step of the stage, from 1
+  std::uint32_t micro_batch = 0;  // from 0 within the step
   std::uint32_t layer = 0;
-  std::uint32_t first_token = 0;     // token index, in the pack, of row 0 of the views
-  float probability = 0.0f;          // 0: no dropout (evaluation, or lora_dropout: 0)
+  std::uint32_t first_token = 0;  // token index, in the pack, of row 0 of the views
+  float probability = 0.0f;       // 0: no dropout (evaluation, or lora_dropout: 0)
 
   std::uint32_t threshold() const { return static_cast<std::uint32_t>(probability * 65536.0 + 0.5); }
   float scale() const { return probability > 0 ? 1.0f / (1.0f - probability) : 1.0f; }

@@ -1,4 +1,5 @@
-// xA of every adapter that shares one input. Source of the rule: PEFT's LoRA Linear, lora_A(dropout(x)), with fewer roundings.
+// xA of every adapter that shares one input. Source of the rule: PEFT's LoRA Linear, lora_A(dropout(x)), with fewer
+// roundings.
 #pragma once
 
 #include "shori/ops/linear_group.h"
@@ -6,8 +7,9 @@
 
 namespace shori {
 
-// For each module with a slot s:  x_extended[:, K + r*s ...] = round( scale * sum_k A[., k] * mask_k * x_k ), fp32 sums, one rounding; the rest of the
-// tail becomes zero. x_extended: [T, K + extension], activation dtype, its first K columns are x. Neither mask nor dropped x is stored.
+// For each module with a slot s:  x_extended[:, K + r*s ...] = round( scale * sum_k A[., k] * mask_k * x_k ), fp32
+// sums, one rounding; the rest of the tail becomes zero. x_extended: [T, K + extension], activation dtype, its first K
+// columns are x. Neither mask nor dropped x is stored.
 void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended);
 
 }  // namespace shori

@@ -1,4 +1,5 @@
-// Gradients of the LoRA factors, added into fp32. Tokens are reduced in slabs of 1,024 in ascending order, so the result does not depend on tiling.
+// Gradients of the LoRA factors, added into fp32. Tokens are reduced in slabs of 1,024 in ascending order, so the
+// result does not depend on tiling.
 #pragma once
 
 #include "shori/ops/linear_group.h"
@@ -7,14 +8,14 @@
 namespace shori {
 
 // For each module with a slot: da += scale * d(xA)^T . (mask (.) x). x_extended and dx_extended as in nf4_linear.h.
-void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView x_extended,
-                 ConstTensorView dx_extended);
+void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                 ConstTensorView x_extended, ConstTensorView dx_extended);
 
 // For each module with a slot: db += scaling * dy_module^T . xA. dy [T, out()].
 void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy);
 
-// The copies that the products use, made from the fp32 masters after loading and by the optimizer after each step: out[i] = round(scale * in[i]).
-// scale 1 for A, alpha / rank for B.
+// The copies that the products use, made from the fp32 masters after loading and by the optimizer after each step:
+// out[i] = round(scale * in[i]). scale 1 for A, alpha / rank for B.
 void round_lora_factor(const OpContext& context, ConstTensorView master, float scale, TensorView out);
 
 }  // namespace shori

@@ -1,7 +1,9 @@
-// The frozen linears of one group together with their LoRA up-projections. Source: bitsandbytes Linear4bit + PEFT, one sum instead of three roundings.
+// The frozen linears of one group together with their LoRA up-projections. Source: bitsandbytes Linear4bit + PEFT, one
+// sum instead of three roundings.
 //
-// Weights are dequantized to a scratch for each call (two separately rounded operations for the scale, one multiply, one rounding to bf16), also under fp32
-// activations. CPU products: operands widened to fp32, fp32 sums, one rounding to the activation dtype.
+// Weights are dequantized to a scratch for each call (two separately rounded operations for the scale, one multiply,
+// one rounding to bf16), also under fp32 activations. CPU products: operands widened to fp32, fp32 sums, one rounding
+// to the activation dtype.
 #pragma once
 
 #include "shori/ops/linear_group.h"
@@ -9,11 +11,13 @@
 
 namespace shori {
 
-// y [T, out()] = x W^T + xA B'^T; x_extended [T, in() + extension]. Columns of y: the modules in order. 2 * T * out * (in + extension) FLOP.
+// y [T, out()] = x W^T + xA B'^T; x_extended [T, in() + extension]. Columns of y: the modules in order. 2 * T * out *
+// (in + extension) FLOP.
 void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y);
 
-// dx_extended [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx is added by its consumer
-// (LoraInputGradient).
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView dx_extended);
+// dx_extended [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx
+// is added by its consumer (LoraInputGradient).
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
+                         TensorView dx_extended);
 
 }  // namespace shori

@@ -9,8 +9,8 @@
 
 namespace shori {
 
-// Scratch memory handed out in order and given back in reverse (WorkspaceFrame). 64-byte aligned. On the CPU it grows by whole blocks, which
-// are kept for the next call; `peak_bytes` is what a planner needs to know.
+// Scratch memory handed out in order and given back in reverse (WorkspaceFrame). 64-byte aligned. On the CPU it grows
+// by whole blocks, which are kept for the next call; `peak_bytes` is what a planner needs to know.
 class Workspace {
  public:
   void* take(std::size_t bytes);

@@ -10,8 +10,8 @@
 
 namespace shori {
 
-// cos and sin of fp32(position * inv_freq[k]), rounded to the activation dtype, [positions, D/2]. Made on the host, so that every device has the same bits.
-// inv_freq[k] = fp32(1 / fp32(pow(theta, 2k/D))), pow in double.
+// cos and sin of fp32(position * inv_freq[k]), rounded to the activation dtype, [positions, D/2]. Made on the host, so
+// that every device has the same bits. inv_freq[k] = fp32(1 / fp32(pow(theta, 2k/D))), pow in double.
 struct RopeTable {
   DType dtype = DType::kF32;
   std::int64_t positions = 0;
@@ -21,8 +21,9 @@ struct RopeTable {
 RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head_dim, double theta);
 std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, double theta);
 
-// heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0 in every sample.
-// inverse: with -sin, which is the backward of the forward rotation.
-void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse, TensorView heads);
+// heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0
+// in every sample. inverse: with -sin, which is the backward of the forward rotation.
+void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse,
+          TensorView heads);
 
 }  // namespace shori

@@ -11,11 +11,10 @@ namespace shori {
 
 enum class DType : std::uint8_t { kF32, kBf16, kU8, kI32 };
 
-constexpr std::size_t size_of(DType dtype) {
-  return dtype == DType::kU8 ? 1 : dtype == DType::kBf16 ? 2 : 4;
-}
+constexpr std::size_t size_of(DType dtype) { return dtype == DType::kU8 ? 1 : dtype == DType::kBf16 ? 2 : 4; }
 
-// A matrix of `rows` x `cols` elements, row-major, `stride` elements from row to row (stride >= cols). Vectors have one row.
+// A matrix of `rows` x `cols` elements, row-major, `stride` elements from row to row (stride >= cols). Vectors have one
+// row.
 struct ConstTensorView {
   const void* data = nullptr;
   DType dtype = DType::kF32;

@@ -45,8 +45,6 @@ class AdamW8bit {
   std::vector<OptimizerSpan> spans();
   std::uint64_t step_count() const { return step_; }
   void set_step_count(std::uint64_t step) { step_ = step; }
-  // Back to fresh moments.
-  void reset();
 
   const AdamOptions& options() const { return options_; }
 

@@ -50,6 +50,8 @@ class CheckpointStore {
   void write(std::uint64_t step, const CanonicalJson& fields);
   // Keeps the newest `save_total_limit` rolling checkpoints, deletes older ones; then sets space aside for the next checkpoint.
   void keep_newest(std::size_t save_total_limit);
+  // Gives back the space set aside: no further checkpoint will be written.
+  void release_next() { discard_next(); }
   // Hard link (copy where links are refused) in pinned/; never deleted by the program.
   void pin(std::uint64_t step);
 
