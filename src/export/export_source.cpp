@@ -42,34 +42,40 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
   return std::nullopt;
 }
 
+AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
+  for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
+    if (path_exists(join_path(folder, checkpoint_name(step)))) return {folder, checkpoint_name(step), true};
+  throw Error(Diagnostic("E0510", "no checkpoint of step " + std::to_string(step) + " in " + run.checkpoints()));
+}
+
+std::uint64_t newest_step(const RunFolder& run) {
+  if (const auto newest = run.newest_checkpoint()) return *newest;
+  throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
+}
+
+// The newest checkpoint knows which step had the lowest evaluation loss; that one is pinned.
+AdapterSource best_checkpoint(const RunFolder& run) {
+  const VerifiedCheckpoint checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(newest_step(run)), false);
+  const JsonValue* guards = checkpoint.manifest.find("guards");
+  const JsonValue* best = guards ? guards->find("best_step") : nullptr;
+  const auto step = best ? best->as_unsigned() : std::nullopt;
+  if (!step)
+    throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated").cure("`test_datasets` or `val_set_size`"));
+  return checkpoint_of_step(run, *step);
+}
+
 AdapterSource choose_file(const ExportChoice& choice) {
   const RunFolder run(choice.run);
   const bool is_run = is_directory(choice.run) && is_directory(run.checkpoints());
   if (!is_run && (choice.step || choice.best))
     throw Error(Diagnostic("E0510", "`--step` and `--best` need a run folder: " + choice.run));
   if (!is_run) return find_adapter_source(choice.run);
-  if (choice.step) {
-    for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
-      if (path_exists(join_path(folder, checkpoint_name(*choice.step)))) return {folder, checkpoint_name(*choice.step), true};
-    throw Error(Diagnostic("E0510", "no checkpoint of step " + std::to_string(*choice.step) + " in " + run.checkpoints()));
-  }
-  if (choice.best) {
-    const auto newest = run.newest_checkpoint();
-    if (!newest) throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
-    const VerifiedCheckpoint checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(*newest), false);
-    const JsonValue* guards = checkpoint.manifest.find("guards");
-    const JsonValue* best = guards ? guards->find("best_step") : nullptr;
-    const auto step = best ? best->as_unsigned() : std::nullopt;
-    const std::string pinned = join_path(run.checkpoints(), "pinned");
-    if (!step || !path_exists(join_path(pinned, checkpoint_name(*step))))
-      throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated").cure("`test_datasets` or `val_set_size`"));
-    return {pinned, checkpoint_name(*step), true};
-  }
+  if (choice.step) return checkpoint_of_step(run, *choice.step);
+  if (choice.best) return best_checkpoint(run);
   if (run.read_done()) return find_adapter_source(choice.run);
-  const auto newest = run.newest_checkpoint();
-  if (!newest) throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
-  log_info("the run is not finished: exporting step " + std::to_string(*newest));
-  return {run.checkpoints(), checkpoint_name(*newest), true};
+  const std::uint64_t newest = newest_step(run);
+  log_info("the run is not finished: exporting step " + std::to_string(newest));
+  return checkpoint_of_step(run, newest);
 }
 
 // Name, shape and values of all factors, in the written order.

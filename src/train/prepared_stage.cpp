@@ -159,11 +159,10 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
       progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
                       format_bytes(static_cast<double>(total)));
     };
-    Diagnostics found;
+    const std::size_t errors_before = diagnostics.error_count();
     prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets), options,
-                                  base->second->tokenizer.get(), found);
-    for (const Diagnostic& diagnostic : found.all()) diagnostics.add(diagnostic);
-    if (!found.has_errors()) plan_stage(prepared, diagnostics);
+                                  base->second->tokenizer.get(), diagnostics);
+    if (diagnostics.error_count() == errors_before) plan_stage(prepared, diagnostics);
     stages.push_back(std::move(prepared));
   }
   return stages;

@@ -47,6 +47,7 @@ class StageTrainer {
   bool train();
   bool run_step(std::uint64_t step);
   bool evaluate_if_due();
+  bool pin_due() const;
   void save();
   bool stop_saved();
   void check_alive();

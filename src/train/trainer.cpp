@@ -66,8 +66,9 @@ bool StageTrainer::run() {
 
 // One optimizer step after the other, each durable before the next begins.
 bool StageTrainer::train() {
-  // A stop may have come between a step and its evaluation.
+  // A stop may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due()) return stop_saved();
+  if (step_ > 0 && pin_due()) checkpoints_->pin(step_);
   while (step_ < stage_.total_steps()) {
     if (stop_requested()) return stop_saved();
     if (!run_step(step_ + 1)) return stop_saved();
@@ -122,12 +123,7 @@ bool StageTrainer::run_step(std::uint64_t step) {
   const double trained = now_seconds() - begun;
   const bool evaluated = evaluate_if_due();
   const double before_save = now_seconds();
-  const bool last_of_epoch = [&] {
-    for (std::size_t i = 0; i < stage_.plan.epochs.size(); ++i)
-      if (stage_.plan.last_step_of_epoch(i) == step) return true;
-    return step == stage_.total_steps();
-  }();
-  const bool pin = take_pin_request() || last_of_epoch || guards_.best_step == step;
+  const bool pin = take_pin_request() || pin_due();
   const bool due = step % static_cast<std::uint64_t>(config().save_steps) == 0;
   if (due || pin || !evaluated || stop_requested()) save();
   if (pin) checkpoints_->pin(step);
@@ -135,6 +131,13 @@ bool StageTrainer::run_step(std::uint64_t step) {
                     static_cast<double>(result->tokens) / std::max(trained, 1e-9)};
   report(*result, timing);
   return evaluated;
+}
+
+// Epoch ends, the end, and the best evaluation so far are kept for good.
+bool StageTrainer::pin_due() const {
+  for (std::size_t epoch = 0; epoch < stage_.plan.epochs.size(); ++epoch)
+    if (stage_.plan.last_step_of_epoch(epoch) == step_) return true;
+  return step_ == stage_.total_steps() || guards_.best_step == step_;
 }
 
 // true: nothing was due, or its lines are added. false: a stop was requested; the lines are made up for by the resume.

@@ -34,7 +34,7 @@ TEXTS = {
     "empty_inst.blockml": ("[INST]  [/INST]\n" + GOOD, [("E0311", 1, 1)]),
     "open_inst.blockml": ("[INST] x\n" + GOOD, [("E0316", 1, 1)]),
     "stray_inst_end.blockml": (GOOD + "[/INST]\n", [("E0316", 3, 1)]),
-    "long_head.blockml": ("▀message" + " " * 300 + "\nA: x▄\n", [("E0317", None, None)]),
+    "long_block.blockml": ("▀message\nA: " + "x" * (1 << 20) + "▄\n", [("E0317", None, None)]),
     "two_problems.blockml": ("▀titel\nx▄\n▀message (length: tinny)\nA: x▄\n", [("E0302", 1, 2), ("E0303", 3, 19)]),
 }
 
