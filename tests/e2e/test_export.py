@@ -328,7 +328,9 @@ def test_sources_that_are_no_adapter(nf4_run, model, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(nf4_run.run, damaged)
     path = checkpoints(damaged)[7]
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 4] ^= 1
+    path.write_bytes(data)
     outcome = export("adapter", damaged, "--step", 7, "--out", tmp_path / "out")
     assert outcome.code == 4 and outcome.errors == ["E0503"], repr(outcome)
     assert not (tmp_path / "out").exists()

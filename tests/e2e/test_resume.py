@@ -1,4 +1,5 @@
 """An interrupted run ends with the bytes of an untouched one, and no acknowledged step is lost."""
+import hashlib
 import json
 import random
 import re
@@ -164,7 +165,7 @@ def damaged_places(path):
     return {"length": 0, "header": 8 + header // 2, "padding of the header": 8 + header - 1, "first tensor": 8 + header,
             "last tensor": size - 64 - capacity - 1, "manifest": size - 64 - capacity + text // 2,
             "padding of the manifest": size - 65, "magic": size - 64, "size": size - 56, "step": size - 48,
-            "digest": size - 30, "version": size - 8}
+            "digest": size - 30, "version": size - 8, "version, upwards": size - 7}
 
 
 def test_damaged_newest_checkpoint(tmp_path, half_way, untouched):
@@ -207,9 +208,15 @@ def test_all_checkpoints_damaged(tmp_path, half_way):
 
 
 def test_checkpoint_of_a_newer_program(tmp_path, half_way):
+    """A whole file of format 2: manifest and seal agree about it."""
     job = copy_of(half_way, tmp_path / "job")
     path = newest_checkpoint(job.run).path
-    flip(path, path.stat().st_size - 7)
+    data = bytearray(path.read_bytes().replace(b'"format":1,', b'"format":2,'))
+    head = 8 + int.from_bytes(data[:8], "little")
+    tensors = sum(len(value) for value in newest_checkpoint(half_way.run).tensors.values())
+    digest = hashlib.sha256(data[:head] + data[head + tensors:-64]).digest()
+    data[-40:] = digest + (2).to_bytes(8, "little")
+    path.write_bytes(data)
     assert must(train(job.config, "--resume"), 4).errors == ["E0515"]
     assert path.exists(), "not damaged, not moved"
 
