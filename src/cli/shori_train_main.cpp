@@ -25,19 +25,26 @@ struct Arguments {
 
 void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("CONFIG", arguments.config, "the YAML file: one stage, or a recipe of stages");
-  app.add_flag("--resume", arguments.recipe.resume, "go on with an interrupted run, to the same bytes as if it had not been interrupted");
+  app.add_flag("--resume", arguments.recipe.resume,
+               "go on with an interrupted run, to the same bytes as if it had not been interrupted");
   app.add_flag("--check", arguments.recipe.check, "check everything that can be known without weights, write nothing");
   app.add_flag("--plan", arguments.recipe.plan, "show stages, packs and steps, train nothing");
-  app.add_option("--set", arguments.set, "replace a key of the file: --set learning_rate=5e-5")->type_name("KEY=VALUE")->allow_extra_args(false);
-  app.add_option("--from", arguments.recipe.from, "retrain a recipe from this stage on; old run folders are moved aside")->type_name("STAGE");
+  app.add_option("--set", arguments.set, "replace a key of the file: --set learning_rate=5e-5")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--from", arguments.recipe.from,
+                 "retrain a recipe from this stage on; old run folders are moved aside")
+      ->type_name("STAGE");
   app.add_option("--only", arguments.recipe.only, "train only this stage of a recipe")->type_name("STAGE");
   app.add_flag("--json-errors", arguments.json_errors, "errors and warnings as one JSON object a line");
   app.add_flag("--help-keys", arguments.help_keys, "every key of the YAML file with default and meaning");
   app.add_option("--explain", arguments.explain, "what an error code means and how to mend it")->type_name("CODE");
   app.set_version_flag("--version", std::string("shori-train ") + version() + " (" + build_id() + ")");
-  app.footer("Example:  shori-train configs/stage_high.yaml\n"
-             "Exit codes: 0 done, 1 internal, 2 usage or config, 3 model or data, 4 disk, 5 device, 6 numeric, 7 run folder busy,\n"
-             "            75 stopped by a signal with the state saved, 130/143 stopped at once");
+  app.footer(
+      "Example:  shori-train configs/stage_high.yaml\n"
+      "Exit codes: 0 done, 1 internal, 2 usage or config, 3 model or data, 4 disk, 5 device, 6 numeric, 7 run folder "
+      "busy,\n"
+      "            75 stopped by a signal with the state saved, 130/143 stopped at once");
 }
 
 int explain(const std::string& code) {
@@ -50,8 +57,9 @@ int explain(const std::string& code) {
     if (!similar.empty()) diagnostic.cure("a code with a similar name exists: `" + similar + "`");
     throw Error(diagnostic);
   }
-  std::printf("%.*s: %.*s (exit %d)\n\n%.*s\n", static_cast<int>(info->code.size()), info->code.data(), static_cast<int>(info->title.size()),
-              info->title.data(), info->exit_code, static_cast<int>(info->explanation.size()), info->explanation.data());
+  std::printf("%.*s: %.*s (exit %d)\n\n%.*s\n", static_cast<int>(info->code.size()), info->code.data(),
+              static_cast<int>(info->title.size()), info->title.data(), info->exit_code,
+              static_cast<int>(info->explanation.size()), info->explanation.data());
   return 0;
 }
 
@@ -59,7 +67,8 @@ int run(const Arguments& arguments) {
   set_json_errors(arguments.json_errors);
   if (arguments.help_keys) return std::fputs(help_keys_text().c_str(), stdout) < 0;
   if (!arguments.explain.empty()) return explain(arguments.explain);
-  if (arguments.config.empty()) throw Error(Diagnostic("E0113", "no config file given").cure("shori-train configs/stage_high.yaml"));
+  if (arguments.config.empty())
+    throw Error(Diagnostic("E0113", "no config file given").cure("shori-train configs/stage_high.yaml"));
   if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
     throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").cure("give one of them"));
   Diagnostics diagnostics;

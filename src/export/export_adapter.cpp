@@ -11,14 +11,20 @@ void export_adapter(const AdapterExport& options) {
   if (!options.base_name.empty()) source.settings.base_name = options.base_name;
   make_directories(parent_path(out));
   const std::string name = file_name(out) + ".partial";
-  std::map<std::string, std::string> files = write_adapter_folder(parent_path(out), name, source.settings, source.tensors, source.metadata,
-                                                                  options.dtype, options.peft_06);
+  std::map<std::string, std::string> files = write_adapter_folder(
+      parent_path(out), name, source.settings, source.tensors, source.metadata, options.dtype, options.peft_06);
   const std::string partial = join_path(parent_path(out), name);
-  write_file_atomically(partial, "shori_export.json", export_record(source, source.settings.base_name, source.base_fingerprint(), "", files));
+  write_file_atomically(partial, "shori_export.json",
+                        export_record(source, source.settings.base_name, source.base_fingerprint(), "", files));
   publish_folder(partial, out);
-  log_info("wrote " + out + ": " + std::to_string(source.tensors.size()) + " tensors, rank " + std::to_string(source.settings.rank));
+  log_info("wrote " + out + ": " + std::to_string(source.tensors.size()) + " tensors, rank " +
+           std::to_string(source.settings.rank));
   if (source.settings.rank > 16)
-    log_info("vLLM needs a rank from its list: start it with `--max-lora-rank " + std::string(source.settings.rank <= 32 ? "32" : source.settings.rank <= 64 ? "64" : "320") + "`");
+    log_info("vLLM needs a rank from its list: start it with `--max-lora-rank " +
+             std::string(source.settings.rank <= 32   ? "32"
+                         : source.settings.rank <= 64 ? "64"
+                                                      : "320") +
+             "`");
 }
 
 }  // namespace shori

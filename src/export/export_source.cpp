@@ -20,8 +20,9 @@
 namespace shori {
 namespace {
 
-constexpr std::array<std::string_view, 7> kModuleOrder = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
-                                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+constexpr std::array<std::string_view, 7> kModuleOrder = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
+                                                          "mlp.down_proj"};
 constexpr std::string_view kPrefix = "base_model.model.";
 
 // Place of a factor in the written order; nullopt for a name that is not a factor's.
@@ -60,7 +61,8 @@ AdapterSource best_checkpoint(const RunFolder& run) {
   const JsonValue* best = guards ? guards->find("best_step") : nullptr;
   const auto step = best ? best->as_unsigned() : std::nullopt;
   if (!step)
-    throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated").cure("`test_datasets` or `val_set_size`"));
+    throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated")
+                    .cure("`test_datasets` or `val_set_size`"));
   return checkpoint_of_step(run, *step);
 }
 
@@ -83,7 +85,8 @@ void read_factors(const SafetensorsFile& file, ExportSource& source) {
   std::vector<std::pair<std::array<std::int64_t, 3>, const TensorEntry*>> found;
   for (const TensorEntry& entry : file.tensors()) {
     const auto order = factor_order(entry.name);
-    if (order && entry.shape.size() == 2) found.push_back({*order, &entry});
+    if (order && entry.shape.size() == 2)
+      found.push_back({*order, &entry});
     else if (!source.file.is_checkpoint)
       throw Error(Diagnostic("E0511", "unexpected tensor " + escape_for_log(entry.name)).at(source.file.path()));
   }
@@ -104,7 +107,8 @@ std::string real_member(const JsonValue& object, const char* key) {
 void settings_from_manifest(const JsonValue& manifest, ExportSource& source) {
   const JsonValue* config = manifest.find("config");
   const JsonValue* base = manifest.find("base");
-  if (!config || !base) throw Error(Diagnostic("E0503", "the checkpoint's manifest lacks its config").at(source.file.path()));
+  if (!config || !base)
+    throw Error(Diagnostic("E0503", "the checkpoint's manifest lacks its config").at(source.file.path()));
   const auto integer = [&](const char* key) {
     const JsonValue* value = config->find(key);
     return value ? value->as_integer().value_or(0) : 0;
@@ -126,10 +130,12 @@ void settings_from_manifest(const JsonValue& manifest, ExportSource& source) {
 // Settings from adapter_config.json; read_adapter() then checks them strictly against the file itself.
 void settings_from_config(ExportSource& source) {
   const std::string path = join_path(source.file.folder, "adapter_config.json");
-  const std::string text = read_whole_file(InputFile::open_in(source.file.folder, "adapter_config.json", "E0511"), 16u << 20, "E0511");
+  const std::string text =
+      read_whole_file(InputFile::open_in(source.file.folder, "adapter_config.json", "E0511"), 16u << 20, "E0511");
   JsonProblem problem;
   const auto json = parse_json(text, {}, problem);
-  if (!json || !json->is_object()) throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0511", problem.message).at(path));
+  if (!json || !json->is_object())
+    throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0511", problem.message).at(path));
   const auto number = [&](const char* key) {
     const JsonValue* value = json->find(key);
     return value ? value->as_double().value_or(0) : 0.0;
@@ -180,7 +186,8 @@ ExportSource open_export_source(const ExportChoice& choice) {
                        {"shori.config_hash", origin.config_hash},
                        {"shori.parent", origin.parent},
                        {"shori.step", origin.step}};
-  if (source.metadata.empty()) log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.file.path()));
+  if (source.metadata.empty())
+    log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.file.path()));
   return source;
 }
 
@@ -215,21 +222,27 @@ std::string check_target(const std::string& out, const std::string& base, bool f
     const std::string real_base = std::filesystem::weakly_canonical(base).string();
     const std::string real_target = std::filesystem::weakly_canonical(target).string();
     if (real_target == real_base || real_target.starts_with(real_base + "/"))
-      throw Error(Diagnostic("E0802", "the target lies inside the base model folder: " + out).cure("name another folder"));
+      throw Error(
+          Diagnostic("E0802", "the target lies inside the base model folder: " + out).cure("name another folder"));
   }
   const bool used = path_exists(target) && (!is_directory(target) || !list_directory(target).empty());
-  if (used && !force) throw Error(Diagnostic("E0806", "the target exists and is not empty: " + out).cure("another name, or `--force`, which moves it aside"));
+  if (used && !force)
+    throw Error(Diagnostic("E0806", "the target exists and is not empty: " + out)
+                    .cure("another name, or `--force`, which moves it aside"));
   return target;
 }
 
 void publish_folder(const std::string& temporary, const std::string& out) {
   if (path_exists(out)) {
     const bool empty = is_directory(out) && list_directory(out).empty();
-    if (!empty) log_info("moved " + out + " to " + set_aside(out));
-    else std::filesystem::remove(out);
+    if (!empty)
+      log_info("moved " + out + " to " + set_aside(out));
+    else
+      std::filesystem::remove(out);
   }
   const FileDescriptor directory = open_directory(parent_path(out));
-  if (std::rename(temporary.c_str(), out.c_str()) != 0) throw Error(Diagnostic("E0512", "cannot make " + out + ": " + error_text(errno)));
+  if (std::rename(temporary.c_str(), out.c_str()) != 0)
+    throw Error(Diagnostic("E0512", "cannot make " + out + ": " + error_text(errno)));
   (void)sync_file(directory.get());
 }
 

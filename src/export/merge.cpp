@@ -29,28 +29,31 @@
 namespace shori {
 namespace {
 
-constexpr std::int64_t kValuesAtOnce = 1 << 22;   // fp32 values of one piece: 16 MiB
-constexpr double kProbeTolerance = 1e-2;          // relative L2 of 16-bit rounding is about 2e-3
+constexpr std::int64_t kValuesAtOnce = 1 << 22;  // fp32 values of one piece: 16 MiB
+constexpr double kProbeTolerance = 1e-2;         // relative L2 of 16-bit rounding is about 2e-3
 
 // Copied byte for byte where present; config.json is edited, the weights are written anew.
-constexpr const char* kCopiedFiles[] = {"tokenizer.model",  "tokenizer.json",    "tokenizer_config.json",
+constexpr const char* kCopiedFiles[] = {"tokenizer.model",         "tokenizer.json",    "tokenizer_config.json",
                                         "special_tokens_map.json", "added_tokens.json", "generation_config.json"};
 
 // fp32 values of an encoded 16-bit tensor, and back.
 struct Rounding {
-  std::int64_t vanished = 0;   // values that became zero or subnormal in f16
+  std::int64_t vanished = 0;  // values that became zero or subnormal in f16
 
   std::uint16_t encode(float value, MergeDType dtype, const std::string& tensor) {
     if (dtype == MergeDType::kBf16) return to_bf16(value).bits;
     const std::uint16_t bits = float_to_half(value);
     if (std::isfinite(value) && (bits & 0x7c00) == 0x7c00)
-      throw Error(Diagnostic("E0804", tensor + " holds " + std::to_string(value) + ", beyond the range of float16").cure("`--dtype bf16`"));
+      throw Error(Diagnostic("E0804", tensor + " holds " + std::to_string(value) + ", beyond the range of float16")
+                      .cure("`--dtype bf16`"));
     if (value != 0.0f && (bits & 0x7c00) == 0) ++vanished;
     return bits;
   }
 };
 
-float decode(std::uint16_t bits, MergeDType dtype) { return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits); }
+float decode(std::uint16_t bits, MergeDType dtype) {
+  return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits);
+}
 
 std::string module_of(const std::string& tensor) {
   constexpr std::string_view kEnd = ".weight";
@@ -60,24 +63,31 @@ std::string module_of(const std::string& tensor) {
 class Merger {
  public:
   Merger(const MergeOptions& options, const HfModel& base, const ExportSource& source)
-      : options_(options), base_(base), source_(source), written_(options.dtype == MergeDType::kBf16 ? FileDType::kBf16 : FileDType::kF16) {}
+      : options_(options),
+        base_(base),
+        source_(source),
+        written_(options.dtype == MergeDType::kBf16 ? FileDType::kBf16 : FileDType::kF16) {}
 
   void write_all_shards(const std::string& folder) {
     for (std::size_t shard = 0; shard < base_.shards().size(); ++shard) write_shard(folder, shard);
-    if (rounding_.vanished > 0) log_info(std::to_string(rounding_.vanished) + " values became zero or subnormal in float16");
+    if (rounding_.vanished > 0)
+      log_info(std::to_string(rounding_.vanished) + " values became zero or subnormal in float16");
     check_changes();
   }
 
   // Re-reads everything: bytes as written, and W' x against W x + s B (A x) for a random x.
   void verify(const std::string& folder) {
     for (std::size_t shard = 0; shard < base_.shards().size(); ++shard) {
-      const SafetensorsFile file = SafetensorsFile::open(InputFile::open_in(folder, base_.shards()[shard].name, "E0804"));
+      const SafetensorsFile file =
+          SafetensorsFile::open(InputFile::open_in(folder, base_.shards()[shard].name, "E0804"));
       for (const TensorEntry& entry : file.tensors()) {
         throw_if_stop_requested();
         std::vector<std::uint16_t> bits(entry.bytes() / 2);
         file.read(entry, 0, bits.data(), entry.bytes());
         if (to_hex(sha256(bits.data(), entry.bytes())) != hashes_.at(entry.name))
-          throw Error(Diagnostic("E0804", "re-reading the export failed: tensor `" + entry.name + "` differs from what was written").at(file.file().path()));
+          throw Error(Diagnostic("E0804", "re-reading the export failed: tensor `" + entry.name +
+                                              "` differs from what was written")
+                          .at(file.file().path()));
         if (source_.find(module_of(entry.name), "lora_A")) probe(entry, bits);
       }
     }
@@ -107,7 +117,8 @@ class Merger {
   }
 
   [[noreturn]] void fail(const std::string& path, int error) const {
-    throw Error(Diagnostic("E0512", "writing " + path + " failed: " + error_text(error)).note("nothing is left under the target's name"));
+    throw Error(Diagnostic("E0512", "writing " + path + " failed: " + error_text(error))
+                    .note("nothing is left under the target's name"));
   }
   void append(const void* data, std::size_t bytes) {
     if (const IoResult result = shori::write_all(fd_.get(), data, bytes); result.error) fail(path_, result.error);
@@ -121,7 +132,7 @@ class Merger {
     std::optional<Nf4Tensor> nf4;
     if (a && options_.merge_base == MergeBase::kNf4) nf4 = quantize(tensor);
     Sha256 hash;
-    Rounding plain;   // of the base alone, to see what the adapter changed
+    Rounding plain;  // of the base alone, to see what the adapter changed
     bool changed = false;
     const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor.cols());
     for (std::int64_t row = 0; row < tensor.rows(); row += step) {
@@ -146,19 +157,22 @@ class Merger {
   }
 
   Nf4Tensor quantize(const HfTensor& tensor) {
-    Nf4Quantizer quantizer(tensor.rows(), tensor.cols(), static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+    Nf4Quantizer quantizer(tensor.rows(), tensor.cols(),
+                           static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
     const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor.cols());
     for (std::int64_t row = 0; row < tensor.rows(); row += step) {
       std::vector<float> values(static_cast<std::size_t>(std::min(step, tensor.rows() - row) * tensor.cols()));
       base_.read_rows(tensor, row, std::min(step, tensor.rows() - row), values.data());
       if (const auto bad = quantizer.add(values))
-        throw Error(Diagnostic("E0210", "`" + tensor.name + "` holds a value that is not finite at element " + std::to_string(*bad)));
+        throw Error(Diagnostic(
+            "E0210", "`" + tensor.name + "` holds a value that is not finite at element " + std::to_string(*bad)));
     }
     return quantizer.finish();
   }
 
   // values += scaling * (B . A), rows row .. row + rows - 1.
-  void add_adapter(const FactorTensor& a, const FactorTensor& b, std::int64_t row, std::int64_t rows, std::vector<float>& values) const {
+  void add_adapter(const FactorTensor& a, const FactorTensor& b, std::int64_t row, std::int64_t rows,
+                   std::vector<float>& values) const {
     const c10::InferenceMode no_autograd;
     const at::Tensor a_view = at::from_blob(a.data, {a.rows, a.cols}, at::kFloat);
     const at::Tensor b_view = at::from_blob(b.data + row * b.cols, {rows, b.cols}, at::kFloat);
@@ -176,42 +190,51 @@ class Merger {
       const FactorTensor* b = source_.find(module_of(tensor.name), "lora_B");
       if (!b) continue;
       ++expected;
-      if (changed_.contains(tensor.name)) ++moved;
-      else unchanged += " " + tensor.name;
+      if (changed_.contains(tensor.name))
+        ++moved;
+      else
+        unchanged += " " + tensor.name;
     }
     if (moved == expected && expected * 2 == source_.tensors.size()) return;
-    throw Error(Diagnostic("E0801", "merge changed " + std::to_string(moved) + " of " + std::to_string(base_.tensors().size()) + " tensors, expected " +
+    throw Error(Diagnostic("E0801", "merge changed " + std::to_string(moved) + " of " +
+                                        std::to_string(base_.tensors().size()) + " tensors, expected " +
                                         std::to_string(source_.tensors.size() / 2))
-                    .note(unchanged.empty() ? "the adapter has modules that this base does not" : "unchanged:" + unchanged.substr(0, 300))
+                    .note(unchanged.empty() ? "the adapter has modules that this base does not"
+                                            : "unchanged:" + unchanged.substr(0, 300))
                     .cure("check that adapter and base belong together, and that the adapter was trained"));
   }
 
   void probe(const TensorEntry& entry, const std::vector<std::uint16_t>& bits) const {
     const HfTensor& tensor = *base_.find(entry.name);
-    const FactorTensor &a = *source_.find(module_of(entry.name), "lora_A"), &b = *source_.find(module_of(entry.name), "lora_B");
+    const FactorTensor &a = *source_.find(module_of(entry.name), "lora_A"),
+                       &b = *source_.find(module_of(entry.name), "lora_B");
     std::mt19937 random(7);
     std::vector<double> x(static_cast<std::size_t>(tensor.cols()));
     for (double& value : x) value = static_cast<double>(random()) / 4294967296.0 - 0.5;
     std::vector<double> ax(static_cast<std::size_t>(a.rows), 0.0);
     for (std::int64_t r = 0; r < a.rows; ++r)
-      for (std::int64_t k = 0; k < a.cols; ++k) ax[static_cast<std::size_t>(r)] += a.data[r * a.cols + k] * x[static_cast<std::size_t>(k)];
+      for (std::int64_t k = 0; k < a.cols; ++k)
+        ax[static_cast<std::size_t>(r)] += a.data[r * a.cols + k] * x[static_cast<std::size_t>(k)];
     std::optional<Nf4Tensor> nf4;
     double error = 0, size = 0;
     std::vector<float> row(static_cast<std::size_t>(tensor.cols()));
-    const std::int64_t step = std::max<std::int64_t>(1, tensor.rows() / 256);   // at most 512 rows a tensor
+    const std::int64_t step = std::max<std::int64_t>(1, tensor.rows() / 256);  // at most 512 rows a tensor
     for (std::int64_t i = 0; i < tensor.rows(); i += step) {
       double wanted = 0, got = 0;
       if (options_.merge_base == MergeBase::kOriginal) {
         base_.read_rows(tensor, i, 1, row.data());
         for (std::size_t k = 0; k < row.size(); ++k) wanted += row[k] * x[k];
-        for (std::int64_t r = 0; r < b.cols; ++r) wanted += source_.scaling() * b.data[i * b.cols + r] * ax[static_cast<std::size_t>(r)];
+        for (std::int64_t r = 0; r < b.cols; ++r)
+          wanted += source_.scaling() * b.data[i * b.cols + r] * ax[static_cast<std::size_t>(r)];
       }
-      for (std::size_t k = 0; k < row.size(); ++k) got += decode(bits[static_cast<std::size_t>(i) * row.size() + k], options_.dtype) * x[k];
+      for (std::size_t k = 0; k < row.size(); ++k)
+        got += decode(bits[static_cast<std::size_t>(i) * row.size() + k], options_.dtype) * x[k];
       error += (got - wanted) * (got - wanted);
       size += wanted * wanted;
     }
     if (options_.merge_base == MergeBase::kOriginal && std::sqrt(error) > kProbeTolerance * std::sqrt(size))
-      throw Error(Diagnostic("E0803", "exported `" + entry.name + "` differs from base + adapter: relative " + std::to_string(std::sqrt(error / size)))
+      throw Error(Diagnostic("E0803", "exported `" + entry.name + "` differs from base + adapter: relative " +
+                                          std::to_string(std::sqrt(error / size)))
                       .cure("report it"));
   }
 
@@ -223,7 +246,7 @@ class Merger {
   std::string path_;
   Rounding rounding_;
   Progress progress_{2};
-  std::map<std::string, std::string> hashes_;   // SHA-256 of each tensor written
+  std::map<std::string, std::string> hashes_;  // SHA-256 of each tensor written
   std::set<std::string> changed_;
 };
 
@@ -261,7 +284,8 @@ void check_base(const HfModel& base, const ExportSource& source, const std::stri
   if (source.base_fingerprint().empty() || source.base_fingerprint() == fingerprint) return;
   throw Error(Diagnostic("E0805", "merge needs the base used in training")
                   .at(base.folder())
-                  .note("base fingerprint " + fingerprint.substr(0, 8) + ", the adapter was trained on " + source.base_fingerprint().substr(0, 8))
+                  .note("base fingerprint " + fingerprint.substr(0, 8) + ", the adapter was trained on " +
+                        source.base_fingerprint().substr(0, 8))
                   .cure("name the folder of that base with `--base`"));
 }
 
@@ -279,7 +303,8 @@ void export_merged(const MergeOptions& options) {
   base.model = std::make_unique<HfModel>(HfModel::open(options.base));
   Progress progress(5);
   const std::string fingerprint = base.model->fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " + format_bytes(static_cast<double>(total)));
+    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
+                    format_bytes(static_cast<double>(total)));
   });
   check_base(*base.model, source, fingerprint);
 
@@ -292,13 +317,16 @@ void export_merged(const MergeOptions& options) {
     merger.write_all_shards(partial);
     merger.verify(partial);
     write_file_atomically(partial, "config.json", edited_config(*base.model, options.dtype));
-    if (!base.model->index_json().empty()) write_file_atomically(partial, "model.safetensors.index.json", edited_index(*base.model));
+    if (!base.model->index_json().empty())
+      write_file_atomically(partial, "model.safetensors.index.json", edited_index(*base.model));
     for (const char* name : kCopiedFiles)
       if (path_exists(join_path(options.base, name))) copy_file(options.base, partial, name);
     std::map<std::string, std::string> files;
-    for (const std::string& name : list_directory(partial)) files[name] = sha256_of_file(InputFile::open_in(partial, name, "E0804"));
+    for (const std::string& name : list_directory(partial))
+      files[name] = sha256_of_file(InputFile::open_in(partial, name, "E0804"));
     const char* merge_base = options.merge_base == MergeBase::kOriginal ? "original" : "nf4";
-    write_file_atomically(partial, "shori_export.json", export_record(source, base_model_name(base), fingerprint, merge_base, files));
+    write_file_atomically(partial, "shori_export.json",
+                          export_record(source, base_model_name(base), fingerprint, merge_base, files));
   } catch (...) {
     // Nothing half-written stays behind, not even under the temporary name.
     std::error_code ignored;
@@ -306,7 +334,8 @@ void export_merged(const MergeOptions& options) {
     throw;
   }
   publish_folder(partial, out);
-  log_info("wrote " + out + ": " + std::to_string(base.model->tensors().size()) + " tensors, " + std::to_string(source.tensors.size() / 2) + " merged");
+  log_info("wrote " + out + ": " + std::to_string(base.model->tensors().size()) + " tensors, " +
+           std::to_string(source.tensors.size() / 2) + " merged");
 }
 
 }  // namespace shori

@@ -29,34 +29,42 @@ constexpr char kWeightsName[] = "adapter_model.safetensors";
 constexpr char kConfigName[] = "adapter_config.json";
 
 FileDType file_dtype(AdapterDType dtype) {
-  return dtype == AdapterDType::kF32 ? FileDType::kF32 : dtype == AdapterDType::kBf16 ? FileDType::kBf16 : FileDType::kF16;
+  return dtype == AdapterDType::kF32    ? FileDType::kF32
+         : dtype == AdapterDType::kBf16 ? FileDType::kBf16
+                                        : FileDType::kF16;
 }
 
 // Values of one factor in the written type, little endian.
 std::string encode(const FactorTensor& tensor, AdapterDType dtype) {
   const std::size_t count = static_cast<std::size_t>(tensor.rows * tensor.cols);
-  if (dtype == AdapterDType::kF32) return std::string(reinterpret_cast<const char*>(tensor.data), count * sizeof(float));
+  if (dtype == AdapterDType::kF32)
+    return std::string(reinterpret_cast<const char*>(tensor.data), count * sizeof(float));
   std::string bytes(count * 2, '\0');
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint16_t bits = dtype == AdapterDType::kBf16 ? to_bf16(tensor.data[i]).bits : float_to_half(tensor.data[i]);
+    const std::uint16_t bits =
+        dtype == AdapterDType::kBf16 ? to_bf16(tensor.data[i]).bits : float_to_half(tensor.data[i]);
     if (dtype == AdapterDType::kF16 && std::isfinite(tensor.data[i]) && (bits & 0x7c00) == 0x7c00)
-      throw Error(Diagnostic("E0804", tensor.name + " holds a value that float16 cannot: " + std::to_string(tensor.data[i]))
-                      .cure("`--dtype bf16` or `--dtype f32`"));
+      throw Error(
+          Diagnostic("E0804", tensor.name + " holds a value that float16 cannot: " + std::to_string(tensor.data[i]))
+              .cure("`--dtype bf16` or `--dtype f32`"));
     std::memcpy(bytes.data() + 2 * i, &bits, 2);
   }
   return bytes;
 }
 
-void write_weights(const std::string& folder, const std::vector<FactorTensor>& tensors, std::map<std::string, std::string> metadata,
-                   AdapterDType dtype) {
+void write_weights(const std::string& folder, const std::vector<FactorTensor>& tensors,
+                   std::map<std::string, std::string> metadata, AdapterDType dtype) {
   std::vector<SafetensorsPlan> plan;
-  for (const FactorTensor& tensor : tensors) plan.push_back({tensor.name, file_dtype(dtype), {tensor.rows, tensor.cols}});
+  for (const FactorTensor& tensor : tensors)
+    plan.push_back({tensor.name, file_dtype(dtype), {tensor.rows, tensor.cols}});
   metadata["format"] = "pt";
   const std::string header = make_safetensors_header(plan, {metadata.begin(), metadata.end()});
-  FileDescriptor fd(::open(join_path(folder, kWeightsName).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+  FileDescriptor fd(
+      ::open(join_path(folder, kWeightsName).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid()) throw IoFailure{"open", errno};
   const auto write_or_throw = [&](const std::string& bytes) {
-    if (const IoResult result = write_all(fd.get(), bytes.data(), bytes.size()); result.error) throw IoFailure{"write", result.error};
+    if (const IoResult result = write_all(fd.get(), bytes.data(), bytes.size()); result.error)
+      throw IoFailure{"write", result.error};
   };
   write_or_throw(header);
   for (const FactorTensor& tensor : tensors) write_or_throw(encode(tensor, dtype));
@@ -74,7 +82,9 @@ void check_written(const std::string& folder, const std::vector<FactorTensor>& t
     file.read(entry, 0, bytes.data(), bytes.size());
     same = entry.name == tensors[i].name && bytes == encode(tensors[i], dtype);
   }
-  if (!same) throw Error(Diagnostic("E0804", "re-reading " + join_path(folder, kWeightsName) + " gave other content than was written"));
+  if (!same)
+    throw Error(
+        Diagnostic("E0804", "re-reading " + join_path(folder, kWeightsName) + " gave other content than was written"));
 }
 
 void remove_folder(const std::string& folder) {
@@ -100,13 +110,16 @@ struct ConfigReader {
     const JsonValue* value = json.find(key);
     const auto found = value ? value->as_double() : std::nullopt;
     if (!found || *found != static_cast<double>(wanted))
-      refuse(value, std::string("adapter has `") + key + "` " + (value ? value->text : "missing") + ", the config says " +
-                        std::to_string(wanted), "");
+      refuse(value,
+             std::string("adapter has `") + key + "` " + (value ? value->text : "missing") + ", the config says " +
+                 std::to_string(wanted),
+             "");
   }
   void expect_neutral(const char* key, const char* meaning) {
     const JsonValue* value = json.find(key);
     if (!value || value->is_null()) return;
-    const bool neutral = (value->kind == JsonValue::Kind::kBool && !value->boolean) || (value->is_string() && value->text == "none") ||
+    const bool neutral = (value->kind == JsonValue::Kind::kBool && !value->boolean) ||
+                         (value->is_string() && value->text == "none") ||
                          (value->is_object() && value->members.empty()) || (value->is_array() && value->items.empty());
     if (!neutral) refuse(value, std::string("adapter uses `") + key + "`, which is not supported", meaning);
   }
@@ -167,9 +180,11 @@ void check_names(const SafetensorsFile& file, const AdapterSource& source, const
   for (const FactorTensor& tensor : tensors) {
     expected.insert(tensor.name);
     const TensorEntry* entry = file.find(tensor.name);
-    if (!entry) diagnostic.note("missing: " + tensor.name);
+    if (!entry)
+      diagnostic.note("missing: " + tensor.name);
     else if (entry->shape != std::vector<std::int64_t>{tensor.rows, tensor.cols})
-      diagnostic.note("other shape: " + tensor.name + ", expected [" + std::to_string(tensor.rows) + ", " + std::to_string(tensor.cols) + "]");
+      diagnostic.note("other shape: " + tensor.name + ", expected [" + std::to_string(tensor.rows) + ", " +
+                      std::to_string(tensor.cols) + "]");
     else if (entry->dtype != FileDType::kF32 && entry->dtype != FileDType::kBf16 && entry->dtype != FileDType::kF16)
       diagnostic.note("other type: " + tensor.name + ", expected F32, BF16 or F16");
   }
@@ -199,9 +214,10 @@ void read_factor(const SafetensorsFile& file, const FactorTensor& tensor) {
   }
   for (std::size_t i = 0; i < count; ++i)
     if (!std::isfinite(tensor.data[i]))
-      throw Error(Diagnostic("E0210", "`" + tensor.name + "` holds a value that is not finite at element " + std::to_string(i))
-                      .at(file.file().path())
-                      .cure("use another adapter"));
+      throw Error(
+          Diagnostic("E0210", "`" + tensor.name + "` holds a value that is not finite at element " + std::to_string(i))
+              .at(file.file().path())
+              .cure("use another adapter"));
 }
 
 }  // namespace
@@ -229,9 +245,11 @@ std::string adapter_config_text(const AdapterSettings& settings, bool peft_06) {
   return json.end_object().take();
 }
 
-std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name, const AdapterSettings& settings,
+std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,
+                                                        const AdapterSettings& settings,
                                                         const std::vector<FactorTensor>& tensors,
-                                                        const std::map<std::string, std::string>& metadata, AdapterDType dtype, bool peft_06,
+                                                        const std::map<std::string, std::string>& metadata,
+                                                        AdapterDType dtype, bool peft_06,
                                                         const std::map<std::string, std::string>& more_files) {
   const std::string temporary = join_path(parent, "." + name + ".tmp");
   double bytes = 0;
@@ -247,10 +265,12 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
   for (const auto& [file, content] : more_files) write_file_atomically(temporary, file, content);
   check_written(temporary, tensors, dtype);
   std::map<std::string, std::string> hashes;
-  for (const std::string& file : list_directory(temporary)) hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
+  for (const std::string& file : list_directory(temporary))
+    hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
   const FileDescriptor directory = open_directory(parent);
   if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error)
-    throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno)).note("the last checkpoint is safe"));
+    throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno))
+                    .note("the last checkpoint is safe"));
   return hashes;
 }
 
@@ -261,9 +281,10 @@ AdapterSource find_adapter_source(const std::string& path) {
       const RunFolder run(path);
       if (run.read_done()) return {run.adapter(), kWeightsName, false};
       const auto step = run.newest_checkpoint();
-      throw Error(Diagnostic("E0510", "`" + path + "` is not finished" + (step ? " (step " + std::to_string(*step) + ")" : ""))
-                      .cure("finish it with --resume, or name one checkpoint file" +
-                            (step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : std::string())));
+      throw Error(
+          Diagnostic("E0510", "`" + path + "` is not finished" + (step ? " (step " + std::to_string(*step) + ")" : ""))
+              .cure("finish it with --resume, or name one checkpoint file" +
+                    (step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : std::string())));
     }
     if (path_exists(join_path(path, kWeightsName))) return {path, kWeightsName, false};
     if (path_exists(join_path(path, "adapter_model.bin")))
@@ -277,7 +298,8 @@ AdapterSource find_adapter_source(const std::string& path) {
                   .cure("name a finished run folder, a PEFT adapter folder, or a checkpoint file"));
 }
 
-AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings, const std::vector<FactorTensor>& tensors) {
+AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
+                           const std::vector<FactorTensor>& tensors) {
   if (!source.is_checkpoint) check_adapter_config(source.folder, settings);
   const SafetensorsFile file = open_source(source);
   check_names(file, source, tensors);

@@ -36,7 +36,8 @@ std::uint64_t get_u64(const std::uint8_t* at) {
 }
 
 // The seal of a file whose bytes before the data are `header` and whose manifest tensor is `manifest`.
-std::string make_seal(const std::string& header, const std::string& manifest, std::uint64_t file_size, std::uint64_t step) {
+std::string make_seal(const std::string& header, const std::string& manifest, std::uint64_t file_size,
+                      std::uint64_t step) {
   std::string seal(kSealBytes, '\0');
   auto* bytes = reinterpret_cast<std::uint8_t*>(seal.data());
   std::memcpy(bytes, "SHORICKP", 8);
@@ -171,15 +172,17 @@ void CheckpointStore::prepare() {
     create_next();
   } catch (const IoFailure& failure) {
     discard_next();
-    Diagnostic diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
-                          "no room for a checkpoint of " + format_bytes(static_cast<double>(file_size_)) + " in " + folder_);
-    throw Error(diagnostic.note(failure.call + ": " + error_text(failure.error)).cure("free space, or another `output_dir`"));
+    Diagnostic diagnostic(
+        is_out_of_space(failure.error) ? "E0502" : "E0513",
+        "no room for a checkpoint of " + format_bytes(static_cast<double>(file_size_)) + " in " + folder_);
+    throw Error(
+        diagnostic.note(failure.call + ": " + error_text(failure.error)).cure("free space, or another `output_dir`"));
   }
 }
 
 void CheckpointStore::create_next() {
-  next_ = FileDescriptor(
-      openat(directory_.get(), kNextName, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
+  next_ =
+      FileDescriptor(openat(directory_.get(), kNextName, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!next_.valid()) throw IoFailure{"open", errno};
   // Blocks set aside now cannot be taken by another program before the next save.
   int error = fallocate(next_.get(), 0, 0, static_cast<off_t>(file_size_)) == 0 ? 0 : errno;
@@ -195,7 +198,8 @@ void CheckpointStore::write(std::uint64_t step, const CanonicalJson& fields) {
   IoTask task{checkpoint_name(step), folder_, static_cast<double>(file_size_),
               "step " + std::to_string(step) + " is held in memory; checkpoints before it are safe"};
   // A failed fsync may have dropped the pages and marked them clean: that file is discarded and never tried again.
-  run_io_task(task, [&] { write_once(step, fields); }, [&] { discard_next(); });
+  run_io_task(
+      task, [&] { write_once(step, fields); }, [&] { discard_next(); });
 }
 
 void CheckpointStore::write_once(std::uint64_t step, const CanonicalJson& fields) {
@@ -218,7 +222,8 @@ void CheckpointStore::write_once(std::uint64_t step, const CanonicalJson& fields
 
 void CheckpointStore::write_content(std::uint64_t step, const CanonicalJson& fields) {
   const auto write_or_throw = [this](const void* data, std::size_t bytes) {
-    if (const IoResult result = write_all(next_.get(), data, bytes); result.error) throw IoFailure{"write", result.error};
+    if (const IoResult result = write_all(next_.get(), data, bytes); result.error)
+      throw IoFailure{"write", result.error};
   };
   write_or_throw(header_.data(), header_.size());
   CanonicalJson hashes = CanonicalJson::object();
@@ -249,7 +254,8 @@ void CheckpointStore::keep_newest(std::size_t save_total_limit) {
   } catch (const IoFailure& failure) {
     // The step is safe already; the next save tries again and pauses if there is still no room.
     discard_next();
-    log_info("could not set space aside for the next checkpoint (" + failure.call + ": " + error_text(failure.error) + ")");
+    log_info("could not set space aside for the next checkpoint (" + failure.call + ": " + error_text(failure.error) +
+             ")");
   }
 }
 

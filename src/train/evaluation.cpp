@@ -42,7 +42,8 @@ std::map<std::string, double> means(const std::map<std::string, LossSum>& sums) 
 
 }  // namespace
 
-std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step, double epoch) {
+std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
+                                                 double epoch) {
   std::vector<EvalMetrics> result;
   for (const HeldOutSet& set : stage.data.held_out) {
     SetSums sums;
@@ -53,8 +54,8 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
       add_losses(batch, *losses, stage.data, sums);
     }
     if (sums.total.targets == 0) continue;
-    result.push_back({stage.stage.name, step, epoch, set.name, static_cast<std::int64_t>(set.samples.size()), sums.total.targets,
-                      sums.total.mean(), means(sums.by_role), means(sums.by_category)});
+    result.push_back({stage.stage.name, step, epoch, set.name, static_cast<std::int64_t>(set.samples.size()),
+                      sums.total.targets, sums.total.mean(), means(sums.by_role), means(sums.by_category)});
   }
   return result;
 }

@@ -11,7 +11,8 @@ namespace {
 constexpr double kDecay = 0.98;
 constexpr std::uint64_t kWarmUpValues = 20;
 constexpr double kSpikeSigmas = 6;
-constexpr double kLargeUpdate = 100, kImpossibleUpdate = 1000;   // in units of the learning rate; exact moments give at most 3.2
+constexpr double kLargeUpdate = 100,
+                 kImpossibleUpdate = 1000;  // in units of the learning rate; exact moments give at most 3.2
 
 double read_real(const JsonValue& state, const char* key) {
   const JsonValue* value = state.find(key);
@@ -57,20 +58,25 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
   const bool norm_spike = log_norm_.add(std::log(std::max(grad_norm, 1e-30)), count_);
   ++count_;
   if (loss_spike || norm_spike)
-    log_warning(Diagnostic("W0601", std::string(loss_spike ? "loss" : "gradient norm") + " spike at step " + std::to_string(step))
+    log_warning(Diagnostic("W0601", std::string(loss_spike ? "loss" : "gradient norm") + " spike at step " +
+                                        std::to_string(step))
                     .note("loss " + format_double(loss) + ", gradient norm " + format_double(grad_norm)));
   if (learning_rate > 0) {
     moving_steps = std::min<std::uint64_t>(moving_steps + 1, 3);
     const double times = update_max / learning_rate;
-    const std::string text = "an update of " + std::to_string(std::llround(times)) + " x learning rate at step " + std::to_string(step);
-    if (times > kImpossibleUpdate) throw Error(Diagnostic("E0604", text).note(where).note("the step before it is safe"));
+    const std::string text =
+        "an update of " + std::to_string(std::llround(times)) + " x learning rate at step " + std::to_string(step);
+    if (times > kImpossibleUpdate)
+      throw Error(Diagnostic("E0604", text).note(where).note("the step before it is safe"));
     if (times > kLargeUpdate) log_warning(Diagnostic("W0602", text).note(where));
   }
   if (!settings_.loss_watchdog_threshold) return;
   above_threshold_ = loss > *settings_.loss_watchdog_threshold ? above_threshold_ + 1 : 0;
   if (above_threshold_ >= settings_.loss_watchdog_patience)
-    throw Error(Diagnostic("E0602", "loss above `loss_watchdog_threshold` " + format_double(*settings_.loss_watchdog_threshold) + " for " +
-                                        std::to_string(above_threshold_) + " steps, the last is step " + std::to_string(step))
+    throw Error(Diagnostic("E0602", "loss above `loss_watchdog_threshold` " +
+                                        format_double(*settings_.loss_watchdog_threshold) + " for " +
+                                        std::to_string(above_threshold_) + " steps, the last is step " +
+                                        std::to_string(step))
                     .note("loss " + format_double(loss))
                     .cure("lower `learning_rate`, or look at the data of these steps"));
 }
@@ -78,7 +84,8 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
 CanonicalJson Guards::state() const {
   CanonicalJson json = CanonicalJson::object();
   json.set("loss_mean", CanonicalJson::real(loss_.mean)).set("loss_variance", CanonicalJson::real(loss_.variance));
-  json.set("log_norm_mean", CanonicalJson::real(log_norm_.mean)).set("log_norm_variance", CanonicalJson::real(log_norm_.variance));
+  json.set("log_norm_mean", CanonicalJson::real(log_norm_.mean))
+      .set("log_norm_variance", CanonicalJson::real(log_norm_.variance));
   json.set("count", CanonicalJson::unsigned_integer(count_));
   json.set("above_threshold", CanonicalJson::integer(above_threshold_));
   json.set("moving_steps", CanonicalJson::unsigned_integer(moving_steps));

@@ -17,7 +17,8 @@ namespace {
 constexpr int kTries = 3;
 
 void pause(const IoTask& task, const IoFailure& failure, double seconds) {
-  Diagnostic diagnostic("E0502", "no room for " + task.what + ": " + format_bytes(task.bytes) + " needed on the disk of " + task.folder);
+  Diagnostic diagnostic(
+      "E0502", "no room for " + task.what + ": " + format_bytes(task.bytes) + " needed on the disk of " + task.folder);
   diagnostic.note(failure.call + ": " + error_text(failure.error)).note(task.safe);
   diagnostic.cure("free space and it goes on by itself, or Ctrl-C");
   log_error(diagnostic);
@@ -42,8 +43,8 @@ void run_io_task(const IoTask& task, const std::function<void()>& attempt, const
         pause(task, failure, wait);
         wait = std::min(60.0, wait * 2);
       } else if (++failures == kTries) {
-        throw Error(Diagnostic("E0512", "writing " + task.what + " failed: " + failure.call + ": " + error_text(failure.error) + " (" +
-                                            std::to_string(kTries) + " tries)")
+        throw Error(Diagnostic("E0512", "writing " + task.what + " failed: " + failure.call + ": " +
+                                            error_text(failure.error) + " (" + std::to_string(kTries) + " tries)")
                         .at(task.folder)
                         .note(task.safe)
                         .cure("check the disk, then go on with --resume"));

@@ -12,17 +12,18 @@ struct IoFailure {
   int error;
 };
 
-bool is_out_of_space(int error);   // ENOSPC, EDQUOT, EFBIG
+bool is_out_of_space(int error);  // ENOSPC, EDQUOT, EFBIG
 
 struct IoTask {
-  std::string what;        // "step-000118.safetensors"
+  std::string what;  // "step-000118.safetensors"
   std::string folder;
-  double bytes = 0;        // how much room it needs
-  std::string safe;        // what is not lost: "step 117 is safe"
+  double bytes = 0;  // how much room it needs
+  std::string safe;  // what is not lost: "step 117 is safe"
 };
 
-// Runs `attempt` until it succeeds; after a failure `discard` drops what it left behind. Out of space: E0502 is told, then it waits 10 s doubling to 60 s and tries
-// again, for as long as it takes; a stop while waiting throws E0502. Anything else: E0512 after three failures.
+// Runs `attempt` until it succeeds; after a failure `discard` drops what it left behind. Out of space: E0502 is told,
+// then it waits 10 s doubling to 60 s and tries again, for as long as it takes; a stop while waiting throws E0502.
+// Anything else: E0512 after three failures.
 void run_io_task(const IoTask& task, const std::function<void()>& attempt, const std::function<void()>& discard);
 
 }  // namespace shori

@@ -42,7 +42,10 @@ std::string utc_now() {
 std::string step_line(const StepMetrics& m) {
   JsonWriter json;
   json.begin_object().field("type", "step").field("stage", m.stage).field("step", m.step).field("epoch", m.epoch);
-  json.field("micro_batches", m.micro_batches).field("samples", m.samples).field("tokens", m.tokens).field("targets", m.targets);
+  json.field("micro_batches", m.micro_batches)
+      .field("samples", m.samples)
+      .field("tokens", m.tokens)
+      .field("targets", m.targets);
   json.field("loss", m.loss).field("grad_norm", m.grad_norm).field("clip_factor", m.clip_factor);
   json.field("learning_rate", m.learning_rate).field("update_max", m.update_max).end_object();
   return json.take();
@@ -75,21 +78,24 @@ std::string timing_line(const StepTiming& t) {
   return json.take();
 }
 
-LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes, const std::optional<std::string>& sha256)
+LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes,
+                 const std::optional<std::string>& sha256)
     : folder_(folder), name_(name) {
   const std::string path = join_path(folder, name);
   fd_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd_.valid()) throw Error(Diagnostic("E0513", "cannot write " + path + ": " + error_text(errno)));
   char buffer[1 << 16];
   while (bytes_ < bytes) {
-    const ssize_t count = ::pread(fd_.get(), buffer, std::min<std::uint64_t>(sizeof buffer, bytes - bytes_), static_cast<off_t>(bytes_));
+    const ssize_t count =
+        ::pread(fd_.get(), buffer, std::min<std::uint64_t>(sizeof buffer, bytes - bytes_), static_cast<off_t>(bytes_));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) break;
     hash_.update(buffer, static_cast<std::size_t>(count));
     bytes_ += static_cast<std::uint64_t>(count);
   }
   if (bytes > 0 && (bytes_ < bytes || (sha256 && this->sha256() != *sha256)))
-    log_warning(Diagnostic("W0501", path + " is not as recorded: " + std::to_string(bytes_) + " of " + std::to_string(bytes) + " bytes" +
+    log_warning(Diagnostic("W0501", path + " is not as recorded: " + std::to_string(bytes_) + " of " +
+                                        std::to_string(bytes) + " bytes" +
                                         (bytes_ < bytes ? " found" : ", other content"))
                     .note("training goes on; lines of earlier steps may be missing"));
   if (::ftruncate(fd_.get(), static_cast<off_t>(bytes_)) != 0)
@@ -102,7 +108,8 @@ void LineLog::write(bool durable) {
   IoTask task{name_, folder_, static_cast<double>(pending_.size()), "the last saved step is safe"};
   const auto attempt = [&] {
     if (::lseek(fd_.get(), static_cast<off_t>(bytes_), SEEK_SET) < 0) throw IoFailure{"lseek", errno};
-    if (const IoResult result = write_all(fd_.get(), pending_.data(), pending_.size()); result.error) throw IoFailure{"write", result.error};
+    if (const IoResult result = write_all(fd_.get(), pending_.data(), pending_.size()); result.error)
+      throw IoFailure{"write", result.error};
     if (durable && ::fdatasync(fd_.get()) != 0) throw IoFailure{"fdatasync", errno};
   };
   // A half-written line is cut off before the next try; a failure to do so shows itself in that try.

@@ -13,7 +13,6 @@
 namespace shori {
 namespace {
 
-
 std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
   std::vector<DataEntry> result;
   for (const DatasetEntry& entry : entries)
@@ -23,16 +22,22 @@ std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
 
 OverlongPolicy overlong_policy(ExcessLength value) {
   switch (value) {
-    case ExcessLength::kRaise: return OverlongPolicy::kRaise;
-    case ExcessLength::kSplit: return OverlongPolicy::kSplit;
-    case ExcessLength::kDrop: return OverlongPolicy::kDrop;
-    case ExcessLength::kTruncate: return OverlongPolicy::kTruncate;
+    case ExcessLength::kRaise:
+      return OverlongPolicy::kRaise;
+    case ExcessLength::kSplit:
+      return OverlongPolicy::kSplit;
+    case ExcessLength::kDrop:
+      return OverlongPolicy::kDrop;
+    case ExcessLength::kTruncate:
+      return OverlongPolicy::kTruncate;
   }
   internal_error(__FILE__, __LINE__, "unknown excess_length_strategy");
 }
 
 EosRule eos_rule(EosPolicy value) {
-  return value == EosPolicy::kEnd ? EosRule::kEnd : value == EosPolicy::kConversation ? EosRule::kConversation : EosRule::kNever;
+  return value == EosPolicy::kEnd            ? EosRule::kEnd
+         : value == EosPolicy::kConversation ? EosRule::kConversation
+                                             : EosRule::kNever;
 }
 
 DataOptions data_options(const TrainConfig& config, const HfModel& model) {
@@ -112,7 +117,8 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   if (prepared.plan.steps.empty())
     diagnostics.add(Diagnostic("E0115", "stage `" + prepared.stage.name + "` trains 0 steps")
                         .at(config.datasets.front().place)
-                        .note(std::to_string(prepared.data.train.size()) + " samples, `num_epochs` " + std::to_string(config.num_epochs))
+                        .note(std::to_string(prepared.data.train.size()) + " samples, `num_epochs` " +
+                              std::to_string(config.num_epochs))
                         .cure("`num_epochs: 1` or more, no `max_steps: 0`"));
   prepared.plan_bytes = serialize_pack_plan(prepared.plan);
   prepared.plan_sha256 = sha256_hex(prepared.plan_bytes);
@@ -127,10 +133,14 @@ std::string with_commas(std::int64_t number) {
 
 std::string state_text(const PreparedStage& stage) {
   switch (stage.state) {
-    case StageState::kToTrain: return "to train";
-    case StageState::kDone: return "done";
-    case StageState::kInterrupted: return "interrupted at step " + std::to_string(stage.step);
-    case StageState::kChanged: return "changed: " + stage.changes.front().message;
+    case StageState::kToTrain:
+      return "to train";
+    case StageState::kDone:
+      return "done";
+    case StageState::kInterrupted:
+      return "interrupted at step " + std::to_string(stage.step);
+    case StageState::kChanged:
+      return "changed: " + stage.changes.front().message;
   }
   internal_error(__FILE__, __LINE__, "unknown stage state");
 }
@@ -160,8 +170,8 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
                       format_bytes(static_cast<double>(total)));
     };
     const std::size_t errors_before = diagnostics.error_count();
-    prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets), options,
-                                  base->second->tokenizer.get(), diagnostics);
+    prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets),
+                                  options, base->second->tokenizer.get(), diagnostics);
     if (diagnostics.error_count() == errors_before) plan_stage(prepared, diagnostics);
     stages.push_back(std::move(prepared));
   }
@@ -171,14 +181,15 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
 std::string stage_table(const std::vector<PreparedStage>& stages) {
   std::string text;
   char line[256];
-  std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  %s\n", "stage", "conversations", "tokens", "packs", "steps",
-                "rate", "state");
+  std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  %s\n", "stage", "conversations", "tokens", "packs",
+                "steps", "rate", "state");
   text += line;
   for (const PreparedStage& stage : stages) {
     const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
     std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
                   with_commas(static_cast<std::int64_t>(stage.data.conversations.size())).c_str(),
-                  with_commas(stage.ledger.total.tokens_packed).c_str(), with_commas(static_cast<std::int64_t>(packs)).c_str(),
+                  with_commas(stage.ledger.total.tokens_packed).c_str(),
+                  with_commas(static_cast<std::int64_t>(packs)).c_str(),
                   with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
                   format_double(stage.stage.config.learning_rate).c_str());
     text += line + state_text(stage) + "\n";

@@ -52,18 +52,21 @@ void print_preparation(const LoadedConfig& config, const std::vector<PreparedSta
   print_lines(stage_table(stages));
 }
 
-std::string command_for(const LoadedConfig& config, const std::string& option) { return "shori-train " + config.file + option; }
+std::string command_for(const LoadedConfig& config, const std::string& option) {
+  return "shori-train " + config.file + option;
+}
 
 // What the user must decide: a changed stage, or an interrupted one without --resume.
 void refuse_unclear(const LoadedConfig& config, const PreparedStage& stage, const RecipeOptions& options) {
   if (stage.state == StageState::kChanged) {
     std::vector<Diagnostic> diagnostics = stage.changes;
-    if (config.is_recipe) diagnostics.back().cure("retrain from here on: " + command_for(config, " --from " + stage.stage.name));
+    if (config.is_recipe)
+      diagnostics.back().cure("retrain from here on: " + command_for(config, " --from " + stage.stage.name));
     throw Error(diagnostics);
   }
   if (stage.state == StageState::kInterrupted && !options.resume)
-    throw Error(Diagnostic("E0507", "`" + stage.folder.path() + "` already holds a run (step " + std::to_string(stage.step) + " of " +
-                                        std::to_string(stage.total_steps()) + ")")
+    throw Error(Diagnostic("E0507", "`" + stage.folder.path() + "` already holds a run (step " +
+                                        std::to_string(stage.step) + " of " + std::to_string(stage.total_steps()) + ")")
                     .cure("go on with it: " + command_for(config, " --resume"))
                     .cure("or train elsewhere: another `output_dir`"));
 }
@@ -81,7 +84,8 @@ void set_aside_from(std::vector<PreparedStage>& stages, std::size_t first) {
 
 // E0506 when --resume has nothing to go on with.
 void check_resume(const std::vector<PreparedStage>& stages) {
-  const bool any = std::any_of(stages.begin(), stages.end(), [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; });
+  const bool any = std::any_of(stages.begin(), stages.end(),
+                               [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; });
   if (!any)
     throw Error(Diagnostic("E0506", "`" + stages.front().folder.path() + "` has no usable checkpoint")
                     .cure("start it without --resume"));
@@ -134,8 +138,9 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
     TrainerOptions trainer;
     trainer.resume = stage.state == StageState::kInterrupted;
     trainer.resume_command = command_for(config, " --resume");
-    trainer.init_from = stage.stage.previous_stage >= 0 ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()
-                                                        : stage.stage.config.init_from;
+    trainer.init_from = stage.stage.previous_stage >= 0
+                            ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()
+                            : stage.stage.config.init_from;
     if (base.key != base_key(stage.stage.config)) {
       base = LoadedBase();
       base.key = base_key(stage.stage.config);

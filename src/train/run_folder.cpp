@@ -35,8 +35,8 @@ std::string lock_owner_text() {
   std::tm local{};
   localtime_r(&now, &local);
   std::strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &local);
-  return std::to_string(getpid()) + " " + host + " " + first_word_of_file("/proc/sys/kernel/random/boot_id") + " " + time_text + " " +
-         first_word_of_file("/proc/self/comm") + "\n";
+  return std::to_string(getpid()) + " " + host + " " + first_word_of_file("/proc/sys/kernel/random/boot_id") + " " +
+         time_text + " " + first_word_of_file("/proc/self/comm") + "\n";
 }
 
 [[noreturn]] void throw_busy(int fd, const std::string& folder) {
@@ -79,7 +79,8 @@ std::string checkpoint_name(std::uint64_t step) {
 std::optional<std::uint64_t> checkpoint_step(const std::string& name) {
   constexpr std::string_view kPrefix = "step-", kSuffix = ".safetensors";
   if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return std::nullopt;
-  const std::string_view digits = std::string_view(name).substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
+  const std::string_view digits =
+      std::string_view(name).substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
   if (digits.size() < 6 || digits.size() > 12) return std::nullopt;
   std::uint64_t step = 0;
   const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), step);
@@ -102,14 +103,17 @@ std::optional<JsonValue> RunFolder::read_json(const std::string& name) const {
   auto value = parse_json(text, {.bytes = kSmallFileLimit, .depth = 16}, problem);
   if (!value || !value->is_object()) {
     const TextPosition position = position_of(text, std::min(problem.offset, text.size()));
-    throw Error(Diagnostic("E0506", "`" + file(name) + "` cannot be read: " + (value ? "not an object" : problem.message))
-                    .at(file(name), position.line, position.column)
-                    .cure("start anew in an empty folder"));
+    throw Error(
+        Diagnostic("E0506", "`" + file(name) + "` cannot be read: " + (value ? "not an object" : problem.message))
+            .at(file(name), position.line, position.column)
+            .cure("start anew in an empty folder"));
   }
   return value;
 }
 
-void RunFolder::write(const std::string& name, const std::string& content) const { write_file_atomically(path_, name, content); }
+void RunFolder::write(const std::string& name, const std::string& content) const {
+  write_file_atomically(path_, name, content);
+}
 
 std::string set_aside(const std::string& folder) {
   for (int number = 1;; ++number) {

@@ -13,12 +13,15 @@ constexpr char kConfigPlace[] = "@config@";
 
 void write_optional(JsonWriter& json, const char* key, const std::string& value) {
   json.key(key);
-  if (value.empty()) json.null();
-  else json.value(value);
+  if (value.empty())
+    json.null();
+  else
+    json.value(value);
 }
 
 // The members that a later start compares, shared by run.json and done.json.
-void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent) {
+void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIdentity& base,
+                    const std::optional<std::string>& parent) {
   const EarlyIdentity identity = early_identity(stage);
   json.field("config_hash", identity.config_hash).field("config", kConfigPlace);
   json.field("data_fingerprint", identity.data_fingerprint).key("data").begin_array();
@@ -39,14 +42,16 @@ std::string with_config(std::string text, const TrainConfig& config) {
   return text.replace(at, marker.size(), canonical_config(config, ConfigScope::kComplete).text()) + "\n";
 }
 
-Diagnostic changed(const std::string& what, const std::string& since, const std::string& before, const std::string& now) {
+Diagnostic changed(const std::string& what, const std::string& since, const std::string& before,
+                   const std::string& now) {
   Diagnostic diagnostic("E0508", what + " changed since " + since);
   diagnostic.note("sha256 " + before.substr(0, 8) + " -> " + now.substr(0, 8));
   return diagnostic.cure("restore it, or begin a new stage");
 }
 
 // Names the files whose contents differ; falls back to the whole set when the lists themselves differ.
-void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since, std::vector<Diagnostic>& changes) {
+void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+                      std::vector<Diagnostic>& changes) {
   const JsonValue* data = record.find("data");
   bool named = false;
   if (data && data->is_array())
@@ -56,10 +61,12 @@ void add_data_changes(const JsonValue& record, const PreparedStage& stage, const
           changes.push_back(changed(file.path, since, text_member(item, "sha256"), file.sha256));
           named = true;
         }
-  if (!named) changes.push_back(changed("the data", since, text_member(record, "data_fingerprint"), stage.data.fingerprint));
+  if (!named)
+    changes.push_back(changed("the data", since, text_member(record, "data_fingerprint"), stage.data.fingerprint));
 }
 
-void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since, std::vector<Diagnostic>& changes) {
+void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+                        std::vector<Diagnostic>& changes) {
   const JsonValue* config = record.find("config");
   Diagnostic diagnostic("E0504", "the config changed since " + since);
   if (config)
@@ -92,7 +99,10 @@ std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                       const std::map<std::string, std::string>& adapter_files) {
   JsonWriter json(2);
-  json.begin_object().field("format", "shori-done/1").field("stage", stage.stage.name).field("step", stage.total_steps());
+  json.begin_object()
+      .field("format", "shori-done/1")
+      .field("stage", stage.stage.name)
+      .field("step", stage.total_steps());
   json.field("checkpoint", checkpoint_name(stage.total_steps())).key("adapter").begin_object();
   for (const auto& [name, sha256] : adapter_files) json.field(name, sha256);
   json.end_object();
@@ -110,13 +120,15 @@ std::string base_model_name(const BaseModel& base) {
   JsonProblem problem;
   const auto config = parse_json(base.model->config_json(), {}, problem);
   const std::string recorded = config ? text_member(*config, "_name_or_path") : "";
-  const bool is_id = !recorded.starts_with("/") && !recorded.starts_with(".") && std::count(recorded.begin(), recorded.end(), '/') == 1;
+  const bool is_id = !recorded.starts_with("/") && !recorded.starts_with(".") &&
+                     std::count(recorded.begin(), recorded.end(), '/') == 1;
   return is_id ? recorded : file_name(base.folder);
 }
 
 std::string device_name() { return std::string("cpu ") + at::get_cpu_capability(); }
 
-std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since) {
+std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage,
+                                         const std::string& since) {
   const EarlyIdentity now = early_identity(stage);
   std::vector<Diagnostic> changes;
   if (text_member(record, "config_hash") != now.config_hash) add_config_changes(record, stage, since, changes);
@@ -127,7 +139,8 @@ std::vector<Diagnostic> identity_changes(const JsonValue& record, const Prepared
   if (headers != now.base_headers) changes.push_back(changed("the base model", since, headers, now.base_headers));
   if (!changes.empty()) return changes;
   // Data fingerprint and plan follow from config and tokenizer too: only told when those are the same.
-  if (text_member(record, "data_fingerprint") != now.data_fingerprint) add_data_changes(record, stage, since, changes);
+  if (text_member(record, "data_fingerprint") != now.data_fingerprint)
+    add_data_changes(record, stage, since, changes);
   else if (text_member(record, "plan_sha256") != now.plan_sha256)
     changes.push_back(changed("the pack plan", since, text_member(record, "plan_sha256"), now.plan_sha256));
   return changes;

@@ -1,9 +1,9 @@
 // How a stage begins: the base is loaded, the adapter filled, and the run folder made or taken up again.
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <thread>
-
-#include <ATen/Parallel.h>
 
 #include "shori/model/load_mistral.h"
 #include "shori/quant/dynamic_map.h"
@@ -34,10 +34,14 @@ std::vector<FactorTensor> factor_tensors(LoraAdapter& adapter) {
 std::string hash_of_map(const float* map) { return to_hex(sha256(map, 256 * sizeof(float))); }
 
 LrShape lr_shape(LrScheduler scheduler) {
-  return scheduler == LrScheduler::kConstant ? LrShape::kConstant : scheduler == LrScheduler::kLinear ? LrShape::kLinear : LrShape::kCosine;
+  return scheduler == LrScheduler::kConstant ? LrShape::kConstant
+         : scheduler == LrScheduler::kLinear ? LrShape::kLinear
+                                             : LrShape::kCosine;
 }
 
-CanonicalJson text_or_null(const std::string& text) { return text.empty() ? CanonicalJson::null() : CanonicalJson::string(text); }
+CanonicalJson text_or_null(const std::string& text) {
+  return text.empty() ? CanonicalJson::null() : CanonicalJson::string(text);
+}
 
 CanonicalJson count(std::uint64_t number) { return CanonicalJson::unsigned_integer(number); }
 
@@ -65,8 +69,8 @@ StageTrainer::StageTrainer(PreparedStage& stage, LoadedBase& base, const Trainer
       options_(options),
       lock_(RunLock::take(stage.folder.path())),
       guards_({stage.stage.config.loss_watchdog_threshold, stage.stage.config.loss_watchdog_patience}),
-      schedule_{lr_shape(stage.stage.config.lr_scheduler), stage.stage.config.learning_rate, stage.stage.config.warmup_steps,
-                static_cast<std::int64_t>(stage.total_steps())},
+      schedule_{lr_shape(stage.stage.config.lr_scheduler), stage.stage.config.learning_rate,
+                stage.stage.config.warmup_steps, static_cast<std::int64_t>(stage.total_steps())},
       tokens_of_file_(stage.data.files.size(), 0) {}
 
 // Loads the base unless an earlier stage did, and makes the optimizer for its adapter.
@@ -76,17 +80,20 @@ void StageTrainer::take_base() {
     Progress progress(5);
     const HfModel& files = *stage_.base->model;
     base_.fingerprint = files.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-      progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " + format_bytes(static_cast<double>(total)));
+      progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
+                      format_bytes(static_cast<double>(total)));
     });
     LoadOptions load;
     load.activation = config().bf16 ? DType::kBf16 : DType::kF32;
     load.quantize = config().load_in_4bit;
     load.threads = thread_count(config());
     load.progress = [&](std::uint64_t done, std::uint64_t total) {
-      progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " + format_bytes(static_cast<double>(total)));
+      progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
+                      format_bytes(static_cast<double>(total)));
     };
     MistralWeights weights = load_mistral(files, load);
-    if (weights.zero_blocks > 0) log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
+    if (weights.zero_blocks > 0)
+      log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
     base_.adapter = std::make_unique<LoraAdapter>(weights.config, lora_settings(config()), load.activation);
     base_.model = std::make_unique<Mistral>(std::move(weights), base_.adapter.get());
     base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
@@ -106,15 +113,18 @@ void StageTrainer::check_build() const {
   if (!run) return;
   if (const JsonValue* base = run->find("base"); base && text_member(*base, "fingerprint") != identity_.fingerprint)
     throw Error(Diagnostic("E0508", "the base model changed since the run began")
-                    .note("fingerprint " + text_member(*base, "fingerprint").substr(0, 8) + " -> " + identity_.fingerprint.substr(0, 8))
+                    .note("fingerprint " + text_member(*base, "fingerprint").substr(0, 8) + " -> " +
+                          identity_.fingerprint.substr(0, 8))
                     .cure("restore it, or begin a new stage"));
   const std::string build = text_member(*run, "build"), device = text_member(*run, "device");
   if (build == build_id() && device == device_name()) return;
-  Diagnostic diagnostic("E0509", "this program is another build, or the device is another one, than the run was begun with");
+  Diagnostic diagnostic("E0509",
+                        "this program is another build, or the device is another one, than the run was begun with");
   diagnostic.note("then " + build + ", " + device).note(std::string("now ") + build_id() + ", " + device_name());
   diagnostic.cure("use that build, or `resume_on_other_build: warn`");
   if (config().resume_on_other_build == OtherBuild::kError) throw Error(diagnostic);
-  log_info("resuming with another build or device: bit-exactness is not promised from here on (" + build + " -> " + build_id() + ")");
+  log_info("resuming with another build or device: bit-exactness is not promised from here on (" + build + " -> " +
+           build_id() + ")");
 }
 
 // Fresh factors, or those of `init_from`.
@@ -125,13 +135,15 @@ void StageTrainer::fill_start(LoraAdapter& adapter) {
     return;
   }
   const AdapterSource source = find_adapter_source(options_.init_from);
-  const AdapterOrigin origin = read_adapter(source, adapter_settings(config(), identity_.name), factor_tensors(adapter));
+  const AdapterOrigin origin =
+      read_adapter(source, adapter_settings(config(), identity_.name), factor_tensors(adapter));
   if (origin.base_fingerprint.empty() && !source.is_checkpoint)
     log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.path())
                     .note("only its shapes were checked"));
   else if (!origin.base_fingerprint.empty() && origin.base_fingerprint != identity_.fingerprint)
     throw Error(Diagnostic("E0505", "adapter " + options_.init_from + " was trained on another base")
-                    .note("base fingerprint " + origin.base_fingerprint.substr(0, 8) + " against " + identity_.fingerprint.substr(0, 8))
+                    .note("base fingerprint " + origin.base_fingerprint.substr(0, 8) + " against " +
+                          identity_.fingerprint.substr(0, 8))
                     .cure("use the base named in its adapter_config.json"));
   parent_ = origin.sha256;
   adapter.refresh_copies(ops);
@@ -143,7 +155,9 @@ void StageTrainer::carry_optimizer(const AdapterSource& source) {
   if (!source.is_checkpoint) {
     const RunFolder run(options_.init_from);
     const auto newest = run.newest_checkpoint();
-    if (!newest) throw Error(Diagnostic("E0510", "`optimizer_state: carry` needs a checkpoint, `" + options_.init_from + "` has none"));
+    if (!newest)
+      throw Error(
+          Diagnostic("E0510", "`optimizer_state: carry` needs a checkpoint, `" + options_.init_from + "` has none"));
     folder = run.checkpoints();
     name = checkpoint_name(*newest);
   }
@@ -151,9 +165,10 @@ void StageTrainer::carry_optimizer(const AdapterSource& source) {
   for (const OptimizerSpan& span : optimizer_->spans()) {
     const TensorEntry* entry = checkpoint.file.find(span.name);
     if (!entry || entry->shape != span.shape)
-      throw Error(Diagnostic("E0511", "the optimizer state of " + join_path(folder, name) + " does not fit: " + span.name)
-                      .note("block size and `lora_r` must be the same")
-                      .cure("`optimizer_state: fresh`"));
+      throw Error(
+          Diagnostic("E0511", "the optimizer state of " + join_path(folder, name) + " does not fit: " + span.name)
+              .note("block size and `lora_r` must be the same")
+              .cure("`optimizer_state: fresh`"));
     checkpoint.file.read(*entry, 0, span.data, span.bytes);
   }
   const JsonValue* adam = checkpoint.manifest.find("adam");
@@ -167,8 +182,10 @@ void StageTrainer::begin_new() {
   const bool carry = config().optimizer_state == OptimizerStart::kCarry;
   if (carry) carry_optimizer(find_adapter_source(options_.init_from));
   log_info("stage " + stage_.stage.name + " begins " +
-           (parent_ ? "from " + options_.init_from + ", adapter sha256 " + parent_->substr(0, 8) : std::string("with a fresh adapter")) +
-           "; optimizer: " + (carry ? "carried" : "fresh") + "; learning rate " + format_double(config().learning_rate));
+           (parent_ ? "from " + options_.init_from + ", adapter sha256 " + parent_->substr(0, 8)
+                    : std::string("with a fresh adapter")) +
+           "; optimizer: " + (carry ? "carried" : "fresh") + "; learning rate " +
+           format_double(config().learning_rate));
   folder.write("pack_plan.bin", stage_.plan_bytes);
   folder.write("data_report.json", stage_.ledger.to_json());
   folder.write("run.json", run_json(stage_, identity_, parent_));
@@ -197,7 +214,8 @@ void StageTrainer::resume() {
   checkpoints_->prepare();
   adapter().refresh_copies(base_.model->ops());
   if (guards_.moving_steps < 2) remember_start();
-  log_info("resumed at step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " (epoch " + format_double(epoch()) + ")");
+  log_info("resumed at step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " (epoch " +
+           format_double(epoch()) + ")");
 }
 
 void StageTrainer::restore(const JsonValue& manifest) {
@@ -207,22 +225,27 @@ void StageTrainer::restore(const JsonValue& manifest) {
     if (!result) throw Error(Diagnostic("E0503", std::string("the checkpoint's manifest lacks `") + key + "`"));
     return *result;
   };
-  for (const auto& [key, now] : {std::pair{"config_hash", stage_.config_hash}, std::pair{"plan_sha256", stage_.plan_sha256}})
+  for (const auto& [key, now] :
+       {std::pair{"config_hash", stage_.config_hash}, std::pair{"plan_sha256", stage_.plan_sha256}})
     if (text_member(manifest, key) != now)
-      throw Error(Diagnostic("E0504", std::string("the checkpoint belongs to another run: `") + key + "` differs").cure("use the folder's own config"));
+      throw Error(Diagnostic("E0504", std::string("the checkpoint belongs to another run: `") + key + "` differs")
+                      .cure("use the folder's own config"));
   const JsonValue *adam = manifest.find("adam"), *ledger = manifest.find("ledger"), *metrics = manifest.find("metrics"),
                   *guards = manifest.find("guards");
-  if (!adam || !ledger || !metrics || !guards) throw Error(Diagnostic("E0503", "the checkpoint's manifest is not complete"));
+  if (!adam || !ledger || !metrics || !guards)
+    throw Error(Diagnostic("E0503", "the checkpoint's manifest is not complete"));
   step_ = durable_ = number(manifest, "step");
   optimizer_->set_step_count(number(*adam, "t"));
   guards_.restore(*guards);
   tokens_ = static_cast<std::int64_t>(number(*ledger, "tokens"));
   targets_ = static_cast<std::int64_t>(number(*ledger, "targets"));
   const JsonValue* files = ledger->find("tokens_of_file");
-  if (!files || files->items.size() != tokens_of_file_.size()) throw Error(Diagnostic("E0503", "the checkpoint's ledger has other files"));
+  if (!files || files->items.size() != tokens_of_file_.size())
+    throw Error(Diagnostic("E0503", "the checkpoint's ledger has other files"));
   for (std::size_t i = 0; i < tokens_of_file_.size(); ++i)
     tokens_of_file_[i] = static_cast<std::int64_t>(files->items[i].as_unsigned().value_or(0));
-  metrics_ = std::make_unique<LineLog>(stage_.folder.path(), "metrics.jsonl", number(*metrics, "bytes"), text_member(*metrics, "sha256"));
+  metrics_ = std::make_unique<LineLog>(stage_.folder.path(), "metrics.jsonl", number(*metrics, "bytes"),
+                                       text_member(*metrics, "sha256"));
   std::error_code ignored;
   const auto timing_size = std::filesystem::file_size(stage_.folder.file("timing.jsonl"), ignored);
   timing_ = std::make_unique<LineLog>(stage_.folder.path(), "timing.jsonl", ignored ? 0 : timing_size, std::nullopt);
@@ -232,7 +255,8 @@ void StageTrainer::restore(const JsonValue& manifest) {
 void StageTrainer::remember_start() {
   start_values_.clear();
   const auto copy = [this](const LoraAdapter& source) {
-    for (const LoraFactor& factor : source.factors()) start_values_.emplace_back(factor.values().begin(), factor.values().end());
+    for (const LoraFactor& factor : source.factors())
+      start_values_.emplace_back(factor.values().begin(), factor.values().end());
   };
   if (step_ == 0) return copy(adapter());
   LoraAdapter start(base_.model->config(), adapter().settings(), adapter().activation());
@@ -243,12 +267,18 @@ void StageTrainer::remember_start() {
 std::vector<StateTensor> StageTrainer::layout() {
   std::vector<StateTensor> tensors;
   for (LoraFactor& factor : adapter().factors())
-    tensors.push_back({factor.name, true, {factor.value.rows(), factor.value.cols()}, factor.value.data<float>(), factor.value.bytes()});
-  for (const OptimizerSpan& span : optimizer_->spans()) tensors.push_back({span.name, span.is_f32, span.shape, span.data, span.bytes});
+    tensors.push_back({factor.name,
+                       true,
+                       {factor.value.rows(), factor.value.cols()},
+                       factor.value.data<float>(),
+                       factor.value.bytes()});
+  for (const OptimizerSpan& span : optimizer_->spans())
+    tensors.push_back({span.name, span.is_f32, span.shape, span.data, span.bytes});
   return tensors;
 }
 
-// The manifest's text before step 1, plus one SHA-256 line a tensor and 20 digits a file: the same at the start and at every resume.
+// The manifest's text before step 1, plus one SHA-256 line a tensor and 20 digits a file: the same at the start and at
+// every resume.
 std::size_t StageTrainer::manifest_capacity() {
   constexpr std::size_t kDigits = 20;
   std::size_t bytes = manifest().text().size() + kDigits * tokens_of_file_.size();
@@ -276,15 +306,21 @@ CanonicalJson StageTrainer::manifest() const {
                        .set("nf4_checksum", CanonicalJson::string(identity_.nf4_checksum))
                        .set("shards", std::move(shards)));
   json.set("build", CanonicalJson::string(build_id())).set("device", CanonicalJson::string(device_name()));
-  json.set("config", canonical_config(config(), ConfigScope::kPortable)).set("config_hash", CanonicalJson::string(stage_.config_hash));
+  json.set("config", canonical_config(config(), ConfigScope::kPortable))
+      .set("config_hash", CanonicalJson::string(stage_.config_hash));
   CanonicalJson data = CanonicalJson::array(), trained = CanonicalJson::array();
   for (std::size_t i = 0; i < stage_.data.files.size(); ++i) {
     const DataFile& file = stage_.data.files[i];
-    data.push(CanonicalJson::object().set("path", CanonicalJson::string(file.path)).set("size", count(file.size)).set("sha256", CanonicalJson::string(file.sha256)));
+    data.push(CanonicalJson::object()
+                  .set("path", CanonicalJson::string(file.path))
+                  .set("size", count(file.size))
+                  .set("sha256", CanonicalJson::string(file.sha256)));
     trained.push(CanonicalJson::integer(tokens_of_file_[i]));
   }
   json.set("data", std::move(data)).set("data_fingerprint", CanonicalJson::string(stage_.data.fingerprint));
-  json.set("epoch", CanonicalJson::real(epoch())).set("format", count(kCheckpointVersion)).set("guards", guards_.state());
+  json.set("epoch", CanonicalJson::real(epoch()))
+      .set("format", count(kCheckpointVersion))
+      .set("guards", guards_.state());
   json.set("ledger", CanonicalJson::object()
                          .set("tokens", CanonicalJson::integer(tokens_))
                          .set("targets", CanonicalJson::integer(targets_))
@@ -295,12 +331,16 @@ CanonicalJson StageTrainer::manifest() const {
   json.set("metrics", CanonicalJson::object()
                           .set("bytes", count(metrics_ ? metrics_->bytes() : 0))
                           .set("sha256", CanonicalJson::string(metrics_sha256)));
-  const std::size_t next = step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
+  const std::size_t next =
+      step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
   json.set("next_micro_batch", count(next)).set("parent", text_or_null(parent_.value_or("")));
   json.set("plan_sha256", CanonicalJson::string(stage_.plan_sha256));
-  json.set("rng", CanonicalJson::object().set("algorithm", CanonicalJson::string("philox4x32-10")).set("seed", CanonicalJson::integer(config().seed)));
+  json.set("rng", CanonicalJson::object()
+                      .set("algorithm", CanonicalJson::string("philox4x32-10"))
+                      .set("seed", CanonicalJson::integer(config().seed)));
   json.set("stage", CanonicalJson::string(stage_.stage.name)).set("step", count(step_));
-  json.set("tokenizer_sha256", text_or_null(stage_.data.tokenizer_sha256)).set("version", CanonicalJson::string(version()));
+  json.set("tokenizer_sha256", text_or_null(stage_.data.tokenizer_sha256))
+      .set("version", CanonicalJson::string(version()));
   return json;
 }
 

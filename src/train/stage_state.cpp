@@ -23,7 +23,8 @@ std::string parent_sha256(const PreparedStage& stage, const std::vector<Prepared
 void check_parent(const JsonValue& record, PreparedStage& stage, const std::vector<PreparedStage>& stages) {
   const int previous = stage.stage.previous_stage;
   if (previous >= 0 && stages[static_cast<std::size_t>(previous)].state != StageState::kDone) {
-    stage.changes.push_back(parent_changed("stage " + stages[static_cast<std::size_t>(previous)].stage.name + " before it is not done", ""));
+    stage.changes.push_back(parent_changed(
+        "stage " + stages[static_cast<std::size_t>(previous)].stage.name + " before it is not done", ""));
     return;
   }
   const std::string now = parent_sha256(stage, stages), before = text_member(record, "parent");
@@ -40,7 +41,8 @@ void check_adapter_files(const JsonValue& done, PreparedStage& stage) {
   for (const auto& [name, sha] : files->members) {
     const bool there = path_exists(join_path(stage.folder.adapter(), name));
     if (!there || sha256_of_file(InputFile::open_in(stage.folder.adapter(), name, "E0506")) != sha.text) {
-      stage.changes.push_back(parent_changed("adapter/" + name + " is not the one that was written", there ? "" : "it is missing"));
+      stage.changes.push_back(
+          parent_changed("adapter/" + name + " is not the one that was written", there ? "" : "it is missing"));
       continue;
     }
     if (name == "adapter_model.safetensors") stage.adapter_sha256 = sha.text;
@@ -61,7 +63,9 @@ void find_state(PreparedStage& stage, const std::vector<PreparedStage>& stages) 
   } else if (newest) {
     stage.step = *newest;
     const auto run = folder.read_run();
-    if (!run) throw Error(Diagnostic("E0506", folder.path() + " holds checkpoints but no run.json").cure("start anew in an empty folder"));
+    if (!run)
+      throw Error(Diagnostic("E0506", folder.path() + " holds checkpoints but no run.json")
+                      .cure("start anew in an empty folder"));
     stage.changes = identity_changes(*run, stage, "step " + std::to_string(*newest));
     if (stage.changes.empty()) check_parent(*run, stage, stages);
     stage.state = stage.changes.empty() ? StageState::kInterrupted : StageState::kChanged;

@@ -58,7 +58,9 @@ class StageTrainer {
   LoraAdapter& adapter() { return *base_.adapter; }
   const TrainConfig& config() const { return stage_.stage.config; }
   double epoch() const { return stage_.plan.epoch_after(step_); }
-  double learning_rate(std::uint64_t step) const { return learning_rate_at(schedule_, static_cast<std::int64_t>(step)); }
+  double learning_rate(std::uint64_t step) const {
+    return learning_rate_at(schedule_, static_cast<std::int64_t>(step));
+  }
   float decay_factor(std::uint64_t step) const;
   std::vector<PackedBatch> batches_of(std::uint64_t step) const;
   StepSettings step_settings() const;
@@ -74,13 +76,13 @@ class StageTrainer {
   std::unique_ptr<LineLog> metrics_, timing_;
   Guards guards_;
   LrSchedule schedule_;
-  std::vector<std::vector<float>> start_values_;   // of each factor, until the dead-adapter check has passed
-  std::vector<std::int64_t> tokens_of_file_;       // trained so far
-  std::int64_t tokens_ = 0, targets_ = 0;          // trained so far
-  std::uint64_t step_ = 0;                         // last completed
-  std::uint64_t durable_ = 0;                      // last saved
+  std::vector<std::vector<float>> start_values_;  // of each factor, until the dead-adapter check has passed
+  std::vector<std::int64_t> tokens_of_file_;      // trained so far
+  std::int64_t tokens_ = 0, targets_ = 0;         // trained so far
+  std::uint64_t step_ = 0;                        // last completed
+  std::uint64_t durable_ = 0;                     // last saved
   Progress progress_;
-  double seconds_per_step_ = 0;                    // running average, for the time left
+  double seconds_per_step_ = 0;  // running average, for the time left
 };
 
 }  // namespace shori

@@ -103,7 +103,8 @@ float StageTrainer::decay_factor(std::uint64_t step) const {
 bool StageTrainer::run_step(std::uint64_t step) {
   const double begun = now_seconds();
   const std::vector<PackedBatch> batches = batches_of(step);
-  const auto result = train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings());
+  const auto result =
+      train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings());
   if (!result) return false;
   if (!result->finite) not_finite(batches, *result, step);
   step_ = step;
@@ -112,14 +113,16 @@ bool StageTrainer::run_step(std::uint64_t step) {
   for (const PackedBatch& batch : batches)
     for (const std::uint32_t index : batch.samples) {
       const Sample& sample = stage_.data.train[index];
-      tokens_of_file_[stage_.data.conversations[sample.conversation].file] += static_cast<std::int64_t>(sample.ids.size());
+      tokens_of_file_[stage_.data.conversations[sample.conversation].file] +=
+          static_cast<std::int64_t>(sample.ids.size());
     }
   const LoraFactor& largest = adapter().factors()[static_cast<std::size_t>(result->update_tensor)];
   guards_.check_step(step, result->loss, result->grad_norm, result->update_max, learning_rate(step),
                      largest.name + ", element " + std::to_string(result->update_element));
   if (!start_values_.empty() && guards_.moving_steps >= 2) check_alive();
-  metrics_->add(step_line({stage_.stage.name, step, epoch(), static_cast<std::int64_t>(batches.size()), result->samples, result->tokens,
-                           result->targets, result->loss, result->grad_norm, result->clip_factor, learning_rate(step), result->update_max}));
+  metrics_->add(step_line({stage_.stage.name, step, epoch(), static_cast<std::int64_t>(batches.size()), result->samples,
+                           result->tokens, result->targets, result->loss, result->grad_norm, result->clip_factor,
+                           learning_rate(step), result->update_max}));
   const double trained = now_seconds() - begun;
   const bool evaluated = evaluate_if_due();
   const double before_save = now_seconds();
@@ -127,7 +130,12 @@ bool StageTrainer::run_step(std::uint64_t step) {
   const bool due = step % static_cast<std::uint64_t>(config().save_steps) == 0;
   if (due || pin || !evaluated || stop_requested()) save();
   if (pin) checkpoints_->pin(step);
-  StepTiming timing{step, trained, result->forward_seconds, result->backward_seconds, result->optimizer_seconds, now_seconds() - before_save,
+  StepTiming timing{step,
+                    trained,
+                    result->forward_seconds,
+                    result->backward_seconds,
+                    result->optimizer_seconds,
+                    now_seconds() - before_save,
                     static_cast<double>(result->tokens) / std::max(trained, 1e-9)};
   report(*result, timing);
   return evaluated;
@@ -148,7 +156,8 @@ bool StageTrainer::evaluate_if_due() {
   double sum = 0;
   for (const EvalMetrics& line : *lines) {
     metrics_->add(eval_line(line));
-    log_info("eval " + stage_.stage.name + " step " + std::to_string(step_) + " " + line.dataset + ": loss " + short_number(line.loss));
+    log_info("eval " + stage_.stage.name + " step " + std::to_string(step_) + " " + line.dataset + ": loss " +
+             short_number(line.loss));
     sum += line.loss;
   }
   guards_.evaluated_step = step_;
@@ -196,7 +205,8 @@ void StageTrainer::check_alive() {
 void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const StepResult& result, std::uint64_t step) {
   const bool in_loss = result.first_bad_micro_batch >= 0;
   Diagnostic diagnostic(in_loss ? "E0601" : "E0605",
-                        in_loss ? "loss is not finite at step " + std::to_string(step) + ", micro-batch " + std::to_string(result.first_bad_micro_batch)
+                        in_loss ? "loss is not finite at step " + std::to_string(step) + ", micro-batch " +
+                                      std::to_string(result.first_bad_micro_batch)
                                 : "gradient norm is not finite at step " + std::to_string(step));
   if (const auto found = find_non_finite(*base_.model, batches, step, step_settings())) {
     diagnostic.note("first tensor that is not finite: " + found->tensor.name);
@@ -211,7 +221,8 @@ void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const Ste
     }
   }
   if (durable_ != step_) save();
-  diagnostic.note("step " + std::to_string(step_) + " is safe").cure("lower `learning_rate`, then: " + options_.resume_command);
+  diagnostic.note("step " + std::to_string(step_) + " is safe")
+      .cure("lower `learning_rate`, then: " + options_.resume_command);
   throw Error(diagnostic);
 }
 
@@ -226,9 +237,11 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::uint64_t total = stage_.total_steps();
   char text[256];
-  std::snprintf(text, sizeof text, "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
-                stage_.stage.name.c_str(), static_cast<unsigned long long>(step_), static_cast<unsigned long long>(total), epoch(), result.loss,
-                result.grad_norm, learning_rate(step_), timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
+  std::snprintf(text, sizeof text,
+                "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
+                stage_.stage.name.c_str(), static_cast<unsigned long long>(step_),
+                static_cast<unsigned long long>(total), epoch(), result.loss, result.grad_norm, learning_rate(step_),
+                timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
                 format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
   progress_.live(std::string(text) + (durable_ == step_ ? "  saved" : ""));
   if (step_ % static_cast<std::uint64_t>(config().logging_steps) == 0 || step_ == total) log_detail(text);
@@ -256,8 +269,8 @@ void StageTrainer::finish() {
   folder.write("done.json", done_json(stage_, identity_, parent_, files));
   stage_.state = StageState::kDone;
   stage_.step = step_;
-  log_info("stage " + stage_.stage.name + " done: " + std::to_string(step_) + " steps, adapter sha256 " + stage_.adapter_sha256->substr(0, 8) +
-           " in " + folder.adapter());
+  log_info("stage " + stage_.stage.name + " done: " + std::to_string(step_) + " steps, adapter sha256 " +
+           stage_.adapter_sha256->substr(0, 8) + " in " + folder.adapter());
 }
 
 }  // namespace shori

@@ -49,7 +49,7 @@ CONTAINERS = {
     "byte order mark": (container(b"\xef\xbb\xbf{}"), "S2"),
     "behind the brace": (container('{"a":%s}x' % tensor(), DATA), "S2"),
     "empty header": (struct.pack("<Q", 0), "S1"),
-    "header of one byte": (struct.pack("<Q", 1) + b"{", "S2"),
+    "header of one byte": (struct.pack("<Q", 1) + b"{", "S1"),
     "seven bytes": (b"\0" * 7, "S1"),
     "empty file": (b"", "S1"),
     "header of 2^63": (struct.pack("<Q", 2**63) + DATA, "S1"),
@@ -323,7 +323,7 @@ CONFIGS = {
     "larger vocabulary": (set_to(vocab_size=513), "E0209"),
 }
 CONFIG_TEXTS = {"key twice": ('{"hidden_size": 64, "hidden_size": 32}', "E0214"), "cut off": ('{"hidden_size": 6', "E0214"),
-                "a list": ("[]", "E0204"), "empty": ("", "E0214"), "deep": ("[" * 9000 + "]" * 9000, "E0214"),
+                "a list": ("[]", "E0214"), "empty": ("", "E0214"), "deep": ("[" * 9000 + "]" * 9000, "E0214"),
                 "not a number": ('{"hidden_size": NaN}', "E0214"), "a lone surrogate": (r'{"a": "\ud800"}', "E0214")}
 
 

@@ -326,7 +326,7 @@ def test_output_folder_that_cannot_be_used(tmp_path, token_model):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     job = TokenJob(tmp_path, token_model)
-    for target in ("file", "link", "link/below", "file/below"):
+    for target in ("file", "link", "file/below"):
         job.write(output_dir=target)
         outcome = must(train(job.config), 4)
         assert outcome.errors == ["E0513"], repr(outcome)

@@ -22,13 +22,13 @@ STOPS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def test_stop_at_any_call(tmp_path, one_layer, injector, traced):
-    """Every third call of a run meets a signal: 75 once step 0 is durable, 130 or 143 before."""
+    """Calls all over a run meet a signal: 75 once step 0 is durable, 130 or 143 before."""
     done, calls = traced
     first_durable = calls.index(("renameat2", "checkpoints/step-000000.safetensors")) + 2
     expected = tensor_state(done.run)
 
     def work(at):
-        number = STOPS[at % 3]
+        number = STOPS[at // 5 % 3]
         job = ShortJob(tmp_path / f"job-{at}", one_layer)
         around = surroundings(job)
         outcome = injector.run(TRAIN, job.run, tmp_path / f"log-{at}", at, f"signal:{number.value}", job.config)
@@ -49,7 +49,7 @@ def test_stop_at_any_call(tmp_path, one_layer, injector, traced):
         assert surroundings(job) == around
         return outcome.code
 
-    codes = in_parallel(work, range(1, len(calls) + 1, 3))
+    codes = in_parallel(work, range(1, len(calls) + 1, 5))
     assert {75, 130, 143} <= set(codes)
 
 
@@ -206,7 +206,7 @@ def test_export_killed_or_stopped_at_any_call(tmp_path, one_layer, injector, tra
         assert snapshot(folder / "out") == expected, place
         return outcome.code
 
-    step = max(1, len(calls) // 24)
+    step = max(1, len(calls) // 16)
     cases = [(at, "kill") for at in range(1, len(calls) + 1, step)]
     cases += [(at, f"signal:{signal.SIGINT.value}") for at in range(2, len(calls) + 1, step * 3)]
     in_parallel(work, cases)

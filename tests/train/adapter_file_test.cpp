@@ -18,7 +18,8 @@ struct Adapter {
   std::vector<float> a = {0.1f, -2.0f, 3.5f, 1e-3f, 5.0f, 6.0f}, b = {1.0f, 2.0f, -3.0f, 0.25f};
   AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2", 2, 16, 0.1, {"q_proj"}};
   std::vector<FactorTensor> tensors() {
-    return {{std::string(kPrefix) + "lora_A.weight", 2, 3, a.data()}, {std::string(kPrefix) + "lora_B.weight", 2, 2, b.data()}};
+    return {{std::string(kPrefix) + "lora_A.weight", 2, 3, a.data()},
+            {std::string(kPrefix) + "lora_B.weight", 2, 2, b.data()}};
   }
 };
 
@@ -32,7 +33,10 @@ std::string code_of(const std::function<void()>& work) {
 }
 
 TEST(AdapterConfig, IsWhatPeft010Writes) {
-  const AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2", 20, 16, 0.1,
+  const AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2",
+                                 20,
+                                 16,
+                                 0.1,
                                  {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}};
   EXPECT_EQ(adapter_config_text(settings), R"({
   "alpha_pattern": {},
@@ -72,17 +76,20 @@ TEST(AdapterConfig, IsWhatPeft010Writes) {
 
 TEST(AdapterConfig, Peft06FormLeavesSixKeysOut) {
   const std::string text = adapter_config_text({"x", 20, 16, 0.1, {"q_proj"}}, true);
-  for (const char* key : {"use_rslora", "use_dora", "layer_replication", "megatron_config", "megatron_core", "loftq_config"})
+  for (const char* key :
+       {"use_rslora", "use_dora", "layer_replication", "megatron_config", "megatron_core", "loftq_config"})
     EXPECT_EQ(text.find(key), std::string::npos) << key;
 }
 
 TEST(AdapterFile, ComesBack) {
   TemporaryFolder folder;
   Adapter adapter, read;
-  const auto files = write_adapter_folder(folder.path(), "adapter", adapter.settings, adapter.tensors(), {{"shori.step", "7"}});
+  const auto files =
+      write_adapter_folder(folder.path(), "adapter", adapter.settings, adapter.tensors(), {{"shori.step", "7"}});
   EXPECT_EQ(files.size(), 2u);
   std::fill(read.a.begin(), read.a.end(), 0.0f);
-  const AdapterOrigin origin = read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, read.tensors());
+  const AdapterOrigin origin =
+      read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, read.tensors());
   EXPECT_EQ(read.a, adapter.a);
   EXPECT_EQ(read.b, adapter.b);
   EXPECT_EQ(origin.step, "7");
@@ -100,7 +107,10 @@ TEST(AdapterFile, SixteenBitTypesRound) {
   read_adapter(find_adapter_source(folder.file("f16")), adapter.settings, read.tensors());
   EXPECT_EQ(read.a[0], 0.0999755859375f);
   adapter.a[1] = 1e6f;
-  EXPECT_EQ(code_of([&] { write_adapter_folder(folder.path(), "big", adapter.settings, adapter.tensors(), {}, AdapterDType::kF16); }), "E0804");
+  EXPECT_EQ(code_of([&] {
+              write_adapter_folder(folder.path(), "big", adapter.settings, adapter.tensors(), {}, AdapterDType::kF16);
+            }),
+            "E0804");
 }
 
 TEST(AdapterFile, EverySettingThatDiffersIsRefused) {
@@ -137,7 +147,9 @@ TEST(AdapterFile, ValuesMustBeFinite) {
   Adapter adapter;
   adapter.b[2] = std::numeric_limits<float>::quiet_NaN();
   write_adapter_folder(folder.path(), "adapter", adapter.settings, adapter.tensors(), {});
-  EXPECT_EQ(code_of([&] { read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, adapter.tensors()); }), "E0210");
+  EXPECT_EQ(
+      code_of([&] { read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, adapter.tensors()); }),
+      "E0210");
 }
 
 TEST(AdapterSource, UnfinishedRunsAndMissingFoldersAreRefused) {
@@ -160,7 +172,8 @@ TEST(AdapterFile, UnsupportedPeftFeaturesAreNamed) {
     std::string text = good;
     text.replace(text.find(from), from.size(), to);
     folder.write("adapter/adapter_config.json", text);
-    return code_of([&] { read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, adapter.tensors()); });
+    return code_of(
+        [&] { read_adapter(find_adapter_source(folder.file("adapter")), adapter.settings, adapter.tensors()); });
   };
   EXPECT_EQ(with("\"use_dora\": false", "\"use_dora\": true"), "E0511");
   EXPECT_EQ(with("\"use_rslora\": false", "\"use_rslora\": true"), "E0511");

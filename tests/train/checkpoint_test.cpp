@@ -26,13 +26,17 @@ struct State {
     for (std::uint8_t& value : codes) value = static_cast<std::uint8_t>(random());
   }
   std::vector<StateTensor> layout() {
-    return {{"a", true, {8, 5}, a.data(), a.size() * 4}, {"b", true, {7}, b.data(), b.size() * 4}, {"codes", false, {33}, codes.data(), 33}};
+    return {{"a", true, {8, 5}, a.data(), a.size() * 4},
+            {"b", true, {7}, b.data(), b.size() * 4},
+            {"codes", false, {33}, codes.data(), 33}};
   }
   bool operator==(const State&) const = default;
 };
 
 CanonicalJson fields(std::uint64_t step) {
-  return CanonicalJson::object().set("step", CanonicalJson::unsigned_integer(step)).set("format", CanonicalJson::integer(1));
+  return CanonicalJson::object()
+      .set("step", CanonicalJson::unsigned_integer(step))
+      .set("format", CanonicalJson::integer(1));
 }
 
 struct Written {
@@ -110,8 +114,10 @@ TEST(Checkpoint, EveryFlippedBitOfHeaderDataAndSealIsFound) {
   const std::size_t size = written.folder.read("checkpoints/step-000004.safetensors").size();
   const std::size_t data_end = size - 64 - manifest_capacity_for(100);
   std::mt19937 random(5);
-  for (std::size_t byte = 0; byte < data_end; ++byte) expect_flip_is_found(written, byte, static_cast<int>(random() % 8));
-  for (std::size_t byte = data_end; byte < size - 64; byte += 41) expect_flip_is_found(written, byte, static_cast<int>(random() % 8));
+  for (std::size_t byte = 0; byte < data_end; ++byte)
+    expect_flip_is_found(written, byte, static_cast<int>(random() % 8));
+  for (std::size_t byte = data_end; byte < size - 64; byte += 41)
+    expect_flip_is_found(written, byte, static_cast<int>(random() % 8));
   for (std::size_t byte = size - 64; byte < size; ++byte)
     for (int bit = 0; bit < 8; ++bit) {
       if (byte >= size - 8 && (byte > size - 8 || bit > 0)) continue;  // a larger version number is E0515, tested below
@@ -122,7 +128,8 @@ TEST(Checkpoint, EveryFlippedBitOfHeaderDataAndSealIsFound) {
 TEST(Checkpoint, TruncatedOrGrownFilesAreFound) {
   Written written;
   const std::string name = "checkpoints/step-000004.safetensors", good = written.folder.read(name);
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{8}, std::size_t{100}, good.size() / 2, good.size() - 64, good.size() - 1}) {
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{8}, std::size_t{100}, good.size() / 2,
+                                 good.size() - 64, good.size() - 1}) {
     written.folder.write(name, good.substr(0, size));
     State loaded(9);
     EXPECT_EQ(written.load(loaded)->step, 3u) << size;
@@ -150,7 +157,8 @@ TEST(Checkpoint, NewerFormatIsRefusedNotQuarantined) {
 
 TEST(Checkpoint, NothingUsableIsAnErrorAndNeverAFreshStart) {
   Written written;
-  for (const char* name : {"checkpoints/step-000003.safetensors", "checkpoints/step-000004.safetensors"}) written.folder.write(name, "damaged");
+  for (const char* name : {"checkpoints/step-000003.safetensors", "checkpoints/step-000004.safetensors"})
+    written.folder.write(name, "damaged");
   State loaded(9);
   try {
     written.load(loaded);
@@ -164,7 +172,8 @@ TEST(Checkpoint, NothingUsableIsAnErrorAndNeverAFreshStart) {
 
 TEST(Checkpoint, NamesThatAreNotCheckpointsAreIgnored) {
   Written written;
-  for (const char* name : {"step-00009.safetensors", "step-000009.safetensors.bak", "xstep-000009.safetensors", "step-0000000000009.safetensors"})
+  for (const char* name : {"step-00009.safetensors", "step-000009.safetensors.bak", "xstep-000009.safetensors",
+                           "step-0000000000009.safetensors"})
     written.folder.write(std::string("checkpoints/") + name, "x");
   State loaded(9);
   EXPECT_EQ(written.load(loaded)->step, 4u);
@@ -182,7 +191,8 @@ TEST(Checkpoint, RetentionKeepsTheNewestAndPinnedOnes) {
   }
   std::vector<std::string> names;
   for (const std::string& name : list_directory(folder.file("checkpoints"))) names.push_back(name);
-  EXPECT_EQ(names, (std::vector<std::string>{".next.tmp", "pinned", "step-000004.safetensors", "step-000005.safetensors"}));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{".next.tmp", "pinned", "step-000004.safetensors", "step-000005.safetensors"}));
   EXPECT_EQ(open_checkpoint(folder.file("checkpoints/pinned"), "step-000001.safetensors", true).step, 1u);
 }
 
@@ -208,7 +218,8 @@ TEST(RunFolder, CheckpointNames) {
   EXPECT_EQ(checkpoint_name(118), "step-000118.safetensors");
   EXPECT_EQ(checkpoint_step("step-000118.safetensors"), 118u);
   EXPECT_EQ(checkpoint_step("step-1234567.safetensors"), 1234567u);
-  for (const char* name : {"step-118.safetensors", "step-00011x.safetensors", "step-000118.safetensor", "step--00118.safetensors"})
+  for (const char* name :
+       {"step-118.safetensors", "step-00011x.safetensors", "step-000118.safetensor", "step--00118.safetensors"})
     EXPECT_FALSE(checkpoint_step(name)) << name;
 }
 

@@ -51,7 +51,8 @@ TEST(Guards, WatchdogCountsStepsInARow) {
 TEST(Guards, UpdateFarAboveTheRateStops) {
   Guards guards({});
   guards.check_step(1, 2.0, 1.0, 900 * 1e-4, 1e-4, "x");
-  const Error error = error_of([&] { guards.check_step(2, 2.0, 1.0, 1240 * 1e-4, 1e-4, "layers.0.q_proj.lora_A, element 3"); });
+  const Error error =
+      error_of([&] { guards.check_step(2, 2.0, 1.0, 1240 * 1e-4, 1e-4, "layers.0.q_proj.lora_A, element 3"); });
   EXPECT_EQ(error.code(), "E0604");
   EXPECT_NE(error.diagnostics().front().message.find("1240"), std::string::npos);
   EXPECT_EQ(error.diagnostics().front().notes.front(), "layers.0.q_proj.lora_A, element 3");

@@ -11,8 +11,8 @@ struct AdapterExport {
   ExportChoice source;
   std::string out;
   AdapterDType dtype = AdapterDType::kF32;
-  std::string base_name;      // for adapter_config.json; empty: the name the run recorded
-  bool peft_06 = false;       // without the keys PEFT 0.6 refuses
+  std::string base_name;  // for adapter_config.json; empty: the name the run recorded
+  bool peft_06 = false;   // without the keys PEFT 0.6 refuses
   bool force = false;
 };
 void export_adapter(const AdapterExport& options);

@@ -12,24 +12,26 @@
 namespace shori {
 
 struct ExportChoice {
-  std::string run;                       // as given on the command line
-  std::optional<std::uint64_t> step;     // that checkpoint of a run folder
-  bool best = false;                     // the pinned checkpoint with the lowest evaluation loss
+  std::string run;                    // as given on the command line
+  std::optional<std::uint64_t> step;  // that checkpoint of a run folder
+  bool best = false;                  // the pinned checkpoint with the lowest evaluation loss
 };
 
 // The factors are held in memory (210 MB at rank 20 on a 7B model).
 struct ExportSource {
   AdapterSource file;
   AdapterSettings settings;
-  std::vector<FactorTensor> tensors;     // layer, then q k v o gate up down, A before B; point into `values`
+  std::vector<FactorTensor> tensors;  // layer, then q k v o gate up down, A before B; point into `values`
   std::vector<std::vector<float>> values;
-  std::map<std::string, std::string> metadata;   // shori.* provenance; empty for a foreign adapter
-  std::string sha256;                    // of the source's file
+  std::map<std::string, std::string> metadata;  // shori.* provenance; empty for a foreign adapter
+  std::string sha256;                           // of the source's file
   std::string stage;
   std::string tokenizer_sha256() const;
   std::string base_fingerprint() const;
 
-  float scaling() const { return static_cast<float>(static_cast<double>(settings.alpha) / static_cast<double>(settings.rank)); }
+  float scaling() const {
+    return static_cast<float>(static_cast<double>(settings.alpha) / static_cast<double>(settings.rank));
+  }
   // A and B of module `name` ("model.layers.3.mlp.up_proj"); nullptr if it has no adapter.
   const FactorTensor* find(const std::string& module, const char* factor) const;
 };
@@ -41,10 +43,12 @@ ExportSource open_export_source(const ExportChoice& choice);
 std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
                           const std::string& merge_base, const std::map<std::string, std::string>& files);
 
-// Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or behind a link. Returns its absolute path.
+// Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or behind a
+// link. Returns its absolute path.
 std::string check_target(const std::string& out, const std::string& base, bool force);
 
-// Moves a complete temporary folder to its final name; with an old target there (force), that is set aside as <out>.old-N first.
+// Moves a complete temporary folder to its final name; with an old target there (force), that is set aside as
+// <out>.old-N first.
 void publish_folder(const std::string& temporary, const std::string& out);
 
 }  // namespace shori

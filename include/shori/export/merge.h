@@ -1,8 +1,9 @@
 // `shori-export merged`: base and adapter in one Hugging Face model folder, written tensor by tensor.
 //
 //   W' = round( fp32(W) + (alpha / r) * (B . A) ),  fp32 sums, one rounding to nearest even
-// W is the base's 16-bit weight (`original`, as Axolotl's and PEFT's merges take it) or dequantized NF4(W) (`nf4`, the weights that training saw). All other tensors are the base's
-// bytes. Shard layout, weight_map, tokenizer and JSON files are the base's.
+// W is the base's 16-bit weight (`original`, as Axolotl's and PEFT's merges take it) or dequantized NF4(W) (`nf4`, the
+// weights that training saw). All other tensors are the base's bytes. Shard layout, weight_map, tokenizer and JSON
+// files are the base's.
 #pragma once
 
 #include <string>
@@ -23,8 +24,9 @@ struct MergeOptions {
   bool force = false;
 };
 
-// Peak memory: the adapter and one weight in fp32. E0805 if the base is not the one the adapter was trained on, E0801 if not exactly the adapted tensors changed,
-// E0803 if a probe of the written weights disagrees with base + adapter, E0804 if re-reading gives other bytes.
+// Peak memory: the adapter and one weight in fp32. E0805 if the base is not the one the adapter was trained on, E0801
+// if not exactly the adapted tensors changed, E0803 if a probe of the written weights disagrees with base + adapter,
+// E0804 if re-reading gives other bytes.
 void export_merged(const MergeOptions& options);
 
 }  // namespace shori

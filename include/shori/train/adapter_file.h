@@ -1,5 +1,5 @@
-// PEFT adapter folders (adapter_config.json + adapter_model.safetensors): written at the end of a stage and by the exporter, read for `init_from`.
-// Source: PEFT 0.10's field set, which later versions load too.
+// PEFT adapter folders (adapter_config.json + adapter_model.safetensors): written at the end of a stage and by the
+// exporter, read for `init_from`. Source: PEFT 0.10's field set, which later versions load too.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@
 namespace shori {
 
 struct AdapterSettings {
-  std::string base_name;                       // Hugging Face id or folder name of the base, never a path
+  std::string base_name;  // Hugging Face id or folder name of the base, never a path
   std::int64_t rank = 0;
   std::int64_t alpha = 0;
   double dropout = 0;
-  std::vector<std::string> target_modules;     // sorted
+  std::vector<std::string> target_modules;  // sorted
 };
 
 // One LoRA factor: fp32 [rows, cols], PEFT's name ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight").
@@ -28,12 +28,15 @@ struct FactorTensor {
 
 enum class AdapterDType { kF32, kBf16, kF16 };
 
-// Text of adapter_config.json: keys sorted, indent 2, no final newline. `peft_06`: without the six keys that PEFT 0.6 does not know.
+// Text of adapter_config.json: keys sorted, indent 2, no final newline. `peft_06`: without the six keys that PEFT 0.6
+// does not know.
 std::string adapter_config_text(const AdapterSettings& settings, bool peft_06 = false);
 
-// Writes <parent>/<name>/ complete or not at all: temporary folder, sync, read back and compared, rename. `metadata` goes into the safetensors header
+// Writes <parent>/<name>/ complete or not at all: temporary folder, sync, read back and compared, rename. `metadata`
+// goes into the safetensors header
 // ("format": "pt" is added). A finite value that f16 cannot hold is E0804. Returns the SHA-256 of each file by name.
-std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name, const AdapterSettings& settings,
+std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,
+                                                        const AdapterSettings& settings,
                                                         const std::vector<FactorTensor>& tensors,
                                                         const std::map<std::string, std::string>& metadata,
                                                         AdapterDType dtype = AdapterDType::kF32, bool peft_06 = false,
@@ -41,24 +44,26 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
 
 // Where an adapter comes from.
 struct AdapterSource {
-  std::string folder;        // of the file
-  std::string file;          // adapter_model.safetensors, or a checkpoint
+  std::string folder;  // of the file
+  std::string file;    // adapter_model.safetensors, or a checkpoint
   bool is_checkpoint = false;
   std::string path() const;
 };
 
-// `path`: a finished run folder (else E0510), an adapter folder, or one checkpoint file. E0510 if there is nothing of the kind.
+// `path`: a finished run folder (else E0510), an adapter folder, or one checkpoint file. E0510 if there is nothing of
+// the kind.
 AdapterSource find_adapter_source(const std::string& path);
 
 // What the file says of its origin; empty strings where it says nothing (a foreign adapter).
 struct AdapterOrigin {
-  std::string sha256;             // of the file
+  std::string sha256;  // of the file
   std::string base_fingerprint, tokenizer_sha256, config_hash, parent, step;
 };
 
-// Reads the factors strictly: exactly `tensors` (names, shapes; F32, F16, BF16), and the settings must agree (E0511 lists every difference; target modules,
-// r, lora_alpha). Values must be finite (E0210).
-AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings, const std::vector<FactorTensor>& tensors);
+// Reads the factors strictly: exactly `tensors` (names, shapes; F32, F16, BF16), and the settings must agree (E0511
+// lists every difference; target modules, r, lora_alpha). Values must be finite (E0210).
+AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
+                           const std::vector<FactorTensor>& tensors);
 
 // SHA-256 of the source's file.
 std::string adapter_source_sha256(const AdapterSource& source);

@@ -1,5 +1,5 @@
-// metrics.jsonl: one object a line, only reproducible fields. Two runs of the same config, data and build give the same bytes, also across a resume. timing.jsonl: the
-// clock fields of the same steps; part of no hash.
+// metrics.jsonl: one object a line, only reproducible fields. Two runs of the same config, data and build give the same
+// bytes, also across a resume. timing.jsonl: the clock fields of the same steps; part of no hash.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace shori {
 struct StepMetrics {
   std::string stage;
   std::uint64_t step = 0;
-  double epoch = 0;                  // packs trained / packs per epoch
+  double epoch = 0;  // packs trained / packs per epoch
   std::int64_t micro_batches = 0, samples = 0, tokens = 0, targets = 0;
   double loss = 0, grad_norm = 0, clip_factor = 1, learning_rate = 0, update_max = 0;
 };
@@ -53,14 +53,15 @@ std::string timing_line(const StepTiming& timing);
 // An append-only file of lines whose length and SHA-256 are known at any moment.
 class LineLog {
  public:
-  // Opens or makes <folder>/<name> and keeps its first `bytes` bytes. If the file is shorter, or those bytes do not have
-  // `sha256` (where given), W0501 is told, what is there is kept, and writing goes on. bytes = 0 starts empty.
-  LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes, const std::optional<std::string>& sha256);
+  // Opens or makes <folder>/<name> and keeps its first `bytes` bytes. If the file is shorter, or those bytes do not
+  // have `sha256` (where given), W0501 is told, what is there is kept, and writing goes on. bytes = 0 starts empty.
+  LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes,
+          const std::optional<std::string>& sha256);
 
-  void add(const std::string& line);        // without newline; kept in memory until write()
-  void write(bool durable);                 // appends what was added; with `durable` also fdatasync
+  void add(const std::string& line);  // without newline; kept in memory until write()
+  void write(bool durable);           // appends what was added; with `durable` also fdatasync
   std::uint64_t bytes() const { return bytes_; }
-  std::string sha256() const;               // of everything written
+  std::string sha256() const;  // of everything written
 
  private:
   FileDescriptor fd_;

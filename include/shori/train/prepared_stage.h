@@ -1,4 +1,5 @@
-// A stage with everything that can be known before weights are loaded: data read and tokenized, packs planned, hashes taken, and the state of its run folder.
+// A stage with everything that can be known before weights are loaded: data read and tokenized, packs planned, hashes
+// taken, and the state of its run folder.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ namespace shori {
 struct BaseModel {
   std::string folder;
   std::unique_ptr<HfModel> model;
-  std::unique_ptr<Tokenizer> tokenizer;   // null if the folder has none and no stage needs it
+  std::unique_ptr<Tokenizer> tokenizer;  // null if the folder has none and no stage needs it
 };
 
 enum class StageState { kToTrain, kInterrupted, kDone, kChanged };
@@ -38,17 +39,19 @@ struct PreparedStage {
   std::string config_hash;
 
   StageState state = StageState::kToTrain;
-  std::uint64_t step = 0;                  // of the newest checkpoint, or of the finished run
-  std::vector<Diagnostic> changes;         // what differs from the run in the folder (E0504, E0505, E0508)
+  std::uint64_t step = 0;                     // of the newest checkpoint, or of the finished run
+  std::vector<Diagnostic> changes;            // what differs from the run in the folder (E0504, E0505, E0508)
   std::optional<std::string> adapter_sha256;  // of the finished adapter
 
   std::uint64_t total_steps() const { return plan.steps.size(); }
 };
 
-// Reads the data of every stage and plans it. All problems of all stages go to `diagnostics`; the result is not to be used if there are errors.
+// Reads the data of every stage and plans it. All problems of all stages go to `diagnostics`; the result is not to be
+// used if there are errors.
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics);
 
-// Looks at each stage's run folder (no lock, nothing written). A stage whose predecessor will be trained anew counts as changed.
+// Looks at each stage's run folder (no lock, nothing written). A stage whose predecessor will be trained anew counts as
+// changed.
 void find_stage_states(std::vector<PreparedStage>& stages);
 
 // The table shown before anything loads: stage, conversations, tokens, packs, steps, learning rate, state.

@@ -1,4 +1,5 @@
-// A recipe from start to end: which stages to train, in order, each from its predecessor's adapter. A single stage is a recipe of one.
+// A recipe from start to end: which stages to train, in order, each from its predecessor's adapter. A single stage is a
+// recipe of one.
 #pragma once
 
 #include <string>
@@ -9,15 +10,16 @@ namespace shori {
 
 struct RecipeOptions {
   bool resume = false;
-  bool check = false;         // read, tokenize and compare everything, print it, write nothing
-  bool plan = false;          // the stage table with steps
-  std::string from;           // retrain from this stage on; the old run folders of it and later ones are set aside
-  std::string only;           // train this stage and no other
+  bool check = false;  // read, tokenize and compare everything, print it, write nothing
+  bool plan = false;   // the stage table with steps
+  std::string from;    // retrain from this stage on; the old run folders of it and later ones are set aside
+  std::string only;    // train this stage and no other
 };
 
 enum class RecipeOutcome { kDone, kStopped };
 
-// Errors are thrown; nothing of a finished or saved step is lost by one. kStopped: a signal asked to stop, the state is saved.
+// Errors are thrown; nothing of a finished or saved step is lost by one. kStopped: a signal asked to stop, the state is
+// saved.
 RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options);
 
 }  // namespace shori

@@ -13,11 +13,12 @@
 
 namespace shori {
 
-// An exclusive flock on <folder>/run.lock, released by the kernel when the process ends, however it ends. The file is never deleted.
+// An exclusive flock on <folder>/run.lock, released by the kernel when the process ends, however it ends. The file is
+// never deleted.
 class RunLock {
  public:
-  // Makes the folder if needed. E0501 (exit 7) if another program holds the lock, E0513 if the folder cannot be used or is a link, E0514
-  // if the file system has no locks.
+  // Makes the folder if needed. E0501 (exit 7) if another program holds the lock, E0513 if the folder cannot be used or
+  // is a link, E0514 if the file system has no locks.
   static RunLock take(const std::string& folder);
 
  private:
@@ -39,14 +40,15 @@ class RunFolder {
   // Parsed done.json / run.json; nullopt if absent. E0506 if it cannot be read.
   std::optional<JsonValue> read_done() const { return read_json("done.json"); }
   std::optional<JsonValue> read_run() const { return read_json("run.json"); }
-  void write(const std::string& name, const std::string& content) const;   // atomic and durable
+  void write(const std::string& name, const std::string& content) const;  // atomic and durable
 
  private:
   std::optional<JsonValue> read_json(const std::string& name) const;
   std::string path_;
 };
 
-// "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints; all others are ignored.
+// "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints; all others are
+// ignored.
 std::string checkpoint_name(std::uint64_t step);
 std::optional<std::uint64_t> checkpoint_step(const std::string& name);
 

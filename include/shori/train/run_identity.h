@@ -1,4 +1,5 @@
-// What a run is: the hashes that a resume, a finished stage and the next stage are compared with. Kept in run.json and, in part, in done.json and in every checkpoint.
+// What a run is: the hashes that a resume, a finished stage and the next stage are compared with. Kept in run.json and,
+// in part, in done.json and in every checkpoint.
 #pragma once
 
 #include <map>
@@ -19,13 +20,14 @@ EarlyIdentity early_identity(const PreparedStage& stage);
 
 // Known once the weights are loaded.
 struct BaseIdentity {
-  std::string name;           // Hugging Face id or folder name, never a path
-  std::string fingerprint;    // of the 16-bit weights, independent of shards
-  std::string nf4_checksum;   // of the frozen weights in memory
+  std::string name;          // Hugging Face id or folder name, never a path
+  std::string fingerprint;   // of the 16-bit weights, independent of shards
+  std::string nf4_checksum;  // of the frozen weights in memory
 };
 std::string base_model_name(const BaseModel& base);
 
-// run.json of a stage that begins; `parent` is the SHA-256 of the adapter file it begins from. done.json of one that is finished.
+// run.json of a stage that begins; `parent` is the SHA-256 of the adapter file it begins from. done.json of one that is
+// finished.
 std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent);
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                       const std::map<std::string, std::string>& adapter_files);
@@ -33,7 +35,8 @@ std::string done_json(const PreparedStage& stage, const BaseIdentity& base, cons
 // The instruction-set level that libtorch uses, which decides bits on a CPU: a change is E0509.
 std::string device_name();
 
-// What differs between `record` (run.json or done.json) and the stage now: E0504 for each config key, E0508 for data, plan, tokenizer, base. Empty: nothing.
+// What differs between `record` (run.json or done.json) and the stage now: E0504 for each config key, E0508 for data,
+// plan, tokenizer, base. Empty: nothing.
 std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since);
 
 // A string member, or "" if absent or null.

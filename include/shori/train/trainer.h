@@ -13,17 +13,17 @@ namespace shori {
 
 // The frozen base on the device, shared by the stages of a recipe that use it.
 struct LoadedBase {
-  std::unique_ptr<LoraAdapter> adapter;   // filled anew by each stage; outlives the model
+  std::unique_ptr<LoraAdapter> adapter;  // filled anew by each stage; outlives the model
   std::unique_ptr<Mistral> model;
-  BaseChecksums checksums;                // of the frozen weights in memory, taken after loading
-  std::string fingerprint;                // of the 16-bit weights
-  std::string key;                        // folder and settings it was loaded with
+  BaseChecksums checksums;  // of the frozen weights in memory, taken after loading
+  std::string fingerprint;  // of the 16-bit weights
+  std::string key;          // folder and settings it was loaded with
 };
 
 struct TrainerOptions {
   bool resume = false;
-  std::string resume_command;    // printed when stopped
-  std::string init_from;         // run folder, adapter folder or checkpoint; empty: a fresh adapter
+  std::string resume_command;  // printed when stopped
+  std::string init_from;       // run folder, adapter folder or checkpoint; empty: a fresh adapter
 };
 
 // true: finished; false: stopped by a signal with the state saved. Takes the stage's run lock.

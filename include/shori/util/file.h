@@ -66,7 +66,8 @@ bool is_directory(const std::string& path);
 bool is_symlink(const std::string& path);
 // Names in a folder, sorted by bytes, without "." and "..".
 std::vector<std::string> list_directory(const std::string& path);
-// Creates `path` and missing parents (0777 & ~umask); links on the way are followed, `path` itself must not be one (E0513).
+// Creates `path` and missing parents (0777 & ~umask); links on the way are followed, `path` itself must not be one
+// (E0513).
 void make_directories(const std::string& path);
 std::string parent_path(const std::string& path);
 std::string file_name(const std::string& path);

@@ -9,7 +9,7 @@
 
 namespace shori {
 
-void log_info(std::string_view text);            // one line; text from files must have passed escape_for_log
+void log_info(std::string_view text);  // one line; text from files must have passed escape_for_log
 // Goes where log_info goes, but on a terminal only into the log file: the live line shows it there.
 void log_detail(std::string_view text);
 void log_warning(const Diagnostic& diagnostic);  // printed in full; counted
