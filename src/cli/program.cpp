@@ -15,8 +15,7 @@ int run_program(const std::function<int()>& work) {
     install_signal_handlers();
     return work();
   } catch (const Error& error) {
-    for (const Diagnostic& diagnostic : error.diagnostics())
-      diagnostic.severity == Severity::kError ? log_error(diagnostic) : log_warning(diagnostic);
+    for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
     return error.exit_code();
   } catch (const Stopped&) {
     log_info("stopped by a signal before anything had to be saved");

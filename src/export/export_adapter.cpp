@@ -1,5 +1,7 @@
 #include "shori/export/export_adapter.h"
 
+#include <filesystem>
+
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 
@@ -10,10 +12,10 @@ void export_adapter(const AdapterExport& options) {
   ExportSource source = open_export_source(options.source);
   if (!options.base_name.empty()) source.settings.base_name = options.base_name;
   make_directories(parent_path(out));
-  const std::string name = file_name(out) + ".partial";
+  const std::string name = "." + file_name(out) + ".partial", partial = join_path(parent_path(out), name);
+  std::filesystem::remove_all(partial);  // left by an export that was killed
   std::map<std::string, std::string> files = write_adapter_folder(
       parent_path(out), name, source.settings, source.tensors, source.metadata, options.dtype, options.peft_06);
-  const std::string partial = join_path(parent_path(out), name);
   write_file_atomically(partial, "shori_export.json",
                         export_record(source, source.settings.base_name, source.base_fingerprint(), "", files));
   publish_folder(partial, out);

@@ -249,8 +249,7 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
                                                         const AdapterSettings& settings,
                                                         const std::vector<FactorTensor>& tensors,
                                                         const std::map<std::string, std::string>& metadata,
-                                                        AdapterDType dtype, bool peft_06,
-                                                        const std::map<std::string, std::string>& more_files) {
+                                                        AdapterDType dtype, bool peft_06) {
   const std::string temporary = join_path(parent, "." + name + ".tmp");
   double bytes = 0;
   for (const FactorTensor& tensor : tensors) bytes += 4.0 * static_cast<double>(tensor.rows * tensor.cols);
@@ -260,13 +259,17 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
     if (::mkdir(temporary.c_str(), 0777) != 0) throw IoFailure{"mkdir", errno};
     write_weights(temporary, tensors, metadata, dtype);
   };
-  run_io_task(task, attempt, [&] { remove_folder(temporary); });
-  write_file_atomically(temporary, kConfigName, adapter_config_text(settings, peft_06));
-  for (const auto& [file, content] : more_files) write_file_atomically(temporary, file, content);
-  check_written(temporary, tensors, dtype);
   std::map<std::string, std::string> hashes;
-  for (const std::string& file : list_directory(temporary))
-    hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
+  try {
+    run_io_task(task, attempt, [&] { remove_folder(temporary); });
+    write_file_atomically(temporary, kConfigName, adapter_config_text(settings, peft_06));
+    check_written(temporary, tensors, dtype);
+    for (const std::string& file : list_directory(temporary))
+      hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
+  } catch (...) {
+    remove_folder(temporary);
+    throw;
+  }
   const FileDescriptor directory = open_directory(parent);
   if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error)
     throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno))

@@ -37,7 +37,7 @@ std::uint64_t get_u64(const std::uint8_t* at) {
 
 // The seal of a file whose bytes before the data are `header` and whose manifest tensor is `manifest`.
 std::string make_seal(const std::string& header, const std::string& manifest, std::uint64_t file_size,
-                      std::uint64_t step) {
+                      std::uint64_t step, std::uint64_t version) {
   std::string seal(kSealBytes, '\0');
   auto* bytes = reinterpret_cast<std::uint8_t*>(seal.data());
   std::memcpy(bytes, "SHORICKP", 8);
@@ -45,7 +45,7 @@ std::string make_seal(const std::string& header, const std::string& manifest, st
   put_u64(bytes + 16, step);
   const Sha256Digest digest = Sha256().update(header).update(manifest).finish();
   std::memcpy(bytes + 24, digest.data(), digest.size());
-  put_u64(bytes + 56, kCheckpointVersion);
+  put_u64(bytes + 56, version);
   return seal;
 }
 
@@ -85,30 +85,33 @@ std::string tensor_sha256(const SafetensorsFile& file, const TensorEntry& entry)
   return to_hex(hash.finish());
 }
 
-// Seal against file, header and manifest. Returns the step it names.
-std::uint64_t check_seal(const SafetensorsFile& file, const std::string& path, const std::string& manifest) {
-  const std::string seal = read_tensor(file, *file.find(kSealName));
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(seal.data());
-  if (std::memcmp(bytes, "SHORICKP", 8) != 0) throw_damaged(path, "the seal is missing (the file was not finished)");
-  const std::uint64_t version = get_u64(bytes + 56);
-  if (version > kCheckpointVersion)
-    throw Error(Diagnostic("E0515", "checkpoint format " + std::to_string(version) + " is newer than this program (" +
-                                        std::to_string(kCheckpointVersion) + ")")
-                    .at(path)
-                    .cure("use the program that wrote it, or a newer one"));
-  const std::uint64_t size = file.file().size();
-  const std::uint64_t step = get_u64(bytes + 16);
-  std::string header(file.data_start(), '\0');
-  file.file().read_at(0, header.data(), header.size());
-  if (seal != make_seal(header, manifest, size, step)) throw_damaged(path, "the seal does not match the file");
-  return step;
-}
-
 JsonValue parse_manifest(const std::string& path, const std::string& manifest) {
   JsonProblem problem;
   auto value = parse_json(manifest, {.bytes = manifest.size(), .depth = 8}, problem);
   if (!value || !value->is_object()) throw_damaged(path, "the manifest cannot be read: " + problem.message);
   return std::move(*value);
+}
+
+// Seal against file, header and manifest. Returns the step it names.
+std::uint64_t check_seal(const SafetensorsFile& file, const std::string& path, const std::string& manifest_text,
+                         const JsonValue& manifest) {
+  const std::string seal = read_tensor(file, *file.find(kSealName));
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(seal.data());
+  if (std::memcmp(bytes, "SHORICKP", 8) != 0) throw_damaged(path, "the seal is missing (the file was not finished)");
+  const std::uint64_t step = get_u64(bytes + 16), version = get_u64(bytes + 56);
+  std::string header(file.data_start(), '\0');
+  file.file().read_at(0, header.data(), header.size());
+  if (seal != make_seal(header, manifest_text, file.file().size(), step, version))
+    throw_damaged(path, "the seal does not match the file");
+  // The version is outside the digest: only a manifest that agrees makes another format of what may be a flipped bit.
+  const JsonValue* format = manifest.find("format");
+  if (!format || format->as_unsigned() != version) throw_damaged(path, "seal and manifest disagree about the format");
+  if (version > kCheckpointVersion)
+    throw Error(Diagnostic("E0515", "checkpoint format " + std::to_string(version) + " is newer than this program (" +
+                                        std::to_string(kCheckpointVersion) + ")")
+                    .at(path)
+                    .cure("use the program that wrote it, or a newer one"));
+  return step;
 }
 
 const std::string& recorded_sha256(const JsonValue& manifest, const std::string& path, const std::string& name) {
@@ -141,8 +144,8 @@ VerifiedCheckpoint open_checkpoint(const std::string& folder, const std::string&
       tensors.back().end - tensors.back().begin != kSealBytes)
     throw_damaged(path, "manifest and seal are not at its end");
   const std::string manifest = read_tensor(file, tensors[tensors.size() - 2]);
-  result.step = check_seal(file, path, manifest);
   result.manifest = parse_manifest(path, manifest);
+  result.step = check_seal(file, path, manifest, result.manifest);
   const JsonValue* step = result.manifest.find("step");
   if (!step || step->as_unsigned() != result.step || checkpoint_step(name).value_or(result.step) != result.step)
     throw_damaged(path, "name, seal and manifest disagree about the step");
@@ -236,7 +239,7 @@ void CheckpointStore::write_content(std::uint64_t step, const CanonicalJson& fie
   SHORI_CHECK(text.size() <= manifest_capacity_, "the manifest outgrew the space planned for it");
   text.resize(manifest_capacity_, ' ');
   write_or_throw(text.data(), text.size());
-  const std::string seal = make_seal(header_, text, file_size_, step);
+  const std::string seal = make_seal(header_, text, file_size_, step, kCheckpointVersion);
   write_or_throw(seal.data(), seal.size());
 }
 

@@ -98,19 +98,20 @@ std::string base_key(const TrainConfig& config) {
   return key;
 }
 
-void check_warnings_as_errors(const LoadedConfig& config, const Diagnostics& diagnostics) {
-  const bool strict = std::any_of(config.stages.begin(), config.stages.end(),
-                                  [](const StageConfig& stage) { return stage.config.warnings_as_errors; });
-  diagnostics.throw_if_errors(strict);
-  for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
+bool is_strict(const LoadedConfig& config) {
+  return std::any_of(config.stages.begin(), config.stages.end(),
+                     [](const StageConfig& stage) { return stage.config.warnings_as_errors; });
 }
 
 }  // namespace
 
 RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options) {
+  const bool strict = is_strict(config);
+  set_warnings_as_errors(strict);
   Diagnostics diagnostics;
   std::vector<PreparedStage> stages = prepare_stages(config, diagnostics);
-  check_warnings_as_errors(config, diagnostics);
+  diagnostics.throw_if_errors(strict);
+  for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
   find_stage_states(stages);
   const std::size_t from = options.from.empty() ? stages.size() : index_of_stage(stages, options.from, "--from");
   const std::size_t only = options.only.empty() ? stages.size() : index_of_stage(stages, options.only, "--only");

@@ -60,6 +60,7 @@ class Log {
   }
 
   bool json_errors = false;
+  bool warnings_as_errors = false;
 
  private:
   std::mutex mutex_;
@@ -84,9 +85,14 @@ void log_info(std::string_view text) { the_log().write(spdlog::level::info, text
 
 void log_detail(std::string_view text) { the_log().write(kDetail, text); }
 
-void log_warning(const Diagnostic& diagnostic) { write_diagnostic(spdlog::level::warn, diagnostic); }
+void log_warning(const Diagnostic& diagnostic) {
+  if (the_log().warnings_as_errors) throw Error(diagnostic);
+  write_diagnostic(spdlog::level::warn, diagnostic);
+}
 
 void log_error(const Diagnostic& diagnostic) { write_diagnostic(spdlog::level::err, diagnostic); }
+
+void set_warnings_as_errors(bool on) { the_log().warnings_as_errors = on; }
 
 void set_json_errors(bool on) { the_log().json_errors = on; }
 

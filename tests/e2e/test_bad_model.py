@@ -338,7 +338,7 @@ def test_config_json(tmp_path, token_model):
             path.unlink()
         else:
             replace_file(path, CONFIG_TEXTS[name][0])
-        code = {**CONFIGS, **CONFIG_TEXTS, "missing": (None, "E0204")}[name][1]
+        code = {**CONFIGS, **CONFIG_TEXTS, "missing": (None, "E0203")}[name][1]
         (problem, *_) = refused(TokenJob(folder / "job", model), code)
         if code in ("E0204", "E0214", "E0216") and name != "missing":
             assert problem["file"] == str(path), problem

@@ -28,7 +28,7 @@ def test_stop_at_any_call(tmp_path, one_layer, injector, traced):
     expected = tensor_state(done.run)
 
     def work(at):
-        number = STOPS[at // 5 % 3]
+        number = STOPS[at // 7 % 3]
         job = ShortJob(tmp_path / f"job-{at}", one_layer)
         around = surroundings(job)
         outcome = injector.run(TRAIN, job.run, tmp_path / f"log-{at}", at, f"signal:{number.value}", job.config)
@@ -49,7 +49,7 @@ def test_stop_at_any_call(tmp_path, one_layer, injector, traced):
         assert surroundings(job) == around
         return outcome.code
 
-    codes = in_parallel(work, range(1, len(calls) + 1, 5))
+    codes = in_parallel(work, range(1, len(calls) + 1, 7))
     assert {75, 130, 143} <= set(codes)
 
 

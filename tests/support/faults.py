@@ -15,7 +15,7 @@ WRITES = {"write", "pwrite"}
 CAN_FAIL = WRITES | {"open", "openat", "fsync", "fdatasync", "renameat", "renameat2", "rename", "linkat", "ftruncate",
                      "fallocate", "mkdir", "close", "unlink", "unlinkat"}
 CAN_LACK_ROOM = WRITES | {"openat", "fallocate", "mkdir", "linkat", "fsync"}
-CAN_BE_INTERRUPTED = WRITES | {"fallocate", "close", "openat"}
+CAN_BE_INTERRUPTED = WRITES | {"fallocate"}
 
 
 class Injector:

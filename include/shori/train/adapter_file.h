@@ -39,8 +39,7 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
                                                         const AdapterSettings& settings,
                                                         const std::vector<FactorTensor>& tensors,
                                                         const std::map<std::string, std::string>& metadata,
-                                                        AdapterDType dtype = AdapterDType::kF32, bool peft_06 = false,
-                                                        const std::map<std::string, std::string>& more_files = {});
+                                                        AdapterDType dtype = AdapterDType::kF32, bool peft_06 = false);
 
 // Where an adapter comes from.
 struct AdapterSource {
