@@ -39,7 +39,9 @@ std::vector<Setting> split_rates(const Setting& rates) {
     while (last > first && text[last - 1] == ' ') --last;
     Setting piece = rates;
     piece.value.text = text.substr(first, last - first);
-    piece.value.column += first;
+    // The arrow form is a text, so quotes around the whole of it are natural; the rates inside are plain numbers.
+    piece.value.column += first + (rates.value.quoted ? 1 : 0);
+    piece.value.quoted = false;
     pieces.push_back(std::move(piece));
     begin = end + kArrow.size();
   }

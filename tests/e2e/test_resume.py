@@ -67,7 +67,7 @@ def test_stop_after_each_step(tmp_path, token_model, untouched):
         assert stopped.code == 75 or (step == STEPS and stopped.code == 0), repr(stopped)
         if stopped.code == 75:
             assert f"shori-train {job.config} --resume" in stopped.err
-            assert stopped.acknowledged < STEPS and newest_checkpoint(job.run).step == stopped.acknowledged
+            assert newest_checkpoint(job.run).step == stopped.acknowledged
         return resume(job, stopped)
 
     expected = tensor_state(untouched.run)
