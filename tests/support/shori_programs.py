@@ -143,3 +143,11 @@ def in_parallel(work, cases, workers=WORKERS):
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work, case) for case in cases]
         return [future.result() for future in futures]
+
+
+def refused(job, code, exit_code=3):
+    """A start that is refused before anything is written; the diagnostics."""
+    outcome = must(train(job.config, "--json-errors"), exit_code)
+    assert set(outcome.errors) == {code}, repr(outcome)
+    assert not job.run.exists(), "nothing is made for a run that cannot begin"
+    return outcome.diagnostics
