@@ -9,8 +9,6 @@
 namespace shori {
 namespace {
 
-constexpr char kConfigPlace[] = "@config@";
-
 void write_optional(JsonWriter& json, const char* key, const std::string& value) {
   json.key(key);
   if (value.empty())
@@ -23,7 +21,9 @@ void write_optional(JsonWriter& json, const char* key, const std::string& value)
 void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIdentity& base,
                     const std::optional<std::string>& parent) {
   const EarlyIdentity identity = early_identity(stage);
-  json.field("config_hash", identity.config_hash).field("config", kConfigPlace);
+  json.field("config_hash", identity.config_hash)
+      .key("config")
+      .raw(canonical_config(stage.stage.config, ConfigScope::kComplete).text());
   json.field("data_fingerprint", identity.data_fingerprint).key("data").begin_array();
   for (const DataFile& file : stage.data.files)
     json.begin_object().field("path", file.path).field("size", file.size).field("sha256", file.sha256).end_object();
@@ -32,14 +32,6 @@ void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIden
   json.key("base").begin_object().field("name", base.name).field("headers", identity.base_headers);
   json.field("fingerprint", base.fingerprint).field("nf4_checksum", base.nf4_checksum).end_object();
   write_optional(json, "parent", parent.value_or(""));
-}
-
-// Puts the config's canonical JSON where write_identity() left a place for it.
-std::string with_config(std::string text, const TrainConfig& config) {
-  const std::string marker = json_quote(kConfigPlace);
-  const std::size_t at = text.find(marker);
-  SHORI_CHECK(at != std::string::npos, "the place for the config is gone");
-  return text.replace(at, marker.size(), canonical_config(config, ConfigScope::kComplete).text()) + "\n";
 }
 
 Diagnostic changed(const std::string& what, const std::string& since, const std::string& before,
@@ -93,7 +85,7 @@ std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const
   json.begin_object().field("format", "shori-run/1").field("stage", stage.stage.name).field("version", version());
   json.field("build", build_id()).field("device", device_name());
   write_identity(json, stage, base, parent);
-  return with_config(json.end_object().take(), stage.stage.config);
+  return json.end_object().take() + "\n";
 }
 
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
@@ -107,7 +99,7 @@ std::string done_json(const PreparedStage& stage, const BaseIdentity& base, cons
   for (const auto& [name, sha256] : adapter_files) json.field(name, sha256);
   json.end_object();
   write_identity(json, stage, base, parent);
-  return with_config(json.end_object().take(), stage.stage.config);
+  return json.end_object().take() + "\n";
 }
 
 std::string base_model_name(const BaseModel& base) {

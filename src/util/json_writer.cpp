@@ -148,6 +148,12 @@ JsonWriter& JsonWriter::null() {
   return *this;
 }
 
+JsonWriter& JsonWriter::raw(std::string_view json) {
+  before_value();
+  text_ += json;
+  return *this;
+}
+
 CanonicalJson CanonicalJson::object() {
   CanonicalJson json;
   json.kind_ = kObject;

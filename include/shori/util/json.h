@@ -74,6 +74,7 @@ class JsonWriter {
   JsonWriter& value(std::uint64_t number);
   JsonWriter& value(int number) { return value(static_cast<std::int64_t>(number)); }
   JsonWriter& null();
+  JsonWriter& raw(std::string_view json);  // a value that is JSON text already
   template <typename T>
   JsonWriter& field(std::string_view name, const T& v) {
     key(name);

@@ -133,6 +133,12 @@ TEST(JsonWriter, WritesCompactAndIndented) {
             "{\n  \"a\": 1,\n  \"b\": [\n    \"x\\n\\\"\",\n    true,\n    null\n  ],\n  \"c\": {},\n  \"d\": 1.0\n}");
 }
 
+TEST(JsonWriter, TakesJsonAsItIs) {
+  JsonWriter json;
+  json.begin_object().key("a").raw("{\"b\":[1]}").field("c", 2).end_object();
+  EXPECT_EQ(json.text(), "{\"a\":{\"b\":[1]},\"c\":2}");
+}
+
 TEST(JsonWriter, KeepsTheFullRangeOfIntegers) {
   JsonWriter json;
   json.begin_array()
