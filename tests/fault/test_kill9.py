@@ -11,9 +11,16 @@ CHAINS, KILLS = 10, 5
 
 
 def wait_somehow(source, running, usual):
-    """Three odds: anywhere in a run, early in it, or late."""
-    low, high = source.choice([(0.0, 1.0), (0.0, 0.3), (0.5, 1.0)])
-    time.sleep(source.uniform(low, high) * usual)
+    """Three odds: anywhere in a run, soon after the start or a resume, or right behind a step's acknowledgement."""
+    mode = source.randrange(3)
+    if mode == 0:
+        time.sleep(source.uniform(0, usual))
+    elif mode == 1:
+        running.wait_for("begins|resumed at step")
+        time.sleep(source.expovariate(50))
+    else:
+        for _ in range(source.randint(1, 4)):
+            running.wait_for(r"saved step")
 
 
 def test_fifty_kills(tmp_path, token_model):

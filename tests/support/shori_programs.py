@@ -99,7 +99,9 @@ class Running:
 
     def _next(self):
         line = self.lines.get(timeout=PATIENCE)
-        if line is not None:
+        if line is None:
+            self.lines.put(None)  # the end stays the end, however often it is asked for
+        else:
             self.seen.append(line)
         return line
 
