@@ -180,16 +180,16 @@ ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape&
 
 }  // namespace
 
-void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-               std::span<const std::int32_t> cu_seqlens, TensorView out, TensorView lse) {
+void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
+               TensorView out, TensorView lse) {
   check_context(context, "attention");
-  check_attention("attention", shape, qkv, cu_seqlens);
+  check_attention("attention", shape, qkv, cu_seqlens.host);
   check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
   check_matrix("attention", "lse", lse, DType::kF32, shape.heads, qkv.rows);
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix input = widened(context, qkv);
-  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens, shape.window);
+  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
   const std::int64_t dim = shape.head_dim;
   const WorkerScratch scratch(context, {kQueries * most_keys(blocks), kQueries * dim, kQueries});
   for_each_task(static_cast<std::int64_t>(blocks.size()) * shape.heads, [&](std::int64_t task, std::int64_t worker) {
@@ -210,11 +210,11 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
 }
 
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-                        std::span<const std::int32_t> cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                        const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                         ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv) {
   constexpr const char* kOp = "attention_backward";
   check_context(context, kOp);
-  check_attention(kOp, shape, qkv, cu_seqlens);
+  check_attention(kOp, shape, qkv, cu_seqlens.host);
   const std::int64_t tokens = qkv.rows, cols = shape.heads * shape.head_dim;
   check_matrix(kOp, "out", out, qkv.dtype, tokens, cols);
   check_matrix(kOp, "lse", lse, DType::kF32, shape.heads, tokens);
@@ -231,7 +231,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   const bool direct = dqkv.dtype == DType::kF32;
   float* sums = direct ? dqkv.row<float>(0) : workspace.take_array<float>(static_cast<std::size_t>(tokens * dqkv.cols));
   const std::int64_t stride = direct ? dqkv.stride : dqkv.cols;
-  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens, shape.window);
+  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
   const std::int64_t score_floats = kQueries * most_keys(blocks);
   const WorkerScratch scratch(context, {score_floats, score_floats});
 
@@ -239,7 +239,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
   for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
     const auto sample = static_cast<std::size_t>(task / shape.kv_heads);
-    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens[sample], end = cu_seqlens[sample + 1];
+    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens.host[sample], end = cu_seqlens.host[sample + 1];
     const auto [scores, dscores] = scratch.of(worker);
     backward_group(shape, start, end, kv, operands, scores, dscores);
     if (direct) return;

@@ -1,7 +1,9 @@
 #include "kernels/cpu_matmul.h"
 
+#ifndef SHORI_WITHOUT_TORCH
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
+#endif
 
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
@@ -10,10 +12,12 @@ namespace shori {
 
 namespace {
 
+#ifndef SHORI_WITHOUT_TORCH
 at::Tensor as_tensor(const float* data, std::int64_t rows, std::int64_t cols, std::int64_t row_stride,
                      std::int64_t col_stride) {
   return at::from_blob(const_cast<float*>(data), {rows, cols}, {row_stride, col_stride}, at::TensorOptions(at::kFloat));
 }
+#endif
 
 void plain_matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::int64_t out_stride, Sum sum) {
   for (std::int64_t i = 0; i < a.rows; ++i) {
@@ -30,6 +34,9 @@ void plain_matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::i
 }  // namespace
 
 void matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::int64_t out_stride, Sum sum) {
+#ifdef SHORI_WITHOUT_TORCH
+  plain_matmul(a, b, out, out_stride, sum);
+#else
   if (use_reference_ops()) {
     plain_matmul(a, b, out, out_stride, sum);
     return;
@@ -43,6 +50,7 @@ void matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::int64_t
   } else {
     at::mm_out(result, left, right);
   }
+#endif
 }
 
 ConstMatrix widened(const OpContext& context, ConstTensorView view) {

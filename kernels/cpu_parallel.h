@@ -4,7 +4,9 @@
 // called inside a task run on that one thread, so each product's bits are those of one thread.
 #pragma once
 
+#ifndef SHORI_WITHOUT_TORCH
 #include <ATen/Parallel.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -33,13 +35,22 @@ class SingleThreadBlas {
   int before_;
 };
 
-// Number of workers whose scratch a call must hold.
+// Number of workers whose scratch a call must hold. Without libtorch (builds that check kernels under sanitizers) there
+// is one, and products are plain loops.
+#ifdef SHORI_WITHOUT_TORCH
+inline std::int64_t worker_count() { return 1; }
+#else
 inline std::int64_t worker_count() { return std::max(1, at::get_num_threads()); }
+#endif
 
 // Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), most_workers)).
 template <typename Body>
 void for_each_task(std::int64_t count, std::int64_t most_workers, const Body& body) {
   if (count == 0) return;
+#ifdef SHORI_WITHOUT_TORCH
+  (void)most_workers;
+  for (std::int64_t task = 0; task < count; ++task) body(task, std::int64_t{0});
+#else
   const std::int64_t workers = std::min(worker_count(), most_workers);
   std::atomic<std::int64_t> next{0};
   at::parallel_for(0, std::min(workers, count), 1, [&](std::int64_t begin, std::int64_t end) {
@@ -48,6 +59,7 @@ void for_each_task(std::int64_t count, std::int64_t most_workers, const Body& bo
       for (std::int64_t task = next++; task < count; task = next++) body(task, worker);
     }
   });
+#endif
 }
 template <typename Body>
 void for_each_task(std::int64_t count, const Body& body) {

@@ -7,17 +7,17 @@
 
 namespace shori {
 
-void embed(const OpContext& context, ConstTensorView table, std::span<const std::int32_t> ids, TensorView x) {
+void embed(const OpContext& context, ConstTensorView table, const Int32Array& ids, TensorView x) {
   check_context(context, "embed");
   check_activation("embed", "table", table);
   check_matrix("embed", "x", x, table.dtype, static_cast<std::int64_t>(ids.size()), table.cols);
-  for (const std::int32_t id : ids) {
+  for (const std::int32_t id : ids.host) {
     SHORI_CHECK(id >= 0 && id < table.rows, "embed: token id " + std::to_string(id) + " is outside the vocabulary");
   }
   const std::size_t size = size_of(table.dtype), row_bytes = static_cast<std::size_t>(table.cols) * size;
   for_each_row_range(x.rows, x.cols, [&](std::int64_t first, std::int64_t last, std::int64_t) {
     for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t id = ids[static_cast<std::size_t>(row)];
+      const std::int64_t id = ids.host[static_cast<std::size_t>(row)];
       std::memcpy(x.slice_rows(row, 1).data, table.slice_rows(id, 1).data, row_bytes);
     }
   });

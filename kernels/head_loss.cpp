@@ -55,9 +55,8 @@ void sum_over_slabs(const ConstMatrix& dlogits, const ConstMatrix& head, float* 
 
 }  // namespace
 
-void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weight,
-               std::span<const std::int32_t> targets, double gradient_weight, std::span<float> losses,
-               std::optional<TensorView> dh) {
+void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weight, const Int32Array& targets,
+               double gradient_weight, std::span<float> losses, std::optional<TensorView> dh) {
   check_context(context, "head_loss");
   check_activation("head_loss", "h", h);
   check_matrix("head_loss", "weight", weight, h.dtype, weight.rows, h.cols);
@@ -65,7 +64,7 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
   SHORI_CHECK(static_cast<std::int64_t>(targets.size()) == h.rows && losses.size() == targets.size(),
               "head_loss: one target and one loss a token are needed");
   const std::int64_t vocabulary = weight.rows, cols = h.cols;
-  for (const std::int32_t target : targets) {
+  for (const std::int32_t target : targets.host) {
     SHORI_CHECK(target == kIgnoredTarget || (target >= 0 && target < vocabulary),
                 "head_loss: target " + std::to_string(target) + " is outside the vocabulary");
   }
@@ -82,16 +81,17 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
       const auto token = static_cast<std::size_t>(first + i);
       float* row = logits + i * vocabulary;
       losses[token] = 0.0f;
-      if (targets[token] == kIgnoredTarget) {
+      if (targets.host[token] == kIgnoredTarget) {
         std::fill_n(row, vocabulary, 0.0f);
       } else {
-        losses[token] = loss_of_row(h.dtype, targets[token], row_weight, row, vocabulary);
+        losses[token] = loss_of_row(h.dtype, targets.host[token], row_weight, row, vocabulary);
       }
     }
     if (!dh) return;
     sum_over_slabs(dense(logits, count, vocabulary), head, gradient);
     for (std::int64_t i = 0; i < count; ++i) {
-      if (targets[static_cast<std::size_t>(first + i)] == kIgnoredTarget) std::fill_n(gradient + i * cols, cols, 0.0f);
+      if (targets.host[static_cast<std::size_t>(first + i)] == kIgnoredTarget)
+        std::fill_n(gradient + i * cols, cols, 0.0f);
       store_row(gradient + i * cols, *dh, first + i, 0, cols);
     }
   });

@@ -1,6 +1,7 @@
 // Argument checks that all ops share. A failure is a bug of ours, said in one sentence.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "shori/ops/op_context.h"
@@ -10,8 +11,17 @@
 namespace shori {
 
 inline void check_context(const OpContext& context, const char* op) {
-  SHORI_CHECK(context.device == Device::kCpu, std::string(op) + " runs on the CPU only in this build");
   SHORI_CHECK(context.workspace != nullptr, std::string(op) + " needs a workspace");
+}
+
+inline bool on_device(const OpContext& context) { return context.device == Device::kCuda; }
+
+// Kernels compute in bf16 and move 8 neighbouring values at a time.
+inline void check_device_rows(const char* op, const char* name, ConstTensorView view) {
+  const std::string subject = std::string(op) + ": " + name;
+  SHORI_CHECK(view.dtype == DType::kBf16, subject + " must be bf16 on a device");
+  SHORI_CHECK(view.cols % 8 == 0 && view.stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0,
+              subject + " needs columns and rows in multiples of 8 on a device");
 }
 
 inline std::string shape_text(std::int64_t rows, std::int64_t cols) {

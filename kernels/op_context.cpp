@@ -3,16 +3,22 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <string_view>
+
+#include "shori/util/error.h"
 
 namespace shori {
 
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kDeviceAlignment = 256;
 constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
 
-std::size_t align_up(std::size_t value) { return (value + kAlignment - 1) / kAlignment * kAlignment; }
+std::size_t align_up(std::size_t value, std::size_t alignment = kAlignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
 
 // First aligned byte of a block; blocks are allocated with room for the shift.
 std::byte* aligned_start(std::byte* memory) {
@@ -23,6 +29,14 @@ std::byte* aligned_start(std::byte* memory) {
 }  // namespace
 
 void* Workspace::take(std::size_t bytes) {
+  if (region_ != nullptr) {
+    std::byte* memory = region_ + used_;
+    used_ += align_up(bytes, kDeviceAlignment);
+    peak_ = std::max(peak_, used_);
+    SHORI_CHECK(used_ <= region_bytes_, "the device workspace holds " + std::to_string(region_bytes_) + " bytes, " +
+                                            std::to_string(used_) + " are needed");
+    return memory;
+  }
   const std::size_t size = align_up(bytes);
   if (used_ == 0 && blocks_.size() > 1) {
     // Nothing is handed out: one block of the largest need replaces the pieces it grew by.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/lora_input.h"
 #include "kernels/op_checks.h"
+#include "kernels/rms_norm_launch.h"
 
 namespace shori {
 
@@ -14,6 +16,22 @@ namespace {
 
 float reciprocal_rms(const float* h, std::int64_t cols, float eps) {
   return 1.0f / std::sqrt(dot_rows(h, h, cols) / static_cast<float>(cols) + eps);
+}
+
+void rms_norm_on_device(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
+                        std::optional<TensorView> h, ConstTensorView weight, float eps, TensorView y) {
+  for (const auto& [name, view] : {std::pair{"x", x},
+                                   {"delta", delta.value_or(x)},
+                                   {"h", h ? ConstTensorView(*h) : x},
+                                   {"weight", weight},
+                                   {"y", ConstTensorView(y)}}) {
+    check_device_rows("rms_norm", name, view);
+  }
+  SHORI_CHECK(x.cols <= kMostNormColumns, "rms_norm: rows are too long for the kernel");
+  launch_rms_norm(
+      {x.row<Bf16>(0), delta ? delta->row<Bf16>(0) : nullptr, h ? h->row<Bf16>(0) : nullptr, weight.row<Bf16>(0),
+       y.row<Bf16>(0), x.stride, delta ? delta->stride : 0, h ? h->stride : 0, y.stride, x.rows, x.cols, eps},
+      static_cast<cudaStream_t>(context.stream));
 }
 
 }  // namespace
@@ -26,6 +44,10 @@ void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTe
   if (h) check_matrix("rms_norm", "h", *h, x.dtype, x.rows, x.cols);
   check_matrix("rms_norm", "weight", weight, x.dtype, 1, x.cols);
   check_matrix("rms_norm", "y", y, x.dtype, x.rows, x.cols);
+  if (on_device(context)) {
+    rms_norm_on_device(context, x, delta, h, weight, eps, y);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix scale = widened(context, weight);

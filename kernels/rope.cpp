@@ -54,13 +54,13 @@ RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head
   return table;
 }
 
-void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse,
+void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
           TensorView heads) {
   check_context(context, "rope");
   const std::int64_t half = table.half, head_dim = 2 * half;
   check_matrix("rope", "heads", heads, table.dtype, static_cast<std::int64_t>(positions.size()), heads.cols);
   SHORI_CHECK(head_dim > 0 && heads.cols % head_dim == 0, "rope: columns must be whole heads");
-  for (const std::int32_t position : positions) {
+  for (const std::int32_t position : positions.host) {
     SHORI_CHECK(position >= 0 && position < table.positions,
                 "rope: position " + std::to_string(position) + " is beyond the table");
   }
@@ -71,7 +71,7 @@ void rope(const OpContext& context, const RopeTable& table, std::span<const std:
   for_each_row_range(heads.rows, heads.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
     const auto [cos, sin, head] = scratch.of(worker);
     for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t position = positions[static_cast<std::size_t>(row)];
+      const std::int64_t position = positions.host[static_cast<std::size_t>(row)];
       load_row(cos_view, position, 0, half, cos);
       load_row(sin_view, position, 0, half, sin);
       if (inverse) scale_row(-1.0f, sin, half);

@@ -9,10 +9,15 @@
 
 namespace shori {
 
-// Scratch memory handed out in order and given back in reverse (WorkspaceFrame). 64-byte aligned. On the CPU it grows
-// by whole blocks, which are kept for the next call; `peak_bytes` is what a planner needs to know.
+// Scratch memory handed out in order and given back in reverse (WorkspaceFrame). `peak_bytes` is what a planner needs
+// to know. On the CPU it grows by whole blocks, which are kept for the next call, 64-byte aligned. On a device it is
+// one fixed region, 256-byte aligned; ops on one stream may use it one after the other without waiting. More than the
+// region holds is a bug of ours: the memory plan was wrong.
 class Workspace {
  public:
+  Workspace() = default;
+  Workspace(void* region, std::size_t bytes) : region_(static_cast<std::byte*>(region)), region_bytes_(bytes) {}
+
   void* take(std::size_t bytes);
   template <typename T>
   T* take_array(std::size_t count) {
@@ -27,6 +32,8 @@ class Workspace {
     std::unique_ptr<std::byte[]> memory;
     std::size_t size = 0;
   };
+  std::byte* region_ = nullptr;  // of a device; else blocks_ are used
+  std::size_t region_bytes_ = 0;
   std::vector<Block> blocks_;
   std::size_t block_ = 0, offset_ = 0, used_ = 0, peak_ = 0;
 };
@@ -50,8 +57,8 @@ class WorkspaceFrame {
 };
 
 struct OpContext {
-  Device device = Device::kCpu;
-  void* stream = nullptr;
+  Device device = Device::kCpu;  // of all operands and of the workspace
+  void* stream = nullptr;        // a device op is queued here and has not run when it returns
   Workspace* workspace = nullptr;
 };
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "shori/ops/op_context.h"
@@ -17,13 +16,14 @@ struct RopeTable {
   std::int64_t positions = 0;
   std::int64_t half = 0;  // D / 2
   std::vector<std::byte> cos, sin;
+  const void *device_cos = nullptr, *device_sin = nullptr;  // the same on the device, for ops there
 };
 RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head_dim, double theta);
 std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, double theta);
 
 // heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0
 // in every sample. inverse: with -sin, which is the backward of the forward rotation.
-void rope(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions, bool inverse,
+void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
           TensorView heads);
 
 }  // namespace shori

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "shori/util/bf16.h"
 #include "shori/util/device.h"
@@ -56,6 +58,19 @@ struct TensorView {
     auto* bytes = static_cast<std::byte*>(data) + static_cast<std::size_t>(first) * size_of(dtype);
     return {bytes, dtype, rows, count, stride};
   }
+};
+
+// Small integers that the host reads to check and to plan, and kernels read by element: the host's copy and, for ops on
+// a device, the same numbers there.
+struct Int32Array {
+  std::span<const std::int32_t> host;
+  const std::int32_t* device = nullptr;
+
+  Int32Array() = default;
+  Int32Array(std::span<const std::int32_t> host_copy, const std::int32_t* device_copy = nullptr)
+      : host(host_copy), device(device_copy) {}
+  Int32Array(const std::vector<std::int32_t>& host_copy) : host(host_copy) {}
+  std::size_t size() const { return host.size(); }
 };
 
 }  // namespace shori

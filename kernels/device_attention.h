@@ -1,0 +1,17 @@
+// Attention on a device: libtorch's FlashAttention-2 on a GPU (kernels/cuda/), the CPU version in the emulator.
+// Operands as in ops/attention.h, checked by it, all bf16 with lse fp32.
+#pragma once
+
+#include "shori/ops/attention.h"
+
+namespace shori {
+
+void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                      const Int32Array& cu_seqlens, TensorView out, TensorView lse);
+
+// `dout` [T, H * D] has no LoRA part left to add and its rows are contiguous.
+void device_attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                               const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                               ConstTensorView dout, TensorView dqkv);
+
+}  // namespace shori

@@ -1,0 +1,22 @@
+// Launchers of ops/rms_norm.h. All pointers are 16-byte aligned, columns and strides multiples of 8.
+#pragma once
+
+#include "kernels/launch.h"
+
+namespace shori {
+
+inline constexpr std::int64_t kMostNormColumns = 16384;
+
+struct RmsNormLaunch {
+  const Bf16* x;       // [rows, cols]
+  const Bf16* delta;   // [rows, cols] or null: h = x
+  Bf16* h;             // [rows, cols] or null: not stored
+  const Bf16* weight;  // [cols]
+  Bf16* y;             // [rows, cols]
+  std::int64_t x_stride, delta_stride, h_stride, y_stride;
+  std::int64_t rows, cols;
+  float eps;
+};
+SHORI_LAUNCHER void launch_rms_norm(const RmsNormLaunch& arguments, cudaStream_t stream);
+
+}  // namespace shori

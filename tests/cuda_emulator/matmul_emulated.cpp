@@ -1,0 +1,29 @@
+// Matrix products of the emulated device: the CPU's, on the same plain memory.
+#include "cuda_emulator.h"
+#include "kernels/cpu_matmul.h"
+#include "kernels/cpu_parallel.h"
+#include "kernels/cpu_rows.h"
+#include "kernels/device_matmul.h"
+
+namespace shori {
+
+void device_matmul(const OpContext&, MatmulB form, ConstTensorView a, ConstTensorView b, TensorView c) {
+  constexpr std::int64_t kRows = 128;
+  static Workspace workspace;
+  const OpContext context{.device = Device::kCpu, .workspace = &workspace};
+  const WorkspaceFrame frame(workspace);
+  const ConstMatrix left = widened(context, a), stored = widened(context, b);
+  const ConstMatrix right = form == MatmulB::kTransposed ? stored.transposed() : stored;
+  const WorkerScratch scratch(context, {kRows * c.cols});
+  for_each_task(tiles_of(c.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
+    const std::int64_t first = task * kRows, count = std::min(kRows, c.rows - first);
+    const auto [sums] = scratch.of(worker);
+    matmul(left.slice_rows(first, count), right, sums, c.cols);
+    for (std::int64_t i = 0; i < count; ++i) store_row(sums + i * c.cols, c, first + i, 0, c.cols);
+  });
+  for (std::int64_t row = 0; row < c.rows; ++row) {
+    emulator::define_bytes(c.row<Bf16>(row), static_cast<std::size_t>(c.cols) * 2);
+  }
+}
+
+}  // namespace shori

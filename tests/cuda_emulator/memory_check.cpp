@@ -1,0 +1,189 @@
+#include "memory_check.h"
+
+#include <dlfcn.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cuda_emulator.h"
+
+namespace shori::emulator {
+namespace {
+
+// Who touched a byte, and when. `interval` counts barriers and block starts over the whole run; 0 means never.
+struct Access {
+  std::uint32_t interval = 0;
+  std::uint32_t warp_interval = 0;
+  int thread = 0;
+};
+struct ByteState {
+  Access write, read[2];
+  bool defined = false;
+};
+struct Region {
+  std::size_t bytes = 0;
+  bool shared = false;
+  std::vector<ByteState> state;
+};
+
+struct Checker {
+  bool enabled = false;
+  std::map<std::uintptr_t, Region> regions;  // by first address
+  std::uint32_t interval = 1, launch_start = 1, block_start = 1;
+  std::array<std::uint32_t, 32> warp_interval{};
+  std::array<int, 32> warp_passed{};  // lanes through the current __syncwarp
+};
+
+Checker& checker() {
+  static Checker instance;
+  return instance;
+}
+
+Region* find(std::uintptr_t address, std::size_t& offset) {
+  auto& regions = checker().regions;
+  auto next = regions.upper_bound(address);
+  if (next == regions.begin()) return nullptr;
+  --next;
+  offset = address - next->first;
+  return offset < next->second.bytes ? &next->second : nullptr;
+}
+
+bool unordered(const Access& earlier, int thread, bool shared) {
+  const Checker& c = checker();
+  if (earlier.interval < c.launch_start) return false;
+  if (earlier.interval < c.block_start)
+    return !shared;  // another block of this launch; shared memory is not the same then
+  if (earlier.thread == thread || earlier.interval < c.interval) return false;
+  return earlier.thread / kWarpLanes != thread / kWarpLanes ||
+         earlier.warp_interval == c.warp_interval[thread / kWarpLanes];
+}
+
+std::string place(const Region& region, std::size_t offset, const void* caller) {
+  Dl_info info{};
+  char text[160] = "";
+  if (caller != nullptr && dladdr(caller, &info) != 0) {
+    std::snprintf(text, sizeof text, " (addr2line -Cfie PROGRAM %#zx)",
+                  reinterpret_cast<std::size_t>(caller) - reinterpret_cast<std::size_t>(info.dli_fbase) - 1);
+  }
+  return std::string(region.shared ? "shared memory" : "buffer") + " byte " + std::to_string(offset) + text;
+}
+
+void access(const void* address, std::size_t bytes, bool write, const void* caller) {
+  Checker& c = checker();
+  const int thread = current_thread();
+  if (!c.enabled || thread < 0) return;
+  std::size_t offset = 0;
+  Region* region = find(reinterpret_cast<std::uintptr_t>(address), offset);
+  if (region == nullptr) return;  // a local variable or a constant table
+  const Access now{c.interval, c.warp_interval[thread / kWarpLanes], thread};
+  for (std::size_t i = offset; i < offset + bytes && i < region->bytes; ++i) {
+    ByteState& byte = region->state[i];
+    if (!write && !byte.defined) fail("initcheck: read of unwritten " + place(*region, i, caller));
+    if (byte.write.interval != 0 && unordered(byte.write, thread, region->shared)) {
+      fail("racecheck: " + place(*region, i, caller) + (write ? " written" : " read") + ", and written by thread " +
+           std::to_string(byte.write.thread) + " with no barrier between");
+    }
+    if (write) {
+      for (const Access& read : byte.read) {
+        if (read.interval != 0 && unordered(read, thread, region->shared)) {
+          fail("racecheck: " + place(*region, i, caller) + " written, and read by thread " +
+               std::to_string(read.thread) + " with no barrier between");
+        }
+      }
+      byte.write = now;
+      byte.defined = true;
+    } else if (byte.read[0].interval == 0 || byte.read[0].thread == thread) {
+      byte.read[0] = now;
+    } else {
+      byte.read[1] = now;
+    }
+  }
+}
+
+void add_region(const void* begin, std::size_t bytes, bool shared, bool defined) {
+  if (!checker().enabled) return;
+  Region region{bytes, shared, std::vector<ByteState>(bytes)};
+  for (ByteState& byte : region.state) byte.defined = defined;
+  checker().regions[reinterpret_cast<std::uintptr_t>(begin)] = std::move(region);
+}
+
+}  // namespace
+
+void check_arena(const void* begin, std::size_t bytes) { add_region(begin, bytes, true, false); }
+
+void check_fresh(const void* begin, std::size_t bytes) {
+  if (!checker().enabled) return;
+  std::size_t offset = 0;
+  if (Region* region = find(reinterpret_cast<std::uintptr_t>(begin), offset)) {
+    for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i] = ByteState{};
+  }
+}
+
+void check_launch() { checker().launch_start = ++checker().interval; }
+void check_block_start() {
+  checker().block_start = ++checker().interval;
+  checker().warp_interval.fill(0);
+  checker().warp_passed.fill(0);
+}
+void check_barrier() { ++checker().interval; }
+void check_warp_barrier(int thread) {
+  // Called by each lane as it passes; the first one opens the new interval, and all 32 have arrived by then.
+  const int warp = thread / kWarpLanes;
+  if (checker().warp_passed[warp]++ % kWarpLanes == 0) ++checker().warp_interval[warp];
+}
+
+void watch_buffer(const void* begin, std::size_t bytes, bool initialised) {
+  add_region(begin, bytes, false, initialised);
+}
+void define_bytes(const void* begin, std::size_t bytes) {
+  if (!checker().enabled) return;
+  std::size_t offset = 0;
+  if (Region* region = find(reinterpret_cast<std::uintptr_t>(begin), offset)) {
+    for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i].defined = true;
+  }
+}
+void forget_buffer(const void* begin) { checker().regions.erase(reinterpret_cast<std::uintptr_t>(begin)); }
+void note_access(const void* address, std::size_t bytes, bool write) { access(address, bytes, write, nullptr); }
+
+}  // namespace shori::emulator
+
+// ---- The interface the compiler calls (GCC and Clang, -fsanitize=thread)
+// ------------------------------------------------------
+
+extern "C" {
+void __tsan_init() { shori::emulator::checker().enabled = true; }
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void**, void*) {}
+void __tsan_vptr_read(void**) {}
+#define SHORI_TSAN_HOOK(name, bytes, write) \
+  void name(void* address) { shori::emulator::access(address, bytes, write, __builtin_return_address(0)); }
+SHORI_TSAN_HOOK(__tsan_read1, 1, false)
+SHORI_TSAN_HOOK(__tsan_read2, 2, false)
+SHORI_TSAN_HOOK(__tsan_read4, 4, false)
+SHORI_TSAN_HOOK(__tsan_read8, 8, false)
+SHORI_TSAN_HOOK(__tsan_read16, 16, false)
+SHORI_TSAN_HOOK(__tsan_write1, 1, true)
+SHORI_TSAN_HOOK(__tsan_write2, 2, true)
+SHORI_TSAN_HOOK(__tsan_write4, 4, true)
+SHORI_TSAN_HOOK(__tsan_write8, 8, true)
+SHORI_TSAN_HOOK(__tsan_write16, 16, true)
+SHORI_TSAN_HOOK(__tsan_unaligned_read2, 2, false)
+SHORI_TSAN_HOOK(__tsan_unaligned_read4, 4, false)
+SHORI_TSAN_HOOK(__tsan_unaligned_read8, 8, false)
+SHORI_TSAN_HOOK(__tsan_unaligned_read16, 16, false)
+SHORI_TSAN_HOOK(__tsan_unaligned_write2, 2, true)
+SHORI_TSAN_HOOK(__tsan_unaligned_write4, 4, true)
+SHORI_TSAN_HOOK(__tsan_unaligned_write8, 8, true)
+SHORI_TSAN_HOOK(__tsan_unaligned_write16, 16, true)
+void __tsan_read_range(void* address, unsigned long bytes) {
+  shori::emulator::access(address, bytes, false, __builtin_return_address(0));
+}
+void __tsan_write_range(void* address, unsigned long bytes) {
+  shori::emulator::access(address, bytes, true, __builtin_return_address(0));
+}
+}
