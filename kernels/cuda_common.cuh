@@ -43,7 +43,9 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynami
     SHORI_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(dynamic_shared_bytes)));
   }
-  kernel<<<grid, block, dynamic_shared_bytes, stream> > >(std::forward<Args>(args)...);
+  // clang-format off
+  kernel<<<grid, block, dynamic_shared_bytes, stream>>>(std::forward<Args>(args)...);
+  // clang-format on
   SHORI_CUDA_CHECK(cudaGetLastError());
 }
 
