@@ -1,6 +1,7 @@
 // Large matrix products on a device: cuBLASLt on a GPU (kernels/cuda/), the CPU's products in the emulator.
 #pragma once
 
+#include "kernels/launch.h"
 #include "shori/ops/op_context.h"
 #include "shori/ops/tensor_view.h"
 
@@ -11,6 +12,7 @@ namespace shori {
 // depends on (form of b, N, K, strides) alone, never on M, timing or free memory, and is the same in every run that
 // resumes.
 enum class MatmulB { kTransposed, kPlain };
-void device_matmul(const OpContext& context, MatmulB form, ConstTensorView a, ConstTensorView b, TensorView c);
+SHORI_LAUNCHER void device_matmul(const OpContext& context, MatmulB form, ConstTensorView a, ConstTensorView b,
+                                  TensorView c);
 
 }  // namespace shori

@@ -5,6 +5,8 @@
 #include "kernels/cpu_matmul.h"
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
+#include "kernels/device_matmul.h"
+#include "kernels/extended_weight.h"
 #include "kernels/frozen_weight.h"
 #include "kernels/op_checks.h"
 
@@ -70,6 +72,12 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
   check_matrix("nf4_linear", "y", y, x_extended.dtype, tokens, group.out());
 
   const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_rows("nf4_linear", "x_extended", x_extended);
+    check_device_rows("nf4_linear", "y", y);
+    device_matmul(context, MatmulB::kTransposed, x_extended, extended_weight(context, "nf4_linear", group), y);
+    return;
+  }
   const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
   const ConstMatrix x = widened(context, x_extended);
   const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
@@ -107,6 +115,12 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   check_matrix(kOp, "dx_extended", dx_extended, dy.dtype, tokens, in + tail);
 
   const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_rows(kOp, "dy", dy);
+    check_device_rows(kOp, "dx_extended", dx_extended);
+    device_matmul(context, MatmulB::kPlain, dy, extended_weight(context, kOp, group), dx_extended);
+    return;
+  }
   const std::vector<Module> modules = prepare(context, group, dy.dtype);
   const ConstMatrix gradient = widened(context, dy);
   std::int64_t most_rows = 0;

@@ -1,0 +1,20 @@
+// Bytes that ops take from OpContext.workspace on a device, for the memory plan: its region holds the largest of them.
+// Functions of shapes alone. On a device an op never allocates anything else.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace shori {
+
+// Of each large product (cuBLASLt); counted in the functions below.
+inline constexpr std::size_t kMatmulWorkspaceBytes = std::size_t{64} << 20;
+
+// nf4_linear and nf4_linear_backward: the dequantized weights of the group. `extended_in` = in() +
+// extension_columns().
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in);
+
+// head_loss: one chunk of logits.
+std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabulary);
+
+}  // namespace shori

@@ -1,0 +1,26 @@
+#include "shori/ops/device_workspace.h"
+
+#include <algorithm>
+
+#include "shori/ops/head_loss.h"
+#include "shori/util/bf16.h"
+
+namespace shori {
+
+namespace {
+
+// As Workspace::take rounds on a device.
+std::size_t taken(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
+
+}  // namespace
+
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in) {
+  return taken(out * extended_in * static_cast<std::int64_t>(sizeof(Bf16))) + kMatmulWorkspaceBytes;
+}
+
+std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabulary) {
+  return taken(std::min(tokens, kLossChunk) * vocabulary * static_cast<std::int64_t>(sizeof(Bf16))) +
+         kMatmulWorkspaceBytes;
+}
+
+}  // namespace shori
