@@ -6,6 +6,8 @@
 #include "kernels/cpu_matmul.h"
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
+#include "kernels/device_matmul.h"
+#include "kernels/head_loss_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
@@ -53,6 +55,26 @@ void sum_over_slabs(const ConstMatrix& dlogits, const ConstMatrix& head, float* 
   }
 }
 
+void head_loss_on_device(const OpContext& context, ConstTensorView h, ConstTensorView weight, const Int32Array& targets,
+                         double gradient_weight, float* losses, std::optional<TensorView> dh) {
+  check_device_rows("head_loss", "h", h);
+  check_device_rows("head_loss", "weight", weight);
+  if (dh) check_device_rows("head_loss", "dh", *dh);
+  SHORI_CHECK(weight.rows % 8 == 0, "head_loss: a device takes a vocabulary that is a multiple of 8");
+  SHORI_CHECK(targets.device != nullptr || targets.size() == 0, "head_loss: targets are not on the device");
+  const std::int64_t vocabulary = weight.rows, most_rows = std::min(h.rows, kLossChunk);
+  auto* logits = context.workspace->take_array<Bf16>(static_cast<std::size_t>(most_rows * vocabulary));
+  for (std::int64_t first = 0; first < h.rows; first += kLossChunk) {
+    const std::int64_t count = std::min(kLossChunk, h.rows - first);
+    const TensorView chunk{logits, DType::kBf16, count, vocabulary, vocabulary};
+    device_matmul(context, MatmulB::kTransposed, h.slice_rows(first, count), weight, chunk);
+    launch_head_loss({logits, targets.device + first, losses + first, count, vocabulary,
+                      static_cast<float>(gradient_weight), dh.has_value()},
+                     static_cast<cudaStream_t>(context.stream));
+    if (dh) device_matmul(context, MatmulB::kPlain, chunk, weight, dh->slice_rows(first, count));
+  }
+}
+
 }  // namespace
 
 void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weight, const Int32Array& targets,
@@ -70,6 +92,10 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
   }
 
   const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    head_loss_on_device(context, h, weight, targets, gradient_weight, losses.data(), dh);
+    return;
+  }
   const ConstMatrix input = widened(context, h), head = widened(context, weight);
   const std::optional<float> row_weight = dh ? std::optional(static_cast<float>(gradient_weight)) : std::nullopt;
   const WorkerScratch scratch(context, {kRows * vocabulary, kRows * cols}, std::min(worker_count(), kMostWorkers));
