@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
+#include "kernels/nf4_quantize_launch.h"
 #include "shori/ops/head_loss.h"
-#include "shori/util/bf16.h"
+#include "shori/quant/nf4_levels.h"
 
 namespace shori {
 
@@ -21,6 +22,11 @@ std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_i
 std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabulary) {
   return taken(std::min(tokens, kLossChunk) * vocabulary * static_cast<std::int64_t>(sizeof(Bf16))) +
          kMatmulWorkspaceBytes;
+}
+
+std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
+  const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
+  return taken(groups * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
 }
 
 }  // namespace shori

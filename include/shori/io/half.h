@@ -4,9 +4,11 @@
 #include <bit>
 #include <cstdint>
 
+#include "shori/util/host_device.h"
+
 namespace shori {
 
-inline float half_to_float(std::uint16_t half) {
+SHORI_HD float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t exponent = (half >> 10) & 0x1fu, mantissa = half & 0x3ffu;
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | mantissa << 13);

@@ -17,4 +17,7 @@ std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_i
 // head_loss: one chunk of logits.
 std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabulary);
 
+// nf4_quantize_absmax: sums of groups of blocks.
+std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks);
+
 }  // namespace shori
