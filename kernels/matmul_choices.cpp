@@ -1,0 +1,33 @@
+#include "shori/ops/matmul_choices.h"
+
+#include <map>
+
+namespace shori {
+
+namespace {
+
+std::map<std::string, std::string>& algorithms() {
+  static std::map<std::string, std::string> by_product;
+  return by_product;
+}
+
+}  // namespace
+
+std::vector<MatmulChoice> matmul_choices() {
+  std::vector<MatmulChoice> choices;
+  for (const auto& [product, algorithm] : algorithms()) choices.push_back({product, algorithm});
+  return choices;
+}
+
+void restore_matmul_choices(const std::vector<MatmulChoice>& choices) {
+  for (const MatmulChoice& choice : choices) remember_matmul_choice(choice);
+}
+
+std::optional<std::string> find_matmul_choice(const std::string& product) {
+  const auto found = algorithms().find(product);
+  return found == algorithms().end() ? std::nullopt : std::optional(found->second);
+}
+
+void remember_matmul_choice(const MatmulChoice& choice) { algorithms()[choice.product] = choice.algorithm; }
+
+}  // namespace shori
