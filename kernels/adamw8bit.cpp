@@ -1,10 +1,14 @@
 #include "shori/ops/adamw8bit.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
+#include "kernels/adamw8bit_launch.h"
+#include "kernels/adamw8bit_math.h"
 #include "kernels/cpu_parallel.h"
+#include "kernels/device_tables.h"
 #include "kernels/map_search.h"
 #include "kernels/op_checks.h"
 #include "shori/quant/dynamic_map.h"
@@ -13,26 +17,12 @@ namespace shori {
 
 namespace {
 
-constexpr std::uint8_t kZeroCodeM = 127;  // the code of +0 in the signed map
-constexpr std::uint8_t kZeroCodeV = 0;
-
-// What one step needs of one tensor beside its memory: computed once in fp32. powf is the double pow rounded once, so
-// that the result does not depend on a library's powf.
-struct StepFactors {
-  float beta1, beta2, one_minus_beta1, one_minus_beta2;
-  float step_size;  // -lr * c2 / c1
-  float eps;        // c2 * eps
-  float decay;      // 1 - lr * weight_decay
-  bool decays;
-  float gradient_scale;
-  bool guard;
-};
-
+// powf is the double pow rounded once, so that the result does not depend on a library's powf.
 float power(float base, std::uint64_t exponent) {
   return static_cast<float>(std::pow(static_cast<double>(base), static_cast<double>(exponent)));
 }
 
-StepFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
+AdamFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
   const float c1 = 1.0f - power(settings.beta1, step);
   const float c2 = std::sqrt(1.0f - power(settings.beta2, step));
   return {.beta1 = settings.beta1,
@@ -42,8 +32,8 @@ StepFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
           .step_size = (-settings.learning_rate * c2) / c1,
           .eps = c2 * settings.eps,
           .decay = 1.0f - settings.learning_rate * settings.weight_decay,
-          .decays = settings.weight_decay > 0.0f,
           .gradient_scale = settings.gradient_scale,
+          .decays = settings.weight_decay > 0.0f,
           .guard = settings.zero_gradient_guard};
 }
 
@@ -51,9 +41,9 @@ StepFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
 struct LargestUpdate {
   float value = 0.0f;
   std::int64_t element = 0;
-  void see(float update, std::int64_t index) {
-    if (std::fabs(update) > value) {
-      value = std::fabs(update);
+  void see(float size, std::int64_t index) {
+    if (size > value) {
+      value = size;
       element = index;
     }
   }
@@ -69,30 +59,14 @@ void store_copy(const AdamTensor& tensor, std::int64_t i) {
   }
 }
 
-// Moves the parameter by the unquantized moments; decay comes after the update.
-void move_parameter(const StepFactors& factors, const AdamTensor& tensor, std::int64_t i, float m, float v, bool still,
-                    LargestUpdate& largest) {
-  float& parameter = tensor.parameter[i];
-  if (!still) {
-    const float update = factors.step_size * (m / (std::sqrt(v) + factors.eps));
-    parameter = parameter + update;
-    largest.see(update, i);
-  }
-  if (factors.decays) parameter = parameter * factors.decay;
-}
-
-// Moments below the 8-bit size stay fp32. There is no rule for NaN here, as in the original.
-LargestUpdate update_fp32(const StepFactors& factors, const AdamTensor& tensor, std::int64_t first, std::int64_t last) {
+// Moments below the 8-bit size stay fp32.
+LargestUpdate update_fp32(const AdamFactors& factors, const AdamTensor& tensor, std::int64_t first, std::int64_t last) {
   LargestUpdate largest;
   for (std::int64_t i = first; i < last; ++i) {
-    const float g = tensor.gradient[i] * factors.gradient_scale;
-    float m = tensor.m[i] * factors.beta1 + factors.one_minus_beta1 * g;
-    float v = tensor.v[i] * factors.beta2 + factors.one_minus_beta2 * (g * g);
-    const bool still = factors.guard && v == 0.0f;
-    if (still) m = v = 0.0f;
-    move_parameter(factors, tensor, i, m, v, still, largest);
-    tensor.m[i] = m;
-    tensor.v[i] = v;
+    const AdamMoments fresh = fresh_moments_fp32(factors, tensor.m[i], tensor.v[i], tensor.gradient[i]);
+    largest.see(move_parameter(factors, fresh, tensor.parameter[i]), i);
+    tensor.m[i] = fresh.m;
+    tensor.v[i] = fresh.v;
     store_copy(tensor, i);
   }
   return largest;
@@ -107,14 +81,8 @@ const MapSearch& unsigned_search() {
   return search;
 }
 
-std::uint8_t code_of_m(const MapSearch& search, const float* map, float m, float absmax) {
-  const std::uint8_t code = search.nearest(m / absmax);
-  if (std::signbit(map[code]) == std::signbit(m)) return code;
-  return static_cast<std::uint8_t>(m > 0.0f ? code + 1 : code - 1);
-}
-
 // One quantization block; `m` and `v` are scratch of block_size each.
-LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor, std::int64_t block,
+LargestUpdate update_block(const AdamFactors& factors, const AdamTensor& tensor, std::int64_t block,
                            std::int64_t block_size, float* m, float* v) {
   const float *signed_map = dynamic_map_signed(), *unsigned_map = dynamic_map_unsigned();
   const std::int64_t first = block * block_size, count = std::min(block_size, tensor.count - first);
@@ -127,12 +95,11 @@ LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor,
     const bool finite = std::isfinite(tensor.gradient[i]);
     m[j] = v[j] = 0.0f;
     if (finite) {
-      const float g = tensor.gradient[i] * factors.gradient_scale;
-      v[j] = (unsigned_map[tensor.v_codes[i]] * old_v) * factors.beta2 + (factors.one_minus_beta2 * g) * g;
-      m[j] = (signed_map[tensor.m_codes[i]] * old_m) * factors.beta1 + factors.one_minus_beta1 * g;
-      const bool still = factors.guard && v[j] == 0.0f;
-      if (still) m[j] = v[j] = 0.0f;
-      move_parameter(factors, tensor, i, m[j], v[j], still, largest);
+      const AdamMoments fresh = fresh_moments(factors, signed_map[tensor.m_codes[i]] * old_m,
+                                              unsigned_map[tensor.v_codes[i]] * old_v, tensor.gradient[i]);
+      m[j] = fresh.m;
+      v[j] = fresh.v;
+      largest.see(move_parameter(factors, fresh, tensor.parameter[i]), i);
     }
     m_absmax = std::max(m_absmax, std::fabs(m[j]));
     v_absmax = std::max(v_absmax, std::fabs(v[j]));
@@ -142,7 +109,7 @@ LargestUpdate update_block(const StepFactors& factors, const AdamTensor& tensor,
   for (std::int64_t j = 0; j < count; ++j) {
     const std::int64_t i = first + j;
     const bool zeroed = factors.guard && v[j] == 0.0f;
-    tensor.m_codes[i] = zeroed ? kZeroCodeM : code_of_m(find_m, signed_map, m[j], m_absmax);
+    tensor.m_codes[i] = zeroed ? kZeroCodeM : with_sign_of(signed_map, find_m.nearest(m[j] / m_absmax), m[j]);
     tensor.v_codes[i] = zeroed ? kZeroCodeV : find_v.nearest(v[j] / v_absmax);
   }
   tensor.m_absmax[block] = m_absmax;
@@ -165,13 +132,75 @@ void check_tensor(const AdamTensor& tensor) {
   SHORI_CHECK(quantized != plain, "adamw8bit: a tensor needs either 8-bit or 32-bit moments");
 }
 
+AdamEntry device_entry(const AdamSettings& settings, const AdamTensor& tensor, std::int64_t first_piece) {
+  for (const void* pointer : {static_cast<const void*>(tensor.parameter), static_cast<const void*>(tensor.gradient),
+                              static_cast<const void*>(tensor.m), static_cast<const void*>(tensor.v),
+                              static_cast<const void*>(tensor.m_codes), static_cast<const void*>(tensor.v_codes),
+                              static_cast<const void*>(tensor.rounded_copy)}) {
+    SHORI_CHECK(reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0, "adamw8bit: unaligned memory on a device");
+  }
+  const bool rounds = tensor.copy_dtype == DType::kBf16;
+  return {.parameter = tensor.parameter,
+          .gradient = tensor.gradient,
+          .m_codes = tensor.m_codes,
+          .v_codes = tensor.v_codes,
+          .m_absmax = tensor.m_absmax,
+          .v_absmax = tensor.v_absmax,
+          .m = tensor.m,
+          .v = tensor.v,
+          .bf16_copy = rounds ? static_cast<Bf16*>(tensor.rounded_copy) : nullptr,
+          .fp32_copy = rounds ? nullptr : static_cast<float*>(tensor.rounded_copy),
+          .copy_scale = tensor.copy_scale,
+          .factors = step_factors(settings, tensor.step),
+          .count = tensor.count,
+          .first = first_piece};
+}
+
+// The report, from launch_adamw8bit's *largest.
+AdamReport unpack_report(std::uint64_t key, std::span<const AdamEntry> entries) {
+  if (key == 0) return {};
+  const auto position = static_cast<std::int64_t>(0xffffffffu - static_cast<std::uint32_t>(key));
+  std::size_t tensor = entries.size() - 1;
+  while (entries[tensor].first * kAdamPiece > position) --tensor;
+  return {.update_max = std::bit_cast<float>(static_cast<std::uint32_t>(key >> 32)),
+          .tensor = static_cast<std::int64_t>(tensor),
+          .element = position - entries[tensor].first * kAdamPiece};
+}
+
+AdamReport adamw8bit_on_device(const OpContext& context, const AdamSettings& settings,
+                               std::span<const AdamTensor> tensors) {
+  SHORI_CHECK(settings.block_size == 256 || settings.block_size == kAdamPiece,
+              "adamw8bit: blocks on a device have 256 or 2048 elements");
+  std::vector<AdamEntry> entries;
+  std::int64_t pieces = 0;
+  for (const AdamTensor& tensor : tensors) {
+    check_tensor(tensor);
+    entries.push_back(device_entry(settings, tensor, pieces));
+    pieces += tiles_of(tensor.count, kAdamPiece);
+  }
+  SHORI_CHECK(pieces <= 0xffffffff / kAdamPiece, "adamw8bit: more than 2^32 elements in one step");
+  const WorkspaceFrame frame(*context.workspace);
+  const auto stream = static_cast<cudaStream_t>(context.stream);
+  auto* table = context.workspace->take_array<AdamEntry>(entries.size());
+  auto* largest = context.workspace->take_array<unsigned long long>(1);
+  copy_to_device(table, entries.data(), entries.size() * sizeof(AdamEntry), stream);
+  fill_zero_on_device(largest, sizeof(*largest), stream);
+  launch_adamw8bit(table, static_cast<int>(entries.size()), pieces, settings.block_size, device_map_signed(),
+                   device_map_unsigned(), largest, stream);
+  unsigned long long key = 0;
+  copy_to_host(&key, largest, sizeof(key), stream);
+  synchronize_stream(stream);
+  return unpack_report(key, entries);
+}
+
 }  // namespace
 
 AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std::span<const AdamTensor> tensors) {
   check_context(context, "adamw8bit");
   SHORI_CHECK(settings.block_size > 0, "adamw8bit: the block size must be positive");
+  if (on_device(context)) return adamw8bit_on_device(context, settings, tensors);
   std::vector<Piece> pieces;
-  std::vector<StepFactors> factors;
+  std::vector<AdamFactors> factors;
   for (std::size_t index = 0; index < tensors.size(); ++index) {
     check_tensor(tensors[index]);
     factors.push_back(step_factors(settings, tensors[index].step));
@@ -188,7 +217,7 @@ AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std
         for (std::int64_t i = first; i < last; ++i) {
           const auto& [index, block] = pieces[static_cast<std::size_t>(i)];
           const AdamTensor& tensor = tensors[static_cast<std::size_t>(index)];
-          const StepFactors& step = factors[static_cast<std::size_t>(index)];
+          const AdamFactors& step = factors[static_cast<std::size_t>(index)];
           largest[i] = tensor.m_codes != nullptr
                            ? update_block(step, tensor, block, size, m, v)
                            : update_fp32(step, tensor, block * size, std::min(tensor.count, (block + 1) * size));

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstring>
 
+#include "kernels/base_checksum_launch.h"
+#include "kernels/checksum_mix.h"
 #include "kernels/cpu_parallel.h"
 #include "kernels/op_checks.h"
 
@@ -11,11 +13,16 @@ namespace shori {
 
 namespace {
 
-// The finalizer of splitmix64.
-std::uint64_t mix(std::uint64_t value) {
-  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-  value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-  return value ^ (value >> 31);
+std::uint64_t base_checksum_on_device(const OpContext& context, const void* data, std::size_t bytes) {
+  SHORI_CHECK(reinterpret_cast<std::uintptr_t>(data) % 16 == 0, "base_checksum: unaligned memory on a device");
+  const WorkspaceFrame frame(*context.workspace);
+  auto* sum = context.workspace->take_array<unsigned long long>(1);
+  fill_zero_on_device(sum, sizeof(*sum), context.stream);
+  launch_base_checksum(data, bytes, sum, static_cast<cudaStream_t>(context.stream));
+  unsigned long long result = 0;
+  copy_to_host(&result, sum, sizeof(result), context.stream);
+  synchronize_stream(context.stream);
+  return result;
 }
 
 }  // namespace
@@ -23,6 +30,7 @@ std::uint64_t mix(std::uint64_t value) {
 std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes) {
   check_context(context, "base_checksum");
   SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
+  if (on_device(context)) return base_checksum_on_device(context, data, bytes);
   constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
   const std::size_t words = (bytes + kWord - 1) / kWord;
   std::atomic<std::uint64_t> total{0};
@@ -33,7 +41,7 @@ std::uint64_t base_checksum(const OpContext& context, const void* data, std::siz
     for (std::size_t i = first; i < last; ++i) {
       std::uint64_t word = 0;
       std::memcpy(&word, static_cast<const std::byte*>(data) + i * kWord, std::min(kWord, bytes - i * kWord));
-      sum += mix(word ^ mix(i + 1));
+      sum += checksum_of_word(word, i);
     }
     total += sum;
   });

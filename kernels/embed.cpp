@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "kernels/cpu_parallel.h"
+#include "kernels/embed_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
@@ -13,6 +14,14 @@ void embed(const OpContext& context, ConstTensorView table, const Int32Array& id
   check_matrix("embed", "x", x, table.dtype, static_cast<std::int64_t>(ids.size()), table.cols);
   for (const std::int32_t id : ids.host) {
     SHORI_CHECK(id >= 0 && id < table.rows, "embed: token id " + std::to_string(id) + " is outside the vocabulary");
+  }
+  if (on_device(context)) {
+    check_device_rows("embed", "table", table);
+    check_device_rows("embed", "x", x);
+    check_device_integers("embed", "ids", ids);
+    launch_embed({table.row<Bf16>(0), ids.device, x.row<Bf16>(0), table.stride, x.stride, x.rows, x.cols},
+                 static_cast<cudaStream_t>(context.stream));
+    return;
   }
   const std::size_t size = size_of(table.dtype), row_bytes = static_cast<std::size_t>(table.cols) * size;
   for_each_row_range(x.rows, x.cols, [&](std::int64_t first, std::int64_t last, std::int64_t) {

@@ -7,6 +7,7 @@
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
+#include "kernels/lora_factor_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
@@ -106,6 +107,13 @@ void round_lora_factor(const OpContext& context, ConstTensorView master, float s
   check_matrix("round_lora_factor", "master", master, DType::kF32, master.rows, master.cols);
   check_activation("round_lora_factor", "out", out);
   check_matrix("round_lora_factor", "out", out, out.dtype, master.rows, master.cols);
+  if (on_device(context)) {
+    SHORI_CHECK(out.dtype == DType::kBf16 && master.stride == master.cols && out.stride == out.cols,
+                "round_lora_factor: on a device the copy is bf16 and rows are contiguous");
+    launch_round_lora_factor(master.row<float>(0), scale, out.row<Bf16>(0), master.rows * master.cols,
+                             static_cast<cudaStream_t>(context.stream));
+    return;
+  }
   const WorkspaceFrame frame(*context.workspace);
   const WorkerScratch scratch(context, {master.cols});
   for_each_row_range(master.rows, master.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {

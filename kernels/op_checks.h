@@ -24,6 +24,11 @@ inline void check_device_rows(const char* op, const char* name, ConstTensorView 
               subject + " needs columns and rows in multiples of 8 on a device");
 }
 
+inline void check_device_integers(const char* op, const char* name, const Int32Array& integers) {
+  SHORI_CHECK(integers.device != nullptr || integers.size() == 0,
+              std::string(op) + ": " + name + " must be on the device as well");
+}
+
 inline std::string shape_text(std::int64_t rows, std::int64_t cols) {
   return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
 }

@@ -6,6 +6,7 @@
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/op_checks.h"
+#include "kernels/rope_launch.h"
 
 namespace shori {
 
@@ -54,6 +55,28 @@ RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head
   return table;
 }
 
+namespace {
+
+void rope_on_device(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
+                    TensorView heads) {
+  check_device_rows("rope", "heads", heads);
+  check_device_integers("rope", "positions", positions);
+  SHORI_CHECK(table.half % 8 == 0, "rope: head sizes on a device are multiples of 16");
+  SHORI_CHECK(table.device_cos != nullptr && table.device_sin != nullptr, "rope: the table is not on the device");
+  launch_rope({.heads = heads.row<Bf16>(0),
+               .cos = static_cast<const Bf16*>(table.device_cos),
+               .sin = static_cast<const Bf16*>(table.device_sin),
+               .positions = positions.device,
+               .stride = heads.stride,
+               .rows = heads.rows,
+               .heads_of_row = static_cast<int>(heads.cols / (2 * table.half)),
+               .half = static_cast<int>(table.half),
+               .inverse = inverse},
+              static_cast<cudaStream_t>(context.stream));
+}
+
+}  // namespace
+
 void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
           TensorView heads) {
   check_context(context, "rope");
@@ -63,6 +86,10 @@ void rope(const OpContext& context, const RopeTable& table, const Int32Array& po
   for (const std::int32_t position : positions.host) {
     SHORI_CHECK(position >= 0 && position < table.positions,
                 "rope: position " + std::to_string(position) + " is beyond the table");
+  }
+  if (on_device(context)) {
+    rope_on_device(context, table, positions, inverse, heads);
+    return;
   }
   const ConstTensorView cos_view{table.cos.data(), table.dtype, table.positions, half, half};
   const ConstTensorView sin_view{table.sin.data(), table.dtype, table.positions, half, half};

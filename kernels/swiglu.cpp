@@ -6,6 +6,7 @@
 #include "kernels/cpu_rows.h"
 #include "kernels/lora_input.h"
 #include "kernels/op_checks.h"
+#include "kernels/swiglu_launch.h"
 
 namespace shori {
 
@@ -14,6 +15,13 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   check_activation("swiglu", "gate_up", gate_up);
   check_matrix("swiglu", "p", p, gate_up.dtype, gate_up.rows, gate_up.cols / 2);
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu: gate_up must have two halves");
+  if (on_device(context)) {
+    check_device_rows("swiglu", "gate_up", gate_up);
+    check_device_rows("swiglu", "p", p);
+    launch_swiglu({gate_up.row<Bf16>(0), p.row<Bf16>(0), gate_up.stride, p.stride, p.rows, p.cols},
+                  static_cast<cudaStream_t>(context.stream));
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = p.cols;

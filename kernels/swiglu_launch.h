@@ -1,0 +1,16 @@
+// Launcher of ops/swiglu.h, forward.
+#pragma once
+
+#include "kernels/launch.h"
+
+namespace shori {
+
+struct SwigluLaunch {
+  const Bf16* gate_up;  // [rows, 2 * cols]
+  Bf16* p;              // [rows, cols]
+  std::int64_t gate_up_stride, p_stride;
+  std::int64_t rows, cols;
+};
+SHORI_LAUNCHER void launch_swiglu(const SwigluLaunch& arguments, cudaStream_t stream);
+
+}  // namespace shori
