@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/nf4_matmul_launch.h"
 #include "kernels/nf4_quantize_launch.h"
 #include "shori/ops/head_loss.h"
 #include "shori/quant/nf4_levels.h"
@@ -27,6 +28,11 @@ std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabula
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
   const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
   return taken(groups * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
+}
+
+std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in) {
+  const int splits = nf4_matmul_splits(out, in);
+  return splits == 1 ? 0 : taken(splits * tokens * out * static_cast<std::int64_t>(sizeof(float)));
 }
 
 }  // namespace shori

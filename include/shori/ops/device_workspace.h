@@ -20,4 +20,7 @@ std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabula
 // nf4_quantize_absmax: sums of groups of blocks.
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks);
 
+// nf4_matmul: partial sums of the parts into which columns are cut.
+std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in);
+
 }  // namespace shori
