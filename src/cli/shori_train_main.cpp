@@ -8,6 +8,7 @@
 #include "shori/config/load_config.h"
 #include "shori/train/recipe.h"
 #include "shori/util/build_info.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
@@ -17,7 +18,7 @@ namespace shori {
 namespace {
 
 struct Arguments {
-  std::string config, explain;
+  std::string config, explain, gpu_memory;
   std::vector<std::string> set;
   RecipeOptions recipe;
   bool json_errors = false, help_keys = false;
@@ -28,7 +29,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--resume", arguments.recipe.resume,
                "go on with an interrupted run, to the same bytes as if it had not been interrupted");
   app.add_flag("--check", arguments.recipe.check, "check everything that can be known without weights, write nothing");
-  app.add_flag("--plan", arguments.recipe.plan, "show stages, packs and steps, train nothing");
+  app.add_flag("--plan", arguments.recipe.plan, "show stages, packs, steps and the memory of a GPU, train nothing");
+  app.add_option("--gpu-memory", arguments.gpu_memory,
+                 "with --plan: a GPU that is not in this machine, its memory such as 24GiB")
+      ->type_name("BYTES");
+  app.add_option("--sm-count", arguments.recipe.sm_count, "with --gpu-memory: its multiprocessors (82: RTX 3090)")
+      ->check(CLI::Range(1, 1000));
   app.add_option("--set", arguments.set, "replace a key of the file: --set learning_rate=5e-5")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
@@ -63,6 +69,21 @@ int explain(const std::string& code) {
   return 0;
 }
 
+// --gpu-memory and --sm-count describe one GPU, for --plan.
+RecipeOptions recipe_options(const Arguments& arguments) {
+  RecipeOptions options = arguments.recipe;
+  if (arguments.gpu_memory.empty() && options.sm_count == 0) return options;
+  if (arguments.gpu_memory.empty() || options.sm_count == 0 || !options.plan)
+    throw Error(Diagnostic("E0113", "`--gpu-memory` and `--sm-count` go together, and with `--plan`")
+                    .cure("an RTX 3090: --plan --gpu-memory 24GiB --sm-count 82"));
+  options.gpu_memory = parse_byte_size(arguments.gpu_memory);
+  if (!options.gpu_memory)
+    throw Error(
+        Diagnostic("E0113", "`--gpu-memory " + escape_for_log(arguments.gpu_memory) + "` is no amount of memory")
+            .cure("--gpu-memory 24GiB"));
+  return options;
+}
+
 int run(const Arguments& arguments) {
   set_json_errors(arguments.json_errors);
   if (arguments.help_keys) return std::fputs(help_keys_text().c_str(), stdout) < 0;
@@ -71,11 +92,12 @@ int run(const Arguments& arguments) {
     throw Error(Diagnostic("E0113", "no config file given").cure("shori-train configs/stage_high.yaml"));
   if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
     throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").cure("give one of them"));
+  const RecipeOptions options = recipe_options(arguments);
   Diagnostics diagnostics;
   LoadedConfig config = load_config(arguments.config, arguments.set, diagnostics);
   if (!diagnostics.has_errors()) find_base_models(config, diagnostics);
   diagnostics.throw_if_errors();
-  return run_recipe(config, arguments.recipe) == RecipeOutcome::kDone ? 0 : kExitStopped;
+  return run_recipe(config, options) == RecipeOutcome::kDone ? 0 : kExitStopped;
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -29,6 +30,7 @@ class StageChecker {
     check_steps();
     check_start();
     check_evaluation();
+    check_memory_limit();
   }
 
  private:
@@ -162,6 +164,14 @@ class StageChecker {
     conflict({"val_set_size", "test_datasets"},
              {"`val_set_size` does not go with `test_datasets`", "there would be two kinds of evaluation data",
               "delete one of the two"});
+  }
+
+  void check_memory_limit() {
+    if (config_.gpu_memory_limit.empty() || parse_byte_size(config_.gpu_memory_limit)) return;
+    diagnostics_.add(Diagnostic("E0104", "`gpu_memory_limit` wants an amount such as 22GiB, found `" +
+                                             escape_for_log(config_.gpu_memory_limit) + "`")
+                         .at(set("gpu_memory_limit")->value_place())
+                         .note("units: KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000)"));
   }
 
   const Settings& settings_;

@@ -87,69 +87,131 @@ TensorView rotated_heads(const DecoderLayer& layer, TensorView qkv) {
   return qkv.slice_cols(0, (layer.attention.heads + layer.attention.kv_heads) * layer.attention.head_dim);
 }
 
-// From x to the output of o, which lands in buffers.delta.
-void forward_attention(const LayerContext& context, const DecoderLayer& layer, TensorView x, bool join,
-                       LayerBuffers& buffers) {
+// Tensors of the layer for the tokens of this micro-batch: where they are kept, else in the shared buffers.
+struct LayerTensors {
+  TensorView attention_input, qkv, attention_output, log_sum_exp, hidden, delta;
+};
+LayerTensors tensors_of(const LayerContext& context, const DecoderLayer& layer, const LayerBuffers& buffers,
+                        const LayerKept& kept) {
   const std::int64_t tokens = context.tokens();
-  const TensorView input = buffers.attention_input.view(tokens);
-  const TensorView qkv = buffers.qkv.view(tokens);
-  const TensorView output = buffers.attention_output.view(tokens);
-  const TensorView delta = buffers.delta.view(tokens);
-  const TensorView normed = input.slice_cols(0, x.cols);
-  if (join) {
-    rms_norm(context.ops, buffers.hidden.view(tokens), delta, x, layer.input_norm, layer.rms_norm_eps, normed);
+  const bool all = kept.keep == KeepOfLayer::kAll, attention = kept.keep != KeepOfLayer::kInput;
+  return {buffers.attention_input.view(tokens),
+          (all ? kept.qkv : buffers.qkv).view(tokens),
+          (attention ? kept.attention_output : buffers.attention_output).view(tokens),
+          (attention ? kept.log_sum_exp : buffers.log_sum_exp).view_as(layer.attention.heads, tokens),
+          kept.hidden_of(buffers).view(tokens),
+          buffers.delta.view(tokens)};
+}
+
+// The tail of a group's input to or from where it is kept.
+TensorView tail_of(const LinearGroup& group, TensorView extended) {
+  return extended.slice_cols(group.in(), group.extension_columns());
+}
+TensorView kept_rows(const OwnedTensor& kept, std::int64_t first, std::int64_t count) {
+  return kept.view().slice_rows(first, count);
+}
+
+// From x to q, k, v.
+void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorView x,
+                 std::optional<ConstTensorView> hidden_before, const LayerTensors& tensors, const LayerKept& kept) {
+  const TensorView normed = tensors.attention_input.slice_cols(0, x.cols);
+  if (hidden_before) {
+    rms_norm(context.ops, *hidden_before, tensors.delta, x, layer.input_norm, layer.rms_norm_eps, normed);
     probe(context, layer, "input", x, 0);
   } else {
     rms_norm(context.ops, x, std::nullopt, std::nullopt, layer.input_norm, layer.rms_norm_eps, normed);
   }
   probe(context, layer, "input_layernorm output", normed, 0);
-  forward_group(context, layer, layer.qkv, 0, input, qkv);
-  rope(context.ops, *context.rope, context.position_ids, false, rotated_heads(layer, qkv));
-  const TensorView heads = output.slice_cols(0, layer.o.in());
-  attention(context.ops, layer.attention, qkv, context.cu_seqlens, heads,
-            buffers.log_sum_exp.view_as(layer.attention.heads, tokens));
+  forward_group(context, layer, layer.qkv, 0, tensors.attention_input, tensors.qkv);
+  if (kept.qkv_xa) {
+    copy_matrix(context.ops, tail_of(layer.qkv, tensors.attention_input), kept_rows(kept.qkv_xa, 0, x.rows));
+  }
+  rope(context.ops, *context.rope, context.position_ids, false, rotated_heads(layer, tensors.qkv));
+}
+
+// From q, k, v to the output of o, which lands in delta.
+void forward_attention(const LayerContext& context, const DecoderLayer& layer, const LayerTensors& tensors) {
+  const TensorView heads = tensors.attention_output.slice_cols(0, layer.o.in());
+  attention(context.ops, layer.attention, tensors.qkv, context.cu_seqlens, heads, tensors.log_sum_exp);
   probe(context, layer, "attention output", heads, 0);
-  forward_group(context, layer, layer.o, 0, output, delta);
+  forward_group(context, layer, layer.o, 0, tensors.attention_output, tensors.delta);
 }
 
 // Views of one tile of tokens.
 struct MlpTile {
   std::int64_t first, tokens;
   TensorView hidden, delta;            // rows of the whole micro-batch
-  TensorView input, gate_up, product;  // the tile's own memory
+  TensorView input, gate_up, product;  // the tile's own memory, gate_up also the layer's
 };
-MlpTile make_tile(const LayerContext& context, LayerBuffers& buffers, std::int64_t first) {
+MlpTile make_tile(const LayerContext& context, const LayerTensors& tensors, const LayerBuffers& buffers,
+                  const LayerKept& kept, std::int64_t first) {
   const std::int64_t tokens = std::min(kMlpTile, context.tokens() - first);
   return {first,
           tokens,
-          buffers.hidden.view().slice_rows(first, tokens),
-          buffers.delta.view().slice_rows(first, tokens),
+          tensors.hidden.slice_rows(first, tokens),
+          tensors.delta.slice_rows(first, tokens),
           buffers.mlp_input.view(tokens),
-          buffers.gate_up.view(tokens),
+          kept.gate_up ? kept_rows(kept.gate_up, first, tokens) : buffers.gate_up.view(tokens),
           buffers.product.view(tokens)};
 }
 
-// h = x + delta, and from there to p = silu(gate) * up.
-void forward_mlp_product(const LayerContext& context, const DecoderLayer& layer, TensorView x, const MlpTile& tile) {
-  const TensorView normed = tile.input.slice_cols(0, x.cols);
-  rms_norm(context.ops, x.slice_rows(tile.first, tile.tokens), tile.delta, tile.hidden, layer.post_attention_norm,
-           layer.rms_norm_eps, normed);
-  probe(context, layer, "attention residual", tile.hidden, tile.first);
+// h = x + delta, and its norm. Without x, h is there already.
+void forward_mlp_norm(const LayerContext& context, const DecoderLayer& layer, std::optional<ConstTensorView> x,
+                      const MlpTile& tile) {
+  const TensorView normed = tile.input.slice_cols(0, tile.hidden.cols);
+  if (x) {
+    rms_norm(context.ops, x->slice_rows(tile.first, tile.tokens), tile.delta, tile.hidden, layer.post_attention_norm,
+             layer.rms_norm_eps, normed);
+    probe(context, layer, "attention residual", tile.hidden, tile.first);
+  } else {
+    rms_norm(context.ops, tile.hidden, std::nullopt, std::nullopt, layer.post_attention_norm, layer.rms_norm_eps,
+             normed);
+  }
   probe(context, layer, "post_attention_layernorm output", normed, tile.first);
-  forward_group(context, layer, layer.gate_up, tile.first, tile.input, tile.gate_up);
+}
+
+// p = silu(gate) * up.
+void forward_swiglu(const LayerContext& context, const DecoderLayer& layer, const MlpTile& tile) {
   const TensorView product = tile.product.slice_cols(0, layer.down.in());
   swiglu(context.ops, tile.gate_up, product);
   probe(context, layer, "gated product", product, tile.first);
 }
 
+// From x and delta, or from a kept h, to p.
+void forward_mlp_product(const LayerContext& context, const DecoderLayer& layer, std::optional<ConstTensorView> x,
+                         const MlpTile& tile) {
+  forward_mlp_norm(context, layer, x, tile);
+  forward_group(context, layer, layer.gate_up, tile.first, tile.input, tile.gate_up);
+  forward_swiglu(context, layer, tile);
+}
+
+// The tile as the forward pass had it when it came to down.
+void restore_mlp_product(const LayerContext& context, const DecoderLayer& layer, TensorView x, const MlpTile& tile,
+                         const LayerKept& kept) {
+  const DropoutKey key = key_of(context, layer, tile.first);
+  if (kept.keep == KeepOfLayer::kAll) {
+    forward_mlp_norm(context, layer, std::nullopt, tile);
+    forward_swiglu(context, layer, tile);
+    if (kept.gate_up_xa) {
+      copy_matrix(context.ops, kept_rows(kept.gate_up_xa, tile.first, tile.tokens), tail_of(layer.gate_up, tile.input));
+    }
+    if (kept.down_xa) {
+      copy_matrix(context.ops, kept_rows(kept.down_xa, tile.first, tile.tokens), tail_of(layer.down, tile.product));
+    }
+    return;
+  }
+  const bool has_hidden = kept.keep == KeepOfLayer::kAttention;
+  forward_mlp_product(context, layer, has_hidden ? std::nullopt : std::optional<ConstTensorView>(x), tile);
+  if (layer.down.slots() > 0) lora_down(context.ops, layer.down, key, tile.product);
+}
+
 // `dx`: gradient of the layer's output on entry, of h on return. Swiglu's backward destroys gate and up, so down comes
 // first.
 void backward_mlp_tile(const LayerContext& context, const DecoderLayer& layer, const MlpTile& tile,
-                       LayerBuffers& buffers, TensorView dx) {
+                       const LayerBuffers& buffers, TensorView dx) {
   const DropoutKey key = key_of(context, layer, tile.first);
   const TensorView dproduct = buffers.dproduct.view(tile.tokens);
   const TensorView dinput = buffers.dmlp_input.view(tile.tokens);
-  if (layer.down.slots() > 0) lora_down(context.ops, layer.down, key, tile.product);
   backward_group(context, layer, layer.down, tile.first, tile.product, dx, dproduct);
   swiglu_backward(context.ops, dproduct, lora_part(layer.down, key), tile.gate_up);
   backward_group(context, layer, layer.gate_up, tile.first, tile.input, tile.gate_up, dinput);
@@ -158,23 +220,34 @@ void backward_mlp_tile(const LayerContext& context, const DecoderLayer& layer, c
   probe(context, layer, "attention residual gradient", dx, tile.first);
 }
 
+// The attention's input and q, k, v as the forward pass had them.
+void restore_qkv(const LayerContext& context, const DecoderLayer& layer, TensorView x, const LayerTensors& tensors,
+                 const LayerKept& kept) {
+  if (kept.keep == KeepOfLayer::kAttention) return forward_qkv(context, layer, x, std::nullopt, tensors, kept);
+  if (kept.keep != KeepOfLayer::kAll) return;
+  rms_norm(context.ops, x, std::nullopt, std::nullopt, layer.input_norm, layer.rms_norm_eps,
+           tensors.attention_input.slice_cols(0, x.cols));
+  if (kept.qkv_xa) {
+    copy_matrix(context.ops, kept_rows(kept.qkv_xa, 0, x.rows), tail_of(layer.qkv, tensors.attention_input));
+  }
+}
+
 // `dx`: gradient of h on entry, of x on return.
 void backward_attention(const LayerContext& context, const DecoderLayer& layer, ConstTensorView x,
-                        LayerBuffers& buffers, TensorView dx, bool skip_input_gradient) {
+                        const LayerTensors& tensors, const LayerBuffers& buffers, TensorView dx,
+                        bool skip_input_gradient) {
   const std::int64_t tokens = context.tokens();
   const DropoutKey key = key_of(context, layer, 0);
-  const TensorView output = buffers.attention_output.view(tokens);
-  const TensorView doutput = buffers.dattention_output.view(tokens);
+  const TensorView doutput = buffers.dextended.view_as(tokens, extended_columns(layer.o));
+  const TensorView dinput = buffers.dextended.view_as(tokens, extended_columns(layer.qkv));
   const TensorView dqkv = buffers.dqkv.view(tokens);
-  const TensorView input = buffers.attention_input.view(tokens);
-  const TensorView dinput = buffers.dattention_input.view(tokens);
-  backward_group(context, layer, layer.o, 0, output, dx, doutput);
-  attention_backward(context.ops, layer.attention, buffers.qkv.view(tokens), context.cu_seqlens,
-                     output.slice_cols(0, layer.o.in()), buffers.log_sum_exp.view_as(layer.attention.heads, tokens),
-                     doutput, lora_part(layer.o, key), dqkv);
+  backward_group(context, layer, layer.o, 0, tensors.attention_output, dx, doutput);
+  attention_backward(context.ops, layer.attention, tensors.qkv, context.cu_seqlens,
+                     tensors.attention_output.slice_cols(0, layer.o.in()), tensors.log_sum_exp, doutput,
+                     lora_part(layer.o, key), dqkv);
   probe(context, layer, "attention input gradient", dqkv, 0);
   rope(context.ops, *context.rope, context.position_ids, true, rotated_heads(layer, dqkv));
-  backward_group(context, layer, layer.qkv, 0, input, dqkv, dinput);
+  backward_group(context, layer, layer.qkv, 0, tensors.attention_input, dqkv, dinput);
   if (skip_input_gradient) return;
   rms_norm_backward(context.ops, x, layer.input_norm, layer.rms_norm_eps, dinput, lora_part(layer.qkv, key), dx, dx);
   probe(context, layer, "input gradient", dx, 0);
@@ -204,53 +277,38 @@ DecoderLayer::DecoderLayer(const MistralConfig& config, const LayerWeights& weig
   make_group(down, 6, 1);
 }
 
-void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int64_t tokens, bool backward) {
-  if (tokens <= tokens_ && (!backward || backward_)) return;
-  tokens_ = std::max(tokens, tokens_);
-  backward_ = backward_ || backward;
-  const std::int64_t hidden_size = layer.input_norm.cols;
-  const std::int64_t tile = std::min(tokens_, kMlpTile);
-  const auto make = [&](OwnedTensor& tensor, std::int64_t rows, std::int64_t cols) {
-    tensor = OwnedTensor();
-    // Tails of extended rows must not hold NaN: they are multiplied by zeros.
-    tensor = OwnedTensor::zeros(activation, rows, cols);
-  };
-  make(attention_input, tokens_, extended_columns(layer.qkv));
-  make(qkv, tokens_, layer.qkv.out());
-  make(attention_output, tokens_, extended_columns(layer.o));
-  log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens_);
-  make(hidden, tokens_, hidden_size);
-  make(delta, tokens_, hidden_size);
-  make(mlp_input, tile, extended_columns(layer.gate_up));
-  make(gate_up, tile, layer.gate_up.out());
-  make(product, tile, extended_columns(layer.down));
-  if (!backward_) return;
-  make(dattention_input, tokens_, extended_columns(layer.qkv));
-  make(dqkv, tokens_, layer.qkv.out());
-  make(dattention_output, tokens_, extended_columns(layer.o));
-  make(dmlp_input, tile, extended_columns(layer.gate_up));
-  make(dproduct, tile, extended_columns(layer.down));
-}
-
-void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, bool join,
-                   LayerBuffers& buffers) {
-  forward_attention(context, layer, x, join, buffers);
+void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,
+                   std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const LayerKept& kept) {
+  const LayerTensors tensors = tensors_of(context, layer, buffers, kept);
+  forward_qkv(context, layer, x, hidden_before, tensors, kept);
+  forward_attention(context, layer, tensors);
   for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
-    const MlpTile tile = make_tile(context, buffers, first);
-    forward_mlp_product(context, layer, x, tile);
+    const MlpTile tile = make_tile(context, tensors, buffers, kept, first);
+    forward_mlp_product(context, layer, ConstTensorView(x), tile);
     forward_group(context, layer, layer.down, first, tile.product, tile.delta);
+    if (kept.gate_up_xa) {
+      copy_matrix(context.ops, tail_of(layer.gate_up, tile.input), kept_rows(kept.gate_up_xa, first, tile.tokens));
+    }
+    if (kept.down_xa) {
+      copy_matrix(context.ops, tail_of(layer.down, tile.product), kept_rows(kept.down_xa, first, tile.tokens));
+    }
   }
 }
 
 void backward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, LayerBuffers& buffers,
-                    TensorView dx, bool skip_input_gradient) {
-  forward_attention(context, layer, x, false, buffers);
+                    TensorView dx, bool skip_input_gradient, const LayerKept& kept) {
+  const LayerTensors tensors = tensors_of(context, layer, buffers, kept);
+  if (kept.keep == KeepOfLayer::kInput) {
+    forward_qkv(context, layer, x, std::nullopt, tensors, kept);
+    forward_attention(context, layer, tensors);
+  }
   for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
-    const MlpTile tile = make_tile(context, buffers, first);
-    forward_mlp_product(context, layer, x, tile);
+    const MlpTile tile = make_tile(context, tensors, buffers, kept, first);
+    restore_mlp_product(context, layer, x, tile, kept);
     backward_mlp_tile(context, layer, tile, buffers, dx.slice_rows(first, tile.tokens));
   }
-  backward_attention(context, layer, x, buffers, dx, skip_input_gradient);
+  restore_qkv(context, layer, x, tensors, kept);
+  backward_attention(context, layer, x, tensors, buffers, dx, skip_input_gradient);
 }
 
 }  // namespace shori

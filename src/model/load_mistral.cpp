@@ -98,6 +98,16 @@ std::pair<std::size_t, std::string_view> split_layer(std::string_view rest) {
   return {layer, rest};
 }
 
+// A loaded tensor to where it is to be: memory on the device that was made before, or the host's.
+template <typename Tensor, typename Place>
+void put(Tensor loaded, Place& place, const LoadOptions& options) {
+  if (options.arena == nullptr) {
+    place = std::move(loaded);
+  } else {
+    upload(loaded, place);
+  }
+}
+
 void load_layer_tensor(Reader& reader, const HfTensor& tensor, const LoadOptions& options, MistralWeights& weights) {
   constexpr std::string_view kPrefix = "model.layers.";
   const auto [number, rest] = split_layer(std::string_view(tensor.name).substr(kPrefix.size()));
@@ -107,15 +117,16 @@ void load_layer_tensor(Reader& reader, const HfTensor& tensor, const LoadOptions
   if (kind == kLinearKinds.end()) {
     SHORI_CHECK(module == "input_layernorm" || module == "post_attention_layernorm", "unknown tensor " + tensor.name);
     OwnedTensor& norm = module == "input_layernorm" ? layer.input_norm : layer.post_attention_norm;
-    norm = read_dense(reader, tensor, options.activation);
+    put(read_dense(reader, tensor, options.activation), norm, options);
     return;
   }
   LinearWeight& linear = layer.linears[static_cast<std::size_t>(kind - kLinearKinds.begin())];
   if (options.quantize) {
-    linear = read_nf4(reader, tensor, options.threads);
-    weights.zero_blocks += std::get<Nf4Tensor>(linear).zero_blocks;
+    Nf4Tensor quantized = read_nf4(reader, tensor, options.threads);
+    weights.zero_blocks += quantized.zero_blocks;
+    put(LinearWeight(std::move(quantized)), linear, options);
   } else {
-    linear = read_dense(reader, tensor, options.activation);
+    put(LinearWeight(read_dense(reader, tensor, options.activation)), linear, options);
   }
 }
 
@@ -138,17 +149,21 @@ MistralConfig mistral_config(const HfModel& model) {
 
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options) {
   MistralWeights weights;
-  weights.config = mistral_config(model);
-  weights.activation = options.activation;
-  weights.layers.resize(static_cast<std::size_t>(weights.config.layers));
+  if (options.arena != nullptr) {
+    weights = allocate_weights(mistral_config(model), options.activation, options.quantize, *options.arena);
+  } else {
+    weights.config = mistral_config(model);
+    weights.activation = options.activation;
+    weights.layers.resize(static_cast<std::size_t>(weights.config.layers));
+  }
   Reader reader(model, options);
   for (const HfTensor& tensor : model.tensors()) {
     if (tensor.name == "model.embed_tokens.weight") {
-      weights.embedding = read_dense(reader, tensor, options.activation);
+      put(read_dense(reader, tensor, options.activation), weights.embedding, options);
     } else if (tensor.name == "model.norm.weight") {
-      weights.final_norm = read_dense(reader, tensor, options.activation);
+      put(read_dense(reader, tensor, options.activation), weights.final_norm, options);
     } else if (tensor.name == "lm_head.weight") {
-      weights.head = read_dense(reader, tensor, options.activation);
+      put(read_dense(reader, tensor, options.activation), weights.head, options);
     } else {
       load_layer_tensor(reader, tensor, options, weights);
     }

@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint32_t kInitStream = 0xffffffffu;  // last counter word; dropout masks never reach it
 
 LoraFactor make_factor(const MistralConfig& config, const LoraSettings& settings, DType activation, std::int64_t layer,
-                       int module, bool is_b) {
+                       int module, bool is_b, DeviceMemory* memory) {
   const LinearShape shape = linear_shape(config, module);
   const std::int64_t rows = is_b ? shape.out : settings.rank;
   const std::int64_t cols = is_b ? settings.rank : shape.in;
@@ -25,9 +25,10 @@ LoraFactor make_factor(const MistralConfig& config, const LoraSettings& settings
   factor.layer = layer;
   factor.module = module;
   factor.is_b = is_b;
-  factor.value = OwnedTensor::zeros(DType::kF32, rows, cols);
-  factor.gradient = OwnedTensor::zeros(DType::kF32, rows, cols);
-  factor.copy = OwnedTensor::zeros(activation, rows, cols);
+  DeviceArena* arena = memory == nullptr ? nullptr : &memory->device;
+  factor.value = MirroredTensor::zeros(DType::kF32, rows, cols, memory);
+  factor.gradient = OwnedTensor::zeros(DType::kF32, rows, cols, arena);
+  factor.copy = OwnedTensor::zeros(activation, rows, cols, arena);
   factor.copy_scale = is_b ? settings.scaling() : 1.0f;
   return factor;
 }
@@ -55,14 +56,17 @@ std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> name
   return targets;
 }
 
-LoraAdapter::LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation)
+LoraAdapter::LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation,
+                         DeviceMemory* memory)
     : settings_(settings), activation_(activation) {
   SHORI_CHECK(settings.rank > 0, "an adapter needs a rank");
+  if (memory != nullptr) memory->device.begin("adapter: fp32, gradients, 16-bit copies");
+  if (memory != nullptr) memory->pinned.begin("adapter and optimizer, for checkpoints");
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     for (int module = 0; module < kLinearsOfLayer; ++module) {
       if (!settings.targets[static_cast<std::size_t>(module)]) continue;
-      factors_.push_back(make_factor(config, settings, activation, layer, module, false));
-      factors_.push_back(make_factor(config, settings, activation, layer, module, true));
+      factors_.push_back(make_factor(config, settings, activation, layer, module, false, memory));
+      factors_.push_back(make_factor(config, settings, activation, layer, module, true, memory));
     }
   }
 }
@@ -76,17 +80,28 @@ void LoraAdapter::initialize(const OpContext& context, std::uint64_t seed) {
       fill_uniform(factor.values(), 1.0 / std::sqrt(static_cast<double>(factor.value.cols())), seed, tensor);
     }
   }
-  refresh_copies(context);
+  upload(context);
 }
 
-void LoraAdapter::refresh_copies(const OpContext& context) {
+void LoraAdapter::upload(const OpContext& context) {
   for (LoraFactor& factor : factors_) {
+    factor.value.upload(context);
     round_lora_factor(context, factor.value.view(), factor.copy_scale, factor.copy.view());
   }
 }
 
-void LoraAdapter::zero_gradients() {
-  for (LoraFactor& factor : factors_) std::ranges::fill(factor.gradients(), 0.0f);
+void LoraAdapter::download(const OpContext& context) const {
+  for (const LoraFactor& factor : factors_) factor.value.download(context);
+}
+
+void LoraAdapter::zero_gradients(const OpContext& context) {
+  for (LoraFactor& factor : factors_) {
+    if (context.device == Device::kCuda) {
+      fill_zero_on_device(factor.gradient.data<void>(), factor.gradient.bytes(), context.stream);
+    } else {
+      std::ranges::fill(factor.gradients(), 0.0f);
+    }
+  }
 }
 
 const LoraFactor* LoraAdapter::find(std::int64_t layer, int module, bool is_b) const {

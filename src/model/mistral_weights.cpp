@@ -1,6 +1,7 @@
 #include "shori/model/mistral_weights.h"
 
 #include "shori/ops/base_checksum.h"
+#include "shori/util/error.h"
 
 namespace shori {
 
@@ -16,11 +17,24 @@ std::uint64_t checksum_of(const OpContext& context, const OwnedTensor& tensor) {
   return base_checksum(context, tensor.data<void>(), tensor.bytes());
 }
 
+// The offset is host memory on every device.
+std::uint64_t fold_offset(std::uint64_t sum, float offset) {
+  Workspace workspace;
+  return fold(sum, base_checksum({.workspace = &workspace}, &offset, sizeof offset));
+}
+
 std::uint64_t checksum_of(const OpContext& context, const Nf4Tensor& tensor) {
   std::uint64_t sum = base_checksum(context, tensor.codes.data(), tensor.codes.size());
   sum = fold(sum, base_checksum(context, tensor.absmax.data(), tensor.absmax.size()));
   sum = fold(sum, base_checksum(context, tensor.absmax2.data(), tensor.absmax2.size() * sizeof(float)));
-  return fold(sum, base_checksum(context, &tensor.offset, sizeof(float)));
+  return fold_offset(sum, tensor.offset);
+}
+
+std::uint64_t checksum_of(const OpContext& context, const DeviceNf4& tensor) {
+  std::uint64_t sum = checksum_of(context, tensor.codes);
+  sum = fold(sum, checksum_of(context, tensor.absmax));
+  sum = fold(sum, checksum_of(context, tensor.absmax2));
+  return fold_offset(sum, tensor.offset);
 }
 
 std::size_t bytes_of(const LinearWeight& weight) {
@@ -48,6 +62,16 @@ FrozenWeight view_of(const OwnedTensor& tensor) {
   return {.dtype = tensor.dtype(), .rows = tensor.rows(), .cols = tensor.cols(), .dense = tensor.data<void>()};
 }
 
+FrozenWeight view_of(const DeviceNf4& tensor) {
+  return {.dtype = DType::kU8,
+          .rows = tensor.rows,
+          .cols = tensor.cols,
+          .codes = tensor.codes.data<std::uint8_t>(),
+          .absmax = tensor.absmax.data<std::uint8_t>(),
+          .absmax2 = tensor.absmax2.data<float>(),
+          .offset = tensor.offset};
+}
+
 FrozenWeight view_of(const Nf4Tensor& tensor) {
   return {.dtype = DType::kU8,
           .rows = tensor.rows,
@@ -56,6 +80,23 @@ FrozenWeight view_of(const Nf4Tensor& tensor) {
           .absmax = tensor.absmax.data(),
           .absmax2 = tensor.absmax2.data(),
           .offset = tensor.offset};
+}
+
+DeviceNf4 allocate_nf4(const LinearShape& shape, DeviceArena& arena) {
+  const std::int64_t count = shape.out * shape.in, blocks = (count + 63) / 64;
+  DeviceNf4 tensor;
+  tensor.rows = shape.out;
+  tensor.cols = shape.in;
+  tensor.codes = OwnedTensor::make(DType::kU8, 1, (count + 1) / 2, &arena);
+  tensor.absmax = OwnedTensor::make(DType::kU8, 1, blocks, &arena);
+  tensor.absmax2 = OwnedTensor::make(DType::kF32, 1, (blocks + 255) / 256, &arena);
+  return tensor;
+}
+
+void upload_bytes(const void* from, std::size_t bytes, OwnedTensor& to) {
+  SHORI_CHECK(to.bytes() == bytes, "a weight does not fit the memory that was planned for it");
+  copy_to_device(to.data<void>(), from, bytes, nullptr);
+  synchronize_stream(nullptr);
 }
 
 }  // namespace
@@ -71,6 +112,50 @@ std::size_t MistralWeights::bytes() const {
     for (const LinearWeight& linear : layer.linears) total += bytes_of(linear);
   }
   return total;
+}
+
+MistralWeights allocate_weights(const MistralConfig& config, DType activation, bool quantize, DeviceArena& arena) {
+  const auto dense = [&](std::int64_t rows, std::int64_t cols) {
+    return OwnedTensor::make(activation, rows, cols, &arena);
+  };
+  MistralWeights weights;
+  weights.config = config;
+  weights.activation = activation;
+  arena.begin("embedding and head");
+  weights.embedding = dense(config.vocab_size, config.hidden_size);
+  if (!config.tie_word_embeddings) weights.head = dense(config.vocab_size, config.hidden_size);
+  arena.begin("norms");
+  weights.final_norm = dense(1, config.hidden_size);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    LayerWeights& layer = weights.layers.emplace_back();
+    layer.input_norm = dense(1, config.hidden_size);
+    layer.post_attention_norm = dense(1, config.hidden_size);
+  }
+  arena.begin(quantize ? "linear weights, NF4" : "linear weights, 16 bits");
+  for (LayerWeights& layer : weights.layers) {
+    for (int module = 0; module < kLinearsOfLayer; ++module) {
+      const LinearShape shape = linear_shape(config, module);
+      LinearWeight& linear = layer.linears[static_cast<std::size_t>(module)];
+      if (quantize) {
+        linear = allocate_nf4(shape, arena);
+      } else {
+        linear = dense(shape.out, shape.in);
+      }
+    }
+  }
+  return weights;
+}
+
+void upload(const OwnedTensor& from, OwnedTensor& to) { upload_bytes(from.data<void>(), from.bytes(), to); }
+
+void upload(const LinearWeight& from, LinearWeight& to) {
+  if (const auto* dense = std::get_if<OwnedTensor>(&from)) return upload(*dense, std::get<OwnedTensor>(to));
+  const auto& host = std::get<Nf4Tensor>(from);
+  auto& device = std::get<DeviceNf4>(to);
+  upload_bytes(host.codes.data(), host.codes.size(), device.codes);
+  upload_bytes(host.absmax.data(), host.absmax.size(), device.absmax);
+  upload_bytes(host.absmax2.data(), host.absmax2.size() * sizeof(float), device.absmax2);
+  device.offset = host.offset;
 }
 
 std::uint64_t BaseChecksums::combined() const {

@@ -7,37 +7,34 @@ namespace shori {
 
 namespace {
 
-template <typename T>
-OptimizerSpan make_span(const std::string& kind, const LoraFactor& factor, std::vector<T>& values) {
-  const auto count = static_cast<std::int64_t>(values.size());
+OptimizerSpan make_span(const std::string& kind, const LoraFactor& factor, const MirroredTensor& values) {
   const bool is_block_scale = kind.ends_with("absmax.");
-  return {kind + factor.name, sizeof(T) == sizeof(float),
-          is_block_scale ? std::vector{count} : std::vector{factor.value.rows(), factor.value.cols()}, values.data(),
-          values.size() * sizeof(T)};
-}
-
-// Null where the vector is not used, as the op wants it.
-template <typename T>
-T* pointer(std::vector<T>& values) {
-  return values.empty() ? nullptr : values.data();
+  return {kind + factor.name, values.dtype() == DType::kF32,
+          is_block_scale ? std::vector{values.count()} : std::vector{factor.value.rows(), factor.value.cols()},
+          values.host().data<void>(), values.bytes()};
 }
 
 }  // namespace
 
-AdamW8bit::AdamW8bit(LoraAdapter& adapter, const AdamOptions& options) : adapter_(adapter), options_(options) {
+AdamW8bit::AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMemory* memory)
+    : adapter_(adapter), options_(options) {
+  if (memory != nullptr) memory->device.begin("optimizer, 8-bit moments");
   moments_.resize(adapter.factors().size());
   for (std::size_t i = 0; i < moments_.size(); ++i) {
-    const auto count = static_cast<std::size_t>(adapter.factors()[i].count());
+    const std::int64_t count = adapter.factors()[i].count();
+    const std::int64_t blocks = (count + options.block_size - 1) / options.block_size;
+    const auto make = [&](MirroredTensor& tensor, DType dtype, std::int64_t elements) {
+      tensor = MirroredTensor::zeros(dtype, 1, elements, memory);
+    };
     Moments& moments = moments_[i];
     if (count < kMin8BitElements) {
-      moments.m.resize(count);
-      moments.v.resize(count);
+      make(moments.m, DType::kF32, count);
+      make(moments.v, DType::kF32, count);
     } else {
-      const auto block = static_cast<std::size_t>(options.block_size);
-      moments.m_codes.resize(count);
-      moments.v_codes.resize(count);
-      moments.m_absmax.resize((count + block - 1) / block);
-      moments.v_absmax.resize((count + block - 1) / block);
+      make(moments.m_codes, DType::kU8, count);
+      make(moments.v_codes, DType::kU8, count);
+      make(moments.m_absmax, DType::kF32, blocks);
+      make(moments.v_absmax, DType::kF32, blocks);
     }
   }
 }
@@ -52,12 +49,12 @@ AdamReport AdamW8bit::step(const OpContext& context, double learning_rate, doubl
                        .gradient = factor.gradient.data<float>(),
                        .count = factor.count(),
                        .step = step_,
-                       .m_codes = pointer(moments.m_codes),
-                       .v_codes = pointer(moments.v_codes),
-                       .m_absmax = pointer(moments.m_absmax),
-                       .v_absmax = pointer(moments.v_absmax),
-                       .m = pointer(moments.m),
-                       .v = pointer(moments.v),
+                       .m_codes = moments.m_codes.data<std::uint8_t>(),
+                       .v_codes = moments.v_codes.data<std::uint8_t>(),
+                       .m_absmax = moments.m_absmax.data<float>(),
+                       .v_absmax = moments.v_absmax.data<float>(),
+                       .m = moments.m.data<float>(),
+                       .v = moments.v.data<float>(),
                        .rounded_copy = factor.copy.data<void>(),
                        .copy_dtype = factor.copy.dtype(),
                        .copy_scale = factor.copy_scale});
@@ -78,7 +75,7 @@ std::vector<OptimizerSpan> AdamW8bit::spans() {
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const LoraFactor& factor = adapter_.factors()[i];
     Moments& moments = moments_[i];
-    if (moments.m_codes.empty()) {
+    if (!moments.m_codes) {
       floats.push_back(make_span("adam.m32.", factor, moments.m));
       floats.push_back(make_span("adam.v32.", factor, moments.v));
     } else {
@@ -90,6 +87,18 @@ std::vector<OptimizerSpan> AdamW8bit::spans() {
   }
   std::ranges::move(codes, std::back_inserter(floats));
   return floats;
+}
+
+void AdamW8bit::download(const OpContext& context) const {
+  for (const Moments& moments : moments_) {
+    for (const MirroredTensor* tensor : moments.all()) tensor->download(context);
+  }
+}
+
+void AdamW8bit::upload(const OpContext& context) const {
+  for (const Moments& moments : moments_) {
+    for (const MirroredTensor* tensor : moments.all()) tensor->upload(context);
+  }
 }
 
 }  // namespace shori

@@ -9,6 +9,7 @@
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
+#include "src/train/stage_options.h"
 
 namespace shori {
 namespace {
@@ -145,15 +146,23 @@ std::string state_text(const PreparedStage& stage) {
   internal_error(__FILE__, __LINE__, "unknown stage state");
 }
 
+// E0404 where the program has not the device that the config names.
+void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
+  const DeviceChoice choice = stage.config.device;
+  const bool named = choice == DeviceChoice::kCuda || choice == DeviceChoice::kEmulated;
+  if (!named || config_word(choice) == device_backend()) return;
+  Diagnostic diagnostic("E0404", choice == DeviceChoice::kCuda
+                                     ? "`device: cuda`: this program was built without CUDA"
+                                     : "`device: emulated`: only a program of the tests has this device");
+  diagnostics.add(diagnostic.at(stage.origin("device").place)
+                      .cure("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
+}
+
 }  // namespace
 
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
-  for (const StageConfig& stage : config.stages)
-    if (stage.config.device == DeviceChoice::kCuda)
-      diagnostics.add(Diagnostic("E0404", "`device: cuda`: this program was built without CUDA")
-                          .at(stage.origin("device").place)
-                          .cure("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
+  for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
   const auto bases = open_bases(config, diagnostics);
   for (const StageConfig& stage : config.stages) {
     const auto base = bases.find(stage.config.base_model);
@@ -169,6 +178,7 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
       progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
                       format_bytes(static_cast<double>(total)));
     };
+    if (stage_device(stage.config) == Device::kCuda) check_device_support(prepared, diagnostics);
     const std::size_t errors_before = diagnostics.error_count();
     prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets),
                                   options, base->second->tokenizer.get(), diagnostics);

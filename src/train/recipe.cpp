@@ -5,9 +5,11 @@
 
 #include "shori/train/prepared_stage.h"
 #include "shori/train/trainer.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/utf8.h"
+#include "src/train/stage_options.h"
 
 namespace shori {
 namespace {
@@ -92,10 +94,56 @@ void check_resume(const std::vector<PreparedStage>& stages) {
 }
 
 std::string base_key(const TrainConfig& config) {
-  std::string key = config.base_model + (config.bf16 ? " bf16" : " fp32") + (config.load_in_4bit ? " nf4" : " dense");
+  std::string key = std::string(stage_device(config) == Device::kCpu ? "cpu " : "device ") + config.base_model;
+  key += std::string(config.bf16 ? " bf16" : " fp32") + (config.load_in_4bit ? " nf4" : " dense");
   key += " r" + std::to_string(config.lora_r) + " a" + std::to_string(config.lora_alpha);
   for (const std::string& target : config.lora_target_modules) key += " " + target;
   return key;
+}
+
+// Of the device that is here, or of the one the user describes.
+DeviceLimits limits_of(const TrainConfig& config, const RecipeOptions& options) {
+  DeviceLimits limits;
+  if (options.gpu_memory) {
+    limits = {*options.gpu_memory, *options.gpu_memory, options.sm_count};
+  } else {
+    const DeviceInfo& info = open_device();
+    // What the driver took for this process when it was opened is part of the plan.
+    limits = {std::min(info.total_bytes, info.free_bytes + kDriverBytes), info.total_bytes, info.sm_count};
+  }
+  if (const auto limit = parse_byte_size(config.gpu_memory_limit)) {
+    limits.limit_bytes = std::min(limits.limit_bytes, *limit);
+  }
+  return limits;
+}
+
+// The memory of every stage that will train on a device, and its table.
+void plan_device_memory(std::vector<PreparedStage>& stages, const RecipeOptions& options) {
+  for (PreparedStage& stage : stages) {
+    const bool described = options.plan && options.gpu_memory;
+    if (!described && stage_device(stage.stage.config) == Device::kCpu) continue;
+    if (!options.plan && stage.state == StageState::kDone) continue;
+    if (described) {
+      Diagnostics diagnostics;
+      check_device_support(stage, diagnostics);
+      diagnostics.throw_if_errors();
+    }
+    const DeviceLimits limits = limits_of(stage.stage.config, options);
+    stage.memory = choose_memory_plan(stage, limits);
+    log_info("--- stage " + stage.stage.name + ": GPU memory of " + std::to_string(stage.memory->tokens) +
+             " tokens a micro-batch, bytes ---");
+    print_lines(memory_table(*stage.memory, limits));
+  }
+}
+
+// Room in the arena for each stage from `first` on that shares its base.
+void size_base(LoadedBase& base, const std::vector<PreparedStage>& stages, std::size_t first) {
+  for (std::size_t i = first; i < stages.size(); ++i) {
+    if (base_key(stages[i].stage.config) != base.key) break;
+    if (!stages[i].memory) continue;
+    base.arena_bytes = std::max(base.arena_bytes, stages[i].memory->arena_bytes);
+    base.pinned_bytes = std::max(base.pinned_bytes, stages[i].memory->pinned_bytes);
+  }
 }
 
 bool is_strict(const LoadedConfig& config) {
@@ -116,6 +164,7 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   const std::size_t from = options.from.empty() ? stages.size() : index_of_stage(stages, options.from, "--from");
   const std::size_t only = options.only.empty() ? stages.size() : index_of_stage(stages, options.only, "--only");
   print_preparation(config, stages);
+  if (!options.check) plan_device_memory(stages, options);
   if (options.check || options.plan) {
     for (const PreparedStage& stage : stages)
       if (stage.state == StageState::kChanged) throw Error(stage.changes);
@@ -145,6 +194,7 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
     if (base.key != base_key(stage.stage.config)) {
       base = LoadedBase();
       base.key = base_key(stage.stage.config);
+      size_base(base, stages, i);
     }
     if (!train_stage(stage, base, trainer)) return RecipeOutcome::kStopped;
     const bool more = i + 1 < stages.size() && only == stages.size();

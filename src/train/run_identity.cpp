@@ -80,10 +80,11 @@ EarlyIdentity early_identity(const PreparedStage& stage) {
           stage.base->model->header_fingerprint()};
 }
 
-std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent) {
+std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+                     Device device) {
   JsonWriter json(2);
   json.begin_object().field("format", "shori-run/1").field("stage", stage.stage.name).field("version", version());
-  json.field("build", build_id()).field("device", device_name());
+  json.field("build", build_id()).field("device", device_name(device));
   write_identity(json, stage, base, parent);
   return json.end_object().take() + "\n";
 }
@@ -117,7 +118,12 @@ std::string base_model_name(const BaseModel& base) {
   return is_id ? recorded : file_name(base.folder);
 }
 
-std::string device_name() { return std::string("cpu ") + at::get_cpu_capability(); }
+std::string device_name(Device device) {
+  if (device == Device::kCpu) return std::string("cpu ") + at::get_cpu_capability();
+  const DeviceInfo& info = open_device();
+  return info.name + " sm_" + std::to_string(info.sm_major) + std::to_string(info.sm_minor) + ", " +
+         std::to_string(info.sm_count) + " multiprocessors";
+}
 
 std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage,
                                          const std::string& since) {

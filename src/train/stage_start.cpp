@@ -11,6 +11,7 @@
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
+#include "src/train/stage_options.h"
 #include "src/train/stage_trainer.h"
 
 namespace shori {
@@ -20,14 +21,10 @@ int thread_count(const TrainConfig& config) {
   return static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
 }
 
-LoraSettings lora_settings(const TrainConfig& config) {
-  return {config.lora_r, config.lora_alpha, lora_targets(config.lora_target_modules)};
-}
-
 std::vector<FactorTensor> factor_tensors(LoraAdapter& adapter) {
   std::vector<FactorTensor> tensors;
   for (LoraFactor& factor : adapter.factors())
-    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.value.data<float>()});
+    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.values().data()});
   return tensors;
 }
 
@@ -45,18 +42,6 @@ CanonicalJson text_or_null(const std::string& text) {
 
 CanonicalJson count(std::uint64_t number) { return CanonicalJson::unsigned_integer(number); }
 
-AdamOptions adam_options(const TrainConfig& config) {
-  AdamOptions options;
-  options.beta1 = config.adam_beta1;
-  options.beta2 = config.adam_beta2;
-  options.eps = config.adam_epsilon;
-  options.weight_decay = config.weight_decay;
-  const bool compat = config.compat == CompatMode::kAxolotl2024;
-  options.block_size = compat ? 2048 : 256;
-  options.zero_gradient_guard = config.adam_zero_gradient_guard && !compat;
-  return options;
-}
-
 }  // namespace
 
 AdapterSettings adapter_settings(const TrainConfig& config, const std::string& base_name) {
@@ -73,35 +58,54 @@ StageTrainer::StageTrainer(PreparedStage& stage, LoadedBase& base, const Trainer
                 stage.stage.config.warmup_steps, static_cast<std::int64_t>(stage.total_steps())},
       tokens_of_file_(stage.data.files.size(), 0) {}
 
-// Loads the base unless an earlier stage did, and makes the optimizer for its adapter.
+// Loads the base, and makes the adapter and the model over it. On a device all of it lies in one arena.
+void StageTrainer::load_base() {
+  Progress progress(5);
+  const HfModel& files = *stage_.base->model;
+  base_.fingerprint = files.fingerprint([&](std::uint64_t done, std::uint64_t total) {
+    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
+                    format_bytes(static_cast<double>(total)));
+  });
+  if (stage_.memory) {
+    base_.memory = std::make_unique<DeviceMemory>(
+        DeviceMemory{{ArenaKind::kDevice, base_.arena_bytes}, {ArenaKind::kPinned, base_.pinned_bytes}});
+  }
+  LoadOptions load;
+  load.activation = activation_dtype(config());
+  load.quantize = config().load_in_4bit;
+  load.threads = thread_count(config());
+  load.arena = base_.memory ? &base_.memory->device : nullptr;
+  load.progress = [&](std::uint64_t done, std::uint64_t total) {
+    progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
+                    format_bytes(static_cast<double>(total)));
+  };
+  MistralWeights weights = load_mistral(files, load);
+  if (weights.zero_blocks > 0)
+    log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
+  base_.adapter =
+      std::make_unique<LoraAdapter>(weights.config, lora_settings(config()), load.activation, base_.memory.get());
+  base_.model = std::make_unique<Mistral>(std::move(weights), base_.adapter.get(), base_.memory.get());
+  if (base_.memory) base_.stage_begin = {base_.memory->device.mark(), base_.memory->pinned.mark()};
+  base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
+  progress.finish("base loaded: " + format_bytes(static_cast<double>(base_.model->weights().bytes())) + ", adapter " +
+                  std::to_string(base_.adapter->parameter_count()) + " parameters");
+}
+
+// The base, loaded unless an earlier stage did, and what this stage needs beside it.
 void StageTrainer::take_base() {
   at::set_num_threads(thread_count(config()));
-  if (!base_.model) {
-    Progress progress(5);
-    const HfModel& files = *stage_.base->model;
-    base_.fingerprint = files.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-      progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                      format_bytes(static_cast<double>(total)));
-    });
-    LoadOptions load;
-    load.activation = config().bf16 ? DType::kBf16 : DType::kF32;
-    load.quantize = config().load_in_4bit;
-    load.threads = thread_count(config());
-    load.progress = [&](std::uint64_t done, std::uint64_t total) {
-      progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                      format_bytes(static_cast<double>(total)));
-    };
-    MistralWeights weights = load_mistral(files, load);
-    if (weights.zero_blocks > 0)
-      log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
-    base_.adapter = std::make_unique<LoraAdapter>(weights.config, lora_settings(config()), load.activation);
-    base_.model = std::make_unique<Mistral>(std::move(weights), base_.adapter.get());
-    base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
-    progress.finish("base loaded: " + format_bytes(static_cast<double>(base_.model->weights().bytes())) + ", adapter " +
-                    std::to_string(base_.adapter->parameter_count()) + " parameters");
+  if (!base_.model) load_base();
+  if (base_.memory) {
+    base_.model->release();
+    base_.memory->device.release_to(base_.stage_begin.device);
+    base_.memory->pinned.release_to(base_.stage_begin.pinned);
+    base_.model->set_plan(stage_.memory->activation);
+    base_.model->reserve(stage_.memory->tokens, stage_.memory->positions, true);
+  } else {
+    base_.model->reserve(stage_.plan.longest_micro_batch(), config().sequence_len, true);
   }
-  base_.model->reserve(stage_.plan.longest_micro_batch(), config().sequence_len, true);
-  optimizer_ = std::make_unique<AdamW8bit>(adapter(), adam_options(config()));
+  optimizer_ = std::make_unique<AdamW8bit>(adapter(), adam_options(config()), base_.memory.get());
+  wait_for_device(base_.model->ops());
   char checksum[17];
   std::snprintf(checksum, sizeof checksum, "%016llx", static_cast<unsigned long long>(base_.checksums.combined()));
   identity_ = {base_model_name(*stage_.base), base_.fingerprint, checksum};
@@ -117,10 +121,11 @@ void StageTrainer::check_build() const {
                           identity_.fingerprint.substr(0, 8))
                     .cure("restore it, or begin a new stage"));
   const std::string build = text_member(*run, "build"), device = text_member(*run, "device");
-  if (build == build_id() && device == device_name()) return;
+  if (build == build_id() && device == device_name(device_kind())) return;
   Diagnostic diagnostic("E0509",
                         "this program is another build, or the device is another one, than the run was begun with");
-  diagnostic.note("then " + build + ", " + device).note(std::string("now ") + build_id() + ", " + device_name());
+  diagnostic.note("then " + build + ", " + device)
+      .note(std::string("now ") + build_id() + ", " + device_name(device_kind()));
   diagnostic.cure("use that build, or `resume_on_other_build: warn`");
   if (config().resume_on_other_build == OtherBuild::kError) throw Error(diagnostic);
   log_info("resuming with another build or device: bit-exactness is not promised from here on (" + build + " -> " +
@@ -128,8 +133,7 @@ void StageTrainer::check_build() const {
 }
 
 // Fresh factors, or those of `init_from`.
-void StageTrainer::fill_start(LoraAdapter& adapter) {
-  const OpContext& ops = base_.model->ops();
+void StageTrainer::fill_start(LoraAdapter& adapter, const OpContext& ops) {
   if (options_.init_from.empty()) {
     adapter.initialize(ops, static_cast<std::uint64_t>(config().seed));
     return;
@@ -146,7 +150,7 @@ void StageTrainer::fill_start(LoraAdapter& adapter) {
                           identity_.fingerprint.substr(0, 8))
                     .cure("use the base named in its adapter_config.json"));
   parent_ = origin.sha256;
-  adapter.refresh_copies(ops);
+  adapter.upload(ops);
 }
 
 // `optimizer_state: carry`: moments and step count of the checkpoint the adapter comes from.
@@ -174,11 +178,12 @@ void StageTrainer::carry_optimizer(const AdapterSource& source) {
   const JsonValue* adam = checkpoint.manifest.find("adam");
   const JsonValue* t = adam ? adam->find("t") : nullptr;
   optimizer_->set_step_count(t ? t->as_unsigned().value_or(0) : 0);
+  optimizer_->upload(base_.model->ops());
 }
 
 void StageTrainer::begin_new() {
   const RunFolder& folder = stage_.folder;
-  fill_start(adapter());
+  fill_start(adapter(), base_.model->ops());
   const bool carry = config().optimizer_state == OptimizerStart::kCarry;
   if (carry) carry_optimizer(find_adapter_source(options_.init_from));
   log_info("stage " + stage_.stage.name + " begins " +
@@ -188,7 +193,7 @@ void StageTrainer::begin_new() {
            format_double(config().learning_rate));
   folder.write("pack_plan.bin", stage_.plan_bytes);
   folder.write("data_report.json", stage_.ledger.to_json());
-  folder.write("run.json", run_json(stage_, identity_, parent_));
+  folder.write("run.json", run_json(stage_, identity_, parent_, device_kind()));
   metrics_ = std::make_unique<LineLog>(folder.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder.path(), "timing.jsonl", 0, "");
   checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), layout(), manifest_capacity());
@@ -212,7 +217,8 @@ void StageTrainer::resume() {
   SHORI_CHECK(loaded, "a resume without checkpoints");
   restore(loaded->manifest);
   checkpoints_->prepare();
-  adapter().refresh_copies(base_.model->ops());
+  adapter().upload(base_.model->ops());
+  optimizer_->upload(base_.model->ops());
   if (guards_.moving_steps < 2) remember_start();
   log_info("resumed at step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " (epoch " +
            format_double(epoch()) + ")");
@@ -234,7 +240,7 @@ void StageTrainer::restore(const JsonValue& manifest) {
                   *guards = manifest.find("guards");
   if (!adam || !ledger || !metrics || !guards)
     throw Error(Diagnostic("E0503", "the checkpoint's manifest is not complete"));
-  step_ = durable_ = number(manifest, "step");
+  step_ = durable_ = saving_ = number(manifest, "step");
   optimizer_->set_step_count(number(*adam, "t"));
   guards_.restore(*guards);
   tokens_ = static_cast<std::int64_t>(number(*ledger, "tokens"));
@@ -259,19 +265,17 @@ void StageTrainer::remember_start() {
       start_values_.emplace_back(factor.values().begin(), factor.values().end());
   };
   if (step_ == 0) return copy(adapter());
+  Workspace workspace;
   LoraAdapter start(base_.model->config(), adapter().settings(), adapter().activation());
-  fill_start(start);
+  fill_start(start, {.workspace = &workspace});
   copy(start);
 }
 
 std::vector<StateTensor> StageTrainer::layout() {
   std::vector<StateTensor> tensors;
   for (LoraFactor& factor : adapter().factors())
-    tensors.push_back({factor.name,
-                       true,
-                       {factor.value.rows(), factor.value.cols()},
-                       factor.value.data<float>(),
-                       factor.value.bytes()});
+    tensors.push_back(
+        {factor.name, true, {factor.value.rows(), factor.value.cols()}, factor.values().data(), factor.value.bytes()});
   for (const OptimizerSpan& span : optimizer_->spans())
     tensors.push_back({span.name, span.is_f32, span.shape, span.data, span.bytes});
   return tensors;
@@ -305,7 +309,7 @@ CanonicalJson StageTrainer::manifest() const {
                        .set("fingerprint", CanonicalJson::string(identity_.fingerprint))
                        .set("nf4_checksum", CanonicalJson::string(identity_.nf4_checksum))
                        .set("shards", std::move(shards)));
-  json.set("build", CanonicalJson::string(build_id())).set("device", CanonicalJson::string(device_name()));
+  json.set("build", CanonicalJson::string(build_id())).set("device", CanonicalJson::string(device_name(device_kind())));
   json.set("config", canonical_config(config(), ConfigScope::kPortable))
       .set("config_hash", CanonicalJson::string(stage_.config_hash));
   CanonicalJson data = CanonicalJson::array(), trained = CanonicalJson::array();

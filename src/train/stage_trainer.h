@@ -12,6 +12,7 @@
 #include "shori/optim/lr_schedule.h"
 #include "shori/train/adapter_file.h"
 #include "shori/train/checkpoint.h"
+#include "shori/train/checkpoint_writer.h"
 #include "shori/train/guards.h"
 #include "shori/train/metrics.h"
 #include "shori/train/run_identity.h"
@@ -32,8 +33,9 @@ class StageTrainer {
  private:
   // Beginning (src/train/stage_start.cpp).
   void take_base();
+  void load_base();
   void check_build() const;
-  void fill_start(LoraAdapter& adapter);
+  void fill_start(LoraAdapter& adapter, const OpContext& ops);
   void carry_optimizer(const AdapterSource& source);
   void begin_new();
   void resume();
@@ -48,7 +50,9 @@ class StageTrainer {
   bool run_step(std::uint64_t step);
   bool evaluate_if_due();
   bool pin_due() const;
-  void save();
+  void check_base() const;
+  void save(bool pin = false);
+  void wait_saved();
   bool stop_saved();
   void check_alive();
   [[noreturn]] void not_finite(const std::vector<PackedBatch>& batches, const StepResult& result, std::uint64_t step);
@@ -56,6 +60,7 @@ class StageTrainer {
   void finish();
 
   LoraAdapter& adapter() { return *base_.adapter; }
+  Device device_kind() const { return base_.model->ops().device; }
   const TrainConfig& config() const { return stage_.stage.config; }
   double epoch() const { return stage_.plan.epoch_after(step_); }
   double learning_rate(std::uint64_t step) const {
@@ -80,9 +85,11 @@ class StageTrainer {
   std::vector<std::int64_t> tokens_of_file_;      // trained so far
   std::int64_t tokens_ = 0, targets_ = 0;         // trained so far
   std::uint64_t step_ = 0;                        // last completed
-  std::uint64_t durable_ = 0;                     // last saved
+  std::uint64_t durable_ = 0;                     // last known to be saved
+  std::uint64_t saving_ = 0;                      // last whose saving has begun
   Progress progress_;
   double seconds_per_step_ = 0;  // running average, for the time left
+  CheckpointWriter writer_;      // last: a write that runs ends before what it reads
 };
 
 }  // namespace shori

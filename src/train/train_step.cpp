@@ -3,6 +3,7 @@
 //   N = targets of all micro-batches            known before the first forward pass
 //   for each micro-batch:                       embed, layers up, head and loss, layers down; gradients add up in fp32
 //   clip the gradient by its global norm        one norm over all factors
+//   wait for the checkpoint before, if it is still being written
 //   AdamW                                       and the rounded copies that the next step's products use
 //
 // Loss = sum of token losses / N, so each target token of the step counts the same, whatever micro-batch it is in. The
@@ -12,13 +13,12 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "shori/ops/grad_norm.h"
 #include "shori/util/error.h"
-#include "shori/util/progress.h"
 #include "shori/util/signals.h"
+#include "src/train/step_clock.h"
 
 namespace shori {
 
@@ -52,22 +52,16 @@ double gradient_norm_of(const Mistral& model, const LoraAdapter& adapter) {
   return gradient_norm(model.ops(), spans);
 }
 
-// Seconds since the last call, moved forward.
-double lap(double& since) {
-  const double now = now_seconds();
-  return now - std::exchange(since, now);
-}
-
 }  // namespace
 
 std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer,
                                      std::span<const PackedBatch> micro_batches, std::uint64_t step,
-                                     double learning_rate, const StepSettings& settings) {
+                                     double learning_rate, const StepSettings& settings, CheckpointWriter* checkpoint) {
   SHORI_CHECK(model.adapter() == &adapter, "the model was made with another adapter");
   StepResult result;
   result.targets = count_targets(micro_batches);
-  adapter.zero_gradients();
-  double clock = now_seconds();
+  adapter.zero_gradients(model.ops());
+  StepClock clock(model.ops());
 
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const PackedBatch& batch = micro_batches[i];
@@ -83,7 +77,7 @@ std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW
     result.loss += loss * weight;
     result.tokens += batch.real_tokens;
     result.samples += static_cast<std::int64_t>(batch.samples.size());
-    result.forward_seconds += lap(clock);
+    clock.lap(result.forward_seconds);
     if (!std::isfinite(loss)) {
       result.finite = false;
       result.first_bad_micro_batch = static_cast<int>(i);
@@ -93,7 +87,7 @@ std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW
       if (stop_requested()) return std::nullopt;
       model.backward_layer(layer);
     }
-    result.backward_seconds += lap(clock);
+    clock.lap(result.backward_seconds);
   }
 
   result.grad_norm = gradient_norm_of(model, adapter);
@@ -104,11 +98,14 @@ std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW
   if (settings.max_grad_norm > 0) {
     result.clip_factor = std::min(1.0, settings.max_grad_norm / (result.grad_norm + kClipEpsilon));
   }
+  // At most one finished step is ever not durable.
+  if (checkpoint != nullptr) checkpoint->wait();
   const AdamReport report = optimizer.step(model.ops(), learning_rate, result.clip_factor);
   result.update_max = report.update_max;
   result.update_tensor = report.tensor;
   result.update_element = report.element;
-  result.optimizer_seconds = lap(clock);
+  clock.lap(result.optimizer_seconds);
+  clock.finish();
   return result;
 }
 

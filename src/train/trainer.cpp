@@ -60,14 +60,16 @@ bool StageTrainer::run() {
   take_base();
   options_.resume ? resume() : begin_new();
   if (!train()) return false;
+  wait_saved();
   finish();
   return true;
 }
 
-// One optimizer step after the other, each durable before the next begins.
+// One optimizer step after the other, each durable before the next one's update.
 bool StageTrainer::train() {
   // A stop may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due()) return stop_saved();
+  wait_saved();
   if (step_ > 0 && pin_due()) checkpoints_->pin(step_);
   while (step_ < stage_.total_steps()) {
     if (stop_requested()) return stop_saved();
@@ -104,9 +106,10 @@ bool StageTrainer::run_step(std::uint64_t step) {
   const double begun = now_seconds();
   const std::vector<PackedBatch> batches = batches_of(step);
   const auto result =
-      train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings());
+      train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings(), &writer_);
   if (!result) return false;
   if (!result->finite) not_finite(batches, *result, step);
+  wait_saved();
   step_ = step;
   tokens_ += result->tokens;
   targets_ += result->targets;
@@ -128,8 +131,7 @@ bool StageTrainer::run_step(std::uint64_t step) {
   const double before_save = now_seconds();
   const bool pin = take_pin_request() || pin_due();
   const bool due = step % static_cast<std::uint64_t>(config().save_steps) == 0;
-  if (due || pin || !evaluated || stop_requested()) save();
-  if (pin) checkpoints_->pin(step);
+  if (due || pin || !evaluated || stop_requested()) save(pin);
   StepTiming timing{step,
                     trained,
                     result->forward_seconds,
@@ -168,28 +170,52 @@ bool StageTrainer::evaluate_if_due() {
   return true;
 }
 
-// Metrics first, so that a durable checkpoint never names lines that are not on the disk.
-void StageTrainer::save() {
+void StageTrainer::check_base() const {
   if (const auto changed = find_changed_tensor(base_.model->ops(), base_.model->weights(), base_.checksums))
     throw Error(Diagnostic("E0702", "memory of the frozen base changed: checksum of " + *changed + " differs")
                     .note("the last check passed at step " + std::to_string(durable_))
                     .cure("test the memory of this machine, then: " + options_.resume_command));
+}
+
+// Metrics first, so that a durable checkpoint never names lines that are not on the disk. On a device the state is
+// copied to the host and written while the next step runs; on the CPU the step waits, its threads would only compete.
+void StageTrainer::save(bool pin) {
+  wait_saved();
+  check_base();
+  const OpContext& ops = base_.model->ops();
+  adapter().download(ops);
+  optimizer_->download(ops);
+  wait_for_device(ops);
   metrics_->write(true);
-  checkpoints_->write(step_, manifest());
-  durable_ = step_;
-  set_stop_note("step " + std::to_string(durable_) + " is safe; go on with: " + options_.resume_command);
-  log_detail("saved step " + std::to_string(step_) + " (durable)");
-  checkpoints_->keep_newest(static_cast<std::size_t>(config().save_total_limit));
+  saving_ = step_;
+  const auto write = [this, pin, step = step_, fields = manifest()] {
+    checkpoints_->write(step, fields);
+    set_stop_note("step " + std::to_string(step) + " is safe; go on with: " + options_.resume_command);
+    log_detail("saved step " + std::to_string(step) + " (durable)");
+    if (pin) checkpoints_->pin(step);
+    checkpoints_->keep_newest(static_cast<std::size_t>(config().save_total_limit));
+  };
+  if (ops.device != Device::kCpu) return writer_.start(write);
+  write();
+  wait_saved();
+}
+
+void StageTrainer::wait_saved() {
+  writer_.wait();
+  durable_ = saving_;
 }
 
 // After a stop: the last completed step is saved if it is not yet. Always false.
 bool StageTrainer::stop_saved() {
-  if (durable_ != step_) save();
+  if (saving_ != step_) save();
+  wait_saved();
   tell_stopped(step_, stage_.total_steps(), options_.resume_command);
   return false;
 }
 
 void StageTrainer::check_alive() {
+  adapter().download(base_.model->ops());
+  wait_for_device(base_.model->ops());
   std::vector<FactorState> factors;
   for (std::size_t i = 0; i < start_values_.size(); ++i) {
     const LoraFactor& factor = adapter().factors()[i];
@@ -220,7 +246,8 @@ void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const Ste
       }
     }
   }
-  if (durable_ != step_) save();
+  if (saving_ != step_) save();
+  wait_saved();
   diagnostic.note("step " + std::to_string(step_) + " is safe")
       .cure("lower `learning_rate`, then: " + options_.resume_command);
   throw Error(diagnostic);
@@ -243,7 +270,7 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
                 static_cast<unsigned long long>(total), epoch(), result.loss, result.grad_norm, learning_rate(step_),
                 timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
                 format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
-  progress_.live(std::string(text) + (durable_ == step_ ? "  saved" : ""));
+  progress_.live(std::string(text) + (saving_ == step_ ? "  saved" : ""));
   if (step_ % static_cast<std::uint64_t>(config().logging_steps) == 0 || step_ == total) log_detail(text);
 }
 
@@ -255,7 +282,7 @@ void StageTrainer::finish() {
   std::filesystem::remove_all(folder.adapter(), ignored);
   std::vector<FactorTensor> tensors;
   for (LoraFactor& factor : adapter().factors())
-    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.value.data<float>()});
+    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.values().data()});
   const auto files = write_adapter_folder(folder.path(), "adapter", adapter_settings(config(), identity_.name), tensors,
                                           {{"shori.base_fingerprint", identity_.fingerprint},
                                            {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},

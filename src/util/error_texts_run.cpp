@@ -26,6 +26,10 @@ constexpr ErrorInfo kTexts[] = {
      "Between the plan and the start another process took memory of the GPU that the plan counted on. Stop that "
      "process, or "
      "lower what the run needs."},
+    {"E0406", 5, "the model's shape does not suit a GPU",
+     "Kernels read rows in pieces of 16 bytes and keep one row of a matrix on the chip, so that sizes have to be "
+     "multiples of 8 "
+     "and not too large. Published Mistral models are; a model that is not runs with `device: cpu`."},
 
     // Run folder.
     {"E0501", 7, "run folder is in use",

@@ -72,7 +72,7 @@ def decode_linears(tool):
 def run_ours(options, precision):
     """Seconds of each step behind the warm-up, of each checkpoint, and the peak resident size."""
     config = {
-        "base_model": str(HOME / "model"), "output_dir": str(HOME / "run"), "threads": options.threads,
+        "base_model": str(HOME / "model"), "output_dir": str(HOME / "run"), "device": "cpu", "threads": options.threads,
         "datasets": [{"path": str(HOME / "packs.jsonl"), "type": "tokenized"}], "bf16": precision == "bf16",
         "sequence_len": LENGTH, "sample_packing": True, "train_on_inputs": True, "lora_r": RANK, "lora_alpha": ALPHA,
         "lora_dropout": DROPOUT, "learning_rate": RATE, "weight_decay": DECAY, "lr_scheduler": "constant", "seed": SEED,

@@ -77,7 +77,7 @@ def test_converter_writes_canonical_blockml_that_trains(tmp_path, campaign, text
     assert convert("--check", out).returncode == 0
     config = tmp_path / "job.yaml"
     config.write_text(json.dumps({"base_model": str(text_model), "output_dir": "run", "learning_rate": 0.001,
-                                  "datasets": [{"path": "out/*/*.blockml", "type": "blockml"}]}))
+                                  "device": "cpu", "datasets": [{"path": "out/*/*.blockml", "type": "blockml"}]}))
     must(train(config, "--check"))
 
 

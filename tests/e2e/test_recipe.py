@@ -128,7 +128,7 @@ def test_published_card_trains_the_whole_recipe(tmp_path, token_model):
     write_data(tmp_path)
     entries = "".join(f"  - {{path: {stage}.jsonl, type: tokenized, category: {stage}}}\n" for stage in STAGES)
     config = tmp_path / "card.yaml"
-    config.write_text(CARD + "datasets:\n" + entries + "output_dir: runs\n")
+    config.write_text(CARD + "datasets:\n" + entries + "output_dir: runs\ndevice: cpu\n")
     wrong = must(train(config, "--check"), 2)
     assert wrong.errors == ["E0108"] and "/home/anon/AI-Models" in wrong.err, "only the model is not there"
     place = ["--set", f"base_model={token_model}"]

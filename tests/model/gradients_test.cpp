@@ -61,7 +61,7 @@ class ModelGradients : public testing::TestWithParam<Case> {
     Mistral model(std::move(weights), &adapter);
     const PackedBatch pack = batch();
     const double weight = 1.0 / static_cast<double>(pack.targets);
-    adapter.zero_gradients();
+    adapter.zero_gradients(model.ops());
     model.begin(pack, dropout());
     for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
     const std::span<const float> losses = model.head_loss(weight);
@@ -163,8 +163,8 @@ TEST_P(LayerGradients, OfOutputAndInputAreWithinTwiceTheErrorOfAten) {
   const DecoderLayer layer(config, weights.layers[1], &adapter, 1);
   LayerBuffers buffers;
   buffers.reserve(layer, GetParam(), tokens, true);
-  adapter.zero_gradients();
-  forward_layer(context, layer, input.view(), false, buffers);
+  adapter.zero_gradients(context.ops);
+  forward_layer(context, layer, input.view(), std::nullopt, buffers);
   const at::Tensor output = to_double(buffers.hidden.view()) + to_double(buffers.delta.view());
   backward_layer(context, layer, input.view(), buffers, dx.view(), false);
 

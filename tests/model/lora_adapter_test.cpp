@@ -119,7 +119,7 @@ TEST(LoraAdapter, CopiesAreScaledAndRoundedOnce) {
 TEST(LoraAdapter, GradientsAreZeroed) {
   LoraAdapter adapter(tiny_config(), {.rank = 4, .alpha = 16}, DType::kF32);
   for (LoraFactor& factor : adapter.factors()) factor.gradients()[1] = 3.0f;
-  adapter.zero_gradients();
+  adapter.zero_gradients(cpu());
   for (const LoraFactor& factor : adapter.factors()) EXPECT_EQ(factor.gradients()[1], 0.0f);
 }
 

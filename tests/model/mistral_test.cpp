@@ -129,7 +129,7 @@ TEST(Pass, BufferSizeAndEarlierPassesDoNotMatter) {
   Runner fresh(DType::kBf16), used(DType::kBf16);
   used.pass(large, 1e-2, dropout);
   used.model.evaluate(large);
-  used.adapter.zero_gradients();
+  used.adapter.zero_gradients(used.model.ops());
   EXPECT_EQ(fresh.pass(small, 1e-2, dropout), used.pass(small, 1e-2, dropout));
   EXPECT_EQ(gradients_of(fresh.adapter), gradients_of(used.adapter));
 }
@@ -214,7 +214,7 @@ TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
       if (factor.layer == 1 && factor.module == 6 && factor.is_b)
         factor.values()[0] = std::numeric_limits<float>::infinity();
     }
-    runner.adapter.refresh_copies(runner.model.ops());
+    runner.adapter.upload(runner.model.ops());
     const auto found = runner.model.find_non_finite(pack, {}, 0.1);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "layers.1.down_proj output");

@@ -130,7 +130,7 @@ void load_factors(LoraAdapter& adapter, const std::string& path, const OpContext
     SHORI_CHECK(values.size() == factor.values().size(), factor.name + " has another size");
     std::ranges::copy(values, factor.values().begin());
   }
-  adapter.refresh_copies(context);
+  adapter.upload(context);
 }
 
 // JOB: {"model": folder, "adapter": file, "bf16": bool, "quantize": bool, "rank": n, "alpha": n, "targets": [...],

@@ -21,6 +21,7 @@ SETTINGS = {
     "learning_rate": 0.004,
     "weight_decay": 0.05,
     "train_on_inputs": True,
+    "device": "cpu",
     "threads": 1,
 }
 

@@ -96,7 +96,7 @@ inline void randomize(LoraAdapter& adapter, const OpContext& context, unsigned s
     std::normal_distribution<double> normal(0.0, deviation);
     for (float& value : factor.values()) value = static_cast<float>(normal(random));
   }
-  adapter.refresh_copies(context);
+  adapter.upload(context);
 }
 
 // One row of samples, right-padded by `padding` ids. The first id of a sample is no target; every `mask_every`-th other

@@ -203,7 +203,7 @@ TEST(TrainStep, NothingIsUpdatedWhenOnlyTheGradientIsNotFinite) {
   for (LoraFactor& factor : trainer.adapter.factors()) {
     if (factor.layer == 0 && factor.module == 0) std::ranges::fill(factor.values(), factor.is_b ? 0.0f : 1e38f);
   }
-  trainer.adapter.refresh_copies(trainer.model.ops());
+  trainer.adapter.upload(trainer.model.ops());
   const std::vector<float> before = trainer.values();
   const auto batches = single_packs(random_samples({64}, 160));
   const StepResult result = trainer.step(batches, 1, {});

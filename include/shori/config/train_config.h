@@ -26,7 +26,8 @@ enum class KeyClass {
 enum class AdapterKind { kQlora, kLora };
 enum class OptimizerKind { kAdamwBnb8bit };
 enum class LrScheduler { kConstant, kLinear, kCosine };
-enum class DeviceChoice { kAuto, kCpu, kCuda };
+enum class DeviceChoice { kAuto, kCpu, kCuda, kEmulated };
+enum class ActivationMemory { kAuto, kRecompute, kKeepAttention, kKeep };
 enum class CompatMode { kNone, kAxolotl2024 };
 enum class ExcessLength { kRaise, kSplit, kDrop, kTruncate };
 enum class OptimizerStart { kFresh, kCarry };
@@ -43,7 +44,10 @@ inline constexpr auto kConfigWords<OptimizerKind> = std::to_array<std::string_vi
 template <>
 inline constexpr auto kConfigWords<LrScheduler> = std::to_array<std::string_view>({"constant", "linear", "cosine"});
 template <>
-inline constexpr auto kConfigWords<DeviceChoice> = std::to_array<std::string_view>({"auto", "cpu", "cuda"});
+inline constexpr auto kConfigWords<DeviceChoice> = std::to_array<std::string_view>({"auto", "cpu", "cuda", "emulated"});
+template <>
+inline constexpr auto kConfigWords<ActivationMemory> = std::to_array<std::string_view>({"auto", "recompute",
+                                                                                        "keep_attention", "keep"});
 template <>
 inline constexpr auto kConfigWords<CompatMode> = std::to_array<std::string_view>({"none", "axolotl-2024"});
 template <>
@@ -146,7 +150,10 @@ using DatasetList = std::vector<DatasetEntry>;
     "axolotl-2024: packing, loss and 8-bit blocks of early 2024")                                                      \
   X(bool, axolotl_step_estimate, false, kNumeric, any(), "with compat: Axolotl's estimate cuts the last epoch short")  \
   X(DeviceChoice, device, DeviceChoice::kAuto, kPlace, any(),                                                          \
-    "where it runs; auto: the GPU in a CUDA build, else the CPU")                                                      \
+    "where it runs; auto: the GPU in a CUDA build, else the CPU; emulated: of the tests")                              \
+  X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
+    "what is kept for the backward pass; auto: what fits on the GPU. Changes no number")                               \
+  X(std::string, gpu_memory_limit, "", kOutput, any(), "the most GPU memory to use, such as 22GiB; otherwise all")     \
   X(OptionalInteger, threads, {}, kOutput, between(1, 1024), "CPU threads; otherwise one a core. Changes no number")   \
   X(Integer, eval_batch_size, 1, kOutput, between(1, 4096), "packs in one evaluation pass. Changes no number")         \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \

@@ -15,6 +15,7 @@ struct LoadOptions {
   DType activation = DType::kBf16;  // kF32 under `bf16: false`
   bool quantize = true;             // linears to NF4; else dense in the activation dtype
   int threads = 1;
+  DeviceArena* arena = nullptr;  // of a device that the weights go to; null: host memory
   // Bytes read so far and in all, of the tensors' data.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };

@@ -26,36 +26,41 @@ struct LoraSettings {
 // Targets by name ("q_proj", ...); an unknown name is a bug of ours.
 std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> names);
 
-// One factor: fp32 master, fp32 gradient, and the copy that the products use.
+// One factor: fp32 master, fp32 gradient, and the copy that the products use. On a device the host sees the master
+// through its mirror, and the gradient not at all.
 struct LoraFactor {
   std::string name;  // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
   std::int64_t layer = 0;
   int module = 0;  // index into kLinearKinds
   bool is_b = false;
-  OwnedTensor value;     // fp32, A [rank, in], B [out, rank]
+  MirroredTensor value;  // fp32, A [rank, in], B [out, rank]
   OwnedTensor gradient;  // fp32, same shape
   OwnedTensor copy;      // activation dtype, same shape: round(A), round(alpha / rank * B)
   float copy_scale = 1.0f;
 
   std::int64_t count() const { return value.count(); }
-  std::span<float> values() const { return {value.data<float>(), static_cast<std::size_t>(count())}; }
+  std::span<float> values() const { return {value.host().data<float>(), static_cast<std::size_t>(count())}; }
+  // On the CPU only.
   std::span<float> gradients() const { return {gradient.data<float>(), static_cast<std::size_t>(count())}; }
 };
 
 class LoraAdapter {
  public:
   // `activation`: kBf16 or kF32. Values are undefined until initialize(), or until the caller filled values() and
-  // called refresh_copies().
-  LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation);
+  // called upload(). `memory`: of a device; null: the host's.
+  LoraAdapter(const MistralConfig& config, const LoraSettings& settings, DType activation,
+              DeviceMemory* memory = nullptr);
 
-  // A uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's kaiming_uniform with a = sqrt 5), B zero; then refresh_copies().
+  // A uniform in [-1/sqrt(in), 1/sqrt(in)) (PEFT's kaiming_uniform with a = sqrt 5), B zero; then upload().
   // Element i of tensor n (number in the list of a fully adapted model: 14 * layer + 2 * module) is word i % 4 of
   // Philox4x32-10 with key = seed, counter = {i / 4, n, 0, 0xffffffff}: (2 * (word >> 8) * 2^-24 - 1) / sqrt(in).
   void initialize(const OpContext& context, std::uint64_t seed);
 
-  // After values() changed.
-  void refresh_copies(const OpContext& context);
-  void zero_gradients();
+  // After the host changed values(): to the device, and into the copies.
+  void upload(const OpContext& context);
+  // Before the host reads values(): from the device. Queued; wait_for_device() ends the wait.
+  void download(const OpContext& context) const;
+  void zero_gradients(const OpContext& context);
 
   // All factors in canonical order: layer, module, A before B.
   std::span<LoraFactor> factors() { return factors_; }

@@ -16,7 +16,18 @@
 
 namespace shori {
 
-using LinearWeight = std::variant<Nf4Tensor, OwnedTensor>;
+// An NF4 weight in the memory of a device; the arrays are those of Nf4Tensor.
+struct DeviceNf4 {
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  OwnedTensor codes, absmax;  // [1, n] u8
+  OwnedTensor absmax2;        // [1, n] fp32
+  float offset = 0.0f;
+
+  std::size_t bytes() const { return codes.bytes() + absmax.bytes() + absmax2.bytes() + sizeof(float); }
+};
+
+using LinearWeight = std::variant<Nf4Tensor, OwnedTensor, DeviceNf4>;
 FrozenWeight frozen_view(const LinearWeight& weight);
 
 struct LayerWeights {
@@ -37,6 +48,12 @@ struct MistralWeights {
   const OwnedTensor& head_weight() const { return head ? head : embedding; }
   std::size_t bytes() const;
 };
+
+// Memory for the weights of a model on a device, contents undefined, always in the same order.
+MistralWeights allocate_weights(const MistralConfig& config, DType activation, bool quantize, DeviceArena& arena);
+// Copies one tensor to its place on the device, and waits.
+void upload(const OwnedTensor& from, OwnedTensor& to);
+void upload(const LinearWeight& from, LinearWeight& to);
 
 // Checksum of every frozen tensor (NF4: codes, absmax, absmax2 and offset together), to find a bit that flipped in
 // memory.

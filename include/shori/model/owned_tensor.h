@@ -1,19 +1,23 @@
-// Memory of one tensor, with its owner. The one place where the model allocates.
+// Memory of one tensor, with its owner: the heap, or an arena of the device. The one place where the model allocates.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
+#include "shori/ops/op_context.h"
 #include "shori/ops/tensor_view.h"
+#include "shori/util/device_arena.h"
 
 namespace shori {
 
-// A dense matrix [rows, cols], 64-byte aligned, not initialized (make() and resize()) or all zero bytes (zeros()).
+// A dense matrix [rows, cols], not initialized (make()) or all zero bytes (zeros()). Without an arena it is host
+// memory, 64-byte aligned, freed with the tensor; a piece of an arena is the arena's.
 class OwnedTensor {
  public:
   OwnedTensor() = default;
-  static OwnedTensor make(DType dtype, std::int64_t rows, std::int64_t cols);
-  static OwnedTensor zeros(DType dtype, std::int64_t rows, std::int64_t cols);
+  static OwnedTensor make(DType dtype, std::int64_t rows, std::int64_t cols, DeviceArena* arena = nullptr);
+  // On a device the zeros are queued on the default stream.
+  static OwnedTensor zeros(DType dtype, std::int64_t rows, std::int64_t cols, DeviceArena* arena = nullptr);
 
   // Views of the first `rows` rows, or of all.
   TensorView view() const { return view(rows_); }
@@ -34,6 +38,7 @@ class OwnedTensor {
 
  private:
   struct Free {
+    bool of_arena;  // then the memory is not ours to free
     void operator()(std::byte* memory) const;
   };
   std::unique_ptr<std::byte[], Free> memory_;
@@ -41,5 +46,26 @@ class OwnedTensor {
   std::int64_t rows_ = 0;
   std::int64_t cols_ = 0;
 };
+
+// A tensor of the device that the host reads and writes, too: `host()` is page-locked memory of the same shape. On the
+// CPU both are the same memory and nothing is ever copied.
+class MirroredTensor : public OwnedTensor {
+ public:
+  MirroredTensor() = default;
+  static MirroredTensor zeros(DType dtype, std::int64_t rows, std::int64_t cols, DeviceMemory* memory);
+
+  // What the host sees: as the last download() or the host itself left it.
+  const OwnedTensor& host() const { return mirror_ ? mirror_ : *this; }
+  void download(const OpContext& context) const;  // queued on the context's stream
+  void upload(const OpContext& context) const;
+
+ private:
+  OwnedTensor mirror_;
+};
+
+// Rows of one matrix to another of the same shape, on the context's device.
+void copy_matrix(const OpContext& context, ConstTensorView from, TensorView to);
+// Waits until what was queued has happened. Nothing to do on the CPU.
+void wait_for_device(const OpContext& context);
 
 }  // namespace shori

@@ -2,6 +2,7 @@
 // ops/adamw8bit.h.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,7 +24,7 @@ struct AdamOptions {
   bool zero_gradient_guard = true;
 };
 
-// One array of the state, for checkpoints: its memory is read when writing and filled when loading.
+// One array of the state, for checkpoints: host memory, read when writing and filled when loading.
 struct OptimizerSpan {
   std::string
       name;  // "adam.m.<factor>", "adam.v." (codes), "adam.m_absmax.", "adam.v_absmax.", "adam.m32.", "adam.v32."
@@ -35,14 +36,18 @@ struct OptimizerSpan {
 
 class AdamW8bit {
  public:
-  // Fresh moments (all zero bytes), t = 0. The adapter's factors are what it updates; they outlive it.
-  AdamW8bit(LoraAdapter& adapter, const AdamOptions& options);
+  // Fresh moments (all zero bytes), t = 0. The adapter's factors are what it updates; they outlive it. `memory`: of
+  // the device they are on; null: the host's.
+  AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMemory* memory = nullptr);
 
   // One update of every factor with gradients * gradient_scale, and of their copies. t += 1.
   AdamReport step(const OpContext& context, double learning_rate, double gradient_scale);
 
   // Memory of the state, all F32 first, each kind in the order of the factors. t is the caller's to save beside them.
+  // On a device they are mirrors: as the last download() or the caller left them.
   std::vector<OptimizerSpan> spans();
+  void download(const OpContext& context) const;
+  void upload(const OpContext& context) const;
   std::uint64_t step_count() const { return step_; }
   void set_step_count(std::uint64_t step) { step_ = step; }
 
@@ -50,9 +55,10 @@ class AdamW8bit {
 
  private:
   struct Moments {
-    std::vector<std::uint8_t> m_codes, v_codes;
-    std::vector<float> m_absmax, v_absmax;
-    std::vector<float> m, v;  // factors below kMin8BitElements
+    MirroredTensor m_codes, v_codes;    // u8
+    MirroredTensor m_absmax, v_absmax;  // fp32
+    MirroredTensor m, v;                // fp32: factors below kMin8BitElements
+    std::array<const MirroredTensor*, 6> all() const { return {&m_codes, &v_codes, &m_absmax, &v_absmax, &m, &v}; }
   };
 
   LoraAdapter& adapter_;

@@ -15,6 +15,7 @@
 #include "shori/data/pack_plan.h"
 #include "shori/data/tokenizer.h"
 #include "shori/io/hf_model.h"
+#include "shori/train/memory_plan.h"
 #include "shori/train/run_folder.h"
 
 namespace shori {
@@ -37,6 +38,8 @@ struct PreparedStage {
   std::string plan_bytes, plan_sha256;
   Ledger ledger;
   std::string config_hash;
+
+  std::optional<MemoryPlan> memory;  // where it trains on a device
 
   StageState state = StageState::kToTrain;
   std::uint64_t step = 0;                     // of the newest checkpoint, or of the finished run

@@ -2,6 +2,8 @@
 // recipe of one.
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <string>
 
 #include "shori/config/load_config.h"
@@ -10,10 +12,12 @@ namespace shori {
 
 struct RecipeOptions {
   bool resume = false;
-  bool check = false;  // read, tokenize and compare everything, print it, write nothing
-  bool plan = false;   // the stage table with steps
-  std::string from;    // retrain from this stage on; the old run folders of it and later ones are set aside
-  std::string only;    // train this stage and no other
+  bool check = false;                     // read, tokenize and compare everything, print it, write nothing
+  bool plan = false;                      // the stage table with steps, and the memory table of a GPU
+  std::optional<std::size_t> gpu_memory;  // of that GPU, with its multiprocessors, where it is not the one here
+  int sm_count = 0;
+  std::string from;  // retrain from this stage on; the old run folders of it and later ones are set aside
+  std::string only;  // train this stage and no other
 };
 
 enum class RecipeOutcome { kDone, kStopped };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "shori/train/prepared_stage.h"
+#include "shori/util/device.h"
 #include "shori/util/json.h"
 
 namespace shori {
@@ -28,12 +29,14 @@ std::string base_model_name(const BaseModel& base);
 
 // run.json of a stage that begins; `parent` is the SHA-256 of the adapter file it begins from. done.json of one that is
 // finished.
-std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent);
+std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+                     Device device);
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                       const std::map<std::string, std::string>& adapter_files);
 
-// The instruction-set level that libtorch uses, which decides bits on a CPU: a change is E0509.
-std::string device_name();
+// What decides bits: on a CPU the instruction-set level that libtorch uses, on a GPU its model and number of
+// multiprocessors. A change is E0509.
+std::string device_name(Device device);
 
 // What differs between `record` (run.json or done.json) and the stage now: E0504 for each config key, E0508 for data,
 // plan, tokenizer, base. Empty: nothing.

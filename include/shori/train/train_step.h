@@ -8,6 +8,7 @@
 #include "shori/data/batch_stream.h"
 #include "shori/model/mistral.h"
 #include "shori/optim/adamw8bit.h"
+#include "shori/train/checkpoint_writer.h"
 
 namespace shori {
 
@@ -39,10 +40,12 @@ struct StepResult {
 // Runs the micro-batches of one step, clips, updates. `step` counts from 1 within the stage. Gradients of the adapter
 // are zeroed first, so that nothing is carried from a step that was given up; a gradient that is to be carried across
 // an epoch's end is a micro-batch of the later step. `adapter` is the one that `model` was made with. nullopt: a stop
-// was requested and noticed between layers; nothing was updated.
+// was requested and noticed between layers; nothing was updated. The update waits for `checkpoint`, the step before
+// this one on its way to the disk; what that threw is thrown here, and nothing was updated.
 std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer,
                                      std::span<const PackedBatch> micro_batches, std::uint64_t step,
-                                     double learning_rate, const StepSettings& settings);
+                                     double learning_rate, const StepSettings& settings,
+                                     CheckpointWriter* checkpoint = nullptr);
 
 // After a step that was not finite: where NaN or Inf came up first, and in which micro-batch. Repeats passes; `token`
 // is a row of that micro-batch.

@@ -1,0 +1,14 @@
+// Scratch memory of the kernels on a device.
+#pragma once
+
+#include <cstddef>
+
+#include "shori/model/decoder_layer.h"
+
+namespace shori {
+
+// The most that any op takes of its workspace in a pass of up to `tokens`, or in an optimizer step.
+std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfig& config, std::int64_t tokens,
+                                   bool backward);
+
+}  // namespace shori

@@ -1,0 +1,31 @@
+// Seconds of the parts of a step: by the clock on the CPU, by events on a device, where work has not happened yet when
+// a call returns.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "shori/ops/op_context.h"
+
+namespace shori {
+
+class StepClock {
+ public:
+  explicit StepClock(const OpContext& context);
+
+  // The time since the last lap, or since the clock was made, counts to `seconds`; on a device from finish() on.
+  void lap(double& seconds);
+  void finish();
+
+ private:
+  struct Lap {
+    std::unique_ptr<DeviceEvent> end;
+    double* seconds;
+  };
+  OpContext context_;
+  double since_ = 0;
+  std::unique_ptr<DeviceEvent> begin_;
+  std::vector<Lap> laps_;
+};
+
+}  // namespace shori

@@ -1,0 +1,36 @@
+#include "shori/util/byte_size.h"
+
+#include <charconv>
+#include <cmath>
+
+namespace shori {
+
+std::optional<std::size_t> parse_byte_size(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  constexpr Unit kUnits[] = {{"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}};
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (error != std::errc()) return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+  if (text.starts_with(' ')) text.remove_prefix(1);
+  for (const Unit& unit : kUnits) {
+    if (text != unit.name) continue;
+    const double bytes = number * unit.bytes;
+    if (!(bytes >= 1) || bytes > 0x1p50) return std::nullopt;
+    return static_cast<std::size_t>(bytes);
+  }
+  return std::nullopt;
+}
+
+std::string with_thousands(std::size_t number) {
+  std::string text = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(text.size()) - 3; at > 0; at -= 3) {
+    text.insert(static_cast<std::size_t>(at), ",");
+  }
+  return text;
+}
+
+}  // namespace shori

@@ -1,0 +1,30 @@
+#include "shori/util/byte_size.h"
+
+#include <gtest/gtest.h>
+
+namespace shori {
+namespace {
+
+TEST(ByteSize, ReadsNumberAndUnit) {
+  EXPECT_EQ(parse_byte_size("24GiB"), std::size_t{24} << 30);
+  EXPECT_EQ(parse_byte_size("22.5 GB"), 22'500'000'000u);
+  EXPECT_EQ(parse_byte_size("512MiB"), std::size_t{512} << 20);
+  EXPECT_EQ(parse_byte_size("1KB"), 1000u);
+}
+
+TEST(ByteSize, RefusesEverythingElse) {
+  for (const char* text : {"", "24", "GiB", "24gib", "24 GiB ", "-1GiB", "0GiB", "1e3GiB", "nanGiB", "infGiB",
+                           "9999999999GiB", "24  GiB"}) {
+    EXPECT_FALSE(parse_byte_size(text)) << text;
+  }
+}
+
+TEST(ByteSize, GroupsDigits) {
+  EXPECT_EQ(with_thousands(7), "7");
+  EXPECT_EQ(with_thousands(999), "999");
+  EXPECT_EQ(with_thousands(1000), "1,000");
+  EXPECT_EQ(with_thousands(3600121856), "3,600,121,856");
+}
+
+}  // namespace
+}  // namespace shori
