@@ -17,6 +17,9 @@
 namespace shori {
 namespace {
 
+// For gaps between libtorch's blocks, and what another program may take.
+constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
+
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
   return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
 }
@@ -185,6 +188,7 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activat
   }
   plan.lines.push_back({"temporaries of the attention (libtorch)", attention});
   plan.lines.push_back({"driver and kernels (estimate)", kDriverBytes});
+  plan.lines.push_back({"reserve", kReserveBytes});
   for (const DeviceArena::Line& line : plan.lines) plan.total_bytes += line.bytes;
   return plan;
 }
