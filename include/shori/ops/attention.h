@@ -29,4 +29,8 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                         ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
+// Runs both on a small pack of this shape on the context's device and on the CPU: E0703 if they differ by more than
+// rounding. For the start of a run: the device's version is a library's.
+void check_device_attention(const OpContext& context, const AttentionShape& shape);
+
 }  // namespace shori
