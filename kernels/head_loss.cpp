@@ -21,15 +21,14 @@ constexpr std::int64_t kMostWorkers = kLossChunk / kRows;
 // adds the slabs in order.
 constexpr std::int64_t kSlab = 2048;
 
-// logits -> loss of the row; with `weight` the logits become their gradient.
-float loss_of_row(DType dtype, std::int32_t target, std::optional<float> weight, float* logits,
-                  std::int64_t vocabulary) {
+// logits -> loss of the row; with `weight` (else null) the logits become their gradient.
+float loss_of_row(DType dtype, std::int32_t target, const float* weight, float* logits, std::int64_t vocabulary) {
   round_row(dtype, logits, vocabulary);
   const float target_logit = logits[target];
   const float shift = max_of_row(logits, vocabulary);
   const float sum = exp_shifted_row(1.0f, shift, logits, vocabulary);
   const float loss = (shift - target_logit) + std::log(sum);
-  if (weight) {
+  if (weight != nullptr) {
     const float target_gradient = (logits[target] / sum - 1.0f) * *weight;
     scale_row(*weight / sum, logits, vocabulary);
     logits[target] = target_gradient;
@@ -97,7 +96,7 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
     return;
   }
   const ConstMatrix input = widened(context, h), head = widened(context, weight);
-  const std::optional<float> row_weight = dh ? std::optional(static_cast<float>(gradient_weight)) : std::nullopt;
+  const auto row_weight = static_cast<float>(gradient_weight);
   const WorkerScratch scratch(context, {kRows * vocabulary, kRows * cols}, std::min(worker_count(), kMostWorkers));
   for_each_task(tiles_of(h.rows, kRows), kMostWorkers, [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * kRows, count = std::min(kRows, h.rows - first);
@@ -110,7 +109,7 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
       if (targets.host[token] == kIgnoredTarget) {
         std::fill_n(row, vocabulary, 0.0f);
       } else {
-        losses[token] = loss_of_row(h.dtype, targets.host[token], row_weight, row, vocabulary);
+        losses[token] = loss_of_row(h.dtype, targets.host[token], dh ? &row_weight : nullptr, row, vocabulary);
       }
     }
     if (!dh) return;
