@@ -85,6 +85,7 @@ Mistral::Mistral(MistralWeights weights, LoraAdapter* adapter, DeviceMemory* mem
   if (memory->is_planning()) return;
   stream_ = std::make_unique<DeviceStream>();
   context_.ops.stream = stream_->handle();
+  *workspace_ = Workspace(weights_->embedding.data<void>(), 0);  // none before reserve()
   synchronize_stream(nullptr);  // weights and adapter were placed on the default stream
 }
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "shori/data/batch_stream.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
@@ -126,12 +127,6 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   prepared.ledger = build_ledger(prepared.data, prepared.plan);
 }
 
-std::string with_commas(std::int64_t number) {
-  std::string text = std::to_string(number);
-  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<std::size_t>(at), ",");
-  return text;
-}
-
 std::string state_text(const PreparedStage& stage) {
   switch (stage.state) {
     case StageState::kToTrain:
@@ -197,10 +192,9 @@ std::string stage_table(const std::vector<PreparedStage>& stages) {
   for (const PreparedStage& stage : stages) {
     const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
     std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
-                  with_commas(static_cast<std::int64_t>(stage.data.conversations.size())).c_str(),
-                  with_commas(stage.ledger.total.tokens_packed).c_str(),
-                  with_commas(static_cast<std::int64_t>(packs)).c_str(),
-                  with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
+                  with_thousands(stage.data.conversations.size()).c_str(),
+                  with_thousands(static_cast<std::size_t>(stage.ledger.total.tokens_packed)).c_str(),
+                  with_thousands(packs).c_str(), with_thousands(stage.total_steps()).c_str(),
                   format_double(stage.stage.config.learning_rate).c_str());
     text += line + state_text(stage) + "\n";
   }

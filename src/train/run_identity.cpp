@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "shori/ops/matmul_choices.h"
 #include "shori/util/build_info.h"
 
 namespace shori {
@@ -86,6 +87,12 @@ std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const
   json.begin_object().field("format", "shori-run/1").field("stage", stage.stage.name).field("version", version());
   json.field("build", build_id()).field("device", device_name(device));
   write_identity(json, stage, base, parent);
+  if (device != Device::kCpu) {
+    json.key("products").begin_array();
+    for (const MatmulChoice& choice : matmul_choices())
+      json.begin_object().field("product", choice.product).field("algorithm", choice.algorithm).end_object();
+    json.end_array();
+  }
   return json.end_object().take() + "\n";
 }
 

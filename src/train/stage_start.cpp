@@ -1,11 +1,7 @@
-// How a stage begins: the base is loaded, the adapter filled, and the run folder made or taken up again.
-#include <ATen/Parallel.h>
-
+// How a stage begins once its base is there: the adapter is filled, and the run folder made or taken up again.
 #include <algorithm>
 #include <filesystem>
-#include <thread>
 
-#include "shori/model/load_mistral.h"
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/build_info.h"
 #include "shori/util/hash.h"
@@ -16,10 +12,6 @@
 
 namespace shori {
 namespace {
-
-int thread_count(const TrainConfig& config) {
-  return static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
-}
 
 std::vector<FactorTensor> factor_tensors(LoraAdapter& adapter) {
   std::vector<FactorTensor> tensors;
@@ -57,59 +49,6 @@ StageTrainer::StageTrainer(PreparedStage& stage, LoadedBase& base, const Trainer
       schedule_{lr_shape(stage.stage.config.lr_scheduler), stage.stage.config.learning_rate,
                 stage.stage.config.warmup_steps, static_cast<std::int64_t>(stage.total_steps())},
       tokens_of_file_(stage.data.files.size(), 0) {}
-
-// Loads the base, and makes the adapter and the model over it. On a device all of it lies in one arena.
-void StageTrainer::load_base() {
-  Progress progress(5);
-  const HfModel& files = *stage_.base->model;
-  base_.fingerprint = files.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                    format_bytes(static_cast<double>(total)));
-  });
-  if (stage_.memory) {
-    base_.memory = std::make_unique<DeviceMemory>(
-        DeviceMemory{{ArenaKind::kDevice, base_.arena_bytes}, {ArenaKind::kPinned, base_.pinned_bytes}});
-  }
-  LoadOptions load;
-  load.activation = activation_dtype(config());
-  load.quantize = config().load_in_4bit;
-  load.threads = thread_count(config());
-  load.arena = base_.memory ? &base_.memory->device : nullptr;
-  load.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                    format_bytes(static_cast<double>(total)));
-  };
-  MistralWeights weights = load_mistral(files, load);
-  if (weights.zero_blocks > 0)
-    log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
-  base_.adapter =
-      std::make_unique<LoraAdapter>(weights.config, lora_settings(config()), load.activation, base_.memory.get());
-  base_.model = std::make_unique<Mistral>(std::move(weights), base_.adapter.get(), base_.memory.get());
-  if (base_.memory) base_.stage_begin = {base_.memory->device.mark(), base_.memory->pinned.mark()};
-  base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
-  progress.finish("base loaded: " + format_bytes(static_cast<double>(base_.model->weights().bytes())) + ", adapter " +
-                  std::to_string(base_.adapter->parameter_count()) + " parameters");
-}
-
-// The base, loaded unless an earlier stage did, and what this stage needs beside it.
-void StageTrainer::take_base() {
-  at::set_num_threads(thread_count(config()));
-  if (!base_.model) load_base();
-  if (base_.memory) {
-    base_.model->release();
-    base_.memory->device.release_to(base_.stage_begin.device);
-    base_.memory->pinned.release_to(base_.stage_begin.pinned);
-    base_.model->set_plan(stage_.memory->activation);
-    base_.model->reserve(stage_.memory->tokens, stage_.memory->positions, true);
-  } else {
-    base_.model->reserve(stage_.plan.longest_micro_batch(), config().sequence_len, true);
-  }
-  optimizer_ = std::make_unique<AdamW8bit>(adapter(), adam_options(config()), base_.memory.get());
-  wait_for_device(base_.model->ops());
-  char checksum[17];
-  std::snprintf(checksum, sizeof checksum, "%016llx", static_cast<unsigned long long>(base_.checksums.combined()));
-  identity_ = {base_model_name(*stage_.base), base_.fingerprint, checksum};
-}
 
 // Another build or instruction set may round differently: a resume with it is refused unless the config allows it.
 void StageTrainer::check_build() const {

@@ -34,6 +34,8 @@ class StageTrainer {
   // Beginning (src/train/stage_start.cpp).
   void take_base();
   void load_base();
+  void restore_products();
+  void rehearse();
   void check_build() const;
   void fill_start(LoraAdapter& adapter, const OpContext& ops);
   void carry_optimizer(const AdapterSource& source);
@@ -57,6 +59,7 @@ class StageTrainer {
   void check_alive();
   [[noreturn]] void not_finite(const std::vector<PackedBatch>& batches, const StepResult& result, std::uint64_t step);
   void report(const StepResult& result, const StepTiming& timing);
+  void tell_device_peak() const;
   void finish();
 
   LoraAdapter& adapter() { return *base_.adapter; }

@@ -253,6 +253,17 @@ void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const Ste
   throw Error(diagnostic);
 }
 
+// Own allocations are exactly the plan's; what is in use beyond them is libtorch's, the driver's, and other programs'.
+void StageTrainer::tell_device_peak() const {
+  base_.memory->device.check_guards();
+  base_.memory->pinned.check_guards();
+  const MemoryPlan& plan = *stage_.memory;
+  log_info("GPU memory: " + format_bytes(static_cast<double>(device_peak_bytes())) + " taken at most, " +
+           format_bytes(static_cast<double>(plan.arena_bytes)) + " planned for it; " +
+           format_bytes(static_cast<double>(device_bytes_in_use())) + " in use on the GPU, " +
+           format_bytes(static_cast<double>(plan.total_bytes)) + " planned in all");
+}
+
 void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   StepTiming line = timing;
   const ProcessMemory memory = process_memory();
@@ -293,6 +304,7 @@ void StageTrainer::finish() {
   metrics_->add(end_line({stage_.stage.name, step_, epoch(), tokens_, targets_, *stage_.adapter_sha256}));
   metrics_->write(true);
   checkpoints_->release_next();
+  if (base_.memory) tell_device_peak();
   folder.write("done.json", done_json(stage_, identity_, parent_, files));
   stage_.state = StageState::kDone;
   stage_.step = step_;

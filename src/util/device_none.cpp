@@ -25,6 +25,7 @@ void DeviceEvent::synchronize() const { no_device(); }
 double DeviceEvent::seconds_since(const DeviceEvent&) const { no_device(); }
 void* device_allocate(std::size_t) { no_device(); }
 void device_free(void*) noexcept {}
+void limit_device_memory(std::size_t) { no_device(); }
 void* pinned_allocate(std::size_t) { no_device(); }
 void pinned_free(void*) noexcept {}
 void copy_to_device(void*, const void*, std::size_t, void*) { no_device(); }

@@ -25,6 +25,7 @@ constexpr int kGuardValue = 0xa5;
 struct Allocations {
   std::map<std::byte*, std::size_t> sizes;  // by first byte for the caller
   std::size_t in_use = 0, peak = 0;
+  std::size_t limit = std::size_t{24} << 30;
 };
 
 Allocations& allocations() {
@@ -74,6 +75,9 @@ double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
 
 void* device_allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
+  if (allocations().in_use + bytes > allocations().limit) {
+    throw Error(Diagnostic("E0401", "the emulated device has no " + std::to_string(bytes) + " bytes left"));
+  }
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes + 2 * kGuardBytes) != 0) throw std::bad_alloc();
   auto* first = static_cast<std::byte*>(memory) + kGuardBytes;
@@ -102,6 +106,8 @@ void device_free(void* memory) noexcept {
   all.sizes.erase(first);
   std::free(first - kGuardBytes);
 }
+
+void limit_device_memory(std::size_t bytes) { allocations().limit = bytes; }
 
 void* pinned_allocate(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{64}); }
 void pinned_free(void* memory) noexcept { ::operator delete (memory, std::align_val_t{64}); }

@@ -62,6 +62,9 @@ class DeviceEvent {
 // Device memory, 256-byte aligned, contents undefined. bytes may be 0 (null).
 void* device_allocate(std::size_t bytes);
 void device_free(void* memory) noexcept;
+// The most device memory that this process may take from now on, beside the driver's own; libtorch's allocator obeys
+// it, too. An allocation beyond it fails as on a device of that size.
+void limit_device_memory(std::size_t bytes);
 // Host memory that copies to and from the device overlap with (page-locked).
 void* pinned_allocate(std::size_t bytes);
 void pinned_free(void* memory) noexcept;

@@ -26,6 +26,8 @@ struct DeviceModel {
     if (!memory.is_planning()) fill(tiny_weights(config, DType::kBf16));
     adapter = std::make_unique<LoraAdapter>(config, kSettings, DType::kBf16, &memory);
     model = std::make_unique<Mistral>(std::move(weights), adapter.get(), &memory);
+    stage_begin = memory.device.mark();
+    pinned_begin = memory.pinned.mark();
     model->set_plan(plan);
     model->reserve(kTokens, kTokens, true);
     optimizer = std::make_unique<AdamW8bit>(*adapter, AdamOptions{.weight_decay = 0.05}, &memory);
@@ -42,6 +44,7 @@ struct DeviceModel {
   }
 
   DeviceMemory& memory;
+  DeviceArena::Mark stage_begin, pinned_begin;
   MistralWeights weights;
   std::unique_ptr<LoraAdapter> adapter;
   std::unique_ptr<Mistral> model;
@@ -152,9 +155,17 @@ TEST_F(DeviceModelTest, RoomIsMadeAnewForTheNextStage) {
   const ActivationPlan recompute = ActivationPlan::recompute_all(2), keep = ActivationPlan::same_for_all(2, Keep::kAll);
   const Numbers wanted = run_on_device(recompute);
   DeviceMemory memory = memory_for(keep);
-  memory.device.begin("first stage");
   DeviceModel device(memory, tiny_config(), recompute);
   EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
+  device.optimizer.reset();
+  device.model->release();
+  memory.device.release_to(device.stage_begin);
+  memory.pinned.release_to(device.pinned_begin);
+  device.model->set_plan(keep);
+  device.model->reserve(kTokens, kTokens, true);
+  device.optimizer = std::make_unique<AdamW8bit>(*device.adapter, AdamOptions{.weight_decay = 0.05}, &memory);
+  EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
+  memory.device.check_guards();
 }
 
 TEST_F(DeviceModelTest, ChecksumsAreThoseOfTheHost) {
@@ -200,7 +211,8 @@ TEST_F(DeviceModelTest, StateMovedThroughItsMirrorsGoesOnToTheBit) {
   b.optimizer->set_step_count(a.optimizer->step_count());
   const auto go_on = [](DeviceModel& device) {
     device.adapter->zero_gradients(device.model->ops());
-    device.model->begin(first_pack(), {.seed = 5, .step = 3, .probability = 0.1f});
+    const PackedBatch pack = first_pack();
+    device.model->begin(pack, {.seed = 5, .step = 3, .probability = 0.1f});
     for (std::int64_t layer = 0; layer < 2; ++layer) device.model->forward_layer(layer);
     device.model->head_loss(1e-2);
     for (std::int64_t layer = 1; layer >= 0; --layer) device.model->backward_layer(layer);

@@ -1,0 +1,100 @@
+"""shori-train on the emulated device: dispatch, memory and loading as on a GPU, kernels executed on the CPU."""
+import json
+
+import pytest
+
+from run_folders import final_state, metrics, tensor_state
+from shori_programs import BIN, Running, must, run
+from small_jobs import TokenJob
+
+EMULATED = BIN / "shori-train-emulated"
+# Two steps of two micro-batches, evaluated before and after; one thread executes every kernel thread.
+SHORT = {"samples": 8, "held_out": 2, "lengths": (30, 18), "num_epochs": 2, "lora_r": 4, "device": "emulated"}
+
+
+def emulated(*args, **options):
+    return run(EMULATED, *args, **options)
+
+
+def job(folder, model, **settings):
+    return TokenJob(folder, model, **{**SHORT, **settings})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, token_model):
+    """An untouched run, which others are compared with."""
+    done = job(tmp_path_factory.mktemp("emulated"), token_model)
+    done.outcome = must(emulated(done.config))
+    return done
+
+
+def test_agrees_with_the_cpu(tmp_path, token_model, finished):
+    cpu = job(tmp_path, token_model, device="cpu")
+    must(emulated(cpu.config))
+    pairs = list(zip(metrics(finished.run, "step"), metrics(cpu.run, "step"), strict=True))
+    assert len(pairs) >= 4
+    for ours, theirs in pairs:
+        assert ours["tokens"] == theirs["tokens"] and ours["targets"] == theirs["targets"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+        assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=3e-2)
+    for ours, theirs in zip(metrics(finished.run, "eval"), metrics(cpu.run, "eval"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+    sums = [json.loads((run_folder / "run.json").read_text())["base"]["nf4_checksum"]
+            for run_folder in (finished.run, cpu.run)]
+    assert sums[0] == sums[1], "the weights in memory have the same bits"
+
+
+@pytest.mark.parametrize("mode", ["recompute", "keep_attention", "keep"])
+def test_activation_modes_give_the_same_bytes(tmp_path, token_model, finished, mode):
+    other = job(tmp_path, token_model, activation_memory=mode)
+    must(emulated(other.config))
+    assert tensor_state(other.run) == tensor_state(finished.run)
+
+
+def test_stopped_run_resumes_to_the_same_bytes(tmp_path, token_model, finished):
+    stopped = job(tmp_path, token_model)
+    with Running(EMULATED, stopped.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(15)
+        outcome = running.finish()
+    assert outcome.code == 75, repr(outcome)
+    assert outcome.acknowledged >= 1
+    resumed = must(emulated(stopped.config, "--resume"))
+    assert resumed.resumed_at == outcome.acknowledged
+    assert final_state(stopped.run) == final_state(finished.run)
+
+
+def test_killed_run_loses_nothing_acknowledged(tmp_path, token_model, finished):
+    killed = job(tmp_path, token_model)
+    with Running(EMULATED, killed.config) as running:
+        assert running.wait_for(r"saved step 2 \(durable\)")
+        running.signal(9)
+        outcome = running.finish()
+    resumed = must(emulated(killed.config, "--resume"))
+    assert resumed.resumed_at >= outcome.acknowledged
+    assert final_state(killed.run) == final_state(finished.run)
+
+
+def test_peak_is_compared_with_the_plan(finished):
+    assert "GPU memory: " in finished.outcome.err
+
+
+def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finished):
+    later = job(tmp_path, token_model, init_from=str(finished.run), optimizer_state="carry", num_epochs=1)
+    must(emulated(later.config))
+    first = metrics(later.run, "eval")[0]["loss"]
+    assert first == metrics(finished.run, "eval")[-1]["loss"], "it begins with exactly the adapter that was trained"
+
+
+def test_memory_limit_is_obeyed(tmp_path, token_model):
+    small = job(tmp_path, token_model, gpu_memory_limit="1MiB")
+    refused = must(emulated(small.config), 5)
+    assert refused.errors == ["E0401"]
+    assert "linear weights, NF4" in refused.err
+    assert not small.run.exists()
+
+
+def test_what_a_device_cannot_do_is_told_before_anything_loads(tmp_path, token_model):
+    fp32 = job(tmp_path, token_model, bf16=False)
+    assert must(emulated(fp32.config), 2).errors == ["E0107"]
+    assert not fp32.run.exists()

@@ -1,0 +1,93 @@
+#include "shori/train/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace shori {
+namespace {
+
+MemoryDemand mistral_7b(std::int64_t tokens, std::int64_t segments = 1) {
+  MemoryDemand demand;
+  demand.model = {.vocab_size = 32000,
+                  .hidden_size = 4096,
+                  .intermediate_size = 14336,
+                  .layers = 32,
+                  .heads = 32,
+                  .kv_heads = 8,
+                  .head_dim = 128,
+                  .sliding_window = 0,
+                  .rope_theta = 1e6,
+                  .rms_norm_eps = 1e-5f};
+  demand.lora = {.rank = 20, .alpha = 16};
+  demand.positions = tokens;
+  demand.packs = {{tokens, segments}};
+  return demand;
+}
+
+std::size_t bytes_of(const MemoryPlan& plan, const std::string& category) {
+  for (const DeviceArena::Line& line : plan.lines) {
+    if (line.category == category) return line.bytes;
+  }
+  ADD_FAILURE() << "no line " << category;
+  return 0;
+}
+
+MemoryPlan planned(const MemoryDemand& demand, KeepOfLayer keep, int sm_count = 132) {
+  return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), sm_count);
+}
+
+TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
+  const MemoryPlan plan = planned(mistral_7b(16384), KeepOfLayer::kInput);
+  std::size_t sum = 0;
+  for (const DeviceArena::Line& line : plan.lines) sum += line.bytes;
+  EXPECT_EQ(sum, plan.total_bytes);
+  // 6,979,321,856 weights: half a byte each, one byte a block of 64, four a group of 256 blocks.
+  const std::size_t weights = 6979321856;
+  EXPECT_EQ(bytes_of(plan, "linear weights, NF4"), weights / 2 + weights / 64 + weights / 64 / 256 * 4);
+  EXPECT_EQ(bytes_of(plan, "embedding and head"), 2u * 32000 * 4096 * 2);
+  // fp32 masters, fp32 gradients, bf16 copies of 52,428,800 parameters.
+  EXPECT_EQ(bytes_of(plan, "adapter: fp32, gradients, 16-bit copies"), 52428800u * 10);
+  EXPECT_EQ(bytes_of(plan, "activations kept for the backward pass"), 32u * 16384 * 4096 * 2);
+  // Codes, and scales of 256 elements; pieces are rounded up to 256 bytes.
+  const std::size_t moments = 52428800u * 2 + 52428800u / 256 * 8;
+  EXPECT_GE(bytes_of(plan, "optimizer, 8-bit moments"), moments);
+  EXPECT_LE(bytes_of(plan, "optimizer, 8-bit moments"), moments + 448 * 4 * 255);
+}
+
+// 16k packs recomputed in 13.5 GB on a card with 132 multiprocessors, and in 24 GiB with attention kept.
+TEST(MemoryPlan, OfTheReferenceJobIsWithinItsGoals) {
+  EXPECT_LE(planned(mistral_7b(16384), KeepOfLayer::kInput).total_bytes, 13'500'000'000u);
+  EXPECT_LE(planned(mistral_7b(16384), KeepOfLayer::kAttention, 82).total_bytes, std::size_t{24} << 30);
+}
+
+TEST(MemoryPlan, KeepingMoreTakesWhatIsKept) {
+  const MemoryDemand demand = mistral_7b(16384);
+  const std::size_t tokens = 16384, layers = 32;
+  const std::size_t input = bytes_of(planned(demand, KeepOfLayer::kInput), "activations kept for the backward pass");
+  const std::size_t attention =
+      bytes_of(planned(demand, KeepOfLayer::kAttention), "activations kept for the backward pass");
+  const std::size_t all = bytes_of(planned(demand, KeepOfLayer::kAll), "activations kept for the backward pass");
+  // Attention output with 32 columns of xA, h, log-sum-exp; then q, k, v, gate, up, and the tails 64, 64, 32.
+  EXPECT_EQ(attention - input, layers * tokens * ((4096 + 32 + 4096) * 2 + 32 * 4));
+  EXPECT_EQ(all - attention, layers * tokens * (6144 + 2 * 14336 + 64 + 64 + 32) * 2);
+}
+
+TEST(MemoryPlan, ManyShortSamplesCountWhereTheyCostMore) {
+  MemoryDemand demand = mistral_7b(16384, 800);
+  const std::size_t many = bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)");
+  demand.packs.push_back({16384, 5});
+  EXPECT_EQ(many, bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"));
+  demand.packs.push_back({16384, 1});
+  EXPECT_GE(bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"), many);
+}
+
+TEST(MemoryPlan, GrowsWithTheTokens) {
+  std::size_t before = 0;
+  for (const std::int64_t tokens : {1, 15, 63, 64, 65, 4095, 4096, 4097, 16384, 131072}) {
+    const std::size_t total = planned(mistral_7b(tokens), KeepOfLayer::kAttention).total_bytes;
+    EXPECT_GE(total, before) << tokens;
+    before = total;
+  }
+}
+
+}  // namespace
+}  // namespace shori
