@@ -8,8 +8,9 @@ from shori_programs import BIN, Running, must, run
 from small_jobs import TokenJob
 
 EMULATED = BIN / "shori-train-emulated"
-# Two steps of two micro-batches, evaluated before and after; one thread executes every kernel thread.
-SHORT = {"samples": 8, "held_out": 2, "lengths": (30, 18), "num_epochs": 2, "lora_r": 4, "device": "emulated"}
+# Two steps of two micro-batches, evaluated before and after each step; one thread executes every kernel thread.
+SHORT = {"samples": 8, "held_out": 2, "lengths": (30, 18), "num_epochs": 2, "lora_r": 4, "eval_steps": 1,
+         "device": "emulated"}
 
 
 def emulated(*args, **options):

@@ -37,8 +37,8 @@ def test_modes_are_shown_and_auto_keeps_what_fits(tmp_path, token_model):
 
 
 def test_refusal_says_what_would_fit(tmp_path, token_model):
-    job = TokenJob(tmp_path, token_model, sequence_len=8192, lengths=(8000,), samples=2, held_out=0, num_epochs=1,
-                   micro_batch_size=2)
+    long = {"sequence_len": 8192, "lengths": (8000,), "samples": 2, "held_out": 0, "num_epochs": 1, "micro_batch_size": 2}
+    job = TokenJob(tmp_path, token_model, **long)
     needed = table(must(plan(job, "--set", "activation_memory=recompute")).err)["sum"]
     limit = f"gpu_memory_limit={needed // 2**20 - 1}MiB"
     refused = must(plan(job, "--set", limit, "--set", "activation_memory=keep"), 5)
@@ -46,8 +46,9 @@ def test_refusal_says_what_would_fit(tmp_path, token_model):
     assert "`micro_batch_size: 1`" in refused.err
     found = re.search(r"`sequence_len: (\d+)` fits", refused.err)
     assert found, refused.err
-    job.write(sequence_len=int(found[1]), excess_length_strategy="truncate")
-    must(plan(job, "--set", limit, "--set", "activation_memory=recompute"))
+    length = int(found[1])
+    shorter = TokenJob(tmp_path / "shorter", token_model, **{**long, "sequence_len": length, "lengths": (length,)})
+    must(plan(shorter, "--set", limit, "--set", "activation_memory=recompute"))
 
 
 @pytest.mark.parametrize("arguments", [["--gpu-memory", "24GiB"], ["--plan", "--sm-count", "82"],

@@ -46,7 +46,7 @@ TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
   EXPECT_EQ(bytes_of(plan, "embedding and head"), 2u * 32000 * 4096 * 2);
   // fp32 masters, fp32 gradients, bf16 copies of 52,428,800 parameters.
   EXPECT_EQ(bytes_of(plan, "adapter: fp32, gradients, 16-bit copies"), 52428800u * 10);
-  EXPECT_EQ(bytes_of(plan, "activations kept for the backward pass"), 32u * 16384 * 4096 * 2);
+  EXPECT_EQ(bytes_of(plan, "activations kept for the backward pass"), std::size_t{32} * 16384 * 4096 * 2);
   // Codes, and scales of 256 elements; pieces are rounded up to 256 bytes.
   const std::size_t moments = 52428800u * 2 + 52428800u / 256 * 8;
   EXPECT_GE(bytes_of(plan, "optimizer, 8-bit moments"), moments);
