@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "shori/io/seal.h"
 #include "shori/train/run_folder.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
@@ -20,34 +21,8 @@ namespace shori {
 namespace {
 
 constexpr char kNextName[] = ".next.tmp";
-constexpr char kManifestName[] = "shori.manifest";
-constexpr char kSealName[] = "shori.seal";
-constexpr std::size_t kSealBytes = 64;
+constexpr std::string_view kMagic = "SHORICKP";
 constexpr std::size_t kDamagedKept = 2;
-
-void put_u64(std::uint8_t* at, std::uint64_t value) {
-  for (int i = 0; i < 8; ++i) at[i] = static_cast<std::uint8_t>(value >> (8 * i));
-}
-
-std::uint64_t get_u64(const std::uint8_t* at) {
-  std::uint64_t value = 0;
-  for (int i = 7; i >= 0; --i) value = value << 8 | at[i];
-  return value;
-}
-
-// The seal of a file whose bytes before the data are `header` and whose manifest tensor is `manifest`.
-std::string make_seal(const std::string& header, const std::string& manifest, std::uint64_t file_size,
-                      std::uint64_t step, std::uint64_t version) {
-  std::string seal(kSealBytes, '\0');
-  auto* bytes = reinterpret_cast<std::uint8_t*>(seal.data());
-  std::memcpy(bytes, "SHORICKP", 8);
-  put_u64(bytes + 8, file_size);
-  put_u64(bytes + 16, step);
-  const Sha256Digest digest = Sha256().update(header).update(manifest).finish();
-  std::memcpy(bytes + 24, digest.data(), digest.size());
-  put_u64(bytes + 56, version);
-  return seal;
-}
 
 std::vector<SafetensorsPlan> plan_file(const std::vector<StateTensor>& layout, std::size_t manifest_capacity) {
   std::vector<SafetensorsPlan> plan;
@@ -96,12 +71,11 @@ JsonValue parse_manifest(const std::string& path, const std::string& manifest) {
 std::uint64_t check_seal(const SafetensorsFile& file, const std::string& path, const std::string& manifest_text,
                          const JsonValue& manifest) {
   const std::string seal = read_tensor(file, *file.find(kSealName));
-  const auto* bytes = reinterpret_cast<const std::uint8_t*>(seal.data());
-  if (std::memcmp(bytes, "SHORICKP", 8) != 0) throw_damaged(path, "the seal is missing (the file was not finished)");
-  const std::uint64_t step = get_u64(bytes + 16), version = get_u64(bytes + 56);
+  if (!seal.starts_with(kMagic)) throw_damaged(path, "the seal is missing (the file was not finished)");
+  const std::uint64_t step = seal_number(seal), version = seal_version(seal);
   std::string header(file.data_start(), '\0');
   file.file().read_at(0, header.data(), header.size());
-  if (seal != make_seal(header, manifest_text, file.file().size(), step, version))
+  if (seal != make_seal({kMagic, file.file().size(), step, version}, header, manifest_text))
     throw_damaged(path, "the seal does not match the file");
   // The version is outside the digest: only a manifest that agrees makes another format of what may be a flipped bit.
   const JsonValue* format = manifest.find("format");
@@ -239,7 +213,7 @@ void CheckpointStore::write_content(std::uint64_t step, const CanonicalJson& fie
   SHORI_CHECK(text.size() <= manifest_capacity_, "the manifest outgrew the space planned for it");
   text.resize(manifest_capacity_, ' ');
   write_or_throw(text.data(), text.size());
-  const std::string seal = make_seal(header_, text, file_size_, step, kCheckpointVersion);
+  const std::string seal = make_seal({kMagic, file_size_, step, kCheckpointVersion}, header_, text);
   write_or_throw(seal.data(), seal.size());
 }
 

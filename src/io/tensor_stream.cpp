@@ -1,0 +1,106 @@
+#include "shori/io/tensor_stream.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "shori/util/error.h"
+#include "shori/util/signals.h"
+
+namespace shori {
+
+TensorStream::TensorStream(std::vector<StreamedTensor> tensors, Options options)
+    : tensors_(std::move(tensors)), options_(std::move(options)), digests_(tensors_.size()), free_(options_.buffers) {
+  SHORI_CHECK(free_.size() >= 2 && options_.piece_bytes > 0 && options_.piece_bytes % 256 == 0,
+              "a tensor stream needs two buffers of whole quantization blocks");
+  const auto most = static_cast<std::size_t>(std::max(options_.threads, 1));
+  for (std::size_t i = 0; i < std::min({most, free_.size(), tensors_.size()}); ++i) {
+    threads_.emplace_back([this] { work(); });
+  }
+}
+
+TensorStream::~TensorStream() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  buffer_free_.notify_all();
+}
+
+std::optional<TensorPiece> TensorStream::next() {
+  std::unique_lock lock(mutex_);
+  piece_ready_.wait(lock, [this] { return !ready_.empty() || failure_ || finished_ == tensors_.size(); });
+  if (failure_) std::rethrow_exception(failure_);
+  if (ready_.empty()) return std::nullopt;
+  const TensorPiece piece = ready_.front();
+  ready_.pop_front();
+  return piece;
+}
+
+void TensorStream::give_back(const TensorPiece& piece) {
+  {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(piece.data);
+  }
+  buffer_free_.notify_one();
+}
+
+std::byte* TensorStream::take_buffer() {
+  std::unique_lock lock(mutex_);
+  buffer_free_.wait(lock, [this] { return ending_ || !free_.empty(); });
+  if (ending_) return nullptr;
+  std::byte* buffer = free_.back();
+  free_.pop_back();
+  return buffer;
+}
+
+void TensorStream::work() {
+  try {
+    while (true) {
+      std::size_t index = 0;
+      {
+        const std::lock_guard lock(mutex_);
+        if (ending_ || next_tensor_ == tensors_.size()) return;
+        index = next_tensor_++;
+      }
+      read_tensor(index);
+    }
+  } catch (...) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+      ending_ = true;
+    }
+    buffer_free_.notify_all();
+    piece_ready_.notify_all();
+  }
+}
+
+void TensorStream::read_tensor(std::size_t index) {
+  const auto& [file, entry] = tensors_[index];
+  Sha256 hash;
+  std::uint64_t offset = 0;
+  do {
+    throw_if_stop_requested();
+    std::byte* buffer = take_buffer();
+    if (buffer == nullptr) return;
+    const std::uint64_t bytes = std::min<std::uint64_t>(options_.piece_bytes, entry->bytes() - offset);
+    file->read(*entry, offset, buffer, bytes);
+    if (options_.drop_pages) {
+      (void)posix_fadvise(file->file().descriptor(), static_cast<off_t>(file->data_start() + entry->begin + offset),
+                          static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+    }
+    hash.update(buffer, bytes);
+    const bool is_last = offset + bytes == entry->bytes();
+    if (is_last) digests_[index] = hash.finish();
+    {
+      const std::lock_guard lock(mutex_);
+      ready_.push_back({index, offset, bytes, buffer, is_last});
+      finished_ += is_last ? 1 : 0;
+    }
+    piece_ready_.notify_one();
+    offset += bytes;
+  } while (offset < entry->bytes());
+}
+
+}  // namespace shori

@@ -1,0 +1,71 @@
+#include "shori/util/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "shori/util/error.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+std::string shown(const std::string& path) { return "`" + escape_for_log(path, 400) + "`"; }
+
+// Whether the open file still has its name: its last writer may have renamed it between our open and our lock.
+bool has_name(int file, int directory, const std::string& name) {
+  struct stat opened {
+  }, named{};
+  return fstat(file, &opened) == 0 && fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::string folder, std::string name, std::uint64_t bytes)
+    : folder_(std::move(folder)),
+      name_(std::move(name)),
+      temporary_("." + name_ + ".tmp"),
+      directory_(open_directory(folder_)) {
+  file_ =
+      FileDescriptor(openat(directory_.get(), temporary_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file_.valid()) throw Error(Diagnostic("E0513", "cannot write in " + shown(folder_) + ": " + error_text(errno)));
+  if (flock(file_.get(), LOCK_EX | LOCK_NB) != 0 || !has_name(file_.get(), directory_.get(), temporary_)) {
+    committed_ = true;  // the temporary file is another's
+    throw Error(Diagnostic("E0513", shown(join_path(folder_, name_)) + " is being written by another program"));
+  }
+  if (ftruncate(file_.get(), 0) != 0) fail(errno);
+  const int error = fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  const bool unsupported = error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
+  if (error != 0 && !unsupported) fail(error);
+}
+
+AtomicFile::~AtomicFile() {
+  if (!committed_) unlinkat(directory_.get(), temporary_.c_str(), 0);
+}
+
+void AtomicFile::write(const void* data, std::size_t bytes) {
+  if (const IoResult result = write_all(file_.get(), data, bytes); !result) fail(result.error);
+}
+
+void AtomicFile::commit() {
+  // Less than was set aside may have been written.
+  const off_t size = lseek(file_.get(), 0, SEEK_CUR);
+  if (size < 0 || ftruncate(file_.get(), size) != 0) fail(errno);
+  if (const IoResult result = sync_file(file_.get()); !result) fail(result.error);
+  if (renameat(directory_.get(), temporary_.c_str(), directory_.get(), name_.c_str()) != 0) fail(errno);
+  committed_ = true;
+  if (const IoResult result = sync_file(directory_.get()); !result) fail(result.error);
+}
+
+void AtomicFile::fail(int error) const {
+  throw Error(Diagnostic("E0512", "writing " + shown(join_path(folder_, name_)) + " failed: " + error_text(error))
+                  .note("nothing half-written stands under that name")
+                  .cure("check the disk"));
+}
+
+}  // namespace shori

@@ -1,0 +1,106 @@
+#include "shori/io/tensor_stream.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "model_files.h"
+
+namespace shori {
+namespace {
+
+// A file of tensors of the given sizes, and a stream over it with `count` buffers of `piece` bytes.
+class StreamFixture : public ::testing::Test {
+ protected:
+  void make_file(const std::vector<std::size_t>& sizes) {
+    std::vector<TestTensor> tensors;
+    for (const std::size_t size : sizes) {
+      std::string data;
+      for (std::size_t i = 0; i < size; ++i) data += static_cast<char>(i * 31 + tensors.size() * 7 + i / 256);
+      contents_.push_back(data);
+      tensors.push_back({"tensor" + std::to_string(tensors.size()), "U8", {static_cast<std::int64_t>(size)}, data});
+    }
+    folder_.write("data.safetensors", safetensors_bytes(tensors));
+    file_.emplace(SafetensorsFile::open(InputFile::open(folder_.path() + "/data.safetensors")));
+  }
+  std::vector<StreamedTensor> tensors() const {
+    std::vector<StreamedTensor> list;
+    for (const TensorEntry& entry : file_->tensors()) list.push_back({&*file_, &entry});
+    return list;
+  }
+  TensorStream::Options options(std::size_t count, std::size_t piece, int threads) {
+    memory_.assign(count, std::vector<std::byte>(piece));
+    TensorStream::Options result{.piece_bytes = piece, .threads = threads};
+    for (auto& buffer : memory_) result.buffers.push_back(buffer.data());
+    return result;
+  }
+
+  TemporaryFolder folder_;
+  std::vector<std::string> contents_;
+  std::optional<SafetensorsFile> file_;
+  std::vector<std::vector<std::byte>> memory_;
+};
+
+TEST_F(StreamFixture, DeliversEveryByteInOrderAndHashesIt) {
+  make_file({1, 256, 1000, 512, 3000, 7});
+  for (const int threads : {1, 2, 5}) {
+    for (const std::size_t buffers : {2u, 3u, 6u}) {
+      TensorStream stream(tensors(), options(buffers, 256, threads));
+      std::vector<std::string> got(contents_.size());
+      std::vector<int> lasts(contents_.size());
+      while (const auto piece = stream.next()) {
+        EXPECT_EQ(piece->offset, got[piece->tensor].size());
+        got[piece->tensor].append(reinterpret_cast<const char*>(piece->data), piece->bytes);
+        lasts[piece->tensor] += piece->is_last ? 1 : 0;
+        if (piece->is_last) {
+          EXPECT_EQ(to_hex(stream.digest(piece->tensor)), sha256_hex(contents_[piece->tensor]));
+        }
+        stream.give_back(*piece);
+      }
+      EXPECT_EQ(got, contents_);
+      EXPECT_EQ(lasts, std::vector<int>(contents_.size(), 1));
+      EXPECT_FALSE(stream.next().has_value());
+    }
+  }
+}
+
+TEST_F(StreamFixture, AllBuffersButOneMayBeHeld) {
+  make_file({2000, 2000});
+  TensorStream stream(tensors(), options(3, 256, 2));
+  std::deque<TensorPiece> held;
+  std::size_t bytes = 0;
+  while (const auto piece = stream.next()) {
+    bytes += piece->bytes;
+    held.push_back(*piece);
+    if (held.size() < 3) continue;
+    stream.give_back(held.front());
+    held.pop_front();
+  }
+  EXPECT_EQ(bytes, 4000u);
+}
+
+TEST_F(StreamFixture, AFileThatBecameShorterIsAnError) {
+  make_file({4000, 4000});
+  TensorStream::Options slow = options(2, 256, 1);
+  ASSERT_EQ(truncate((folder_.path() + "/data.safetensors").c_str(), 600), 0);
+  TensorStream stream(tensors(), slow);
+  EXPECT_EQ(code_of([&] {
+              while (const auto piece = stream.next()) stream.give_back(*piece);
+            }),
+            "E0213");
+}
+
+TEST_F(StreamFixture, MayEndEarly) {
+  make_file({5000, 5000, 5000});
+  TensorStream stream(tensors(), options(2, 256, 2));
+  EXPECT_TRUE(stream.next().has_value());
+}
+
+TEST_F(StreamFixture, NoTensorsAreNoPieces) {
+  make_file({1});
+  TensorStream stream({}, options(2, 256, 2));
+  EXPECT_FALSE(stream.next().has_value());
+}
+
+}  // namespace
+}  // namespace shori
