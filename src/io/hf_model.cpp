@@ -4,10 +4,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "shape_text.h"
 #include "shori/io/half.h"
 #include "shori/util/bf16.h"
+#include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
 
@@ -37,6 +39,17 @@ void HfModel::read_bytes(const HfTensor& tensor, std::uint64_t offset, void* int
                       static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
 }
 
+void widen_values(FileDType dtype, const void* values, std::size_t count, float* out) {
+  if (dtype == FileDType::kF32) {
+    std::memcpy(out, values, count * sizeof(float));
+    return;
+  }
+  SHORI_CHECK(dtype == FileDType::kBf16 || dtype == FileDType::kF16, "only BF16, F16 and F32 are widened");
+  const auto* bits = static_cast<const std::uint16_t*>(values);
+  const bool is_bf16 = dtype == FileDType::kBf16;
+  for (std::size_t i = 0; i < count; ++i) out[i] = is_bf16 ? to_float(Bf16{bits[i]}) : half_to_float(bits[i]);
+}
+
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {
   const std::uint64_t size = dtype_size(tensor.dtype);
   const std::uint64_t values = static_cast<std::uint64_t>(count * tensor.cols());
@@ -44,12 +57,11 @@ void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t
   if (tensor.dtype == FileDType::kF32) return read_bytes(tensor, offset, out, values * size);
   std::vector<std::uint16_t> bits(values);
   read_bytes(tensor, offset, bits.data(), values * size);
-  const bool is_bf16 = tensor.dtype == FileDType::kBf16;
-  for (std::uint64_t i = 0; i < values; ++i) out[i] = is_bf16 ? to_float(Bf16{bits[i]}) : half_to_float(bits[i]);
+  widen_values(tensor.dtype, bits.data(), values, out);
 }
 
 std::string HfModel::fingerprint(const Report& report) const {
-  std::map<std::string, Sha256Digest> digests;
+  std::vector<Sha256Digest> digests;
   const std::uint64_t total = tensor_bytes();
   std::vector<std::uint8_t> buffer(std::min(kPiece, total));
   std::uint64_t done = 0;
@@ -64,14 +76,19 @@ std::string HfModel::fingerprint(const Report& report) const {
       done += count;
       if (report) report(done, total);
     }
-    digests[tensor.name] = hash.finish();
+    digests.push_back(hash.finish());
   }
   for (const SafetensorsFile& file : files_) file.file().check_unchanged();
+  return fingerprint_of(digests);
+}
+
+std::string HfModel::fingerprint_of(const std::vector<Sha256Digest>& digests) const {
+  SHORI_CHECK(digests.size() == tensors_.size(), "a fingerprint needs the digest of every tensor");
   Sha256 all;
-  for (const auto& [name, digest] : digests) {
-    const HfTensor& tensor = *find(name);
+  for (const auto& [name, index] : by_name_) {  // in name order
+    const HfTensor& tensor = tensors_[index];
     all.update(name).update("\0", 1).update(dtype_name(tensor.dtype)).update("\0", 1);
-    all.update(shape_text(tensor.shape)).update("\0", 1).update(digest.data(), digest.size());
+    all.update(shape_text(tensor.shape)).update("\0", 1).update(digests[index].data(), digests[index].size());
   }
   return to_hex(all.finish());
 }

@@ -2,6 +2,8 @@
 
 #include "shori/ops/base_checksum.h"
 #include "shori/util/error.h"
+#include "src/model/frozen_tensors.h"
+#include "src/model/weight_loader.h"
 
 namespace shori {
 
@@ -41,21 +43,8 @@ std::size_t bytes_of(const LinearWeight& weight) {
   return std::visit([](const auto& tensor) { return tensor.bytes(); }, weight);
 }
 
-// visit(name, tensor) for every frozen tensor, in the order of the modules.
-template <typename Visit>
-void for_each_tensor(const MistralWeights& weights, const Visit& visit) {
-  visit("model.embed_tokens.weight", weights.embedding);
-  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    for (std::size_t i = 0; i < kLinearKinds.size(); ++i) {
-      std::visit([&](const auto& tensor) { visit(prefix + std::string(kLinearKinds[i].path) + ".weight", tensor); },
-                 weights.layers[layer].linears[i]);
-    }
-    visit(prefix + "input_layernorm.weight", weights.layers[layer].input_norm);
-    visit(prefix + "post_attention_layernorm.weight", weights.layers[layer].post_attention_norm);
-  }
-  visit("model.norm.weight", weights.final_norm);
-  if (weights.head) visit("lm_head.weight", weights.head);
+std::uint64_t checksum_of(const OpContext& context, const LinearWeight& weight) {
+  return std::visit([&](const auto& tensor) { return checksum_of(context, tensor); }, weight);
 }
 
 FrozenWeight view_of(const OwnedTensor& tensor) {
@@ -143,6 +132,7 @@ MistralWeights allocate_weights(const MistralConfig& config, DType activation, b
       }
     }
   }
+  plan_load_memory(config, arena);
   return weights;
 }
 
@@ -166,7 +156,7 @@ std::uint64_t BaseChecksums::combined() const {
 
 BaseChecksums checksum_base(const OpContext& context, const MistralWeights& weights) {
   BaseChecksums checksums;
-  for_each_tensor(weights, [&](const std::string& name, const auto& tensor) {
+  for_each_frozen(weights, [&](const std::string& name, const auto& tensor) {
     checksums.entries.push_back({name, checksum_of(context, tensor)});
   });
   return checksums;
@@ -176,7 +166,7 @@ std::optional<std::string> find_changed_tensor(const OpContext& context, const M
                                                const BaseChecksums& expected) {
   std::optional<std::string> changed;
   std::size_t index = 0;
-  for_each_tensor(weights, [&](const std::string& name, const auto& tensor) {
+  for_each_frozen(weights, [&](const std::string& name, const auto& tensor) {
     if (!changed && checksum_of(context, tensor) != expected.entries.at(index).sum) changed = name;
     ++index;
   });

@@ -28,10 +28,6 @@ int thread_count(const TrainConfig& config) {
 void StageTrainer::load_base() {
   Progress progress(5);
   const HfModel& files = *stage_.base->model;
-  base_.fingerprint = files.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                    format_bytes(static_cast<double>(total)));
-  });
   if (stage_.memory) {
     base_.memory = std::make_unique<DeviceMemory>(
         DeviceMemory{{ArenaKind::kDevice, base_.arena_bytes}, {ArenaKind::kPinned, base_.pinned_bytes}});
@@ -46,6 +42,7 @@ void StageTrainer::load_base() {
                     format_bytes(static_cast<double>(total)));
   };
   MistralWeights weights = load_mistral(files, load);
+  base_.fingerprint = weights.fingerprint;
   if (weights.zero_blocks > 0)
     log_info(std::to_string(weights.zero_blocks) + " quantization blocks of the base hold only zeros");
   base_.adapter =

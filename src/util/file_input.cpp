@@ -116,7 +116,7 @@ InputFile::InputFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), 
   if (!S_ISREG(status.st_mode))
     throw Error(Diagnostic("E0212", shown(path_) + " is " + kind_of(status.st_mode) + ", a regular file is needed"));
   size_ = static_cast<std::uint64_t>(status.st_size);
-  mtime_ns_ = modification_time(status);
+  identity_ = {static_cast<std::uint64_t>(status.st_ino), modification_time(status)};
 }
 
 void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) const {
@@ -141,7 +141,7 @@ void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) con
 void InputFile::check_unchanged() const {
   struct stat status {};
   const bool known = fstat(fd_.get(), &status) == 0;
-  if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == mtime_ns_) return;
+  if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == identity_.mtime_ns) return;
   Diagnostic diagnostic("E0213", shown(path_) + " changed while it was read");
   if (static_cast<std::uint64_t>(status.st_size) != size_)
     diagnostic.note("size " + std::to_string(size_) + " -> " + std::to_string(status.st_size));

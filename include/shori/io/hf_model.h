@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "shori/io/safetensors.h"
+#include "shori/util/hash.h"
 
 namespace shori {
 
@@ -73,6 +74,8 @@ class HfModel {
   // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Independent of the shard layout. Reads
   // all weights once; throws Stopped when a stop was requested.
   std::string fingerprint(const Report& report = {}) const;
+  // The same from the SHA-256 of each tensor's bytes, in the order of tensors().
+  std::string fingerprint_of(const std::vector<Sha256Digest>& digests) const;
   // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is
   // replaced by one of another shape.
   std::string header_fingerprint() const;
@@ -89,6 +92,9 @@ class HfModel {
   std::vector<HfTensor> tensors_;
   std::map<std::string, std::size_t, std::less<>> by_name_;
 };
+
+// `count` values of BF16, F16 or F32 as fp32 (exact).
+void widen_values(FileDType dtype, const void* values, std::size_t count, float* out);
 
 // Name and shape of every tensor of the architecture.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& config);

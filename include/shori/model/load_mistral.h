@@ -20,7 +20,8 @@ struct LoadOptions {
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 
-// Reads every tensor once, in file order, in pieces: host memory beyond the result stays near one piece. F16 and F32
+// Reads every tensor once, in pieces, hashing on the way; host memory beyond the result stays near a few pieces, and
+// weights that go to a device are quantized there, to the same bytes. F16 and F32
 // linears are quantized as stored. A NaN or Inf is E0210 with tensor and element, a file that changed meanwhile E0213.
 // Throws Stopped when a stop was requested.
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options);

@@ -43,6 +43,7 @@ struct MistralWeights {
   std::vector<LayerWeights> layers;
   OwnedTensor final_norm;        // [1, hidden]
   OwnedTensor head;              // [vocab, hidden]; empty under tie_word_embeddings
+  std::string fingerprint;       // HfModel::fingerprint() of the files they come from
   std::int64_t zero_blocks = 0;  // NF4 blocks without a value that is not zero: none in a trained model
 
   const OwnedTensor& head_weight() const { return head ? head : embedding; }

@@ -28,6 +28,12 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
+// What tells a file from another of the same name and size, without reading it.
+struct FileIdentity {
+  std::uint64_t inode = 0;
+  std::int64_t mtime_ns = 0;
+};
+
 // A regular file opened for reading; size fixed at opening. Never memory-mapped (a file truncated by someone else would
 // kill us).
 class InputFile {
@@ -41,6 +47,7 @@ class InputFile {
 
   std::uint64_t size() const { return size_; }
   const std::string& path() const { return path_; }
+  const FileIdentity& identity() const { return identity_; }
   // Reads exactly `count` bytes at `offset`; E0213 if the file has become shorter.
   void read_at(std::uint64_t offset, void* into, std::size_t count) const;
   // E0213 if size or modification time differ from those at opening.
@@ -53,7 +60,7 @@ class InputFile {
   FileDescriptor fd_;
   std::string path_;
   std::uint64_t size_ = 0;
-  std::int64_t mtime_ns_ = 0;
+  FileIdentity identity_;
 };
 
 // Whole small file; `limit_code` is thrown when it is larger than `limit` bytes.

@@ -30,7 +30,9 @@ class StreamFixture : public ::testing::Test {
   }
   TensorStream::Options options(std::size_t count, std::size_t piece, int threads) {
     memory_.assign(count, std::vector<std::byte>(piece));
-    TensorStream::Options result{.piece_bytes = piece, .threads = threads};
+    TensorStream::Options result;
+    result.piece_bytes = piece;
+    result.threads = threads;
     for (auto& buffer : memory_) result.buffers.push_back(buffer.data());
     return result;
   }
