@@ -30,6 +30,12 @@ constexpr ErrorInfo kTexts[] = {
      "Kernels read rows in pieces of 16 bytes and keep one row of a matrix on the chip, so that sizes have to be "
      "multiples of 8 "
      "and not too large. Published Mistral models are; a model that is not runs with `device: cpu`."},
+    {"E0407", 5, "CUDA libraries do not fit",
+     "The GPU is driven through libtorch and the NVIDIA libraries that come with it, and what was found is not what "
+     "the "
+     "program was built with: another release of libtorch, a library that is missing, or two copies of one. Install "
+     "the one "
+     "release that the message names, with all its NVIDIA packages."},
 
     // Run folder.
     {"E0501", 7, "run folder is in use",

@@ -27,7 +27,7 @@ struct DeviceInfo {
 std::string_view device_backend();  // "cuda", "emulated", "none"
 
 // Opens the device once; later calls return the same. E0402 no kernel for this card, E0403 driver too old, E0404 no
-// usable device (always with the backend `none`).
+// usable device (always with the backend `none`), E0407 libraries of another release.
 const DeviceInfo& open_device();
 
 // A queue of device work in order. Work of different streams overlaps unless events order it.

@@ -1,0 +1,80 @@
+#include <cuda_runtime_api.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <string_view>
+
+#include "kernels/cuda/cuda_check.h"
+#include "kernels/cuda/opened_device.h"
+#include "shori/util/error.h"
+
+namespace shori {
+
+std::string cuda_error_code(int code, bool device_listed) {
+  switch (code) {
+    case cudaErrorInsufficientDriver:
+    case cudaErrorSystemDriverMismatch:
+    case cudaErrorCompatNotSupportedOnDevice:
+      return "E0403";
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorNoDevice:
+      return "E0404";
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorInvalidPtx:
+    case cudaErrorUnsupportedPtxVersion:
+      return "E0402";
+    default:
+      break;
+  }
+  if (code == cudaErrorContextIsDestroyed || code == cudaErrorUnknown || !device_listed) return "E0701";
+  switch (code) {
+    case cudaErrorMemoryAllocation:
+      return "E0704";
+    case cudaErrorECCUncorrectable:
+    case cudaErrorContained:
+    case cudaErrorHardwareStackError:
+      return "E0702";
+    default:
+      return "E0703";
+  }
+}
+
+// Records of /dev/kmsg are read one a call, the oldest first, and end with EAGAIN.
+std::string last_xid() {
+  const int file = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return {};
+  std::string found;
+  std::array<char, 8192> record{};
+  for (ssize_t length = 0; (length = read(file, record.data(), record.size())) > 0;) {
+    const std::string_view text(record.data(), static_cast<std::size_t>(length));
+    const std::size_t at = text.find("NVRM: Xid");
+    if (at != std::string_view::npos) found = text.substr(at, text.find('\n', at) - at);
+  }
+  close(file);
+  return found;
+}
+
+void throw_cuda_error(int code, const char* call, const char* file, int line) {
+  const auto error = static_cast<cudaError_t>(code);
+  const std::string_view path = file;
+  Diagnostic diagnostic(
+      cuda_error_code(code, opened_device_is_listed()),
+      "CUDA error " + std::to_string(code) + " (" + cudaGetErrorName(error) + "): " + cudaGetErrorString(error));
+  diagnostic.note(std::string(call) + ", " + std::string(path.substr(path.rfind('/') + 1)) + ":" +
+                  std::to_string(line));
+  if (diagnostic.code == "E0701" || diagnostic.code == "E0702") {
+    const std::string xid = last_xid();
+    if (!xid.empty()) diagnostic.note("the kernel's log: " + xid);
+    diagnostic.cure(
+        "lower the power limit (`nvidia-smi -pl`) or the clocks (`nvidia-smi -lgc`), look at the temperature, "
+        "reseat card and power cables");
+  } else if (code == cudaErrorLaunchTimeout) {
+    diagnostic.cure("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
+  } else if (diagnostic.code == "E0703") {
+    diagnostic.cure("if it repeats at the same step, report it; if it moves about, suspect the card");
+  }
+  throw Error(diagnostic);
+}
+
+}  // namespace shori
