@@ -106,7 +106,8 @@ file(GLOB _sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/cuda/*.cpp")
 add_library(backend_cuda OBJECT ${_sources})
 target_include_directories(backend_cuda PRIVATE "${CMAKE_SOURCE_DIR}")
 target_include_directories(backend_cuda SYSTEM PRIVATE ${SHORI_CUDA_INCLUDES})
-target_compile_definitions(backend_cuda PRIVATE "SHORI_CUDA_ARCHITECTURES=\"${CMAKE_CUDA_ARCHITECTURES}\""
+list(JOIN CMAKE_CUDA_ARCHITECTURES "," _architectures)
+target_compile_definitions(backend_cuda PRIVATE "SHORI_CUDA_ARCHITECTURES=\"${_architectures}\""
                                                 "SHORI_TORCH_VERSION=\"${SHORI_TORCH_VERSION}\"")
 target_link_libraries(backend_cuda PRIVATE shori_ops)
 shori_use_pch(backend_cuda)

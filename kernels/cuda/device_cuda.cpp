@@ -23,7 +23,7 @@ namespace {
 constexpr int kDevice = 0;
 constexpr char kDriverNeeded[] = "580.65.06";  // the first driver of CUDA 13.0
 // FlashAttention of libtorch 2.11.0 is machine code for these and nothing else.
-constexpr char kAttentionArchitectures[] = "80-real;86-real;90-real;100-real;120-real";
+constexpr char kAttentionArchitectures[] = "80-real,86-real,90-real,100-real,120-real";
 
 struct State {
   std::optional<DeviceInfo> info;
