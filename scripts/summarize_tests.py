@@ -38,6 +38,8 @@ def main():
             failures += [f"{name}: {case}" for case in case_failed]
             if not entry_passed and not case_failed:
                 failures.append(f"{name}: ended before its last case")
+        elif entry.find("skipped") is not None:
+            skipped += 1
         elif entry_passed:
             passed += 1
         else:
