@@ -1,4 +1,6 @@
 // The device backend `cuda`: one NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves.
+#include <ATen/Context.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -30,6 +32,7 @@ struct State {
   std::string pci_bus_id;
   std::map<void*, std::size_t> allocations;
   std::size_t in_use = 0, peak = 0;
+  std::optional<std::size_t> limit;  // of ours and libtorch's together
 };
 State& state() {
   static State* const device = new State;  // never destroyed: owners of device memory may be static, too
@@ -120,6 +123,15 @@ DeviceInfo read_info() {
 cudaStream_t as_stream(void* handle) { return static_cast<cudaStream_t>(handle); }
 cudaEvent_t as_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 
+// Libtorch's allocator may take what the limit leaves beside our own allocations.
+void share_limit() {
+  const State& device = state();
+  if (!device.limit) return;
+  const std::size_t left = *device.limit - std::min(device.in_use, *device.limit);
+  const double share = static_cast<double>(left) / static_cast<double>(device.info->total_bytes);
+  c10::cuda::CUDACachingAllocator::setMemoryFraction(std::min(share, 1.0), kDevice);
+}
+
 // Why `bytes` could not be had: others took memory since the device was opened, or it is too much.
 [[noreturn]] void throw_no_memory(std::size_t bytes) {
   cudaGetLastError();  // not sticky: what follows must not meet it again
@@ -134,6 +146,13 @@ cudaEvent_t as_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
   diagnostic.note("this process holds " + gibibytes(device.in_use) + " of the GPU's " + gibibytes(total));
   for (const std::string& process : nvml_other_processes(device.pci_bus_id)) diagnostic.note(process);
   throw Error(diagnostic.cure(taken ? "end that process and start again" : "`--plan` shows what would fit"));
+}
+
+[[noreturn]] void throw_beyond_limit(std::size_t bytes) {
+  const State& device = state();
+  throw Error(Diagnostic("E0401", gibibytes(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
+                                      gibibytes(*device.limit))
+                  .cure("`--plan` shows what would fit"));
 }
 
 }  // namespace
@@ -181,14 +200,16 @@ double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
 
 void* device_allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
+  State& device = state();
+  if (device.limit && device.in_use + bytes > *device.limit) throw_beyond_limit(bytes);
   void* memory = nullptr;
   const cudaError_t result = cudaMalloc(&memory, bytes);
   if (result == cudaErrorMemoryAllocation) throw_no_memory(bytes);
   SHORI_CUDA_CHECK(result);
-  State& device = state();
   device.allocations[memory] = bytes;
   device.in_use += bytes;
   device.peak = std::max(device.peak, device.in_use);
+  share_limit();
   return memory;
 }
 
@@ -201,6 +222,12 @@ void device_free(void* memory) noexcept {
     device.allocations.erase(known);
   }
   cudaFree(memory);
+}
+
+void limit_device_memory(std::size_t bytes) {
+  state().limit = bytes;
+  at::globalContext().lazyInitDevice(at::kCUDA);  // makes libtorch's allocator
+  share_limit();
 }
 
 void* pinned_allocate(std::size_t bytes) {
