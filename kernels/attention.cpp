@@ -7,6 +7,8 @@
 #include "kernels/cpu_matmul.h"
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
+#include "kernels/device_attention.h"
+#include "kernels/input_gradient_launch.h"
 #include "kernels/lora_input.h"
 #include "kernels/op_checks.h"
 
@@ -68,6 +70,15 @@ void check_attention(const char* op, const AttentionShape& shape, ConstTensorVie
   SHORI_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == qkv.rows,
               subject + "cu_seqlens must run from 0 to the number of tokens");
   SHORI_CHECK(std::is_sorted(cu_seqlens.begin(), cu_seqlens.end()), subject + "cu_seqlens must not fall");
+}
+
+void check_device_attention_operands(const char* op, const AttentionShape& shape, ConstTensorView qkv,
+                                     const Int32Array& cu_seqlens, ConstTensorView result) {
+  check_device_rows(op, "qkv", qkv);
+  check_device_rows(op, "the result", result);
+  SHORI_CHECK(shape.head_dim % 8 == 0 && shape.head_dim <= kMostDeviceHeadDim,
+              std::string(op) + ": a device takes head sizes that are multiples of 8, up to 256");
+  SHORI_CHECK(cu_seqlens.device != nullptr, std::string(op) + ": cu_seqlens is not on the device");
 }
 
 // q, k, v of one query head among the fp32 columns of qkv.
@@ -186,6 +197,11 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
   check_attention("attention", shape, qkv, cu_seqlens.host);
   check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
   check_matrix("attention", "lse", lse, DType::kF32, shape.heads, qkv.rows);
+  if (on_device(context)) {
+    check_device_attention_operands("attention", shape, qkv, cu_seqlens, out);
+    if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix input = widened(context, qkv);
@@ -223,6 +239,17 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
               "attention_backward: dout does not fit qkv");
 
   const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_attention_operands(kOp, shape, qkv, cu_seqlens, dqkv);
+    if (tokens == 0) return;
+    // The library wants the whole gradient, in rows without gaps.
+    auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+    launch_input_gradient(input_gradient_launch(kOp, dout_extended, cols, lora), dout,
+                          static_cast<cudaStream_t>(context.stream));
+    device_attention_backward(context, shape, qkv, cu_seqlens, out, lse, {dout, DType::kBf16, tokens, cols, cols},
+                              dqkv);
+    return;
+  }
   Workspace& workspace = *context.workspace;
   const ConstMatrix input = widened(context, qkv);
   const InputGradient source(context, kOp, dout_extended, cols, lora);

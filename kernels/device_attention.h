@@ -2,16 +2,19 @@
 // Operands as in ops/attention.h, checked by it, all bf16 with lse fp32.
 #pragma once
 
+#include "kernels/launch.h"
 #include "shori/ops/attention.h"
 
 namespace shori {
 
-void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-                      const Int32Array& cu_seqlens, TensorView out, TensorView lse);
+inline constexpr std::int64_t kMostDeviceHeadDim = 256;
+
+SHORI_LAUNCHER void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                                     const Int32Array& cu_seqlens, TensorView out, TensorView lse);
 
 // `dout` [T, H * D] has no LoRA part left to add and its rows are contiguous.
-void device_attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-                               const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                               ConstTensorView dout, TensorView dqkv);
+SHORI_LAUNCHER void device_attention_backward(const OpContext& context, const AttentionShape& shape,
+                                              ConstTensorView qkv, const Int32Array& cu_seqlens, ConstTensorView out,
+                                              ConstTensorView lse, ConstTensorView dout, TensorView dqkv);
 
 }  // namespace shori

@@ -25,6 +25,10 @@ std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabula
          kMatmulWorkspaceBytes;
 }
 
+std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns) {
+  return taken(tokens * columns * static_cast<std::int64_t>(sizeof(Bf16)));
+}
+
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
   const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
   return taken(groups * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));

@@ -35,7 +35,6 @@ SHORI_HD unsigned kept_columns(const DropoutMask& mask, int module, std::uint32_
   const PhiloxWords draws = philox4x32(
       mask.seed, {{group, mask.first_token + row, mask.step, mask.stream + static_cast<std::uint32_t>(module)}});
   unsigned kept = 0;
-#pragma unroll
   for (int i = 0; i < 8; ++i) {
     const std::uint32_t draw = i % 2 == 0 ? draws.word[i / 2] & 0xffffu : draws.word[i / 2] >> 16;
     kept |= (draw >= mask.threshold ? 1u : 0u) << i;

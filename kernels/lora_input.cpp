@@ -2,9 +2,37 @@
 
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
+#include "kernels/input_gradient_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
+
+InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView dx_extended, std::int64_t cols,
+                                          const std::optional<LoraInputGradient>& lora) {
+  check_device_rows(op, "the gradient of a group's input", dx_extended);
+  SHORI_CHECK(cols % 8 == 0 && dx_extended.cols >= cols, std::string(op) + ": the gradient has too few columns");
+  InputGradientLaunch launch;
+  launch.dx = dx_extended.row<Bf16>(0);
+  launch.stride = dx_extended.stride;
+  launch.rows = dx_extended.rows;
+  launch.cols = cols;
+  if (!lora) return launch;
+  const LinearGroup& group = *lora->group;
+  check_group(op, group);
+  SHORI_CHECK(group.in() == cols, std::string(op) + ": the LoRA group has another input size");
+  check_matrix(op, "the gradient of a group's input", dx_extended, DType::kBf16, dx_extended.rows,
+               cols + group.extension_columns());
+  SHORI_CHECK(group.rank <= kMostDeviceRank, std::string(op) + ": the rank is too large for the kernel");
+  launch.rank = static_cast<int>(group.rank);
+  launch.mask = DropoutMask(lora->dropout);
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    launch.a[module.slot] = static_cast<const Bf16*>(module.a);
+    launch.module[module.slot] = module.index;
+    ++launch.slots;
+  }
+  return launch;
+}
 
 InputGradient::InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
                              const std::optional<LoraInputGradient>& lora)

@@ -34,6 +34,23 @@ void rms_norm_on_device(const OpContext& context, ConstTensorView x, std::option
       static_cast<cudaStream_t>(context.stream));
 }
 
+void rms_norm_backward_on_device(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
+                                 ConstTensorView dy_extended, const std::optional<LoraInputGradient>& lora,
+                                 const std::optional<ConstTensorView>& residual, TensorView dh) {
+  constexpr const char* kOp = "rms_norm_backward";
+  for (const auto& [name, view] : {std::pair{"h", h},
+                                   {"weight", weight},
+                                   {"residual_gradient", residual.value_or(h)},
+                                   {"dh", ConstTensorView(dh)}}) {
+    check_device_rows(kOp, name, view);
+  }
+  SHORI_CHECK(h.cols <= kMostNormColumns, "rms_norm_backward: rows are too long for the kernel");
+  launch_rms_norm_backward(input_gradient_launch(kOp, dy_extended, h.cols, lora),
+                           {h.row<Bf16>(0), weight.row<Bf16>(0), residual ? residual->row<Bf16>(0) : nullptr,
+                            dh.row<Bf16>(0), h.stride, residual ? residual->stride : 0, dh.stride, eps},
+                           static_cast<cudaStream_t>(context.stream));
+}
+
 }  // namespace
 
 void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
@@ -80,6 +97,10 @@ void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorV
   check_matrix(kOp, "dh", dh, h.dtype, h.rows, h.cols);
   if (residual_gradient) check_matrix(kOp, "residual_gradient", *residual_gradient, h.dtype, h.rows, h.cols);
   SHORI_CHECK(dy_extended.rows == h.rows && dy_extended.dtype == h.dtype, "rms_norm_backward: dy does not fit h");
+  if (on_device(context)) {
+    rms_norm_backward_on_device(context, h, weight, eps, dy_extended, lora, residual_gradient, dh);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix scale = widened(context, weight);

@@ -1,6 +1,7 @@
 // Launchers of ops/rms_norm.h. All pointers are 16-byte aligned, columns and strides multiples of 8.
 #pragma once
 
+#include "kernels/input_gradient_launch.h"
 #include "kernels/launch.h"
 
 namespace shori {
@@ -18,5 +19,17 @@ struct RmsNormLaunch {
   float eps;
 };
 SHORI_LAUNCHER void launch_rms_norm(const RmsNormLaunch& arguments, cudaStream_t stream);
+
+// The gradient of y comes as `gradient`, whose rows and cols are those of h. At most kMostNormColumns columns.
+struct RmsNormBackwardLaunch {
+  const Bf16* h;         // [rows, cols]
+  const Bf16* weight;    // [cols]
+  const Bf16* residual;  // [rows, cols] or null; may be dh
+  Bf16* dh;              // [rows, cols]
+  std::int64_t h_stride, residual_stride, dh_stride;
+  float eps;
+};
+SHORI_LAUNCHER void launch_rms_norm_backward(const InputGradientLaunch& gradient,
+                                             const RmsNormBackwardLaunch& arguments, cudaStream_t stream);
 
 }  // namespace shori

@@ -47,6 +47,12 @@ void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std:
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu_backward: gate_up must have two halves");
   SHORI_CHECK(dp_extended.rows == gate_up.rows && dp_extended.dtype == gate_up.dtype,
               "swiglu_backward: dp does not fit gate_up");
+  if (on_device(context)) {
+    check_device_rows(kOp, "gate_up", gate_up);
+    launch_swiglu_backward(input_gradient_launch(kOp, dp_extended, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),
+                           gate_up.stride, static_cast<cudaStream_t>(context.stream));
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = gate_up.cols / 2, tile = InputGradient::kRows;

@@ -1,6 +1,7 @@
 // Launcher of ops/swiglu.h, forward.
 #pragma once
 
+#include "kernels/input_gradient_launch.h"
 #include "kernels/launch.h"
 
 namespace shori {
@@ -12,5 +13,9 @@ struct SwigluLaunch {
   std::int64_t rows, cols;
 };
 SHORI_LAUNCHER void launch_swiglu(const SwigluLaunch& arguments, cudaStream_t stream);
+
+// In place over gate_up [rows, 2 * cols]; the gradient of p comes as `gradient`.
+SHORI_LAUNCHER void launch_swiglu_backward(const InputGradientLaunch& gradient, Bf16* gate_up, std::int64_t stride,
+                                           cudaStream_t stream);
 
 }  // namespace shori

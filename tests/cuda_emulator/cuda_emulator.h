@@ -24,6 +24,7 @@
 #define __host__
 #define __constant__
 #define __forceinline__ inline
+#define __grid_constant__
 #define __launch_bounds__(...)
 // Raw __shared__ is refused: the emulator must know each array to bound, poison and check it. See SHORI_SHARED.
 #define __shared__ static_assert(false, "declare shared memory with SHORI_SHARED or dynamic_shared()");
