@@ -96,6 +96,7 @@ void device_attention(const OpContext& context, const AttentionShape& shape, Con
 void device_attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                                const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                                ConstTensorView dout, TensorView dqkv) {
+  SHORI_CHECK(lse.stride == lse.cols, "attention: the library reads log-sum-exp without gaps between rows");
   const FlashScope scope(context);
   const Packed pack(shape, qkv, cu_seqlens);
   const at::Tensor log_sum_exp =

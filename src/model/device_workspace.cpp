@@ -13,7 +13,7 @@ std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfi
   for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
     most = std::max(most, nf4_linear_workspace_bytes(group->out(), group->in() + group->extension_columns()));
   }
-  if (backward) most = std::max(most, static_cast<std::size_t>(tokens * layer.o.in()) * 2);
+  if (backward) most = std::max(most, attention_backward_workspace_bytes(tokens, layer.o.in()));
   return most + kSmall;
 }
 

@@ -7,6 +7,7 @@
 
 #include "shori/data/batch_stream.h"
 #include "shori/model/load_mistral.h"
+#include "shori/ops/attention.h"
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
@@ -93,8 +94,9 @@ void StageTrainer::restore_products() {
   restore_matmul_choices(choices);
 }
 
-// One pass over the micro-batch that needs the most memory, before anything depends on it: what does not fit fails now,
-// and every large product has its algorithm before run.json is written. Nothing of it remains.
+// The attention against the CPU version, then one pass over the micro-batch that needs the most memory, before anything
+// depends on it: what does not fit fails now, and every large product has its algorithm before run.json is written.
+// Nothing of it remains.
 void StageTrainer::rehearse() {
   const int sm_count = open_device().sm_count;
   std::size_t worst = 0, most = 0;
@@ -106,6 +108,8 @@ void StageTrainer::rehearse() {
     most = std::max(most, bytes);
   }
   Mistral& model = *base_.model;
+  const MistralConfig& shape = model.config();
+  check_device_attention(model.ops(), {shape.heads, shape.kv_heads, shape.head_dim, shape.sliding_window});
   const PackedBatch batch = make_batch(stage_.data.train, stage_.plan, worst);
   model.begin(batch, {});
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
