@@ -242,12 +242,16 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   if (on_device(context)) {
     check_device_attention_operands(kOp, shape, qkv, cu_seqlens, dqkv);
     if (tokens == 0) return;
-    // The library wants the whole gradient, in rows without gaps.
+    // The library wants the whole gradient, and both matrices in rows without gaps.
     auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
     launch_input_gradient(input_gradient_launch(kOp, dout_extended, cols, lora), dout,
                           static_cast<cudaStream_t>(context.stream));
-    device_attention_backward(context, shape, qkv, cu_seqlens, out, lse, {dout, DType::kBf16, tokens, cols, cols},
-                              dqkv);
+    auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+    const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
+    copy_rows_on_device(whole_out, row_bytes, out.data, static_cast<std::size_t>(out.stride) * sizeof(Bf16), row_bytes,
+                        static_cast<std::size_t>(tokens), context.stream);
+    device_attention_backward(context, shape, qkv, cu_seqlens, {whole_out, DType::kBf16, tokens, cols, cols}, lse,
+                              {dout, DType::kBf16, tokens, cols, cols}, dqkv);
     return;
   }
   Workspace& workspace = *context.workspace;

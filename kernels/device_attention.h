@@ -12,7 +12,7 @@ inline constexpr std::int64_t kMostDeviceHeadDim = 256;
 SHORI_LAUNCHER void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                                      const Int32Array& cu_seqlens, TensorView out, TensorView lse);
 
-// `dout` [T, H * D] has no LoRA part left to add and its rows are contiguous.
+// Rows of `out` and `dout` [T, H * D] are contiguous; `dout` has no LoRA part left to add.
 SHORI_LAUNCHER void device_attention_backward(const OpContext& context, const AttentionShape& shape,
                                               ConstTensorView qkv, const Int32Array& cu_seqlens, ConstTensorView out,
                                               ConstTensorView lse, ConstTensorView dout, TensorView dqkv);

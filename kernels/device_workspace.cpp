@@ -26,7 +26,7 @@ std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabula
 }
 
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns) {
-  return taken(tokens * columns * static_cast<std::int64_t>(sizeof(Bf16)));
+  return 2 * taken(tokens * columns * static_cast<std::int64_t>(sizeof(Bf16)));
 }
 
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {

@@ -20,7 +20,7 @@ std::size_t attention_memory_bytes(const MistralConfig& config, std::int64_t tok
   const std::int64_t splits = (sm_count + segments * config.heads - 1) / (segments * config.heads);
   const std::size_t forward = block(tokens * q * 2) + block(config.heads * tokens * 4);
   const std::size_t expanded = config.kv_heads == config.heads ? 0 : 2 * block(tokens * q * 2);
-  const std::size_t backward = 2 * block(tokens * q * 2) + 2 * block(tokens * kv * 2) + expanded +
+  const std::size_t backward = block(tokens * q * 2) + 2 * block(tokens * kv * 2) + expanded +
                                block(config.heads * padded * 4) + block(splits * padded * q * 4);
   return std::max(forward, backward);
 }

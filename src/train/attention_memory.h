@@ -9,7 +9,7 @@
 namespace shori {
 
 // The most it holds at once in the forward or backward call of one layer, rounded up as its allocator does: the fresh
-// output and log-sum-exp; or a copy of the output without gaps between rows, dq, dk, dv, dk and dv expanded to all
+// output and log-sum-exp; or dq, dk, dv, dk and dv expanded to all
 // query heads, the softmax's row sums, and, since the backward pass is deterministic, ceil(multiprocessors / (segments
 // * heads)) copies of dq in fp32.
 std::size_t attention_memory_bytes(const MistralConfig& config, std::int64_t tokens, std::int64_t segments,

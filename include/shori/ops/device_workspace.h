@@ -23,7 +23,7 @@ std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks);
 // nf4_matmul: partial sums of the parts into which columns are cut.
 std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in);
 
-// attention_backward: the gradient of its output, whole.
+// attention_backward: its output and the gradient of it, whole and without gaps between rows.
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns);
 
 }  // namespace shori
