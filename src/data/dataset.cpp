@@ -43,7 +43,7 @@ Dataset DatasetLoader::load() {
 void DatasetLoader::find_files() {
   for (std::uint32_t entry = 0; entry < entries_.size(); ++entry) {
     for (FoundFile& file : find_data_files(entries_[entry], dataset_.ignored_files, diagnostics_)) {
-      if (file.type != DataType::kTokenized && tokenizer_ == nullptr) {
+      if (file.type != DataType::kTokenized && tokenizer_ == nullptr && !options_.parse_only) {
         throw Error(
             Diagnostic("E0203", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
                 .at(entries_[entry].place)
@@ -150,6 +150,11 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   conversation.is_line = document.is_line;
   conversation.category = std::move(encoded.category);
   conversation.text_sha256 = std::move(encoded.text_sha256);
+  if (options_.observe) {
+    options_.observe({conversation, dataset_.files[document.file].path, document.entry,
+                      encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids,
+                      encoded.counts.unique});
+  }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
                         encoded.overlong, encoded.counts, encoded.skipped, std::move(encoded.samples)});
   dataset_.conversations.push_back(std::move(conversation));
@@ -176,7 +181,7 @@ void DatasetLoader::hold_out() {
 
 void DatasetLoader::finish() {
   report_overlong();
-  report_unlabelled();
+  if (!options_.parse_only) report_unlabelled();
   check_skip_list();
   for (const auto& [key, lines] : unknown_keys_) {
     dataset_.unknown_keys.push_back(escape_for_log(dataset_.files[key.first].path) + ": `" +

@@ -160,6 +160,7 @@ class DocumentEncoder {
   void encode_completion() {
     result_.text_sha256 = sha256_hex(line_.text);
     result_.counts.bytes_text = static_cast<std::int64_t>(line_.text.size());
+    if (options_.parse_only) return;
     std::vector<std::int32_t> ids = tokenizer_->encode(line_.text);
     const std::int64_t unique = size_of(ids);
     if (options_.bos) ids.insert(ids.begin(), tokenizer_->bos_id());
@@ -199,15 +200,22 @@ class DocumentEncoder {
   void encode_blockml() {
     Diagnostics problems;
     const TextSource source{path_, document_.is_line ? static_cast<std::size_t>(document_.line) : 0};
-    const std::optional<BlockmlDocument> blocks = parse_blockml(line_.text, source, problems);
+    std::optional<BlockmlDocument> blocks = parse_blockml(line_.text, source, problems);
     result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
     if (!blocks) return;
     const std::string canonical = render(*blocks);
-    std::string().swap(line_.text);
     result_.text_sha256 = sha256_hex(canonical);
     result_.counts.bytes_text = static_cast<std::int64_t>(canonical.size());
+    if (!options_.parse_only) encode_blocks(*blocks);
+    if (!options_.observe) return;
+    result_.blocks = std::move(blocks);
+    result_.text = std::move(line_.text);
+  }
+
+  void encode_blocks(const BlockmlDocument& blocks) {
     const bool eos = wants_eos(eos_rule(), true);
-    EncodedSample whole = encode_segments(blocks->segments, *tokenizer_, mask(), options_.bos, eos);
+    EncodedSample whole = encode_segments(blocks.segments, *tokenizer_, mask(), options_.bos, eos);
+    if (options_.observe) result_.message_ids = message_lengths(whole);
     const std::int64_t length = size_of(whole.ids);
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {
@@ -216,7 +224,7 @@ class DocumentEncoder {
                options_.overlong == OverlongPolicy::kDrop) {
       refuse_or_drop(length);
     } else {
-      cut(blocks->segments, length, eos);
+      cut(blocks.segments, length, eos);
     }
   }
 

@@ -3,10 +3,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data_files.h"
+#include "shori/data/blockml.h"
 #include "shori/data/dataset.h"
 
 namespace shori {
@@ -35,11 +37,15 @@ struct EncodedDocument {
   std::vector<std::string> unknown_keys;
   std::vector<Diagnostic> problems;
   bool skipped = false;
+  // For DataOptions::observe; empty without it.
+  std::optional<BlockmlDocument> blocks;
+  std::string text;
+  std::vector<std::int64_t> message_ids;
 };
 
 struct EncodeContext {
   const DataOptions& options;
-  const Tokenizer* tokenizer;  // may be null when all data is tokenized
+  const Tokenizer* tokenizer;  // may be null when all data is tokenized, or only parsed
   const std::vector<DataEntry>& entries;
   const std::vector<DataFile>& files;
 };

@@ -3,61 +3,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <thread>
 
 #include "shori/data/batch_stream.h"
+#include "shori/data/stage_data.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 
 namespace shori {
 namespace {
-
-std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
-  std::vector<DataEntry> result;
-  for (const DatasetEntry& entry : entries)
-    result.push_back({entry.path, entry.resolved_path, entry.type, entry.field, entry.category, entry.place});
-  return result;
-}
-
-OverlongPolicy overlong_policy(ExcessLength value) {
-  switch (value) {
-    case ExcessLength::kRaise:
-      return OverlongPolicy::kRaise;
-    case ExcessLength::kSplit:
-      return OverlongPolicy::kSplit;
-    case ExcessLength::kDrop:
-      return OverlongPolicy::kDrop;
-    case ExcessLength::kTruncate:
-      return OverlongPolicy::kTruncate;
-  }
-  internal_error(__FILE__, __LINE__, "unknown excess_length_strategy");
-}
-
-EosRule eos_rule(EosPolicy value) {
-  return value == EosPolicy::kEnd            ? EosRule::kEnd
-         : value == EosPolicy::kConversation ? EosRule::kConversation
-                                             : EosRule::kNever;
-}
-
-DataOptions data_options(const TrainConfig& config, const HfModel& model) {
-  DataOptions options;
-  options.sequence_len = config.sequence_len;
-  options.overlong = overlong_policy(config.excess_length_strategy);
-  options.train_on_inputs = config.train_on_inputs;
-  options.roles_to_train = config.roles_to_train;
-  options.train_on_eos = config.train_on_eos == TrainOnEos::kAll;
-  options.train_on_speaker = config.blockml.train_on_speaker;
-  options.bos = config.blockml.bos;
-  options.eos = eos_rule(config.blockml.eos);
-  options.repeat_scenario = config.blockml.repeat_scenario;
-  options.compat = config.compat == CompatMode::kAxolotl2024;
-  options.val_set_size = config.val_set_size;
-  options.skip_samples = config.skip_samples;
-  options.vocab_size = model.config().vocab_size;
-  options.threads = static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
-  return options;
-}
 
 PlanOptions plan_options(const TrainConfig& config) {
   PlanOptions options;
@@ -163,7 +117,7 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
     prepared.folder = RunFolder(stage.config.output_dir);
     prepared.base = base->second;
     prepared.config_hash = config_hash(stage.config);
-    DataOptions options = data_options(stage.config, *base->second->model);
+    DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
       progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,8 @@
 namespace shori {
 
 class Tokenizer;
+struct BlockmlDocument;
+struct ReadConversation;
 
 // What happens to a conversation of more than sequence_len ids (BOS and EOS included).
 enum class OverlongPolicy {
@@ -53,8 +56,11 @@ struct DataOptions {
   std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time
+  // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
+  bool parse_only = false;
   // May be empty; called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
+  std::function<void(const ReadConversation&)> observe;  // each conversation, in order, those with problems too
 };
 
 // What a predicted token belongs to: the block's role, `inst`, `eos`; `other` where there are no blocks.
@@ -83,6 +89,19 @@ struct Conversation {
   std::string category;
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
+};
+
+// A conversation as DataOptions::observe sees it: whole, before anything is cut or held out. What it refers to lives as
+// long as the call.
+struct ReadConversation {
+  const Conversation& source;  // held_out is not yet known
+  std::string_view path;       // of its file
+  std::uint32_t entry;         // index into the entries, those of the test entries behind the others
+  // BlockML without problems; else null. Places of segments are those in `text`.
+  const BlockmlDocument* blocks;
+  std::string_view text;                      // as it was read, with `blocks` only
+  std::span<const std::int64_t> message_ids;  // length of each message's text; empty without tokenizer or `blocks`
+  std::int64_t unique = 0;                    // ids of the whole text, without BOS and EOS; 0 without tokenizer
 };
 
 struct DataFile {
