@@ -156,7 +156,8 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
                       encoded.counts.unique});
   }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
-                        encoded.overlong, encoded.counts, encoded.skipped, std::move(encoded.samples)});
+                        encoded.overlong, encoded.counts, encoded.skipped, false, std::move(encoded.sketch),
+                        std::move(encoded.samples)});
   dataset_.conversations.push_back(std::move(conversation));
 }
 
@@ -180,9 +181,11 @@ void DatasetLoader::hold_out() {
 }
 
 void DatasetLoader::finish() {
+  compare_conversations();
   report_overlong();
   if (!options_.parse_only) report_unlabelled();
   check_skip_list();
+  report_close_to_limit();
   for (const auto& [key, lines] : unknown_keys_) {
     dataset_.unknown_keys.push_back(escape_for_log(dataset_.files[key.first].path) + ": `" +
                                     escape_for_log(key.second) + "` in " + std::to_string(lines) +

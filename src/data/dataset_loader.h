@@ -44,6 +44,8 @@ class DatasetLoader {
     Overlong overlong;
     LedgerCounts counts;
     bool skipped = false;
+    bool duplicate = false;  // left out by `dedupe`
+    ConversationSketch sketch;
     std::vector<Sample> samples;
   };
 
@@ -62,6 +64,10 @@ class DatasetLoader {
   void report_overlong();
   void report_unlabelled();
   void check_skip_list();
+  // dataset_overlap.cpp
+  void compare_conversations();
+  void leave_out_copies(Overlap& overlap, const std::vector<std::size_t>& documents);
+  void report_close_to_limit();
   std::string fingerprint() const;
 
   std::vector<DataEntry> entries_;  // test entries behind the others

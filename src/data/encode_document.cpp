@@ -132,6 +132,8 @@ class DocumentEncoder {
     }
   }
 
+  bool wants_sketch() const { return options_.compare || options_.dedupe; }
+
   // Over-long data without blocks: it can be left out or refused, not cut.
   void refuse_or_drop(std::int64_t length) {
     if (options_.compat || options_.overlong == OverlongPolicy::kDrop) {
@@ -150,7 +152,8 @@ class DocumentEncoder {
     }
     hash.update(line_.ids.data(), line_.ids.size() * sizeof(std::int32_t))
         .update(labels.data(), labels.size() * sizeof(std::int32_t));
-    result_.text_sha256 = to_hex(hash.finish());
+    result_.sketch.folded = hash.finish();
+    result_.text_sha256 = to_hex(result_.sketch.folded);
     const std::int64_t length = size_of(line_.ids);
     if (count_whole(length, length)) return;
     if (length > options_.sequence_len) return refuse_or_drop(length);
@@ -159,6 +162,7 @@ class DocumentEncoder {
 
   void encode_completion() {
     result_.text_sha256 = sha256_hex(line_.text);
+    if (wants_sketch()) result_.sketch = sketch_text(line_.text);
     result_.counts.bytes_text = static_cast<std::int64_t>(line_.text.size());
     if (options_.parse_only) return;
     std::vector<std::int32_t> ids = tokenizer_->encode(line_.text);
@@ -207,6 +211,7 @@ class DocumentEncoder {
     result_.text_sha256 = sha256_hex(canonical);
     result_.counts.bytes_text = static_cast<std::int64_t>(canonical.size());
     if (!options_.parse_only) encode_blocks(*blocks);
+    if (wants_sketch()) result_.sketch = sketch_conversation(blocks->segments, result_.message_ids);
     if (!options_.observe) return;
     result_.blocks = std::move(blocks);
     result_.text = std::move(line_.text);
@@ -215,7 +220,7 @@ class DocumentEncoder {
   void encode_blocks(const BlockmlDocument& blocks) {
     const bool eos = wants_eos(eos_rule(), true);
     EncodedSample whole = encode_segments(blocks.segments, *tokenizer_, mask(), options_.bos, eos);
-    if (options_.observe) result_.message_ids = message_lengths(whole);
+    if (options_.observe || wants_sketch()) result_.message_ids = message_lengths(whole);
     const std::int64_t length = size_of(whole.ids);
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {

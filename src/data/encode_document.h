@@ -10,6 +10,7 @@
 #include "data_files.h"
 #include "shori/data/blockml.h"
 #include "shori/data/dataset.h"
+#include "shori/data/overlap.h"
 
 namespace shori {
 
@@ -37,6 +38,7 @@ struct EncodedDocument {
   std::vector<std::string> unknown_keys;
   std::vector<Diagnostic> problems;
   bool skipped = false;
+  ConversationSketch sketch;  // if the options say that conversations are compared
   // For DataOptions::observe; empty without it.
   std::optional<BlockmlDocument> blocks;
   std::string text;

@@ -51,6 +51,9 @@ DataOptions data_options(const TrainConfig& config, std::int64_t vocab_size) {
   options.compat = config.compat == CompatMode::kAxolotl2024;
   options.val_set_size = config.val_set_size;
   options.skip_samples = config.skip_samples;
+  options.compare = true;
+  options.allow_overlap = config.allow_overlap;
+  options.dedupe = config.dedupe;
   options.vocab_size = vocab_size;
   options.threads = static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
   return options;

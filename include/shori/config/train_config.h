@@ -119,6 +119,8 @@ using DatasetList = std::vector<DatasetEntry>;
   X(ExcessLength, excess_length_strategy, ExcessLength::kRaise, kNumeric, any(),                                       \
     "conversations longer than sequence_len")                                                                          \
   X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
+  X(bool, dedupe, false, kNumeric, any(), "of exact copies in datasets only the first is trained")                      \
+  X(bool, allow_overlap, false, kOutput, any(), "conversations both in datasets and in evaluation are a warning")       \
   X(bool, train_on_inputs, false, kNumeric, any(), "every token is a target; false: only those of roles_to_train")     \
   X(TextList, roles_to_train, {"message"}, kNumeric, words(kTrainableRoles), "blocks whose tokens are targets")        \
   X(TrainOnEos, train_on_eos, TrainOnEos::kAll, kNumeric, any(), "none: the end-of-text token is not a target")        \

@@ -54,6 +54,9 @@ struct DataOptions {
   bool compat = false;                    // axolotl-2024
   double val_set_size = 0;                // < 1: share (rounded up), >= 1: count; the last conversations in order
   std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
+  bool compare = false;                   // look for copies within train and evaluation data (overlap.h)
+  bool allow_overlap = false;             // copies between train and evaluation data are warnings, not errors
+  bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time
   // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
@@ -127,8 +130,8 @@ struct Dataset {
   // SHA-256 (hex) of this text, all numbers decimal: "shori-data 1\n"; for each conversation its set (0 trained, k the
   // k-th held-out set), id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer
   // (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos,
-  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id). The leading number
-  // is the version of this pipeline.
+  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id), duplicate (id of
+  // each that `dedupe` left out). The leading number is the version of this pipeline.
   std::string fingerprint;
   std::string tokenizer_sha256;  // empty without tokenizer
 

@@ -19,9 +19,9 @@ struct Dataset;
 struct PackPlan;
 
 // Why tokens were left out.
-enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped };
-inline constexpr std::size_t kDropRuleCount = 4;
-std::string_view drop_rule_name(DropRule rule);  // "overlong", "truncated", "untrained", "skipped"
+enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped, kDuplicate };
+inline constexpr std::size_t kDropRuleCount = 5;
+std::string_view drop_rule_name(DropRule rule);  // "overlong", "truncated", "untrained", "skipped", "duplicate"
 
 struct LedgerCounts {
   std::int64_t bytes_in = 0;         // file sizes

@@ -9,7 +9,7 @@ TEST(ForeignKeys, EmptyOnesAreAcceptedAndToldOnce) {
       config_with("wandb_project:\nwandb_entity: ''\ndeepspeed:\nfsdp: []\nfsdp_config: {}\nspecial_tokens:\n"
                   "strict: false\nload_in_8bit: false\ngroup_by_length: false\nhub_model_id:\nlora_model_dir:\n"
                   "is_mistral_derived_model: false\nresume_from_checkpoint:\nlocal_rank:\ntokens: []\n"
-                  "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\nallow_overlap: false\n"
+                  "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\n"
                   "gradient_checkpointing: true\nflash_attention: true\neval_sample_packing: false\n"));
   ASSERT_EQ(result.text(), "");
   ASSERT_EQ(result.loaded.notes.size(), 2u);
@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(
         ForeignCase{"warmup_ratio: 0.1", "use `warmup_steps`"}, ForeignCase{"saves_per_epoch: 1", "use `save_steps`"},
         ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 0", "GPUs"},
         ForeignCase{"lint: {prose: warn}", "`lint` is not in this version of shori-train"},
-        ForeignCase{"allow_overlap: true", "not in this version"}, ForeignCase{"dedupe: true", "not in this version"},
+        ForeignCase{"dataset_exact_deduplication: true", "use `dedupe`"},
         ForeignCase{"blockml: {length_unit: words}", "`blockml.length_unit` is not in this version"}));
 
 TEST(ForeignKeys, InAStageAndInAnOverride) {
