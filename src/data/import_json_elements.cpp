@@ -89,7 +89,8 @@ bool JsonElements::next(JsonElement& element) {
   if (peek() == ']') return next_item(element);
   if (peek() != ',') return fail(peek() < 0 ? "the array is not closed" : "expected `,` or `]`");
   take();
-  return next_item(element);
+  while (is_json_space(peek())) take();
+  return peek() == ']' ? fail("expected an object") : next_item(element);
 }
 
 bool JsonElements::next_line(JsonElement& element) {
