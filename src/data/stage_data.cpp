@@ -59,4 +59,19 @@ DataOptions data_options(const TrainConfig& config, std::int64_t vocab_size) {
   return options;
 }
 
+PlanOptions plan_options(const TrainConfig& config) {
+  PlanOptions options;
+  options.sequence_len = config.sequence_len;
+  options.sample_packing = config.sample_packing;
+  options.pad_to_sequence_len = config.pad_to_sequence_len;
+  options.micro_batch_size = config.micro_batch_size;
+  options.gradient_accumulation_steps = config.gradient_accumulation_steps;
+  options.num_epochs = config.num_epochs;
+  options.max_steps = config.max_steps;
+  options.compat = config.compat == CompatMode::kAxolotl2024;
+  options.axolotl_step_estimate = config.axolotl_step_estimate;
+  options.seed = static_cast<std::uint64_t>(config.seed);
+  return options;
+}
+
 }  // namespace shori

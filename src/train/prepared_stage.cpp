@@ -8,25 +8,11 @@
 #include "shori/data/stage_data.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 
 namespace shori {
 namespace {
-
-PlanOptions plan_options(const TrainConfig& config) {
-  PlanOptions options;
-  options.sequence_len = config.sequence_len;
-  options.sample_packing = config.sample_packing;
-  options.pad_to_sequence_len = config.pad_to_sequence_len;
-  options.micro_batch_size = config.micro_batch_size;
-  options.gradient_accumulation_steps = config.gradient_accumulation_steps;
-  options.num_epochs = config.num_epochs;
-  options.max_steps = config.max_steps;
-  options.compat = config.compat == CompatMode::kAxolotl2024;
-  options.axolotl_step_estimate = config.axolotl_step_estimate;
-  options.seed = static_cast<std::uint64_t>(config.seed);
-  return options;
-}
 
 bool needs_tokenizer(const TrainConfig& config) {
   const auto needs = [](const DatasetEntry& entry) { return entry.type != "tokenized"; };
@@ -77,12 +63,6 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   prepared.plan_bytes = serialize_pack_plan(prepared.plan);
   prepared.plan_sha256 = sha256_hex(prepared.plan_bytes);
   prepared.ledger = build_ledger(prepared.data, prepared.plan);
-}
-
-std::string with_commas(std::int64_t number) {
-  std::string text = std::to_string(number);
-  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<std::size_t>(at), ",");
-  return text;
 }
 
 std::string state_text(const PreparedStage& stage) {

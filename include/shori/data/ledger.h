@@ -81,7 +81,8 @@ struct Ledger {
   bool compat = false;
 
   std::string to_json() const;  // data_report.json: 2 spaces indent, ends with a newline
-  std::string to_text() const;  // a few lines for people, each ends with a newline
+  // A few lines for people, each ends with a newline; of the conversations behind a line `listed` are named.
+  std::string to_text(std::size_t listed = 5) const;
 };
 
 // Joins what reading counted with what packing decided. An identity that does not hold is a bug of ours (E0001).
