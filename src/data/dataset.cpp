@@ -8,6 +8,7 @@
 
 #include "dataset_loader.h"
 #include "shori/data/tokenizer.h"
+#include "shori/data/yaml_source.h"
 #include "shori/util/signals.h"
 #include "shori/util/utf8.h"
 
@@ -111,8 +112,29 @@ void DatasetLoader::read_document(std::uint32_t file, const InputFile& input) {
   input.read_at(0, document.content.data(), document.content.size());
   dataset_.files[file].sha256 = sha256_hex(document.content);
   LedgerCounts& counts = dataset_.file_ledgers[file].counts;
-  counts.bytes_in = counts.bytes_samples = static_cast<std::int64_t>(input.size());
+  counts.bytes_in = static_cast<std::int64_t>(input.size());
+  if (document.type == DataType::kBlockmlYaml) return read_yaml(file, std::move(document));
+  counts.bytes_samples = counts.bytes_in;
   add_document(std::move(document));
+}
+
+// Each YAML document is a conversation; a file with several names them by their first lines.
+void DatasetLoader::read_yaml(std::uint32_t file, Document document) {
+  Diagnostics problems;
+  if (!check_text(document.content, {found_[file].path, 0}, problems)) return refuse_file(file, problems.all().front());
+  const std::vector<YamlPiece> pieces = split_yaml_documents(document.content);
+  if (pieces.empty()) {
+    refuse_file(file, Diagnostic("E0306", "no conversation in the file")
+                          .at(found_[file].path, 1, 1)
+                          .cure("write `messages: [{text: ...}]`, or delete the file"));
+    return;
+  }
+  LedgerCounts& counts = dataset_.file_ledgers[file].counts;
+  for (const YamlPiece& piece : pieces) {
+    counts.bytes_samples += static_cast<std::int64_t>(piece.text.size());
+    add_document({file, document.entry, document.type, piece.line, pieces.size() > 1, std::string(piece.text)});
+  }
+  counts.bytes_between = counts.bytes_in - counts.bytes_samples;
 }
 
 void DatasetLoader::add_document(Document document) {
@@ -134,6 +156,7 @@ void DatasetLoader::encode_batch() {
 
 void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   for (Diagnostic& problem : encoded.problems) diagnostics_.add(std::move(problem));
+  refuse_by_lint(document, encoded);
   for (const std::string& key : encoded.unknown_keys) ++unknown_keys_[{document.file, key}];
   const auto [known, is_new] = first_with_id_.try_emplace(encoded.id, documents_.size());
   if (!is_new && !encoded.id.empty()) {
@@ -152,13 +175,22 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   conversation.text_sha256 = std::move(encoded.text_sha256);
   if (options_.observe) {
     options_.observe({conversation, dataset_.files[document.file].path, document.entry,
-                      encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids,
+                      encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids, encoded.findings,
                       encoded.counts.unique});
   }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
                         encoded.overlong, encoded.counts, encoded.skipped, false, std::move(encoded.sketch),
                         std::move(encoded.samples)});
   dataset_.conversations.push_back(std::move(conversation));
+}
+
+// The findings at level error. A conversation with one is still counted, so that other checks go on.
+void DatasetLoader::refuse_by_lint(const Document& document, const EncodedDocument& encoded) {
+  if (!encoded.blocks) return;
+  std::vector<LintFinding> errors = encoded.findings;
+  std::erase_if(errors, [](const LintFinding& finding) { return finding.level != LintLevel::kError; });
+  tell_findings(*encoded.blocks, encoded.text, source_of(document, dataset_.files[document.file].path), errors,
+                [this](Diagnostic problem) { diagnostics_.add(std::move(problem)); });
 }
 
 // val: the last conversations of `datasets` in order; test entries: all of theirs.

@@ -53,10 +53,12 @@ class DatasetLoader {
   void read_file(std::uint32_t file);
   void read_lines(std::uint32_t file, const InputFile& input);
   void read_document(std::uint32_t file, const InputFile& input);
+  void read_yaml(std::uint32_t file, Document document);
   void refuse_file(std::uint32_t file, Diagnostic problem);
   void add_document(Document document);
   void encode_batch();
   void accept(const Document& document, EncodedDocument encoded);
+  void refuse_by_lint(const Document& document, const EncodedDocument& encoded);
   void hold_out();
   void finish();
   void take_samples(std::size_t index);

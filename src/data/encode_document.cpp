@@ -12,6 +12,7 @@
 #include "shori/data/regions.h"
 #include "shori/data/split.h"
 #include "shori/data/tokenizer.h"
+#include "shori/data/yaml_source.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
 
@@ -55,6 +56,7 @@ class DocumentEncoder {
  private:
   // Takes text, ids, id and category from the document; false if it is not usable.
   bool read() {
+    if (document_.type == DataType::kBlockmlYaml) return read_yaml();
     if (!document_.is_line) {
       line_.text = std::move(document_.content);
       return document_.type != DataType::kCompletion || check_plain_text();
@@ -69,6 +71,20 @@ class DocumentEncoder {
     if (!line_.category.empty()) result_.category = line_.category;
     result_.unknown_keys = std::move(line_.unknown_keys);
     return document_.type != DataType::kCompletion || check_plain_text();
+  }
+
+  bool read_yaml() {
+    Diagnostics problems;
+    const YamlSourceOptions yaml_options{options_.default_length, options_.length_buckets,
+                                         options_.parse_only ? nullptr : tokenizer_};
+    auto conversation = parse_yaml_conversation(document_.content, path_, document_.line, yaml_options, problems);
+    std::string().swap(document_.content);
+    result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
+    if (!conversation) return false;
+    if (!conversation->id.empty()) result_.id = conversation->id;
+    if (!conversation->category.empty()) result_.category = conversation->category;
+    blocks_ = std::move(conversation->document);
+    return true;
   }
 
   // Text that is trained as it is: UTF-8 without byte order mark or NUL, and not empty. Lines have passed the same in
@@ -203,8 +219,9 @@ class DocumentEncoder {
 
   void encode_blockml() {
     Diagnostics problems;
-    const TextSource source{path_, document_.is_line ? static_cast<std::size_t>(document_.line) : 0};
-    std::optional<BlockmlDocument> blocks = parse_blockml(line_.text, source, problems);
+    std::optional<BlockmlDocument> blocks = std::move(blocks_);
+    if (document_.type != DataType::kBlockmlYaml)
+      blocks = parse_blockml(line_.text, source_of(document_, path_), problems);
     result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
     if (!blocks) return;
     const std::string canonical = render(*blocks);
@@ -212,7 +229,8 @@ class DocumentEncoder {
     result_.counts.bytes_text = static_cast<std::int64_t>(canonical.size());
     if (!options_.parse_only) encode_blocks(*blocks);
     if (wants_sketch()) result_.sketch = sketch_conversation(blocks->segments, result_.message_ids);
-    if (!options_.observe) return;
+    if (options_.lint) result_.findings = lint_document(*blocks, result_.message_ids, *options_.lint);
+    if (!options_.observe && result_.findings.empty()) return;
     result_.blocks = std::move(blocks);
     result_.text = std::move(line_.text);
   }
@@ -220,7 +238,7 @@ class DocumentEncoder {
   void encode_blocks(const BlockmlDocument& blocks) {
     const bool eos = wants_eos(eos_rule(), true);
     EncodedSample whole = encode_segments(blocks.segments, *tokenizer_, mask(), options_.bos, eos);
-    if (options_.observe || wants_sketch()) result_.message_ids = message_lengths(whole);
+    if (options_.observe || options_.lint || wants_sketch()) result_.message_ids = message_lengths(whole);
     const std::int64_t length = size_of(whole.ids);
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {
@@ -292,11 +310,17 @@ class DocumentEncoder {
   const DataEntry& entry_;
   const std::string& path_;
   DataLine line_;
+  std::optional<BlockmlDocument> blocks_;  // of a YAML document
   bool skip_ = false;
   EncodedDocument result_;
 };
 
 }  // namespace
+
+TextSource source_of(const Document& document, const std::string& path) {
+  const bool json = document.is_line && document.type != DataType::kBlockmlYaml;
+  return {path, json ? static_cast<std::size_t>(document.line) : 0};
+}
 
 EncodedDocument encode_document(Document document, const EncodeContext& context) {
   return DocumentEncoder(std::move(document), context).encode();

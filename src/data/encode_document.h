@@ -10,6 +10,7 @@
 #include "data_files.h"
 #include "shori/data/blockml.h"
 #include "shori/data/dataset.h"
+#include "shori/data/lint.h"
 #include "shori/data/overlap.h"
 
 namespace shori {
@@ -20,9 +21,12 @@ struct Document {
   std::uint32_t entry = 0;  // index into all entries, test entries behind the others
   DataType type = DataType::kBlockml;
   std::uint64_t line = 1;
-  bool is_line = false;  // a JSONL line; else a whole file
+  bool is_line = false;  // a JSONL line, or one of several YAML documents; else a whole file
   std::string content;
 };
+
+// How places in the document's text are told.
+TextSource source_of(const Document& document, const std::string& path);
 
 // Why a conversation is over-long in spite of the policy.
 struct Overlong {
@@ -39,7 +43,8 @@ struct EncodedDocument {
   std::vector<Diagnostic> problems;
   bool skipped = false;
   ConversationSketch sketch;  // if the options say that conversations are compared
-  // For DataOptions::observe; empty without it.
+  std::vector<LintFinding> findings;
+  // For DataOptions::observe, and where there are findings; else empty.
   std::optional<BlockmlDocument> blocks;
   std::string text;
   std::vector<std::int64_t> message_ids;

@@ -7,18 +7,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "shori/data/ledger.h"
+#include "shori/data/length_buckets.h"
 #include "shori/util/error.h"
 
 namespace shori {
 
 class Tokenizer;
 struct BlockmlDocument;
+struct LintFinding;
+struct LintOptions;
 struct ReadConversation;
 
 // What happens to a conversation of more than sequence_len ids (BOS and EOS included).
@@ -35,10 +39,10 @@ enum class EosRule { kEnd, kConversation, kNever };
 struct DataEntry {
   std::string path;           // as written: the name in ids, reports and messages
   std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
-  std::string type;      // blockml, blockml_jsonl, completion, tokenized; empty: .jsonl blockml_jsonl, else blockml
-  std::string field;     // JSONL member that holds the text; empty: `text`
-  std::string category;  // for reports; a line's own `category` wins
-  SourcePlace place;     // of the entry in the config file
+  std::string type;           // blockml, blockml_jsonl, blockml_yaml, completion, tokenized; empty: by the extension
+  std::string field;          // JSONL member that holds the text; empty: `text`
+  std::string category;       // for reports; a line's own `category` wins
+  SourcePlace place;          // of the entry in the config file
 };
 
 struct DataOptions {
@@ -59,6 +63,11 @@ struct DataOptions {
   bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time
+  DefaultLength default_length;           // blockml_yaml: of messages that name none
+  LengthBuckets length_buckets;           // for `length: auto`
+  // Rules that conversations of blocks are held to; null: none. Findings at level error are errors (E0319). Decides
+  // what is accepted, never what is trained.
+  std::shared_ptr<const LintOptions> lint;
   // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
   bool parse_only = false;
   // May be empty; called from the thread that loads.
@@ -87,8 +96,8 @@ struct Sample {
 struct Conversation {
   std::string id;          // the `id` member, else `path` or `path:line`
   std::uint32_t file = 0;  // index into Dataset::files
-  std::uint64_t line = 1;  // JSONL line; 1 for a file that is one conversation
-  bool is_line = false;    // a line of a JSONL file
+  std::uint64_t line = 1;  // JSONL line, first line of a YAML document; 1 for a file that is one conversation
+  bool is_line = false;    // a line of a JSONL file, or one of several YAML documents
   std::string category;
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
@@ -104,6 +113,7 @@ struct ReadConversation {
   const BlockmlDocument* blocks;
   std::string_view text;                      // as it was read, with `blocks` only
   std::span<const std::int64_t> message_ids;  // length of each message's text; empty without tokenizer or `blocks`
+  std::span<const LintFinding> findings;      // of DataOptions::lint
   std::int64_t unique = 0;                    // ids of the whole text, without BOS and EOS; 0 without tokenizer
 };
 

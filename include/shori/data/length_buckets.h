@@ -23,6 +23,12 @@ struct LengthBuckets {
   LengthHint word_for(std::int64_t length) const;
 };
 
+// What a message without a length word of its own gets.
+struct DefaultLength {
+  bool automatic = false;  // the word of its bucket
+  LengthHint word = LengthHint::kNone;
+};
+
 // The text of a message behind its speaker, as it is measured.
 std::string_view message_text(std::string_view body);
 
