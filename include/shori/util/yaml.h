@@ -22,6 +22,14 @@ struct YamlLimits {
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kSequence, kMapping };
+  // Defined where the type is complete: its members are containers of itself.
+  YamlNode();
+  YamlNode(const YamlNode& other);
+  YamlNode(YamlNode&& other) noexcept;
+  YamlNode& operator=(const YamlNode& other);
+  YamlNode& operator=(YamlNode&& other) noexcept;
+  ~YamlNode();
+
   Kind kind = Kind::kNull;
   bool quoted = false;  // scalar in '…', "…", | or >
   std::string text;
