@@ -112,9 +112,10 @@ void add_import_command(CLI::App& app, DataWork& work) {
   const auto arguments = std::make_shared<ImportArguments>();
   ImportOptions& options = arguments->options;
   command->add_option("PATH", options.inputs, "files, or folders that hold them")->required();
-  command->add_option("--from", options.source, "limarp, sharegpt, messages, sillytavern or text")
+  command->add_option("--from", options.source, "what the files are")
       ->required()
-      ->transform(CLI::CheckedTransformer(kSources));
+      ->transform(CLI::CheckedTransformer(kSources))
+      ->option_text("limarp|sharegpt|messages|sillytavern|text");
   command->add_option("--out", options.out, "folder for the conversations, one file each; nothing is overwritten")
       ->required();
   command->add_option("--names", arguments->names, "names of the speakers: human=NAME,gpt=NAME (or user=, assistant=)");
@@ -123,13 +124,19 @@ void add_import_command(CLI::App& app, DataWork& work) {
   command
       ->add_option("--lengths", options.lengths,
                    "length hints: keep those of the source (default), auto: add where there is none, none")
-      ->transform(CLI::CheckedTransformer(kLengths));
-  command->add_option("--category", options.category, "low, mid, high, top or top-pg13")
-      ->check(CLI::IsMember({"low", "mid", "high", "top", "top-pg13"}));
-  command->add_option("--rating", options.rating, "pg13, explicit or unknown")
-      ->check(CLI::IsMember({"pg13", "explicit", "unknown"}));
-  command->add_option("--format", options.format, "form of the files: blockml (default), yaml or jsonl")
-      ->transform(CLI::CheckedTransformer(kFormats));
+      ->transform(CLI::CheckedTransformer(kLengths))
+      ->option_text("auto|keep|none");
+  command
+      ->add_option("--category", options.category,
+                   "quality, named in yaml and jsonl files and in the config entry that is shown")
+      ->check(CLI::IsMember({"low", "mid", "high", "top", "top-pg13"}))
+      ->option_text("low|mid|high|top|top-pg13");
+  command->add_option("--rating", options.rating, "content, for the `rating` filter of a data set entry")
+      ->check(CLI::IsMember({"pg13", "explicit", "unknown"}))
+      ->option_text("pg13|explicit|unknown");
+  command->add_option("--format", options.format, "form of the files (default blockml)")
+      ->transform(CLI::CheckedTransformer(kFormats))
+      ->option_text("blockml|yaml|jsonl");
   command->add_option("--tokenizer", arguments->tokenizer,
                       "tokenizer.model or model folder, for `--lengths auto` (else the variable SHORI_TOKENIZER)");
   command->footer(

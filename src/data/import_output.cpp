@@ -1,5 +1,6 @@
 #include "import_output.h"
 
+#include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/utf8.h"
@@ -28,6 +29,8 @@ bool holds(const std::string& path, std::string_view content) {
 
 std::string ImportOutput::content(const std::string& id, std::span<const Segment> segments) const {
   if (options_.format == ImportFormat::kBlockml) return render(segments);
+  if (options_.format == ImportFormat::kYaml)
+    return render_yaml_conversation(segments, id, options_.category, options_.rating);
   JsonWriter line;
   line.begin_object().field("id", id);
   if (!options_.category.empty()) line.field("category", options_.category);
