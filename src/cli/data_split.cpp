@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "shori/data/blockml.h"
-#include "shori/data/import.h"
 #include "shori/data/split.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -16,6 +15,7 @@
 #include "shori/util/utf8.h"
 #include "src/cli/data_commands.h"
 #include "src/cli/data_inputs.h"
+#include "src/cli/data_output.h"
 
 namespace shori {
 namespace {
@@ -37,20 +37,6 @@ std::string part_file(const PlannedSplit& split, std::size_t part) {
   const std::size_t parts = split.parts.size();
   if (parts == 1) return split.stem + ".blockml";
   return split.stem + "." + std::to_string(part + 1) + "-of-" + std::to_string(parts) + ".blockml";
-}
-
-// The id if one is written; else the file's name, with the number of the line.
-std::string stem_of(const ReadConversation& conversation) {
-  const Conversation& source = conversation.source;
-  const std::string path(conversation.path);
-  const std::string place = source.is_line ? path + ":" + std::to_string(source.line) : path;
-  if (source.id != place) return import_file_stem(source.id);
-  std::string stem = file_name(path);
-  stem.resize(std::min(stem.rfind('.'), stem.size()));
-  if (!source.is_line) return import_file_stem(stem);
-  std::string number = std::to_string(source.line);
-  number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
-  return import_file_stem(stem + "-" + number);
 }
 
 std::string text_of(const BlockmlDocument& blocks, const std::vector<std::size_t>& part) {

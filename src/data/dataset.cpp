@@ -34,6 +34,12 @@ DatasetLoader::DatasetLoader(const std::vector<DataEntry>& entries, const std::v
 Dataset DatasetLoader::load() {
   if (tokenizer_ != nullptr) dataset_.tokenizer_sha256 = tokenizer_->sha256();
   find_files();
+  read_ratings();
+  const bool may_be_kept = !options_.prepared_path.empty() && !options_.observe && !options_.parse_only;
+  return may_be_kept ? load_prepared() : load_anew();
+}
+
+Dataset DatasetLoader::load_anew() {
   for (std::uint32_t file = 0; file < found_.size(); ++file) read_file(file);
   encode_batch();
   hold_out();
@@ -156,6 +162,7 @@ void DatasetLoader::encode_batch() {
 
 void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   for (Diagnostic& problem : encoded.problems) diagnostics_.add(std::move(problem));
+  const bool filtered = filter_rating(document, encoded);
   refuse_by_lint(document, encoded);
   for (const std::string& key : encoded.unknown_keys) ++unknown_keys_[{document.file, key}];
   const auto [known, is_new] = first_with_id_.try_emplace(encoded.id, documents_.size());
@@ -172,14 +179,15 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   conversation.line = document.line;
   conversation.is_line = document.is_line;
   conversation.category = std::move(encoded.category);
+  conversation.rating = std::move(encoded.rating);
   conversation.text_sha256 = std::move(encoded.text_sha256);
-  if (options_.observe) {
+  if (options_.observe && !filtered) {
     options_.observe({conversation, dataset_.files[document.file].path, document.entry,
                       encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids, encoded.findings,
                       encoded.counts.unique});
   }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
-                        encoded.overlong, encoded.counts, encoded.skipped, false, std::move(encoded.sketch),
+                        encoded.overlong, encoded.counts, encoded.skipped, filtered, false, std::move(encoded.sketch),
                         std::move(encoded.samples)});
   dataset_.conversations.push_back(std::move(conversation));
 }
@@ -195,20 +203,25 @@ void DatasetLoader::refuse_by_lint(const Document& document, const EncodedDocume
 
 // val: the last conversations of `datasets` in order; test entries: all of theirs.
 void DatasetLoader::hold_out() {
-  std::size_t trainable = 0;
-  while (trainable < documents_.size() && documents_[trainable].entry < train_entries_) ++trainable;
-  const double wanted = options_.val_set_size < 1 ? std::ceil(options_.val_set_size * static_cast<double>(trainable))
-                                                  : std::floor(options_.val_set_size);
-  const std::size_t count = std::min(trainable, static_cast<std::size_t>(wanted));
+  std::vector<std::size_t> trainable;
+  for (std::size_t i = 0; i < documents_.size() && documents_[i].entry < train_entries_; ++i) {
+    if (!documents_[i].filtered) trainable.push_back(i);
+  }
+  const double wanted = options_.val_set_size < 1
+                            ? std::ceil(options_.val_set_size * static_cast<double>(trainable.size()))
+                            : std::floor(options_.val_set_size);
+  const std::size_t count = std::min(trainable.size(), static_cast<std::size_t>(wanted));
   if (count > 0) dataset_.held_out.push_back({"val", {}});
-  for (std::size_t i = trainable - count; i < trainable; ++i) dataset_.conversations[i].held_out = 0;
+  for (std::size_t i = trainable.size() - count; i < trainable.size(); ++i)
+    dataset_.conversations[trainable[i]].held_out = 0;
   std::unordered_map<std::uint32_t, std::int32_t> set_of_entry;
   for (std::uint32_t entry = static_cast<std::uint32_t>(train_entries_); entry < entries_.size(); ++entry) {
     set_of_entry[entry] = static_cast<std::int32_t>(dataset_.held_out.size());
     dataset_.held_out.push_back({entries_[entry].path, {}});
   }
-  for (std::size_t i = trainable; i < documents_.size(); ++i) {
-    dataset_.conversations[i].held_out = set_of_entry.at(documents_[i].entry);
+  for (std::size_t i = 0; i < documents_.size(); ++i) {
+    const auto set = set_of_entry.find(documents_[i].entry);
+    if (set != set_of_entry.end()) dataset_.conversations[i].held_out = set->second;
   }
 }
 
@@ -223,6 +236,7 @@ void DatasetLoader::finish() {
                                     escape_for_log(key.second) + "` in " + std::to_string(lines) +
                                     (lines == 1 ? " line" : " lines"));
   }
+  report_unused_ratings();
   for (std::size_t i = 0; i < documents_.size(); ++i) take_samples(i);
   dataset_.fingerprint = fingerprint();
 }

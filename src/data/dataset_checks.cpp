@@ -82,7 +82,7 @@ void DatasetLoader::report_unlabelled() {
     const bool target = !document.samples.empty();  // samples without one are dropped
     ++conversations[document.entry];
     labelled[document.entry] += target ? 1 : 0;
-    skipped[document.entry] += document.skipped || document.duplicate ? 1 : 0;
+    skipped[document.entry] += document.skipped || document.duplicate || document.filtered ? 1 : 0;
     if (document.failed || document.overlong.length > 0) failed[document.entry] = true;
     trainable += document.entry < train_entries_ ? 1 : 0;
     trained += target && dataset_.conversations[i].held_out < 0 ? 1 : 0;
@@ -129,6 +129,7 @@ std::string DatasetLoader::fingerprint() const {
     }
     if (documents_[i].skipped) skipped += "skip " + source.id + "\n";
     if (documents_[i].duplicate) skipped += "duplicate " + source.id + "\n";
+    if (documents_[i].filtered) skipped += "rating " + source.id + "\n";
   }
   hash.update(settings_text(options_, dataset_.tokenizer_sha256)).update(skipped);
   return to_hex(hash.finish());

@@ -13,6 +13,7 @@
 #include "data_files.h"
 #include "encode_document.h"
 #include "jsonl.h"
+#include "ratings.h"
 #include "shori/data/dataset.h"
 #include "shori/util/file.h"
 
@@ -44,11 +45,16 @@ class DatasetLoader {
     Overlong overlong;
     LedgerCounts counts;
     bool skipped = false;
+    bool filtered = false;   // by its rating
     bool duplicate = false;  // left out by `dedupe`
     ConversationSketch sketch;
     std::vector<Sample> samples;
   };
 
+  Dataset load_anew();
+  // dataset_prepared.cpp
+  Dataset load_prepared();
+  void hash_files();
   void find_files();
   void read_file(std::uint32_t file);
   void read_lines(std::uint32_t file, const InputFile& input);
@@ -62,6 +68,11 @@ class DatasetLoader {
   void hold_out();
   void finish();
   void take_samples(std::size_t index);
+  // dataset_ratings.cpp
+  void read_ratings();
+  std::string rating_of(const Document& document, const EncodedDocument& encoded);
+  bool filter_rating(const Document& document, EncodedDocument& encoded);
+  void report_unused_ratings();
   // dataset_checks.cpp
   void report_overlong();
   void report_unlabelled();
@@ -85,6 +96,9 @@ class DatasetLoader {
 
   std::vector<Document> batch_;
   std::size_t batch_bytes_ = 0;
+
+  std::map<std::string, RatingFile> rating_files_;              // of the folders of entries with a filter
+  std::set<std::pair<std::string, std::string>> used_ratings_;  // file and name
 
   std::vector<LoadedDocument> documents_;  // one a conversation
   std::unordered_map<std::string, std::size_t> first_with_id_;

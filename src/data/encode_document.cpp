@@ -69,6 +69,7 @@ class DocumentEncoder {
     line_ = std::move(*line);
     if (!line_.id.empty()) result_.id = line_.id;
     if (!line_.category.empty()) result_.category = line_.category;
+    result_.rating = line_.rating;
     result_.unknown_keys = std::move(line_.unknown_keys);
     return document_.type != DataType::kCompletion || check_plain_text();
   }
@@ -83,6 +84,7 @@ class DocumentEncoder {
     if (!conversation) return false;
     if (!conversation->id.empty()) result_.id = conversation->id;
     if (!conversation->category.empty()) result_.category = conversation->category;
+    result_.rating = conversation->rating;
     blocks_ = std::move(conversation->document);
     return true;
   }
@@ -224,6 +226,7 @@ class DocumentEncoder {
       blocks = parse_blockml(line_.text, source_of(document_, path_), problems);
     result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
     if (!blocks) return;
+    result_.tags_rating = rating_of_tags(blocks->segments, entry_);
     const std::string canonical = render(*blocks);
     result_.text_sha256 = sha256_hex(canonical);
     result_.counts.bytes_text = static_cast<std::int64_t>(canonical.size());

@@ -36,6 +36,8 @@ struct Overlong {
 
 struct EncodedDocument {
   std::string id, category, text_sha256;
+  std::string rating;           // given with the conversation; else empty
+  std::string tags_rating;      // what its tags say; empty: nothing
   std::vector<Sample> samples;  // conversation not set yet
   LedgerCounts counts;          // of this conversation; packed and held out are decided later
   Overlong overlong;

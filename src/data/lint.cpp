@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "lint_block.h"
+#include "shori/config/train_config.h"
 #include "shori/util/utf8.h"
 #include "text_problem.h"
 
@@ -11,54 +12,50 @@ namespace shori {
 namespace {
 
 struct RuleRow {
-  std::string_view name;
   LintLevel level;
   bool fix;
   std::string_view message, cure;
 };
 
 using enum LintLevel;
+// In the order of LintRule, and of kLintRules, which has their names.
 constexpr RuleRow kRules[kLintRuleCount] = {
-    {"prose/thoughts", kWarn, false, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
-    {"prose/onomatopoeia", kWarn, false, "odd number of single `*` in a paragraph",
-     "onomatopoeia stands between two: *Thud*"},
-    {"prose/emphasis", kWarn, false, "odd number of `**` in a paragraph, or three or more `*` in a row",
+    {kWarn, false, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
+    {kWarn, false, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
+    {kWarn, false, "odd number of `**` in a paragraph, or three or more `*` in a row",
      "emphasis stands between two: **no**"},
-    {"prose/dialogue-quotes", kWarn, false, "odd number of `\"` in a paragraph",
+    {kWarn, false, "odd number of `\"` in a paragraph",
      "close the dialogue, or open the next paragraph with `\"` where the speech runs on"},
-    {"prose/curly-quotes", kWarn, true, "quotes that are not ASCII", "write `\"` or `'`"},
-    {"prose/nondialogue-quotes", kWarn, false, "words in single `'...'`, or an odd number of `''` in a paragraph",
+    {kWarn, true, "quotes that are not ASCII", "write `\"` or `'`"},
+    {kWarn, false, "words in single `'...'`, or an odd number of `''` in a paragraph",
      "quotes that are no dialogue are two apostrophes on each side: ''word''"},
-    {"prose/caps", kInfo, false, "words in capitals", "louder text may stand in capitals; the words are only counted"},
-    {"prose/quoted-lines", kWarn, true, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
-    {"prose/fences", kWarn, false, "a fence of backticks is not closed, or text follows the closing one",
+    {kInfo, false, "words in capitals", "louder text may stand in capitals; the words are only counted"},
+    {kWarn, true, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
+    {kWarn, false, "a fence of backticks is not closed, or text follows the closing one",
      "put ``` on a line of its own behind the formatted text"},
-    {"prose/emoji", kWarn, false, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
+    {kWarn, false, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
      "put 1 to 3 of them directly before the dialogue or thought, or delete them"},
-    {"prose/ellipsis", kInfo, true, "ellipsis that is not three dots", "write `...`"},
-    {"prose/spacing", kInfo, true, "several spaces in a row, or a space before `!` or `?`", "one space, or none"},
-    {"privacy/username", kWarn, false, "name of a user", "only names of characters remain: delete it"},
-    {"privacy/internal-url", kWarn, false, "address inside the source", "delete it"},
-    {"ooc/inline", kWarn, true, "talk out of character inside a message", "move it to a block `ooc`"},
-    {"structure/no-speaker", kInfo, false, "message without a speaker", "narration may stand so; else `Name: text`"},
-    {"structure/unknown-speaker", kInfo, false, "speaker that no description names",
-     "add a block `description`, or correct the name"},
-    {"structure/name-drift", kWarn, false, "two speakers whose names differ by one character or by case",
+    {kInfo, true, "ellipsis that is not three dots", "write `...`"},
+    {kInfo, true, "several spaces in a row, or a space before `!` or `?`", "one space, or none"},
+    {kWarn, false, "name of a user", "only names of characters remain: delete it"},
+    {kWarn, false, "address inside the source", "delete it"},
+    {kWarn, true, "talk out of character inside a message", "move it to a block `ooc`"},
+    {kInfo, false, "message without a speaker", "narration may stand so; else `Name: text`"},
+    {kInfo, false, "speaker that no description names", "add a block `description`, or correct the name"},
+    {kWarn, false, "two speakers whose names differ by one character or by case",
      "spell each name the same everywhere"},
-    {"order/tags", kWarn, false, "`tags` not directly behind a `title`", "move it behind its title"},
-    {"order/title", kWarn, false, "the first `title` stands behind other blocks", "move it to the front"},
-    {"order/duplicate-description", kWarn, false, "second description of a character with no message between",
-     "join the two"},
-    {"order/no-effect", kWarn, false, "block behind the last message",
-     "nothing follows that it could describe: move or delete it"},
-    {"length/mismatch", kInfo, false, "the length hint is far from the text's length",
-     "correct the hint, or delete it"},
-    {"text/inst", kWarn, false, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
-    {"text/u2581", kError, false, "U+2581 in a text: the tokenizer cannot tell it from a space",
-     "write another character"},
-    {"text/lookalike", kWarn, false, "a character that looks like ▀ or ▄ at the edge of a block",
+    {kWarn, false, "`tags` not directly behind a `title`", "move it behind its title"},
+    {kWarn, false, "the first `title` stands behind other blocks", "move it to the front"},
+    {kWarn, false, "second description of a character with no message between", "join the two"},
+    {kWarn, false, "block behind the last message", "nothing follows that it could describe: move or delete it"},
+    {kInfo, false, "the length hint is far from the text's length", "correct the hint, or delete it"},
+    {kWarn, false, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
+    {kError, false, "U+2581 in a text: the tokenizer cannot tell it from a space", "write another character"},
+    {kWarn, false, "a character that looks like ▀ or ▄ at the edge of a block",
      "probably mistyped: the marks are U+2580 and U+2584"},
 };
+
+static_assert(kLintRules.size() == kLintRuleCount);
 
 const RuleRow& row(LintRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
 
@@ -105,6 +102,15 @@ std::size_t body_begin(const Segment& segment, std::string_view text) {
   return segment.begin + last + 1 - segment.body.size();
 }
 
+// Whether a rule from `first` to `last` is not off.
+bool any_level(const LintOptions& options, LintRule first, LintRule last) {
+  for (auto i = static_cast<std::size_t>(first); i <= static_cast<std::size_t>(last); ++i) {
+    const auto rule = static_cast<LintRule>(i);
+    if (options.level(rule) != LintLevel::kOff || options.level(rule, true) != LintLevel::kOff) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string_view lint_level_name(LintLevel level) {
@@ -112,22 +118,22 @@ std::string_view lint_level_name(LintLevel level) {
   return names[static_cast<std::size_t>(level)];
 }
 
-std::string_view lint_rule_name(LintRule rule) { return row(rule).name; }
+std::string_view lint_rule_name(LintRule rule) { return kLintRules[static_cast<std::size_t>(rule)]; }
 std::string_view lint_rule_message(LintRule rule) { return row(rule).message; }
 std::string_view lint_rule_cure(LintRule rule) { return row(rule).cure; }
 LintLevel default_lint_level(LintRule rule) { return row(rule).level; }
 bool has_lint_fix(LintRule rule) { return row(rule).fix; }
 
 std::optional<LintRule> find_lint_rule(std::string_view name) {
-  const auto found =
-      std::find_if(std::begin(kRules), std::end(kRules), [&](const RuleRow& r) { return r.name == name; });
-  if (found == std::end(kRules)) return std::nullopt;
-  return static_cast<LintRule>(found - std::begin(kRules));
+  const auto found = std::find(kLintRules.begin(), kLintRules.end(), name);
+  if (found == kLintRules.end()) return std::nullopt;
+  return static_cast<LintRule>(found - kLintRules.begin());
 }
 
 LintLevel LintOptions::level(LintRule rule, bool listed) const {
-  if (const auto& set = levels[static_cast<std::size_t>(rule)]) return *set;
-  return listed && has_lists(rule) ? LintLevel::kError : row(rule).level;
+  const LintLevel by_default = listed && has_lists(rule) ? LintLevel::kError : row(rule).level;
+  const LintLevel wanted = levels[static_cast<std::size_t>(rule)].value_or(by_default);
+  return errors_only && wanted != LintLevel::kError ? LintLevel::kOff : wanted;
 }
 
 void BlockFindings::add(LintRule rule, TextSpan span, bool listed, std::string_view detail) {
@@ -163,13 +169,16 @@ void BlockFindings::move_to(std::vector<LintFinding>& all) {
 std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::span<const std::int64_t> message_ids,
                                        const LintOptions& options) {
   std::vector<LintFinding> all;
+  const bool prose = any_level(options, LintRule::kThoughts, LintRule::kSpacing);
+  const bool others = any_level(options, LintRule::kUsername, LintRule::kInlineOoc);
   for (std::size_t i = 0; i < document.segments.size(); ++i) {
     const Segment& segment = document.segments[i];
     BlockFindings findings(i, options);
     lint_text(segment, findings);
-    if (is_prose_role(segment.role)) {
+    if ((prose || others) && is_prose_role(segment.role)) {
       const bool message = segment.role == Role::kMessage;
-      lint_prose(segment.body, message ? segment.body.size() - message_text(segment.body).size() : 0, findings);
+      if (prose)
+        lint_prose(segment.body, message ? segment.body.size() - message_text(segment.body).size() : 0, findings);
       lint_privacy(segment.body, findings);
       if (message) lint_ooc(segment.body, findings);
     }

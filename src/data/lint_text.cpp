@@ -157,8 +157,10 @@ std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
     const bool doubled = body[open] == '(' && body[open + 1] == '(';
     if (doubled && pairs[i + 1].second != close - 1) continue;
     const std::size_t end = doubled ? close - 1 : close;
+    const TextSpan inner = trimmed(body, {std::min(*begin, end), end});
+    if (inner.begin == inner.end) continue;
     free = close + 1;
-    found.push_back({{open, free}, trimmed(body, {std::min(*begin, end), end})});
+    found.push_back({{open, free}, inner});
   }
   return found;
 }

@@ -19,7 +19,6 @@ constexpr std::array<std::string_view, 10> kKeys = {"id",   "category",   "ratin
 constexpr std::array<std::string_view, 11> kItemKeys = {"who",      "text", "length",    "ooc",         "note", "title",
                                                         "scenario", "lore", "introduce", "description", "tags"};
 constexpr std::array<std::string_view, 2> kCharacterKeys = {"name", "description"};
-constexpr std::array<std::string_view, 3> kRatings = {"pg13", "explicit", "unknown"};
 
 struct Character {
   std::string name;

@@ -4,6 +4,7 @@
 // a file. The result depends on file contents and options only, never on threads or time stamps.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -42,7 +43,12 @@ struct DataEntry {
   std::string type;           // blockml, blockml_jsonl, blockml_yaml, completion, tokenized; empty: by the extension
   std::string field;          // JSONL member that holds the text; empty: `text`
   std::string category;       // for reports; a line's own `category` wins
-  SourcePlace place;          // of the entry in the config file
+  // Only conversations of these ratings; empty: all. A rating is that of the conversation, else that of its id or file
+  // name in `ratings.yaml` beside its file, else the first of explicit, pg13, unknown whose words are among its tags,
+  // else unknown.
+  std::vector<std::string> rating;
+  std::array<std::vector<std::string>, 3> tags_rating;  // of pg13, explicit, unknown
+  SourcePlace place;                                    // of the entry in the config file
 };
 
 struct DataOptions {
@@ -70,6 +76,10 @@ struct DataOptions {
   std::shared_ptr<const LintOptions> lint;
   // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
   bool parse_only = false;
+  // File that keeps the data for the next start; empty: none. It is taken if everything the data follows from is the
+  // same, and written where `keep_prepared` allows it. Not with `observe` or `parse_only`.
+  std::string prepared_path;
+  bool keep_prepared = false;
   // May be empty; called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
   std::function<void(const ReadConversation&)> observe;  // each conversation, in order, those with problems too
@@ -99,6 +109,7 @@ struct Conversation {
   std::uint64_t line = 1;  // JSONL line, first line of a YAML document; 1 for a file that is one conversation
   bool is_line = false;    // a line of a JSONL file, or one of several YAML documents
   std::string category;
+  std::string rating;          // as written with it; empty: none
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
 };
@@ -141,9 +152,11 @@ struct Dataset {
   // k-th held-out set), id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer
   // (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos,
   // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id), duplicate (id of
-  // each that `dedupe` left out). The leading number is the version of this pipeline.
+  // each that `dedupe` left out), rating (id of each that the filter left out). The leading number is the version of
+  // this pipeline.
   std::string fingerprint;
   std::string tokenizer_sha256;  // empty without tokenizer
+  std::string prepared;          // with DataOptions::prepared_path: where the data is from, and why, in words
 
   // "path" or "path:line" of a sample's conversation, with "#k/n" behind if it was split: for messages and
   // skip_samples.

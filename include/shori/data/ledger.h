@@ -19,9 +19,10 @@ struct Dataset;
 struct PackPlan;
 
 // Why tokens were left out.
-enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped, kDuplicate };
-inline constexpr std::size_t kDropRuleCount = 5;
-std::string_view drop_rule_name(DropRule rule);  // "overlong", "truncated", "untrained", "skipped", "duplicate"
+enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped, kDuplicate, kRating };
+inline constexpr std::size_t kDropRuleCount = 6;
+std::string_view drop_rule_name(
+    DropRule rule);  // "overlong", "truncated", "untrained", "skipped", "duplicate", "rating"
 
 struct LedgerCounts {
   std::int64_t bytes_in = 0;         // file sizes

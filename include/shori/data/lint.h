@@ -65,6 +65,7 @@ struct LintOptions {
   std::unordered_set<std::string> usernames;  // lower case (ASCII)
   std::vector<std::string> internal_hosts;    // lower case (ASCII)
   LengthBuckets buckets;
+  bool errors_only = false;  // what is not at level error is off
 
   LintLevel level(LintRule rule, bool listed = false) const;
 };
