@@ -91,6 +91,7 @@ class Importer {
       if (options_.progress) options_.progress(done, total);
     }
     report_.files = files.size();
+    if (!diagnostics_.has_errors()) output_.finish(report_, diagnostics_);
     return std::move(report_);
   }
 
@@ -131,7 +132,6 @@ class Importer {
     const auto messages = std::count_if(conversation.segments.begin(), conversation.segments.end(),
                                         [](const Segment& segment) { return segment.role == Role::kMessage; });
     if (messages == 0) return count_change(report_.changes, "conversations without a message, not written");
-    set_hints(conversation.segments);
     const SourcePlace place{path, conversation.line, 0, 0, {}};
     std::string name = conversation.id;
     if (name.empty()) {
@@ -139,7 +139,9 @@ class Importer {
       name = numbered(stem, ++numbers_[stem]);
     }
     const std::string stem = import_file_stem(name);
-    if (!take_name(stem, name, place) || !is_sound(conversation.segments, path, conversation.line)) return;
+    if (!take_name(stem, name, place)) return;
+    if (output_.needs_content(stem)) set_hints(conversation.segments);
+    if (!is_sound(conversation.segments, path, conversation.line)) return;
     ++report_.conversations;
     report_.messages += static_cast<std::size_t>(messages);
     output_.add(stem, name, conversation.segments, place, report_, diagnostics_);

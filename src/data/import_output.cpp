@@ -39,14 +39,15 @@ std::string ImportOutput::content(const std::string& id, std::span<const Segment
   return line.take() + "\n";
 }
 
-void ImportOutput::add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
-                       const SourcePlace& place, ImportReport& report, Diagnostics& diagnostics) {
-  const std::string name = stem + std::string(extension(options_.format));
+bool ImportOutput::is_taken(const std::string& name) const {
   const std::string path = join_path(options_.out, name);
-  const bool exists = path_exists(path) || is_symlink(path);
-  if (!exists && !write_) return;
-  const std::string text = content(id, segments);
-  if (exists) {
+  return path_exists(path) || is_symlink(path);
+}
+
+void ImportOutput::make(const std::string& name, const std::string& text, const SourcePlace& place,
+                        ImportReport& report, Diagnostics& diagnostics) {
+  const std::string path = join_path(options_.out, name);
+  if (is_taken(name)) {
     if (path_exists(path) && !is_directory(path) && holds(path, text)) {
       ++report.unchanged;
       return;
@@ -57,10 +58,29 @@ void ImportOutput::add(const std::string& stem, const std::string& id, std::span
                         .cure("another `--out`, or move the file away"));
     return;
   }
+  if (!write_) return;
   if (!folder_made_) make_directories(options_.out);
   folder_made_ = true;
   write_file_atomically(options_.out, name, text);
   ++report.written;
+}
+
+bool ImportOutput::needs_content(const std::string& stem) const {
+  return write_ || is_taken(stem + std::string(extension(options_.format)));
+}
+
+void ImportOutput::add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
+                       const SourcePlace& place, ImportReport& report, Diagnostics& diagnostics) {
+  const std::string name = stem + std::string(extension(options_.format));
+  if (options_.format == ImportFormat::kBlockml && !options_.rating.empty()) names_.insert(name);
+  if (needs_content(stem)) make(name, content(id, segments), place, report, diagnostics);
+}
+
+void ImportOutput::finish(ImportReport& report, Diagnostics& diagnostics) {
+  if (names_.empty()) return;
+  std::string text;
+  for (const std::string& name : names_) text += json_quote(name) + ": " + options_.rating + "\n";
+  make("ratings.yaml", text, {}, report, diagnostics);
 }
 
 }  // namespace shori

@@ -41,7 +41,8 @@ struct ImportOptions {
   bool limarp_clean = false;         // spaces, quotes, dots and dashes as the LimaRP authors clean them
   ImportLengths lengths = ImportLengths::kKeep;
   std::function<LengthHint(std::string_view body)> hint_of;  // for kAuto
-  std::string category, rating;                              // empty: none
+  // Empty: none. In yaml and jsonl files; for blockml, the ratings are the file `ratings.yaml` of `out`.
+  std::string category, rating;
   ImportFormat format = ImportFormat::kBlockml;
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
 };

@@ -141,6 +141,19 @@ TEST_F(ImportJson, FormatsCarryCategoryAndRating) {
   EXPECT_EQ(made().begin()->first, "__1.jsonl");
 }
 
+TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
+  options.rating = "pg13";
+  const std::string text = R"({"id":"b","messages":[{"role":"user","content":"u"}]})"
+                           "\n"
+                           R"({"id":"a","messages":[{"role":"user","content":"u"}]})";
+  EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).written, 3u);
+  EXPECT_EQ(made().at("ratings.yaml"), "\"a.blockml\": pg13\n\"b.blockml\": pg13\n");
+  EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).unchanged, 3u);
+  options.rating = "explicit";
+  import(ImportSource::kMessages, "m.jsonl", text);
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0806", 0, 0}}));
+}
+
 TEST_F(ImportJson, BrokenTurnsOfOneConversationAreBounded) {
   std::string turns = "1";
   for (int i = 0; i < 100000; ++i) turns += ",1";
