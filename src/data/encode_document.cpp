@@ -76,8 +76,7 @@ class DocumentEncoder {
 
   bool read_yaml() {
     Diagnostics problems;
-    const YamlSourceOptions yaml_options{options_.default_length, options_.length_buckets,
-                                         options_.parse_only ? nullptr : tokenizer_};
+    const YamlSourceOptions yaml_options{options_.default_length, options_.length_buckets, tokenizer_};
     auto conversation = parse_yaml_conversation(document_.content, path_, document_.line, yaml_options, problems);
     std::string().swap(document_.content);
     result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
@@ -85,6 +84,7 @@ class DocumentEncoder {
     if (!conversation->id.empty()) result_.id = conversation->id;
     if (!conversation->category.empty()) result_.category = conversation->category;
     result_.rating = conversation->rating;
+    result_.lacks_lengths = conversation->lacks_lengths;
     blocks_ = std::move(conversation->document);
     return true;
   }
@@ -140,6 +140,11 @@ class DocumentEncoder {
     sample.trained = std::move(trained);
     sample.roles = std::move(roles);
     result_.samples.push_back(std::move(sample));
+  }
+
+  void keep(EncodedSample sample) {
+    keep(std::move(sample.ids), std::move(sample.trained), std::move(sample.roles));
+    if (options_.keep_regions) result_.samples.back().regions = std::move(sample.regions);
   }
 
   void number_parts() {
@@ -245,7 +250,7 @@ class DocumentEncoder {
     const std::int64_t length = size_of(whole.ids);
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {
-      keep(std::move(whole.ids), std::move(whole.trained), std::move(whole.roles));
+      keep(std::move(whole));
     } else if (options_.compat || options_.overlong == OverlongPolicy::kRaise ||
                options_.overlong == OverlongPolicy::kDrop) {
       refuse_or_drop(length);
@@ -269,7 +274,7 @@ class DocumentEncoder {
       EncodedSample sample = encode_part(segments, part, *tokenizer_, mask(), options_.bos);
       kept += size_of(sample.ids);
       with_eos += part.has_eos ? 1 : 0;
-      keep(std::move(sample.ids), std::move(sample.trained), std::move(sample.roles));
+      keep(std::move(sample));
     }
     if (!split) {
       dropped(result_, DropRule::kTruncated) = length - kept;

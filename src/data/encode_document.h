@@ -44,6 +44,7 @@ struct EncodedDocument {
   std::vector<std::string> unknown_keys;
   std::vector<Diagnostic> problems;
   bool skipped = false;
+  bool lacks_lengths = false;  // see ReadConversation
   ConversationSketch sketch;  // if the options say that conversations are compared
   std::vector<LintFinding> findings;
   // For DataOptions::observe, and where there are findings; else empty.

@@ -74,6 +74,7 @@ struct DataOptions {
   // Rules that conversations of blocks are held to; null: none. Findings at level error are errors (E0319). Decides
   // what is accepted, never what is trained.
   std::shared_ptr<const LintOptions> lint;
+  bool keep_regions = false;  // for Sample::regions
   // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
   bool parse_only = false;
   // File that keeps the data for the next start; empty: none. It is taken if everything the data follows from is the
@@ -99,6 +100,7 @@ struct Sample {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> trained;  // 1: label = id; 0: label = -100
   std::vector<std::uint8_t> roles;    // TokenRole of each id; empty: all kOther
+  std::vector<std::uint8_t> regions;  // Region of each id; empty without DataOptions::keep_regions, or without blocks
   std::uint32_t conversation = 0;     // index into Dataset::conversations
   std::uint32_t part = 1, parts = 1;  // of a split conversation
 };
@@ -126,6 +128,7 @@ struct ReadConversation {
   std::span<const std::int64_t> message_ids;  // length of each message's text; empty without tokenizer or `blocks`
   std::span<const LintFinding> findings;      // of DataOptions::lint
   std::int64_t unique = 0;                    // ids of the whole text, without BOS and EOS; 0 without tokenizer
+  bool lacks_lengths = false;                 // `length: auto` was asked for, but there is no tokenizer
 };
 
 struct DataFile {
