@@ -14,6 +14,15 @@
 namespace shori {
 namespace {
 
+// One file a stage. Its name tells stages of the same name apart, its content whether it fits.
+std::string prepared_path(const TrainConfig& config) {
+  const std::string folder = config.dataset_prepared_path.empty()
+                                 ? join_path(parent_path(config.output_dir), ".prepared")
+                                 : config.dataset_prepared_path;
+  const std::string output = absolute_path(config.output_dir);
+  return join_path(folder, file_name(output) + "-" + sha256_hex(output).substr(0, 8) + ".bin");
+}
+
 bool needs_tokenizer(const TrainConfig& config) {
   const auto needs = [](const DatasetEntry& entry) { return entry.type != "tokenized"; };
   return std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
@@ -81,7 +90,7 @@ std::string state_text(const PreparedStage& stage) {
 
 }  // namespace
 
-std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
   for (const StageConfig& stage : config.stages)
     if (stage.config.device == DeviceChoice::kCuda)
@@ -98,6 +107,8 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
     prepared.base = base->second;
     prepared.config_hash = config_hash(stage.config);
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
+    options.prepared_path = prepared_path(stage.config);
+    options.keep_prepared = keep_prepared;
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
       progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
