@@ -18,6 +18,7 @@ struct YamlLimits {
   int depth = 8;
   std::size_t keys = 1000;
   std::size_t scalar_bytes = 64u << 10;
+  std::size_t nodes = 500'000;  // values, lists and mappings: bounds the memory of the tree
 };
 
 struct YamlNode {
