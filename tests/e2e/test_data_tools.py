@@ -9,6 +9,7 @@ import select
 import shlex
 import signal
 import subprocess
+import textwrap
 import time
 
 import pytest
@@ -124,12 +125,12 @@ def test_lengths_are_added_where_there_are_none(tmp_path):
 
 
 DAMAGED = {
-    "sillytavern": ("c.jsonl", lines(*CHAT) + '{"name": "Wenna", "mes": \n', [], ("E0312", 7, 27)),
-    "sharegpt": ("s.json", '[{"conversations": []},\n{"conversations": 5}]', ["--names", "human=A,gpt=B"],
+    "sillytavern": ("bad.jsonl", lines(*CHAT) + '{"name": "Wenna", "mes": \n', [], ("E0312", 7, 26)),
+    "sharegpt": ("bad.json", '[{"conversations": []},\n{"conversations": 5}]', ["--names", "human=A,gpt=B"],
                  ("E0312", 2, 19)),
-    "messages": ("m.jsonl", '{"messages": []}\n\n', [], ("E0312", 2, 1)),
-    "limarp": ("l.yaml", LIMARP + "  - name: Cat\n    text: x\n", [], ("E0312", 13, 11)),
-    "text": ("t.txt", "▀message\r\nx▄\r\n▀titel\r\ny▄", [], ("E0302", 3, 2)),
+    "messages": ("bad.jsonl", '{"messages": []}\n\n', [], ("E0312", 2, 1)),
+    "limarp": ("bad.yaml", LIMARP + "  - name: Cat\n    text: x\n", [], ("E0312", 13, 11)),
+    "text": ("bad.txt", "▀message\r\nx▄\r\n▀titel\r\ny▄", [], ("E0302", 3, 2)),
 }
 
 
@@ -317,9 +318,9 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path, command):
 def test_each_command_shows_an_example_of_its_own_options():
     for command in COMMANDS:
         text = must(data(command, "--help")).out
-        examples = re.findall(r"shori-data (\w+)([^\n]*)", text.split("Example:")[1])
+        examples = re.findall(r"shori-data (\w+)([^\n]*)", re.split(r"Examples?:", text)[1])
         assert examples and all(name == command for name, _ in examples), text
-        described = text.split("Example:")[0]
+        described = re.split(r"Examples?:", text)[0]
         for _, rest in examples:
             for option in re.findall(r"(--[a-z-]+)", rest):
                 assert option in described, f"{option} of the example of `{command}` is no option"
@@ -340,9 +341,10 @@ def test_the_readme_leads_from_a_chat_to_a_stage_config(tmp_path, text_model):
         chat = CHAT[:1] + [dict(line, mes=f"{line['mes']} {'again ' * number}{number}") for line in CHAT[1:]]
         (tmp_path / "chats" / f"Old Tam {number}.jsonl").write_text(lines(*chat))
     os.symlink(text_model, tmp_path / "model")
-    blocks = re.findall(r"```(\w+)\n(.*?)```", chapter.replace("models/Mistral-7B-Instruct-v0.2", "model"), re.S)
-    commands = [line for kind, text in blocks if kind == "sh" for line in text.replace("\\\n", " ").splitlines()]
-    configs = [text for kind, text in blocks if kind == "yaml" and "base_model" in text]
+    text = textwrap.dedent(chapter.replace("models/Mistral-7B-Instruct-v0.2", "model"))
+    blocks = [(kind, textwrap.dedent(block)) for kind, block in re.findall(r"```(\w+)\n(.*?)```", text, re.S)]
+    commands = [line for kind, block in blocks if kind == "sh" for line in block.splitlines() if line.strip()]
+    configs = [block for kind, block in blocks if kind == "yaml" and "base_model" in block]
     assert len(configs) == 1
     (tmp_path / "stage_mine.yaml").write_text(configs[0])
     assert {shlex.split(line)[1] for line in commands if line.startswith("shori-data")} >= {"import", "check", "stats",
