@@ -289,7 +289,7 @@ def stop_when_files_appear(folder, *args):
 
 @pytest.mark.parametrize("command", ["import", "split", "convert"])
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, command):
-    count = 4000
+    count = 800
     body = " ".join(f"word{i}" for i in range(300))
     text = "▀title\nt▄\n" + "".join(f"▀message\nA: {body} {i}▄\n" for i in range(8))
     turns = [{"role": "title", "content": "t"}]
