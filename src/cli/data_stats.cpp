@@ -27,7 +27,7 @@ struct StatsArguments {
   InputArguments inputs;
   std::string by, svg;
   std::int64_t sequence_len = kSequenceLen;
-  LengthUnit unit = LengthUnit::kTokens;
+  std::optional<LengthUnit> unit;
   bool lengths = false, json = false, list = false;
 };
 
@@ -101,7 +101,7 @@ void print_json(const CorpusStats& all, const std::vector<StageFigures>& stages)
 
 int run_stats(const StatsArguments& arguments) {
   const std::vector<InputSet> sets = open_inputs(arguments.inputs, true);
-  CorpusStats all(arguments.unit);
+  CorpusStats all(arguments.unit.value_or(sets.front().options.length_buckets.unit));
   std::vector<StageFigures> stages;
   for (const InputSet& set : sets) stages.push_back(read_stage(set, arguments, all));
   if (!arguments.svg.empty()) {
@@ -123,7 +123,9 @@ void add_stats_command(CLI::App& app, DataWork& work) {
                     "lengths of messages, and bounds that give the nine words equal counts");
   const std::map<std::string, LengthUnit> units = {
       {"tokens", LengthUnit::kTokens}, {"words", LengthUnit::kWords}, {"chars", LengthUnit::kChars}};
-  command->add_option("--length-unit", arguments->unit, "what --lengths counts: tokens (default), words or chars")
+  command
+      ->add_option("--length-unit", arguments->unit,
+                   "what --lengths counts: tokens, words or chars (default: the config's, else tokens)")
       ->transform(CLI::CheckedTransformer(units));
   command
       ->add_option("--sequence-len", arguments->sequence_len,
