@@ -72,8 +72,12 @@ std::vector<InlineOoc> find_inline_ooc(std::string_view body);  // by place, non
 
 // Runs that the fixes replace.
 std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from);  // `…`, or four dots and more
-std::optional<TextSpan> find_spacing(std::string_view text, std::size_t from);   // spaces to be one, or none
-std::string_view ascii_quote(std::string_view text, std::size_t at);             // "'" or "\"" for a curly one
+struct SpaceRun {
+  TextSpan span;
+  std::string_view replacement;  // one space, or none
+};
+std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from);
+std::string_view ascii_quote(std::string_view text, std::size_t at);  // "'" or "\"" for a curly one
 
 void lint_prose(std::string_view body, std::size_t text_begin, BlockFindings& findings);
 void lint_privacy(std::string_view body, BlockFindings& findings);

@@ -1,5 +1,6 @@
 // The fixes of the rules that have one.
 #include <algorithm>
+#include <numeric>
 
 #include "lint_block.h"
 #include "shori/util/utf8.h"
@@ -35,10 +36,8 @@ std::vector<Edit> three_dots(std::string_view prose) {
 
 std::vector<Edit> single_spaces(std::string_view prose) {
   std::vector<Edit> edits;
-  for (auto run = find_spacing(prose, 0); run; run = find_spacing(prose, run->end)) {
-    const bool before_mark = run->end < prose.size() && (prose[run->end] == '!' || prose[run->end] == '?');
-    edits.push_back({*run, before_mark ? "" : " "});
-  }
+  for (auto run = find_spacing(prose, 0); run; run = find_spacing(prose, run->span.end))
+    edits.push_back({run->span, std::string(run->replacement)});
   return edits;
 }
 
@@ -92,9 +91,24 @@ class DocumentFixer {
  public:
   DocumentFixer(BlockmlDocument& document, const LintOptions& options) : document_(document), options_(options) {}
 
+  // A fix may uncover the next: what is lifted out of a text leaves its neighbours side by side.
   LintFixes run() {
+    constexpr int kMostPasses = 100;
+    for (int passes = 0;; ++passes) {
+      SHORI_CHECK(passes < kMostPasses, "the fixes undo one another");
+      const std::size_t before = total();
+      pass();
+      if (total() == before) return fixes_;
+    }
+  }
+
+ private:
+  std::size_t total() const { return std::accumulate(fixes_.begin(), fixes_.end(), std::size_t{0}); }
+
+  void pass() {
     std::vector<Segment> segments = std::move(document_.segments);
-    messages_ = std::count_if(segments.begin(), segments.end(), [](const auto& s) { return s.role == Role::kMessage; });
+    messages_ =
+        std::count_if(segments.begin(), segments.end(), [](const Segment& s) { return s.role == Role::kMessage; });
     document_.segments.clear();
     for (Segment& segment : segments) {
       if (segment.role != Role::kTitle && segment.role != Role::kTags && segment.role != Role::kInst)
@@ -105,10 +119,8 @@ class DocumentFixer {
         document_.segments.push_back(std::move(segment));
       }
     }
-    return fixes_;
   }
 
- private:
   bool wants(LintRule rule) const { return options_.level(rule) != LintLevel::kOff; }
 
   void mend(std::string& body) {

@@ -177,8 +177,8 @@ class ProseLint {
   void replaced_runs() {
     for (auto run = find_ellipsis(text_, 0); run; run = find_ellipsis(text_, run->end))
       findings_.add(LintRule::kEllipsis, *run);
-    for (auto run = find_spacing(text_, 0); run; run = find_spacing(text_, run->end))
-      findings_.add(LintRule::kSpacing, *run);
+    for (auto run = find_spacing(text_, 0); run; run = find_spacing(text_, run->span.end))
+      findings_.add(LintRule::kSpacing, run->span);
   }
 
   std::string_view body_;

@@ -185,12 +185,14 @@ std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from) {
   return std::nullopt;
 }
 
-std::optional<TextSpan> find_spacing(std::string_view text, std::size_t from) {
+std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from) {
   for (std::size_t begin = text.find(' ', from); begin != kNone; begin = text.find(' ', begin)) {
     const std::size_t end = begin + run_length(text, begin, ' ');
     const bool inside = begin > 0 && text[begin - 1] != '\n' && end < text.size() && text[end] != '\n';
-    const bool before_mark = end < text.size() && (text[end] == '!' || text[end] == '?');
-    if (inside && (end - begin > 1 || before_mark)) return TextSpan{begin, end};
+    // The space behind the `>` of a quoted line belongs to it.
+    const bool behind_quote = inside && text[begin - 1] == '>' && (begin == 1 || text[begin - 2] == '\n');
+    const bool before_mark = inside && !behind_quote && (text[end] == '!' || text[end] == '?');
+    if (inside && (end - begin > 1 || before_mark)) return SpaceRun{{begin, end}, before_mark ? "" : " "};
     begin = end;
   }
   return std::nullopt;

@@ -259,6 +259,10 @@ class ConversationReader {
       problem("E0310", node, "`" + std::string(mark) + "` in a text").note("it marks blocks").cure("delete it");
       return false;
     }
+    if (role == Role::kInst && segment.body.find("[/INST]") != std::string::npos) {
+      problem("E0316", node, "`[/INST]` inside an instruction").cure("delete it, or make it two items");
+      return false;
+    }
     Diagnostics found;
     parse_blockml(render_segment(segment), {yaml_.file, 0}, found);
     bool good = true;
