@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "import_conversation.h"
@@ -15,6 +16,7 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kLongestStem = 200;
+constexpr std::size_t kLongestNumberedStem = 180;  // room for any number
 
 bool reads(ImportSource source, std::string_view path) {
   switch (source) {
@@ -31,17 +33,19 @@ bool reads(ImportSource source, std::string_view path) {
   return false;
 }
 
-// Folders still to read are a list; hidden files and links to folders are passed over.
-void add_folder(ImportSource source, const std::string& folder, std::vector<std::string>& files) {
+// Folders still to read are a list; hidden files, links to folders and what imports have made are passed over.
+void add_folder(const ImportOptions& options, const std::string& folder, std::vector<std::string>& files) {
+  const std::string out = absolute_path(options.out);
   std::vector<std::string> folders = {folder};
   while (!folders.empty()) {
     const std::string current = folders.back();
     folders.pop_back();
+    if (absolute_path(current) == out) continue;
     for (const std::string& name : list_directory(current)) {
       const std::string path = join_path(current, name);
       if (name.starts_with('.')) continue;
       if (!is_directory(path)) {
-        if (reads(source, name)) files.push_back(path);
+        if (reads(options.source, name)) files.push_back(path);
       } else if (!is_symlink(path)) {
         folders.push_back(path);
       }
@@ -54,7 +58,7 @@ std::vector<std::string> find_files(const ImportOptions& options, Diagnostics& d
   for (const std::string& input : options.inputs) {
     const std::size_t before = files.size();
     if (is_directory(input))
-      add_folder(options.source, input, files);
+      add_folder(options, input, files);
     else if (path_exists(input))
       files.push_back(input);
     if (files.size() == before)
@@ -62,6 +66,8 @@ std::vector<std::string> find_files(const ImportOptions& options, Diagnostics& d
                           .cure("name a file, or a folder that holds files of this kind"));
     std::sort(files.begin() + static_cast<std::ptrdiff_t>(before), files.end());
   }
+  std::unordered_set<std::string> seen;
+  std::erase_if(files, [&](const std::string& path) { return !seen.insert(absolute_path(path)).second; });
   return files;
 }
 
@@ -135,7 +141,7 @@ class Importer {
     const SourcePlace place{path, conversation.line, 0, 0, {}};
     std::string name = conversation.id;
     if (name.empty()) {
-      const std::string stem = import_file_stem(stem_of(path));
+      const std::string stem = import_file_stem(stem_of(path)).substr(0, kLongestNumberedStem);
       name = numbered(stem, ++numbers_[stem]);
     }
     const std::string stem = import_file_stem(name);

@@ -49,6 +49,18 @@ TEST_F(ImportJson, ConversationsWithoutIdAreNumberedByFileStem) {
             (std::vector<std::string>{"my_talk-00001.blockml", "my_talk-00002.blockml", "my_talk-00003.blockml"}));
 }
 
+TEST_F(ImportJson, NoFileIsReadTwiceAndNoneThatAnImportMade) {
+  options.source = ImportSource::kMessages;
+  const std::string line = R"({"messages":[{"role":"user","content":"x"}]})";
+  const std::string path = folder.write("in/" + std::string(240, 'm') + ".jsonl", line + "\n" + line);
+  options.inputs = {folder.path(), folder.file("in"), path};
+  options.format = ImportFormat::kJsonl;
+  EXPECT_EQ(import_inputs().written, 2u) << told();
+  EXPECT_EQ(import_inputs().unchanged, 2u) << told();
+  EXPECT_EQ(made().size(), 2u);
+  EXPECT_EQ(made().begin()->first, std::string(180, 'm') + "-00001.jsonl");
+}
+
 TEST_F(ImportJson, MessagesTakeNamesAndBlockmlRoles) {
   import(ImportSource::kMessages, "m.jsonl",
          R"({"messages":[{"role":"title","content":"T"},{"role":"description","name":"Aya","content":"tengu"},)"
