@@ -22,6 +22,7 @@ std::string write_input(std::string_view bytes) {
   static const struct Remove {
     ~Remove() { unlink(path.c_str()); }
   } remove_at_exit;
+  unlink(path.c_str());  // some file systems sync a file that is written over
   std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   return path;
 }
