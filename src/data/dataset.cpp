@@ -184,7 +184,7 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   if (options_.observe && !filtered) {
     options_.observe({conversation, dataset_.files[document.file].path, document.entry,
                       encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids, encoded.findings,
-                      encoded.counts.unique});
+                      encoded.counts.unique, encoded.lacks_lengths});
   }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
                         encoded.overlong, encoded.counts, encoded.skipped, filtered, false, std::move(encoded.sketch),
