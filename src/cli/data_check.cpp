@@ -154,8 +154,8 @@ class SetCheck {
     }
     if (set_.options.parse_only) {
       std::printf(
-          "without a tokenizer left out: lengths against sequence_len, masks, length hints, copies between train and "
-          "evaluation data (name one with --tokenizer or SHORI_TOKENIZER)\n");
+          "without a tokenizer left out: lengths against sequence_len, masks, length hints, messages that train and "
+          "evaluation data share (name one with --tokenizer or SHORI_TOKENIZER)\n");
       return;
     }
     if (set_.stage.empty() && arguments_.sequence_len == 0)
@@ -201,7 +201,7 @@ int run_check(const CheckArguments& arguments) {
   Printer printer(arguments.format);
   bool failed = false;
   for (InputSet& set : sets) {
-    set.options.compare = !set.options.parse_only;
+    set.options.compare = true;
     if (arguments.sequence_len > 0) set.options.sequence_len = arguments.sequence_len;
     SetCheck check(set, arguments, printer);
     check.run();

@@ -98,7 +98,9 @@ class OverlapFinder {
     std::vector<std::uint32_t> seen;
     std::size_t left = kHoldersPerShingle * size;
     for (const std::uint32_t shingle : shingles) {
-      for (const std::uint32_t holder : index_->documents_with(shingle)) {
+      const auto holders = index_->documents_with(shingle);
+      if (holders.size() == 1) continue;  // the document itself: most are so, and need no look at the list
+      for (const std::uint32_t holder : holders) {
         if (holder >= limit || left == 0) break;
         --left;
         if (counts_[holder]++ == 0) seen.push_back(holder);

@@ -375,6 +375,17 @@ TEST_F(DatasetOverlapTest, EveryTypeIsCompared) {
   EXPECT_EQ(diagnostics.all()[0].notes, (Texts{"c.jsonl:2 = c.jsonl:1 (exact)", "i.jsonl:3 = i.jsonl:1 (exact)"}));
 }
 
+// Copies need no tokens.
+TEST_F(DatasetOverlapTest, FoundWithoutATokenizer) {
+  options.compare = true;
+  options.parse_only = true;
+  options.val_set_size = 1;
+  folder.write("t.jsonl", text_line(message("one")) + text_line(message("two")) + text_line(message("one")));
+  diagnostics = Diagnostics();
+  load_datasets({entry("t.jsonl")}, {}, options, nullptr, diagnostics);
+  EXPECT_EQ(problems(), (Texts{"E0307 t.jsonl:3"}));
+}
+
 TEST_F(DatasetOverlapTest, SharedMessagesCountFromTwentyTokens) {
   options.compare = true;
   const std::string nineteen = "a b c d e f g h i j k l m n o p q r s";
