@@ -162,8 +162,10 @@ TEST(ConfigDifferences, KeysThatOneSideLacks) {
 TEST(ResolvedConfig, MarksDefaultsAndReadsBackAsTheSameConfig) {
   const LoadResult first = load_text(
       config_with("lora_r: 8\nmax_steps:\nweight_decay: 0.05\nblockml: {eos: never}\nskip_samples: ['a b:1', 12]\n"
-                  "init_from: \"with space: and # hash\"\n"),
-      {"lora_alpha=32"});
+                  "init_from: \"with space: and # hash\"\n"
+                  "lint: {prose/thoughts: 'off', internal_hosts: ['a b.org'], usernames: lists/u.txt}\n"),
+      {"lora_alpha=32", "datasets=[{path: d, rating: [pg13, unknown], tags_rating: {explicit: [nsfw, 'a: b']}}]",
+       "blockml.length_buckets={nano: 5}", "blockml.default_length=auto", "blockml.length_unit=chars"});
   ASSERT_EQ(first.text(), "");
   const std::string text = resolved_config_text(first.loaded.stages[0]);
   EXPECT_NE(text.find("\nlora_r: 8\n"), std::string::npos) << text;
