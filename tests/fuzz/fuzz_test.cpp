@@ -50,7 +50,7 @@ TEST_P(Fuzz, ChangedSeedsKeepEveryPromise) {
       "- ",  "  ",   "&a",       "*a",      "|",          "1e9"};
   std::mt19937 random(5);
   for (const std::string& seed : seeds(GetParam().name)) {
-    for (int i = 0; i < 150; ++i) {
+    for (int i = 0; i < 1000; ++i) {
       std::string changed = seed;
       for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
         const std::size_t at = random() % (changed.size() + 1), span = random() % 8;
