@@ -147,6 +147,11 @@ class SetCheck {
   void summary(const Dataset& data) const {
     if (!set_.stage.empty()) std::printf("stage %s\n", set_.stage.c_str());
     std::printf("%zu files, %zu conversations, %zu messages\n", data.files.size(), conversations_, messages_);
+    for (const std::string& file : data.ignored_files)
+      std::printf("file passed over: %s\n", escape_for_log(file, 400).c_str());
+    for (const std::string& unknown : data.unknown_keys)
+      std::printf("not used: %s\n", escape_for_log(unknown, 400).c_str());
+    left_out(data);
     for (std::size_t i = 0; i < kVariantCount; ++i) {
       if (variants_[i] > 0)
         std::printf("accepted, not canonical: %s, %zu\n", std::string(variant_name(static_cast<Variant>(i))).c_str(),
@@ -161,6 +166,22 @@ class SetCheck {
     if (set_.stage.empty() && arguments_.sequence_len == 0)
       std::printf("lengths were not compared: --sequence-len N, or check a config\n");
     tokens(data);
+  }
+
+  // Conversations of the data that are not trained, by reason.
+  static void left_out(const Dataset& data) {
+    for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
+      std::size_t places = 0;
+      std::string first;
+      for (const FileLedger& file : data.file_ledgers) {
+        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().place;
+        places += file.dropped[rule].size();
+      }
+      if (places > 0)
+        std::printf("left out (%s): %zu conversations, the first %s\n",
+                    std::string(drop_rule_name(static_cast<DropRule>(rule))).c_str(), places,
+                    escape_for_log(first, 400).c_str());
+    }
   }
 
   static void tokens(const Dataset& data) {

@@ -39,8 +39,10 @@ def test_program_does_not_load_libtorch():
 
 
 def test_clean_data(tmp_path):
-    path = write(tmp_path, "a.blockml", DOCUMENT_A)
-    checked = must(data("check", path, "--tokenizer", TOKENIZER))
+    write(tmp_path, "d/a.blockml", DOCUMENT_A)
+    write(tmp_path, "d/notes.md", "x")
+    checked = must(data("check", "d", "--tokenizer", TOKENIZER, cwd=tmp_path))
+    assert "file passed over: d/notes.md\n" in checked.out
     assert "1 files, 1 conversations, 2 messages" in checked.out
     assert "first ids of sample 1: 1 28705 30374 3901 13 28741 8708 10824\n" in checked.out
     assert "0 errors, 0 warnings" in checked.out
@@ -188,4 +190,5 @@ def test_yaml_and_ratings_in_training(tmp_path, text_model):
                               "datasets: [{path: d, type: blockml_yaml, rating: [pg13]}]\n")
     checked = data("check", "c.yaml", cwd=tmp_path)
     assert "1 samples to train" in checked.out, checked
+    assert "left out (rating): 1 conversations, the first d/a.yaml:3\n" in checked.out
     assert must(run(TRAIN, "c.yaml", "--check", cwd=tmp_path))
