@@ -15,7 +15,12 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
   add_compile_options(-fcf-protection=full)
 endif()
 # glibc's fortification needs optimization; Ubuntu's compilers set a level of their own.
-add_compile_options($<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE> $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=3>)
+if(SHORI_FUZZ)
+  add_compile_options(-U_FORTIFY_SOURCE -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined)
+  add_link_options(-fsanitize=address,undefined)
+else()
+  add_compile_options($<$<NOT:$<CONFIG:Debug>>:-U_FORTIFY_SOURCE> $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=3>)
+endif()
 
 find_program(SHORI_CCACHE ccache)
 if(SHORI_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

@@ -3,8 +3,10 @@
 
     util -> io -> data -> quant -> ops -> model -> optim -> train -> infer -> export -> cli
 
-config stands aside: it knows only util, and only train, export and cli may include it. libtorch begins at ops. The folder of a
-file is its layer (kernels/ belongs to ops). The top level of the repository is a fixed list. Prints one line a violation; exit 1.
+config stands aside: it knows only util, and only data, train, export and cli may include it. libtorch begins at ops. The folder
+of a file is its layer (kernels/ belongs to ops). In cli, only the mains of shori-train and shori-export know layers from ops on:
+what remains is shori-data, which starts without libtorch. The top level of the repository is a fixed list. Prints one line a
+violation; exit 1.
 """
 
 import re
@@ -14,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ORDER = ["util", "io", "data", "quant", "ops", "model", "optim", "train", "infer", "export", "cli"]
-CONFIG_USERS = {"config", "train", "export", "cli"}
+CONFIG_USERS = {"config", "data", "train", "export", "cli"}
+TORCH_MAINS = {"shori_train_main.cpp", "shori_export_main.cpp"}
 TOP_LEVEL = {"CMakeLists.txt", "cmake", "include", "src", "kernels", "configs", "tests", "scripts", "README.md", "LICENSE",
              ".ci", ".clang-format", ".clang-tidy", ".gitignore"}
 SOURCE_SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
@@ -55,12 +58,16 @@ def check_include(path, layer, quote, target):
         used = target.split("/")[1]
         if used not in ORDER and used != "config":
             return f"unknown layer '{used}'"
+        if layer == "cli" and path.name not in TORCH_MAINS and may_use_torch(used):
+            return "shori-data starts without libtorch, which begins at ops"
         return None if may_use(layer, used) else f"{layer} may not include {used}"
     if TORCH.match(target):
         if target == "torch/torch.h":
             return "torch/torch.h takes 20 s to compile; include what is used"
         if path.suffix in {".cu", ".cuh"}:
             return "no libtorch header in CUDA sources"
+        if layer == "cli" and path.name not in TORCH_MAINS:
+            return "shori-data starts without libtorch"
         return None if may_use_torch(layer) else f"{layer} may not use libtorch, which begins at ops"
     if quote == '"':
         return check_private_include(layer, Path(target))
@@ -109,7 +116,9 @@ def check_cmake(root):
         for used in links:
             if not may_use(layer, used):
                 yield f"CMakeLists.txt: {layer} may not link {used}"
-        if "TORCH" in words and not may_use_torch(layer):
+            if layer == "cli" and may_use_torch(used):
+                yield f"CMakeLists.txt: cli is linked by shori-data, which starts without libtorch; {used} is not"
+        if "TORCH" in words and (layer == "cli" or not may_use_torch(layer)):
             yield f"CMakeLists.txt: {layer} may not link libtorch, which begins at ops"
 
 

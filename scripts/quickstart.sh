@@ -106,10 +106,10 @@ else
   title "Set-up: left out (--skip-setup)"
 fi
 
-title "Build: the programs shori-train and shori-export -> build/release/bin"
+title "Build: the programs shori-train, shori-data and shori-export -> build/release/bin"
 echo "  The first build takes some minutes; log: $home/build.log"
 quietly "$home/configure.log" cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=OFF
-quietly "$home/build.log" ninja -C build/release -j "$(jobs_for_memory)" shori-train shori-export
+quietly "$home/build.log" ninja -C build/release -j "$(jobs_for_memory)" shori-train shori-data shori-export
 echo "  $("$train" --version | head -n 1)"
 
 title "Model: a tiny one of Mistral's type, random weights, the real Mistral v1 tokenizer -> $home/model"

@@ -18,7 +18,7 @@ int run_program(const std::function<int()>& work) {
     for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
     return error.exit_code();
   } catch (const Stopped&) {
-    log_info("stopped by a signal before anything had to be saved");
+    log_info("stopped by a signal; nothing is left half-written");
     return 128 + (stop_signal() == SIGTERM ? SIGTERM : SIGINT);
   } catch (const std::bad_alloc&) {
     log_error(

@@ -10,6 +10,7 @@ namespace shori {
 // stopped at once.
 int run_program(const std::function<int()>& work);
 
+inline constexpr int kExitData = 3;
 inline constexpr int kExitStopped = 75;
 
 }  // namespace shori

@@ -92,6 +92,10 @@ std::string value_kind_text(const KeyInfo& key) {
       return rule.words.empty() ? "a list of texts" : "a list of " + join_words(rule.words);
     }
     std::string operator()(DatasetList*) const { return "a list of entries"; }
+    std::string operator()(LintConfig*) const { return "{RULE: level, usernames: FILE, internal_hosts: [...]}"; }
+    std::string operator()(LengthBounds*) const {
+      return "{nano: 12, ..., huge: 800}, each larger than the one before";
+    }
     std::string operator()(const WordField& field) const {
       return field.words.size() == 1 ? std::string(field.words[0]) : "one of " + join_words(field.words);
     }

@@ -59,7 +59,7 @@ struct WordField {
 };
 
 using ConfigField = std::variant<bool*, Integer*, double*, std::string*, OptionalInteger*, OptionalReal*, TextList*,
-                                 DatasetList*, WordField>;
+                                 DatasetList*, LintConfig*, LengthBounds*, WordField>;
 
 struct KeyInfo {
   std::string_view name;  // "lora_r", "blockml.eos"

@@ -19,6 +19,11 @@ CanonicalJson dataset_list(const DatasetList& entries, ConfigScope scope) {
   for (const DatasetEntry& entry : entries) {
     CanonicalJson item = CanonicalJson::object();
     item.set("type", CanonicalJson::string(entry.type)).set("field", CanonicalJson::string(entry.field));
+    if (!entry.rating.empty()) item.set("rating", text_list(entry.rating));
+    for (std::size_t i = 0; i < kRatings.size(); ++i) {
+      if (!entry.tags_rating[i].empty())
+        item.set("tags_rating." + std::string(kRatings[i]), text_list(entry.tags_rating[i]));
+    }
     if (scope == ConfigScope::kComplete) {
       item.set("path", CanonicalJson::string(entry.resolved_path));
       item.set("category", CanonicalJson::string(entry.category));
@@ -26,6 +31,25 @@ CanonicalJson dataset_list(const DatasetList& entries, ConfigScope scope) {
     list.push(std::move(item));
   }
   return list;
+}
+
+// Set levels and lists only; the file of names is a place.
+CanonicalJson lint_object(const LintConfig& lint, ConfigScope scope) {
+  CanonicalJson object = CanonicalJson::object();
+  for (std::size_t i = 0; i < kLintRules.size(); ++i) {
+    if (!lint.levels[i].empty()) object.set(std::string(kLintRules[i]), CanonicalJson::string(lint.levels[i]));
+  }
+  if (!lint.internal_hosts.empty()) object.set("internal_hosts", text_list(lint.internal_hosts));
+  if (scope == ConfigScope::kComplete && !lint.usernames.empty())
+    object.set("usernames", CanonicalJson::string(lint.resolved_usernames));
+  return object;
+}
+
+CanonicalJson length_bounds_object(const LengthBounds& lengths) {
+  CanonicalJson object = CanonicalJson::object();
+  for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
+    object.set(std::string(kBoundedLengths[i]), CanonicalJson::integer(lengths.bounds[i]));
+  return object;
 }
 
 struct FieldWriter {
@@ -37,6 +61,8 @@ struct FieldWriter {
   CanonicalJson operator()(const std::string* field) const { return CanonicalJson::string(*field); }
   CanonicalJson operator()(const TextList* field) const { return text_list(*field); }
   CanonicalJson operator()(const DatasetList* field) const { return dataset_list(*field, scope); }
+  CanonicalJson operator()(const LintConfig* field) const { return lint_object(*field, scope); }
+  CanonicalJson operator()(const LengthBounds* field) const { return length_bounds_object(*field); }
   CanonicalJson operator()(const WordField& field) const {
     return CanonicalJson::string(field.words[field.get(field.field)]);
   }
@@ -82,11 +108,12 @@ std::string shown(const JsonValue& value, bool real) {
   return inside;
 }
 
-// Only type and field of each entry: what a numeric or portable config records.
+// All but the places of each entry: what a numeric or portable config records.
 JsonValue without_places(const JsonValue& entries) {
   JsonValue list = entries;
   for (JsonValue& item : list.items) {
-    std::erase_if(item.members, [](const auto& member) { return member.first != "type" && member.first != "field"; });
+    std::erase_if(item.members,
+                  [](const auto& member) { return member.first == "path" || member.first == "category"; });
   }
   return list;
 }

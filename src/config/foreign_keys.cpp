@@ -164,10 +164,9 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"optim_target_modules", kAxolotl, "it would choose what GaLore trains", ""},
     {"torchdistx_path", kAxolotl, "it would name a Python package for another optimizer", ""},
     {"data_seed", kAxolotl, "it would give the order of data a seed of its own", "`seed`"},
-    {"dataset_prepared_path", kAxolotl, "it would name a folder for tokenized data; they are made anew in seconds", ""},
     {"dataset_processes", kAxolotl, kLoader, "`threads`"},
     {"dataset_keep_in_memory", kAxolotl, kLoader, ""},
-    {"dataset_exact_deduplication", kAxolotl, "it would drop equal samples", ""},
+    {"dataset_exact_deduplication", kAxolotl, "it would drop equal samples", "`dedupe`"},
     {"dataset_shard_*", kAxolotl, "it would train on a part of the data", ""},
     {"dataloader_*", kAxolotl, kLoader, ""},
     {"shuffle_merged_datasets", kDecided, "samples are shuffled in every epoch", ""},
@@ -183,21 +182,13 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"reward_model", kAxolotl, kOtherJob, ""},
     {"process_reward_model", kAxolotl, kOtherJob, ""},
     {"kd_*", kAxolotl, kOtherJob, ""},
-    {"lint", kLater, "it would set how loudly style rules of BlockML are reported", ""},
-    {"lint.*", kLater, "it would set how loudly style rules of BlockML are reported", ""},
-    {"allow_overlap", kLater, "it would accept conversations that are both in train and in evaluation data", ""},
-    {"dedupe", kLater, "it would drop conversations that occur twice", ""},
     {"sandbox", kLater, "it would confine the program by the kernel", ""},
-    {"blockml.length_buckets", kLater, "it would set the bounds of the nine length words", ""},
-    {"blockml.length_unit", kLater, "it would set what message lengths are counted in", ""},
-    {"blockml.default_length", kLater, "it would set the length word of messages without one", ""},
 });
 
 constexpr std::string_view kTextAsItIs =
     "it would build prompts from fields; the text is trained as it stands in the data";
 
 constexpr auto kForeignDatasetKeys = std::to_array<ForeignKey>({
-    {"rating", kLater, "it would keep only conversations of these ratings", "a file that holds only those"},
     {"ds_type", kAxolotl, "it would name the file format; it is seen by the extension", ""},
     {"data_files", kAxolotl, "it would choose files of a data set", "`path`, a file, folder or glob"},
     {"name", kAxolotl, "it would choose a configuration of a Hub data set", ""},

@@ -21,12 +21,42 @@ bool is_plain_text(const std::string& text) {
 // A text as a YAML scalar that reads back as this text.
 std::string yaml_text(const std::string& text) { return is_plain_text(text) ? text : json_quote(text); }
 
+std::string list_text(const std::vector<std::string>& texts) {
+  std::string text;
+  for (const std::string& each : texts) text += (text.empty() ? "" : ", ") + yaml_text(each);
+  return "[" + text + "]";
+}
+
 std::string dataset_text(const DatasetEntry& entry) {
   std::string text = "{path: " + yaml_text(entry.resolved_path);
   if (!entry.type.empty()) text += ", type: " + entry.type;
   if (!entry.field.empty()) text += ", field: " + yaml_text(entry.field);
   if (!entry.category.empty()) text += ", category: " + entry.category;
+  if (!entry.rating.empty()) text += ", rating: [" + join_words(entry.rating) + "]";
+  std::string tags;
+  for (std::size_t i = 0; i < kRatings.size(); ++i) {
+    if (entry.tags_rating[i].empty()) continue;
+    tags += (tags.empty() ? "" : ", ") + std::string(kRatings[i]) + ": " + list_text(entry.tags_rating[i]);
+  }
+  if (!tags.empty()) text += ", tags_rating: {" + tags + "}";
   return text + "}";
+}
+
+std::string lint_text(const LintConfig& lint) {
+  std::string text;
+  for (std::size_t i = 0; i < kLintRules.size(); ++i) {
+    if (!lint.levels[i].empty()) text += ", " + std::string(kLintRules[i]) + ": " + json_quote(lint.levels[i]);
+  }
+  if (!lint.usernames.empty()) text += ", usernames: " + yaml_text(lint.resolved_usernames);
+  if (!lint.internal_hosts.empty()) text += ", internal_hosts: " + list_text(lint.internal_hosts);
+  return "{" + (text.empty() ? text : text.substr(2)) + "}";
+}
+
+std::string length_bounds_text(const LengthBounds& lengths) {
+  std::string text;
+  for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
+    text += (i == 0 ? "" : ", ") + std::string(kBoundedLengths[i]) + ": " + std::to_string(lengths.bounds[i]);
+  return "{" + text + "}";
 }
 
 struct YamlText {
@@ -35,11 +65,9 @@ struct YamlText {
   std::string operator()(const double* field) const { return number_text(*field); }
   std::string operator()(const std::string* field) const { return field->empty() ? "null" : yaml_text(*field); }
   std::string operator()(const WordField& field) const { return std::string(field.words[field.get(field.field)]); }
-  std::string operator()(const TextList* field) const {
-    std::vector<std::string> texts;
-    for (const std::string& text : *field) texts.push_back(yaml_text(text));
-    return "[" + join_words(texts) + "]";
-  }
+  std::string operator()(const TextList* field) const { return list_text(*field); }
+  std::string operator()(const LintConfig* field) const { return lint_text(*field); }
+  std::string operator()(const LengthBounds* field) const { return length_bounds_text(*field); }
   std::string operator()(const DatasetList* field) const {
     std::string text;
     for (const DatasetEntry& entry : *field) text += "\n  - " + dataset_text(entry);

@@ -10,7 +10,7 @@
 namespace shori {
 namespace {
 
-constexpr std::array<std::string_view, 4> kEntryKeys = {"path", "type", "field", "category"};
+constexpr std::array<std::string_view, 6> kEntryKeys = {"path", "type", "field", "category", "rating", "tags_rating"};
 
 class EntryReader {
  public:
@@ -48,10 +48,48 @@ class EntryReader {
     } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
       Diagnostic& unknown = refuse("E0101", key, "unknown key `" + escape_for_log(key.text) + "` of a dataset entry");
       propose_similar(unknown, "key", key.text, {kEntryKeys.begin(), kEntryKeys.end()});
+    } else if (key.text == "rating") {
+      read_rating(key, value, entry.rating);
+    } else if (key.text == "tags_rating") {
+      read_tags_rating(key, value, entry);
     } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
       store(key, value, entry);
     } else if (value.kind != YamlNode::Kind::kNull) {
       refuse("E0104", key, "`" + key.text + "` of a dataset entry wants a text, found `" + value_text(value) + "`");
+    }
+  }
+
+  // A list of words (of `words`, unless that is empty); nothing is an empty list.
+  bool read_list(const YamlNode& key, const YamlNode& value, std::span<const std::string_view> words,
+                 std::vector<std::string>& list) {
+    if (value.kind == YamlNode::Kind::kNull) return true;
+    const bool is_list = value.kind == YamlNode::Kind::kSequence;
+    for (const YamlNode& item : value.items) {
+      if (!words.empty() && !is_one_of(words, key.text, item)) return false;
+      if (item.kind != YamlNode::Kind::kScalar || item.text.empty()) break;
+      list.push_back(item.text);
+    }
+    if (is_list && list.size() == value.items.size()) return true;
+    refuse("E0104", key,
+           "`" + key.text + "` of a dataset entry wants a list of texts, found `" + value_text(value) + "`");
+    return false;
+  }
+
+  void read_rating(const YamlNode& key, const YamlNode& value, std::vector<std::string>& rating) {
+    read_list(key, value, kRatings, rating);
+  }
+
+  void read_tags_rating(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+    if (value.kind == YamlNode::Kind::kNull) return;
+    if (value.kind != YamlNode::Kind::kMapping) {
+      refuse("E0104", key, "`tags_rating` of a dataset entry wants a mapping, found `" + value_text(value) + "`")
+          .cure("tags_rating: {explicit: [nsfw]}");
+      return;
+    }
+    for (const auto& [rating, words] : value.members) {
+      if (!is_one_of(kRatings, "tags_rating", rating)) continue;
+      const auto index = std::find(kRatings.begin(), kRatings.end(), std::string_view(rating.text)) - kRatings.begin();
+      read_list(rating, words, {}, entry.tags_rating[static_cast<std::size_t>(index)]);
     }
   }
 
@@ -64,12 +102,6 @@ class EntryReader {
 
   bool is_one_of(std::span<const std::string_view> words, const std::string& key, const YamlNode& value) {
     if (std::find(words.begin(), words.end(), std::string_view(value.text)) != words.end()) return true;
-    if (key == "type" && value.text == "blockml_yaml") {
-      refuse("E0112", value, "the dataset type `blockml_yaml` is not in this version of shori-train")
-          .note("it would read conversations written as YAML")
-          .cure("convert the data to `.blockml` files or to JSONL");
-      return false;
-    }
     Diagnostic& wrong = refuse(
         "E0104", value,
         "`" + key + "` of a dataset entry wants one of " + join_words(words) + ", found `" + value_text(value) + "`");
@@ -78,13 +110,13 @@ class EntryReader {
   }
 
   void check_field(const DatasetEntry& entry) {
-    const bool has_no_field = entry.type == "blockml" || entry.type == "tokenized";
+    const bool has_no_field = entry.type == "blockml" || entry.type == "blockml_yaml" || entry.type == "tokenized";
     if (entry.field.empty() || !has_no_field) return;
     const YamlNode* key = &node_;
     for (const auto& member : node_.members) key = member.first.text == "field" ? &member.first : key;
     refuse("E0107", *key, "`field` does not go with `type: " + entry.type + "`")
         .note("it names the member of a JSONL line that holds the text")
-        .cure(entry.type == "blockml" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
+        .cure(entry.type != "tokenized" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
   }
 
   bool finish() {

@@ -77,6 +77,8 @@ class ValueReader {
   bool operator()(Integer* field) { return integer(*field); }
   bool operator()(OptionalInteger* field) { return integer(*field); }
   bool operator()(DatasetList* field) { return read_datasets(setting_, folder_, *field, diagnostics_); }
+  bool operator()(LintConfig* field) { return read_lint(setting_, folder_, *field, diagnostics_); }
+  bool operator()(LengthBounds* field) { return read_length_bounds(setting_, *field, diagnostics_); }
 
   bool operator()(std::string* field) {
     if (setting_.value.kind != YamlNode::Kind::kScalar || setting_.value.text.empty()) return refuse("a text");

@@ -253,6 +253,8 @@ class RecipeBuilder {
     if (loaded_.is_recipe && !loaded_.output_dir.empty()) {
       stage.config.output_dir = join_path(loaded_.output_dir, stage.name);
     }
+    std::string& prepared = stage.config.dataset_prepared_path;
+    if (!prepared.empty()) prepared = path_beneath(loaded_.folder, prepared);
     if (!stage.config.init_from.empty()) {
       stage.config.init_from = path_beneath(loaded_.folder, stage.config.init_from);
     }

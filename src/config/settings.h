@@ -50,6 +50,10 @@ bool apply_setting(const KeyInfo& key, const Setting& setting, const std::string
 // `path` beneath `folder`, without `.` and `..` parts that can be resolved in the text.
 std::string path_beneath(const std::string& folder, const std::string& path);
 
+// The mappings `lint` and `blockml.length_buckets`.
+bool read_lint(const Setting& setting, const std::string& folder, LintConfig& lint, Diagnostics& diagnostics);
+bool read_length_bounds(const Setting& setting, LengthBounds& bounds, Diagnostics& diagnostics);
+
 // The entries of `datasets` or `test_datasets`.
 bool read_datasets(const Setting& setting, const std::string& folder, DatasetList& entries, Diagnostics& diagnostics);
 

@@ -75,7 +75,10 @@ class Parser {
   std::size_t next_mark(std::size_t from);
   std::size_t next_inst_close(std::size_t from);
   std::size_t resume_after(std::size_t offset) const;
-  void count(Variant variant) { ++document_.variants[static_cast<std::size_t>(variant)]; }
+  void count(Variant variant, std::size_t offset) {
+    const auto index = static_cast<std::size_t>(variant);
+    if (document_.variants[index]++ == 0) document_.variant_places[index] = offset;
+  }
 
   // Adds a problem at `offset`, which is not left of the one before. Always nullopt: "no end of a segment".
   template <typename Mend>
@@ -240,16 +243,16 @@ std::size_t Parser::skip_to_body(std::size_t head_end) {
   if (byte_at(head_end) != ' ') return head_end;
   const std::size_t next = text_.find_first_not_of(' ', head_end);
   if (next != kNone && text_[next] == '\n') {
-    count(Variant::kHeadSpaces);
+    count(Variant::kHeadSpaces, head_end);
     return next + 1;
   }
-  count(Variant::kOneLine);
+  count(Variant::kOneLine, head_end);
   return head_end + 1;
 }
 
 std::string_view Parser::take_body(std::string_view raw) {
   const std::string_view body = trim(raw);
-  if (body.size() != raw.size()) count(Variant::kTrimmed);
+  if (body.size() != raw.size()) count(Variant::kTrimmed, static_cast<std::size_t>(raw.data() - text_.data()));
   return body;
 }
 
@@ -312,7 +315,7 @@ std::optional<std::size_t> Parser::parse_inst(std::size_t begin) {
                 [](Diagnostic& problem) { problem.cure("write its text, or delete it"); });
   }
   const bool spaced = inner.front() == ' ' && inner.back() == ' ';
-  if (!spaced) count(Variant::kInstSpaces);
+  if (!spaced) count(Variant::kInstSpaces, begin);
   if (inner.front() == ' ') inner.remove_prefix(1);
   if (inner.back() == ' ') inner.remove_suffix(1);
   return finish_segment({Role::kInst, LengthHint::kNone, 0}, take_body(inner), begin, end);
@@ -341,7 +344,7 @@ std::optional<BlockmlDocument> Parser::run() {
   std::size_t gap = 0;  // where white space in front of the next segment begins
   for (std::size_t parsed = 0;; ++parsed) {
     const std::size_t begin = std::min(text_.find_first_not_of(" \t\n", gap), text_.size());
-    if (text_.substr(gap, begin - gap) != (gap == 0 ? "" : "\n")) count(Variant::kSeparator);
+    if (text_.substr(gap, begin - gap) != (gap == 0 ? "" : "\n")) count(Variant::kSeparator, gap);
     if (begin == text_.size()) break;
     if (parsed == kSegmentLimit) {
       cursor_.move_to(begin);

@@ -12,16 +12,21 @@
 namespace shori {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, DataType>, 4> kTypes = {{{"blockml", DataType::kBlockml},
+constexpr std::array<std::pair<std::string_view, DataType>, 5> kTypes = {{{"blockml", DataType::kBlockml},
                                                                           {"blockml_jsonl", DataType::kBlockmlJsonl},
+                                                                          {"blockml_yaml", DataType::kBlockmlYaml},
                                                                           {"completion", DataType::kCompletion},
                                                                           {"tokenized", DataType::kTokenized}}};
-constexpr std::string_view kTypeList = "types: blockml, blockml_jsonl, completion, tokenized";
+constexpr std::string_view kRatingsFile = "ratings.yaml";  // about conversations, holds none
+constexpr std::string_view kTypeList = "types: blockml, blockml_jsonl, blockml_yaml, completion, tokenized";
 
 bool has_extension(std::string_view path, std::string_view extension) { return path.ends_with(extension); }
 
+bool is_yaml(std::string_view path) { return has_extension(path, ".yaml") || has_extension(path, ".yml"); }
+
 bool type_reads(DataType type, std::string_view path) {
   if (type == DataType::kBlockml) return has_extension(path, ".blockml") || has_extension(path, ".txt");
+  if (type == DataType::kBlockmlYaml) return is_yaml(path);
   if (type == DataType::kCompletion) return has_extension(path, ".jsonl") || has_extension(path, ".txt");
   return has_extension(path, ".jsonl");
 }
@@ -29,6 +34,7 @@ bool type_reads(DataType type, std::string_view path) {
 std::optional<DataType> type_by_extension(std::string_view path) {
   if (has_extension(path, ".blockml") || has_extension(path, ".txt")) return DataType::kBlockml;
   if (has_extension(path, ".jsonl")) return DataType::kBlockmlJsonl;
+  if (is_yaml(path)) return DataType::kBlockmlYaml;
   return std::nullopt;
 }
 
@@ -44,13 +50,9 @@ std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagn
     if (entry.type == name) return type;
   }
   known = false;
-  const bool planned = entry.type == "blockml_yaml";
-  diagnostics.add(entry_problem(entry, (planned ? "this version does not read data of type `" : "unknown type `") +
-                                           escape_for_log(entry.type) + "`")
+  diagnostics.add(entry_problem(entry, "unknown type `" + escape_for_log(entry.type) + "`")
                       .note(std::string(kTypeList))
-                      .cure(planned
-                                ? "write the conversations as .blockml files, or as .jsonl lines {\"text\": \"...\"}"
-                                : "set `type` to one of them, or leave it out"));
+                      .cure("set `type` to one of them, or leave it out"));
   return std::nullopt;
 }
 
@@ -61,6 +63,7 @@ struct Walk {
 };
 
 void add_file(Walk& walk, const std::string& full_path, const std::string& path, bool named_by_user) {
+  if (!named_by_user && file_name(path) == kRatingsFile) return;
   const std::optional<DataType> type = walk.type ? walk.type : type_by_extension(path);
   if (!type || (!named_by_user && !type_reads(*type, path))) {
     walk.passed_over.push_back(path);

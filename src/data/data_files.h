@@ -9,13 +9,13 @@
 
 namespace shori {
 
-enum class DataType { kBlockml, kBlockmlJsonl, kCompletion, kTokenized };
+enum class DataType { kBlockml, kBlockmlJsonl, kBlockmlYaml, kCompletion, kTokenized };
 
 struct FoundFile {
   std::string full_path;
   std::string path;  // shown and used in ids: the entry's path as written, and the way down from it
   DataType type;
-  bool lines = false;  // JSONL: one conversation a line; else the file is one conversation
+  bool lines = false;  // JSONL: one conversation a line; else the file is one conversation (YAML: one a document)
 };
 
 // Files of an entry by path bytes. A folder is read recursively: hidden files, links to folders and files of other

@@ -8,6 +8,7 @@
 
 #include "dataset_loader.h"
 #include "shori/data/tokenizer.h"
+#include "shori/data/yaml_source.h"
 #include "shori/util/signals.h"
 #include "shori/util/utf8.h"
 
@@ -33,6 +34,12 @@ DatasetLoader::DatasetLoader(const std::vector<DataEntry>& entries, const std::v
 Dataset DatasetLoader::load() {
   if (tokenizer_ != nullptr) dataset_.tokenizer_sha256 = tokenizer_->sha256();
   find_files();
+  read_ratings();
+  const bool may_be_kept = !options_.prepared_path.empty() && !options_.observe && !options_.parse_only;
+  return may_be_kept ? load_prepared() : load_anew();
+}
+
+Dataset DatasetLoader::load_anew() {
   for (std::uint32_t file = 0; file < found_.size(); ++file) read_file(file);
   encode_batch();
   hold_out();
@@ -43,7 +50,7 @@ Dataset DatasetLoader::load() {
 void DatasetLoader::find_files() {
   for (std::uint32_t entry = 0; entry < entries_.size(); ++entry) {
     for (FoundFile& file : find_data_files(entries_[entry], dataset_.ignored_files, diagnostics_)) {
-      if (file.type != DataType::kTokenized && tokenizer_ == nullptr) {
+      if (file.type != DataType::kTokenized && tokenizer_ == nullptr && !options_.parse_only) {
         throw Error(
             Diagnostic("E0203", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
                 .at(entries_[entry].place)
@@ -111,8 +118,29 @@ void DatasetLoader::read_document(std::uint32_t file, const InputFile& input) {
   input.read_at(0, document.content.data(), document.content.size());
   dataset_.files[file].sha256 = sha256_hex(document.content);
   LedgerCounts& counts = dataset_.file_ledgers[file].counts;
-  counts.bytes_in = counts.bytes_samples = static_cast<std::int64_t>(input.size());
+  counts.bytes_in = static_cast<std::int64_t>(input.size());
+  if (document.type == DataType::kBlockmlYaml) return read_yaml(file, std::move(document));
+  counts.bytes_samples = counts.bytes_in;
   add_document(std::move(document));
+}
+
+// Each YAML document is a conversation; a file with several names them by their first lines.
+void DatasetLoader::read_yaml(std::uint32_t file, Document document) {
+  Diagnostics problems;
+  if (!check_text(document.content, {found_[file].path, 0}, problems)) return refuse_file(file, problems.all().front());
+  const std::vector<YamlPiece> pieces = split_yaml_documents(document.content);
+  if (pieces.empty()) {
+    refuse_file(file, Diagnostic("E0306", "no conversation in the file")
+                          .at(found_[file].path, 1, 1)
+                          .cure("write `messages: [{text: ...}]`, or delete the file"));
+    return;
+  }
+  LedgerCounts& counts = dataset_.file_ledgers[file].counts;
+  for (const YamlPiece& piece : pieces) {
+    counts.bytes_samples += static_cast<std::int64_t>(piece.text.size());
+    add_document({file, document.entry, document.type, piece.line, pieces.size() > 1, std::string(piece.text)});
+  }
+  counts.bytes_between = counts.bytes_in - counts.bytes_samples;
 }
 
 void DatasetLoader::add_document(Document document) {
@@ -134,6 +162,8 @@ void DatasetLoader::encode_batch() {
 
 void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   for (Diagnostic& problem : encoded.problems) diagnostics_.add(std::move(problem));
+  const bool filtered = filter_rating(document, encoded);
+  refuse_by_lint(document, encoded);
   for (const std::string& key : encoded.unknown_keys) ++unknown_keys_[{document.file, key}];
   const auto [known, is_new] = first_with_id_.try_emplace(encoded.id, documents_.size());
   if (!is_new && !encoded.id.empty()) {
@@ -149,40 +179,64 @@ void DatasetLoader::accept(const Document& document, EncodedDocument encoded) {
   conversation.line = document.line;
   conversation.is_line = document.is_line;
   conversation.category = std::move(encoded.category);
+  conversation.rating = std::move(encoded.rating);
   conversation.text_sha256 = std::move(encoded.text_sha256);
+  if (options_.observe && !filtered) {
+    options_.observe({conversation, dataset_.files[document.file].path, document.entry,
+                      encoded.blocks ? &*encoded.blocks : nullptr, encoded.text, encoded.message_ids, encoded.findings,
+                      encoded.counts.unique, encoded.lacks_lengths});
+  }
   documents_.push_back({document.file, document.entry, document.line, document.is_line, !encoded.problems.empty(),
-                        encoded.overlong, encoded.counts, encoded.skipped, std::move(encoded.samples)});
+                        encoded.overlong, encoded.counts, encoded.skipped, filtered, false, std::move(encoded.sketch),
+                        std::move(encoded.samples)});
   dataset_.conversations.push_back(std::move(conversation));
+}
+
+// The findings at level error. A conversation with one is still counted, so that other checks go on.
+void DatasetLoader::refuse_by_lint(const Document& document, const EncodedDocument& encoded) {
+  if (!encoded.blocks) return;
+  std::vector<LintFinding> errors = encoded.findings;
+  std::erase_if(errors, [](const LintFinding& finding) { return finding.level != LintLevel::kError; });
+  tell_findings(*encoded.blocks, encoded.text, source_of(document, dataset_.files[document.file].path), errors,
+                [this](Diagnostic problem) { diagnostics_.add(std::move(problem)); });
 }
 
 // val: the last conversations of `datasets` in order; test entries: all of theirs.
 void DatasetLoader::hold_out() {
-  std::size_t trainable = 0;
-  while (trainable < documents_.size() && documents_[trainable].entry < train_entries_) ++trainable;
-  const double wanted = options_.val_set_size < 1 ? std::ceil(options_.val_set_size * static_cast<double>(trainable))
-                                                  : std::floor(options_.val_set_size);
-  const std::size_t count = std::min(trainable, static_cast<std::size_t>(wanted));
+  std::vector<std::size_t> trainable;
+  for (std::size_t i = 0; i < documents_.size() && documents_[i].entry < train_entries_; ++i) {
+    if (!documents_[i].filtered) trainable.push_back(i);
+  }
+  const double wanted = options_.val_set_size < 1
+                            ? std::ceil(options_.val_set_size * static_cast<double>(trainable.size()))
+                            : std::floor(options_.val_set_size);
+  const std::size_t count = std::min(trainable.size(), static_cast<std::size_t>(wanted));
   if (count > 0) dataset_.held_out.push_back({"val", {}});
-  for (std::size_t i = trainable - count; i < trainable; ++i) dataset_.conversations[i].held_out = 0;
+  for (std::size_t i = trainable.size() - count; i < trainable.size(); ++i)
+    dataset_.conversations[trainable[i]].held_out = 0;
   std::unordered_map<std::uint32_t, std::int32_t> set_of_entry;
   for (std::uint32_t entry = static_cast<std::uint32_t>(train_entries_); entry < entries_.size(); ++entry) {
     set_of_entry[entry] = static_cast<std::int32_t>(dataset_.held_out.size());
     dataset_.held_out.push_back({entries_[entry].path, {}});
   }
-  for (std::size_t i = trainable; i < documents_.size(); ++i) {
-    dataset_.conversations[i].held_out = set_of_entry.at(documents_[i].entry);
+  for (std::size_t i = 0; i < documents_.size(); ++i) {
+    const auto set = set_of_entry.find(documents_[i].entry);
+    if (set != set_of_entry.end()) dataset_.conversations[i].held_out = set->second;
   }
 }
 
 void DatasetLoader::finish() {
+  compare_conversations();
   report_overlong();
-  report_unlabelled();
+  if (!options_.parse_only) report_unlabelled();
   check_skip_list();
+  report_close_to_limit();
   for (const auto& [key, lines] : unknown_keys_) {
     dataset_.unknown_keys.push_back(escape_for_log(dataset_.files[key.first].path) + ": `" +
                                     escape_for_log(key.second) + "` in " + std::to_string(lines) +
                                     (lines == 1 ? " line" : " lines"));
   }
+  report_unused_ratings();
   for (std::size_t i = 0; i < documents_.size(); ++i) take_samples(i);
   dataset_.fingerprint = fingerprint();
 }

@@ -82,7 +82,7 @@ void DatasetLoader::report_unlabelled() {
     const bool target = !document.samples.empty();  // samples without one are dropped
     ++conversations[document.entry];
     labelled[document.entry] += target ? 1 : 0;
-    skipped[document.entry] += document.skipped ? 1 : 0;
+    skipped[document.entry] += document.skipped || document.duplicate || document.filtered ? 1 : 0;
     if (document.failed || document.overlong.length > 0) failed[document.entry] = true;
     trainable += document.entry < train_entries_ ? 1 : 0;
     trained += target && dataset_.conversations[i].held_out < 0 ? 1 : 0;
@@ -128,6 +128,8 @@ std::string DatasetLoader::fingerprint() const {
       hash.update(field.c_str(), field.size() + 1);
     }
     if (documents_[i].skipped) skipped += "skip " + source.id + "\n";
+    if (documents_[i].duplicate) skipped += "duplicate " + source.id + "\n";
+    if (documents_[i].filtered) skipped += "rating " + source.id + "\n";
   }
   hash.update(settings_text(options_, dataset_.tokenizer_sha256)).update(skipped);
   return to_hex(hash.finish());

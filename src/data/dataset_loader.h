@@ -13,6 +13,7 @@
 #include "data_files.h"
 #include "encode_document.h"
 #include "jsonl.h"
+#include "ratings.h"
 #include "shori/data/dataset.h"
 #include "shori/util/file.h"
 
@@ -44,24 +45,42 @@ class DatasetLoader {
     Overlong overlong;
     LedgerCounts counts;
     bool skipped = false;
+    bool filtered = false;   // by its rating
+    bool duplicate = false;  // left out by `dedupe`
+    ConversationSketch sketch;
     std::vector<Sample> samples;
   };
 
+  Dataset load_anew();
+  // dataset_prepared.cpp
+  Dataset load_prepared();
+  void hash_files();
   void find_files();
   void read_file(std::uint32_t file);
   void read_lines(std::uint32_t file, const InputFile& input);
   void read_document(std::uint32_t file, const InputFile& input);
+  void read_yaml(std::uint32_t file, Document document);
   void refuse_file(std::uint32_t file, Diagnostic problem);
   void add_document(Document document);
   void encode_batch();
   void accept(const Document& document, EncodedDocument encoded);
+  void refuse_by_lint(const Document& document, const EncodedDocument& encoded);
   void hold_out();
   void finish();
   void take_samples(std::size_t index);
+  // dataset_ratings.cpp
+  void read_ratings();
+  std::string rating_of(const Document& document, const EncodedDocument& encoded);
+  bool filter_rating(const Document& document, EncodedDocument& encoded);
+  void report_unused_ratings();
   // dataset_checks.cpp
   void report_overlong();
   void report_unlabelled();
   void check_skip_list();
+  // dataset_overlap.cpp
+  void compare_conversations();
+  void leave_out_copies(Overlap& overlap, const std::vector<std::size_t>& documents);
+  void report_close_to_limit();
   std::string fingerprint() const;
 
   std::vector<DataEntry> entries_;  // test entries behind the others
@@ -77,6 +96,9 @@ class DatasetLoader {
 
   std::vector<Document> batch_;
   std::size_t batch_bytes_ = 0;
+
+  std::map<std::string, RatingFile> rating_files_;              // of the folders of entries with a filter
+  std::set<std::pair<std::string, std::string>> used_ratings_;  // file and name
 
   std::vector<LoadedDocument> documents_;  // one a conversation
   std::unordered_map<std::string, std::size_t> first_with_id_;

@@ -12,6 +12,7 @@
 #include "shori/data/regions.h"
 #include "shori/data/split.h"
 #include "shori/data/tokenizer.h"
+#include "shori/data/yaml_source.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
 
@@ -55,6 +56,7 @@ class DocumentEncoder {
  private:
   // Takes text, ids, id and category from the document; false if it is not usable.
   bool read() {
+    if (document_.type == DataType::kBlockmlYaml) return read_yaml();
     if (!document_.is_line) {
       line_.text = std::move(document_.content);
       return document_.type != DataType::kCompletion || check_plain_text();
@@ -67,8 +69,24 @@ class DocumentEncoder {
     line_ = std::move(*line);
     if (!line_.id.empty()) result_.id = line_.id;
     if (!line_.category.empty()) result_.category = line_.category;
+    result_.rating = line_.rating;
     result_.unknown_keys = std::move(line_.unknown_keys);
     return document_.type != DataType::kCompletion || check_plain_text();
+  }
+
+  bool read_yaml() {
+    Diagnostics problems;
+    const YamlSourceOptions yaml_options{options_.default_length, options_.length_buckets, tokenizer_};
+    auto conversation = parse_yaml_conversation(document_.content, path_, document_.line, yaml_options, problems);
+    std::string().swap(document_.content);
+    result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
+    if (!conversation) return false;
+    if (!conversation->id.empty()) result_.id = conversation->id;
+    if (!conversation->category.empty()) result_.category = conversation->category;
+    result_.rating = conversation->rating;
+    result_.lacks_lengths = conversation->lacks_lengths;
+    blocks_ = std::move(conversation->document);
+    return true;
   }
 
   // Text that is trained as it is: UTF-8 without byte order mark or NUL, and not empty. Lines have passed the same in
@@ -124,6 +142,11 @@ class DocumentEncoder {
     result_.samples.push_back(std::move(sample));
   }
 
+  void keep(EncodedSample sample) {
+    keep(std::move(sample.ids), std::move(sample.trained), std::move(sample.roles));
+    if (options_.keep_regions) result_.samples.back().regions = std::move(sample.regions);
+  }
+
   void number_parts() {
     std::uint32_t part = 0;
     for (Sample& sample : result_.samples) {
@@ -131,6 +154,8 @@ class DocumentEncoder {
       sample.parts = static_cast<std::uint32_t>(result_.samples.size());
     }
   }
+
+  bool wants_sketch() const { return options_.compare || options_.dedupe; }
 
   // Over-long data without blocks: it can be left out or refused, not cut.
   void refuse_or_drop(std::int64_t length) {
@@ -150,7 +175,8 @@ class DocumentEncoder {
     }
     hash.update(line_.ids.data(), line_.ids.size() * sizeof(std::int32_t))
         .update(labels.data(), labels.size() * sizeof(std::int32_t));
-    result_.text_sha256 = to_hex(hash.finish());
+    result_.sketch.folded = hash.finish();
+    result_.text_sha256 = to_hex(result_.sketch.folded);
     const std::int64_t length = size_of(line_.ids);
     if (count_whole(length, length)) return;
     if (length > options_.sequence_len) return refuse_or_drop(length);
@@ -159,7 +185,9 @@ class DocumentEncoder {
 
   void encode_completion() {
     result_.text_sha256 = sha256_hex(line_.text);
+    if (wants_sketch()) result_.sketch = sketch_text(line_.text);
     result_.counts.bytes_text = static_cast<std::int64_t>(line_.text.size());
+    if (options_.parse_only) return;
     std::vector<std::int32_t> ids = tokenizer_->encode(line_.text);
     const std::int64_t unique = size_of(ids);
     if (options_.bos) ids.insert(ids.begin(), tokenizer_->bos_id());
@@ -198,25 +226,36 @@ class DocumentEncoder {
 
   void encode_blockml() {
     Diagnostics problems;
-    const TextSource source{path_, document_.is_line ? static_cast<std::size_t>(document_.line) : 0};
-    const std::optional<BlockmlDocument> blocks = parse_blockml(line_.text, source, problems);
+    std::optional<BlockmlDocument> blocks = std::move(blocks_);
+    if (document_.type != DataType::kBlockmlYaml)
+      blocks = parse_blockml(line_.text, source_of(document_, path_), problems);
     result_.problems.insert(result_.problems.end(), problems.all().begin(), problems.all().end());
     if (!blocks) return;
+    result_.tags_rating = rating_of_tags(blocks->segments, entry_);
     const std::string canonical = render(*blocks);
-    std::string().swap(line_.text);
     result_.text_sha256 = sha256_hex(canonical);
     result_.counts.bytes_text = static_cast<std::int64_t>(canonical.size());
+    if (!options_.parse_only) encode_blocks(*blocks);
+    if (wants_sketch()) result_.sketch = sketch_conversation(blocks->segments, result_.message_ids);
+    if (options_.lint) result_.findings = lint_document(*blocks, result_.message_ids, *options_.lint);
+    if (!options_.observe && result_.findings.empty()) return;
+    result_.blocks = std::move(blocks);
+    result_.text = std::move(line_.text);
+  }
+
+  void encode_blocks(const BlockmlDocument& blocks) {
     const bool eos = wants_eos(eos_rule(), true);
-    EncodedSample whole = encode_segments(blocks->segments, *tokenizer_, mask(), options_.bos, eos);
+    EncodedSample whole = encode_segments(blocks.segments, *tokenizer_, mask(), options_.bos, eos);
+    if (options_.observe || options_.lint || wants_sketch()) result_.message_ids = message_lengths(whole);
     const std::int64_t length = size_of(whole.ids);
     if (count_whole(length - (options_.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
     if (length <= options_.sequence_len) {
-      keep(std::move(whole.ids), std::move(whole.trained), std::move(whole.roles));
+      keep(std::move(whole));
     } else if (options_.compat || options_.overlong == OverlongPolicy::kRaise ||
                options_.overlong == OverlongPolicy::kDrop) {
       refuse_or_drop(length);
     } else {
-      cut(blocks->segments, length, eos);
+      cut(blocks.segments, length, eos);
     }
   }
 
@@ -235,7 +274,7 @@ class DocumentEncoder {
       EncodedSample sample = encode_part(segments, part, *tokenizer_, mask(), options_.bos);
       kept += size_of(sample.ids);
       with_eos += part.has_eos ? 1 : 0;
-      keep(std::move(sample.ids), std::move(sample.trained), std::move(sample.roles));
+      keep(std::move(sample));
     }
     if (!split) {
       dropped(result_, DropRule::kTruncated) = length - kept;
@@ -279,11 +318,17 @@ class DocumentEncoder {
   const DataEntry& entry_;
   const std::string& path_;
   DataLine line_;
+  std::optional<BlockmlDocument> blocks_;  // of a YAML document
   bool skip_ = false;
   EncodedDocument result_;
 };
 
 }  // namespace
+
+TextSource source_of(const Document& document, const std::string& path) {
+  const bool json = document.is_line && document.type != DataType::kBlockmlYaml;
+  return {path, json ? static_cast<std::size_t>(document.line) : 0};
+}
 
 EncodedDocument encode_document(Document document, const EncodeContext& context) {
   return DocumentEncoder(std::move(document), context).encode();

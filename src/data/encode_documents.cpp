@@ -64,6 +64,7 @@ std::vector<EncodedDocument> encode_documents(std::vector<Document>& documents, 
   }
   while (queue.encode_next()) done(queue.done_bytes());
   helpers.clear();  // joins
+  done(queue.done_bytes());
   throw_if_stop_requested();
   return queue.take();
 }

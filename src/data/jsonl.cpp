@@ -253,6 +253,7 @@ std::optional<DataLine> parse_data_line(std::string_view line, const std::string
   if (const JsonValue* id = object->find("id")) good = read_name(*id, "id", data.id, check) && good;
   if (const JsonValue* category = object->find("category"))
     good = read_name(*category, "category", data.category, check) && good;
+  if (const JsonValue* rating = object->find("rating")) good = read_name(*rating, "rating", data.rating, check) && good;
   for (const auto& [key, value] : object->members) {
     if (!is_known_key(key, rules)) data.unknown_keys.push_back(key);
   }

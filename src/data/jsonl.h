@@ -42,7 +42,7 @@ struct DataLine {
   std::string text;                   // of the wanted field; not for tokenized
   std::vector<std::int32_t> ids;      // tokenized
   std::vector<std::uint8_t> trained;  // tokenized: 1 where labels is the id
-  std::string id, category;           // empty: not given
+  std::string id, category, rating;   // empty: not given
   std::vector<std::string> unknown_keys;
 };
 

@@ -98,7 +98,8 @@ std::int64_t longest_sample_of(const Dataset& dataset) {
 }  // namespace
 
 std::string_view drop_rule_name(DropRule rule) {
-  constexpr std::array<std::string_view, kDropRuleCount> names = {"overlong", "truncated", "untrained", "skipped"};
+  constexpr std::array<std::string_view, kDropRuleCount> names = {"overlong", "truncated", "untrained",
+                                                                  "skipped",  "duplicate", "rating"};
   return names[static_cast<std::size_t>(rule)];
 }
 

@@ -3,12 +3,11 @@
 
 #include "shori/data/ledger.h"
 #include "shori/util/json.h"
+#include "shori/util/number_text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
-
-constexpr std::size_t kListedInText = 5;
 
 void write_counts(JsonWriter& json, const LedgerCounts& counts) {
   json.field("bytes_in", counts.bytes_in);
@@ -64,14 +63,6 @@ void write_epochs(JsonWriter& json, const std::vector<EpochLedger>& epochs) {
   json.end_array();
 }
 
-std::string with_commas(std::int64_t number) {
-  std::string digits = std::to_string(number);
-  for (std::ptrdiff_t at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3) {
-    digits.insert(static_cast<std::size_t>(at), 1, ',');
-  }
-  return digits;
-}
-
 std::string count_of(std::int64_t number, std::string_view singular) {
   return with_commas(number) + " " + std::string(singular) + (number == 1 ? "" : "s");
 }
@@ -83,13 +74,13 @@ std::string percent(double share) {
 }
 
 // "dropped, overlong: 12,345 tokens of 3 conversations: a.jsonl:3 (4,115), ..."
-std::string list_line(const std::string& title, const std::vector<LedgerItem>& items) {
+std::string list_line(const std::string& title, const std::vector<LedgerItem>& items, std::size_t listed) {
   if (items.empty()) return "";
   std::int64_t tokens = 0;
   for (const LedgerItem& item : items) tokens += item.tokens;
   std::string line = title + ": " + count_of(tokens, "token") + " of " +
                      count_of(static_cast<std::int64_t>(items.size()), "conversation") + ": ";
-  const std::size_t shown = std::min(items.size(), kListedInText);
+  const std::size_t shown = std::min(items.size(), listed);
   for (std::size_t i = 0; i < shown; ++i) {
     line += (i == 0 ? "" : ", ") + escape_for_log(items[i].place) + " (" + with_commas(items[i].tokens) + ")";
   }
@@ -130,7 +121,7 @@ std::string Ledger::to_json() const {
   return json.take() + "\n";
 }
 
-std::string Ledger::to_text() const {
+std::string Ledger::to_text(std::size_t listed) const {
   std::string text = "data: " + count_of(total.conversations, "conversation") + " in " +
                      count_of(static_cast<std::int64_t>(files.size()), "file") + ", " +
                      count_of(total.tokens_in, "token") + "\n";
@@ -141,13 +132,17 @@ std::string Ledger::to_text() const {
   for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
     text += list_line("dropped, " + std::string(drop_rule_name(static_cast<DropRule>(rule))),
                       gather(
-                          files, [rule](const FileLedger& file) -> const auto& { return file.dropped[rule]; }));
+                          files, [rule](const FileLedger& file) -> const auto& { return file.dropped[rule]; }),
+                      listed);
   }
-  text +=
-      list_line("repeated by splitting", gather(
-                                             files, [](const FileLedger& file) -> const auto& { return file.split; }));
-  text += list_line("held out", gather(
-                                    files, [](const FileLedger& file) -> const auto& { return file.held_out; }));
+  text += list_line("repeated by splitting",
+                    gather(
+                        files, [](const FileLedger& file) -> const auto& { return file.split; }),
+                    listed);
+  text += list_line("held out",
+                    gather(
+                        files, [](const FileLedger& file) -> const auto& { return file.held_out; }),
+                    listed);
   return text;
 }
 

@@ -70,6 +70,11 @@ void check_counts(std::span<const Segment> segments, const std::vector<std::int3
 
 }  // namespace
 
+std::string_view region_name(Region region) {
+  constexpr std::string_view names[] = {"bos", "eos", "head", "speaker", "text", "body", "end", "inst", "gap"};
+  return names[static_cast<std::size_t>(region)];
+}
+
 std::array<bool, kRoleCount> trained_roles(const std::vector<std::string>& names) {
   std::array<bool, kRoleCount> roles{};
   for (const std::string& name : names) {

@@ -84,6 +84,13 @@ Diagnostic text_problem(std::string_view code, std::string message, const TextSo
   return Diagnostic(code, std::move(message)).at(std::move(place));
 }
 
+Diagnostic problem_at(std::string_view code, std::string message, std::string_view text, const TextSource& source,
+                      std::size_t offset) {
+  TextCursor cursor(text);
+  cursor.move_to(std::min(offset, text.size()));
+  return text_problem(code, std::move(message), source, cursor);
+}
+
 std::size_t code_point_start(std::string_view text, std::size_t offset) {
   while (offset > 0 && (static_cast<unsigned char>(text[offset]) & 0xC0) == 0x80) --offset;
   return offset;

@@ -8,8 +8,8 @@
 #include "shori/model/load_mistral.h"
 #include "shori/model/mistral.h"
 #include "shori/train/prepared_stage.h"
-#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
+#include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 #include "src/train/attention_memory.h"
 #include "src/train/stage_options.h"
@@ -204,8 +204,8 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   std::string text;
   const auto add = [&](const std::string& name, std::size_t bytes) {
     char line[128];
-    std::snprintf(line, sizeof line, "  %-42s %17s  %7.3f GiB\n", name.c_str(), with_thousands(bytes).c_str(),
-                  static_cast<double>(bytes) / 0x1p30);
+    std::snprintf(line, sizeof line, "  %-42s %17s  %7.3f GiB\n", name.c_str(),
+                  with_commas(static_cast<std::int64_t>(bytes)).c_str(), static_cast<double>(bytes) / 0x1p30);
     text += line;
   };
   for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);

@@ -3,77 +3,25 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
-#include <thread>
 
 #include "shori/data/batch_stream.h"
-#include "shori/util/byte_size.h"
+#include "shori/data/stage_data.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 #include "src/train/stage_options.h"
 
 namespace shori {
 namespace {
 
-std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
-  std::vector<DataEntry> result;
-  for (const DatasetEntry& entry : entries)
-    result.push_back({entry.path, entry.resolved_path, entry.type, entry.field, entry.category, entry.place});
-  return result;
-}
-
-OverlongPolicy overlong_policy(ExcessLength value) {
-  switch (value) {
-    case ExcessLength::kRaise:
-      return OverlongPolicy::kRaise;
-    case ExcessLength::kSplit:
-      return OverlongPolicy::kSplit;
-    case ExcessLength::kDrop:
-      return OverlongPolicy::kDrop;
-    case ExcessLength::kTruncate:
-      return OverlongPolicy::kTruncate;
-  }
-  internal_error(__FILE__, __LINE__, "unknown excess_length_strategy");
-}
-
-EosRule eos_rule(EosPolicy value) {
-  return value == EosPolicy::kEnd            ? EosRule::kEnd
-         : value == EosPolicy::kConversation ? EosRule::kConversation
-                                             : EosRule::kNever;
-}
-
-DataOptions data_options(const TrainConfig& config, const HfModel& model) {
-  DataOptions options;
-  options.sequence_len = config.sequence_len;
-  options.overlong = overlong_policy(config.excess_length_strategy);
-  options.train_on_inputs = config.train_on_inputs;
-  options.roles_to_train = config.roles_to_train;
-  options.train_on_eos = config.train_on_eos == TrainOnEos::kAll;
-  options.train_on_speaker = config.blockml.train_on_speaker;
-  options.bos = config.blockml.bos;
-  options.eos = eos_rule(config.blockml.eos);
-  options.repeat_scenario = config.blockml.repeat_scenario;
-  options.compat = config.compat == CompatMode::kAxolotl2024;
-  options.val_set_size = config.val_set_size;
-  options.skip_samples = config.skip_samples;
-  options.vocab_size = model.config().vocab_size;
-  options.threads = static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
-  return options;
-}
-
-PlanOptions plan_options(const TrainConfig& config) {
-  PlanOptions options;
-  options.sequence_len = config.sequence_len;
-  options.sample_packing = config.sample_packing;
-  options.pad_to_sequence_len = config.pad_to_sequence_len;
-  options.micro_batch_size = config.micro_batch_size;
-  options.gradient_accumulation_steps = config.gradient_accumulation_steps;
-  options.num_epochs = config.num_epochs;
-  options.max_steps = config.max_steps;
-  options.compat = config.compat == CompatMode::kAxolotl2024;
-  options.axolotl_step_estimate = config.axolotl_step_estimate;
-  options.seed = static_cast<std::uint64_t>(config.seed);
-  return options;
+// One file a stage. Its name tells stages of the same name apart, its content whether it fits.
+std::string prepared_path(const TrainConfig& config) {
+  const std::string folder = config.dataset_prepared_path.empty()
+                                 ? join_path(parent_path(config.output_dir), ".prepared")
+                                 : config.dataset_prepared_path;
+  const std::string output = absolute_path(config.output_dir);
+  return join_path(folder, file_name(output) + "-" + sha256_hex(output).substr(0, 8) + ".bin");
 }
 
 bool needs_tokenizer(const TrainConfig& config) {
@@ -155,7 +103,7 @@ void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
 
 }  // namespace
 
-std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
   for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
   const auto bases = open_bases(config, diagnostics);
@@ -167,7 +115,9 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostic
     prepared.folder = RunFolder(stage.config.output_dir);
     prepared.base = base->second;
     prepared.config_hash = config_hash(stage.config);
-    DataOptions options = data_options(stage.config, *base->second->model);
+    DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
+    options.prepared_path = prepared_path(stage.config);
+    options.keep_prepared = keep_prepared;
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
       progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
@@ -192,9 +142,10 @@ std::string stage_table(const std::vector<PreparedStage>& stages) {
   for (const PreparedStage& stage : stages) {
     const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
     std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
-                  with_thousands(stage.data.conversations.size()).c_str(),
-                  with_thousands(static_cast<std::size_t>(stage.ledger.total.tokens_packed)).c_str(),
-                  with_thousands(packs).c_str(), with_thousands(stage.total_steps()).c_str(),
+                  with_commas(std::ssize(stage.data.conversations)).c_str(),
+                  with_commas(stage.ledger.total.tokens_packed).c_str(),
+                  with_commas(static_cast<std::int64_t>(packs)).c_str(),
+                  with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
                   format_double(stage.stage.config.learning_rate).c_str());
     text += line + state_text(stage) + "\n";
   }

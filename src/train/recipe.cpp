@@ -48,6 +48,7 @@ void print_preparation(const LoadedConfig& config, const std::vector<PreparedSta
     std::string first;
     for (std::size_t i = 0; i < std::min<std::size_t>(8, ids.size()); ++i) first += " " + std::to_string(ids[i]);
     log_info("first ids of sample 1:" + first);
+    log_info(stage.data.prepared);
     for (const std::string& file : stage.data.ignored_files) log_info("file passed over: " + escape_for_log(file, 200));
     for (const std::string& unknown : stage.data.unknown_keys) log_info("not used: " + escape_for_log(unknown, 200));
   }
@@ -157,7 +158,7 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   const bool strict = is_strict(config);
   set_warnings_as_errors(strict);
   Diagnostics diagnostics;
-  std::vector<PreparedStage> stages = prepare_stages(config, diagnostics);
+  std::vector<PreparedStage> stages = prepare_stages(config, !options.check && !options.plan, diagnostics);
   diagnostics.throw_if_errors(strict);
   for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
   find_stage_states(stages);

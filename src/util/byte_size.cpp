@@ -25,14 +25,4 @@ std::optional<std::size_t> parse_byte_size(std::string_view text) {
   return std::nullopt;
 }
 
-std::string with_thousands(std::size_t number) {
-  const std::string digits = std::to_string(number);
-  std::string text;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
-}
-
 }  // namespace shori

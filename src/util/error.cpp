@@ -105,6 +105,10 @@ void Diagnostics::throw_if_errors(bool warnings_too) const {
   throw Error(std::move(thrown));
 }
 
+std::string_view severity_name(Severity severity) {
+  return severity == Severity::kError ? "error" : severity == Severity::kWarning ? "warning" : "info";
+}
+
 std::string diagnostic_to_json(const Diagnostic& diagnostic) {
   JsonWriter json;
   const auto list = [&json](std::string_view name, const std::vector<std::string>& texts) {
@@ -113,7 +117,7 @@ std::string diagnostic_to_json(const Diagnostic& diagnostic) {
     json.end_array();
   };
   json.begin_object().field("code", diagnostic.code);
-  json.field("severity", diagnostic.severity == Severity::kError ? "error" : "warning");
+  json.field("severity", severity_name(diagnostic.severity));
   json.field("message", escape_for_log(diagnostic.message, kNoCut));
   json.field("file", escape_for_log(diagnostic.place.file, kNoCut));
   json.field("line", static_cast<std::uint64_t>(diagnostic.place.line));
@@ -122,6 +126,7 @@ std::string diagnostic_to_json(const Diagnostic& diagnostic) {
   list("notes", diagnostic.notes);
   list("help", diagnostic.help);
   json.field("exit_code", find_error_info(diagnostic.code)->exit_code);
+  if (!diagnostic.rule.empty()) json.field("rule", diagnostic.rule);
   return json.end_object().take();
 }
 

@@ -201,9 +201,13 @@ constexpr ErrorInfo kTexts[] = {
      "the text in a block, or delete it."},
     {"E0311", 3, "block is empty",
      "A block or an `[INST]` holds nothing but white space. Write its text, or delete it."},
-    {"E0312", 3, "line is not the JSON that is wanted",
+    {"E0312", 3, "not the JSON or YAML that is wanted",
      "Each line of a `.jsonl` file is one JSON object with the field that the data set's type names, for example "
-     "`{\"text\": \"…\"}`. Empty lines, keys given twice and fields of another kind are refused."},
+     "`{\"text\": \"…\"}`. Empty lines, keys given twice and fields of another kind are refused. A conversation "
+     "written as "
+     "YAML has the keys id, category, rating, title, tags, lore, characters, scenario, system, messages; `shori-data "
+     "convert "
+     "--to yaml` shows the form."},
     {"E0313", 3, "sample begins with two BOS",
      "A pre-tokenised sample begins with the begin token twice. The model has never seen that. Drop one."},
     {"E0314", 3, "token id or label that cannot be",

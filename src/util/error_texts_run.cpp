@@ -172,6 +172,14 @@ constexpr ErrorInfo kWarnings[] = {
      "Some conversations are almost the same. The model will see them more often than the others."},
     {"W0302", 0, "sample is close to sequence_len",
      "A sample is within 16 tokens of `sequence_len`. A small change of the text would make it too long."},
+    {"W0303", 0, "evaluation data shares text with training data",
+     "An evaluation conversation shares a fifth or more of its passages (8 words in a row) with training data, or more "
+     "than 1 % of a set's messages of 20 tokens or more are messages of training data as well. The evaluation loss then "
+     "looks better than it is. Move the shared text to one side, or take other conversations for evaluation."},
+    {"W0304", 0, "lint rule",
+     "A rule about style, order, privacy or lengths found something in a conversation; the message names the rule. The "
+     "data is trained as it is. `shori-data check --fix` mends what has one obvious cure; `lint: {RULE: off}` in the "
+     "config silences a rule, `error` makes it stop the training."},
     {"W0501", 0, "metrics.jsonl is shorter than recorded",
      "The checkpoint remembers more of `metrics.jsonl` than is there. The missing lines are lost; training is not "
      "affected."},

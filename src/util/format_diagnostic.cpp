@@ -88,8 +88,8 @@ void append_place(std::string& out, const std::string& margin, const Diagnostic&
 
 std::string format_diagnostic(const Diagnostic& diagnostic) {
   const std::string margin(std::max<std::size_t>(2, std::to_string(diagnostic.place.line).size()), ' ');
-  std::string out = diagnostic.severity == Severity::kError ? "error[" : "warning[";
-  out += diagnostic.code + "]: " + visible(diagnostic.message) + '\n';
+  std::string out(severity_name(diagnostic.severity));
+  out += "[" + diagnostic.code + "]: " + visible(diagnostic.message) + '\n';
   append_place(out, margin, diagnostic);
   for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
   for (const std::string& text : diagnostic.help) append_item(out, margin, "help", text);

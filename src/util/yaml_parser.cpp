@@ -6,7 +6,8 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <sstream>
+#include <istream>
+#include <streambuf>
 #include <unordered_map>
 
 #include "shori/util/hash.h"
@@ -21,6 +22,40 @@ struct Refused {
   Diagnostic diagnostic;
 };
 
+constexpr int kMostProblems = 50;              // of one text; each costs a search of its place
+constexpr std::size_t kShownLine = 64u << 10;  // longer lines are not part of a message
+
+// Hands the text to yaml-cpp, which holds all tokens of a `[...]` or `{...}` until it is closed: a text of nothing but
+// brackets would take 250 times its size. Between two events there may be one scalar and a bounded number of tokens;
+// else the text ends here.
+class MeteredText : public std::streambuf {
+ public:
+  MeteredText(std::string_view text, std::size_t most_bytes) : text_(text), most_bytes_(most_bytes) {}
+
+  void event() { bytes_ = marks_ = 0; }
+  bool exceeded() const { return exceeded_; }
+  std::size_t offset() const { return used_; }
+
+ private:
+  int_type underflow() override {
+    constexpr std::size_t kPiece = 2048;
+    constexpr std::size_t kMostMarks = 200'000;
+    const std::string_view piece = text_.substr(used_, kPiece);
+    bytes_ += piece.size();
+    for (const char c : piece) marks_ += std::string_view("[]{},:?").find(c) != std::string_view::npos ? 1 : 0;
+    exceeded_ = exceeded_ || bytes_ > most_bytes_ || marks_ > kMostMarks;
+    if (piece.empty() || exceeded_) return traits_type::eof();
+    used_ += piece.size();
+    char* begin = const_cast<char*>(piece.data());  // the get area of a buffer that is never written
+    setg(begin, begin, begin + piece.size());
+    return traits_type::to_int_type(*begin);
+  }
+
+  std::string_view text_;
+  std::size_t most_bytes_, used_ = 0, bytes_ = 0, marks_ = 0;
+  bool exceeded_ = false;
+};
+
 std::string shown(const YamlNode& node) {
   if (node.kind == YamlNode::Kind::kNull) return "nothing";
   if (node.kind == YamlNode::Kind::kScalar) return "`" + escape_for_log(node.text, 40) + "`";
@@ -29,8 +64,8 @@ std::string shown(const YamlNode& node) {
 
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics)
-      : document_(document), limits_(limits), diagnostics_(diagnostics) {}
+  TreeBuilder(YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics, MeteredText& text)
+      : document_(document), limits_(limits), diagnostics_(diagnostics), metered_(text) {}
 
   bool has_root() const { return has_root_; }
 
@@ -52,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     if (wants_key()) throw Refused{not_used(mark, "alias `" + word_at(mark) + "`")};
-    diagnostics_.add(not_used(mark, "alias `" + word_at(mark) + "`").cure("write the value out"));
+    add(mark, not_used(mark, "alias `" + word_at(mark) + "`").cure("write the value out"));
     attach(node_at(mark, YamlNode::Kind::kNull));
   }
 
@@ -67,7 +102,8 @@ class TreeBuilder : public YAML::EventHandler {
     node.text = value;
     check_quote_is_closed(mark);
     if (!wants_key()) return attach(std::move(node)), void();
-    if (!node.quoted && value == "<<") diagnostics_.add(not_used(mark, "merge key `<<`").cure("write the values out"));
+    if (!node.quoted && value == "<<") add(mark, not_used(mark, "merge key `<<`").cure("write the values out"));
+    metered_.event();
     if (++keys_ > limits_.keys) throw Refused{unreadable(mark, "more than " + std::to_string(limits_.keys) + " keys")};
     open_.back().key = std::move(node);
   }
@@ -119,17 +155,35 @@ class TreeBuilder : public YAML::EventHandler {
   std::size_t offset_of(const YAML::Mark& mark) const {
     return std::min<std::size_t>(std::max(mark.pos, 0), document_.text.size());
   }
-  std::size_t line_begin(std::size_t offset) const {
-    const std::size_t newline = offset == 0 ? std::string::npos : document_.text.rfind('\n', offset - 1);
-    return newline == std::string::npos ? 0 : newline + 1;
+  std::size_t line_begin(std::size_t offset) const { return locate(offset).begin; }
+
+  // Line and column of an offset; fast where offsets grow, as those of events do.
+  struct Place {
+    std::size_t offset = 0, begin = 0, column = 1;
+  };
+  const Place& locate(std::size_t offset) const {
+    if (offset < place_.begin) place_ = {};
+    if (offset < place_.offset) place_ = {place_.begin, place_.begin, 1};
+    for (; place_.offset < offset; ++place_.offset) {
+      const char c = document_.text[place_.offset];
+      if (c == '\n')
+        place_ = {place_.offset, place_.offset + 1, 1};
+      else if ((c & 0xC0) != 0x80)
+        ++place_.column;
+    }
+    return place_;
+  }
+
+  void add(const YAML::Mark& mark, Diagnostic problem) {
+    diagnostics_.add(std::move(problem));
+    if (++problems_ >= kMostProblems) throw Refused{unreadable(mark, "too many problems to go on")};
   }
 
   YamlNode node_at(const YAML::Mark& mark, YamlNode::Kind kind) const {
-    const std::size_t offset = offset_of(mark), begin = line_begin(offset);
     YamlNode node;
     node.kind = kind;
     node.line = static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
-    node.column = count_code_points(std::string_view(document_.text).substr(begin, offset - begin)) + 1;
+    node.column = locate(offset_of(mark)).column;
     return node;
   }
 
@@ -157,7 +211,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
-    if (anchor != 0) diagnostics_.add(not_used(mark, "anchor `" + word_at(mark) + "`").cure("delete the anchor"));
+    if (anchor != 0) add(mark, not_used(mark, "anchor `" + word_at(mark) + "`").cure("delete the anchor"));
   }
 
   void check_properties(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
@@ -165,7 +219,7 @@ class TreeBuilder : public YAML::EventHandler {
     const std::size_t offset = offset_of(mark), begin = line_begin(offset);
     const bool own_tag = offset < document_.text.size() && document_.text[offset] == '!';
     if (own_tag || (tag != "?" && tag != "!"))
-      diagnostics_.add(not_used(mark, "tag `" + word_at(mark) + "`").cure("delete the tag"));
+      add(mark, not_used(mark, "tag `" + word_at(mark) + "`").cure("delete the tag"));
     // yaml-cpp accepts some tabs in front of a value as white space.
     const std::string_view before = std::string_view(document_.text).substr(begin, offset - begin);
     if (before.find_first_not_of(" \t") == std::string_view::npos && before.find('\t') != std::string_view::npos)
@@ -199,6 +253,10 @@ class TreeBuilder : public YAML::EventHandler {
   // Puts a value where it belongs. The pointer holds while its parent gets no other child, which is as long as it is
   // open.
   YamlNode* attach(YamlNode node) {
+    metered_.event();
+    if (++nodes_ > limits_.nodes)
+      throw Refused{
+          Diagnostic("E0111", "more than " + std::to_string(limits_.nodes) + " values").at(document_.place(node))};
     if (open_.empty()) {
       document_.root = std::move(node);
       has_root_ = true;
@@ -216,6 +274,7 @@ class TreeBuilder : public YAML::EventHandler {
     for (const auto& member : mapping.members) {
       const auto [first, is_new] = seen.emplace(member.first.text, &member);
       if (is_new) continue;
+      if (++problems_ > kMostProblems) return;
       const auto& [first_key, first_value] = *first->second;
       diagnostics_.add(Diagnostic("E0102", "key `" + escape_for_log(first_key.text) + "` is given twice")
                            .at(document_.place(member.first))
@@ -228,8 +287,11 @@ class TreeBuilder : public YAML::EventHandler {
   YamlDocument& document_;
   const YamlLimits& limits_;
   Diagnostics& diagnostics_;
+  MeteredText& metered_;
+  mutable Place place_;
   std::vector<Open> open_;
-  std::size_t keys_ = 0;
+  std::size_t keys_ = 0, nodes_ = 0;
+  int problems_ = 0;
   int documents_ = 0;
   bool has_root_ = false;
 };
@@ -260,18 +322,29 @@ bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagn
 }
 
 bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
-  TreeBuilder builder(document, limits, diagnostics);
+  MeteredText metered(document.text, 2 * limits.scalar_bytes + (64u << 10));
+  TreeBuilder builder(document, limits, diagnostics, metered);
+  const auto too_dense = [&] {
+    const TextPosition position = position_of(document.text, metered.offset());
+    diagnostics.add(Diagnostic("E0111", "too much text or too many `[ ] { } , :` in one value")
+                        .at(document.file, position.line, position.column)
+                        .cure("write lists as lines that begin with `- `"));
+    return false;
+  };
   try {
-    std::istringstream stream(document.text);
+    std::istream stream(&metered);
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) continue;
   } catch (Refused& refused) {
+    if (metered.exceeded()) return too_dense();
     diagnostics.add(std::move(refused.diagnostic));
     return false;
   } catch (const YAML::ParserException& exception) {
+    if (metered.exceeded()) return too_dense();
     diagnostics.add(builder.refusal(exception));
     return false;
   }
+  if (metered.exceeded()) return too_dense();
   if (builder.has_root() && document.root.kind == YamlNode::Kind::kMapping) return true;
   diagnostics.add(Diagnostic("E0111", "the file is not a mapping of keys to values")
                       .at(document.file)
@@ -280,6 +353,13 @@ bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& d
 }
 
 }  // namespace
+
+YamlNode::YamlNode() = default;
+YamlNode::YamlNode(const YamlNode& other) = default;
+YamlNode::YamlNode(YamlNode&& other) noexcept = default;
+YamlNode& YamlNode::operator=(const YamlNode& other) = default;
+YamlNode& YamlNode::operator=(YamlNode&& other) noexcept = default;
+YamlNode::~YamlNode() = default;
 
 const YamlNode* YamlNode::find(std::string_view key) const {
   for (const auto& member : members)
@@ -297,6 +377,7 @@ SourcePlace YamlDocument::place(const YamlNode& node) const {
   if (node.line == 0 || begin == std::string::npos) return place;
   std::string_view line = std::string_view(text).substr(begin, text.find('\n', begin) - begin);
   if (line.ends_with('\r')) line.remove_suffix(1);
+  if (line.size() > kShownLine) return place;
   place.source_line = line;
   if (node.kind != YamlNode::Kind::kScalar || node.column == 0) return place;
   std::size_t offset = 0;

@@ -25,7 +25,8 @@ def report_of(run):
 
 def check_identities(counts, compat=False):
     assert counts["bytes_in"] == counts["bytes_samples"] + counts["bytes_between"]
-    dropped = sum(counts[f"dropped_{rule}"] for rule in ("overlong", "truncated", "untrained", "skipped"))
+    dropped = sum(counts[f"dropped_{rule}"] for rule in ("overlong", "truncated", "untrained", "skipped", "duplicate",
+                                                       "rating"))
     assert counts["tokens_dropped"] == dropped
     repeated = sum(counts[f"repeated_{what}"] for what in ("blocks", "prefixes", "bos", "eos"))
     assert counts["tokens_repeated"] == repeated

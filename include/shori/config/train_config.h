@@ -34,6 +34,12 @@ enum class OptimizerStart { kFresh, kCarry };
 enum class OtherBuild { kError, kWarn };
 enum class TrainOnEos { kAll, kNone };
 enum class EosPolicy { kEnd, kConversation, kNever };
+enum class MessageUnit { kTokens, kWords, kChars };
+// clang-format off
+enum class MessageLength {
+  kNone, kNano, kMicro, kTiny, kShort, kMedium, kLong, kMassive, kHuge, kEnormous, kAuto
+};
+// clang-format on
 
 template <typename E>
 inline constexpr auto kConfigWords = nullptr;
@@ -61,6 +67,11 @@ template <>
 inline constexpr auto kConfigWords<TrainOnEos> = std::to_array<std::string_view>({"all", "none"});
 template <>
 inline constexpr auto kConfigWords<EosPolicy> = std::to_array<std::string_view>({"end", "conversation", "never"});
+template <>
+inline constexpr auto kConfigWords<MessageUnit> = std::to_array<std::string_view>({"tokens", "words", "chars"});
+template <>
+inline constexpr auto kConfigWords<MessageLength> = std::to_array<std::string_view>(
+    {"none", "nano", "micro", "tiny", "short", "medium", "long", "massive", "huge", "enormous", "auto"});
 
 // The YAML word of a value: config_word(LrScheduler::kLinear) == "linear".
 template <typename E>
@@ -69,20 +80,68 @@ constexpr std::string_view config_word(E value) {
 }
 
 inline constexpr std::array<std::string_view, 5> kCategories = {"low", "mid", "high", "top", "top-pg13"};
-inline constexpr std::array<std::string_view, 4> kDatasetTypes = {"blockml", "blockml_jsonl", "completion",
-                                                                  "tokenized"};
+inline constexpr std::array<std::string_view, 5> kDatasetTypes = {"blockml", "blockml_jsonl", "blockml_yaml",
+                                                                  "completion", "tokenized"};
+inline constexpr std::array<std::string_view, 3> kRatings = {"pg13", "explicit", "unknown"};
 inline constexpr std::array<std::string_view, 8> kTrainableRoles = {"title",       "tags",    "lore", "scenario",
                                                                     "description", "message", "ooc",  "inst"};
 inline constexpr std::array<std::string_view, 7> kLoraModules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                                  "gate_proj", "up_proj", "down_proj"};
 
+// Length words that have a bound; the ninth, enormous, has none.
+inline constexpr std::array<std::string_view, 8> kBoundedLengths = {"nano",   "micro", "tiny",    "short",
+                                                                    "medium", "long",  "massive", "huge"};
+inline constexpr std::array<std::string_view, 4> kLintLevels = {"off", "info", "warn", "error"};
+// Rules of shori/data/lint.h, in its order.
+inline constexpr std::array<std::string_view, 26> kLintRules = {"prose/thoughts",
+                                                                "prose/onomatopoeia",
+                                                                "prose/emphasis",
+                                                                "prose/dialogue-quotes",
+                                                                "prose/curly-quotes",
+                                                                "prose/nondialogue-quotes",
+                                                                "prose/caps",
+                                                                "prose/quoted-lines",
+                                                                "prose/fences",
+                                                                "prose/emoji",
+                                                                "prose/ellipsis",
+                                                                "prose/spacing",
+                                                                "privacy/username",
+                                                                "privacy/internal-url",
+                                                                "ooc/inline",
+                                                                "structure/no-speaker",
+                                                                "structure/unknown-speaker",
+                                                                "structure/name-drift",
+                                                                "order/tags",
+                                                                "order/title",
+                                                                "order/duplicate-description",
+                                                                "order/no-effect",
+                                                                "length/mismatch",
+                                                                "text/inst",
+                                                                "text/u2581",
+                                                                "text/lookalike"};
+
+// The mapping `lint`.
+struct LintConfig {
+  std::array<std::string, kLintRules.size()> levels;  // empty: the default of the rule
+  std::string usernames, resolved_usernames;          // file of names, one a line
+  std::vector<std::string> internal_hosts;
+};
+
+// The mapping `blockml.length_buckets`: the largest length of each word, strictly increasing.
+struct LengthBounds {
+  std::array<std::int64_t, kBoundedLengths.size()> bounds = {12, 24, 48, 96, 192, 320, 512, 800};
+};
+
 // One entry of `datasets` or `test_datasets`.
 struct DatasetEntry {
-  std::string path;           // as written: the name in reports and metrics
-  std::string resolved_path;  // beneath the folder of the config file
-  std::string type;           // one of kDatasetTypes, or empty: by the extension of each file
-  std::string field;          // JSONL member that holds the text; empty: `text`
-  std::string category;       // one of kCategories or empty
+  std::string path;                 // as written: the name in reports and metrics
+  std::string resolved_path;        // beneath the folder of the config file
+  std::string type;                 // one of kDatasetTypes, or empty: by the extension of each file
+  std::string field;                // JSONL member that holds the text; empty: `text`
+  std::string category;             // one of kCategories or empty
+  std::vector<std::string> rating;  // of kRatings: only conversations of these; empty: all
+  // Words of `tags` that give a conversation without a rating one, by rating.
+  std::array<std::vector<std::string>, kRatings.size()> tags_rating;
   SourcePlace place;
 };
 
@@ -106,6 +165,8 @@ using DatasetList = std::vector<DatasetEntry>;
   X(double, val_set_size, 0.0, kNumeric, share_or_count(),                                                             \
     "conversations held out of datasets: share below 1, or count")                                                     \
   X(std::string, output_dir, "", kPlace, required(), "run folder; a recipe's stage writes to <output_dir>/<name>")     \
+  X(std::string, dataset_prepared_path, "", kPlace, any(),                                                             \
+    "folder that keeps tokenized data for the next start; otherwise .prepared beside output_dir")                      \
   X(std::string, init_from, "", kPlace, any(), "run folder, adapter folder or checkpoint that a new run begins from")  \
   X(OptimizerStart, optimizer_state, OptimizerStart::kFresh, kNumeric, any(),                                          \
     "under init_from: carry keeps moments and step count")                                                             \
@@ -123,6 +184,8 @@ using DatasetList = std::vector<DatasetEntry>;
   X(ExcessLength, excess_length_strategy, ExcessLength::kRaise, kNumeric, any(),                                       \
     "conversations longer than sequence_len")                                                                          \
   X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
+  X(bool, dedupe, false, kNumeric, any(), "of exact copies in datasets only the first is trained")                      \
+  X(bool, allow_overlap, false, kOutput, any(), "conversations both in datasets and in evaluation are a warning")       \
   X(bool, train_on_inputs, false, kNumeric, any(), "every token is a target; false: only those of roles_to_train")     \
   X(TextList, roles_to_train, {"message"}, kNumeric, words(kTrainableRoles), "blocks whose tokens are targets")        \
   X(TrainOnEos, train_on_eos, TrainOnEos::kAll, kNumeric, any(), "none: the end-of-text token is not a target")        \
@@ -164,6 +227,8 @@ using DatasetList = std::vector<DatasetEntry>;
   X(OptionalReal, loss_watchdog_threshold, {}, kOutput, above(0, 1e6), "stop when the loss stays above this")          \
   X(Integer, loss_watchdog_patience, 3, kOutput, between(1, 1000000), "steps above the threshold before it stops")     \
   X(bool, warnings_as_errors, false, kOutput, any(), "a warning ends the program like an error")                       \
+  X(LintConfig, lint, {}, kOutput, any(),                                                                              \
+    "levels of rules about style, order and privacy: {RULE: off|info|warn|error}")                                     \
   X(OtherBuild, resume_on_other_build, OtherBuild::kError, kOutput, any(),                                             \
     "warn: --resume with another build or device")
 
@@ -173,7 +238,11 @@ using DatasetList = std::vector<DatasetEntry>;
     "end-of-text token: every sample, a conversation's last, or never")                                                \
   X(bool, bos, true, kNumeric, any(), "a begin-of-text token at the start of every sample")                            \
   X(bool, train_on_speaker, true, kNumeric, any(), "the name before a message is a target")                            \
-  X(bool, repeat_scenario, false, kNumeric, any(), "split: later parts repeat the scenario, too")
+  X(bool, repeat_scenario, false, kNumeric, any(), "split: later parts repeat the scenario, too")                      \
+  X(MessageLength, default_length, MessageLength::kNone, kNumeric, any(),                                              \
+    "length word of YAML messages that name none; auto: by their length")                                              \
+  X(LengthBounds, length_buckets, {}, kNumeric, any(), "the largest length that each word stands for")                 \
+  X(MessageUnit, length_unit, MessageUnit::kTokens, kNumeric, any(), "what message lengths are counted in")
 // clang-format on
 
 namespace shori {

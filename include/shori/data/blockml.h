@@ -73,6 +73,7 @@ using VariantCounts = std::array<std::size_t, kVariantCount>;
 struct BlockmlDocument {
   std::vector<Segment> segments;  // at least one message
   VariantCounts variants{};
+  VariantCounts variant_places{};  // byte of the text where each stands first
 };
 
 // Where a text comes from, for messages. A text that is a whole file is placed by file:line:column; one of a JSONL line
@@ -81,6 +82,10 @@ struct TextSource {
   std::string file;
   std::size_t jsonl_line = 0;  // 0: the text is the file
 };
+
+// A problem at byte `offset` of a text.
+Diagnostic problem_at(std::string_view code, std::string message, std::string_view text, const TextSource& source,
+                      std::size_t offset);
 
 // Checks that hold for every text that is trained: size (E0317), UTF-8, byte order mark and control characters (E0304),
 // CR (E0309). Reports the first problem only; false if there is one.

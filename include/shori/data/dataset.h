@@ -4,19 +4,27 @@
 // a file. The result depends on file contents and options only, never on threads or time stamps.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "shori/data/ledger.h"
+#include "shori/data/length_buckets.h"
 #include "shori/util/error.h"
 
 namespace shori {
 
 class Tokenizer;
+struct BlockmlDocument;
+struct LintFinding;
+struct LintOptions;
+struct ReadConversation;
 
 // What happens to a conversation of more than sequence_len ids (BOS and EOS included).
 enum class OverlongPolicy {
@@ -32,10 +40,15 @@ enum class EosRule { kEnd, kConversation, kNever };
 struct DataEntry {
   std::string path;           // as written: the name in ids, reports and messages
   std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
-  std::string type;      // blockml, blockml_jsonl, completion, tokenized; empty: .jsonl blockml_jsonl, else blockml
-  std::string field;     // JSONL member that holds the text; empty: `text`
-  std::string category;  // for reports; a line's own `category` wins
-  SourcePlace place;     // of the entry in the config file
+  std::string type;           // blockml, blockml_jsonl, blockml_yaml, completion, tokenized; empty: by the extension
+  std::string field;          // JSONL member that holds the text; empty: `text`
+  std::string category;       // for reports; a line's own `category` wins
+  // Only conversations of these ratings; empty: all. A rating is that of the conversation, else that of its id or file
+  // name in `ratings.yaml` beside its file, else the first of explicit, pg13, unknown whose words are among its tags,
+  // else unknown.
+  std::vector<std::string> rating;
+  std::array<std::vector<std::string>, 3> tags_rating;  // of pg13, explicit, unknown
+  SourcePlace place;                                    // of the entry in the config file
 };
 
 struct DataOptions {
@@ -51,10 +64,26 @@ struct DataOptions {
   bool compat = false;                    // axolotl-2024
   double val_set_size = 0;                // < 1: share (rounded up), >= 1: count; the last conversations in order
   std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
+  bool compare = false;                   // look for copies within train and evaluation data (overlap.h)
+  bool allow_overlap = false;             // copies between train and evaluation data are warnings, not errors
+  bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time
+  DefaultLength default_length;           // blockml_yaml: of messages that name none
+  LengthBuckets length_buckets;           // for `length: auto`
+  // Rules that conversations of blocks are held to; null: none. Findings at level error are errors (E0319). Decides
+  // what is accepted, never what is trained.
+  std::shared_ptr<const LintOptions> lint;
+  bool keep_regions = false;  // for Sample::regions
+  // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
+  bool parse_only = false;
+  // File that keeps the data for the next start; empty: none. It is taken if everything the data follows from is the
+  // same, and written where `keep_prepared` allows it. Not with `observe` or `parse_only`.
+  std::string prepared_path;
+  bool keep_prepared = false;
   // May be empty; called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
+  std::function<void(const ReadConversation&)> observe;  // each conversation, in order, those with problems too
 };
 
 // What a predicted token belongs to: the block's role, `inst`, `eos`; `other` where there are no blocks.
@@ -71,6 +100,7 @@ struct Sample {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> trained;  // 1: label = id; 0: label = -100
   std::vector<std::uint8_t> roles;    // TokenRole of each id; empty: all kOther
+  std::vector<std::uint8_t> regions;  // Region of each id; empty without DataOptions::keep_regions, or without blocks
   std::uint32_t conversation = 0;     // index into Dataset::conversations
   std::uint32_t part = 1, parts = 1;  // of a split conversation
 };
@@ -78,11 +108,27 @@ struct Sample {
 struct Conversation {
   std::string id;          // the `id` member, else `path` or `path:line`
   std::uint32_t file = 0;  // index into Dataset::files
-  std::uint64_t line = 1;  // JSONL line; 1 for a file that is one conversation
-  bool is_line = false;    // a line of a JSONL file
+  std::uint64_t line = 1;  // JSONL line, first line of a YAML document; 1 for a file that is one conversation
+  bool is_line = false;    // a line of a JSONL file, or one of several YAML documents
   std::string category;
+  std::string rating;          // as written with it; empty: none
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
+};
+
+// A conversation as DataOptions::observe sees it: whole, before anything is cut or held out. What it refers to lives as
+// long as the call.
+struct ReadConversation {
+  const Conversation& source;  // held_out is not yet known
+  std::string_view path;       // of its file
+  std::uint32_t entry;         // index into the entries, those of the test entries behind the others
+  // BlockML without problems; else null. Places of segments are those in `text`.
+  const BlockmlDocument* blocks;
+  std::string_view text;                      // as it was read, with `blocks` only
+  std::span<const std::int64_t> message_ids;  // length of each message's text; empty without tokenizer or `blocks`
+  std::span<const LintFinding> findings;      // of DataOptions::lint
+  std::int64_t unique = 0;                    // ids of the whole text, without BOS and EOS; 0 without tokenizer
+  bool lacks_lengths = false;                 // `length: auto` was asked for, but there is no tokenizer
 };
 
 struct DataFile {
@@ -108,10 +154,12 @@ struct Dataset {
   // SHA-256 (hex) of this text, all numbers decimal: "shori-data 1\n"; for each conversation its set (0 trained, k the
   // k-th held-out set), id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer
   // (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos,
-  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id). The leading number
-  // is the version of this pipeline.
+  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id), duplicate (id of
+  // each that `dedupe` left out), rating (id of each that the filter left out). The leading number is the version of
+  // this pipeline.
   std::string fingerprint;
   std::string tokenizer_sha256;  // empty without tokenizer
+  std::string prepared;          // with DataOptions::prepared_path: where the data is from, and why, in words
 
   // "path" or "path:line" of a sample's conversation, with "#k/n" behind if it was split: for messages and
   // skip_samples.

@@ -19,9 +19,10 @@ struct Dataset;
 struct PackPlan;
 
 // Why tokens were left out.
-enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped };
-inline constexpr std::size_t kDropRuleCount = 4;
-std::string_view drop_rule_name(DropRule rule);  // "overlong", "truncated", "untrained", "skipped"
+enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped, kDuplicate, kRating };
+inline constexpr std::size_t kDropRuleCount = 6;
+std::string_view drop_rule_name(
+    DropRule rule);  // "overlong", "truncated", "untrained", "skipped", "duplicate", "rating"
 
 struct LedgerCounts {
   std::int64_t bytes_in = 0;         // file sizes
@@ -81,7 +82,8 @@ struct Ledger {
   bool compat = false;
 
   std::string to_json() const;  // data_report.json: 2 spaces indent, ends with a newline
-  std::string to_text() const;  // a few lines for people, each ends with a newline
+  // A few lines for people, each ends with a newline; of the conversations behind a line `listed` are named.
+  std::string to_text(std::size_t listed = 5) const;
 };
 
 // Joins what reading counted with what packing decided. An identity that does not hold is a bug of ours (E0001).

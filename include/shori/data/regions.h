@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shori/data/blockml.h"
@@ -26,6 +27,8 @@ enum class Region : std::uint8_t {
   kInst,     // [INST] through the newline behind [/INST]
   kGap,      // the newline behind ▄
 };
+
+std::string_view region_name(Region region);  // "bos" ... "gap"
 
 // Which labels count. With train_on_inputs all of them, and the rest has no effect.
 struct MaskOptions {

@@ -49,9 +49,9 @@ struct PreparedStage {
   std::uint64_t total_steps() const { return plan.steps.size(); }
 };
 
-// Reads the data of every stage and plans it. All problems of all stages go to `diagnostics`; the result is not to be
-// used if there are errors.
-std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics);
+// Reads the data of every stage and plans it; tokenized data of an earlier start is taken, and that of this one kept if
+// `keep_prepared`. All problems of all stages go to `diagnostics`; the result is not to be used if there are errors.
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics);
 
 // Looks at each stage's run folder (no lock, nothing written). A stage whose predecessor will be trained anew counts as
 // changed.

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <optional>
-#include <string>
 #include <string_view>
 
 namespace shori {
@@ -11,8 +10,5 @@ namespace shori {
 // "24GiB", "22.5 GB", "512MiB": a number, then KiB, MiB, GiB (powers of 1024) or KB, MB, GB (powers of 1000). nullopt:
 // anything else, 0 included.
 std::optional<std::size_t> parse_byte_size(std::string_view text);
-
-// 3600121856 as "3,600,121,856".
-std::string with_thousands(std::size_t number);
 
 }  // namespace shori

@@ -26,7 +26,7 @@ const std::vector<ErrorInfo>& error_table();
 // The row of `code`, or nullptr.
 const ErrorInfo* find_error_info(std::string_view code);
 
-enum class Severity { kError, kWarning };
+enum class Severity { kError, kWarning, kInfo };  // info: a warning's code, of no weight
 
 // A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a
 // caret.
@@ -56,6 +56,7 @@ struct Diagnostic {
   SourcePlace place;
   std::vector<std::string> notes;
   std::vector<std::string> help;
+  std::string rule;  // of a lint: "prose/thoughts"; else empty
 };
 
 // Thrown for anything a user can cause or mend. Holds at least one diagnostic.
@@ -96,7 +97,9 @@ class Diagnostics {
 // The text shape of one message (rustc's: code, place, line with caret, note, help, explain). No colour, ends with a
 // newline.
 std::string format_diagnostic(const Diagnostic& diagnostic);
-// One JSON object, no newline: code severity message file line column end_column notes[] help[] exit_code.
+std::string_view severity_name(Severity severity);  // "error", "warning", "info"
+// One JSON object, no newline: code severity message file line column end_column notes[] help[] exit_code,
+// and `rule` of a lint.
 std::string diagnostic_to_json(const Diagnostic& diagnostic);
 
 // A bug of ours: throws Error E0001 with the place in our source, the build id and `detail`.

@@ -18,10 +18,19 @@ struct YamlLimits {
   int depth = 8;
   std::size_t keys = 1000;
   std::size_t scalar_bytes = 64u << 10;
+  std::size_t nodes = 500'000;  // values, lists and mappings: bounds the memory of the tree
 };
 
 struct YamlNode {
   enum class Kind { kNull, kScalar, kSequence, kMapping };
+  // Defined where the type is complete: its members are containers of itself.
+  YamlNode();
+  YamlNode(const YamlNode& other);
+  YamlNode(YamlNode&& other) noexcept;
+  YamlNode& operator=(const YamlNode& other);
+  YamlNode& operator=(YamlNode&& other) noexcept;
+  ~YamlNode();
+
   Kind kind = Kind::kNull;
   bool quoted = false;  // scalar in '…', "…", | or >
   std::string text;

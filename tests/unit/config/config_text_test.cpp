@@ -18,8 +18,11 @@ JsonValue stored(const TrainConfig& config, ConfigScope scope) {
 constexpr const char* kDefaultNumeric =
     R"({"adam_beta1":"3feccccccccccccd","adam_beta2":"3feff7ced916872b","adam_epsilon":"3e45798ee2308c3a",)"
     R"("adam_zero_gradient_guard":true,"adapter":"qlora","axolotl_step_estimate":false,"bf16":true,"blockml.bos":true,)"
-    R"("blockml.eos":"end","blockml.repeat_scenario":false,"blockml.train_on_speaker":true,"compat":"none",)"
-    R"("datasets":[{"field":"","type":""}],"excess_length_strategy":"raise","fp16":false,)"
+    R"("blockml.default_length":"none","blockml.eos":"end",)"
+    R"("blockml.length_buckets":{"huge":800,"long":320,"massive":512,"medium":192,"micro":24,"nano":12,"short":96,)"
+    R"("tiny":48},"blockml.length_unit":"tokens",)"
+    R"("blockml.repeat_scenario":false,"blockml.train_on_speaker":true,"compat":"none",)"
+    R"("datasets":[{"field":"","type":""}],"dedupe":false,"excess_length_strategy":"raise","fp16":false,)"
     R"("gradient_accumulation_steps":1,"learning_rate":"3f130164840e171a","load_in_4bit":true,"lora_alpha":16,)"
     R"("lora_dropout":"0000000000000000","lora_r":20,"lora_target_linear":true,)"
     R"("lora_target_modules":["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"],)"
@@ -41,7 +44,7 @@ TrainConfig small_config() {
 TEST(CanonicalConfig, NumericScopeIsGolden) {
   EXPECT_EQ(canonical_config(small_config(), ConfigScope::kNumeric).text(), kDefaultNumeric);
   // printf %s '<the text above>' | sha256sum
-  EXPECT_EQ(config_hash(small_config()), "8fe1697d4f91972fc053e7f55d699e8e2456899f8af0bff943bb76c9e059379e");
+  EXPECT_EQ(config_hash(small_config()), "262f16715e16b07cc4912551c33355a862fba142d2d6fa965ab72ede3ef76827");
 }
 
 TEST(CanonicalConfig, ScopesDifferInPlacesAndOutput) {
@@ -70,6 +73,8 @@ TEST(ConfigHash, IgnoresWhatDoesNotDecideTheNumbers) {
   config.threads = 2;
   config.eval_steps = 0.5;
   config.eval_batch_size = 4;
+  config.lint.levels[0] = "error";
+  config.lint.internal_hosts = {"x.org"};
   EXPECT_EQ(config_hash(config), hash);
 }
 
@@ -86,6 +91,11 @@ TEST(ConfigHash, SeesEveryNumericKey) {
       [](TrainConfig& c) { c.skip_samples = {"a:1"}; },
       [](TrainConfig& c) { c.datasets[0].type = "completion"; },
       [](TrainConfig& c) { c.datasets.push_back({}); },
+      [](TrainConfig& c) { c.datasets[0].rating = {"pg13"}; },
+      [](TrainConfig& c) { c.datasets[0].tags_rating[1] = {"nsfw"}; },
+      [](TrainConfig& c) { c.blockml.length_buckets.bounds[0] = 13; },
+      [](TrainConfig& c) { c.blockml.length_unit = MessageUnit::kWords; },
+      [](TrainConfig& c) { c.blockml.default_length = MessageLength::kAuto; },
   };
   for (std::size_t i = 0; i < changes.size(); ++i) {
     TrainConfig config = small_config();
@@ -152,8 +162,10 @@ TEST(ConfigDifferences, KeysThatOneSideLacks) {
 TEST(ResolvedConfig, MarksDefaultsAndReadsBackAsTheSameConfig) {
   const LoadResult first = load_text(
       config_with("lora_r: 8\nmax_steps:\nweight_decay: 0.05\nblockml: {eos: never}\nskip_samples: ['a b:1', 12]\n"
-                  "init_from: \"with space: and # hash\"\n"),
-      {"lora_alpha=32"});
+                  "init_from: \"with space: and # hash\"\n"
+                  "lint: {prose/thoughts: 'off', internal_hosts: ['a b.org'], usernames: lists/u.txt}\n"),
+      {"lora_alpha=32", "datasets=[{path: d, rating: [pg13, unknown], tags_rating: {explicit: [nsfw, 'a: b']}}]",
+       "blockml.length_buckets={nano: 5}", "blockml.default_length=auto", "blockml.length_unit=chars"});
   ASSERT_EQ(first.text(), "");
   const std::string text = resolved_config_text(first.loaded.stages[0]);
   EXPECT_NE(text.find("\nlora_r: 8\n"), std::string::npos) << text;

@@ -9,7 +9,7 @@ TEST(ForeignKeys, EmptyOnesAreAcceptedAndToldOnce) {
       config_with("wandb_project:\nwandb_entity: ''\ndeepspeed:\nfsdp: []\nfsdp_config: {}\nspecial_tokens:\n"
                   "strict: false\nload_in_8bit: false\ngroup_by_length: false\nhub_model_id:\nlora_model_dir:\n"
                   "is_mistral_derived_model: false\nresume_from_checkpoint:\nlocal_rank:\ntokens: []\n"
-                  "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\nallow_overlap: false\n"
+                  "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\n"
                   "gradient_checkpointing: true\nflash_attention: true\neval_sample_packing: false\n"));
   ASSERT_EQ(result.text(), "");
   ASSERT_EQ(result.loaded.notes.size(), 2u);
@@ -37,20 +37,20 @@ TEST_P(ForeignValue, IsRefusedWithWhatItWouldDo) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, ForeignValue,
-    testing::Values(
-        ForeignCase{"deepspeed: zero2.json", "`deepspeed` is an Axolotl key that shori-train does not have"},
-        ForeignCase{"wandb_project: shori", "metrics.jsonl"}, ForeignCase{"hub_model_id: a/b", "network"},
-        ForeignCase{"special_tokens: {bos_token: '<s>'}", "tokenizer.model is used as it is"},
-        ForeignCase{"model_type: MistralForCausalLM", "config.json"},
-        ForeignCase{"load_in_8bit: true", "NF4 is the only quantization"},
-        ForeignCase{"strict: true", "always checked"}, ForeignCase{"group_by_length: true", "packing"},
-        ForeignCase{"gradient_checkpointing: unsloth", "activation plan"},
-        ForeignCase{"lora_model_dir: runs/mid", "write `init_from: runs/mid`"},
-        ForeignCase{"warmup_ratio: 0.1", "use `warmup_steps`"}, ForeignCase{"saves_per_epoch: 1", "use `save_steps`"},
-        ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 0", "GPUs"},
-        ForeignCase{"lint: {prose: warn}", "`lint` is not in this version of shori-train"},
-        ForeignCase{"allow_overlap: true", "not in this version"}, ForeignCase{"dedupe: true", "not in this version"},
-        ForeignCase{"blockml: {length_unit: words}", "`blockml.length_unit` is not in this version"}));
+    testing::Values(ForeignCase{"deepspeed: zero2.json",
+                                "`deepspeed` is an Axolotl key that shori-train does not have"},
+                    ForeignCase{"wandb_project: shori", "metrics.jsonl"}, ForeignCase{"hub_model_id: a/b", "network"},
+                    ForeignCase{"special_tokens: {bos_token: '<s>'}", "tokenizer.model is used as it is"},
+                    ForeignCase{"model_type: MistralForCausalLM", "config.json"},
+                    ForeignCase{"load_in_8bit: true", "NF4 is the only quantization"},
+                    ForeignCase{"strict: true", "always checked"}, ForeignCase{"group_by_length: true", "packing"},
+                    ForeignCase{"gradient_checkpointing: unsloth", "activation plan"},
+                    ForeignCase{"lora_model_dir: runs/mid", "write `init_from: runs/mid`"},
+                    ForeignCase{"warmup_ratio: 0.1", "use `warmup_steps`"},
+                    ForeignCase{"saves_per_epoch: 1", "use `save_steps`"},
+                    ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 0", "GPUs"},
+                    ForeignCase{"sandbox: strict", "`sandbox` is not in this version of shori-train"},
+                    ForeignCase{"dataset_exact_deduplication: true", "use `dedupe`"}));
 
 TEST(ForeignKeys, InAStageAndInAnOverride) {
   EXPECT_EQ(load_text(config_with(""), {"deepspeed=z.json"}).codes(), "E0112");

@@ -229,6 +229,41 @@ INSTANTIATE_TEST_SUITE_P(
         ValueCase{"name: a/b", "E0104", "`name` wants a name"}));
 
 INSTANTIATE_TEST_SUITE_P(
+    Lint, ConfigValue,
+    testing::Values(
+        ValueCase{"lint: {prose/thoughts: error, text/u2581: off, internal_hosts: [a.org], usernames: u.txt}", "", ""},
+        ValueCase{"lint:", "", ""}, ValueCase{"lint: {}", "", ""}, ValueCase{"lint: warn", "E0104", "wants a mapping"},
+        ValueCase{"lint: {prose/thougts: warn}", "E0101", "`prose/thoughts`"},
+        ValueCase{"lint: {prose/thoughts: eror}", "E0104", "`error`"},
+        ValueCase{"lint: {prose/thoughts: [warn]}", "E0104", "off, info, warn or error"},
+        ValueCase{"lint: {internal_hosts: a.org}", "E0104", "a list of hosts"},
+        ValueCase{"lint: {usernames: [a]}", "E0104", "a file"},
+        ValueCase{"blockml: {length_unit: words, default_length: auto}", "", ""},
+        ValueCase{"blockml: {default_length: midium}", "E0104", "`medium`"},
+        ValueCase{"blockml: {length_buckets: {nano: 5, huge: 900}}", "", ""},
+        ValueCase{"blockml: {length_buckets: {nano: 24}}", "E0107", "does not rise: nano 24, micro 24"},
+        ValueCase{"blockml: {length_buckets: {enormous: 900}}", "E0101", "no length `enormous`"},
+        ValueCase{"blockml: {length_buckets: {nano: few}}", "E0104", "a whole number"},
+        ValueCase{"blockml: {length_buckets: [1, 2]}", "E0104", "wants a mapping"}));
+
+TEST(LoadConfig, LintAndLengthsAreTakenOver) {
+  const LoadResult result = load_text(
+      config_with("lint: {order/tags: error, usernames: lists/users.txt, internal_hosts: [Forum.Example.org]}\n"
+                  "blockml: {length_buckets: {nano: 5}, length_unit: chars, default_length: short}\n"));
+  ASSERT_EQ(result.codes(), "") << result.text();
+  const TrainConfig& config = result.config();
+  EXPECT_EQ(config.lint.levels[18], "error");
+  EXPECT_EQ(kLintRules[18], "order/tags");
+  EXPECT_EQ(config.lint.levels[17], "");
+  EXPECT_TRUE(config.lint.resolved_usernames.ends_with("/lists/users.txt"));
+  EXPECT_EQ(config.lint.internal_hosts, std::vector<std::string>{"Forum.Example.org"});
+  EXPECT_EQ(config.blockml.length_buckets.bounds[0], 5);
+  EXPECT_EQ(config.blockml.length_buckets.bounds[1], 24);
+  EXPECT_EQ(config.blockml.length_unit, MessageUnit::kChars);
+  EXPECT_EQ(config.blockml.default_length, MessageLength::kShort);
+}
+
+INSTANTIATE_TEST_SUITE_P(
     Datasets, ConfigValue,
     testing::Values(ValueCase{"datasets: [{path: a.jsonl, type: tokenized}, {path: b.txt}]", "", ""},
                     ValueCase{"datasets: []", "E0114", "required key `datasets` is empty"},
@@ -237,9 +272,16 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"datasets: [{type: blockml}]", "E0114", "required key `path`"},
                     ValueCase{"datasets: [{path: a, tpye: blockml}]", "E0101", "`type`"},
                     ValueCase{"datasets: [{path: a, type: alpaca}]", "E0104", "one of blockml, blockml_jsonl"},
-                    ValueCase{"datasets: [{path: a, type: blockml_yaml}]", "E0112", "not in this version"},
+                    ValueCase{"datasets: [{path: a, type: blockml_yaml}]", "", ""},
+                    ValueCase{"datasets: [{path: a, type: blockml_yaml, field: x}]", "E0107", "`field`"},
                     ValueCase{"datasets: [{path: a, category: hihg}]", "E0104", "`high`"},
-                    ValueCase{"datasets: [{path: a, rating: [pg13]}]", "E0112", "not in this version"},
+                    ValueCase{"datasets: [{path: a, rating: [pg13, unknown]}]", "", ""},
+                    ValueCase{"datasets: [{path: a, rating: [pg31]}]", "E0104", "`pg13`"},
+                    ValueCase{"datasets: [{path: a, rating: pg13}]", "E0104", "a list of texts"},
+                    ValueCase{"datasets: [{path: a, tags_rating: {explicit: [nsfw, very lewd]}}]", "", ""},
+                    ValueCase{"datasets: [{path: a, tags_rating: {explict: [nsfw]}}]", "E0104", "`explicit`"},
+                    ValueCase{"datasets: [{path: a, tags_rating: {explicit: nsfw}}]", "E0104", "a list of texts"},
+                    ValueCase{"datasets: [{path: a, tags_rating: [nsfw]}]", "E0104", "wants a mapping"},
                     ValueCase{"datasets: [{path: a, rating: []}]", "", ""},
                     ValueCase{"datasets: [{path: a, ds_type: json}]", "E0112", "extension"},
                     ValueCase{"datasets: [{path: a, type: tokenized, field: x}]", "E0107", "`field`"},

@@ -107,6 +107,36 @@ TEST(BlockmlErrors, EachConditionAtItsPlace) {
   for (const Case& c : cases) EXPECT_EQ(found(c.text), c.found) << c.text;
 }
 
+// For each condition above, what comes close to it and is none.
+TEST(BlockmlErrors, WhatComesCloseIsAccepted) {
+  const std::vector<std::string> texts = {
+      "▀message\nx▄",                                          // E0301: closed at the end of the file
+      "▀message\n" + std::string("x\n\n") + "y▄\n",            // E0301: empty lines inside
+      "▀ooc x▄▀lore y▄▀message z▄",                            // E0302: a space behind the role
+      "▀message\nmesage▄\n",                                   // E0302: in a body
+      "▀message (length: enormous) x▄\n",                      // E0303: the last word
+      "▀message (long) x▄\n",                                  // E0303: another parenthesis
+      "▀message\n(length: big) x▄\n",                          // E0303: in a body
+      "▀title x (length: tiny)▄\n" + kMessage,                 // E0303: not directly behind the role
+      "▀message\n\tx\xC2\x80\xEF\xBB\xBF\xF4\x8F\xBF\xBF▄\n",  // E0304: TAB, U+0080, U+FEFF inside, U+10FFFF
+      "▀message\n\xED\x9F\xBF\xEE\x80\x80▄\n",                 // E0304: beside the surrogates
+      "▀lore\nx▄\n" + kMessage,                                // E0306: one message is enough
+      "▀message\n<S> < s> <s </ s> <unk▄\n",                   // E0308
+      "▀message\n\\r\\n▄\n",                                   // E0309: written out
+      kMessage + "[INST] x [/INST] \n\t" + kMessage,           // E0310: white space between segments
+      "▀message\n\xC2\xA0▄\n",                                 // E0311: a no-break space is text
+      "[INST] . [/INST]\n" + kMessage,                         // E0311
+      "▀message\n[INST] x▄\n",                                 // E0316: in a body
+      "▀message\nx [/INST]▄\n",                                // E0316: in a body
+      "[INST] [INST] x [/INST]\n" + kMessage,                  // E0316: the first one is closed
+  };
+  for (const std::string& text : texts) {
+    Diagnostics diagnostics;
+    EXPECT_TRUE(parse_blockml(text, {"data/high.txt", 0}, diagnostics).has_value()) << text;
+    EXPECT_FALSE(diagnostics.has_errors()) << text;
+  }
+}
+
 TEST(BlockmlErrors, SeveralErrorsOfOneTextAreAllToldInOrder) {
   const std::string text = "▀titel\nx▄\n" + kMessage +
                            "stray ▀lore\ny▄\n▀message\n<s> </s>▄\n▀message (length: big)\nz▄\n▀ooc\n \n▄\n▀lore\nend";

@@ -86,12 +86,9 @@ TEST_F(DataFilesTest, no_file) {
   EXPECT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
 }
 
-TEST_F(DataFilesTest, types_that_are_not_offered_or_not_known) {
+TEST_F(DataFilesTest, types_that_are_not_known) {
   write_text("a.txt");
   folder.write("notes.md", "x");
-  files_of(entry("a.txt", "blockml_yaml"));
-  ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
-  EXPECT_NE(diagnostics.all()[0].message.find("does not read data of type `blockml_yaml`"), std::string::npos);
   files_of(entry("a.txt", "alpaca"));
   EXPECT_NE(diagnostics.all()[0].message.find("unknown type `alpaca`"), std::string::npos);
   files_of(entry("notes.md"));

@@ -19,12 +19,5 @@ TEST(ByteSize, RefusesEverythingElse) {
   }
 }
 
-TEST(ByteSize, GroupsDigits) {
-  EXPECT_EQ(with_thousands(7), "7");
-  EXPECT_EQ(with_thousands(999), "999");
-  EXPECT_EQ(with_thousands(1000), "1,000");
-  EXPECT_EQ(with_thousands(3600121856), "3,600,121,856");
-}
-
 }  // namespace
 }  // namespace shori

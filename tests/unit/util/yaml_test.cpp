@@ -193,6 +193,37 @@ TEST(YamlScalars, Integers) {
   for (const char* text : {".nan", ".inf", "-.inf"}) EXPECT_EQ(as_integer(text), "E0110") << text;
 }
 
+// yaml-cpp holds every token of an open bracket, and each value becomes a node: both are bounded, and so is the search
+// for places on one long line.
+TEST(ParseYaml, HostileTextsAreRefusedEarly) {
+  YamlLimits data;
+  data.bytes = 64u << 20;
+  data.keys = 8'000'000;
+  data.scalar_bytes = 1u << 20;
+  const auto repeated = [](const std::string& text, std::size_t times) {
+    std::string out;
+    for (std::size_t i = 0; i < times; ++i) out += text;
+    return out;
+  };
+  const std::vector<std::string> texts = {
+      std::string(8u << 20, '['),          repeated("- [", 2'000'000),
+      "a: [" + repeated("1,", 1'000'000),  "a: [" + repeated("{b: 1},", 600'000) + "1]",
+      repeated("a: x\n", 600'000),         "a:\n" + repeated(" - !t x\n", 600'000),
+      "a:\n" + repeated("- 1\n", 600'000), "a: \"" + std::string(8u << 20, 'x') + "\"",
+      repeated("? ", 1'000'000),           "{a: " + repeated("{a: ", 1'000'000)};
+  for (const std::string& text : texts) {
+    const Parsed parsed = parse(text, data);
+    EXPECT_FALSE(parsed.document) << text.substr(0, 40);
+    EXPECT_LE(parsed.diagnostics.all().size(), 52u) << text.substr(0, 40);
+    for (const Diagnostic& each : parsed.diagnostics.all()) EXPECT_LE(each.place.source_line.size(), 64u << 10);
+  }
+  const Parsed allowed =
+      parse("a: \"" + std::string(1u << 20, ',') + "\"\nb: [" + repeated("'x', ", 40'000) + "1]\n", data);
+  EXPECT_FALSE(allowed.document) << "a value of nothing but marks";
+  EXPECT_TRUE(
+      parse("a: \"" + repeated("word, ", 150'000) + "\"\nb: [" + repeated("'x', ", 40'000) + "1]\n", data).document);
+}
+
 TEST(YamlScalars, Floats) {
   EXPECT_EQ(as_float("1e-5"), std::to_string(1e-5));
   EXPECT_EQ(as_float("7.25e-5"), std::to_string(7.25e-5));

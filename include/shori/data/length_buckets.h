@@ -1,0 +1,39 @@
+// From the length of a message to its length word. The bounds are this project's own; the original data has loose hints
+// that no table reproduces.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "shori/data/blockml.h"
+
+namespace shori {
+
+class Tokenizer;
+
+enum class LengthUnit { kTokens, kWords, kChars };  // words: separated by white space; chars: code points
+
+// A text of n units has the first word, from nano to huge, whose bound is >= n; else enormous. Strictly increasing.
+struct LengthBuckets {
+  std::array<std::int64_t, 8> bounds = {12, 24, 48, 96, 192, 320, 512, 800};
+  LengthUnit unit = LengthUnit::kTokens;
+
+  LengthHint word_for(std::int64_t length) const;
+};
+
+// What a message without a length word of its own gets.
+struct DefaultLength {
+  bool automatic = false;  // the word of its bucket
+  LengthHint word = LengthHint::kNone;
+};
+
+// The text of a message behind its speaker, as it is measured.
+std::string_view message_text(std::string_view body);
+
+// Length of a message's text. `tokenizer` is asked for kTokens only: the ids of the text behind a space, which are
+// those it has in the conversation.
+std::int64_t measure_message(std::string_view body, LengthUnit unit, const Tokenizer* tokenizer);
+
+}  // namespace shori

@@ -1,0 +1,90 @@
+// Conversations that occur more than once: in train and in evaluation data, twice in either.
+//
+// Folded text: the message bodies in order, joined by one space; ASCII letters in lower case, runs of white space
+// (space, TAB, LF) one space. Shingle: 8 consecutive words of it, as a 64-bit hash. A conversation of fewer than 8
+// words has none and takes part in the exact checks only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/data/blockml.h"
+#include "shori/util/error.h"
+#include "shori/util/hash.h"
+
+namespace shori {
+
+inline constexpr std::size_t kShingleWords = 8;
+inline constexpr double kNearCopy = 0.8;                  // Jaccard index of the sets of shingles, at least
+inline constexpr double kSharedPassages = 0.2;            // share of distinct shingles, at least
+inline constexpr double kSharedMessages = 0.01;           // share of an evaluation set's long messages, above
+inline constexpr std::int64_t kSharedMessageTokens = 20;  // a message that counts as long
+
+// What comparing needs to know of one conversation.
+struct ConversationSketch {
+  Sha256Digest folded{};                // of the folded text
+  std::vector<std::uint64_t> shingles;  // distinct, ascending
+  std::vector<std::uint64_t> messages;  // folded text of each long message (without the speaker), in order
+};
+
+std::string fold_text(std::string_view text);
+
+// `message_lengths`: tokens of each message in order (message_lengths() of regions.h); empty if no tokens are known,
+// which leaves out the check of shared messages.
+ConversationSketch sketch_conversation(std::span<const Segment> segments,
+                                       std::span<const std::int64_t> message_lengths);
+// Of a text without blocks, taken as one body.
+ConversationSketch sketch_text(std::string_view text);
+
+struct OverlapItem {
+  std::string id, file;
+  std::uint64_t line = 1;
+  bool is_line = false;        // a line of a file of conversations
+  std::int32_t held_out = -1;  // number of the evaluation set; -1: train
+  ConversationSketch sketch;
+};
+
+// "path" or "path:line".
+std::string place_of(const OverlapItem& item);
+
+// The id of a conversation, of which "<id>#k/n" and the file "<id>.k-of-n.blockml" are parts.
+std::string whole_id(std::string_view id);
+
+enum class OverlapKind { kSameConversation, kExact, kNear };
+
+// `item` is a copy of `of`; both are indices. `similarity` is the Jaccard index of a near copy.
+struct Copy {
+  std::size_t item = 0, of = 0;
+  OverlapKind kind = OverlapKind::kExact;
+  double similarity = 1;
+};
+struct PassageShare {
+  std::size_t item = 0, most = 0;  // the train conversation that shares most
+  double share = 0;
+};
+struct MessageShare {
+  std::int32_t set = 0;
+  std::size_t shared = 0, of = 0;
+  std::size_t item = 0, train = 0;  // of the first one
+};
+
+struct Overlap {
+  std::vector<Copy> in_eval;   // each evaluation conversation once: its copy in train, else an earlier one in eval
+  std::vector<Copy> in_train;  // each train conversation that is a copy of an earlier one
+  std::vector<PassageShare> passages;
+  std::vector<MessageShare> messages;
+};
+
+// Time and memory are linear in the data, however often a shingle occurs: a conversation is compared with at most 64
+// others, those that share most of its rarest shingles.
+Overlap find_overlap(std::span<const OverlapItem> items);
+
+// E0307 (a warning if `allow_overlap`), W0301, W0303. `set_names`: of the evaluation sets.
+void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, std::span<const std::string> set_names,
+                    bool allow_overlap, Diagnostics& diagnostics);
+
+}  // namespace shori

@@ -1,0 +1,43 @@
+// What a command of shori-data reads: files, folders and globs, or the data of a training config.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shori/config/train_config.h"
+#include "shori/data/dataset.h"
+#include "shori/data/tokenizer.h"
+
+namespace shori {
+
+struct InputArguments {
+  std::vector<std::string> paths;
+  std::string tokenizer;  // file or model folder
+  std::string type;       // of the files, as `type` of a dataset entry
+};
+// Options PATH..., --tokenizer and --type.
+void add_input_arguments(CLI::App& command, InputArguments& arguments);
+
+// The data of one stage, or of the files named.
+struct InputSet {
+  std::string stage;   // empty: files
+  TrainConfig config;  // of the stage; defaults for files
+  std::vector<DataEntry> entries, test_entries;
+  DataOptions options;                         // without progress and observe
+  std::shared_ptr<const Tokenizer> tokenizer;  // null: none was named
+};
+
+// One set a stage. The tokenizer: --tokenizer, else the config's base_model, else the variable SHORI_TOKENIZER. Where
+// `tokenizer_needed`, having none is E0203; else options.parse_only is set then. Problems with the config are thrown.
+std::vector<InputSet> open_inputs(const InputArguments& arguments, bool tokenizer_needed);
+
+// From --tokenizer or SHORI_TOKENIZER, for commands without a config; null if neither is set.
+std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& option);
+
+// Loads a set with a live progress line. `observe` may be empty.
+Dataset load_with_progress(const InputSet& set, const std::function<void(const ReadConversation&)>& observe,
+                           Diagnostics& diagnostics);
+
+}  // namespace shori

@@ -1,0 +1,129 @@
+// The mappings `lint` and `blockml.length_buckets`.
+#include <algorithm>
+
+#include "settings.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+class MappingReader {
+ public:
+  MappingReader(const Setting& setting, Diagnostics& diagnostics) : setting_(setting), diagnostics_(diagnostics) {}
+
+  bool is_mapping(const std::string& example) {
+    if (setting_.value.kind == YamlNode::Kind::kMapping) return true;
+    refuse("E0104", setting_.value, "wants a mapping, found `" + value_text(setting_.value) + "`")
+        .cure("write `" + setting_.key + ": " + example + "`");
+    finish();
+    return false;
+  }
+
+  Diagnostic& refuse(const std::string& code, const YamlNode& at, const std::string& what) {
+    problems_.push_back(Diagnostic(code, "`" + setting_.key + "` " + what).at(setting_.document->place(at)));
+    return problems_.back();
+  }
+
+  template <typename Names>
+  void refuse_unknown(const YamlNode& key, const std::string& kind, const Names& names) {
+    Diagnostic& unknown = refuse("E0101", key, "has no " + kind + " `" + escape_for_log(key.text) + "`");
+    propose_similar(unknown, kind, key.text, {names.begin(), names.end()});
+  }
+
+  bool finish() {
+    for (Diagnostic& problem : problems_) diagnostics_.add(std::move(problem));
+    return problems_.empty();
+  }
+
+ private:
+  const Setting& setting_;
+  Diagnostics& diagnostics_;
+  std::vector<Diagnostic> problems_;
+};
+
+template <typename Words>
+std::size_t index_of(const Words& words, const YamlNode& node) {
+  if (node.kind != YamlNode::Kind::kScalar) return words.size();
+  return static_cast<std::size_t>(std::find(words.begin(), words.end(), std::string_view(node.text)) - words.begin());
+}
+
+void read_level(const YamlNode& key, const YamlNode& value, MappingReader& reader, LintConfig& lint) {
+  const std::size_t rule = index_of(kLintRules, key);
+  std::vector<std::string_view> names(kLintRules.begin(), kLintRules.end());
+  names.insert(names.end(), {"usernames", "internal_hosts"});
+  if (rule == kLintRules.size()) return reader.refuse_unknown(key, "rule", names);
+  if (value.kind == YamlNode::Kind::kNull) return;
+  if (index_of(kLintLevels, value) == kLintLevels.size()) {
+    Diagnostic& wrong = reader.refuse(
+        "E0104", value, "wants off, info, warn or error for `" + key.text + "`, found `" + value_text(value) + "`");
+    propose_similar(wrong, "level", value.text, {kLintLevels.begin(), kLintLevels.end()});
+    return;
+  }
+  lint.levels[rule] = value.text;
+}
+
+void read_hosts(const YamlNode& value, MappingReader& reader, LintConfig& lint) {
+  if (value.kind == YamlNode::Kind::kNull) return;
+  bool good = value.kind == YamlNode::Kind::kSequence;
+  for (const YamlNode& item : value.items) good = good && item.kind == YamlNode::Kind::kScalar && !item.text.empty();
+  if (!good) {
+    reader.refuse("E0104", value, "wants a list of hosts for `internal_hosts`, found `" + value_text(value) + "`")
+        .cure("internal_hosts: [forum.example.org]");
+    return;
+  }
+  for (const YamlNode& item : value.items) lint.internal_hosts.push_back(item.text);
+}
+
+}  // namespace
+
+bool read_lint(const Setting& setting, const std::string& folder, LintConfig& lint, Diagnostics& diagnostics) {
+  MappingReader reader(setting, diagnostics);
+  if (!reader.is_mapping("{prose/thoughts: error}")) return false;
+  LintConfig read;
+  for (const auto& [key, value] : setting.value.members) {
+    if (key.text == "internal_hosts") {
+      read_hosts(value, reader, read);
+    } else if (key.text != "usernames") {
+      read_level(key, value, reader, read);
+    } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
+      read.usernames = value.text;
+      read.resolved_usernames = path_beneath(folder, value.text);
+    } else if (value.kind != YamlNode::Kind::kNull) {
+      reader.refuse("E0104", value, "wants a file for `usernames`, found `" + value_text(value) + "`");
+    }
+  }
+  if (!reader.finish()) return false;
+  lint = std::move(read);
+  return true;
+}
+
+bool read_length_bounds(const Setting& setting, LengthBounds& bounds, Diagnostics& diagnostics) {
+  MappingReader reader(setting, diagnostics);
+  if (!reader.is_mapping("{nano: 12, micro: 24}")) return false;
+  LengthBounds read;
+  for (const auto& [key, value] : setting.value.members) {
+    const std::size_t word = index_of(kBoundedLengths, key);
+    ScalarProblem problem;
+    const auto number = value.kind == YamlNode::Kind::kScalar ? parse_yaml_integer(value, problem) : std::nullopt;
+    if (word == kBoundedLengths.size()) {
+      reader.refuse_unknown(key, "length", kBoundedLengths);
+    } else if (!number || *number < 1) {
+      reader.refuse("E0104", value,
+                    "wants a whole number from 1 for `" + key.text + "`, found `" + value_text(value) + "`");
+    } else {
+      read.bounds[word] = *number;
+    }
+  }
+  for (std::size_t i = 1; i < read.bounds.size(); ++i) {
+    if (read.bounds[i] > read.bounds[i - 1]) continue;
+    reader.refuse("E0107", setting.key_node,
+                  "does not rise: " + std::string(kBoundedLengths[i - 1]) + " " + std::to_string(read.bounds[i - 1]) +
+                      ", " + std::string(kBoundedLengths[i]) + " " + std::to_string(read.bounds[i]));
+    break;
+  }
+  if (!reader.finish()) return false;
+  bounds = read;
+  return true;
+}
+
+}  // namespace shori

@@ -1,0 +1,88 @@
+// The findings of one block, and the body that the rules look at.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "shori/data/lint.h"
+
+namespace shori {
+
+// Byte range [begin, end) of a text.
+struct TextSpan {
+  std::size_t begin = 0, end = 0;
+};
+
+// Collects one finding a rule, at its first place.
+class BlockFindings {
+ public:
+  BlockFindings(std::size_t segment, const LintOptions& options) : segment_(segment), options_(options) {}
+
+  bool wants(LintRule rule, bool listed = false) const { return options_.level(rule, listed) != LintLevel::kOff; }
+  const LintOptions& options() const { return options_; }
+  // `listed`: named by a list of the config, which has a level of its own. `detail` is told of the first place.
+  void add(LintRule rule, TextSpan span, bool listed = false, std::string_view detail = {});
+  // At the block itself.
+  void add_block(LintRule rule, std::string detail, std::size_t count = 1);
+  void move_to(std::vector<LintFinding>& all);
+
+ private:
+  std::size_t segment_;
+  const LintOptions& options_;
+  std::array<std::optional<LintFinding>, 2 * kLintRuleCount> found_;
+};
+
+std::string_view lint_rule_message(LintRule rule);
+std::string_view lint_rule_cure(LintRule rule);
+
+// A body with its fenced text blanked by bytes that no rule looks for, offsets kept.
+struct FencedText {
+  std::string prose;
+  std::optional<TextSpan> open;        // a fence that is not closed
+  std::vector<TextSpan> behind_close;  // text behind a closing fence on its line
+};
+FencedText blank_fences(std::string_view body);
+inline constexpr char kBlanked = '\x01';
+
+// Lines of a text, without their newlines.
+std::vector<TextSpan> lines_of(std::string_view text);
+// Runs of lines without an empty line (nothing but white space).
+std::vector<TextSpan> paragraphs_of(std::string_view text);
+// The run of the byte `c` that begins at `begin`.
+std::size_t run_length(std::string_view text, std::size_t begin, char c);
+
+bool is_ascii_letter(char c);
+bool is_ascii_digit(char c);
+char ascii_lower(char c);
+std::string ascii_lower(std::string_view text);
+bool is_word_code_point(char32_t value);  // a letter or digit
+// The code points next to a byte offset; 0 at the ends.
+char32_t code_point_before(std::string_view text, std::size_t offset);
+char32_t code_point_behind(std::string_view text, std::size_t offset);
+
+// Talk out of character inside a message: `(OOC: ...)`, `((...))`, `[OOC ...]`, with what it says.
+struct InlineOoc {
+  TextSpan span, inner;
+};
+std::vector<InlineOoc> find_inline_ooc(std::string_view body);  // by place, none inside another
+
+// Runs that the fixes replace.
+std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from);  // `…`, or four dots and more
+struct SpaceRun {
+  TextSpan span;
+  std::string_view replacement;  // one space, or none
+};
+std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from);
+std::string_view ascii_quote(std::string_view text, std::size_t at);  // "'" or "\"" for a curly one
+
+void lint_prose(std::string_view body, std::size_t text_begin, BlockFindings& findings);
+void lint_privacy(std::string_view body, BlockFindings& findings);
+// Rules about the order of blocks, speakers and lengths; all blocks of a document.
+void lint_structure(const BlockmlDocument& document, std::span<const std::int64_t> message_ids,
+                    const LintOptions& options, std::vector<LintFinding>& findings);
+
+}  // namespace shori

@@ -1,0 +1,176 @@
+// SillyTavern chats and LimaRP files.
+#include "import_fixture.h"
+
+namespace shori {
+namespace {
+
+using test::Place;
+
+class ImportChat : public test::ImportTest {};
+
+const std::string kHeader = R"({"user_name":"unused","character_name":"unused","create_date":"x","chat_metadata":{}})";
+std::string mes(const std::string& name, const std::string& text, const std::string& more = "") {
+  return R"({"name":")" + name + R"(","is_user":false,"is_system":false,"send_date":"x","mes":")" + text + "\"" + more +
+         "}\n";
+}
+
+TEST_F(ImportChat, MessagesNarratorAndNotices) {
+  const ImportReport report = import(
+      ImportSource::kSillyTavern, "Aya - 2024.jsonl",
+      kHeader + "\n" + mes("Aya", "Hello.\\n\\n_She waves._") + mes("You", "  Hi  ") +
+          mes("Note", "It grows dark.", R"(,"extra":{"type":"narrator"})") +
+          R"({"name":"System","is_system":true,"mes":"Hidden","extra":{"type":"narrator"}})" + "\n" + mes("Aya", "") +
+          mes("Aya", "Bye", R"(,"swipe_id":1,"swipes":["See you","Bye","Ciao"],"force_avatar":"a.png")"));
+  EXPECT_EQ(only_made(),
+            "▀message\nAya: Hello.\n\n_She waves._▄\n▀message\nYou: Hi▄\n[INST] It grows dark. [/INST]\n"
+            "▀message\nAya: Bye▄\n");
+  EXPECT_EQ(made().begin()->first, "Aya_-_2024-00001.blockml");
+  EXPECT_EQ(report.changes, (Changes{{"empty texts dropped", 1},
+                                     {"notices of the program dropped (is_system)", 1},
+                                     {"other swipes left out", 2},
+                                     {"texts trimmed", 1}}));
+  ASSERT_EQ(report.unknown_keys.size(), 1u);
+  EXPECT_NE(report.unknown_keys[0].find("force_avatar (1 times)"), std::string::npos);
+}
+
+TEST_F(ImportChat, ByteOrderMarkLineEndsBlankLinesAndNoHeader) {
+  std::string text = kHeader + "\n\n" + mes("Aya", "a") + " \n" + mes("Aya", "b");
+  for (std::size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 2) text.insert(at, "\r");
+  import(ImportSource::kSillyTavern, "c.jsonl", "\xEF\xBB\xBF" + text);
+  const std::string expected = "▀message\nAya: a▄\n▀message\nAya: b▄\n";
+  EXPECT_EQ(only_made(), expected);
+  EXPECT_EQ(import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a") + mes("Aya", "b")).unchanged, 1u);
+  EXPECT_EQ(only_made(), expected);
+}
+
+TEST_F(ImportChat, ABrokenLineIsToldWithItsNumberAndTheOthersToo) {
+  import(ImportSource::kSillyTavern, "c.jsonl",
+         kHeader + "\n" + mes("Aya", "a") + "{\"name\":\"Aya\",\"mes\":\n\n[]\n{\"name\":\"Aya\"}\n{\"mes\":\"x\"}\n" +
+             kHeader + "\n" + R"({"name":5,"mes":"x"})" + "\n" + R"({"name":"A","is_system":"yes","mes":"x"})" + "\n" +
+             R"({"name":"A","mes":"cut)");
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0312", 3, 21},
+                                          {"E0312", 5, 1},
+                                          {"E0312", 6, 1},
+                                          {"E0312", 7, 1},
+                                          {"E0312", 8, 1},
+                                          {"E0312", 9, 9},
+                                          {"E0312", 10, 25},
+                                          {"E0312", 11, 19}}))
+      << told();
+  EXPECT_TRUE(made().empty());
+}
+
+TEST_F(ImportChat, NamesBecomeWhatASpeakerMayBe) {
+  const ImportReport report =
+      import(ImportSource::kSillyTavern, "c.jsonl",
+             mes("*Aya* : the \\\"crow\\\"", "x") + mes("\\n", "y") + mes("[Nitori]\\tK", "z") + mes("(:", "w"));
+  EXPECT_EQ(only_made(), "▀message\nAya*  the crow: x▄\n▀message\ny▄\n▀message\nNitori] K: z▄\n▀message\nw▄\n");
+  EXPECT_EQ(report.changes.at("names changed to what a speaker may be"), 3u);
+  EXPECT_EQ(report.changes.at("messages without a name"), 2u);
+}
+
+TEST_F(ImportChat, WhatCannotBeInATextIsChangedAndCounted) {
+  const ImportReport report = import(ImportSource::kSillyTavern, "c.jsonl",
+                                     mes("Aya", "a\\r\\nb\\rc <<s>s> </s>\\u0007 ▀message ▄") +
+                                         mes("N", "never [/IN[/INST]ST] closed", R"(,"extra":{"type":"narrator"})"));
+  EXPECT_EQ(only_made(), "▀message\nAya: a\nb\nc   -message -▄\n[INST] never  closed [/INST]\n");
+  EXPECT_EQ(report.changes, (Changes{{"[/INST] deleted inside an instruction", 2},
+                                     {"block characters ▀, ▄ replaced by -", 2},
+                                     {"control characters deleted", 1},
+                                     {"line ends made LF", 2},
+                                     {"texts <s>, </s>, <unk> deleted", 3}}));
+}
+
+TEST_F(ImportChat, AConversationWithoutAMessageIsNotWritten) {
+  const ImportReport report = import(ImportSource::kSillyTavern, "c.jsonl", kHeader + "\n" + mes("Aya", " "));
+  EXPECT_TRUE(problems.empty()) << told();
+  EXPECT_TRUE(made().empty());
+  EXPECT_EQ(report.changes.at("conversations without a message, not written"), 1u);
+}
+
+TEST_F(ImportChat, NothingIsOverwritten) {
+  import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a"));
+  folder.write("in/d.jsonl", mes("Aya", "d"));
+  folder.write("in/c.jsonl", mes("Aya", "changed"));
+  options.inputs = {folder.file("in")};
+  import_inputs();
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0806", 0, 0}})) << told();
+  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"c-00001.blockml", "▀message\nAya: a▄\n"}}));
+}
+
+const std::string kLimarp =
+    "names:\n  <FIRST>: Aya\n  <SECOND>: 'Nitori'\npersonas:\n  <FIRST>: |\n    <FIRST> is a tengu.\n\n    Fast.\n"
+    "  <SECOND>: <SECOND> knows <FIRST>.\nscenario: <FIRST> visits <SECOND>.\nconversation:\n"
+    "  - name: <SECOND>\n    text: \"Hello, <FIRST>\"\n  - name: <FIRST>\n    text: 42\n  - {name: <FIRST>, text: }\n";
+
+TEST_F(ImportChat, LimarpPersonasScenarioAndTurns) {
+  const ImportReport report = import(ImportSource::kLimarp, "data/forum/77-2.yaml", kLimarp + "extra: 1\n");
+  EXPECT_EQ(only_made(),
+            "▀description\nAya\nAya is a tengu.\n\nFast.▄\n▀description\nNitori\nNitori knows Aya.▄\n"
+            "▀scenario\nAya visits Nitori.▄\n▀message\nNitori: Hello, Aya▄\n▀message\nAya: 42▄\n");
+  EXPECT_EQ(made().begin()->first, "limarp-forum-77-2.blockml");
+  EXPECT_EQ(report.changes,
+            (Changes{{"<FIRST>, <SECOND> replaced by names", 6}, {"empty texts dropped", 1}, {"texts trimmed", 1}}));
+  EXPECT_EQ(report.unknown_keys.size(), 1u);
+}
+
+TEST_F(ImportChat, LimarpFaultsHaveTheirPlace) {
+  const std::vector<std::pair<std::string, std::vector<Place>>> cases = {
+      {"a: [", {{"E0312", 1, 5}}},
+      {"- 1\n", {{"E0312", 0, 0}}},
+      {"names: {<FIRST>: A, <SECOND>: B}\n", {{"E0312", 1, 1}}},
+      {"conversation: []\n", {{"E0312", 1, 1}}},
+      {"names: {<FIRST>: A}\nconversation: []\n", {{"E0312", 1, 8}}},
+      {kLimarp + "  - {name: Bob, text: x}\n  - 5\n", {{"E0312", 17, 12}, {"E0312", 18, 5}}},
+      {kLimarp + "scenario: x\n", {{"E0312", 17, 1}}},
+  };
+  for (const auto& [text, expected] : cases) {
+    import(ImportSource::kLimarp, "f/1.yaml", text);
+    EXPECT_EQ(places(), expected) << text << told();
+    EXPECT_TRUE(made().empty());
+  }
+}
+
+TEST_F(ImportChat, LimarpCleaning) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"a  b   c", "a b c"},
+      {"a !  b ?", "a! b?"},
+      {"a  !?", "a!?"},
+      {"“a” ‘b’ „c« »d‚", "\"a\" 'b' \"c\" \"d'"},
+      {"a… …b", "a... ...b"},
+      {"a…b", "a... b"},
+      {"a---b ---- --", "a—b ---- --"},
+      {"a..b a....b a........b a.........b", "a... b a... b a... b a.........b"},
+      {"a.. a... a.... a........ a.........", "a.. a... a... a... a........."},
+      {"3.5 e.g. v1.2..3", "3.5 e.g. v1.2... 3"},
+      {"\"..a\"!..", "\"..a\"!.."},
+      {"é..ü 日...本", "é... ü 日... 本"},
+      {"😀....", "😀...."},
+      {"", ""},
+  };
+  for (const auto& [text, expected] : cases) {
+    Changes changes;
+    EXPECT_EQ(limarp_clean(text, changes), expected) << text;
+    EXPECT_EQ(changes.empty(), text == expected) << text;
+    EXPECT_EQ(limarp_clean(expected, changes), expected) << "not stable: " << text;
+  }
+}
+
+TEST_F(ImportChat, CleaningIsDoneOnlyWhenAskedFor) {
+  const std::string text = mes("Aya", "a  b ! “c”…");
+  import(ImportSource::kSillyTavern, "c.jsonl", text);
+  EXPECT_EQ(only_made(), "▀message\nAya: a  b ! “c”…▄\n");
+  options.limarp_clean = true;
+  import(ImportSource::kSillyTavern, "d.jsonl", text);
+  EXPECT_EQ(made().at("d-00001.blockml"), "▀message\nAya: a b! \"c\"...▄\n");
+}
+
+TEST(ImportFileStem, IsSafeAndVisible) {
+  EXPECT_EQ(import_file_stem("aZ9._-"), "aZ9._-");
+  EXPECT_EQ(import_file_stem("../é x"), "_.___x");
+  EXPECT_EQ(import_file_stem(".hidden"), "_hidden");
+  EXPECT_EQ(import_file_stem(std::string(500, 'a')).size(), 200u);
+}
+
+}  // namespace
+}  // namespace shori

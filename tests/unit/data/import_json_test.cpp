@@ -1,0 +1,177 @@
+// ShareGPT and chat-messages files.
+#include "import_fixture.h"
+
+namespace shori {
+namespace {
+
+using test::Place;
+
+class ImportJson : public test::ImportTest {
+ protected:
+  ImportJson() { options.human_name = "Aya", options.gpt_name = "Nitori"; }
+};
+
+TEST_F(ImportJson, ShareGptTurnsBecomeMessagesAndInstructionsWhereTheyStand) {
+  const ImportReport report =
+      import(ImportSource::kShareGpt, "talk.jsonl",
+             R"({"id":"t1","conversations":[{"from":"system","value":"Be kind."},{"from":"human","value":"Hello"},)"
+             R"({"from":"gpt","value":"Hi."},{"from":"system","value":"Later."},{"from":"Momiji","value":"Woof"}]})");
+  EXPECT_EQ(only_made(),
+            "[INST] Be kind. [/INST]\n▀message\nAya: Hello▄\n▀message\nNitori: Hi.▄\n[INST] Later. [/INST]\n"
+            "▀message\nMomiji: Woof▄\n");
+  EXPECT_EQ(made().begin()->first, "t1.blockml");
+  EXPECT_EQ(report.conversations, 1u);
+  EXPECT_EQ(report.messages, 3u);
+  EXPECT_EQ(report.changes, Changes{});
+}
+
+TEST_F(ImportJson, AnArrayIsReadLikeLines) {
+  const std::string one = R"({"conversations":[{"from":"human","value":"one"}]})";
+  const std::string two = R"({"id":5,"conversations":[{"from":"human","value":"} ] \" two {"}]})";
+  import(ImportSource::kShareGpt, "a.json", " [\n" + one + ",\r\n  " + two + "\n]\n");
+  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"a-00001.blockml", "▀message\nAya: one▄\n"},
+                                                        {"5.blockml", "▀message\nAya: } ] \" two {▄\n"}}))
+      << told();
+  import(ImportSource::kShareGpt, "empty.json", "[]");
+  EXPECT_TRUE(problems.empty()) << told();
+}
+
+TEST_F(ImportJson, ConversationsWithoutIdAreNumberedByFileStem) {
+  const std::string line = R"({"conversations":[{"from":"gpt","value":"x"}]})";
+  folder.write("in/a/my talk.jsonl", line + "\n" + line);
+  folder.write("in/b/my talk.jsonl", line + "\n");
+  options.source = ImportSource::kShareGpt;
+  options.inputs = {folder.file("in")};
+  EXPECT_EQ(import_inputs().written, 3u);
+  std::vector<std::string> names;
+  for (const auto& [name, text] : made()) names.push_back(name);
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"my_talk-00001.blockml", "my_talk-00002.blockml", "my_talk-00003.blockml"}));
+}
+
+TEST_F(ImportJson, NoFileIsReadTwiceAndNoneThatAnImportMade) {
+  options.source = ImportSource::kMessages;
+  const std::string line = R"({"messages":[{"role":"user","content":"x"}]})";
+  const std::string path = folder.write("in/" + std::string(240, 'm') + ".jsonl", line + "\n" + line);
+  options.inputs = {folder.path(), folder.file("in"), path};
+  options.format = ImportFormat::kJsonl;
+  EXPECT_EQ(import_inputs().written, 2u) << told();
+  EXPECT_EQ(import_inputs().unchanged, 2u) << told();
+  EXPECT_EQ(made().size(), 2u);
+  EXPECT_EQ(made().begin()->first, std::string(180, 'm') + "-00001.jsonl");
+}
+
+TEST_F(ImportJson, MessagesTakeNamesAndBlockmlRoles) {
+  import(ImportSource::kMessages, "m.jsonl",
+         R"({"messages":[{"role":"title","content":"T"},{"role":"description","name":"Aya","content":"tengu"},)"
+         R"({"role":"system","content":"S"},{"role":"user","content":"u","name":"Hatate"},)"
+         R"({"role":"assistant","content":"a","name":null},{"role":"ooc","content":"o"},)"
+         R"({"role":"message","content":"It rains."},{"role":"message","name":"Aya","content":"Oh."}]})");
+  EXPECT_EQ(only_made(),
+            "▀title\nT▄\n▀description\nAya\ntengu▄\n[INST] S [/INST]\n▀message\nHatate: u▄\n▀message\nNitori: a▄\n"
+            "▀ooc\no▄\n▀message\nIt rains.▄\n▀message\nAya: Oh.▄\n");
+}
+
+TEST_F(ImportJson, UnknownMembersAreToldOnceEach) {
+  const ImportReport report = import(
+      ImportSource::kMessages, "m.jsonl",
+      R"({"model":"x","messages":[{"role":"user","content":"u","weight":1},{"role":"user","content":"v","weight":0}]})"
+      "\n");
+  ASSERT_EQ(report.unknown_keys.size(), 2u);
+  EXPECT_TRUE(report.unknown_keys[0].ends_with("m.jsonl: messages[].weight (2 times)")) << report.unknown_keys[0];
+  EXPECT_TRUE(report.unknown_keys[1].ends_with("m.jsonl: model (1 times)")) << report.unknown_keys[1];
+}
+
+TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
+  const std::string good = R"({"messages":[{"role":"user","content":"u"}]})";
+  import(ImportSource::kMessages, "m.jsonl",
+         good + "\n\n{\"messages\": \n[1]\n{\"mesages\":[]}\n{\"messages\":{}}\n" +
+             R"({"messages":[{"role":"user"},{"role":"tool","content":"é"},{"role":"user","content":[]},7]})" + "\n" +
+             R"({"messages":[],"messages":[]})" + "\n" + R"({"messages":[{"role":"user","content":"\ud800"}]})" +
+             "\n{\"messages\":[{\"role\":\"user\",\"content\":\"\x93\"}]}\n" + R"({"id":{},"messages":[]})");
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0312", 2, 1},
+                                          {"E0312", 3, 14},
+                                          {"E0312", 4, 1},
+                                          {"E0312", 5, 1},
+                                          {"E0312", 6, 13},
+                                          {"E0312", 7, 14},
+                                          {"E0312", 7, 38},
+                                          {"E0312", 7, 85},
+                                          {"E0312", 7, 89},
+                                          {"E0312", 8, 16},
+                                          {"E0312", 9, 40},
+                                          {"E0304", 10, 40},
+                                          {"E0312", 11, 7}}))
+      << told();
+  EXPECT_TRUE(made().empty());
+}
+
+TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
+  const std::string good = R"({"conversations":[{"from":"human","value":"u"}]})";
+  const std::vector<std::pair<std::string, Place>> cases = {
+      {"[\n" + good + "\n " + good + "]", {"E0312", 3, 2}},
+      {"[" + good, {"E0312", 1, 50}},
+      {"[" + good + ",]", {"E0312", 1, 51}},
+      {"[" + good + "] x", {"E0312", 1, 52}},
+      {"[\n  7]", {"E0312", 2, 3}},
+      {"[\n {\"conversations\": [}", {"E0312", 2, 21}},
+      {"[{\"a\": \"", {"E0312", 1, 9}},
+      {"[\n{\n\"a\": x}]", {"E0312", 3, 6}},
+  };
+  for (const auto& [text, place] : cases) {
+    import(ImportSource::kShareGpt, "a.json", text);
+    ASSERT_FALSE(problems.empty()) << text;
+    EXPECT_EQ(places()[0], place) << text << "\n" << told();
+    EXPECT_TRUE(made().empty());
+  }
+}
+
+TEST_F(ImportJson, TurnsOfTheUserNeedAName) {
+  options.human_name.clear();
+  import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u"}]})");
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0113", 1, 14}}));
+  import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u","name":"Zun"}]})");
+  EXPECT_EQ(only_made(), "▀message\nZun: u▄\n");
+}
+
+TEST_F(ImportJson, IdsThatWouldBeOneFileAreRefused) {
+  const auto line = [](const std::string& id) {
+    return R"({"id":")" + id + R"(","messages":[{"role":"user","content":"u"}]})" + "\n";
+  };
+  import(ImportSource::kMessages, "m.jsonl", line("a/b") + line("c") + line("a_b") + line("c"));
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0318", 3, 0}, {"E0318", 4, 0}})) << told();
+  EXPECT_TRUE(made().empty());
+}
+
+TEST_F(ImportJson, FormatsCarryCategoryAndRating) {
+  options.format = ImportFormat::kJsonl;
+  options.category = "top";
+  options.rating = "pg13";
+  import(ImportSource::kMessages, "m.jsonl", R"({"id":"ä/1","messages":[{"role":"user","content":"\"u\""}]})");
+  EXPECT_EQ(only_made(), R"({"id":"ä/1","category":"top","rating":"pg13","text":"▀message\nAya: \"u\"▄\n"})"
+                         "\n");
+  EXPECT_EQ(made().begin()->first, "__1.jsonl");
+}
+
+TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
+  options.rating = "pg13";
+  const std::string text = R"({"id":"b","messages":[{"role":"user","content":"u"}]})"
+                           "\n"
+                           R"({"id":"a","messages":[{"role":"user","content":"u"}]})";
+  EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).written, 3u);
+  EXPECT_EQ(made().at("ratings.yaml"), "\"a.blockml\": pg13\n\"b.blockml\": pg13\n");
+  EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).unchanged, 3u);
+  options.rating = "explicit";
+  import(ImportSource::kMessages, "m.jsonl", text);
+  EXPECT_EQ(places(), (std::vector<Place>{{"E0806", 0, 0}}));
+}
+
+TEST_F(ImportJson, BrokenTurnsOfOneConversationAreBounded) {
+  std::string turns = "1";
+  for (int i = 0; i < 100000; ++i) turns += ",1";
+  import(ImportSource::kMessages, "m.jsonl", "{\"messages\":[" + turns + "]}");
+  EXPECT_EQ(problems.size(), 50u);
+}
+
+}  // namespace
+}  // namespace shori

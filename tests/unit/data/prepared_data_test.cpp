@@ -1,0 +1,222 @@
+// Tokenized data that is kept for the next start.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <functional>
+#include <utility>
+
+#include "dataset_fixture.h"
+#include "shori/data/lint.h"
+#include "shori/util/file.h"
+
+namespace shori {
+namespace {
+
+class PreparedDataTest : public DatasetTest {
+ protected:
+  PreparedDataTest() {
+    options.prepared_path = folder.file("kept/run.bin");
+    options.keep_prepared = true;
+    options.compare = true;
+    options.overlong = OverlongPolicy::kSplit;
+    options.sequence_len = 100;
+    options.progress = [this](std::uint64_t, std::uint64_t) { ++encoded_; };
+    folder.write("a.blockml", kDocumentA);
+    folder.write("b.jsonl", text_line(kDocumentB, ", \"id\": \"b\", \"extra\": 1") + text_line(kDocumentA));
+    folder.write("e.blockml", "▀message\nheld out▄\n");
+  }
+
+  Dataset load_all() {
+    encoded_ = 0;
+    Dataset dataset = load({entry("a.blockml"), entry("b.jsonl")}, {entry("e.blockml")});
+    EXPECT_FALSE(diagnostics.has_errors());
+    return dataset;
+  }
+
+  bool was_encoded() const { return encoded_ > 0; }
+  int encoded_ = 0;
+};
+
+// Everything a run takes from the data, as text.
+std::string text_of(const Dataset& dataset) {
+  std::string text = dataset.fingerprint + " " + dataset.tokenizer_sha256 + "\n";
+  const auto add_samples = [&](const std::vector<Sample>& samples) {
+    for (const Sample& sample : samples) {
+      text += dataset.place_of(sample) + ":";
+      for (std::size_t i = 0; i < sample.ids.size(); ++i) {
+        text += " " + std::to_string(sample.ids[i]) + "/" + std::to_string(sample.trained[i]);
+        if (!sample.roles.empty()) text += "/" + std::to_string(sample.roles[i]);
+      }
+      text += "\n";
+    }
+  };
+  add_samples(dataset.train);
+  for (const HeldOutSet& set : dataset.held_out) {
+    text += "set " + set.name + "\n";
+    add_samples(set.samples);
+  }
+  for (const Conversation& source : dataset.conversations) {
+    text += source.id + " " + std::to_string(source.file) + " " + std::to_string(source.line) + " " + source.category +
+            " " + source.text_sha256 + " " + std::to_string(source.held_out) + " " + std::to_string(source.is_line) +
+            "\n";
+  }
+  for (const DataFile& file : dataset.files)
+    text += file.path + " " + std::to_string(file.size) + " " + file.sha256 + "\n";
+  for (const FileLedger& ledger : dataset.file_ledgers) {
+    const LedgerCounts& counts = ledger.counts;
+    text += std::to_string(counts.bytes_in) + " " + std::to_string(counts.tokens_in) + " " +
+            std::to_string(counts.tokens_repeated) + " " + std::to_string(counts.tokens_packed) + " " +
+            std::to_string(counts.tokens_held_out) + " " + std::to_string(counts.samples) + "\n";
+    for (const LedgerItem& item : ledger.split)
+      text += "split " + item.place + " " + std::to_string(item.tokens) + "\n";
+    for (const LedgerItem& item : ledger.held_out)
+      text += "held out " + item.place + " " + std::to_string(item.tokens) + "\n";
+  }
+  for (const std::string& key : dataset.unknown_keys) text += key + "\n";
+  for (const std::string& file : dataset.ignored_files) text += file + "\n";
+  return text;
+}
+
+TEST_F(PreparedDataTest, TheSecondStartEncodesNothingAndGetsTheSame) {
+  const Dataset first = load_all();
+  const std::vector<std::string> told = problems();
+  EXPECT_EQ(told, (Texts{"W0301 b.jsonl:2", "W0302 a.blockml:1"}));
+  EXPECT_TRUE(was_encoded());
+  EXPECT_EQ(first.prepared, "data tokenized (nothing was kept), kept in " + options.prepared_path);
+  const Dataset second = load_all();
+  EXPECT_FALSE(was_encoded());
+  EXPECT_EQ(second.prepared, "prepared data taken from " + options.prepared_path);
+  EXPECT_EQ(text_of(second), text_of(first));
+  EXPECT_EQ(problems(), told);  // warnings are repeated
+  EXPECT_GT(first.train.size(), 3u);
+  options.prepared_path.clear();
+  EXPECT_EQ(text_of(load_all()), text_of(first));
+  EXPECT_TRUE(was_encoded());
+}
+
+TEST_F(PreparedDataTest, ContentsDecideNotTimes) {
+  load_all();
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, folder.file("a.blockml").c_str(), old, 0), 0);
+  load_all();
+  EXPECT_FALSE(was_encoded());
+  std::string changed = kDocumentA;
+  changed.replace(changed.find("Hmm"), 3, "Hum");  // the same size, and the same time
+  folder.write("a.blockml", changed);
+  ASSERT_EQ(utimensat(AT_FDCWD, folder.file("a.blockml").c_str(), old, 0), 0);
+  const Dataset dataset = load_all();
+  EXPECT_TRUE(was_encoded());
+  EXPECT_TRUE(dataset.prepared.starts_with("data tokenized (\"a.blockml\" changed), kept")) << dataset.prepared;
+  options.prepared_path.clear();
+  EXPECT_EQ(text_of(load_all()), text_of(dataset));
+}
+
+TEST_F(PreparedDataTest, EveryOptionDecides) {
+  const std::vector<std::pair<std::string, std::function<void(DataOptions&)>>> changes = {
+      {"sequence_len", [](DataOptions& o) { o.sequence_len = 110; }},
+      {"excess_length_strategy", [](DataOptions& o) { o.overlong = OverlongPolicy::kTruncate; }},
+      {"train_on_inputs", [](DataOptions& o) { o.train_on_inputs = false; }},
+      {"roles_to_train",
+       [](DataOptions& o) {
+         o.roles_to_train = {"message", "ooc"};
+       }},
+      {"train_on_eos", [](DataOptions& o) { o.train_on_eos = false; }},
+      {"blockml.train_on_speaker", [](DataOptions& o) { o.train_on_speaker = false; }},
+      {"blockml.bos", [](DataOptions& o) { o.bos = false; }},
+      {"blockml.eos", [](DataOptions& o) { o.eos = EosRule::kNever; }},
+      {"blockml.repeat_scenario", [](DataOptions& o) { o.repeat_scenario = true; }},
+      {"compat", [](DataOptions& o) { o.compat = true; }},
+      {"val_set_size", [](DataOptions& o) { o.val_set_size = 1, o.allow_overlap = true; }},
+      {"skip_samples", [](DataOptions& o) { o.skip_samples = {"a.blockml"}; }},
+      {"overlap checks", [](DataOptions& o) { o.compare = false; }},
+      {"allow_overlap", [](DataOptions& o) { o.allow_overlap = true; }},
+      {"dedupe", [](DataOptions& o) { o.dedupe = true; }},
+      {"vocabulary", [](DataOptions& o) { o.vocab_size = 32064; }},
+      {"blockml.default_length", [](DataOptions& o) { o.default_length.automatic = true; }},
+      {"blockml.length_unit", [](DataOptions& o) { o.length_buckets.unit = LengthUnit::kWords; }},
+      {"blockml.length_buckets", [](DataOptions& o) { o.length_buckets.bounds[0] = 11; }},
+  };
+  const DataOptions before = options;
+  for (const auto& [name, change] : changes) {
+    options = before;
+    load_all();
+    change(options);
+    const Dataset dataset = load_all();
+    EXPECT_TRUE(was_encoded()) << name;
+    EXPECT_TRUE(dataset.prepared.starts_with("data tokenized (" + name + " changed)")) << dataset.prepared;
+  }
+  options = before;
+  load_all();
+  auto lint = std::make_shared<LintOptions>();
+  options.lint = lint;
+  load_all();
+  EXPECT_TRUE(was_encoded());
+  auto named = std::make_shared<LintOptions>(*lint);
+  named->usernames = {"someone"};
+  options.lint = named;
+  load_all();
+  EXPECT_TRUE(was_encoded());
+  options.threads = 2;  // changes nothing but time
+  load_all();
+  EXPECT_FALSE(was_encoded());
+}
+
+TEST_F(PreparedDataTest, FilesThatComeAndGo) {
+  const auto load_folder = [this] {
+    encoded_ = 0;
+    return load({entry("d")});
+  };
+  folder.write("d/a.blockml", "▀message\none▄\n");
+  load_folder();
+  folder.write("d/b.blockml", "▀message\ntwo▄\n");
+  EXPECT_TRUE(load_folder().prepared.starts_with("data tokenized (files were added)"));
+  folder.write("d/notes.md", "x");  // passed over, told every time
+  const Dataset with_notes = load_folder();
+  EXPECT_FALSE(was_encoded());
+  EXPECT_EQ(with_notes.ignored_files, (Texts{"d/notes.md"}));
+  std::filesystem::remove(folder.file("d/b.blockml"));
+  EXPECT_TRUE(load_folder().prepared.starts_with("data tokenized (files are no longer there)"));
+  load({entry("d/a.blockml")});
+  EXPECT_TRUE(was_encoded());
+}
+
+TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
+  const std::string expected = text_of(load_all());
+  const std::string whole = folder.read("kept/run.bin");
+  for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 60) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    folder.write("kept/run.bin", damaged);
+    const Dataset dataset = load_all();
+    ASSERT_TRUE(was_encoded()) << at;
+    ASSERT_TRUE(dataset.prepared.starts_with("data tokenized (what was kept is damaged), kept")) << dataset.prepared;
+    ASSERT_EQ(text_of(dataset), expected) << at;
+  }
+  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{40}, whole.size() - 1}) {
+    folder.write("kept/run.bin", whole.substr(0, size));
+    ASSERT_EQ(text_of(load_all()), expected);
+    ASSERT_TRUE(was_encoded()) << size;
+  }
+  EXPECT_EQ(folder.read("kept/run.bin"), whole);  // made anew, the same bytes
+}
+
+TEST_F(PreparedDataTest, OnlyWhatCanBeTrainedIsKeptAndOnlyIfWanted) {
+  options.keep_prepared = false;
+  EXPECT_EQ(load_all().prepared, "data tokenized (nothing was kept)");
+  EXPECT_FALSE(path_exists(options.prepared_path));
+  options.keep_prepared = true;
+  folder.write("a.blockml", "▀message\nnot closed");
+  load({entry("a.blockml")});
+  EXPECT_TRUE(diagnostics.has_errors());
+  EXPECT_FALSE(path_exists(options.prepared_path));
+}
+
+TEST_F(PreparedDataTest, AFolderThatCannotBeIsNoError) {
+  folder.write("kept", "a file is in the way");
+  const Dataset dataset = load_all();
+  EXPECT_NE(dataset.prepared.find("not kept: "), std::string::npos) << dataset.prepared;
+  EXPECT_FALSE(dataset.train.empty());
+}
+
+}  // namespace
+}  // namespace shori

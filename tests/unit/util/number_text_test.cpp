@@ -1,0 +1,52 @@
+#include "shori/util/number_text.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+namespace shori {
+namespace {
+
+TEST(NumberText, Commas) {
+  EXPECT_EQ(with_commas(0), "0");
+  EXPECT_EQ(with_commas(999), "999");
+  EXPECT_EQ(with_commas(1'000), "1,000");
+  EXPECT_EQ(with_commas(999'999), "999,999");
+  EXPECT_EQ(with_commas(1'000'000), "1,000,000");
+  EXPECT_EQ(with_commas(4'799'646), "4,799,646");
+  EXPECT_EQ(with_commas(-1), "-1");
+  EXPECT_EQ(with_commas(-999), "-999");
+  EXPECT_EQ(with_commas(-1'000), "-1,000");
+  EXPECT_EQ(with_commas(std::numeric_limits<std::int64_t>::max()), "9,223,372,036,854,775,807");
+}
+
+TEST(NumberText, RatiosRoundHalfToEvenExactly) {
+  const auto megabytes = [](std::int64_t bytes) { return ratio_text(bytes, 1'000'000, 1); };
+  EXPECT_EQ(megabytes(18'350'000), "18.4");
+  EXPECT_EQ(megabytes(18'450'000), "18.4");
+  EXPECT_EQ(megabytes(18'450'001), "18.5");
+  EXPECT_EQ(megabytes(18'349'999), "18.3");
+  EXPECT_EQ(megabytes(0), "0.0");
+  EXPECT_EQ(megabytes(50'000), "0.0");
+  EXPECT_EQ(megabytes(150'000), "0.2");
+  EXPECT_EQ(megabytes(999'950'000), "1,000.0");
+  EXPECT_EQ(megabytes(1'234'567'890), "1,234.6");
+  EXPECT_EQ(ratio_text(4'799'646, 32'047, 1), "149.8");
+  EXPECT_EQ(ratio_text(18'400'000, 4'799'646, 2), "3.83");
+  EXPECT_EQ(ratio_text(32'047, 486, 1), "65.9");
+  EXPECT_EQ(ratio_text(4'799'646, 486, 0), "9,876");
+  EXPECT_EQ(ratio_text(1, 300, 2), "0.00");
+  EXPECT_EQ(ratio_text(201, 100, 1), "2.0");
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(ratio_text(most, most, 3), "1.000");
+}
+
+TEST(NumberText, Percent) {
+  EXPECT_EQ(percent_text(1, 3), "33.3");
+  EXPECT_EQ(percent_text(2, 3), "66.7");
+  EXPECT_EQ(percent_text(3, 3), "100.0");
+  EXPECT_EQ(percent_text(0, 0), "0.0");
+}
+
+}  // namespace
+}  // namespace shori
