@@ -222,7 +222,7 @@ int run_check(const CheckArguments& arguments) {
   Printer printer(arguments.format);
   bool failed = false;
   for (InputSet& set : sets) {
-    set.options.compare = true;
+    set.options.compare = set.options.warn_with_errors = true;
     if (arguments.sequence_len > 0) set.options.sequence_len = arguments.sequence_len;
     SetCheck check(set, arguments, printer);
     check.run();

@@ -81,10 +81,11 @@ class Fixing {
 }  // namespace
 
 void add_fix_arguments(CLI::App& command, FixArguments& arguments) {
-  command.add_flag("--fix", arguments.fix, "mend what has one obvious cure, instead of checking");
-  command.add_option("--out", arguments.out, "with --fix: folder for all files, mended; nothing is overwritten");
-  command.add_flag("--in-place", arguments.in_place, "with --fix: the files themselves");
-  command.add_flag("--dry-run", arguments.dry_run, "with --fix: show the changes, write nothing");
+  CLI::Option* fix = command.add_flag("--fix", arguments.fix, "mend what has one obvious cure, instead of checking");
+  command.add_option("--out", arguments.out, "with --fix: folder for all files, mended; nothing is overwritten")
+      ->needs(fix);
+  command.add_flag("--in-place", arguments.in_place, "with --fix: the files themselves")->needs(fix);
+  command.add_flag("--dry-run", arguments.dry_run, "with --fix: show the changes, write nothing")->needs(fix);
 }
 
 int fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments) {

@@ -32,7 +32,9 @@ void DatasetLoader::compare_conversations() {
   if (options_.dedupe) leave_out_copies(overlap, documents);
   std::vector<std::string> names;
   for (const HeldOutSet& set : dataset_.held_out) names.push_back(set.name);
-  report_overlap(items, overlap, names, options_.allow_overlap, diagnostics_);
+  // Of data with errors only errors are told: the rest comes when it can be read whole.
+  const bool errors_only = diagnostics_.has_errors() && !options_.warn_with_errors;
+  report_overlap(items, overlap, names, options_.allow_overlap, errors_only, diagnostics_);
 }
 
 // The first of exact copies in train is kept; the others are listed in the ledger, so they are no copies any more.
@@ -54,7 +56,7 @@ void DatasetLoader::leave_out_copies(Overlap& overlap, const std::vector<std::si
 
 // Parts of a split or sliced conversation are made to fit; one that fits by a hair as it is, is worth knowing of.
 void DatasetLoader::report_close_to_limit() {
-  if (!options_.compare) return;
+  if (!options_.compare || (diagnostics_.has_errors() && !options_.warn_with_errors)) return;
   std::vector<std::string> close;
   const LoadedDocument* first = nullptr;
   for (const LoadedDocument& document : documents_) {

@@ -45,7 +45,7 @@ struct EncodedDocument {
   std::vector<Diagnostic> problems;
   bool skipped = false;
   bool lacks_lengths = false;  // see ReadConversation
-  ConversationSketch sketch;  // if the options say that conversations are compared
+  ConversationSketch sketch;   // if the options say that conversations are compared
   std::vector<LintFinding> findings;
   // For DataOptions::observe, and where there are findings; else empty.
   std::optional<BlockmlDocument> blocks;

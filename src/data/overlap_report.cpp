@@ -99,8 +99,9 @@ std::string place_of(const OverlapItem& item) {
 }
 
 void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, std::span<const std::string> set_names,
-                    bool allow_overlap, Diagnostics& diagnostics) {
-  report_eval(items, overlap, allow_overlap, diagnostics);
+                    bool allow_overlap, bool errors_only, Diagnostics& diagnostics) {
+  if (!(errors_only && allow_overlap)) report_eval(items, overlap, allow_overlap, diagnostics);
+  if (errors_only) return;
   report_train(items, overlap, diagnostics);
   report_passages(items, overlap, diagnostics);
   for (const MessageShare& share : overlap.messages) {

@@ -15,11 +15,13 @@
 namespace shori {
 namespace {
 
-// One file a stage. Its name tells stages of the same name apart, its content whether it fits.
-std::string prepared_path(const TrainConfig& config) {
-  const std::string folder = config.dataset_prepared_path.empty()
-                                 ? join_path(parent_path(config.output_dir), ".prepared")
-                                 : config.dataset_prepared_path;
+// One file a stage, beside the run folder, or beside that of the recipe. Its name tells stages of the same name apart,
+// its content whether it fits.
+std::string prepared_path(const LoadedConfig& loaded, const TrainConfig& config) {
+  const std::string folder =
+      config.dataset_prepared_path.empty()
+          ? join_path(parent_path(loaded.is_recipe ? loaded.output_dir : config.output_dir), ".prepared")
+          : config.dataset_prepared_path;
   const std::string output = absolute_path(config.output_dir);
   return join_path(folder, file_name(output) + "-" + sha256_hex(output).substr(0, 8) + ".bin");
 }
@@ -116,7 +118,7 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     prepared.base = base->second;
     prepared.config_hash = config_hash(stage.config);
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
-    options.prepared_path = prepared_path(stage.config);
+    options.prepared_path = prepared_path(config, stage.config);
     options.keep_prepared = keep_prepared;
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {

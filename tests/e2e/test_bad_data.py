@@ -159,7 +159,7 @@ def test_nothing_that_is_trained(tmp_path, token_model, text_model):
 
 def test_kinds_that_are_not_offered_and_files_that_are_not_regular(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model, held_out=0)
-    for kind in ("blockml_yaml", "alpaca"):
+    for kind in ("blockml_toml", "alpaca"):
         job.write(datasets=[{"path": "train.jsonl", "type": kind}])
         outcome = train(job.config)
         assert outcome.code in (2, 3) and len(outcome.errors) == 1 and kind in outcome.err, repr(outcome)

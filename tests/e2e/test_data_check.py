@@ -111,6 +111,7 @@ def test_fix(tmp_path):
     again = must(data("check", "d", "--fix", "--in-place", cwd=tmp_path))
     assert again.out.endswith("0 files changed\n")
     assert data("check", "d", "--fix", cwd=tmp_path).code == 2
+    assert data("check", "d", "--in-place", cwd=tmp_path).code == 2
     write(tmp_path, "e/a.blockml", "other")
     assert data("check", "d", "--fix", "--out", "e", cwd=tmp_path).code != 0
     assert (tmp_path / "e/a.blockml").read_text() == "other"

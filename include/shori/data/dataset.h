@@ -66,6 +66,7 @@ struct DataOptions {
   std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
   bool compare = false;                   // look for copies within train and evaluation data (overlap.h)
   bool allow_overlap = false;             // copies between train and evaluation data are warnings, not errors
+  bool warn_with_errors = false;          // what comparing warns of is told even if the data has errors
   bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time

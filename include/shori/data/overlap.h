@@ -83,8 +83,9 @@ struct Overlap {
 // others, those that share most of its rarest shingles.
 Overlap find_overlap(std::span<const OverlapItem> items);
 
-// E0307 (a warning if `allow_overlap`), W0301, W0303. `set_names`: of the evaluation sets.
+// E0307 (a warning if `allow_overlap`), W0301, W0303. `set_names`: of the evaluation sets. With `errors_only` no
+// warning.
 void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, std::span<const std::string> set_names,
-                    bool allow_overlap, Diagnostics& diagnostics);
+                    bool allow_overlap, bool errors_only, Diagnostics& diagnostics);
 
 }  // namespace shori

@@ -89,7 +89,7 @@ std::string text_of(const Diagnostics& diagnostics) {
 std::string report(const std::vector<OverlapItem>& items, bool allow = false) {
   Diagnostics diagnostics;
   const std::vector<std::string> sets = {"val", "other"};
-  report_overlap(items, find_overlap(items), sets, allow, diagnostics);
+  report_overlap(items, find_overlap(items), sets, allow, false, diagnostics);
   return text_of(diagnostics);
 }
 
@@ -173,7 +173,7 @@ TEST(Overlap, ExactCopiesOfAnyLengthAreFound) {
 TEST(Overlap, AllowedOverlapIsAWarning) {
   const std::vector<OverlapItem> items = {item("a", "x"), item("d", "x", 0)};
   Diagnostics diagnostics;
-  report_overlap(items, find_overlap(items), std::vector<std::string>{"val"}, true, diagnostics);
+  report_overlap(items, find_overlap(items), std::vector<std::string>{"val"}, true, false, diagnostics);
   EXPECT_FALSE(diagnostics.has_errors());
   EXPECT_NE(text_of(diagnostics).find("warning[E0307]: 1 of 1"), std::string::npos) << text_of(diagnostics);
 }
@@ -373,6 +373,16 @@ TEST_F(DatasetOverlapTest, EveryTypeIsCompared) {
   load({entry("c.jsonl", "completion"), entry("i.jsonl", "tokenized")});
   ASSERT_EQ(problems(), (Texts{"W0301 c.jsonl:2"}));
   EXPECT_EQ(diagnostics.all()[0].notes, (Texts{"c.jsonl:2 = c.jsonl:1 (exact)", "i.jsonl:3 = i.jsonl:1 (exact)"}));
+}
+
+TEST_F(DatasetOverlapTest, OfDataWithErrorsOnlyErrorsAreTold) {
+  options.compare = true;
+  folder.write("t.jsonl", text_line(message("one")) + text_line(message("one")) + "{}\n");
+  load({entry("t.jsonl")});
+  EXPECT_EQ(problems(), (Texts{"E0312 t.jsonl:3:1"}));
+  options.warn_with_errors = true;
+  load({entry("t.jsonl")});
+  EXPECT_EQ(problems(), (Texts{"E0312 t.jsonl:3:1", "W0301 t.jsonl:2"}));
 }
 
 // Copies need no tokens.
