@@ -80,6 +80,22 @@ def test_peak_is_compared_with_the_plan(finished):
     assert "GPU memory: " in finished.outcome.err
 
 
+def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finished):
+    profiled = job(tmp_path, token_model)
+    told = must(emulated(profiled.config, "--profile-steps", "2:3")).err
+    assert "--- profile of step 2," in told and "--- profile of step 3," in told and "profile of step 4" not in told
+    assert tensor_state(profiled.run) == tensor_state(finished.run)
+    profile = json.loads((profiled.run / "profile.json").read_text())
+    assert profile["step"] == 3
+    calls = {line["op"]: line["calls"] for line in profile["ops"]}
+    micro_batches = metrics(profiled.run, "step")[2]["micro_batches"]
+    # Two layers, each run again in the backward pass unless all is kept.
+    assert calls["attention_backward"] == 2 * micro_batches and calls["adamw8bit"] == 1
+    assert calls["embed"] == micro_batches and calls["gradient_norm"] == 1
+    for text in ("3", "3:2", "0:1", "a:b", "1:2x"):
+        assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0113"]
+
+
 def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finished):
     later = job(tmp_path, token_model, init_from=str(finished.run), optimizer_state="carry", num_epochs=1)
     must(emulated(later.config))
