@@ -303,17 +303,17 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   line.memory_peak_bytes = memory.peak;
   timing_->add(timing_line(line));
   timing_->write(false);
+  const double used = base_.memory ? static_cast<double>(device_bytes_in_use()) : static_cast<double>(memory.now);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::uint64_t total = stage_.total_steps();
   char text[256];
-  std::snprintf(text, sizeof text,
-                "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
-                stage_.stage.name.c_str(), static_cast<unsigned long long>(step_),
-                static_cast<unsigned long long>(total), epoch(), result.loss, result.grad_norm, learning_rate(step_),
-                timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
-                format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
-  progress_.live(std::string(text) + (saving_ == step_ ? "  saved" : ""));
+  std::snprintf(
+      text, sizeof text, "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
+      stage_.stage.name.c_str(), static_cast<unsigned long long>(step_), static_cast<unsigned long long>(total),
+      epoch(), result.loss, result.grad_norm, learning_rate(step_), timing.tokens_per_second,
+      format_bytes(used).c_str(), format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
+  progress_.live(std::string(text) + (durable_ == step_ ? "  saved" : ""));
   if (step_ % static_cast<std::uint64_t>(config().logging_steps) == 0 || step_ == total) log_detail(text);
 }
 

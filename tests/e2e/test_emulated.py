@@ -76,6 +76,21 @@ def test_killed_run_loses_nothing_acknowledged(tmp_path, token_model, finished):
     assert final_state(killed.run) == final_state(finished.run)
 
 
+def test_disk_that_fills_while_training_goes_on(tmp_path, token_model, finished):
+    """The write of one step fails beside the next step, whose update waits for it; a stop then ends the run."""
+    full = job(tmp_path, token_model)
+    with Running(EMULATED, full.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.limit_file_size(4096)
+        assert running.wait_for("E0502")
+        running.signal(15)
+        outcome = running.finish()
+    assert outcome.code == 4 and set(outcome.errors) == {"E0502"}, repr(outcome)
+    resumed = must(emulated(full.config, "--resume"))
+    assert resumed.resumed_at >= outcome.acknowledged
+    assert tensor_state(full.run) == tensor_state(finished.run)
+
+
 def test_peak_is_compared_with_the_plan(finished):
     assert "GPU memory: " in finished.outcome.err
 
