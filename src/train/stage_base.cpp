@@ -84,7 +84,6 @@ void StageTrainer::take_base() {
   }
   optimizer_ = std::make_unique<AdamW8bit>(adapter(), adam_options(config()), base_.memory.get());
   wait_for_device(base_.model->ops());
-  if (loads && base_.memory) check_device_attention(base_.model->ops(), base_.model->attention_shape());
   if (loads) base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
   if (base_.memory) {
     restore_products();

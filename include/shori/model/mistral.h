@@ -64,7 +64,6 @@ class Mistral {
   const LoraAdapter* adapter() const { return adapter_; }
   const ActivationPlan& plan() const { return plan_; }
   const OpContext& ops() const { return context_.ops; }
-  const AttentionShape& attention_shape() const { return layers_.front()->attention; }
   // Every op tells `profile` that it begins, until set to null.
   void set_profile(OpProfile* profile) { context_.ops.profile = profile; }
 
