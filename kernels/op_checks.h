@@ -10,8 +10,10 @@
 
 namespace shori {
 
+// What each op does first. `op` is a literal.
 inline void check_context(const OpContext& context, const char* op) {
   SHORI_CHECK(context.workspace != nullptr, std::string(op) + " needs a workspace");
+  if (context.profile != nullptr) context.profile->begin(op);
 }
 
 inline bool on_device(const OpContext& context) { return context.device == Device::kCuda; }

@@ -1,5 +1,6 @@
 // shori-train: trains a QLoRA adapter from one YAML file.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -18,7 +19,7 @@ namespace shori {
 namespace {
 
 struct Arguments {
-  std::string config, explain, gpu_memory;
+  std::string config, explain, gpu_memory, profile_steps;
   std::vector<std::string> set;
   RecipeOptions recipe;
   bool json_errors = false, help_keys = false;
@@ -42,6 +43,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
                  "retrain a recipe from this stage on; old run folders are moved aside")
       ->type_name("STAGE");
   app.add_option("--only", arguments.recipe.only, "train only this stage of a recipe")->type_name("STAGE");
+  app.add_option("--profile-steps", arguments.profile_steps,
+                 "time every op of steps A to B; the last of them is kept in profile.json of the run folder")
+      ->type_name("A:B");
   app.add_flag("--json-errors", arguments.json_errors, "errors and warnings as one JSON object a line");
   app.add_flag("--help-keys", arguments.help_keys, "every key of the YAML file with default and meaning");
   app.add_option("--explain", arguments.explain, "what an error code means and how to mend it")->type_name("CODE");
@@ -69,9 +73,23 @@ int explain(const std::string& code) {
   return 0;
 }
 
+// "3:5" as steps 3 to 5.
+void read_profile_steps(const std::string& text, RecipeOptions& options) {
+  const char *at = text.data(), *end = text.data() + text.size();
+  const auto first = std::from_chars(at, end, options.profile_first);
+  const bool colon = first.ec == std::errc() && first.ptr != end && *first.ptr == ':';
+  const auto last = colon ? std::from_chars(first.ptr + 1, end, options.profile_last) : first;
+  if (colon && last.ec == std::errc() && last.ptr == end && options.profile_first > 0 &&
+      options.profile_last >= options.profile_first)
+    return;
+  throw Error(Diagnostic("E0113", "`--profile-steps " + escape_for_log(text) + "`: expected two steps A:B")
+                  .cure("--profile-steps 3:5"));
+}
+
 // --gpu-memory and --sm-count describe one GPU, for --plan.
 RecipeOptions recipe_options(const Arguments& arguments) {
   RecipeOptions options = arguments.recipe;
+  if (!arguments.profile_steps.empty()) read_profile_steps(arguments.profile_steps, options);
   if (arguments.gpu_memory.empty() && options.sm_count == 0) return options;
   if (arguments.gpu_memory.empty() || options.sm_count == 0 || !options.plan)
     throw Error(Diagnostic("E0113", "`--gpu-memory` and `--sm-count` go together, and with `--plan`")

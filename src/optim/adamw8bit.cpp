@@ -37,6 +37,8 @@ AdamW8bit::AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMem
       make(moments.v_absmax, DType::kF32, blocks);
     }
   }
+  // Zeros come by the default stream, updates by another.
+  if (memory != nullptr && !memory->is_planning()) synchronize_stream(nullptr);
 }
 
 AdamReport AdamW8bit::step(const OpContext& context, double learning_rate, double gradient_scale) {

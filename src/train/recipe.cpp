@@ -188,6 +188,8 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
     refuse_unclear(config, stage, options);
     TrainerOptions trainer;
     trainer.resume = stage.state == StageState::kInterrupted;
+    trainer.profile_first = options.profile_first;
+    trainer.profile_last = options.profile_last;
     trainer.resume_command = command_for(config, " --resume");
     trainer.init_from = stage.stage.previous_stage >= 0
                             ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()

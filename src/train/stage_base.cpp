@@ -23,16 +23,27 @@ int thread_count(const TrainConfig& config) {
   return static_cast<int>(config.threads.value_or(std::max(1u, std::thread::hardware_concurrency())));
 }
 
+// What was planned, unless it is no longer there.
+std::unique_ptr<DeviceMemory> take_memory(std::size_t arena_bytes, std::size_t pinned_bytes) {
+  try {
+    return std::make_unique<DeviceMemory>(
+        DeviceMemory{{ArenaKind::kDevice, arena_bytes}, {ArenaKind::kPinned, pinned_bytes}});
+  } catch (const Error& error) {
+    if (error.code() != "E0401") throw;
+    throw Error(Diagnostic("E0405", "the GPU has no " + format_bytes(static_cast<double>(arena_bytes)) +
+                                        " in one piece any more, which were free when the run was planned")
+                    .note(error.diagnostics().front().message)
+                    .cure("stop the other program, or set `gpu_memory_limit` to what is left"));
+  }
+}
+
 }  // namespace
 
 // Loads the base, and makes the adapter and the model over it. On a device all of it lies in one arena.
 void StageTrainer::load_base() {
   Progress progress(5);
   const HfModel& files = *stage_.base->model;
-  if (stage_.memory) {
-    base_.memory = std::make_unique<DeviceMemory>(
-        DeviceMemory{{ArenaKind::kDevice, base_.arena_bytes}, {ArenaKind::kPinned, base_.pinned_bytes}});
-  }
+  if (stage_.memory) base_.memory = take_memory(base_.arena_bytes, base_.pinned_bytes);
   LoadOptions load;
   load.activation = activation_dtype(config());
   load.quantize = config().load_in_4bit;

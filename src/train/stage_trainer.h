@@ -50,6 +50,7 @@ class StageTrainer {
   // The loop (src/train/trainer.cpp).
   bool train();
   bool run_step(std::uint64_t step);
+  std::optional<StepResult> train_or_profile(std::span<const PackedBatch> batches, std::uint64_t step);
   bool evaluate_if_due();
   bool pin_due() const;
   void check_base() const;

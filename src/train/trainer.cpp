@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "shori/ops/op_profile.h"
+#include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "src/train/evaluation.h"
@@ -32,6 +34,18 @@ std::string short_number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.4g", value);
   return text;
+}
+
+std::string profile_json(std::uint64_t step, const std::vector<OpProfile::Line>& lines) {
+  JsonWriter json(2);
+  json.begin_object().field("format", "shori-profile/1").field("step", step).key("ops").begin_array();
+  for (const OpProfile::Line& line : lines)
+    json.begin_object()
+        .field("op", line.op)
+        .field("calls", line.calls)
+        .field("milliseconds", line.seconds * 1e3)
+        .end_object();
+  return json.end_array().end_object().take() + "\n";
 }
 
 void tell_stopped(std::uint64_t step, std::uint64_t total, const std::string& resume_command) {
@@ -101,12 +115,30 @@ float StageTrainer::decay_factor(std::uint64_t step) const {
   return 1.0f - product;
 }
 
+// One step; its ops are timed where the user asked for it, told, and kept in profile.json.
+std::optional<StepResult> StageTrainer::train_or_profile(std::span<const PackedBatch> batches, std::uint64_t step) {
+  const auto train = [&] {
+    return train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings(),
+                      &writer_);
+  };
+  if (step < options_.profile_first || step > options_.profile_last) return train();
+  OpProfile profile(device_kind(), base_.model->ops().stream);
+  base_.model->set_profile(&profile);
+  const double begun = now_seconds();
+  const auto result = train();
+  base_.model->set_profile(nullptr);
+  const std::vector<OpProfile::Line> lines = profile.lines();
+  log_info("--- profile of step " + std::to_string(step) + ", " + format_duration(now_seconds() - begun) + " ---");
+  log_info(profile_table(lines));
+  stage_.folder.write("profile.json", profile_json(step, lines));
+  return result;
+}
+
 // false: a stop was requested, nothing of this step remains.
 bool StageTrainer::run_step(std::uint64_t step) {
   const double begun = now_seconds();
   const std::vector<PackedBatch> batches = batches_of(step);
-  const auto result =
-      train_step(*base_.model, adapter(), *optimizer_, batches, step, learning_rate(step), step_settings(), &writer_);
+  const auto result = train_or_profile(batches, step);
   if (!result) return false;
   if (!result->finite) not_finite(batches, *result, step);
   wait_saved();
@@ -271,17 +303,17 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   line.memory_peak_bytes = memory.peak;
   timing_->add(timing_line(line));
   timing_->write(false);
+  const double used = base_.memory ? static_cast<double>(device_bytes_in_use()) : static_cast<double>(memory.now);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::uint64_t total = stage_.total_steps();
   char text[256];
-  std::snprintf(text, sizeof text,
-                "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
-                stage_.stage.name.c_str(), static_cast<unsigned long long>(step_),
-                static_cast<unsigned long long>(total), epoch(), result.loss, result.grad_norm, learning_rate(step_),
-                timing.tokens_per_second, format_bytes(static_cast<double>(memory.now)).c_str(),
-                format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
-  progress_.live(std::string(text) + (saving_ == step_ ? "  saved" : ""));
+  std::snprintf(
+      text, sizeof text, "%s step %llu/%llu  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  %s  left %s",
+      stage_.stage.name.c_str(), static_cast<unsigned long long>(step_), static_cast<unsigned long long>(total),
+      epoch(), result.loss, result.grad_norm, learning_rate(step_), timing.tokens_per_second,
+      format_bytes(used).c_str(), format_duration(seconds_per_step_ * static_cast<double>(total - step_)).c_str());
+  progress_.live(std::string(text) + (durable_ == step_ ? "  saved" : ""));
   if (step_ % static_cast<std::uint64_t>(config().logging_steps) == 0 || step_ == total) log_detail(text);
 }
 

@@ -76,8 +76,39 @@ def test_killed_run_loses_nothing_acknowledged(tmp_path, token_model, finished):
     assert final_state(killed.run) == final_state(finished.run)
 
 
+def test_disk_that_fills_while_training_goes_on(tmp_path, token_model, finished):
+    """The write of one step fails beside the next step, whose update waits for it; a stop then ends the run."""
+    full = job(tmp_path, token_model)
+    with Running(EMULATED, full.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.limit_file_size(4096)
+        assert running.wait_for("E0502")
+        running.signal(15)
+        outcome = running.finish()
+    assert outcome.code == 4 and set(outcome.errors) == {"E0502"}, repr(outcome)
+    resumed = must(emulated(full.config, "--resume"))
+    assert resumed.resumed_at >= outcome.acknowledged
+    assert tensor_state(full.run) == tensor_state(finished.run)
+
+
 def test_peak_is_compared_with_the_plan(finished):
     assert "GPU memory: " in finished.outcome.err
+
+
+def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finished):
+    profiled = job(tmp_path, token_model)
+    told = must(emulated(profiled.config, "--profile-steps", "2:3")).err
+    assert "--- profile of step 2," in told and "--- profile of step 3," in told and "profile of step 4" not in told
+    assert tensor_state(profiled.run) == tensor_state(finished.run)
+    profile = json.loads((profiled.run / "profile.json").read_text())
+    assert profile["step"] == 3
+    calls = {line["op"]: line["calls"] for line in profile["ops"]}
+    micro_batches = metrics(profiled.run, "step")[2]["micro_batches"]
+    # Two layers, each run again in the backward pass unless all is kept.
+    assert calls["attention_backward"] == 2 * micro_batches and calls["adamw8bit"] == 1
+    assert calls["embed"] == micro_batches and calls["gradient_norm"] == 1
+    for text in ("3", "3:2", "0:1", "a:b", "1:2x"):
+        assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0113"]
 
 
 def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finished):

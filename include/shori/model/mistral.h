@@ -64,6 +64,8 @@ class Mistral {
   const LoraAdapter* adapter() const { return adapter_; }
   const ActivationPlan& plan() const { return plan_; }
   const OpContext& ops() const { return context_.ops; }
+  // Every op tells `profile` that it begins, until set to null.
+  void set_profile(OpProfile* profile) { context_.ops.profile = profile; }
 
  private:
   bool on_device() const { return memory_ != nullptr; }

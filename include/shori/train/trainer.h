@@ -27,8 +27,9 @@ struct LoadedBase {
 
 struct TrainerOptions {
   bool resume = false;
-  std::string resume_command;  // printed when stopped
-  std::string init_from;       // run folder, adapter folder or checkpoint; empty: a fresh adapter
+  std::string resume_command;                         // printed when stopped
+  std::uint64_t profile_first = 0, profile_last = 0;  // steps whose ops are timed, from 1; 0: none
+  std::string init_from;  // run folder, adapter folder or checkpoint; empty: a fresh adapter
 };
 
 // true: finished; false: stopped by a signal with the state saved. Takes the stage's run lock.
