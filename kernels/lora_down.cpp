@@ -6,6 +6,7 @@
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
+#include "kernels/lora_down_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
@@ -13,6 +14,32 @@ namespace shori {
 namespace {
 
 constexpr std::int64_t kRows = 128;
+
+void lora_down_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                         TensorView x_extended) {
+  const std::int64_t in = group.in();
+  check_device_rows("lora_down", "x_extended", x_extended);
+  SHORI_CHECK(in % 8 == 0, "lora_down: a device takes inputs whose columns are a multiple of 8");
+  if (group.slots() == 0) return;
+  SHORI_CHECK(group.rank <= kMostLoraRank, "lora_down: the rank is too large for the kernel");
+  LoraDownLaunch launch{.x = x_extended.row<Bf16>(0),
+                        .x_stride = x_extended.stride,
+                        .rows = x_extended.rows,
+                        .in = in,
+                        .tail = static_cast<int>(group.extension_columns()),
+                        .rank = static_cast<int>(group.rank),
+                        .slots = static_cast<int>(group.slots()),
+                        .a = {},
+                        .module_index = {},
+                        .mask = DropoutMask(dropout)};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    SHORI_CHECK(reinterpret_cast<std::uintptr_t>(module.a) % 16 == 0, "lora_down: a factor is not 16-byte aligned");
+    launch.a[module.slot] = static_cast<const Bf16*>(module.a);
+    launch.module_index[module.slot] = module.index;
+  }
+  launch_lora_down(launch, static_cast<cudaStream_t>(context.stream));
+}
 
 }  // namespace
 
@@ -22,6 +49,10 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
   check_activation("lora_down", "x_extended", x_extended);
   const std::int64_t cols = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix("lora_down", "x_extended", x_extended, x_extended.dtype, x_extended.rows, cols + tail);
+  if (on_device(context)) {
+    lora_down_on_device(context, group, dropout, x_extended);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   std::array<ConstMatrix, kMaxModulesOfGroup> factors;

@@ -1,0 +1,173 @@
+// xA of all adapters of one input. A block has 64 tokens: four warps of 16 tokens for the low half of each chunk of 64
+// columns, four for the high half; the halves are added at the end.
+//
+// Within 32 columns the k of the fragments are permuted: lane t of a row takes columns 8t .. 8t + 7, on both sides. Its
+// tokens are then one 16-byte load and one draw of the mask, made once for each slot and never shared.
+#include "kernels/cuda_common.cuh"
+#include "kernels/lora_down_launch.h"
+
+namespace shori {
+namespace {
+
+constexpr int kRows = 64;
+constexpr int kRowWarps = kRows / 16;
+constexpr int kThreads = 2 * kRowWarps * 32;
+constexpr int kChunk = 64;           // columns
+constexpr int kPieces = kChunk / 8;  // 16-byte pieces of a row in a chunk
+constexpr int kStages = 2;
+constexpr int kSumPadding = 8;  // of a row of sums: the lanes that store meet different banks
+
+// kTiles: of 8 adapter rows, for each slot.
+template <int kSlots, int kTiles>
+struct Stage {
+  static constexpr int kFactorRows = kSlots * kTiles * 8;
+  static constexpr int kBytes = (kRows + kFactorRows) * kChunk * 2;
+};
+
+// Pieces are exchanged so that the lanes of one access meet different banks.
+__device__ int piece_of(int row, int piece) { return row * kPieces + (piece ^ (row % 2 * 4)); }
+
+// Rows and columns beyond the operands become zeros.
+template <int kSlots, int kTiles>
+__device__ void load_stage(uint4* stage, const LoraDownLaunch& a, std::int64_t first_row, std::int64_t first_column) {
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
+    const int row = i / kPieces, piece = i % kPieces;
+    const std::int64_t column = first_column + piece * 8;
+    const bool valid = first_row + row < a.rows && column < a.in;
+    cp_async_16(stage + piece_of(row, piece), valid ? a.x + (first_row + row) * a.x_stride + column : a.x, valid);
+  }
+  uint4* factors = stage + kRows * kPieces;
+#pragma unroll
+  for (int slot = 0; slot < kSlots; ++slot) {
+    for (int i = static_cast<int>(threadIdx.x); i < kTiles * 8 * kPieces; i += kThreads) {
+      const int row = i / kPieces, piece = i % kPieces;
+      const std::int64_t column = first_column + piece * 8;
+      const bool valid = row < a.rank && column < a.in;
+      cp_async_16(factors + piece_of(slot * kTiles * 8 + row, piece),
+                  valid ? a.a[slot] + row * a.in + column : a.a[slot], valid);
+    }
+  }
+}
+
+// Words 0 .. 3 of a 16-byte vector, where `kept` has a bit for each of its 8 values.
+__device__ std::uint32_t kept_pair(std::uint32_t values, unsigned kept, int word) {
+  const std::uint32_t low = kept >> (2 * word) & 1u ? 0xffffu : 0u,
+                      high = kept >> (2 * word + 1) & 1u ? 0xffff0000u : 0u;
+  return values & (low | high);
+}
+
+template <int kSlots, int kTiles>
+__global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a) {
+  using S = Stage<kSlots, kTiles>;
+  uint4* stages = dynamic_shared<uint4>();
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int g = lane / 4, t = lane % 4;
+  const int half = warp / kRowWarps, upper = warp % kRowWarps * 16 + g, lower = upper + 8;
+  const int piece = half * 4 + t;
+  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
+  const auto upper_row = static_cast<std::uint32_t>(first_row + upper);
+  const int chunks = static_cast<int>(divide_up<std::int64_t>(a.in, kChunk));
+
+  float sum[kSlots][kTiles][4] = {};
+  load_stage<kSlots, kTiles>(stages, a, first_row, 0);
+  cp_async_commit();
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    cp_async_wait<0>();
+    __syncthreads();  // the chunk is there for all, and the stage of the one before is free
+    if (chunk + 1 < chunks) {
+      load_stage<kSlots, kTiles>(stages + (chunk + 1) % kStages * (S::kBytes / 16), a, first_row,
+                                 static_cast<std::int64_t>(chunk + 1) * kChunk);
+    }
+    cp_async_commit();
+    const uint4* tokens = stages + chunk % kStages * (S::kBytes / 16);
+    const uint4* factors = tokens + kRows * kPieces;
+    const uint4 high = tokens[piece_of(upper, piece)], low = tokens[piece_of(lower, piece)];
+    const auto group = static_cast<std::uint32_t>(chunk * kPieces + piece);
+#pragma unroll
+    for (int slot = 0; slot < kSlots; ++slot) {
+      const unsigned keep_high = kept_columns(a.mask, a.module_index[slot], upper_row, group);
+      const unsigned keep_low = kept_columns(a.mask, a.module_index[slot], upper_row + 8, group);
+      const std::uint32_t first[4] = {kept_pair(high.x, keep_high, 0), kept_pair(low.x, keep_low, 0),
+                                      kept_pair(high.y, keep_high, 1), kept_pair(low.y, keep_low, 1)};
+      const std::uint32_t second[4] = {kept_pair(high.z, keep_high, 2), kept_pair(low.z, keep_low, 2),
+                                       kept_pair(high.w, keep_high, 3), kept_pair(low.w, keep_low, 3)};
+#pragma unroll
+      for (int tile = 0; tile < kTiles; ++tile) {
+        const uint4 factor = factors[piece_of((slot * kTiles + tile) * 8 + g, piece)];
+        mma_m16n8k16_bf16(sum[slot][tile], first, {factor.x, factor.y});
+        mma_m16n8k16_bf16(sum[slot][tile], second, {factor.z, factor.w});
+      }
+    }
+  }
+  cp_async_wait<0>();
+  __syncthreads();  // the stages are free
+
+  // The sums of the high half go to shared memory, the low half adds its own; what is used of the tail then leaves in
+  // 16-byte accesses.
+  auto* sums = reinterpret_cast<float*>(stages);
+  const int sum_stride = a.tail + kSumPadding;
+  for (int turn = 1; turn >= 0; --turn) {
+    if (half == turn) {
+#pragma unroll
+      for (int slot = 0; slot < kSlots; ++slot) {
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int column = tile * 8 + 2 * t + i % 2;
+            if (column >= a.rank) continue;
+            float& to = sums[(i < 2 ? upper : lower) * sum_stride + slot * a.rank + column];
+            to = turn == 1 ? sum[slot][tile][i] : (sum[slot][tile][i] + to) * a.mask.scale;
+          }
+        }
+      }
+    }
+    __syncthreads();
+  }
+  const int pieces = a.tail / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * pieces; i += kThreads) {
+    const int row = i / pieces, column = i % pieces * 8;
+    if (first_row + row >= a.rows) continue;
+    float value[8];
+    for (int j = 0; j < 8; ++j) {
+      value[j] = column + j < kSlots * a.rank ? sums[row * sum_stride + column + j] : 0.0f;
+    }
+    *reinterpret_cast<uint4*>(a.x + (first_row + row) * a.x_stride + a.in + column) = pack_bf16_vector(value);
+  }
+}
+
+template <int kSlots, int kTiles>
+void launch_tiles(const LoraDownLaunch& arguments, cudaStream_t stream) {
+  const std::size_t sums = static_cast<std::size_t>(kRows * (arguments.tail + kSumPadding)) * sizeof(float);
+  constexpr std::size_t kStageBytes = kStages * Stage<kSlots, kTiles>::kBytes;
+  launch(lora_down_kernel<kSlots, kTiles>, static_cast<unsigned>(divide_up<std::int64_t>(arguments.rows, kRows)),
+         kThreads, sums > kStageBytes ? sums : kStageBytes, stream, arguments);
+}
+
+template <int kSlots>
+void launch_slots(const LoraDownLaunch& arguments, cudaStream_t stream) {
+  if (arguments.rank <= 16) {
+    launch_tiles<kSlots, 2>(arguments, stream);
+  } else if (arguments.rank <= 24) {
+    launch_tiles<kSlots, 3>(arguments, stream);
+  } else if (arguments.rank <= 32) {
+    launch_tiles<kSlots, 4>(arguments, stream);
+  } else {
+    launch_tiles<kSlots, 8>(arguments, stream);
+  }
+}
+
+}  // namespace
+
+void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream) {
+  if (arguments.rows == 0) return;
+  if (arguments.slots == 1) {
+    launch_slots<1>(arguments, stream);
+  } else if (arguments.slots == 2) {
+    launch_slots<2>(arguments, stream);
+  } else {
+    launch_slots<3>(arguments, stream);
+  }
+}
+
+}  // namespace shori

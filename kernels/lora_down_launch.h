@@ -1,0 +1,23 @@
+// Launcher of ops/lora_down.h.
+#pragma once
+
+#include "kernels/dropout_mask.cuh"
+#include "kernels/launch.h"
+
+namespace shori {
+
+inline constexpr int kMostLoraRank = 64;  // of the kernels, also of those in lora_grad_launch.h
+
+// One pass over x for the adapters of all slots. Pointers are 16-byte aligned, x_stride, in and tail multiples of 8.
+// Bytes: x read once, the tail written once.
+struct LoraDownLaunch {
+  Bf16* x;  // [rows, in + tail]; the tail is written
+  std::int64_t x_stride, rows, in;
+  int tail, rank, slots;                 // slots * rank <= tail; 1 <= rank <= kMostLoraRank
+  const Bf16* a[kMaxModulesOfGroup];     // [rank, in] of each slot
+  int module_index[kMaxModulesOfGroup];  // of each slot, for its mask
+  DropoutMask mask;
+};
+SHORI_LAUNCHER void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream);
+
+}  // namespace shori
