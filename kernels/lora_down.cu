@@ -1,5 +1,6 @@
-// xA of all adapters of one input. A block has 64 tokens: four warps of 16 tokens for the low half of each chunk of 64
-// columns, four for the high half; the halves are added at the end.
+// xA of all adapters of one input. A block has 64 tokens and a part of the columns, in chunks of 64: four warps of 16
+// tokens for the low half of each chunk, four for the high half. Halves and parts are added in a fixed order, which
+// depends on the number of columns alone.
 //
 // Within 32 columns the k of the fragments are permuted: lane t of a row takes columns 8t .. 8t + 7, on both sides. Its
 // tokens are then one 16-byte load and one draw of the mask, made once for each slot and never shared.
@@ -14,14 +15,17 @@ constexpr int kRowWarps = kRows / 16;
 constexpr int kThreads = 2 * kRowWarps * 32;
 constexpr int kChunk = 64;           // columns
 constexpr int kPieces = kChunk / 8;  // 16-byte pieces of a row in a chunk
-constexpr int kStages = 2;
-constexpr int kSumPadding = 8;  // of a row of sums: the lanes that store meet different banks
 
-// kTiles: of 8 adapter rows, for each slot.
+// kTiles: of 8 adapter rows, for each slot. With many rows a third stage would cost a block on the multiprocessor.
 template <int kSlots, int kTiles>
-struct Stage {
-  static constexpr int kFactorRows = kSlots * kTiles * 8;
-  static constexpr int kBytes = (kRows + kFactorRows) * kChunk * 2;
+struct Stages {
+  static constexpr int kCount = kSlots * kTiles <= 6 ? 3 : 2;
+  static constexpr int kPiecesOfOne = (kRows + kSlots * kTiles * 8) * kPieces;
+  static constexpr int kBytes = kCount * kPiecesOfOne * 16;
+  static constexpr int kBlocks = kSlots * kTiles <= 3    ? 3
+                                 : kSlots * kTiles <= 12 ? 2
+                                                         : 1;  // a multiprocessor, at least
+  static_assert(kBytes >= kRows * kSlots * kTiles * 8 * 4, "the sums are staged where the operands were");
 };
 
 // Pieces are exchanged so that the lanes of one access meet different banks.
@@ -57,8 +61,8 @@ __device__ std::uint32_t kept_pair(std::uint32_t values, unsigned kept, int word
 }
 
 template <int kSlots, int kTiles>
-__global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a) {
-  using S = Stage<kSlots, kTiles>;
+__global__ void __launch_bounds__(kThreads, Stages<kSlots, kTiles>::kBlocks) lora_down_kernel(LoraDownLaunch a) {
+  using S = Stages<kSlots, kTiles>;
   uint4* stages = dynamic_shared<uint4>();
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int g = lane / 4, t = lane % 4;
@@ -66,20 +70,24 @@ __global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a
   const int piece = half * 4 + t;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   const auto upper_row = static_cast<std::uint32_t>(first_row + upper);
-  const int chunks = static_cast<int>(divide_up<std::int64_t>(a.in, kChunk));
+  const std::int64_t part = blockIdx.y, chunks = divide_up<std::int64_t>(a.in, kChunk);
+  const int first = static_cast<int>(chunks * part / kLoraDownParts);
+  const int last = static_cast<int>(chunks * (part + 1) / kLoraDownParts);
+  const auto load = [&](int chunk) {
+    if (chunk < last) {
+      load_stage<kSlots, kTiles>(stages + (chunk - first) % S::kCount * S::kPiecesOfOne, a, first_row,
+                                 static_cast<std::int64_t>(chunk) * kChunk);
+    }
+    cp_async_commit();  // also when empty: the wait below counts groups
+  };
 
   float sum[kSlots][kTiles][4] = {};
-  load_stage<kSlots, kTiles>(stages, a, first_row, 0);
-  cp_async_commit();
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    cp_async_wait<0>();
+  for (int chunk = first; chunk < first + S::kCount - 1; ++chunk) load(chunk);
+  for (int chunk = first; chunk < last; ++chunk) {
+    cp_async_wait<S::kCount - 2>();
     __syncthreads();  // the chunk is there for all, and the stage of the one before is free
-    if (chunk + 1 < chunks) {
-      load_stage<kSlots, kTiles>(stages + (chunk + 1) % kStages * (S::kBytes / 16), a, first_row,
-                                 static_cast<std::int64_t>(chunk + 1) * kChunk);
-    }
-    cp_async_commit();
-    const uint4* tokens = stages + chunk % kStages * (S::kBytes / 16);
+    load(chunk + S::kCount - 1);
+    const uint4* tokens = stages + (chunk - first) % S::kCount * S::kPiecesOfOne;
     const uint4* factors = tokens + kRows * kPieces;
     const uint4 high = tokens[piece_of(upper, piece)], low = tokens[piece_of(lower, piece)];
     const auto group = static_cast<std::uint32_t>(chunk * kPieces + piece);
@@ -87,25 +95,24 @@ __global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a
     for (int slot = 0; slot < kSlots; ++slot) {
       const unsigned keep_high = kept_columns(a.mask, a.module_index[slot], upper_row, group);
       const unsigned keep_low = kept_columns(a.mask, a.module_index[slot], upper_row + 8, group);
-      const std::uint32_t first[4] = {kept_pair(high.x, keep_high, 0), kept_pair(low.x, keep_low, 0),
+      const std::uint32_t early[4] = {kept_pair(high.x, keep_high, 0), kept_pair(low.x, keep_low, 0),
                                       kept_pair(high.y, keep_high, 1), kept_pair(low.y, keep_low, 1)};
-      const std::uint32_t second[4] = {kept_pair(high.z, keep_high, 2), kept_pair(low.z, keep_low, 2),
-                                       kept_pair(high.w, keep_high, 3), kept_pair(low.w, keep_low, 3)};
+      const std::uint32_t late[4] = {kept_pair(high.z, keep_high, 2), kept_pair(low.z, keep_low, 2),
+                                     kept_pair(high.w, keep_high, 3), kept_pair(low.w, keep_low, 3)};
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         const uint4 factor = factors[piece_of((slot * kTiles + tile) * 8 + g, piece)];
-        mma_m16n8k16_bf16(sum[slot][tile], first, {factor.x, factor.y});
-        mma_m16n8k16_bf16(sum[slot][tile], second, {factor.z, factor.w});
+        mma_m16n8k16_bf16(sum[slot][tile], early, {factor.x, factor.y});
+        mma_m16n8k16_bf16(sum[slot][tile], late, {factor.z, factor.w});
       }
     }
   }
   cp_async_wait<0>();
   __syncthreads();  // the stages are free
 
-  // The sums of the high half go to shared memory, the low half adds its own; what is used of the tail then leaves in
-  // 16-byte accesses.
+  // The high half leaves its sums in shared memory, the low half adds its own; rows then leave in one piece.
   auto* sums = reinterpret_cast<float*>(stages);
-  const int sum_stride = a.tail + kSumPadding;
+  const int width = kSlots * a.rank;
   for (int turn = 1; turn >= 0; --turn) {
     if (half == turn) {
 #pragma unroll
@@ -116,32 +123,40 @@ __global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a
           for (int i = 0; i < 4; ++i) {
             const int column = tile * 8 + 2 * t + i % 2;
             if (column >= a.rank) continue;
-            float& to = sums[(i < 2 ? upper : lower) * sum_stride + slot * a.rank + column];
-            to = turn == 1 ? sum[slot][tile][i] : (sum[slot][tile][i] + to) * a.mask.scale;
+            float& to = sums[(i < 2 ? upper : lower) * width + slot * a.rank + column];
+            to = turn == 1 ? sum[slot][tile][i] : sum[slot][tile][i] + to;
           }
         }
       }
     }
     __syncthreads();
   }
-  const int pieces = a.tail / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * pieces; i += kThreads) {
-    const int row = i / pieces, column = i % pieces * 8;
-    if (first_row + row >= a.rows) continue;
-    float value[8];
-    for (int j = 0; j < 8; ++j) {
-      value[j] = column + j < kSlots * a.rank ? sums[row * sum_stride + column + j] : 0.0f;
-    }
-    *reinterpret_cast<uint4*>(a.x + (first_row + row) * a.x_stride + a.in + column) = pack_bf16_vector(value);
+  const std::int64_t rows = a.rows - first_row < kRows ? a.rows - first_row : kRows;
+  float* out = a.sums + (part * a.rows + first_row) * width;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * width; i += kThreads) out[i] = sums[i];
+}
+
+// Adds the parts, scales, rounds; 8 columns of the tail a thread.
+__global__ void __launch_bounds__(kThreads) finish_kernel(LoraDownLaunch a) {
+  const int pieces = a.tail / 8, width = a.slots * a.rank;
+  const std::int64_t index = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const std::int64_t row = index / pieces;
+  if (row >= a.rows) return;
+  const int column = static_cast<int>(index % pieces) * 8;
+  float value[8];
+  for (int i = 0; i < 8; ++i) {
+    value[i] = 0;
+    if (column + i >= width) continue;
+    for (int part = 0; part < kLoraDownParts; ++part) value[i] += a.sums[(part * a.rows + row) * width + column + i];
+    value[i] *= a.mask.scale;
   }
+  *reinterpret_cast<uint4*>(a.x + row * a.x_stride + a.in + column) = pack_bf16_vector(value);
 }
 
 template <int kSlots, int kTiles>
 void launch_tiles(const LoraDownLaunch& arguments, cudaStream_t stream) {
-  const std::size_t sums = static_cast<std::size_t>(kRows * (arguments.tail + kSumPadding)) * sizeof(float);
-  constexpr std::size_t kStageBytes = kStages * Stage<kSlots, kTiles>::kBytes;
-  launch(lora_down_kernel<kSlots, kTiles>, static_cast<unsigned>(divide_up<std::int64_t>(arguments.rows, kRows)),
-         kThreads, sums > kStageBytes ? sums : kStageBytes, stream, arguments);
+  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(arguments.rows, kRows)), kLoraDownParts);
+  launch(lora_down_kernel<kSlots, kTiles>, grid, kThreads, Stages<kSlots, kTiles>::kBytes, stream, arguments);
 }
 
 template <int kSlots>
@@ -168,6 +183,9 @@ void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream) {
   } else {
     launch_slots<3>(arguments, stream);
   }
+  const std::int64_t pieces = arguments.rows * (arguments.tail / 8);
+  launch(finish_kernel, static_cast<unsigned>(divide_up<std::int64_t>(pieces, kThreads)), kThreads, 0, stream,
+         arguments);
 }
 
 }  // namespace shori

@@ -6,14 +6,16 @@
 
 namespace shori {
 
-inline constexpr int kMostLoraRank = 64;  // of the kernels, also of those in lora_grad_launch.h
+inline constexpr int kLoraDownParts = 4;                // of the columns: their sums are in memory
+inline constexpr std::int64_t kLoraDownTokens = 16384;  // of one launch: bounds the sums
 
 // One pass over x for the adapters of all slots. Pointers are 16-byte aligned, x_stride, in and tail multiples of 8.
-// Bytes: x read once, the tail written once.
+// Bytes: x read once, the sums of the parts written and read, the tail written once.
 struct LoraDownLaunch {
-  Bf16* x;  // [rows, in + tail]; the tail is written
+  Bf16* x;      // [rows, in + tail]; the tail is written
+  float* sums;  // [kLoraDownParts, rows, slots * rank]
   std::int64_t x_stride, rows, in;
-  int tail, rank, slots;                 // slots * rank <= tail; 1 <= rank <= kMostLoraRank
+  int tail, rank, slots;                 // slots * rank <= tail; 1 <= rank <= kMostDeviceRank
   const Bf16* a[kMaxModulesOfGroup];     // [rank, in] of each slot
   int module_index[kMaxModulesOfGroup];  // of each slot, for its mask
   DropoutMask mask;

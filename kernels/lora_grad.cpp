@@ -7,7 +7,6 @@
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
-#include "kernels/lora_down_launch.h"
 #include "kernels/lora_factor_launch.h"
 #include "kernels/lora_grad_launch.h"
 #include "kernels/op_checks.h"
@@ -42,7 +41,7 @@ std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent&
 // All gradients of `whole`, as many tokens at a time as the workspace has sums for.
 void gradients_on_device(const OpContext& context, const LinearGroup& group, const LoraGradLaunch& whole) {
   if (whole.count == 0) return;
-  SHORI_CHECK(group.rank <= kMostLoraRank, "lora_grad: the rank is too large for the kernel");
+  SHORI_CHECK(group.rank <= kMostDeviceRank, "lora_grad: the rank is too large for the kernel");
   const WorkspaceFrame frame(*context.workspace);
   std::int64_t columns = 0;
   for (int i = 0; i < whole.count; ++i) columns += whole.gradients[i].columns;

@@ -14,7 +14,7 @@ constexpr int kThreads = kWarps * 32;
 constexpr int kColumns = 16 * kWarps;
 constexpr int kChunk = 32;  // tokens
 constexpr int kSteps = kChunk / 16;
-constexpr int kStages = 2;
+constexpr int kStages = 3;
 constexpr int kWidePieces = kColumns / 8;     // 16-byte pieces of a row
 constexpr int kWideStride = kWidePieces + 1;  // odd: the 8 rows of a matrix lie in different banks
 
@@ -53,9 +53,12 @@ __device__ void load_stage(uint4* stage, const LoraGradLaunch& a, const LoraGrad
 // Bits 0 and 8 of `bits` as two halves of ones or zeros.
 __device__ std::uint32_t halves(std::uint32_t bits) { return ((bits & 1u) | (bits & 0x100u) << 8) * 0xffffu; }
 
+// Of a multiprocessor, at least: what the registers that hold the sums leave room for.
+constexpr int least_blocks(int tiles) { return tiles <= 3 ? 3 : tiles <= 12 ? 2 : 1; }
+
 // kShared: gradients of a block; kTiles: of 8 narrow columns, for each.
 template <int kShared, int kTiles>
-__global__ void __launch_bounds__(kThreads, 1) lora_grad_kernel(LoraGradLaunch a) {
+__global__ void __launch_bounds__(kThreads, least_blocks(kShared* kTiles)) lora_grad_kernel(LoraGradLaunch a) {
   // Which columns are kept, for each step and gradient: word [t][group] has a byte for each of tokens 2t, 2t + 1,
   // 2t + 8, 2t + 9 of the step, which are those of lane t in a fragment, and a bit for each of the group's 8 columns.
   SHORI_SHARED(uint2, kept, [kWarps][kSteps][kShared][4]);
@@ -76,24 +79,26 @@ __global__ void __launch_bounds__(kThreads, 1) lora_grad_kernel(LoraGradLaunch a
   const auto drawn_group = static_cast<std::uint32_t>(first_column / 8 + warp * 2 + lane / 16);
   const bool masked = a.mask.threshold != 0;
 
-  float sum[kShared][kTiles][4] = {};
-  load_stage(stages, a, a.gradients[first_gradient], window, first_token, last_token, first_column);
-  cp_async_commit();
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    cp_async_wait<0>();
-    __syncthreads();  // the chunk is there for all, and the stage of the one before is free
-    const std::int64_t token = first_token + static_cast<std::int64_t>(chunk) * kChunk;
-    if (chunk + 1 < chunks) {
-      load_stage(stages + (chunk + 1) % kStages * stage_pieces, a, a.gradients[first_gradient], window, token + kChunk,
-                 last_token, first_column);
+  const auto load = [&](int chunk) {
+    if (chunk < chunks) {
+      load_stage(stages + chunk % kStages * stage_pieces, a, a.gradients[first_gradient], window,
+                 first_token + chunk * kChunk, last_token, first_column);
     }
-    cp_async_commit();
+    cp_async_commit();  // also when empty: the wait below counts groups
+  };
+
+  float sum[kShared][kTiles][4] = {};
+  for (int chunk = 0; chunk < kStages - 1; ++chunk) load(chunk);
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    cp_async_wait<kStages - 2>();
+    __syncthreads();  // the chunk is there for all, and the stage of the one before is free
+    load(chunk + kStages - 1);
     if (masked) {
       for (int step = 0; step < kSteps; ++step) {
         for (int i = 0; i < kShared; ++i) {
-          reinterpret_cast<std::uint8_t*>(kept[warp][step][i])[drawn_byte] = static_cast<std::uint8_t>(
-              kept_columns(a.mask, a.gradients[first_gradient + i].module_index,
-                           static_cast<std::uint32_t>(token + step * 16 + drawn_token), drawn_group));
+          reinterpret_cast<std::uint8_t*>(kept[warp][step][i])[drawn_byte] = static_cast<std::uint8_t>(kept_columns(
+              a.mask, a.gradients[first_gradient + i].module_index,
+              static_cast<std::uint32_t>(first_token + chunk * kChunk + step * 16 + drawn_token), drawn_group));
         }
       }
       __syncwarp();

@@ -23,6 +23,7 @@ std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfi
   std::size_t most = head_loss_workspace_bytes(tokens, config.vocab_size);
   for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
     most = std::max(most, nf4_linear_workspace_bytes(group->out(), group->in() + group->extension_columns()));
+    most = std::max(most, lora_down_workspace_bytes(tokens, group->slots(), group->rank));
     if (backward) most = std::max(most, gradient_bytes(*group, tokens));
   }
   if (backward) most = std::max(most, attention_backward_workspace_bytes(tokens, layer.o.in()));

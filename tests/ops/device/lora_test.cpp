@@ -142,7 +142,9 @@ TEST_F(LoraDevice, DownMatchesCpu) {
     lora_down(cpu(), group.host(), key, wanted.host());
     for_each_schedule([&] {
       TwinMatrix<Bf16> x = rows_of(shape.tokens, cols, 1);
-      lora_down(device(), group.device(), key, x.device());
+      const std::size_t bytes = lora_down_workspace_bytes(shape.tokens, group.host().slots(), shape.rank);
+      lora_down(device(bytes), group.device(), key, x.device());
+      ASSERT_EQ(device_workspace().peak_bytes(), bytes);
       const auto got = x.device_values();
       std::vector<float> got_tail, wanted_tail;
       for (std::size_t i = 0; i < got.size(); ++i) {
