@@ -16,15 +16,15 @@ constexpr int kThreads = 2 * kRowWarps * 32;
 constexpr int kChunk = 64;           // columns
 constexpr int kPieces = kChunk / 8;  // 16-byte pieces of a row in a chunk
 
+// Of a multiprocessor, at least: what the registers that hold the sums leave room for.
+constexpr int least_blocks(int tiles) { return tiles <= 3 ? 3 : tiles <= 9 ? 2 : 1; }
+
 // kTiles: of 8 adapter rows, for each slot. With many rows a third stage would cost a block on the multiprocessor.
 template <int kSlots, int kTiles>
 struct Stages {
   static constexpr int kCount = kSlots * kTiles <= 6 ? 3 : 2;
   static constexpr int kPiecesOfOne = (kRows + kSlots * kTiles * 8) * kPieces;
   static constexpr int kBytes = kCount * kPiecesOfOne * 16;
-  static constexpr int kBlocks = kSlots * kTiles <= 3    ? 3
-                                 : kSlots * kTiles <= 12 ? 2
-                                                         : 1;  // a multiprocessor, at least
   static_assert(kBytes >= kRows * kSlots * kTiles * 8 * 4, "the sums are staged where the operands were");
 };
 
@@ -61,7 +61,7 @@ __device__ std::uint32_t kept_pair(std::uint32_t values, unsigned kept, int word
 }
 
 template <int kSlots, int kTiles>
-__global__ void __launch_bounds__(kThreads, Stages<kSlots, kTiles>::kBlocks) lora_down_kernel(LoraDownLaunch a) {
+__global__ void __launch_bounds__(kThreads, least_blocks(kSlots* kTiles)) lora_down_kernel(LoraDownLaunch a) {
   using S = Stages<kSlots, kTiles>;
   uint4* stages = dynamic_shared<uint4>();
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
