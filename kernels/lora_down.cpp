@@ -28,7 +28,7 @@ void lora_down_on_device(const OpContext& context, const LinearGroup& group, con
                             static_cast<std::size_t>(kLoraDownParts * most_rows * group.slots() * group.rank)),
                         .x_stride = x_extended.stride,
                         .rows = 0,
-                        .in = in,
+                        .in = static_cast<int>(in),
                         .tail = static_cast<int>(group.extension_columns()),
                         .rank = static_cast<int>(group.rank),
                         .slots = static_cast<int>(group.slots()),

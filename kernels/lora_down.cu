@@ -16,9 +16,6 @@ constexpr int kThreads = 2 * kRowWarps * 32;
 constexpr int kChunk = 64;           // columns
 constexpr int kPieces = kChunk / 8;  // 16-byte pieces of a row in a chunk
 
-// Of a multiprocessor, at least: what the registers that hold the sums leave room for.
-constexpr int least_blocks(int tiles) { return tiles <= 3 ? 3 : tiles <= 9 ? 2 : 1; }
-
 // kTiles: of 8 adapter rows, for each slot. With many rows a third stage would cost a block on the multiprocessor.
 template <int kSlots, int kTiles>
 struct Stages {
@@ -33,22 +30,24 @@ __device__ int piece_of(int row, int piece) { return row * kPieces + (piece ^ (r
 
 // Rows and columns beyond the operands become zeros.
 template <int kSlots, int kTiles>
-__device__ void load_stage(uint4* stage, const LoraDownLaunch& a, std::int64_t first_row, std::int64_t first_column) {
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * kPieces; i += kThreads) {
-    const int row = i / kPieces, piece = i % kPieces;
-    const std::int64_t column = first_column + piece * 8;
+__device__ void load_stage(uint4* stage, const LoraDownLaunch& a, std::int64_t first_row, int first_column) {
+  const int piece = static_cast<int>(threadIdx.x) % kPieces, column = first_column + piece * 8;
+#pragma unroll
+  for (int first = 0; first < kRows; first += kThreads / kPieces) {
+    const int row = first + static_cast<int>(threadIdx.x) / kPieces;
     const bool valid = first_row + row < a.rows && column < a.in;
     cp_async_16(stage + piece_of(row, piece), valid ? a.x + (first_row + row) * a.x_stride + column : a.x, valid);
   }
   uint4* factors = stage + kRows * kPieces;
 #pragma unroll
   for (int slot = 0; slot < kSlots; ++slot) {
-    for (int i = static_cast<int>(threadIdx.x); i < kTiles * 8 * kPieces; i += kThreads) {
-      const int row = i / kPieces, piece = i % kPieces;
-      const std::int64_t column = first_column + piece * 8;
+#pragma unroll
+    for (int first = 0; first < kTiles * 8; first += kThreads / kPieces) {
+      const int row = first + static_cast<int>(threadIdx.x) / kPieces;
+      if (row >= kTiles * 8) continue;
       const bool valid = row < a.rank && column < a.in;
       cp_async_16(factors + piece_of(slot * kTiles * 8 + row, piece),
-                  valid ? a.a[slot] + row * a.in + column : a.a[slot], valid);
+                  valid ? a.a[slot] + static_cast<std::int64_t>(row) * a.in + column : a.a[slot], valid);
     }
   }
 }
@@ -61,7 +60,7 @@ __device__ std::uint32_t kept_pair(std::uint32_t values, unsigned kept, int word
 }
 
 template <int kSlots, int kTiles>
-__global__ void __launch_bounds__(kThreads, least_blocks(kSlots* kTiles)) lora_down_kernel(LoraDownLaunch a) {
+__global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a) {
   using S = Stages<kSlots, kTiles>;
   uint4* stages = dynamic_shared<uint4>();
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -70,13 +69,12 @@ __global__ void __launch_bounds__(kThreads, least_blocks(kSlots* kTiles)) lora_d
   const int piece = half * 4 + t;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   const auto upper_row = static_cast<std::uint32_t>(first_row + upper);
-  const std::int64_t part = blockIdx.y, chunks = divide_up<std::int64_t>(a.in, kChunk);
+  const std::int64_t part = blockIdx.y, chunks = divide_up(a.in, kChunk);
   const int first = static_cast<int>(chunks * part / kLoraDownParts);
   const int last = static_cast<int>(chunks * (part + 1) / kLoraDownParts);
   const auto load = [&](int chunk) {
     if (chunk < last) {
-      load_stage<kSlots, kTiles>(stages + (chunk - first) % S::kCount * S::kPiecesOfOne, a, first_row,
-                                 static_cast<std::int64_t>(chunk) * kChunk);
+      load_stage<kSlots, kTiles>(stages + (chunk - first) % S::kCount * S::kPiecesOfOne, a, first_row, chunk * kChunk);
     }
     cp_async_commit();  // also when empty: the wait below counts groups
   };

@@ -14,8 +14,8 @@ inline constexpr std::int64_t kLoraDownTokens = 16384;  // of one launch: bounds
 struct LoraDownLaunch {
   Bf16* x;      // [rows, in + tail]; the tail is written
   float* sums;  // [kLoraDownParts, rows, slots * rank]
-  std::int64_t x_stride, rows, in;
-  int tail, rank, slots;                 // slots * rank <= tail; 1 <= rank <= kMostDeviceRank
+  std::int64_t x_stride, rows;
+  int in, tail, rank, slots;             // slots * rank <= tail; 1 <= rank <= kMostDeviceRank
   const Bf16* a[kMaxModulesOfGroup];     // [rank, in] of each slot
   int module_index[kMaxModulesOfGroup];  // of each slot, for its mask
   DropoutMask mask;

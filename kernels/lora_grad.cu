@@ -33,32 +33,32 @@ __device__ Window window_of(const LoraGradLaunch& a, int first_gradient) {
 // Tokens beyond `last_token` and columns beyond `columns` become zeros.
 __device__ void load_stage(uint4* stage, const LoraGradLaunch& a, const LoraGradient& gradient, const Window& window,
                            std::int64_t first_token, std::int64_t last_token, std::int64_t first_column) {
-  for (int i = static_cast<int>(threadIdx.x); i < kChunk * kWidePieces; i += kThreads) {
-    const int row = i / kWidePieces, piece = i % kWidePieces;
+  const auto thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int first = 0; first < kChunk; first += kThreads / kWidePieces) {
+    const int row = first + thread / kWidePieces, piece = thread % kWidePieces;
     const std::int64_t token = first_token + row, column = first_column + piece * 8;
     const bool valid = token < last_token && column < gradient.columns;
     cp_async_16(stage + row * kWideStride + piece,
                 valid ? a.wide + token * a.wide_stride + gradient.first_column + column : a.wide, valid);
   }
-  uint4* narrow = stage + kChunk * kWideStride;
-  for (int i = static_cast<int>(threadIdx.x); i < kChunk * window.pieces; i += kThreads) {
-    const int row = i / window.pieces, piece = i % window.pieces;
-    const std::int64_t token = first_token + row;
-    const bool valid = token < last_token;
-    cp_async_16(narrow + row * window.stride + piece,
-                valid ? a.narrow + token * a.narrow_stride + (window.first + piece) * 8 : a.narrow, valid);
+  constexpr int kLanes = kThreads / kChunk;  // of a row
+  const int row = thread / kLanes;
+  uint4* narrow = stage + kChunk * kWideStride + row * window.stride;
+  const std::int64_t token = first_token + row;
+  const bool valid = token < last_token;
+  for (int piece = thread % kLanes; piece < window.pieces; piece += kLanes) {
+    cp_async_16(narrow + piece, valid ? a.narrow + token * a.narrow_stride + (window.first + piece) * 8 : a.narrow,
+                valid);
   }
 }
 
 // Bits 0 and 8 of `bits` as two halves of ones or zeros.
 __device__ std::uint32_t halves(std::uint32_t bits) { return ((bits & 1u) | (bits & 0x100u) << 8) * 0xffffu; }
 
-// Of a multiprocessor, at least: what the registers that hold the sums leave room for.
-constexpr int least_blocks(int tiles) { return tiles <= 3 ? 3 : tiles <= 12 ? 2 : 1; }
-
 // kShared: gradients of a block; kTiles: of 8 narrow columns, for each.
 template <int kShared, int kTiles>
-__global__ void __launch_bounds__(kThreads, least_blocks(kShared* kTiles)) lora_grad_kernel(LoraGradLaunch a) {
+__global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lora_grad_kernel(LoraGradLaunch a) {
   // Which columns are kept, for each step and gradient: word [t][group] has a byte for each of tokens 2t, 2t + 1,
   // 2t + 8, 2t + 9 of the step, which are those of lane t in a fragment, and a bit for each of the group's 8 columns.
   SHORI_SHARED(uint2, kept, [kWarps][kSteps][kShared][4]);
