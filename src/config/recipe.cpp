@@ -253,6 +253,9 @@ class RecipeBuilder {
     if (loaded_.is_recipe && !loaded_.output_dir.empty()) {
       stage.config.output_dir = join_path(loaded_.output_dir, stage.name);
     }
+    if (std::string& cache = stage.config.nf4_cache; cache != "auto" && cache != "off" && !cache.empty()) {
+      cache = path_beneath(loaded_.folder, cache);
+    }
     if (!stage.config.init_from.empty()) {
       stage.config.init_from = path_beneath(loaded_.folder, stage.config.init_from);
     }
