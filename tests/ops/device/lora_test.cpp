@@ -257,6 +257,22 @@ TEST_F(LoraDevice, GradientOfAHasTheMasksOfTheCpuToTheBit) {
   }
 }
 
+// More tokens than one launch takes, in one call and in two.
+TEST_F(LoraDevice, DownDoesNotDependOnHowTokensAreCut) {
+  constexpr std::int64_t kTokens = 16 * 1024 + 1, kCut = 1000;
+  const TwinGroup group(8, 4, {{3, 8}}, DType::kBf16, 1);
+  TwinMatrix<Bf16> whole = rows_of(kTokens, extended(group.host()), 1),
+                   cut = rows_of(kTokens, extended(group.host()), 1);
+  const DropoutKey key = key_of(0.1f);
+  DropoutKey later = key;
+  later.first_token += kCut;
+  lora_down(device(), group.device(), key, whole.device());
+  lora_down(device(), group.device(), key, cut.device().slice_rows(0, kCut));
+  lora_down(device(), group.device(), later, cut.device().slice_rows(kCut, kTokens - kCut));
+  ASSERT_EQ(whole.device_values(), cut.device_values());
+  ASSERT_NE(whole.device_values(), whole.host_values()) << "something was written";
+}
+
 // More slabs than the workspace has sums for, in one call and in two that meet at a slab.
 TEST_F(LoraDevice, GradientsDoNotDependOnHowTokensAreCut) {
   constexpr std::int64_t kTokens = 16 * 1024 + 1, kCut = 3 * 1024;
