@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/lora_down_launch.h"
+#include "kernels/lora_grad_launch.h"
 #include "kernels/nf4_matmul_launch.h"
 #include "kernels/nf4_quantize_launch.h"
 #include "shori/ops/head_loss.h"
@@ -37,6 +39,16 @@ std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
 std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in) {
   const int splits = nf4_matmul_splits(out, in);
   return splits == 1 ? 0 : taken(splits * tokens * out * static_cast<std::int64_t>(sizeof(float)));
+}
+
+std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t slots, std::int64_t rank) {
+  return taken(kLoraDownParts * std::min(tokens, kLoraDownTokens) * slots * rank *
+               static_cast<std::int64_t>(sizeof(float)));
+}
+
+std::size_t lora_grad_workspace_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t rank) {
+  const std::int64_t slabs = std::min((tokens + kGradientSlab - 1) / kGradientSlab, kGradientSlabsOfPass);
+  return taken(slabs * columns * rank * static_cast<std::int64_t>(sizeof(float)));
 }
 
 }  // namespace shori

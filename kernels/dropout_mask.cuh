@@ -9,6 +9,8 @@
 
 namespace shori {
 
+inline constexpr int kMostDeviceRank = 64;  // of LoRA in kernels
+
 // A DropoutKey as a kernel argument.
 struct DropoutMask {
   std::uint64_t seed = 0;

@@ -10,8 +10,6 @@
 
 namespace shori {
 
-inline constexpr int kMostDeviceRank = 64;  // of LoRA
-
 struct InputGradientLaunch {
   const Bf16* dx = nullptr;  // [rows, cols + dxA columns], 16-byte aligned
   std::int64_t stride = 0;   // a multiple of 8

@@ -6,6 +6,7 @@
 #include "kernels/cpu_parallel.h"
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
+#include "kernels/lora_down_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
@@ -13,6 +14,40 @@ namespace shori {
 namespace {
 
 constexpr std::int64_t kRows = 128;
+
+void lora_down_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                         TensorView x_extended) {
+  const std::int64_t in = group.in();
+  check_device_rows("lora_down", "x_extended", x_extended);
+  SHORI_CHECK(in % 8 == 0, "lora_down: a device takes inputs whose columns are a multiple of 8");
+  if (group.slots() == 0) return;
+  SHORI_CHECK(group.rank <= kMostDeviceRank, "lora_down: the rank is too large for the kernel");
+  const std::int64_t most_rows = std::min(x_extended.rows, kLoraDownTokens);
+  LoraDownLaunch launch{.x = nullptr,
+                        .sums = context.workspace->take_array<float>(
+                            static_cast<std::size_t>(kLoraDownParts * most_rows * group.slots() * group.rank)),
+                        .x_stride = x_extended.stride,
+                        .rows = 0,
+                        .in = static_cast<int>(in),
+                        .tail = static_cast<int>(group.extension_columns()),
+                        .rank = static_cast<int>(group.rank),
+                        .slots = static_cast<int>(group.slots()),
+                        .a = {},
+                        .module_index = {},
+                        .mask = DropoutMask(dropout)};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    SHORI_CHECK(reinterpret_cast<std::uintptr_t>(module.a) % 16 == 0, "lora_down: a factor is not 16-byte aligned");
+    launch.a[module.slot] = static_cast<const Bf16*>(module.a);
+    launch.module_index[module.slot] = module.index;
+  }
+  for (std::int64_t row = 0; row < x_extended.rows; row += kLoraDownTokens) {
+    launch.x = x_extended.row<Bf16>(row);
+    launch.rows = std::min(x_extended.rows - row, kLoraDownTokens);
+    launch.mask.first_token = dropout.first_token + static_cast<std::uint32_t>(row);
+    launch_lora_down(launch, static_cast<cudaStream_t>(context.stream));
+  }
+}
 
 }  // namespace
 
@@ -22,8 +57,11 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
   check_activation("lora_down", "x_extended", x_extended);
   const std::int64_t cols = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix("lora_down", "x_extended", x_extended, x_extended.dtype, x_extended.rows, cols + tail);
-
   const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    lora_down_on_device(context, group, dropout, x_extended);
+    return;
+  }
   std::array<ConstMatrix, kMaxModulesOfGroup> factors;
   for (const LinearModule& module : group.modules) {
     if (module.slot < 0) continue;

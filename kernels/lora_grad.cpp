@@ -8,13 +8,14 @@
 #include "kernels/cpu_rows.h"
 #include "kernels/frozen_weight.h"
 #include "kernels/lora_factor_launch.h"
+#include "kernels/lora_grad_launch.h"
 #include "kernels/op_checks.h"
 
 namespace shori {
 
 namespace {
 
-constexpr std::int64_t kSlab = 1024;   // tokens whose fp32 sum is one product
+constexpr std::int64_t kSlab = kGradientSlab;
 constexpr std::int64_t kColumns = 64;  // of the wide side of a factor; a multiple of 8, the columns of one mask draw
 
 // One tile of one module's gradient.
@@ -37,6 +38,89 @@ std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent&
   return tiles;
 }
 
+// All gradients of `whole`, as many tokens at a time as the workspace has sums for.
+void gradients_on_device(const OpContext& context, const LinearGroup& group, const LoraGradLaunch& whole) {
+  if (whole.count == 0) return;
+  SHORI_CHECK(group.rank <= kMostDeviceRank, "lora_grad: the rank is too large for the kernel");
+  const WorkspaceFrame frame(*context.workspace);
+  std::int64_t columns = 0;
+  for (int i = 0; i < whole.count; ++i) columns += whole.gradients[i].columns;
+  const std::int64_t slabs = std::min(tiles_of(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
+  LoraGradLaunch pass = whole;
+  float* sums = context.workspace->take_array<float>(static_cast<std::size_t>(slabs * columns * group.rank));
+  for (int i = 0; i < pass.count; ++i) {
+    pass.gradients[i].sums = sums;
+    sums += slabs * pass.gradients[i].columns * group.rank;
+  }
+  for (std::int64_t token = 0; token < whole.tokens; token += kGradientSlab * kGradientSlabsOfPass) {
+    pass.wide = whole.wide + token * whole.wide_stride;
+    pass.narrow = whole.narrow + token * whole.narrow_stride;
+    pass.tokens = std::min(whole.tokens - token, kGradientSlab * kGradientSlabsOfPass);
+    pass.mask.first_token = whole.mask.first_token + static_cast<std::uint32_t>(token);
+    launch_lora_grad(pass, static_cast<cudaStream_t>(context.stream));
+  }
+}
+
+void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                           ConstTensorView x_extended, ConstTensorView dx_extended) {
+  const std::int64_t in = group.in(), rank = group.rank;
+  check_device_rows("lora_grad_a", "x_extended", x_extended);
+  check_device_rows("lora_grad_a", "dx_extended", dx_extended);
+  SHORI_CHECK(in % 8 == 0, "lora_grad_a: a device takes inputs whose columns are a multiple of 8");
+  LoraGradLaunch launch{.wide = x_extended.row<Bf16>(0),
+                        .narrow = dx_extended.row<Bf16>(0) + in,
+                        .wide_stride = x_extended.stride,
+                        .narrow_stride = dx_extended.stride,
+                        .tokens = x_extended.rows,
+                        .column_stride = 1,
+                        .rank_stride = in,
+                        .rank = static_cast<int>(rank),
+                        .count = static_cast<int>(group.slots()),
+                        .shared_columns = true,
+                        .scale = dropout.scale(),
+                        .mask = DropoutMask(dropout),
+                        .gradients = {}};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    SHORI_CHECK(module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
+    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.index};
+  }
+  gradients_on_device(context, group, launch);
+}
+
+void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended,
+                           ConstTensorView dy) {
+  const std::int64_t in = group.in(), rank = group.rank;
+  check_device_rows("lora_grad_b", "x_extended", x_extended);
+  check_device_rows("lora_grad_b", "dy", dy);
+  SHORI_CHECK(in % 8 == 0, "lora_grad_b: a device takes inputs whose columns are a multiple of 8");
+  LoraGradLaunch launch{.wide = dy.row<Bf16>(0),
+                        .narrow = x_extended.row<Bf16>(0) + in,
+                        .wide_stride = dy.stride,
+                        .narrow_stride = x_extended.stride,
+                        .tokens = x_extended.rows,
+                        .column_stride = rank,
+                        .rank_stride = 1,
+                        .rank = static_cast<int>(rank),
+                        .count = static_cast<int>(group.slots()),
+                        .shared_columns = false,
+                        .scale = group.scaling,
+                        .mask = {},
+                        .gradients = {}};
+  std::int64_t column = 0;
+  for (const LinearModule& module : group.modules) {
+    const std::int64_t rows = module.weight.rows;
+    SHORI_CHECK(rows % 8 == 0, "lora_grad_b: a device takes outputs whose columns are a multiple of 8");
+    if (module.slot >= 0) {
+      SHORI_CHECK(module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
+      launch.gradients[module.slot] = {module.db,   nullptr, column, rows, static_cast<int>(module.slot * rank),
+                                       module.index};
+    }
+    column += rows;
+  }
+  gradients_on_device(context, group, launch);
+}
+
 }  // namespace
 
 void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
@@ -48,6 +132,10 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
   const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
   check_matrix(kOp, "dx_extended", dx_extended, x_extended.dtype, tokens, in + tail);
+  if (on_device(context)) {
+    lora_grad_a_on_device(context, group, dropout, x_extended, dx_extended);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix dxa = widened(context, dx_extended.slice_cols(in, tail));
@@ -79,6 +167,10 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
   const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
   check_matrix(kOp, "dy", dy, x_extended.dtype, tokens, group.out());
+  if (on_device(context)) {
+    lora_grad_b_on_device(context, group, x_extended, dy);
+    return;
+  }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix xa = widened(context, x_extended.slice_cols(in, tail));

@@ -20,10 +20,10 @@ inline bool on_device(const OpContext& context) { return context.device == Devic
 
 // Kernels compute in bf16 and move 8 neighbouring values at a time.
 inline void check_device_rows(const char* op, const char* name, ConstTensorView view) {
-  const std::string subject = std::string(op) + ": " + name;
-  SHORI_CHECK(view.dtype == DType::kBf16, subject + " must be bf16 on a device");
+  const auto subject = [&] { return std::string(op) + ": " + name; };
+  SHORI_CHECK(view.dtype == DType::kBf16, subject() + " must be bf16 on a device");
   SHORI_CHECK(view.cols % 8 == 0 && view.stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(view.data) % 16 == 0,
-              subject + " needs columns and rows in multiples of 8 on a device");
+              subject() + " needs columns and rows in multiples of 8 on a device");
 }
 
 inline void check_device_integers(const char* op, const char* name, const Int32Array& integers) {

@@ -255,6 +255,9 @@ class RecipeBuilder {
     }
     std::string& prepared = stage.config.dataset_prepared_path;
     if (!prepared.empty()) prepared = path_beneath(loaded_.folder, prepared);
+    if (std::string& cache = stage.config.nf4_cache; cache != "auto" && cache != "off" && !cache.empty()) {
+      cache = path_beneath(loaded_.folder, cache);
+    }
     if (!stage.config.init_from.empty()) {
       stage.config.init_from = path_beneath(loaded_.folder, stage.config.init_from);
     }

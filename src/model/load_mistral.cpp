@@ -1,6 +1,6 @@
 #include "shori/model/load_mistral.h"
 
-#include "shori/util/error.h"
+#include "shori/model/nf4_cache.h"
 #include "src/model/weight_loader.h"
 
 namespace shori {
@@ -61,8 +61,13 @@ void load_files(const HfModel& model, const LoadOptions& options, MistralWeights
 }  // namespace
 
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options) {
+  const auto cache =
+      options.quantize ? find_nf4_cache(options.nf4_cache, model, options.activation) : std::optional<Nf4CachePlace>();
   MistralWeights weights = make_weights(model, options);
+  if (cache && read_nf4_cache(*cache, model, options, weights)) return weights;
+  if (options.arena == nullptr) weights = make_weights(model, options);
   load_files(model, options, weights);
+  if (cache) write_nf4_cache(*cache, model, options, weights);
   return weights;
 }
 

@@ -49,6 +49,7 @@ void StageTrainer::load_base() {
   load.quantize = config().load_in_4bit;
   load.threads = thread_count(config());
   load.arena = base_.memory ? &base_.memory->device : nullptr;
+  load.nf4_cache = config().nf4_cache;
   load.progress = [&](std::uint64_t done, std::uint64_t total) {
     progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
                     format_bytes(static_cast<double>(total)));

@@ -34,14 +34,14 @@ AtomicFile::AtomicFile(std::string folder, std::string name, std::uint64_t bytes
   file_ =
       FileDescriptor(openat(directory_.get(), temporary_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
   if (!file_.valid()) throw Error(Diagnostic("E0513", "cannot write in " + shown(folder_) + ": " + error_text(errno)));
-  if (flock(file_.get(), LOCK_EX | LOCK_NB) != 0 || !has_name(file_.get(), directory_.get(), temporary_)) {
-    committed_ = true;  // the temporary file is another's
+  if (flock(file_.get(), LOCK_EX | LOCK_NB) != 0 || !has_name(file_.get(), directory_.get(), temporary_))
     throw Error(Diagnostic("E0513", shown(join_path(folder_, name_)) + " is being written by another program"));
-  }
-  if (ftruncate(file_.get(), 0) != 0) fail(errno);
-  const int error = fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  int error = ftruncate(file_.get(), 0) == 0 ? 0 : errno;
+  if (error == 0 && fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)) != 0) error = errno;
   const bool unsupported = error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
-  if (error != 0 && !unsupported) fail(error);
+  if (error == 0 || unsupported) return;
+  unlinkat(directory_.get(), temporary_.c_str(), 0);
+  fail(error);
 }
 
 AtomicFile::~AtomicFile() {

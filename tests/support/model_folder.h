@@ -21,6 +21,7 @@ struct FolderOptions {
   std::int64_t layers = 2;
   FileDType dtype = FileDType::kBf16;
   bool tied = false;
+  bool sparse = false;  // the weights are a hole in the file: of any size, all zero
 };
 
 // A model folder whose values the test knows; files are written at the end of the changes.
@@ -35,6 +36,7 @@ class ModelFolder {
       std::int64_t count = 1;
       for (const std::int64_t size : shape) count *= size;
       plans_.push_back({name, options.dtype, shape});
+      if (options.sparse) continue;
       std::vector<float>& values = values_[name];
       values.resize(static_cast<std::size_t>(count));
       for (float& value : values) value = rounded(normal(random));
@@ -47,10 +49,14 @@ class ModelFolder {
 
   HfModel open() {
     std::string data;
+    std::uint64_t bytes = 0;
     for (const SafetensorsPlan& plan : plans_) {
+      bytes += plan.bytes();
+      if (options_.sparse) continue;
       for (const float value : values_.at(plan.name)) append(data, value);
     }
-    folder_.write("model.safetensors", make_safetensors_header(plans_, {{"format", "pt"}}) + data);
+    const std::string header = make_safetensors_header(plans_, {{"format", "pt"}});
+    std::filesystem::resize_file(folder_.write("model.safetensors", header + data), header.size() + bytes);
     return HfModel::open(folder_.path());
   }
 

@@ -217,6 +217,8 @@ using DatasetList = std::vector<DatasetEntry>;
   X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
     "what is kept for the backward pass; auto: what fits on the GPU. Changes no number")                               \
   X(std::string, gpu_memory_limit, "", kOutput, any(), "the most GPU memory to use, such as 22GiB; otherwise all")     \
+  X(std::string, nf4_cache, "auto", kPlace, any(),                                                                     \
+    "the quantized base for the next start: auto (a large one's, beside it), off, or a folder. Changes no number")     \
   X(OptionalInteger, threads, {}, kOutput, between(1, 1024), "CPU threads; otherwise one a core. Changes no number")   \
   X(Integer, eval_batch_size, 1, kOutput, between(1, 4096), "packs in one evaluation pass. Changes no number")         \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \

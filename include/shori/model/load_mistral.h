@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "shori/io/hf_model.h"
 #include "shori/model/mistral_weights.h"
@@ -15,7 +16,8 @@ struct LoadOptions {
   DType activation = DType::kBf16;  // kF32 under `bf16: false`
   bool quantize = true;             // linears to NF4; else dense in the activation dtype
   int threads = 1;
-  DeviceArena* arena = nullptr;  // of a device that the weights go to; null: host memory
+  DeviceArena* arena = nullptr;   // of a device that the weights go to; null: host memory
+  std::string nf4_cache = "off";  // with `quantize`: where the quantized base is kept (nf4_cache.h)
   // Bytes read so far and in all, of the tensors' data.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };

@@ -26,4 +26,11 @@ std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, st
 // attention_backward: its output and the gradient of it, whole and without gaps between rows.
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns);
 
+// lora_down: sums of parts of the columns.
+std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t slots, std::int64_t rank);
+
+// lora_grad_a and lora_grad_b: sums of slabs of tokens. `columns`: of all gradients together, slots() * in() or the
+// outputs of the modules with LoRA.
+std::size_t lora_grad_workspace_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t rank);
+
 }  // namespace shori

@@ -1,5 +1,5 @@
 // Gradients of the LoRA factors, added into fp32. Tokens are reduced in slabs of 1,024 in ascending order, so the
-// result does not depend on tiling.
+// result does not depend on tiling. Workspace on a device: lora_grad_workspace_bytes().
 #pragma once
 
 #include "shori/ops/linear_group.h"

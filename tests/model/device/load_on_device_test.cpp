@@ -24,6 +24,10 @@ class LoadOnDevice : public testing::DeviceTest {
     EXPECT_EQ(arena_->used_bytes(), planned.used_bytes()) << "what loading took is given back";
     return weights;
   }
+  // The arena is the one of load().
+  static std::uint64_t combined(const OpContext& context, const MistralWeights& weights) {
+    return checksum_base(context, weights).combined();
+  }
   // Checksums of all tensors: equal exactly if the bytes are.
   void expect_same(const HfModel& model, const LoadOptions& options) {
     const MistralWeights on_host = load_mistral(model, options), on_device = load(model, options);
@@ -58,6 +62,32 @@ TEST_F(LoadOnDevice, KeepsLinearsDenseWithoutQuantization) {
     ModelFolder folder({.dtype = dtype, .tied = true});
     expect_same(folder.open(), {.quantize = false, .progress = {}});
   }
+}
+
+TEST_F(LoadOnDevice, CacheIsReadAndWrittenAsOnTheHost) {
+  ModelFolder folder({.tied = true});
+  const HfModel model = folder.open();
+  const std::uint64_t wanted = combined(cpu(), load_mistral(model, {.progress = {}}));
+  TemporaryFolder caches;
+  LoadOptions options{.nf4_cache = caches.file("base.safetensors"), .progress = {}};
+  EXPECT_EQ(combined(device(), load(model, options)), wanted);
+  const std::string by_device = caches.read("base.safetensors");
+  std::uint64_t total = 0;
+  options.progress = [&](std::uint64_t, std::uint64_t bytes) { total = bytes; };
+  const MistralWeights again = load(model, options);
+  EXPECT_EQ(combined(device(), again), wanted);
+  EXPECT_EQ(again.fingerprint, model.fingerprint());
+  EXPECT_LT(total, model.tensor_bytes());
+  EXPECT_EQ(combined(cpu(), load_mistral(model, options)), wanted) << "one file for every device";
+
+  caches.write("base.safetensors", "");
+  load_mistral(model, options);
+  EXPECT_EQ(caches.read("base.safetensors"), by_device);
+  std::string damaged = by_device;
+  damaged[damaged.size() / 2] ^= 1;
+  caches.write("base.safetensors", damaged);
+  EXPECT_EQ(combined(device(), load(model, options)), wanted);
+  EXPECT_EQ(caches.read("base.safetensors"), by_device);
 }
 
 TEST_F(LoadOnDevice, RefusesNanAndInfWithTensorAndPlace) {
