@@ -73,7 +73,7 @@ def go_on(job):
     return must(train(job.config, *arguments))
 
 
-def check_recovery(job, stopped, surroundings, expected):
+def check_recovery(job, stopped, around, expected):
     """What must hold after a fault ended (or did not end) a run."""
     check_nothing_half_written(job.run)
     if stopped.code == 0:
@@ -86,12 +86,16 @@ def check_recovery(job, stopped, surroundings, expected):
     state = final_state(job.run)
     differing = {key for key in {*state, *expected} if state.get(key) != expected.get(key)}
     assert not differing, f"{differing}\n{stopped!r}"
-    outside = {key: value for key, value in snapshot(job.folder).items() if not key.startswith("run")}
-    assert outside == surroundings, "nothing outside of the run folder is touched"
+    assert surroundings(job) == around, "nothing outside of the run folder is touched"
 
 
 def surroundings(job):
-    return {key: value for key, value in snapshot(job.folder).items() if not key.startswith("run")}
+    """Everything but the run folder and the tokenized data kept beside it, of which at most one file is not hidden."""
+    found = snapshot(job.folder)
+    kept = [pathlib.Path(key).name for key in found if key.startswith(".prepared/")]
+    shown = [name for name in kept if not name.startswith(".")]
+    assert len(shown) <= 1 and all(name.endswith(".bin") for name in shown), kept
+    return {key: value for key, value in found.items() if not key.startswith(("run", ".prepared"))}
 
 
 __all__ = ["CAN_BE_INTERRUPTED", "CAN_FAIL", "CAN_LACK_ROOM", "TRAIN", "WRITES", "Injector", "ShortJob",
