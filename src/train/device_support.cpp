@@ -1,19 +1,14 @@
 // What the device versions of the ops ask of a stage.
 #include <string>
 
-#include "kernels/device_attention.h"
-#include "kernels/input_gradient_launch.h"
-#include "kernels/rms_norm_launch.h"
 #include "shori/model/load_mistral.h"
+#include "shori/ops/device_limits.h"
 #include "shori/train/memory_plan.h"
 #include "shori/train/prepared_stage.h"
 #include "src/train/stage_options.h"
 
 namespace shori {
 namespace {
-
-constexpr std::int64_t kRowMultiple = 8;    // elements of a 16-byte access
-constexpr std::int64_t kHeadMultiple = 16;  // two halves of such accesses
 
 class Checker {
  public:
@@ -34,10 +29,10 @@ class Checker {
               .note("kernels take ranks up to " + std::to_string(kMostDeviceRank))
               .cure("write `lora_r: " + std::to_string(kMostDeviceRank) + "`, or `device: cpu`"));
     }
-    multiple("hidden_size", model.hidden_size, kRowMultiple);
-    multiple("intermediate_size", model.intermediate_size, kRowMultiple);
-    multiple("vocab_size", model.vocab_size, kRowMultiple);
-    multiple("head_dim", model.head_dim, kHeadMultiple);
+    multiple("hidden_size", model.hidden_size, kDeviceRowMultiple);
+    multiple("intermediate_size", model.intermediate_size, kDeviceRowMultiple);
+    multiple("vocab_size", model.vocab_size, kDeviceRowMultiple);
+    multiple("head_dim", model.head_dim, kDeviceHeadMultiple);
     most("head_dim", model.head_dim, kMostDeviceHeadDim);
     most("hidden_size", model.hidden_size, kMostNormColumns);
   }
