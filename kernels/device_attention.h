@@ -4,10 +4,9 @@
 
 #include "kernels/launch.h"
 #include "shori/ops/attention.h"
+#include "shori/ops/device_limits.h"
 
 namespace shori {
-
-inline constexpr std::int64_t kMostDeviceHeadDim = 256;
 
 SHORI_LAUNCHER void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                                      const Int32Array& cu_seqlens, TensorView out, TensorView lse);

@@ -4,12 +4,11 @@
 
 #include <cstdint>
 
+#include "shori/ops/device_limits.h"
 #include "shori/ops/linear_group.h"
 #include "shori/util/philox.h"
 
 namespace shori {
-
-inline constexpr int kMostDeviceRank = 64;  // of LoRA in kernels
 
 // A DropoutKey as a kernel argument.
 struct DropoutMask {

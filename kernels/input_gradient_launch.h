@@ -6,6 +6,7 @@
 
 #include "kernels/dropout_mask.cuh"
 #include "kernels/launch.h"
+#include "shori/ops/device_limits.h"
 #include "shori/ops/rms_norm.h"
 
 namespace shori {

@@ -3,10 +3,9 @@
 
 #include "kernels/input_gradient_launch.h"
 #include "kernels/launch.h"
+#include "shori/ops/device_limits.h"
 
 namespace shori {
-
-inline constexpr std::int64_t kMostNormColumns = 16384;
 
 struct RmsNormLaunch {
   const Bf16* x;       // [rows, cols]

@@ -2,16 +2,13 @@
 #include <string>
 
 #include "shori/model/load_mistral.h"
+#include "shori/ops/device_limits.h"
 #include "shori/train/memory_plan.h"
 #include "shori/train/prepared_stage.h"
 #include "src/train/stage_options.h"
 
 namespace shori {
 namespace {
-
-constexpr std::int64_t kRowMultiple = 8;  // elements of a 16-byte access
-constexpr std::int64_t kMostHeadDim = 256;
-constexpr std::int64_t kMostHidden = 16384;
 
 class Checker {
  public:
@@ -25,12 +22,19 @@ class Checker {
                            .note("kernels compute with bf16 activations")
                            .cure("write `bf16: true`, or `device: cpu`"));
     }
-    multiple("hidden_size", model.hidden_size);
-    multiple("intermediate_size", model.intermediate_size);
-    multiple("vocab_size", model.vocab_size);
-    multiple("head_dim", model.head_dim);
-    most("head_dim", model.head_dim, kMostHeadDim);
-    most("hidden_size", model.hidden_size, kMostHidden);
+    if (stage_.stage.config.lora_r > kMostDeviceRank) {
+      diagnostics_.add(
+          Diagnostic("E0107", "`lora_r: " + std::to_string(stage_.stage.config.lora_r) + "` does not go with a GPU")
+              .at(stage_.stage.origin("lora_r").place)
+              .note("kernels take ranks up to " + std::to_string(kMostDeviceRank))
+              .cure("write `lora_r: " + std::to_string(kMostDeviceRank) + "`, or `device: cpu`"));
+    }
+    multiple("hidden_size", model.hidden_size, kDeviceRowMultiple);
+    multiple("intermediate_size", model.intermediate_size, kDeviceRowMultiple);
+    multiple("vocab_size", model.vocab_size, kDeviceRowMultiple);
+    multiple("head_dim", model.head_dim, kDeviceHeadMultiple);
+    most("head_dim", model.head_dim, kMostDeviceHeadDim);
+    most("hidden_size", model.hidden_size, kMostNormColumns);
   }
 
  private:
@@ -38,9 +42,9 @@ class Checker {
     diagnostics_.add(
         Diagnostic("E0406", message).at(stage_.base->folder + "/config.json").cure("`device: cpu` runs every shape"));
   }
-  void multiple(const std::string& key, std::int64_t value) {
-    if (value % kRowMultiple == 0) return;
-    refuse("`" + key + "` " + std::to_string(value) + " is not a multiple of " + std::to_string(kRowMultiple) +
+  void multiple(const std::string& key, std::int64_t value, std::int64_t of) {
+    if (value % of == 0) return;
+    refuse("`" + key + "` " + std::to_string(value) + " is not a multiple of " + std::to_string(of) +
            ", which a GPU needs");
   }
   void most(const std::string& key, std::int64_t value, std::int64_t limit) {

@@ -20,10 +20,6 @@ namespace {
 // For gaps between libtorch's blocks, and what another program may take.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
 
-bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
-  return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
-}
-
 std::string gib(std::size_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
@@ -66,23 +62,6 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
     fits(with_whole(middle), limits) ? low = middle : high = middle - 1;
   }
   return with_whole(low);
-}
-
-MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
-  const auto same = [&](KeepOfLayer keep) {
-    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
-  };
-  switch (choice) {
-    case ActivationMemory::kAuto:
-      return keep_what_fits(demand, limits);
-    case ActivationMemory::kRecompute:
-      return same(KeepOfLayer::kInput);
-    case ActivationMemory::kKeepAttention:
-      return same(KeepOfLayer::kAttention);
-    case ActivationMemory::kKeep:
-      return same(KeepOfLayer::kAll);
-  }
-  internal_error(__FILE__, __LINE__, "unknown activation_memory");
 }
 
 // The same stage with packs of at most `tokens`, the many samples of one pack included.
@@ -134,6 +113,27 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
 }
 
 }  // namespace
+
+bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
+  return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
+}
+
+MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
+  const auto same = [&](KeepOfLayer keep) {
+    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
+  };
+  switch (choice) {
+    case ActivationMemory::kAuto:
+      return keep_what_fits(demand, limits);
+    case ActivationMemory::kRecompute:
+      return same(KeepOfLayer::kInput);
+    case ActivationMemory::kKeepAttention:
+      return same(KeepOfLayer::kAttention);
+    case ActivationMemory::kKeep:
+      return same(KeepOfLayer::kAll);
+  }
+  internal_error(__FILE__, __LINE__, "unknown activation_memory");
+}
 
 std::int64_t MemoryDemand::tokens() const {
   std::int64_t most = 0;

@@ -5,7 +5,7 @@ import pytest
 
 from run_folders import final_state, metrics, tensor_state
 from shori_programs import BIN, Running, must, run
-from small_jobs import TokenJob
+from small_jobs import TokenJob, make_model
 
 EMULATED = BIN / "shori-train-emulated"
 # Two steps of two micro-batches, evaluated before and after each step; one thread executes every kernel thread.
@@ -129,4 +129,8 @@ def test_memory_limit_is_obeyed(tmp_path, token_model):
 def test_what_a_device_cannot_do_is_told_before_anything_loads(tmp_path, token_model):
     fp32 = job(tmp_path, token_model, bf16=False)
     assert must(emulated(fp32.config), 2).errors == ["E0107"]
+    rank = job(tmp_path, token_model, bf16=True, lora_r=65)
+    assert must(emulated(rank.config), 2).errors == ["E0107"]
+    odd = job(tmp_path, make_model(tmp_path / "odd", "--vocab", 508), bf16=True, lora_r=4)
+    assert must(emulated(odd.config), 5).errors == ["E0406"]
     assert not fp32.run.exists()

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+
 namespace shori {
 namespace {
 
@@ -78,6 +81,30 @@ TEST(MemoryPlan, ManyShortSamplesCountWhereTheyCostMore) {
   EXPECT_EQ(many, bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"));
   demand.packs.push_back({16384, 1});
   EXPECT_GE(bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"), many);
+}
+
+// Whatever the card, `auto` never plans more than there is unless even nothing kept is too much, and keeps what it can.
+TEST(MemoryPlan, AutoStaysWithinTheCapAndLeavesNoRoomForAnotherLayer) {
+  std::mt19937 random(3);
+  for (int i = 0; i < 40; ++i) {
+    MemoryDemand demand = mistral_7b(1 + static_cast<std::int64_t>(random() % 40000), 1 + random() % 30);
+    demand.model.layers = 2 + random() % 7;
+    const std::size_t cap = (std::size_t{1} << 30) + (random() % 12) * (std::size_t{1} << 30) + random();
+    const DeviceLimits limits{cap, cap, i % 2 == 0 ? 82 : 132};
+    const MemoryPlan plan = plan_for(demand, ActivationMemory::kAuto, limits);
+    const auto layers = static_cast<std::size_t>(demand.model.layers);
+    const auto whole = static_cast<std::size_t>(std::ranges::count(plan.activation.layers, KeepOfLayer::kAll));
+    if (plan.activation.layers.front() == KeepOfLayer::kInput) {
+      EXPECT_FALSE(fits(planned(demand, KeepOfLayer::kAttention, limits.sm_count), limits));
+      continue;
+    }
+    EXPECT_TRUE(fits(plan, limits));
+    EXPECT_LE(plan.total_bytes, cap);
+    if (whole == layers) continue;
+    ActivationPlan more = plan.activation;
+    more.layers[layers - whole - 1] = KeepOfLayer::kAll;
+    EXPECT_FALSE(fits(plan_memory(demand, more, limits.sm_count), limits)) << i;
+  }
 }
 
 TEST(MemoryPlan, GrowsWithTheTokens) {

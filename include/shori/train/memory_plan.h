@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "shori/config/train_config.h"
 #include "shori/model/activation_plan.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_config.h"
@@ -60,8 +61,12 @@ struct MemoryPlan {
 };
 MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count);
 
-// The plan of a stage under its `activation_memory`; `auto` keeps as much as fits: the attention of all layers, then
-// the last n layers whole. E0401 with the table and what would fit.
+// The plan under one `activation_memory`; `auto` keeps as much as fits: the attention of all layers, then the last n
+// layers whole, else nothing. It may not fit.
+MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits);
+bool fits(const MemoryPlan& plan, const DeviceLimits& limits);
+
+// The plan of a stage under its config. E0401 with the table and what would fit.
 MemoryPlan choose_memory_plan(const PreparedStage& stage, const DeviceLimits& limits);
 
 // Lines "category  bytes  GiB", the sum, what is kept, and the page-locked host memory.
