@@ -1,6 +1,7 @@
 #include "kernels/cuda/late_libraries.h"
 
 #include <ATen/Version.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <dlfcn.h>
 
 #include <cstdlib>
@@ -66,18 +67,20 @@ std::vector<std::string> libraries_mapped_twice(std::string_view maps) {
 }
 
 void load_cuda_libraries() {
-  const std::string version = libtorch_version(at::show_config());
-  if (version != SHORI_TORCH_VERSION) {
-    throw Error(Diagnostic("E0407",
-                           "the libtorch found is release '" + version + "', this program needs " + SHORI_TORCH_VERSION)
-                    .cure(kCure));
-  }
   // Read once by libtorch's allocator, when it is first used: segments that grow leave no gaps between the sizes that
   // attention asks for.
   if (std::getenv("PYTORCH_ALLOC_CONF") == nullptr) setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     const char* reason = dlerror();
     throw Error(Diagnostic("E0407", std::string("libtorch's CUDA part cannot be loaded: ") + (reason ? reason : ""))
+                    .cure(kCure));
+  }
+  // Libtorch asks once for its CUDA part, at the first question about CUDA, and for good: show_config() is one.
+  SHORI_CHECK(at::detail::getCUDAHooks().hasCUDART(), "libtorch was asked about CUDA before its CUDA part was loaded");
+  const std::string version = libtorch_version(at::show_config());
+  if (version != SHORI_TORCH_VERSION) {
+    throw Error(Diagnostic("E0407",
+                           "the libtorch found is release '" + version + "', this program needs " + SHORI_TORCH_VERSION)
                     .cure(kCure));
   }
   const std::vector<std::string> twice = libraries_mapped_twice(process_maps());

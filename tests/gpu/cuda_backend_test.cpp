@@ -1,4 +1,5 @@
 // The CUDA backend as far as it works without a GPU: which card runs, which error is which, libraries that load late.
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
@@ -111,6 +112,7 @@ TEST(LateLibraries, AreLoadedOnceAndHaveWhatIsCalled) {
   EXPECT_NE(late_function("cublasLtMatmul"), nullptr);
   EXPECT_NE(dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_NOLOAD), nullptr);
   EXPECT_STREQ(std::getenv("PYTORCH_CUDA_ALLOC_CONF"), "expandable_segments:True");
+  EXPECT_TRUE(at::detail::getCUDAHooks().hasCUDART()) << "libtorch has settled for a life without CUDA";
   try {
     late_function("cublasLtHasNoSuchFunction");
     FAIL() << "no error";
