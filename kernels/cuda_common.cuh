@@ -39,7 +39,8 @@ __device__ T* dynamic_shared() {
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
             Args&&... args) {
-  if (dynamic_shared_bytes > 48 * 1024) {  // above this a kernel must ask; the card decides whether it gets it
+  // Above 48 KiB with its static part, which is at most 8 KiB, a kernel must ask; the card decides whether it gets it.
+  if (dynamic_shared_bytes > 40 * 1024) {
     SHORI_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(dynamic_shared_bytes)));
   }

@@ -10,12 +10,14 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 #include <optional>
 #include <span>
 
+#include "kernels/cuda/cuda_check.h"
 #include "kernels/device_attention.h"
 #include "shori/util/error.h"
 
@@ -72,6 +74,19 @@ struct Packed {
   }
 };
 
+// Runs libtorch's ops. Its failures become the program's where memory or the device is to blame; all others are bugs.
+template <class Ops>
+void run(const Ops& ops) {
+  try {
+    ops();
+  } catch (const c10::OutOfMemoryError& error) {
+    throw Error(Diagnostic("E0704", "the GPU has no memory for the temporaries of the attention")
+                    .note(error.what_without_backtrace()));
+  } catch (const c10::AcceleratorError& error) {
+    throw_cuda_error(error.get_error_code(), "libtorch's attention", __FILE__, __LINE__);
+  }
+}
+
 void copy_matrix(const at::Tensor& from, std::int64_t cols, TensorView to, std::int64_t first, void* stream) {
   SHORI_CHECK(from.is_contiguous() && from.numel() == to.rows * cols, "attention: libtorch returned another shape");
   const std::size_t size = size_of(to.dtype), bytes = static_cast<std::size_t>(cols) * size;
@@ -84,34 +99,38 @@ void copy_matrix(const at::Tensor& from, std::int64_t cols, TensorView to, std::
 
 void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                       const Int32Array& cu_seqlens, TensorView out, TensorView lse) {
-  const FlashScope scope(context);
-  const Packed pack(shape, qkv, cu_seqlens);
-  const auto [output, log_sum_exp, rng_state, unused, mask] = at::_flash_attention_forward(
-      pack.q, pack.k, pack.v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0,
-      /*is_causal=*/true, /*return_debug_mask=*/false, pack.scale, pack.window_left, std::nullopt);
-  copy_matrix(output, shape.heads * shape.head_dim, out, 0, context.stream);
-  copy_matrix(log_sum_exp, lse.cols, lse, 0, context.stream);
+  run([&] {
+    const FlashScope scope(context);
+    const Packed pack(shape, qkv, cu_seqlens);
+    const auto [output, log_sum_exp, rng_state, unused, mask] = at::_flash_attention_forward(
+        pack.q, pack.k, pack.v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0,
+        /*is_causal=*/true, /*return_debug_mask=*/false, pack.scale, pack.window_left, std::nullopt);
+    copy_matrix(output, shape.heads * shape.head_dim, out, 0, context.stream);
+    copy_matrix(log_sum_exp, lse.cols, lse, 0, context.stream);
+  });
 }
 
 void device_attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                                const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                                ConstTensorView dout, TensorView dqkv) {
   SHORI_CHECK(lse.stride == lse.cols, "attention: the library reads log-sum-exp without gaps between rows");
-  const FlashScope scope(context);
-  const Packed pack(shape, qkv, cu_seqlens);
-  const at::Tensor log_sum_exp =
-      at::from_blob(const_cast<void*>(lse.data), {lse.rows, lse.cols}, {lse.stride, 1}, on_gpu(at::kFloat));
-  // State of the dropout that is not used here.
-  const at::Tensor no_state = at::zeros({2}, on_gpu(at::kLong));
-  const auto [dq, dk, dv] =
-      at::_flash_attention_backward(heads_of(dout, 0, shape.heads, shape.head_dim), pack.q, pack.k, pack.v,
-                                    heads_of(out, 0, shape.heads, shape.head_dim), log_sum_exp, pack.cu_seqlens,
-                                    pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0, /*is_causal=*/true,
-                                    no_state, no_state, pack.scale, pack.window_left, std::nullopt);
-  const std::int64_t q_cols = shape.heads * shape.head_dim, kv_cols = shape.kv_heads * shape.head_dim;
-  copy_matrix(dq, q_cols, dqkv, 0, context.stream);
-  copy_matrix(dk, kv_cols, dqkv, q_cols, context.stream);
-  copy_matrix(dv, kv_cols, dqkv, q_cols + kv_cols, context.stream);
+  run([&] {
+    const FlashScope scope(context);
+    const Packed pack(shape, qkv, cu_seqlens);
+    const at::Tensor log_sum_exp =
+        at::from_blob(const_cast<void*>(lse.data), {lse.rows, lse.cols}, {lse.stride, 1}, on_gpu(at::kFloat));
+    // State of the dropout that is not used here.
+    const at::Tensor no_state = at::zeros({2}, on_gpu(at::kLong));
+    const auto [dq, dk, dv] = at::_flash_attention_backward(
+        heads_of(dout, 0, shape.heads, shape.head_dim), pack.q, pack.k, pack.v,
+        heads_of(out, 0, shape.heads, shape.head_dim), log_sum_exp, pack.cu_seqlens, pack.cu_seqlens, pack.longest,
+        pack.longest, /*dropout_p=*/0.0, /*is_causal=*/true, no_state, no_state, pack.scale, pack.window_left,
+        std::nullopt);
+    const std::int64_t q_cols = shape.heads * shape.head_dim, kv_cols = shape.kv_heads * shape.head_dim;
+    copy_matrix(dq, q_cols, dqkv, 0, context.stream);
+    copy_matrix(dk, kv_cols, dqkv, q_cols, context.stream);
+    copy_matrix(dv, kv_cols, dqkv, q_cols + kv_cols, context.stream);
+  });
 }
 
 }  // namespace shori

@@ -203,7 +203,13 @@ void* device_allocate(std::size_t bytes) {
   State& device = state();
   if (device.limit && device.in_use + bytes > *device.limit) throw_beyond_limit(bytes);
   void* memory = nullptr;
-  const cudaError_t result = cudaMalloc(&memory, bytes);
+  cudaError_t result = cudaMalloc(&memory, bytes);
+  if (result == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not sticky: what follows must not meet it again
+    // Libtorch keeps what the attention of an earlier stage took.
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    result = cudaMalloc(&memory, bytes);
+  }
   if (result == cudaErrorMemoryAllocation) throw_no_memory(bytes);
   SHORI_CUDA_CHECK(result);
   device.allocations[memory] = bytes;

@@ -16,10 +16,11 @@ namespace shori {
 
 namespace {
 
-// Of these one copy each may be mapped, whatever their versions. libc10 to libtorch_cuda are libtorch's.
-constexpr std::string_view kSingleLibraries[] = {
-    "libc10.so",    "libc10_cuda.so", "libtorch_cpu.so", "libtorch_cuda.so", "libcudart.so",
-    "libcublas.so", "libcublasLt.so", "libcudnn.so",     "libnvrtc.so",      "libcuda.so"};
+// Of these one copy each may be mapped, whatever their versions. libc10 to libtorch_cuda are libtorch's. Not libcuda:
+// it comes with the driver, and that of WSL consists of two files of the name.
+constexpr std::string_view kSingleLibraries[] = {"libc10.so",        "libc10_cuda.so", "libtorch_cpu.so",
+                                                 "libtorch_cuda.so", "libcudart.so",   "libcublas.so",
+                                                 "libcublasLt.so",   "libcudnn.so",    "libnvrtc.so"};
 
 const char kCure[] = "run scripts/setup.sh --cuda, or install torch " SHORI_TORCH_VERSION
                      " with all its NVIDIA packages and put its library folders into LD_LIBRARY_PATH";
