@@ -108,7 +108,10 @@ fi
 
 title "Build: the programs shori-train, shori-data and shori-export -> build/release/bin"
 echo "  The first build takes some minutes; log: $home/build.log"
-quietly "$home/configure.log" cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=OFF
+# Kernels take a while to compile and nothing could run them without a driver.
+cuda=OFF
+if command -v nvidia-smi >/dev/null || [ -e /dev/nvidiactl ]; then cuda=AUTO; fi
+quietly "$home/configure.log" cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=OFF -DSHORI_CUDA=$cuda
 quietly "$home/build.log" ninja -C build/release -j "$(jobs_for_memory)" shori-train shori-data shori-export
 echo "  $("$train" --version | head -n 1)"
 

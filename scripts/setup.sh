@@ -3,7 +3,10 @@
 #
 #   scripts/setup.sh            compiler, libraries, libtorch, sentencepiece, tokenizer
 #   scripts/setup.sh --tests    the same and the Python packages that only the tests need (torch, transformers, peft, ...)
+#   scripts/setup.sh --cuda     the same and what training on a GPU needs: nvcc where there is none, libtorch's CUDA libraries
+#   scripts/setup.sh --no-cuda  nothing for GPUs
 #
+# Without --cuda or --no-cuda: the CUDA libraries where an NVIDIA driver is, and nvcc there and with --tests.
 # System packages come from apt (as root, or through sudo). Everything else goes into build/deps of this clone.
 set -euo pipefail
 
@@ -13,13 +16,17 @@ venv=$deps/venv
 log=$deps/setup.log
 
 with_tests=no
+cuda=auto
 beat=
-case "${1:-}" in
-  "") ;;
-  --tests) with_tests=yes ;;
-  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-  *) echo "setup.sh: unknown option '$1' (known: --tests)" >&2; exit 2 ;;
-esac
+for option in "$@"; do
+  case "$option" in
+    --tests) with_tests=yes ;;
+    --cuda) cuda=yes ;;
+    --no-cuda) cuda=no ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    *) echo "setup.sh: unknown option '$option' (known: --tests, --cuda, --no-cuda)" >&2; exit 2 ;;
+  esac
+done
 
 packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-venv libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
           libspdlog-dev libfmt-dev libgtest-dev libbenchmark-dev)
@@ -28,6 +35,14 @@ packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-venv 
 # NVIDIA packages; they carry the versions that the full dependency tree of torch 2.11.0 asks for.
 torch_packages=(torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)
 base_packages=('numpy==2.4.*' 'safetensors==0.8.*')
+# On a GPU it loads all of its dependency tree but triton and the Python parts.
+cuda_packages=(nvidia-cublas==13.1.0.3 nvidia-cuda-nvrtc==13.0.88 nvidia-cudnn-cu13==9.19.0.56 nvidia-cufft==12.0.0.61
+               nvidia-cufile==1.15.1.6 nvidia-curand==10.4.0.35 nvidia-cusolver==12.0.4.66 nvidia-cusparse==12.6.3.3
+               nvidia-cusparselt-cu13==0.8.0 nvidia-nccl-cu13==2.28.9 nvidia-nvjitlink==13.0.88 nvidia-nvshmem-cu13==3.4.5
+               nvidia-nvtx==13.0.85)
+# nvcc of the same release, with the headers that it and the CUDA sources read.
+nvcc_packages=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
+               nvidia-cublas==13.1.0.3)
 
 sentencepiece_version=0.2.1
 sentencepiece_sha256=8138cec27c2f2282f4a34d9a016e3374cd40e5c6e9cb335063db66a0a3b71fad
@@ -90,10 +105,30 @@ check_machine() {
 C++20 compiler, CMake 3.25, Ninja, Python 3.11, and the development files of ${packages[*]:7}, then follow this script by hand."
 }
 
+has_driver() { command -v nvidia-smi >/dev/null || [ -e /dev/nvidiactl ]; }
+
+# An nvcc of the release of libtorch's libraries, of this machine's toolkit.
+has_nvcc() {
+  local nvcc
+  nvcc=$(PATH=$PATH:/usr/local/cuda/bin command -v nvcc) && "$nvcc" --version | grep -q 'release 13\.'
+}
+
+# What of CUDA is installed: the libraries to run it, and nvcc to build it.
+choose_cuda() {
+  cuda_libraries=no
+  nvcc=no
+  [ "$cuda" != no ] || return 0
+  if [ "$cuda" = yes ] || has_driver; then cuda_libraries=yes; fi
+  if ! has_nvcc && { [ "$cuda_libraries" = yes ] || [ "$with_tests" = yes ]; }; then nvcc=yes; fi
+}
+
+# MB of build/deps when all that was asked for is there.
 check_disk() {
   local wanted=4000 free
+  [ "$cuda_libraries" = no ] || wanted=8000
   [ "$with_tests" = no ] || wanted=9000
-  [ -e "$venv/.base" ] && { [ "$with_tests" = no ] || [ -e "$venv/.tests" ]; } && return
+  [ -e "$venv/.base" ] && { [ "$with_tests" = no ] || [ -e "$venv/.tests" ]; } &&
+    { [ "$cuda_libraries" = no ] || [ -e "$venv/.cuda" ]; } && return
   free=$(df -Pm "$deps" | awk 'NR == 2 { print $4 }')
   [ "$free" -ge "$wanted" ] || fail "$wanted MB of free disk space are needed under $deps, $free MB are there."
 }
@@ -137,6 +172,17 @@ install_base_packages() {
   run "Python packages: ${base_packages[*]}" pip install "${base_packages[@]}"
   run "libtorch: ${torch_packages[*]} (about 550 MB to download)" pip install --no-deps "${torch_packages[@]}"
   printf '%s' "$key" >"$venv/.base"
+}
+
+# install_wheels MARK DESCRIPTION PACKAGE...: without what they depend on, which is in the list or not needed.
+install_wheels() {
+  local mark=$1 what=$2 key="${*:3}"
+  if is_done "$venv/$mark" "$key"; then
+    say "$what: all there"
+    return
+  fi
+  run "$what" pip install --no-deps "${@:3}"
+  printf '%s' "$key" >"$venv/$mark"
 }
 
 install_test_packages() {
@@ -206,6 +252,8 @@ announce() {
   echo "shori-train set-up. What is already there is kept; this run may install:"
   echo "  system packages (apt):  ${missing:-none, all there}"
   echo "  into build/deps only:   libtorch 2.11.0, numpy, safetensors, sentencepiece $sentencepiece_version, the Mistral v1 tokenizer"
+  [ "$cuda_libraries" = no ] || echo "  for a GPU, there:       cuBLAS, cuDNN, NCCL and the other libraries of libtorch's CUDA part"
+  [ "$nvcc" = no ] || echo "  for CUDA, there:        nvcc 13.0"
   [ "$with_tests" = no ] || echo "  for the tests, there:   torch, transformers, peft, accelerate, bitsandbytes, sentencepiece, pytest"
   echo "  log:                    build/deps/setup.log"
 }
@@ -216,6 +264,7 @@ flock -n 9 || { say "Another setup.sh is at work in this clone; waiting for it";
 : >"$log"
 trap stop_heartbeat EXIT
 check_machine
+choose_cuda
 announce
 check_disk
 install_system_packages
@@ -225,5 +274,11 @@ build_sentencepiece
 fetch_tokenizer
 if [ "$with_tests" = yes ]; then
   install_test_packages
+fi
+if [ "$cuda_libraries" = yes ]; then
+  install_wheels .cuda "CUDA libraries (about 1.9 GB to download)" "${cuda_packages[@]}"
+fi
+if [ "$nvcc" = yes ]; then
+  install_wheels .nvcc "nvcc (about 500 MB to download)" "${nvcc_packages[@]}"
 fi
 say "Ready. Everything is in build/deps."

@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh              everything
 #   scripts/test.sh -R REGEX     only the ctest entries whose name matches (unit_data, ops_test, parity_model, ...)
-#   scripts/test.sh -L LABEL     only one kind: unit ops model train parity e2e fault lint
+#   scripts/test.sh -L LABEL     only one kind: unit ops model train parity e2e fault lint gpu
 #   scripts/test.sh --no-setup   without the set-up step
 #
 # Builds into build/release. The time of each part stands at the end of its line.
@@ -41,7 +41,7 @@ if [ "$setup" = yes ]; then
   "$root/scripts/setup.sh" --tests
 fi
 say "Configure"
-cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=ON
+cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=ON -DSHORI_CUDA=AUTO
 say "Build with $(jobs_for_memory) jobs"
 cmake --build "$build" -j "$(jobs_for_memory)"
 
