@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Everything that needs a GPU, in one call: correctness, goldens, timings, training, and the same work by a peer.
+
+  scripts/gpu_suite.sh --out DIR                               all parts
+  scripts/gpu_suite.sh --parts ops,goldens,kernels --out DIR   some; two calls of at most nine minutes cover all:
+  scripts/gpu_suite.sh --parts model,peer --out DIR
+
+Parts: ops (every test case of ops and models on the GPU, compute-sanitizer), goldens (results of bitsandbytes' CUDA kernels,
+and our code against them), kernels (time of every kernel), model (a Mistral-7B of random weights: memory, speed, equal bytes),
+peer (transformers + PEFT + bitsandbytes on the same weights, in turn with ours).
+
+Runs from a build (--build DIR) or from the folder that scripts/gpu_bundle.sh makes. suite.json in --out is written anew after
+each step, so a call that is cut short leaves what it measured. Exit: 0 all passed, 1 something failed, 77 nothing could run.
+"""
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+import suite_kernels
+import suite_model
+import suite_ops
+import suite_peer
+import suite_run
+from suite_run import Failed, Skipped, Suite
+
+# Seconds of each part; those of a call of nine minutes add up to less.
+PARTS = {"ops": (suite_ops.run_ops, 210), "goldens": (suite_ops.run_goldens, 70), "kernels": (suite_kernels.run_kernels, 230),
+         "model": (suite_model.run_model, 330), "peer": (suite_peer.run_peer, 190)}
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(prog="gpu_suite.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the results, at most 8 files")
+    parser.add_argument("--build", type=pathlib.Path, help="folder of a build; its bin/ holds the programs")
+    parser.add_argument("--seconds", type=float, default=530, help="for the whole call (default: %(default)s)")
+    parser.add_argument("--work", type=pathlib.Path, help="folder for the model and runs; default: in memory, else on disk")
+    parser.add_argument("--emulated", action="store_true",
+                        help="tries the suite itself without a GPU: tiny sizes on the CUDA emulator, times mean nothing")
+    options = parser.parse_args()
+    options.parts = options.parts.split(",")
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    return options
+
+
+def work_folder():
+    """Memory-backed where there is room for a model of 14.5 GB and its cache."""
+    for folder in ["/dev/shm", tempfile.gettempdir()]:
+        room = os.statvfs(folder) if os.path.isdir(folder) else None
+        if room and room.f_bavail * room.f_frsize > 24e9:
+            return pathlib.Path(tempfile.mkdtemp(prefix="shori-gpu-suite-", dir=folder))
+    return pathlib.Path(tempfile.mkdtemp(prefix="shori-gpu-suite-"))
+
+
+def run_part(suite, name):
+    """Fills suite.report["parts"][name]; a part that ends early keeps the steps that it finished."""
+    function, seconds = PARTS[name]
+    begun = time.monotonic()
+    suite.part_end = begun + seconds
+    result = suite.report["parts"][name] = {"status": "running", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    suite.flush()
+    try:
+        reason = suite.no_gpu_reason()
+        if reason:
+            raise Skipped(reason)
+        function(suite, result)
+        result["status"] = "failed" if result.get("failures") else "passed"
+    except Skipped as reason:
+        result.update(status="failed" if result.get("failures") else "skipped", reason=str(reason))
+    except Failed as reason:
+        result.update(status="failed", reason=str(reason))
+    except Exception as error:  # a mistake of the suite itself: the other parts still run
+        result.update(status="failed", reason=f"{type(error).__name__}: {error}")
+    result["seconds"] = round(time.monotonic() - begun, 1)
+    suite.flush()
+    words = "; ".join([*result.get("failures", []), *([result["reason"]] if "reason" in result else [])])
+    suite.say(f"{name}: {result['status']} after {result['seconds']} s" + (f": {words}" if words else ""))
+    return result["status"]
+
+
+def main():
+    options = parse_options()
+    programs = (options.build or suite_run.ROOT) / "bin"
+    suite = Suite(programs.resolve(), options.out, options.work or work_folder(), options.emulated, options.seconds)
+    facts = suite_run.gpu_facts()
+    version = suite.run([suite.program("shori-train"), "--version"], 120).output.strip()
+    suite.report.update(command=["scripts/gpu_suite.sh", *sys.argv[1:]], build=version, gpu=facts, emulated=options.emulated,
+                        python=sys.version.split()[0])
+    suite.say(f"{version}; GPU: {facts.get('name', 'none')}, driver {facts.get('driver_version', 'none')}; work in {suite.work}")
+    statuses = [run_part(suite, name) for name in PARTS if name in options.parts]
+    passed, failed, skipped = (statuses.count(status) for status in ("passed", "failed", "skipped"))
+    suite.say(f"parts: {passed} passed, {failed} failed, {skipped} skipped; results in {options.out}")
+    return 1 if failed else 0 if passed else 77
+
+
+if __name__ == "__main__":
+    sys.exit(main())
