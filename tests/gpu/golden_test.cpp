@@ -16,6 +16,7 @@
 #include "shori/quant/dynamic_map.h"
 #include "shori/quant/nf4.h"
 #include "shori/util/bf16.h"
+#include "shori/util/error.h"
 
 namespace shori {
 namespace {
@@ -32,7 +33,7 @@ class Golden : public ::testing::Test {
     if (!std::filesystem::exists(golden_path())) {
       GTEST_SKIP() << "no golden file yet: scripts/make_golden.py makes " << golden_path() << " on a GPU";
     }
-    file_.emplace(SafetensorsFile::open(InputFile(golden_path())));
+    file_.emplace(SafetensorsFile::open(InputFile::open(golden_path())));
   }
 
   template <class T>
@@ -79,7 +80,7 @@ TEST_F(Golden, Maps) {
 }
 
 TEST_F(Golden, Nf4) {
-  for (const std::string& name : {"normal", "outliers", "scales", "zero_blocks"}) {
+  for (const std::string name : {"normal", "outliers", "scales", "zero_blocks"}) {
     SCOPED_TRACE(name);
     const std::string prefix = "nf4." + name + ".";
     std::vector<float> values;
@@ -108,7 +109,7 @@ TEST_F(Golden, Nf4) {
 }
 
 TEST_F(Golden, Nf4DecodesTheirStateToTheirValues) {
-  for (const std::string& name : {"normal", "outliers", "scales", "zero_blocks"}) {
+  for (const std::string name : {"normal", "outliers", "scales", "zero_blocks"}) {
     SCOPED_TRACE(name);
     const std::string prefix = "nf4." + name + ".";
     const auto size = shape(prefix + "input");
