@@ -59,12 +59,10 @@ def load_base(options):
 
 
 def with_adapter(base, options, dropout, adapter=None):
-    """PEFT's own preparation, as its users do it: norms in fp32, gradient checkpointing, inputs that carry gradients."""
+    """Everything frozen stays in bf16, which is faster and smaller than PEFT's preparation for k-bit training."""
     import peft
-    import torch
-    if torch.cuda.is_available():
-        base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=True,
-                                                    gradient_checkpointing_kwargs={"use_reentrant": False})
+    base.gradient_checkpointing_enable({"use_reentrant": False})
+    base.enable_input_require_grads()
     settings = peft.LoraConfig(r=options.rank, lora_alpha=ALPHA, lora_dropout=dropout, target_modules=TARGETS, task_type="CAUSAL_LM")
     model = peft.get_peft_model(base, settings)
     for parameter in model.parameters():
