@@ -21,6 +21,8 @@ find_program(SHORI_NVCC nvcc PATHS /usr/local/cuda/bin "${_wheel}/bin")
 
 if(SHORI_CUDA STREQUAL "OFF")
   set(SHORI_CUDA_REASON "SHORI_CUDA is OFF")
+elseif(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  set(SHORI_CUDA_REASON "nvcc is used with g++ only, the compiler is ${CMAKE_CXX_COMPILER_ID}")
 elseif(NOT SHORI_NVCC)
   set(SHORI_CUDA_REASON "nvcc was not found; scripts/setup.sh --cuda installs it")
 else()
