@@ -29,7 +29,7 @@ fail() {
 [ -n "$out" ] || fail "no folder given: scripts/gpu_bundle.sh OUT"
 [ ! -e "$out" ] || [ -z "$(ls -A "$out")" ] || fail "$out is there and not empty"
 deps=$root/build/deps
-programs=(shori-train shori-export ops_gpu_test model_gpu_test golden_test kernel_bench unit_cuda)
+programs=(shori-train shori-export ops_gpu_test model_gpu_test golden_test kernel_bench)
 for program in "${programs[@]}"; do
   [ -x "$build/bin/$program" ] || fail "$build/bin/$program is missing: build ${programs[*]} first"
 done
