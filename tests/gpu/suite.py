@@ -15,6 +15,8 @@ each step, so a call that is cut short leaves what it measured. Exit: 0 all pass
 import argparse
 import os
 import pathlib
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -83,12 +85,9 @@ def run_part(suite, name):
     return result["status"]
 
 
-def main():
-    options = parse_options()
-    programs = (options.build or suite_run.ROOT) / "bin"
-    suite = Suite(programs.resolve(), options.out, options.work or work_folder(), options.emulated, options.seconds)
+def run_parts(suite, options):
     facts = suite_run.gpu_facts()
-    version = suite.run([suite.program("shori-train"), "--version"], 120).output.strip()
+    version = subprocess.run([suite.program("shori-train"), "--version"], capture_output=True, text=True, check=False).stdout.strip()
     suite.report.update(command=["scripts/gpu_suite.sh", *sys.argv[1:]], build=version, gpu=facts, emulated=options.emulated,
                         python=sys.version.split()[0])
     suite.say(f"{version}; GPU: {facts.get('name', 'none')}, driver {facts.get('driver_version', 'none')}; work in {suite.work}")
@@ -96,6 +95,19 @@ def main():
     passed, failed, skipped = (statuses.count(status) for status in ("passed", "failed", "skipped"))
     suite.say(f"parts: {passed} passed, {failed} failed, {skipped} skipped; results in {options.out}")
     return 1 if failed else 0 if passed else 77
+
+
+def main():
+    options = parse_options()
+    programs = (options.build or suite_run.ROOT) / "bin"
+    work = options.work or work_folder()
+    try:
+        return run_parts(Suite(programs.resolve(), options.out, work, options.emulated, options.seconds), options)
+    except Skipped as reason:
+        sys.exit(f"gpu_suite.sh: {reason}")
+    finally:
+        if not options.work:
+            shutil.rmtree(work, ignore_errors=True)  # the model alone takes 14.5 GB of memory
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ def run_kernels(suite, result):
     try:
         report = json.loads(file.read_text())
     except (OSError, ValueError):
-        raise Failed(outcome.said) from None
+        raise Failed("ran out of time" if outcome.timed_out else outcome.said) from None
     result["context"] = {key: value for key, value in report["context"].items() if key in ("build", "device") or "/s" in key}
     standard = {"name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions", "repetition_index",
                 "threads", "cpu_time", "iterations"}

@@ -68,15 +68,25 @@ def test_suite_says_and_counts_what_it_skips(bundle, tmp_path):
 
 
 def test_parts_that_end_early_or_badly_are_told(tmp_path):
-    """A deadline keeps what was finished; parts of an earlier call stay in the report; an unknown part is refused."""
+    """A program that never ends, one that is missing, no time at all; parts of an earlier call stay in the report."""
+    (tmp_path / "bin").mkdir()
+    for name, text in {"shori-train-emulated": "echo shori-train of a test", "kernel_bench_emulated": "sleep 600"}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
     out = tmp_path / "out"
     out.mkdir()
     (out / "suite.json").write_text(json.dumps({"parts": {"peer": {"status": "passed", "time": "2024-01-01T00:00:00Z"}}}))
-    done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", BUILD, "--out", out, "--emulated", "--parts", "kernels",
-                 "--seconds", "2.5", "--work", tmp_path / "work")
-    report = json.loads((out / "suite.json").read_text())
-    assert report["parts"]["peer"]["status"] == "passed"
-    assert report["parts"]["kernels"]["status"] in ("failed", "skipped") and done.returncode in (1, 77), done.stdout
+
+    def parts(seconds, *names):
+        done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", out, "--emulated", "--parts", ",".join(names),
+                     "--seconds", seconds, "--work", tmp_path / "work")
+        found = json.loads((out / "suite.json").read_text())["parts"]
+        assert found["peer"]["status"] == "passed"
+        return done.returncode, [(found[name]["status"], found[name]["reason"]) for name in names]
+
+    assert parts(4, "kernels") == (1, [("failed", "ran out of time")])
+    assert parts(0, "kernels") == (77, [("skipped", "no time left")])
+    assert parts(60, "ops") == (77, [("skipped", f"ops_emulated_test is not in {tmp_path / 'bin'}")])
     assert suite(SOURCE / "scripts/gpu_suite.sh", "--out", out, "--parts", "nothing").returncode == 2
 
 
