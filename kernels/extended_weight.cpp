@@ -33,6 +33,7 @@ ConstTensorView extended_weight(const OpContext& context, const char* op, const 
                            .absmax2 = weight.absmax2,
                            .map = nf4 ? device_map_signed() : nullptr,
                            .offset = weight.offset,
+                           .scales = weight.scales,
                            .dense = nf4 ? nullptr : static_cast<const Bf16*>(weight.dense),
                            .b = lora ? static_cast<const Bf16*>(module.b_scaled) : nullptr,
                            .out = out,

@@ -18,7 +18,9 @@ void dequantize_run(const FrozenWeight& weight, std::int64_t first, std::int64_t
   for (std::int64_t element = first; element < first + count;) {
     const std::int64_t block = element / kNf4BlockSize, start = block * kNf4BlockSize;
     const float scale =
-        nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
+        weight.scales != nullptr
+            ? weight.scales[block]
+            : nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
     const std::int64_t end = std::min(first + count, start + kNf4BlockSize);
     if (element == start && end == start + kNf4BlockSize) {
       dequantize_block(weight.codes + start / 2, scale, out + (element - first));
@@ -54,7 +56,8 @@ void check_weight(const char* op, const FrozenWeight& weight) {
   const std::string subject = std::string(op) + ": a frozen weight";
   SHORI_CHECK(weight.rows > 0 && weight.cols > 0, subject + " is empty");
   if (weight.dtype == DType::kU8) {
-    SHORI_CHECK(weight.codes != nullptr && weight.absmax != nullptr && weight.absmax2 != nullptr,
+    SHORI_CHECK(weight.codes != nullptr &&
+                    (weight.scales != nullptr || (weight.absmax != nullptr && weight.absmax2 != nullptr)),
                 subject + " lacks codes or scales");
   } else {
     SHORI_CHECK(weight.dtype == DType::kBf16 || weight.dtype == DType::kF32, subject + " must be NF4, bf16 or fp32");

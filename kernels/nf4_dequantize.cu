@@ -66,8 +66,9 @@ __global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeL
         } else {
           here.codes = __ldcs(reinterpret_cast<const unsigned*>(a.codes) + group);
           const std::int64_t block = group / (kNf4BlockSize / kPiece);
-          here.scale = nf4_scale(__ldg(a.map + __ldg(a.absmax + block)), __ldg(a.absmax2 + block / kNf4AbsmaxBlockSize),
-                                 a.offset);
+          here.scale = a.scales != nullptr ? __ldg(a.scales + block)
+                                           : nf4_scale(__ldg(a.map + __ldg(a.absmax + block)),
+                                                       __ldg(a.absmax2 + block / kNf4AbsmaxBlockSize), a.offset);
         }
       }
       piece += kThreads;

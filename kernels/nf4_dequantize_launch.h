@@ -14,9 +14,10 @@ struct Nf4DequantizeLaunch {
   const float* absmax2;
   const float* map;  // [256] device_map_signed()
   float offset;
-  const Bf16* dense;  // [rows, cols]
-  const Bf16* b;      // [rows, rank], null without LoRA
-  Bf16* out;          // [rows, cols + tail]
+  const float* scales;  // of each block, instead of the four above; or null
+  const Bf16* dense;    // [rows, cols]
+  const Bf16* b;        // [rows, rank], null without LoRA
+  Bf16* out;            // [rows, cols + tail]
   std::int64_t rows, cols, tail;
   std::int64_t rank, slot_column;
 };

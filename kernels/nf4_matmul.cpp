@@ -32,7 +32,7 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
                         ? nullptr
                         : context.workspace->take_array<float>(static_cast<std::size_t>(splits * x.rows * weight.rows));
   launch_nf4_matmul({x.row<Bf16>(0), weight.codes, weight.absmax, weight.absmax2, device_map_signed(), weight.offset,
-                     y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
+                     weight.scales, y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
                      static_cast<int>(weight.rows), static_cast<int>(weight.cols), splits},
                     static_cast<cudaStream_t>(context.stream));
 }

@@ -14,8 +14,9 @@ struct Nf4MatmulLaunch {
   const float* absmax2;
   const float* map;  // [256] device_map_signed()
   float offset;
-  Bf16* y;          // [tokens, out]
-  float* partials;  // [splits, tokens, out], unused with one split
+  const float* scales;  // of each block, instead of the four above; or null
+  Bf16* y;              // [tokens, out]
+  float* partials;      // [splits, tokens, out], unused with one split
   std::int64_t x_stride, y_stride;
   int tokens, out, in, splits;
 };

@@ -301,6 +301,10 @@ void export_merged(const MergeOptions& options) {
   BaseModel base;
   base.folder = options.base;
   base.model = std::make_unique<HfModel>(HfModel::open(options.base));
+  if (base.model->config().is_nf4)
+    throw Error(Diagnostic("E0216", "a merge needs 16-bit weights, this base is NF4 already")
+                    .at(options.base)
+                    .cure("name the folder of the 16-bit base with `--base`"));
   Progress progress(5);
   const std::string fingerprint = base.model->fingerprint([&](std::uint64_t done, std::uint64_t total) {
     progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +

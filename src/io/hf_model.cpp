@@ -51,6 +51,7 @@ void widen_values(FileDType dtype, const void* values, std::size_t count, float*
 }
 
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {
+  SHORI_CHECK(tensor.role == TensorRole::kValues, tensor.name + " holds no values");
   const std::uint64_t size = dtype_size(tensor.dtype);
   const std::uint64_t values = static_cast<std::uint64_t>(count * tensor.cols());
   const std::uint64_t offset = static_cast<std::uint64_t>(first * tensor.cols()) * size;
@@ -88,7 +89,7 @@ std::string HfModel::fingerprint_of(const std::vector<Sha256Digest>& digests) co
   for (const auto& [name, index] : by_name_) {  // in name order
     const HfTensor& tensor = tensors_[index];
     all.update(name).update("\0", 1).update(dtype_name(tensor.dtype)).update("\0", 1);
-    all.update(shape_text(tensor.shape)).update("\0", 1).update(digests[index].data(), digests[index].size());
+    all.update(shape_text(tensor.entry.shape)).update("\0", 1).update(digests[index].data(), digests[index].size());
   }
   return to_hex(all.finish());
 }

@@ -88,11 +88,24 @@ void check_architecture(ConfigReader& reader) {
     reader.problem(activation, "`hidden_act` must be \"silu\"");
 }
 
-void check_quantization(const ConfigReader& reader) {
+// Whether the linears are NF4 by bitsandbytes; every other quantization is refused.
+bool read_quantization(const ConfigReader& reader) {
   const JsonValue* quantization = reader.find("quantization_config");
-  if (!quantization || quantization->is_null()) return;
-  throw Error(Diagnostic("E0216", "this base is already quantized (`quantization_config`)")
+  if (!quantization || quantization->is_null()) return false;
+  const auto says = [&](const char* key, const char* word) {
+    const JsonValue* value = quantization->find(key);
+    return value != nullptr && value->is_string() && value->text == word;
+  };
+  const auto is_true = [&](const char* key) {
+    const JsonValue* value = quantization->find(key);
+    return value != nullptr && value->kind == JsonValue::Kind::kBool && value->boolean;
+  };
+  // transformers of early 2024 left `quant_method` out.
+  const bool bitsandbytes = says("quant_method", "bitsandbytes") || quantization->find("quant_method") == nullptr;
+  if (bitsandbytes && is_true("load_in_4bit") && says("bnb_4bit_quant_type", "nf4")) return true;
+  throw Error(Diagnostic("E0216", "this base is quantized in a way that is not read (`quantization_config`)")
                   .at(reader.place(quantization->key_offset))
+                  .note("only NF4 by bitsandbytes is read: `load_in_4bit` true, `bnb_4bit_quant_type` \"nf4\"")
                   .cure("use the 16-bit weights"));
 }
 
@@ -135,9 +148,9 @@ void read_heads(ConfigReader& reader, HfModelConfig& config) {
 
 HfModelConfig parse_model_config(std::string_view text, const std::string& path) {
   ConfigReader reader(text, path);
-  check_quantization(reader);
-  check_architecture(reader);
   HfModelConfig config;
+  config.is_nf4 = read_quantization(reader);
+  check_architecture(reader);
   config.hidden_size = reader.integer("hidden_size", 1, 65536);
   config.intermediate_size = reader.integer("intermediate_size", 1, 1 << 20);
   config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 1024);

@@ -9,6 +9,7 @@
 #include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
+#include "tensor_part.h"
 
 namespace shori {
 namespace {
@@ -107,17 +108,19 @@ class TensorTable {
   // True if the tensor is one of the model's.
   bool take(const TensorEntry& entry, const std::string& shard) {
     const std::string name = "`" + escape_for_log(entry.name, 200) + "`";
-    refuse_quantized(entry, shard);
+    if (!config_.is_nf4) refuse_quantized(entry, shard);
     found_.insert({entry.name, shard});
     if (is_ignored(entry.name, config_)) {
       log_info("tensor " + name + " is not used");
       return false;
     }
-    const auto wanted = expected_.find(entry.name);
+    const TensorPart part = find_part(entry.name, config_);
+    const auto wanted = expected_.find(part.weight);
     if (wanted == expected_.end()) return refuse("E0208", "unexpected tensor " + name, shard);
     if (!taken_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
     if (!weight_map_.empty() && !is_mapped(entry.name, shard))
       return refuse("E0208", "tensor " + name + " is not where the index says", shard);
+    if (part.role != TensorRole::kValues) return true;  // its size is checked against the quant_state
     const bool known =
         entry.dtype == FileDType::kBf16 || entry.dtype == FileDType::kF16 || entry.dtype == FileDType::kF32;
     if (known && entry.shape == wanted->second) return true;
@@ -130,7 +133,7 @@ class TensorTable {
   void finish() {
     // An expected tensor that is missing or elsewhere has its own message.
     for (const auto& [name, shard] : weight_map_)
-      if (!expected_.contains(name) && !found_.contains({name, shard}))
+      if (!expected_.contains(find_part(name, config_).weight) && !found_.contains({name, shard}))
         refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
                shard);
     for (const auto& [name, shape] : expected_)
@@ -155,9 +158,10 @@ class TensorTable {
 
   void refuse_quantized(const TensorEntry& entry, const std::string& shard) const {
     if (entry.name.find(".quant_state.bitsandbytes__") == std::string::npos) return;
-    throw Error(Diagnostic("E0216", "this base is already quantized (`" + escape_for_log(entry.name, 200) + "`)")
+    throw Error(Diagnostic("E0216", "this base is quantized (`" + escape_for_log(entry.name, 200) +
+                                        "`), its config.json does not say how")
                     .at(join_path(folder_, shard))
-                    .cure("use the 16-bit weights"));
+                    .cure("get its config.json with `quantization_config`, or the 16-bit weights"));
   }
 
   const std::string& folder_;
@@ -223,10 +227,12 @@ void HfModel::collect_tensors(const WeightMap& weight_map) {
     for (const TensorEntry& entry : files_[shard].tensors()) {
       if (!table.take(entry, shards_[shard].name)) continue;
       by_name_[entry.name] = tensors_.size();
-      tensors_.push_back({entry.name, entry.dtype, entry.shape, shard, entry});
+      const TensorPart part = find_part(entry.name, config_);
+      tensors_.push_back({entry.name, entry.dtype, entry.shape, shard, entry, part.role, part.weight, nullptr});
     }
   }
   table.finish();
+  read_nf4_headers();
 }
 
 }  // namespace shori

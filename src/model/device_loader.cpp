@@ -7,6 +7,7 @@
 #include "shori/ops/device_workspace.h"
 #include "shori/quant/nf4_levels.h"
 #include "shori/util/error.h"
+#include "src/model/quantized_parts.h"
 #include "src/model/weight_loader.h"
 
 namespace shori {
@@ -45,8 +46,10 @@ LoadMemory take_load_memory(const MistralConfig& config, DeviceArena& arena) {
 
 class DeviceLoader : public WeightLoader {
  public:
-  DeviceLoader(MistralWeights& weights, const LoadOptions& options)
-      : weights_(weights),
+  DeviceLoader(const HfModel& model, MistralWeights& weights, const LoadOptions& options)
+      : model_(model),
+        weights_(weights),
+        parts_(model, weights.config.plain_scales),
         arena_(*options.arena),
         begin_(arena_.mark()),
         memory_(take_load_memory(weights.config, arena_)),
@@ -64,7 +67,9 @@ class DeviceLoader : public WeightLoader {
   void take(const HfTensor& tensor, Place place, const TensorPiece& piece, TensorStream& pieces) override {
     LinearWeight** linear = std::get_if<LinearWeight*>(&place);
     DeviceNf4* nf4 = linear != nullptr ? std::get_if<DeviceNf4>(*linear) : nullptr;
-    if (nf4 != nullptr) {
+    if (tensor.role != TensorRole::kValues) {
+      adopt(tensor, piece, *nf4);
+    } else if (nf4 != nullptr) {
       quantize(tensor, piece, *nf4);
     } else {
       copy(tensor, piece, linear != nullptr ? std::get<OwnedTensor>(**linear) : *std::get<OwnedTensor*>(place));
@@ -72,7 +77,7 @@ class DeviceLoader : public WeightLoader {
     under_way_.add(pieces, piece, stream_);
   }
 
-  void finish(const HfModel& model, TensorStream& pieces) override {
+  void finish(TensorStream& pieces) override {
     std::vector<Nf4Findings> findings(quantized_.size());
     copy_to_host(findings.data(), memory_.findings, findings.size() * sizeof(Nf4Findings), stream_.handle());
     synchronize_stream(stream_.handle());
@@ -83,7 +88,7 @@ class DeviceLoader : public WeightLoader {
       quantized_[i].place->offset = findings[i].offset;
       weights_.zero_blocks += findings[i].zero_blocks;
     }
-    if (bad) refuse_block(model, *quantized_[*bad].tensor, findings[*bad].first_bad_block);
+    if (bad) refuse_block(*quantized_[*bad].tensor, findings[*bad].first_bad_block);
   }
 
  private:
@@ -93,6 +98,26 @@ class DeviceLoader : public WeightLoader {
   };
 
   OpContext context() { return {.device = Device::kCuda, .stream = stream_.handle(), .workspace = &workspace_}; }
+
+  // A part of a linear that is NF4 in the files.
+  void adopt(const HfTensor& part, const TensorPiece& piece, DeviceNf4& place) {
+    if (part.role == TensorRole::kCodes) {
+      copy_to_device(place.codes.data<std::byte>() + piece.offset, piece.data, piece.bytes, stream_.handle());
+    } else if (const std::optional<Nf4Scales> scales = parts_.take(part, piece)) {
+      copy_array(scales->absmax, place.absmax);
+      copy_array(scales->absmax2, place.absmax2);
+      copy_array(scales->scales, place.scales);
+      place.offset = scales->offset;
+    }
+  }
+
+  // Small arrays that go when this returns.
+  template <typename T>
+  void copy_array(const std::vector<T>& from, OwnedTensor& to) {
+    SHORI_CHECK(to.bytes() == from.size() * sizeof(T), "scales do not fit the memory that was planned for them");
+    copy_to_device(to.data<void>(), from.data(), to.bytes(), stream_.handle());
+    synchronize_stream(stream_.handle());
+  }
 
   void quantize(const HfTensor& tensor, const TensorPiece& piece, DeviceNf4& place) {
     const auto begun = block_absmax_.try_emplace(piece.tensor, nullptr).first;
@@ -130,20 +155,22 @@ class DeviceLoader : public WeightLoader {
     copy_to_device(place.data<Bf16>() + first, rounded, values_.size() * sizeof(Bf16), stream_.handle());
   }
 
-  [[noreturn]] static void refuse_block(const HfModel& model, const HfTensor& tensor, std::int64_t block) {
+  [[noreturn]] void refuse_block(const HfTensor& tensor, std::int64_t block) const {
     const std::int64_t first = block * kNf4BlockSize, all = tensor.rows() * tensor.cols();
     const auto count = static_cast<std::size_t>(std::min<std::int64_t>(kNf4BlockSize, all - first));
     const std::uint64_t size = dtype_size(tensor.dtype);
     std::vector<std::byte> bytes(count * size);
     std::vector<float> values(count);
-    model.read_bytes(tensor, static_cast<std::uint64_t>(first) * size, bytes.data(), bytes.size());
+    model_.read_bytes(tensor, static_cast<std::uint64_t>(first) * size, bytes.data(), bytes.size());
     widen_values(tensor.dtype, bytes.data(), count, values.data());
     const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
     SHORI_CHECK(bad != values.end(), "the device found NaN or Inf in " + tensor.name + ", its file holds none");
     refuse_value(tensor, first + (bad - values.begin()), *bad);
   }
 
+  const HfModel& model_;
   MistralWeights& weights_;
+  QuantizedParts parts_;
   DeviceArena& arena_;
   DeviceArena::Mark begin_;
   LoadMemory memory_;
@@ -158,9 +185,10 @@ class DeviceLoader : public WeightLoader {
 
 }  // namespace
 
-std::unique_ptr<WeightLoader> make_device_loader(MistralWeights& weights, const LoadOptions& options) {
+std::unique_ptr<WeightLoader> make_device_loader(const HfModel& model, MistralWeights& weights,
+                                                 const LoadOptions& options) {
   SHORI_CHECK(options.activation == DType::kBf16, "activations on a device are bf16");
-  return std::make_unique<DeviceLoader>(weights, options);
+  return std::make_unique<DeviceLoader>(model, weights, options);
 }
 
 void plan_load_memory(const MistralConfig& config, DeviceArena& arena) {

@@ -1,8 +1,10 @@
 // Weights to host memory.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <span>
 
+#include "src/model/quantized_parts.h"
 #include "src/model/weight_loader.h"
 
 namespace shori {
@@ -10,9 +12,15 @@ namespace {
 
 class HostLoader : public WeightLoader {
  public:
-  HostLoader(MistralWeights& weights, const LoadOptions& options) : weights_(weights), options_(options) {}
+  HostLoader(const HfModel& model, MistralWeights& weights, const LoadOptions& options)
+      : weights_(weights), options_(options), parts_(model, weights.config.plain_scales) {}
 
   void take(const HfTensor& tensor, Place place, const TensorPiece& piece, TensorStream& pieces) override {
+    if (tensor.role != TensorRole::kValues) {
+      adopt(tensor, piece, *std::get<LinearWeight*>(place));
+      pieces.give_back(piece);
+      return;
+    }
     const std::uint64_t size = dtype_size(tensor.dtype);
     values_.resize(piece.bytes / size);
     widen_values(tensor.dtype, piece.data, values_.size(), values_.data());
@@ -25,12 +33,28 @@ class HostLoader : public WeightLoader {
     pieces.give_back(piece);
   }
 
-  void finish(const HfModel&, TensorStream&) override {}
+  void finish(TensorStream&) override {}
 
  private:
   static OwnedTensor& dense_of(LinearWeight& linear) {
     if (!std::holds_alternative<OwnedTensor>(linear)) linear = OwnedTensor();
     return std::get<OwnedTensor>(linear);
+  }
+
+  // A part of a linear that is NF4 in the files.
+  void adopt(const HfTensor& part, const TensorPiece& piece, LinearWeight& linear) {
+    Nf4Tensor& nf4 = std::get<Nf4Tensor>(linear);
+    if (part.role == TensorRole::kCodes) {
+      nf4.rows = part.rows();
+      nf4.cols = part.cols();
+      nf4.codes.resize(part.entry.bytes());
+      std::memcpy(nf4.codes.data() + piece.offset, piece.data, piece.bytes);
+    } else if (std::optional<Nf4Scales> scales = parts_.take(part, piece)) {
+      nf4.absmax = std::move(scales->absmax);
+      nf4.absmax2 = std::move(scales->absmax2);
+      nf4.offset = scales->offset;
+      nf4.scales = std::move(scales->scales);
+    }
   }
 
   void quantize(const HfTensor& tensor, const TensorPiece& piece, LinearWeight& linear) {
@@ -58,14 +82,16 @@ class HostLoader : public WeightLoader {
 
   MistralWeights& weights_;
   const LoadOptions& options_;
+  QuantizedParts parts_;
   std::vector<float> values_;                       // of the piece
   std::map<std::size_t, Nf4Quantizer> quantizers_;  // of the tensors that have begun
 };
 
 }  // namespace
 
-std::unique_ptr<WeightLoader> make_host_loader(MistralWeights& weights, const LoadOptions& options) {
-  return std::make_unique<HostLoader>(weights, options);
+std::unique_ptr<WeightLoader> make_host_loader(const HfModel& model, MistralWeights& weights,
+                                               const LoadOptions& options) {
+  return std::make_unique<HostLoader>(model, weights, options);
 }
 
 }  // namespace shori

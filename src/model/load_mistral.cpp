@@ -1,6 +1,8 @@
 #include "shori/model/load_mistral.h"
 
 #include "shori/model/nf4_cache.h"
+#include "shori/util/error.h"
+#include "src/model/quantized_parts.h"
 #include "src/model/weight_loader.h"
 
 namespace shori {
@@ -17,7 +19,8 @@ MistralConfig mistral_config(const HfModel& model) {
           .sliding_window = config.sliding_window,
           .rope_theta = config.rope_theta,
           .rms_norm_eps = static_cast<float>(config.rms_norm_eps),
-          .tie_word_embeddings = config.tie_word_embeddings};
+          .tie_word_embeddings = config.tie_word_embeddings,
+          .plain_scales = needs_plain_scales(model)};
 }
 
 namespace {
@@ -40,18 +43,19 @@ void load_files(const HfModel& model, const LoadOptions& options, MistralWeights
   std::vector<StreamedTensor> streamed;
   for (const HfTensor& tensor : model.tensors()) streamed.push_back({&model.shard_file(tensor.shard), &tensor.entry});
   std::map<std::string, Place> places = places_of(weights);
-  const auto loader = on_device ? make_device_loader(weights, options) : make_host_loader(weights, options);
+  const auto loader =
+      on_device ? make_device_loader(model, weights, options) : make_host_loader(model, weights, options);
   TensorStream pieces(std::move(streamed),
                       {.buffers = buffers.all(), .piece_bytes = shape.piece_bytes, .threads = shape.readers});
   const std::uint64_t total = model.tensor_bytes();
   std::uint64_t done = 0;
   while (const auto piece = pieces.next()) {
     const HfTensor& tensor = model.tensors()[piece->tensor];
-    loader->take(tensor, places.at(tensor.name), *piece, pieces);
+    loader->take(tensor, places.at(tensor.weight), *piece, pieces);
     done += piece->bytes;
     if (options.progress) options.progress(done, total);
   }
-  loader->finish(model, pieces);
+  loader->finish(pieces);
   for (std::size_t shard = 0; shard < model.shards().size(); ++shard) model.shard_file(shard).file().check_unchanged();
   std::vector<Sha256Digest> digests;
   for (std::size_t i = 0; i < model.tensors().size(); ++i) digests.push_back(pieces.digest(i));
@@ -61,8 +65,11 @@ void load_files(const HfModel& model, const LoadOptions& options, MistralWeights
 }  // namespace
 
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options) {
-  const auto cache =
-      options.quantize ? find_nf4_cache(options.nf4_cache, model, options.activation) : std::optional<Nf4CachePlace>();
+  SHORI_CHECK(options.quantize || !model.config().is_nf4, "a base that is NF4 in its files has no 16-bit weights");
+  check_nf4_levels(model);
+  const auto cache = options.quantize && !model.config().is_nf4
+                         ? find_nf4_cache(options.nf4_cache, model, options.activation)
+                         : std::optional<Nf4CachePlace>();
   MistralWeights weights = make_weights(model, options);
   if (cache && read_nf4_cache(*cache, model, options, weights)) return weights;
   if (options.arena == nullptr) weights = make_weights(model, options);

@@ -27,6 +27,9 @@ std::uint64_t fold_offset(std::uint64_t sum, float offset) {
 
 std::uint64_t checksum_of(const OpContext& context, const Nf4Tensor& tensor) {
   std::uint64_t sum = base_checksum(context, tensor.codes.data(), tensor.codes.size());
+  if (!tensor.scales.empty()) {
+    return fold(sum, base_checksum(context, tensor.scales.data(), tensor.scales.size() * sizeof(float)));
+  }
   sum = fold(sum, base_checksum(context, tensor.absmax.data(), tensor.absmax.size()));
   sum = fold(sum, base_checksum(context, tensor.absmax2.data(), tensor.absmax2.size() * sizeof(float)));
   return fold_offset(sum, tensor.offset);
@@ -34,6 +37,7 @@ std::uint64_t checksum_of(const OpContext& context, const Nf4Tensor& tensor) {
 
 std::uint64_t checksum_of(const OpContext& context, const DeviceNf4& tensor) {
   std::uint64_t sum = checksum_of(context, tensor.codes);
+  if (tensor.scales) return fold(sum, checksum_of(context, tensor.scales));
   sum = fold(sum, checksum_of(context, tensor.absmax));
   sum = fold(sum, checksum_of(context, tensor.absmax2));
   return fold_offset(sum, tensor.offset);
@@ -58,7 +62,8 @@ FrozenWeight view_of(const DeviceNf4& tensor) {
           .codes = tensor.codes.data<std::uint8_t>(),
           .absmax = tensor.absmax.data<std::uint8_t>(),
           .absmax2 = tensor.absmax2.data<float>(),
-          .offset = tensor.offset};
+          .offset = tensor.offset,
+          .scales = tensor.scales.data<float>()};
 }
 
 FrozenWeight view_of(const Nf4Tensor& tensor) {
@@ -68,15 +73,20 @@ FrozenWeight view_of(const Nf4Tensor& tensor) {
           .codes = tensor.codes.data(),
           .absmax = tensor.absmax.data(),
           .absmax2 = tensor.absmax2.data(),
-          .offset = tensor.offset};
+          .offset = tensor.offset,
+          .scales = tensor.scales.empty() ? nullptr : tensor.scales.data()};
 }
 
-DeviceNf4 allocate_nf4(const LinearShape& shape, DeviceArena& arena) {
+DeviceNf4 allocate_nf4(const LinearShape& shape, bool plain_scales, DeviceArena& arena) {
   const std::int64_t count = shape.out * shape.in, blocks = (count + 63) / 64;
   DeviceNf4 tensor;
   tensor.rows = shape.out;
   tensor.cols = shape.in;
   tensor.codes = OwnedTensor::make(DType::kU8, 1, (count + 1) / 2, &arena);
+  if (plain_scales) {
+    tensor.scales = OwnedTensor::make(DType::kF32, 1, blocks, &arena);
+    return tensor;
+  }
   tensor.absmax = OwnedTensor::make(DType::kU8, 1, blocks, &arena);
   tensor.absmax2 = OwnedTensor::make(DType::kF32, 1, (blocks + 255) / 256, &arena);
   return tensor;
@@ -126,7 +136,7 @@ MistralWeights allocate_weights(const MistralConfig& config, DType activation, b
       const LinearShape shape = linear_shape(config, module);
       LinearWeight& linear = layer.linears[static_cast<std::size_t>(module)];
       if (quantize) {
-        linear = allocate_nf4(shape, arena);
+        linear = allocate_nf4(shape, config.plain_scales, arena);
       } else {
         linear = dense(shape.out, shape.in);
       }
@@ -145,6 +155,7 @@ void upload(const LinearWeight& from, LinearWeight& to) {
   upload_bytes(host.codes.data(), host.codes.size(), device.codes);
   upload_bytes(host.absmax.data(), host.absmax.size(), device.absmax);
   upload_bytes(host.absmax2.data(), host.absmax2.size() * sizeof(float), device.absmax2);
+  upload_bytes(host.scales.data(), host.scales.size() * sizeof(float), device.scales);
   device.offset = host.offset;
 }
 

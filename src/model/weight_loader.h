@@ -67,11 +67,13 @@ class WeightLoader {
   // The next piece of a tensor; given back to the stream now or later.
   virtual void take(const HfTensor& tensor, Place place, const TensorPiece& piece, TensorStream& pieces) = 0;
   // After the last piece of the last tensor: everything is where it should be.
-  virtual void finish(const HfModel& model, TensorStream& pieces) = 0;
+  virtual void finish(TensorStream& pieces) = 0;
 };
-// `weights` outlives the loader.
-std::unique_ptr<WeightLoader> make_host_loader(MistralWeights& weights, const LoadOptions& options);
-std::unique_ptr<WeightLoader> make_device_loader(MistralWeights& weights, const LoadOptions& options);
+// `model` and `weights` outlive the loader.
+std::unique_ptr<WeightLoader> make_host_loader(const HfModel& model, MistralWeights& weights,
+                                               const LoadOptions& options);
+std::unique_ptr<WeightLoader> make_device_loader(const HfModel& model, MistralWeights& weights,
+                                                 const LoadOptions& options);
 
 // Memory of the arena that make_device_loader takes beside the weights, until they are loaded: for the plan.
 void plan_load_memory(const MistralConfig& config, DeviceArena& arena);

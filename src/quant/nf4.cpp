@@ -210,6 +210,7 @@ std::optional<Nf4Tensor> quantize_nf4(std::span<const float> values, std::int64_
 
 float nf4_block_scale(const Nf4Tensor& tensor, std::int64_t block) {
   const auto index = static_cast<std::size_t>(block);
+  if (!tensor.scales.empty()) return tensor.scales[index];
   return nf4_scale(dynamic_map_signed()[tensor.absmax[index]], tensor.absmax2[index / kNf4AbsmaxBlockSize],
                    tensor.offset);
 }

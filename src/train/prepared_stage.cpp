@@ -103,6 +103,15 @@ void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
                       .cure("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
 }
 
+// E0216 where 16-bit weights are wanted and the base has none.
+void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnostics& diagnostics) {
+  if (stage.config.load_in_4bit || !base.config().is_nf4) return;
+  diagnostics.add(Diagnostic("E0216", "`load_in_4bit: false` needs 16-bit weights, this base is NF4 already")
+                      .at(stage.origin("base_model").place)
+                      .note(base.folder())
+                      .cure("write `load_in_4bit: true` and `adapter: qlora`, or name the 16-bit base"));
+}
+
 }  // namespace
 
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
@@ -112,6 +121,7 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
   for (const StageConfig& stage : config.stages) {
     const auto base = bases.find(stage.config.base_model);
     if (base == bases.end()) continue;
+    check_base_precision(stage, *base->second->model, diagnostics);
     PreparedStage prepared;
     prepared.stage = stage;
     prepared.folder = RunFolder(stage.config.output_dir);

@@ -156,10 +156,13 @@ constexpr ErrorInfo kTexts[] = {
      "(`snapshots/<revision>/x` to `blobs/<hash>`) are followed; any other is refused, so that a downloaded folder "
      "cannot make "
      "the program read other files of yours. Copy the file into the folder."},
-    {"E0216", 3, "this base is already quantised",
-     "The model folder holds weights that were quantised before. Training quantises the 16-bit weights itself, by "
-     "exactly known "
-     "rules. Use the folder with the 16-bit weights."},
+    {"E0216", 3, "this base is quantised in a way that cannot be used",
+     "The model folder holds weights that were quantised before. Only NF4 as bitsandbytes writes it is read, and only "
+     "for `adapter: qlora`; merging and 16-bit training need the 16-bit weights. Use the folder with those."},
+    {"E0217", 3, "quantisation data of the base do not fit",
+     "A linear layer of a base that bitsandbytes quantised lacks one of its parts, or a part has another size, type or "
+     "content than its `quant_state` says. The files are damaged or of different models. Get them again, or use the "
+     "16-bit weights."},
 
     // Training text.
     {"E0301", 3, "block is not closed",

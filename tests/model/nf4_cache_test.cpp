@@ -188,9 +188,9 @@ TEST_F(Nf4Cache, AutoLiesBesideALargeBaseOrWithTheUser) {
   EXPECT_EQ(find_nf4_cache("auto", model, DType::kBf16)->folder, folder.path() + "/.shori-nf4");
   fs::remove_all(folder.path() + "/.shori-nf4");
   std::ofstream(folder.path() + "/.shori-nf4") << "in the way";
-  setenv("XDG_CACHE_HOME", "/elsewhere/caches", 1);
-  EXPECT_TRUE(
-      find_nf4_cache("auto", model, DType::kBf16)->folder.starts_with("/elsewhere/caches/shori-train/nf4/"));
+  setenv("XDG_CACHE_HOME", caches_.path().c_str(), 1);
+  const std::string of_user = find_nf4_cache("auto", model, DType::kBf16)->folder;
+  EXPECT_TRUE(of_user.starts_with(caches_.file("shori-train/nf4/"))) << of_user;
   unsetenv("XDG_CACHE_HOME");
 }
 

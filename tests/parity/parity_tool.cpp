@@ -1,6 +1,7 @@
 // Makes parts of the program callable from Python tests:
 //   parity_tool maps OUT                the two dynamic maps
 //   parity_tool quantize IN OUT         every matrix of IN (F32): NF4 state and dequantized values
+//   parity_tool linears MODEL OUT       the frozen linears of a model folder as the products use them
 //   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
 //   parity_tool randperm COUNT SEED     one permutation on stdout
 //   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
@@ -123,6 +124,12 @@ void write_linears(const MistralWeights& weights, TensorWriter& writer) {
   }
 }
 
+void write_model(const std::string& folder, const std::string& out) {
+  TensorWriter writer;
+  write_linears(load_mistral(HfModel::open(folder), {.threads = 2, .progress = {}}), writer);
+  writer.write(out);
+}
+
 void load_factors(LoraAdapter& adapter, const std::string& path, const OpContext& context) {
   const SafetensorsFile file = SafetensorsFile::open(InputFile::open(path));
   for (LoraFactor& factor : adapter.factors()) {
@@ -187,6 +194,7 @@ int run(const std::vector<std::string>& arguments) {
   const std::map<std::string, Command> commands = {
       {"maps", {1, [&] { write_maps(argument(1)); }}},
       {"quantize", {2, [&] { quantize_file(argument(1), argument(2)); }}},
+      {"linears", {2, [&] { write_model(argument(1), argument(2)); }}},
       {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
       {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
       {"encode", {1, [&] { encode_texts(argument(1)); }}}};

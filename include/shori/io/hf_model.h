@@ -24,9 +24,10 @@ struct HfModelConfig {
   std::int64_t sliding_window = 0;  // absent or null: 0, none
   double rms_norm_eps = 0, rope_theta = 0;
   bool tie_word_embeddings = false;
+  bool is_nf4 = false;  // `quantization_config`: the linears are NF4, as bitsandbytes writes them
 };
-// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a quantized
-// model.
+// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a
+// model quantized in another way than NF4 by bitsandbytes.
 HfModelConfig parse_model_config(std::string_view text, const std::string& path);
 
 struct HfShard {
@@ -34,12 +35,44 @@ struct HfShard {
   std::uint64_t size = 0;
 };
 
+// What a tensor of the files is: values, or one of the parts of a linear that is NF4 already. For P.weight [out, in]
+// with n = out * in (bitsandbytes 0.50, QuantState.as_dict(packed=True)):
+//   P.weight                  codes, ceil(n / 2) bytes in any dtype, even element in the high nibble
+//   P.weight.absmax           U8 [blocks] if nested, else F32 [blocks]; blocks = ceil(n / block_size)
+//   P.weight.quant_map        F32 [16]
+//   P.weight.nested_absmax    F32 [ceil(blocks / nested_block_size)]   } only
+//   P.weight.nested_quant_map F32 [256]                                } nested
+//   P.weight.quant_state.bitsandbytes__nf4   U8: JSON, see Nf4Header
+enum class TensorRole : std::uint8_t {
+  kValues,
+  kCodes,
+  kAbsmax,
+  kQuantMap,
+  kNestedAbsmax,
+  kNestedQuantMap,
+  kQuantState
+};
+
+// The quant_state of a linear, and its maps.
+struct Nf4Header {
+  std::int64_t block_size = 64;  // a multiple of 64
+  bool nested = false;
+  std::int64_t nested_block_size = 0;
+  float nested_offset = 0;
+  std::vector<float> map, nested_map;  // [16]; [256] if nested
+
+  std::int64_t blocks(std::int64_t count) const { return (count + block_size - 1) / block_size; }
+};
+
 struct HfTensor {
   std::string name;
-  FileDType dtype = FileDType::kBf16;  // BF16, F16 or F32
-  std::vector<std::int64_t> shape;     // 1 or 2 dimensions
+  FileDType dtype = FileDType::kBf16;  // values: BF16, F16 or F32
+  std::vector<std::int64_t> shape;     // values and codes: 1 or 2 dimensions of the weight
   std::size_t shard = 0;
   TensorEntry entry;
+  TensorRole role = TensorRole::kValues;
+  std::string weight;                    // the P.weight it is a part of; its own name for values and codes
+  std::shared_ptr<const Nf4Header> nf4;  // of codes
 
   std::int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
   std::int64_t cols() const { return shape.back(); }
@@ -49,7 +82,7 @@ class HfModel {
  public:
   using Report = std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)>;
 
-  // Codes E0201-E0204, E0207-E0209, E0212, E0214-E0216.
+  // Codes E0201-E0204, E0207-E0209, E0212, E0214-E0217.
   static HfModel open(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
@@ -60,7 +93,8 @@ class HfModel {
   // Text of model.safetensors.index.json; empty for a single file.
   const std::string& index_json() const { return index_json_; }
 
-  // The tensors the architecture asks for, no more and no less, in file order (shard by shard, by offset).
+  // The tensors the architecture asks for, no more and no less, in file order (shard by shard, by offset). Of a base
+  // that is NF4 already: with all parts of its linears.
   const std::vector<HfTensor>& tensors() const { return tensors_; }
   const HfTensor* find(std::string_view name) const;
   std::uint64_t tensor_bytes() const;
@@ -70,7 +104,8 @@ class HfModel {
   void read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const;
   void read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const;
 
-  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file
+  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype and shape as in the
+  // file
   // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Independent of the shard layout. Reads
   // all weights once; throws Stopped when a stop was requested.
   std::string fingerprint(const Report& report = {}) const;
@@ -84,6 +119,7 @@ class HfModel {
   void open_index(std::map<std::string, std::string>& weight_map);
   void open_shards(const std::vector<std::string>& names);
   void collect_tensors(const std::map<std::string, std::string>& weight_map);
+  void read_nf4_headers();
 
   std::string folder_, config_json_, index_json_;
   HfModelConfig config_;

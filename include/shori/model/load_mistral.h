@@ -23,7 +23,8 @@ struct LoadOptions {
 };
 
 // Reads every tensor once, in pieces, hashing on the way; host memory beyond the result stays near a few pieces, and
-// weights that go to a device are quantized there, to the same bytes. F16 and F32
+// weights that go to a device are quantized there, to the same bytes. A base that is NF4 in its files is taken as it is,
+// codes and scales to the bit (E0217 where its codes mean something else). F16 and F32
 // linears are quantized as stored. A NaN or Inf is E0210 with tensor and element, a file that changed meanwhile E0213.
 // Throws Stopped when a stop was requested.
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options);

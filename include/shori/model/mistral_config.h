@@ -19,6 +19,7 @@ struct MistralConfig {
   double rope_theta = 0;
   float rms_norm_eps = 0;
   bool tie_word_embeddings = false;  // the head is the embedding table
+  bool plain_scales = false;         // a base that is NF4 in its files, with one fp32 scale a block
 
   std::int64_t q_size() const { return heads * head_dim; }
   std::int64_t kv_size() const { return kv_heads * head_dim; }

@@ -20,11 +20,13 @@ namespace shori {
 struct DeviceNf4 {
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  OwnedTensor codes, absmax;  // [1, n] u8
-  OwnedTensor absmax2;        // [1, n] fp32
+  OwnedTensor codes, absmax;    // [1, n] u8
+  OwnedTensor absmax2, scales;  // [1, n] fp32
   float offset = 0.0f;
 
-  std::size_t bytes() const { return codes.bytes() + absmax.bytes() + absmax2.bytes() + sizeof(float); }
+  std::size_t bytes() const {
+    return codes.bytes() + absmax.bytes() + absmax2.bytes() + scales.bytes() + sizeof(float);
+  }
 };
 
 using LinearWeight = std::variant<Nf4Tensor, OwnedTensor, DeviceNf4>;

@@ -16,7 +16,8 @@ namespace shori {
 
 inline constexpr int kMaxModulesOfGroup = 3;
 
-// A frozen weight [rows = out, cols = in]: NF4 with double quantization (dtype kU8), or dense (kBf16, kF32).
+// A frozen weight [rows = out, cols = in]: NF4 with double quantization or plain scales (dtype kU8), or dense (kBf16,
+// kF32).
 struct FrozenWeight {
   DType dtype = DType::kU8;
   std::int64_t rows = 0;
@@ -26,6 +27,7 @@ struct FrozenWeight {
   const std::uint8_t* absmax = nullptr;  // [rows * cols / 64], index into the signed dynamic map
   const float* absmax2 = nullptr;        // [ceil(rows * cols / 64 / 256)]
   float offset = 0.0f;                   // added to every scale
+  const float* scales = nullptr;         // [rows * cols / 64], instead of absmax, absmax2 and offset
 };
 
 // One linear with its adapter. Without LoRA: slot -1.

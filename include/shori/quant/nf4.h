@@ -24,10 +24,14 @@ struct Nf4Tensor {
   std::vector<std::uint8_t> absmax;  // [ceil(rows * cols / 64)]: index into dynamic_map_signed()
   std::vector<float> absmax2;        // [ceil(absmax / 256)]
   float offset = 0.0f;               // added to every scale
-  std::int64_t zero_blocks = 0;      // blocks that decode to a small constant instead of zero: worth a log line
+  // Of a base that others quantized: the scale of each block itself, [blocks]; absmax and absmax2 are then empty.
+  std::vector<float> scales;
+  std::int64_t zero_blocks = 0;  // blocks that decode to a small constant instead of zero: worth a log line
 
   std::int64_t count() const { return rows * cols; }
-  std::size_t bytes() const { return codes.size() + absmax.size() + absmax2.size() * sizeof(float) + sizeof(float); }
+  std::size_t bytes() const {
+    return codes.size() + absmax.size() + (absmax2.size() + scales.size() + 1) * sizeof(float);
+  }
 };
 
 // Quantizes a tensor that arrives in pieces, in row-major order. Holds one fp32 per 64 weights beside the result.

@@ -5,6 +5,7 @@
 
 #include "device_test.h"
 #include "model_folder.h"
+#include "nf4_folder.h"
 #include "shori/model/load_mistral.h"
 #include "shori/ops/base_checksum.h"
 
@@ -61,6 +62,13 @@ TEST_F(LoadOnDevice, KeepsLinearsDenseWithoutQuantization) {
   for (const FileDType dtype : {FileDType::kBf16, FileDType::kF32}) {
     ModelFolder folder({.dtype = dtype, .tied = true});
     expect_same(folder.open(), {.quantize = false, .progress = {}});
+  }
+}
+
+TEST_F(LoadOnDevice, TakesABaseThatIsNf4Already) {
+  for (const Nf4Options& options : {Nf4Options{}, Nf4Options{.nested = false}, Nf4Options{.block_size = 128}}) {
+    Nf4Folder folder(options);
+    expect_same(folder.open(), {.threads = 2, .progress = {}});
   }
 }
 

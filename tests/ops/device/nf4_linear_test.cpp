@@ -20,6 +20,7 @@ struct Case {
   std::int64_t tokens, in, rank;
   std::vector<testing::TwinModule> modules;
   DType weights;
+  bool plain_scales = false;
 };
 
 const std::vector<Case>& cases() {
@@ -30,6 +31,7 @@ const std::vector<Case>& cases() {
       {64, 192, 8, {{0, 64, false}, {1, 32, true}, {2, 32, true}}, DType::kU8},
       {65, 2056, 20, {{6, 40, true}}, DType::kU8},
       {17, 136, 0, {{3, 24, false}}, DType::kU8},
+      {15, 72, 20, {{4, 200, true}, {5, 64, true}}, DType::kU8, true},
       {9, 64, 33, {{0, 64, true}, {1, 40, true}}, DType::kBf16},
       {9, 64, 0, {{0, 64, false}, {1, 40, false}}, DType::kBf16},
       {9, 64, 0, {{3, 64, false}}, DType::kBf16},
@@ -44,7 +46,7 @@ class Nf4LinearDevice : public testing::DeviceTest {
     for (std::size_t i = 0; i < cases().size(); ++i) {
       SCOPED_TRACE("case " + std::to_string(i));
       const Case& shape = cases()[i];
-      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10));
+      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10, shape.plain_scales));
     }
   }
   // The emulator's products take nothing of the workspace, and its memory checker holds far more than a byte for each.
@@ -68,8 +70,10 @@ std::vector<Bf16> wanted_weight(const LinearGroup& group) {
           row[col] = static_cast<const Bf16*>(weight.dense)[element];
           continue;
         }
-        const float scale = nf4_scale(dynamic_map_signed()[weight.absmax[block]],
-                                      weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
+        const float scale = weight.scales != nullptr
+                                ? weight.scales[block]
+                                : nf4_scale(dynamic_map_signed()[weight.absmax[block]],
+                                            weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
         const unsigned byte = weight.codes[element / 2];
         row[col] = nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale);
       }

@@ -24,7 +24,7 @@ TEST_F(Nf4MatmulDevice, MatchesCpu) {
         Case{64, 64, 128}, Case{65, 136, 192}, Case{128, 64, 128}, Case{3, 8512, 64}, Case{5, 64, 2560},
         Case{20, 8, 2624}, Case{40, 8, 1664}, Case{100, 8, 2112}}) {
     SCOPED_TRACE(std::to_string(tokens) + " x " + std::to_string(out) + " x " + std::to_string(in));
-    const TwinGroup group(in, 0, {{3, out, false}}, DType::kU8, 1);
+    const TwinGroup group(in, 0, {{3, out, false}}, DType::kU8, 1, tokens % 2 == 0);
     TwinMatrix<Bf16> x(tokens, in, normal_bf16(static_cast<std::size_t>(tokens * (in + 8)), 2), in + 8);
     TwinMatrix<Bf16> y(tokens, out, std::vector<Bf16>(static_cast<std::size_t>(tokens * (out + 8))), out + 8);
     nf4_matmul(cpu(), group.host().modules.front().weight, x.host(), y.host());

@@ -123,6 +123,11 @@ TEST(ModelConfig, MalformedJsonIsRefused) {
 TEST(ModelConfig, QuantizedBasesAreRefused) {
   EXPECT_EQ(with("\"hidden_act\"", "\"quantization_config\": {\"load_in_4bit\": true}, \"hidden_act\""), "E0216");
   EXPECT_EQ(with("\"hidden_act\"", "\"quantization_config\": null, \"hidden_act\""), "none");
+  EXPECT_EQ(with("\"hidden_act\"", "\"quantization_config\": {\"load_in_8bit\": true}, \"hidden_act\""), "E0216");
+  EXPECT_EQ(with("\"hidden_act\"", "\"quantization_config\": [], \"hidden_act\""), "E0216");
+  EXPECT_EQ(with("\"hidden_act\"",
+                 "\"quantization_config\": {\"load_in_4bit\": true, \"bnb_4bit_quant_type\": \"nf4\"}, \"hidden_act\""),
+            "none");
 }
 
 TEST(ModelConfig, CodeOfAModelIsIgnoredAndNamed) {
