@@ -17,8 +17,10 @@ std::string cuda_error_code(int code, bool device_listed) {
     case cudaErrorSystemDriverMismatch:
     case cudaErrorCompatNotSupportedOnDevice:
       return "E0403";
+    case cudaErrorInitializationError:
     case cudaErrorDevicesUnavailable:
     case cudaErrorNoDevice:
+    case cudaErrorOperatingSystem:
       return "E0404";
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorInvalidPtx:
@@ -69,6 +71,10 @@ void throw_cuda_error(int code, const char* call, const char* file, int line) {
     diagnostic.cure(
         "lower the power limit (`nvidia-smi -pl`) or the clocks (`nvidia-smi -lgc`), look at the temperature, "
         "reseat card and power cables");
+  } else if (code == cudaErrorInitializationError) {
+    diagnostic.cure("see whether `nvidia-smi` works; after an update of the driver, restart the machine");
+  } else if (code == cudaErrorOperatingSystem) {
+    diagnostic.cure("give this user access to /dev/nvidia* (`ls -l /dev/nvidia*`), and a container the GPU's devices");
   } else if (code == cudaErrorLaunchTimeout) {
     diagnostic.cure("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
   } else if (diagnostic.code == "E0703") {

@@ -17,9 +17,9 @@ constexpr ErrorInfo kTexts[] = {
     {"E0403", 5, "driver is too old",
      "The GPU driver is older than the CUDA version that the program was built with. Update the driver."},
     {"E0404", 5, "no usable GPU",
-     "The config asks for a GPU, but none can be used: none is there, the driver is not loaded, another process holds "
-     "it "
-     "exclusively, or this program was built without CUDA. There is never a silent fall-back to the CPU: write "
+     "The config asks for a GPU, but none can be used: none is there, the driver is not loaded or does not start, this "
+     "user may not open the GPU's devices, another process holds it exclusively, or this program was built without "
+     "CUDA. There is never a silent fall-back to the CPU: write "
      "`device: cpu` "
      "for it, which is meant for tiny models."},
     {"E0405", 5, "GPU memory was taken by another process",

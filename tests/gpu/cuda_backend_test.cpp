@@ -45,9 +45,9 @@ TEST(Architectures, VirtualCodeRunsOnEveryLaterCard) {
 TEST(CudaErrors, AreClassified) {
   for (const auto& [code, wanted] : std::vector<std::pair<int, std::string>>{
            {2, "E0704"},   {35, "E0403"},  {803, "E0403"}, {804, "E0403"}, {46, "E0404"},  {100, "E0404"},
-           {209, "E0402"}, {218, "E0402"}, {214, "E0702"}, {226, "E0702"}, {714, "E0702"}, {700, "E0703"},
-           {710, "E0703"}, {715, "E0703"}, {716, "E0703"}, {719, "E0703"}, {721, "E0703"}, {702, "E0703"},
-           {709, "E0701"}, {999, "E0701"}, {1, "E0703"}}) {
+           {3, "E0404"},   {304, "E0404"}, {209, "E0402"}, {218, "E0402"}, {214, "E0702"}, {226, "E0702"},
+           {714, "E0702"}, {700, "E0703"}, {710, "E0703"}, {715, "E0703"}, {716, "E0703"}, {719, "E0703"},
+           {721, "E0703"}, {702, "E0703"}, {709, "E0701"}, {999, "E0701"}, {1, "E0703"}}) {
     EXPECT_EQ(cuda_error_code(code, true), wanted) << code;
   }
 }
@@ -69,6 +69,19 @@ TEST(CudaErrors, NameTheCallAndItsPlace) {
     ASSERT_FALSE(diagnostic.notes.empty());
     EXPECT_NE(diagnostic.notes.front().find("cuda_backend_test.cpp:"), std::string::npos) << diagnostic.notes.front();
     EXPECT_EQ(error.exit_code(), 5);
+  }
+}
+
+// What a driver that does not start, or devices that this user may not open, look like.
+TEST(CudaErrors, OfTheSetUpSayWhatToDo) {
+  for (const auto& [code, hint] : {std::pair{3, "nvidia-smi"}, {304, "/dev/nvidia*"}}) {
+    try {
+      throw_cuda_error(code, "cudaGetDeviceCount", __FILE__, __LINE__);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "E0404");
+      ASSERT_FALSE(error.diagnostics().front().help.empty()) << code;
+      EXPECT_NE(error.diagnostics().front().help.front().find(hint), std::string::npos) << code;
+    }
   }
 }
 
