@@ -47,6 +47,14 @@ ActivationPlan last_layers_whole(std::int64_t layers, std::int64_t whole) {
   return plan;
 }
 
+std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
+  std::size_t most = 0;
+  for (const PackShape& pack : demand.packs) {
+    most = std::max(most, attention_memory_bytes(demand.model, pack.tokens, pack.segments, sm_count));
+  }
+  return most;
+}
+
 // The attention of every layer kept, and as many whole layers as fit; else everything recomputed.
 MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits) {
   const std::int64_t layers = demand.model.layers;
@@ -92,7 +100,12 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   Diagnostic diagnostic("E0401", "the plan of stage `" + stage.stage.name + "` needs " + gib(plan.total_bytes) + ", " +
                                      gib(available) +
                                      (limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
-  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(line.category + " " + gib(line.bytes));
+  note_memory_lines(plan, diagnostic);
+  const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
+  if (shares_attention) {
+    diagnostic.note("the attention's line is that of a later or earlier stage with longer packs, over the same base")
+        .cure("`--only " + stage.stage.name + "` plans this stage alone");
+  }
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
     diagnostic.cure("`activation_memory: auto` fits (`recompute` needs " + gib(least.total_bytes) + ")");
@@ -106,6 +119,8 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
     const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
     diagnostic.cure("`sequence_len: " + std::to_string(tokens / rows) + "` fits (" + gib(shorter.total_bytes) + ")");
+  } else if (shares_attention) {
+    diagnostic.cure("a smaller `sequence_len` in the stage of the longest packs");
   } else {
     diagnostic.cure("a GPU with more memory: the weights alone leave no room");
   }
@@ -182,22 +197,40 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activat
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
-  std::size_t attention = 0;
-  for (const PackShape& pack : demand.packs) {
-    attention = std::max(attention, attention_memory_bytes(demand.model, pack.tokens, pack.segments, sm_count));
-  }
-  plan.lines.push_back({"temporaries of the attention (libtorch)", attention});
+  plan.lines.push_back(
+      {"temporaries of the attention (libtorch)", std::max(demand.least_attention, attention_of(demand, sm_count))});
   plan.lines.push_back({"driver and kernels (estimate)", kDriverBytes});
   plan.lines.push_back({"reserve", kReserveBytes});
   for (const DeviceArena::Line& line : plan.lines) plan.total_bytes += line.bytes;
   return plan;
 }
 
-MemoryPlan choose_memory_plan(const PreparedStage& stage, const DeviceLimits& limits) {
-  const MemoryDemand demand = memory_demand(stage);
-  MemoryPlan plan = plan_for(demand, stage.stage.config.activation_memory, limits);
-  if (!fits(plan, limits)) refuse(stage, demand, plan, limits);
-  return plan;
+void share_attention(std::span<MemoryDemand> demands, int sm_count) {
+  std::size_t most = 0;
+  for (const MemoryDemand& demand : demands) most = std::max(most, attention_of(demand, sm_count));
+  for (MemoryDemand& demand : demands) demand.least_attention = most;
+}
+
+void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLimits& limits) {
+  std::vector<MemoryDemand> demands;
+  for (const PreparedStage* stage : stages) demands.push_back(memory_demand(*stage));
+  share_attention(demands, limits.sm_count);
+  std::size_t arena = 0, pinned = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    MemoryPlan plan = plan_for(demands[i], stages[i]->stage.config.activation_memory, limits);
+    if (!fits(plan, limits)) refuse(*stages[i], demands[i], plan, limits);
+    arena = std::max(arena, plan.arena_bytes);
+    pinned = std::max(pinned, plan.pinned_bytes);
+    stages[i]->memory = std::move(plan);
+  }
+  for (PreparedStage* stage : stages) {
+    stage->memory->base_arena_bytes = arena;
+    stage->memory->base_pinned_bytes = pinned;
+  }
+}
+
+void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(line.category + " " + gib(line.bytes));
 }
 
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {

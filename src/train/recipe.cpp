@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 #include "shori/train/prepared_stage.h"
 #include "shori/train/trainer.h"
@@ -94,11 +95,13 @@ void check_resume(const std::vector<PreparedStage>& stages) {
                     .cure("start it without --resume"));
 }
 
+// What stages must have in common for one to go on with the base that the one before has loaded.
 std::string base_key(const TrainConfig& config) {
   std::string key = std::string(stage_device(config) == Device::kCpu ? "cpu " : "device ") + config.base_model;
   key += std::string(config.bf16 ? " bf16" : " fp32") + (config.load_in_4bit ? " nf4" : " dense");
   key += " r" + std::to_string(config.lora_r) + " a" + std::to_string(config.lora_alpha);
   for (const std::string& target : config.lora_target_modules) key += " " + target;
+  key += " " + config.gpu_memory_limit;  // the memory it lies in
   return key;
 }
 
@@ -118,32 +121,35 @@ DeviceLimits limits_of(const TrainConfig& config, const RecipeOptions& options) 
   return limits;
 }
 
-// The memory of every stage that will train on a device, and its table.
-void plan_device_memory(std::vector<PreparedStage>& stages, const RecipeOptions& options) {
-  for (PreparedStage& stage : stages) {
-    const bool described = options.plan && options.gpu_memory;
-    if (!described && stage_device(stage.stage.config) == Device::kCpu) continue;
-    if (!options.plan && stage.state == StageState::kDone) continue;
-    if (described) {
-      Diagnostics diagnostics;
-      check_device_support(stage, diagnostics);
-      diagnostics.throw_if_errors();
-    }
-    const DeviceLimits limits = limits_of(stage.stage.config, options);
-    stage.memory = choose_memory_plan(stage, limits);
-    log_info("--- stage " + stage.stage.name + ": GPU memory of " + std::to_string(stage.memory->tokens) +
+// The memory of stages that share a base, and their tables.
+void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
+  const TrainConfig& shared = stages.front()->stage.config;
+  const bool described = options.plan && options.gpu_memory;
+  if (!described && stage_device(shared) == Device::kCpu) return;
+  for (const PreparedStage* stage : stages) {
+    if (!described) break;
+    Diagnostics diagnostics;
+    check_device_support(*stage, diagnostics);
+    diagnostics.throw_if_errors();
+  }
+  const DeviceLimits limits = limits_of(shared, options);
+  choose_memory_plans(stages, limits);
+  for (const PreparedStage* stage : stages) {
+    log_info("--- stage " + stage->stage.name + ": GPU memory of " + std::to_string(stage->memory->tokens) +
              " tokens a micro-batch, bytes ---");
-    print_lines(memory_table(*stage.memory, limits));
+    print_lines(memory_table(*stage->memory, limits));
   }
 }
 
-// Room in the arena for each stage from `first` on that shares its base.
-void size_base(LoadedBase& base, const std::vector<PreparedStage>& stages, std::size_t first) {
-  for (std::size_t i = first; i < stages.size(); ++i) {
-    if (base_key(stages[i].stage.config) != base.key) break;
-    if (!stages[i].memory) continue;
-    base.arena_bytes = std::max(base.arena_bytes, stages[i].memory->arena_bytes);
-    base.pinned_bytes = std::max(base.pinned_bytes, stages[i].memory->pinned_bytes);
+// The memory of every stage that will train on a device. Neighbours with one base keep it loaded.
+void plan_device_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
+  while (!stages.empty()) {
+    const std::string key = base_key(stages.front()->stage.config);
+    const auto other =
+        std::ranges::find_if(stages, [&](const PreparedStage* stage) { return base_key(stage->stage.config) != key; });
+    const auto count = static_cast<std::size_t>(other - stages.begin());
+    plan_base_memory(stages.first(count), options);
+    stages = stages.subspan(count);
   }
 }
 
@@ -165,7 +171,12 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   const std::size_t from = options.from.empty() ? stages.size() : index_of_stage(stages, options.from, "--from");
   const std::size_t only = options.only.empty() ? stages.size() : index_of_stage(stages, options.only, "--only");
   print_preparation(config, stages);
-  if (!options.check) plan_device_memory(stages, options);
+  std::vector<PreparedStage*> to_train;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const bool chosen = only == stages.size() || i == only, done = stages[i].state == StageState::kDone && i < from;
+    if (options.plan || (chosen && !done)) to_train.push_back(&stages[i]);
+  }
+  if (!options.check) plan_device_memory(to_train, options);
   if (options.check || options.plan) {
     for (const PreparedStage& stage : stages)
       if (stage.state == StageState::kChanged) throw Error(stage.changes);
@@ -197,7 +208,6 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
     if (base.key != base_key(stage.stage.config)) {
       base = LoadedBase();
       base.key = base_key(stage.stage.config);
-      size_base(base, stages, i);
     }
     if (!train_stage(stage, base, trainer)) return RecipeOutcome::kStopped;
     const bool more = i + 1 < stages.size() && only == stages.size();

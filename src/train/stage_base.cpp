@@ -24,13 +24,13 @@ int thread_count(const TrainConfig& config) {
 }
 
 // What was planned, unless it is no longer there.
-std::unique_ptr<DeviceMemory> take_memory(std::size_t arena_bytes, std::size_t pinned_bytes) {
+std::unique_ptr<DeviceMemory> take_memory(const MemoryPlan& plan) {
   try {
     return std::make_unique<DeviceMemory>(
-        DeviceMemory{{ArenaKind::kDevice, arena_bytes}, {ArenaKind::kPinned, pinned_bytes}});
+        DeviceMemory{{ArenaKind::kDevice, plan.base_arena_bytes}, {ArenaKind::kPinned, plan.base_pinned_bytes}});
   } catch (const Error& error) {
     if (error.code() != "E0401") throw;
-    throw Error(Diagnostic("E0405", "the GPU has no " + format_bytes(static_cast<double>(arena_bytes)) +
+    throw Error(Diagnostic("E0405", "the GPU has no " + format_bytes(static_cast<double>(plan.base_arena_bytes)) +
                                         " in one piece any more, which were free when the run was planned")
                     .note(error.diagnostics().front().message)
                     .cure("stop the other program, or set `gpu_memory_limit` to what is left"));
@@ -43,7 +43,7 @@ std::unique_ptr<DeviceMemory> take_memory(std::size_t arena_bytes, std::size_t p
 void StageTrainer::load_base() {
   Progress progress(5);
   const HfModel& files = *stage_.base->model;
-  if (stage_.memory) base_.memory = take_memory(base_.arena_bytes, base_.pinned_bytes);
+  if (stage_.memory) base_.memory = take_memory(*stage_.memory);
   LoadOptions load;
   load.activation = activation_dtype(config());
   load.quantize = config().load_in_4bit;
@@ -69,8 +69,10 @@ void StageTrainer::load_base() {
 // The base, loaded unless an earlier stage did, and what this stage needs beside it.
 void StageTrainer::take_base() {
   at::set_num_threads(thread_count(config()));
-  if (const auto limit = parse_byte_size(config().gpu_memory_limit); limit && stage_.memory) {
-    limit_device_memory(*limit - std::min(*limit, kDriverBytes));
+  if (stage_.memory) {
+    const auto limit = parse_byte_size(config().gpu_memory_limit);
+    // Without one, that of a stage before no longer holds.
+    limit_device_memory(limit ? *limit - std::min(*limit, kDriverBytes) : open_device().total_bytes);
   }
   const bool loads = !base_.model;
   if (loads) load_base();

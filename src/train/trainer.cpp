@@ -291,7 +291,7 @@ void StageTrainer::tell_device_peak() const {
   base_.memory->pinned.check_guards();
   const MemoryPlan& plan = *stage_.memory;
   log_info("GPU memory: " + format_bytes(static_cast<double>(device_peak_bytes())) + " taken at most, " +
-           format_bytes(static_cast<double>(plan.arena_bytes)) + " planned for it; " +
+           format_bytes(static_cast<double>(plan.base_arena_bytes)) + " planned for it; " +
            format_bytes(static_cast<double>(device_bytes_in_use())) + " in use on the GPU, " +
            format_bytes(static_cast<double>(plan.total_bytes)) + " planned in all");
 }

@@ -1,11 +1,12 @@
 """shori-train on the emulated device: dispatch, memory and loading as on a GPU, kernels executed on the CPU."""
 import json
+import re
 
 import pytest
 
 from run_folders import final_state, metrics, tensor_state
 from shori_programs import BIN, Running, must, run
-from small_jobs import TokenJob, make_model
+from small_jobs import SETTINGS, TokenJob, make_model, token_lines, write_config
 
 EMULATED = BIN / "shori-train-emulated"
 # Two steps of two micro-batches, evaluated before and after each step; one thread executes every kernel thread.
@@ -116,6 +117,39 @@ def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finishe
     must(emulated(later.config))
     first = metrics(later.run, "eval")[0]["loss"]
     assert first == metrics(finished.run, "eval")[-1]["loss"], "it begins with exactly the adapter that was trained"
+
+
+def chain(folder, model, apart=False):
+    """Two stages over one base: short packs, then long ones. `apart`: each with a memory limit of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, length in (("short", 18), ("long", 600)):
+        (folder / f"{name}.jsonl").write_text(token_lines(2, 5, (length,)))
+    stages = [{"name": name, "sequence_len": length, "datasets": [{"path": f"{name}.jsonl", "type": "tokenized"}],
+               **({"gpu_memory_limit": limit} if apart else {})}
+              for name, length, limit in (("short", 64, "20GiB"), ("long", 640, "22GiB"))]
+    shared = {**SETTINGS, "num_epochs": 1, "lora_r": 4, "device": "emulated"}
+    return write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", **shared, stages=stages)
+
+
+def test_stages_of_one_base_are_planned_with_the_longest_attention(tmp_path, token_model):
+    recipe = chain(tmp_path, token_model)
+    planned = must(emulated(recipe, "--plan")).err
+    lines = re.findall(r"temporaries of the attention \(libtorch\)\s+([\d,]+)", planned)
+    alone = re.findall(r"temporaries of the attention \(libtorch\)\s+([\d,]+)",
+                       must(emulated(chain(tmp_path / "apart", token_model, apart=True), "--plan")).err)
+    assert len(lines) == 2 and lines[0] == lines[1]
+    assert alone[1] == lines[1] and alone[0] != lines[0], "stages with limits of their own have bases of their own"
+
+
+def test_stages_of_one_base_share_its_memory(tmp_path, token_model):
+    """Trained again from the second stage on, they give the same adapter."""
+    recipe = chain(tmp_path, token_model)
+    told = must(emulated(recipe)).err
+    peaks = re.findall(r"GPU memory: (.+?) taken at most, (.+?) planned for it", told)
+    assert len(peaks) == 2 and peaks[0] == peaks[1] and told.count("base loaded") == 1
+    before = tensor_state(tmp_path / "runs/long")
+    assert "GPU memory: " in must(emulated(recipe, "--from", "long")).err
+    assert tensor_state(tmp_path / "runs/long") == before
 
 
 def test_memory_limit_is_obeyed(tmp_path, token_model):

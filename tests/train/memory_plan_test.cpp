@@ -116,6 +116,29 @@ TEST(MemoryPlan, AutoStaysWithinTheCapAndLeavesNoRoomForAnotherLayer) {
   }
 }
 
+// A short stage that fills the card before a long one: the arena stays as large as the first needs, and libtorch must
+// find room beside it for the attention of the second.
+TEST(MemoryPlan, StagesThatShareABaseFitTogether) {
+  const DeviceLimits limits{std::size_t{24} << 30, std::size_t{24} << 30, 82};
+  std::vector<MemoryDemand> demands = {mistral_7b(8192), mistral_7b(16384)};
+  const auto plans = [&] {
+    std::vector<MemoryPlan> both;
+    for (const MemoryDemand& demand : demands) both.push_back(plan_for(demand, ActivationMemory::kAuto, limits));
+    return both;
+  };
+  const auto held = [](const std::vector<MemoryPlan>& both) {
+    const std::string attention = "temporaries of the attention (libtorch)";
+    return std::max(both[0].arena_bytes, both[1].arena_bytes) +
+           std::max(bytes_of(both[0], attention), bytes_of(both[1], attention)) +
+           bytes_of(both[0], "driver and kernels (estimate)") + bytes_of(both[0], "reserve");
+  };
+  EXPECT_GT(held(plans()), limits.limit_bytes) << "planned alone they fit together anyway: this shows nothing";
+  share_attention(demands, limits.sm_count);
+  const std::vector<MemoryPlan> both = plans();
+  for (const MemoryPlan& plan : both) EXPECT_TRUE(fits(plan, limits));
+  EXPECT_LE(held(both), limits.limit_bytes);
+}
+
 TEST(MemoryPlan, GrowsWithTheTokens) {
   std::size_t before = 0;
   for (const std::int64_t tokens : {1, 15, 63, 64, 65, 4095, 4096, 4097, 16384, 131072}) {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -45,9 +46,10 @@ struct MemoryDemand {
   bool quantize = true;
   LoraSettings lora;
   AdamOptions adam;
-  std::int64_t positions = 0;    // longest segment, at least sequence_len
-  std::vector<PackShape> packs;  // every shape of the stage, evaluation included
-  std::int64_t tokens() const;   // of the longest
+  std::int64_t positions = 0;       // longest segment, at least sequence_len
+  std::vector<PackShape> packs;     // every shape of the stage, evaluation included
+  std::size_t least_attention = 0;  // what libtorch may hold from another stage that shares the base
+  std::int64_t tokens() const;      // of the longest
 };
 MemoryDemand memory_demand(const PreparedStage& stage);
 
@@ -56,8 +58,9 @@ struct MemoryPlan {
   ActivationPlan activation;
   std::vector<DeviceArena::Line> lines;  // what the arena holds, then everything beside it
   std::size_t arena_bytes = 0;
-  std::size_t pinned_bytes = 0;  // of the host
-  std::size_t total_bytes = 0;   // sum of the lines: the process's device memory
+  std::size_t pinned_bytes = 0;                             // of the host
+  std::size_t base_arena_bytes = 0, base_pinned_bytes = 0;  // the most of the stages that share the base
+  std::size_t total_bytes = 0;                              // sum of the lines: the process's device memory
 };
 MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count);
 
@@ -66,8 +69,15 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activat
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits);
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits);
 
-// The plan of a stage under its config. E0401 with the table and what would fit.
-MemoryPlan choose_memory_plan(const PreparedStage& stage, const DeviceLimits& limits);
+// Stages that train one after the other over one base in memory share its arena, which is as large as the largest of
+// them needs, and libtorch keeps what the attention of any of them took: each must fit beside the largest attention.
+void share_attention(std::span<MemoryDemand> demands, int sm_count);
+
+// Plans stages that share a base, each under its config. E0401 with the table and what would fit.
+void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLimits& limits);
+
+// The lines of a plan as notes.
+void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic);
 
 // Lines "category  bytes  GiB", the sum, what is kept, and the page-locked host memory.
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits);

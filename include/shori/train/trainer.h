@@ -13,8 +13,7 @@ namespace shori {
 
 // The frozen base on the device, shared by the stages of a recipe that use it.
 struct LoadedBase {
-  std::size_t arena_bytes = 0, pinned_bytes = 0;  // of a device: the most that any of those stages needs
-  std::unique_ptr<DeviceMemory> memory;           // of a device; outlives all below
+  std::unique_ptr<DeviceMemory> memory;  // of a device; outlives all below
   struct {
     DeviceArena::Mark device, pinned;
   } stage_begin;                         // what lies behind is the stage's
