@@ -90,7 +90,7 @@ void StageTrainer::take_base() {
   if (loads) base_.checksums = checksum_base(base_.model->ops(), base_.model->weights());
   if (base_.memory) {
     restore_products();
-    rehearse();
+    rehearse_or_refuse();
   }
   char checksum[17];
   std::snprintf(checksum, sizeof checksum, "%016llx", static_cast<unsigned long long>(base_.checksums.combined()));
@@ -106,6 +106,25 @@ void StageTrainer::restore_products() {
   for (const JsonValue& item : products->items)
     choices.push_back({text_member(item, "product"), text_member(item, "algorithm")});
   restore_matmul_choices(choices);
+}
+
+// Before the first step nothing is lost by too little memory: another plan mends it.
+void StageTrainer::rehearse_or_refuse() {
+  try {
+    rehearse();
+  } catch (const Error& error) {
+    if (error.code() != "E0704") throw;
+    const MemoryPlan& plan = *stage_.memory;
+    Diagnostic diagnostic("E0401", "the GPU's memory does not suffice for the trial pass before step 1");
+    diagnostic.note(error.diagnostics().front().message);
+    diagnostic.note(format_bytes(static_cast<double>(plan.total_bytes)) +
+                    " were planned and free: either another program took memory since, or the plan is wrong");
+    note_memory_lines(plan, diagnostic);
+    diagnostic.cure("see with `nvidia-smi` what else runs on the GPU, then start again")
+        .cure("set `gpu_memory_limit` to less, or another key: `--plan` shows what fits")
+        .cure("if nothing else runs there, report this table");
+    throw Error(diagnostic);
+  }
 }
 
 // The attention against the CPU version, then one pass over the micro-batch that needs the most memory, before anything

@@ -35,6 +35,7 @@ class StageTrainer {
   void take_base();
   void load_base();
   void restore_products();
+  void rehearse_or_refuse();
   void rehearse();
   void check_build() const;
   void fill_start(LoraAdapter& adapter, const OpContext& ops);

@@ -8,8 +8,9 @@ constexpr ErrorInfo kTexts[] = {
     // Device and plan.
     {"E0401", 5, "the plan does not fit into the memory",
      "Before anything is loaded, the memory that the run will need is added up by category; the sum is larger than "
-     "what is free. "
-     "The message shows the table and what a smaller `sequence_len` or another key would reach."},
+     "what is free. The message shows the table and what a smaller `sequence_len` or another key would reach. The same "
+     "is told when a trial pass before step 1 runs out of memory: then another program has taken some since, or the "
+     "plan is wrong."},
     {"E0402", 5, "program was built for another GPU",
      "The program holds machine code for other GPU architectures than the one found. Configure the build with the "
      "architecture "

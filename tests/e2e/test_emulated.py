@@ -160,6 +160,28 @@ def test_memory_limit_is_obeyed(tmp_path, token_model):
     assert not small.run.exists()
 
 
+@pytest.mark.parametrize("calls", [0, 3])
+def test_too_little_memory_before_step_1_is_told_with_the_plan(tmp_path, token_model, calls):
+    """Attention finds no room for its temporaries: in its comparison with the CPU, or in the trial pass."""
+    small = job(tmp_path, token_model)
+    refused = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": str(calls)}), 5)
+    assert refused.errors == ["E0401"]
+    assert "linear weights, NF4" in refused.err and "--plan" in refused.err
+    assert not (small.run / "checkpoints").exists()
+    must(emulated(small.config))
+
+
+def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, token_model, finished):
+    small = job(tmp_path, token_model, activation_memory="keep")
+    # Two in the comparison and four in the trial pass; two evaluations of one or two packs, two a pack; four in each of
+    # the two micro-batches of step 1: 18 or 22. Step 2 takes eight more.
+    stopped = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": "23"}), 1)
+    assert stopped.errors == ["E0704"]
+    resumed = must(emulated(small.config, "--resume"))
+    assert resumed.resumed_at == stopped.acknowledged == 1
+    assert tensor_state(small.run) == tensor_state(finished.run)
+
+
 def test_what_a_device_cannot_do_is_told_before_anything_loads(tmp_path, token_model):
     fp32 = job(tmp_path, token_model, bf16=False)
     assert must(emulated(fp32.config), 2).errors == ["E0107"]
