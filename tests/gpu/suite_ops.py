@@ -35,7 +35,7 @@ def run_cases(suite, result, name, seconds, arguments=(), prefix=()):
 
 def run_ops(suite, result):
     result.update(steps={}, failures=[])
-    for name, seconds in {"ops_gpu_test": 120, "model_gpu_test": 60}.items():
+    for name, seconds in {"ops_gpu_test": 140, "model_gpu_test": 50}.items():
         counts, failures = run_cases(suite, result, name, seconds)
         result["steps"][name] = counts
         result["failures"] += failures

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from small_jobs import TokenJob, make_model
+from shori_programs import must, train
+
 SOURCE = pathlib.Path(os.environ["SHORI_SOURCE_DIR"])
 BUILD = pathlib.Path(os.environ["SHORI_BIN_DIR"]).parent
 HAS_GPU = pathlib.Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
@@ -52,6 +55,16 @@ def test_bundle_programs_start_elsewhere(bundle, tmp_path):
     if not HAS_GPU:
         assert bench.returncode == 5 and "E0404" in bench.stderr, bench.stderr
         assert "no device: no NVIDIA driver is loaded" in cases.stdout
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there is a GPU, which `device: auto` would take")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_shipped_program_never_falls_back_to_the_cpu(tmp_path, device):
+    job = TokenJob(tmp_path, make_model(tmp_path / "model", "--vocab", 512), device=device)
+    outcome = must(train(job.config), 5)
+    assert outcome.errors == ["E0404"] and "no NVIDIA driver is loaded" in outcome.err
+    assert not list(job.run.glob("checkpoints/*"))
+    must(train(job.config, "--check"))
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU: scripts/gpu_suite.sh runs it")
