@@ -156,6 +156,16 @@ AdamEntry device_entry(const AdamSettings& settings, const AdamTensor& tensor, s
           .first = first_piece};
 }
 
+double bytes_of_step(std::span<const AdamTensor> tensors) {
+  double bytes = 0;
+  for (const AdamTensor& tensor : tensors) {
+    const std::size_t moments = tensor.m_codes != nullptr ? 4 : 16,
+                      copy = tensor.rounded_copy != nullptr ? size_of(tensor.copy_dtype) : 0;
+    bytes += static_cast<double>(tensor.count) * static_cast<double>(12 + moments + copy);
+  }
+  return bytes;
+}
+
 // The report, from launch_adamw8bit's *largest.
 AdamReport unpack_report(std::uint64_t key, std::span<const AdamEntry> entries) {
   if (key == 0) return {};
@@ -198,6 +208,7 @@ AdamReport adamw8bit_on_device(const OpContext& context, const AdamSettings& set
 AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std::span<const AdamTensor> tensors) {
   check_context(context, "adamw8bit");
   SHORI_CHECK(settings.block_size > 0, "adamw8bit: the block size must be positive");
+  tell_work(context, {.bytes = bytes_of_step(tensors)});
   if (on_device(context)) return adamw8bit_on_device(context, settings, tensors);
   std::vector<Piece> pieces;
   std::vector<AdamFactors> factors;

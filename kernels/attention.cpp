@@ -189,6 +189,16 @@ ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape&
   return dense(gradient, tokens, cols);
 }
 
+double forward_flop(const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens) {
+  double pairs = 0;
+  for (std::size_t i = 1; i < cu_seqlens.size(); ++i) {
+    const auto length = static_cast<double>(cu_seqlens[i] - cu_seqlens[i - 1]);
+    const double seen = shape.window > 0 ? std::min(length, static_cast<double>(shape.window)) : length;
+    pairs += seen * seen / 2 + (length - seen) * seen;
+  }
+  return 4 * pairs * static_cast<double>(shape.heads * shape.head_dim);
+}
+
 }  // namespace
 
 void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
@@ -197,6 +207,7 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
   check_attention("attention", shape, qkv, cu_seqlens.host);
   check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
   check_matrix("attention", "lse", lse, DType::kF32, shape.heads, qkv.rows);
+  tell_work(context, {.flop = forward_flop(shape, cu_seqlens.host)});
   if (on_device(context)) {
     check_device_attention_operands("attention", shape, qkv, cu_seqlens, out);
     if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
@@ -237,6 +248,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   check_matrix(kOp, "dqkv", dqkv, qkv.dtype, tokens, qkv.cols);
   SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype,
               "attention_backward: dout does not fit qkv");
+  tell_work(context, {.flop = 2.5 * forward_flop(shape, cu_seqlens.host)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {

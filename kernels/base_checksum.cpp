@@ -30,6 +30,7 @@ std::uint64_t base_checksum_on_device(const OpContext& context, const void* data
 std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes) {
   check_context(context, "base_checksum");
   SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
+  tell_work(context, {.bytes = static_cast<double>(bytes)});
   if (on_device(context)) return base_checksum_on_device(context, data, bytes);
   constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
   const std::size_t words = (bytes + kWord - 1) / kWord;

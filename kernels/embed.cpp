@@ -15,6 +15,7 @@ void embed(const OpContext& context, ConstTensorView table, const Int32Array& id
   for (const std::int32_t id : ids.host) {
     SHORI_CHECK(id >= 0 && id < table.rows, "embed: token id " + std::to_string(id) + " is outside the vocabulary");
   }
+  tell_work(context, {.bytes = 2 * bytes_of(x)});
   if (on_device(context)) {
     check_device_rows("embed", "table", table);
     check_device_rows("embed", "x", x);

@@ -40,6 +40,9 @@ double gradient_norm_on_device(const OpContext& context, std::span<const Gradien
 
 double gradient_norm(const OpContext& context, std::span<const GradientSpan> gradients) {
   check_context(context, "gradient_norm");
+  double bytes = 0;
+  for (const GradientSpan& gradient : gradients) bytes += static_cast<double>(gradient.count) * sizeof(float);
+  tell_work(context, {.bytes = bytes});
   if (on_device(context)) return gradient_norm_on_device(context, gradients);
   std::vector<GradientSpan> pieces;
   for (const GradientSpan& gradient : gradients) {

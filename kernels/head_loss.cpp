@@ -89,6 +89,7 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
     SHORI_CHECK(target == kIgnoredTarget || (target >= 0 && target < vocabulary),
                 "head_loss: target " + std::to_string(target) + " is outside the vocabulary");
   }
+  tell_work(context, {.flop = (dh ? 2 : 1) * product_flop(h.rows, vocabulary, cols)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {

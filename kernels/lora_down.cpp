@@ -57,6 +57,8 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
   check_activation("lora_down", "x_extended", x_extended);
   const std::int64_t cols = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix("lora_down", "x_extended", x_extended, x_extended.dtype, x_extended.rows, cols + tail);
+  tell_work(context,
+            {.flop = product_flop(x_extended.rows, group.slots() * rank, cols), .bytes = bytes_of(x_extended)});
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     lora_down_on_device(context, group, dropout, x_extended);

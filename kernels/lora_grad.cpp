@@ -121,6 +121,17 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
   gradients_on_device(context, group, launch);
 }
 
+OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+  const std::int64_t in = group.in();
+  OpWork work{.bytes = bytes_of(x_extended.slice_cols(in, x_extended.cols - in))};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    work.flop += product_flop(dy.rows, module.weight.rows, group.rank);
+    work.bytes += bytes_of(dy.slice_cols(0, module.weight.rows));
+  }
+  return work;
+}
+
 }  // namespace
 
 void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
@@ -132,6 +143,7 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
   const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
   check_matrix(kOp, "dx_extended", dx_extended, x_extended.dtype, tokens, in + tail);
+  tell_work(context, {.flop = product_flop(tokens, group.slots() * rank, in), .bytes = bytes_of(x_extended)});
   if (on_device(context)) {
     lora_grad_a_on_device(context, group, dropout, x_extended, dx_extended);
     return;
@@ -167,6 +179,7 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
   const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
   check_matrix(kOp, "dy", dy, x_extended.dtype, tokens, group.out());
+  tell_work(context, work_of_grad_b(group, x_extended, dy));
   if (on_device(context)) {
     lora_grad_b_on_device(context, group, x_extended, dy);
     return;
@@ -199,6 +212,7 @@ void round_lora_factor(const OpContext& context, ConstTensorView master, float s
   check_matrix("round_lora_factor", "master", master, DType::kF32, master.rows, master.cols);
   check_activation("round_lora_factor", "out", out);
   check_matrix("round_lora_factor", "out", out, out.dtype, master.rows, master.cols);
+  tell_work(context, {.bytes = bytes_of(master) + bytes_of(out)});
   if (on_device(context)) {
     SHORI_CHECK(out.dtype == DType::kBf16 && master.stride == master.cols && out.stride == out.cols,
                 "round_lora_factor: on a device the copy is bf16 and rows are contiguous");

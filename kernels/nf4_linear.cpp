@@ -70,6 +70,7 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
   const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank;
   check_matrix("nf4_linear", "x_extended", x_extended, x_extended.dtype, tokens, in + group.extension_columns());
   check_matrix("nf4_linear", "y", y, x_extended.dtype, tokens, group.out());
+  tell_work(context, {.flop = product_flop(tokens, group.out(), x_extended.cols)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
@@ -113,6 +114,7 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   const std::int64_t tokens = dy.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
   check_matrix(kOp, "dy", dy, dy.dtype, tokens, group.out());
   check_matrix(kOp, "dx_extended", dx_extended, dy.dtype, tokens, in + tail);
+  tell_work(context, {.flop = product_flop(tokens, group.out(), in + tail)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {

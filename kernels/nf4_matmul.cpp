@@ -17,6 +17,7 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   check_activation(kOp, "x", x);
   check_matrix(kOp, "x", x, x.dtype, x.rows, weight.cols);
   check_matrix(kOp, "y", y, x.dtype, x.rows, weight.rows);
+  tell_work(context, {.flop = product_flop(x.rows, weight.rows, weight.cols)});
   if (!on_device(context)) {
     const LinearModule module{.weight = weight};
     nf4_linear(context, {{&module, 1}, 0, 0.0f}, x, y);

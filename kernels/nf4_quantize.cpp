@@ -23,6 +23,7 @@ void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, st
   SHORI_CHECK(on_device(context), "nf4_quantize_absmax: on the CPU this is quantize_absmax");
   check_context(context, "nf4_quantize_absmax");
   SHORI_CHECK(blocks > 0, "nf4_quantize_absmax: a tensor without blocks");
+  tell_work(context, {.bytes = static_cast<double>(blocks) * (sizeof(float) + 1)});
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
   launch_nf4_quantize_absmax(

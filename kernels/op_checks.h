@@ -16,6 +16,20 @@ inline void check_context(const OpContext& context, const char* op) {
   if (context.profile != nullptr) context.profile->begin(op);
 }
 
+// Once its operands are checked.
+inline void tell_work(const OpContext& context, const OpWork& work) {
+  if (context.profile != nullptr) context.profile->add_work(work);
+}
+
+// FLOP of [m, k] x [k, n].
+inline double product_flop(std::int64_t m, std::int64_t n, std::int64_t k) {
+  return 2 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+}
+
+inline double bytes_of(ConstTensorView view) {
+  return static_cast<double>(view.rows) * static_cast<double>(view.cols) * static_cast<double>(size_of(view.dtype));
+}
+
 inline bool on_device(const OpContext& context) { return context.device == Device::kCuda; }
 
 // Kernels compute in bf16 and move 8 neighbouring values at a time.

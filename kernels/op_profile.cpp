@@ -40,6 +40,11 @@ void OpProfile::begin(const char* op) {
   add_point(op);
 }
 
+void OpProfile::add_work(const OpWork& work) {
+  points_.back().work.flop += work.flop;
+  points_.back().work.bytes += work.bytes;
+}
+
 void OpProfile::end() {
   if (points_.empty() || !is_open(points_.back().op)) return;
   close_range();
@@ -47,7 +52,7 @@ void OpProfile::end() {
 }
 
 void OpProfile::add_point(const char* op) {
-  Point point{op, nullptr, 0};
+  Point point{op, nullptr, 0, {}};
   if (device_ == Device::kCpu) {
     point.seconds = now_seconds();
   } else {
@@ -65,30 +70,38 @@ std::vector<OpProfile::Line> OpProfile::lines() {
     const Point &from = points_[i], &to = points_[i + 1];
     if (!is_open(from.op)) continue;
     auto found = std::ranges::find(lines, std::string_view(from.op), &Line::op);
-    if (found == lines.end()) found = lines.insert(lines.end(), Line{from.op, 0, 0});
+    if (found == lines.end()) found = lines.insert(lines.end(), Line{from.op, 0, 0, {}});
     ++found->calls;
     found->seconds += from.event ? to.event->seconds_since(*from.event) : to.seconds - from.seconds;
+    found->work.flop += from.work.flop;
+    found->work.bytes += from.work.bytes;
   }
   std::ranges::sort(lines, std::ranges::greater(), &Line::seconds);
   return lines;
 }
 
 std::string profile_table(const std::vector<OpProfile::Line>& lines) {
-  double sum = 0;
-  for (const OpProfile::Line& line : lines) sum += line.seconds;
-  std::string text;
-  const auto add = [&](const std::string& op, std::int64_t calls, double seconds) {
-    char line[96];
-    std::snprintf(line, sizeof line, "  %-24s %8lld calls %12.3f ms %6.2f %%\n", op.c_str(),
-                  static_cast<long long>(calls), seconds * 1e3, sum > 0 ? 100 * seconds / sum : 0.0);
-    text += line;
-  };
-  std::int64_t calls = 0;
+  OpProfile::Line sum{"sum", 0, 0, {}};
   for (const OpProfile::Line& line : lines) {
-    add(line.op, line.calls, line.seconds);
-    calls += line.calls;
+    sum.calls += line.calls;
+    sum.seconds += line.seconds;
+    sum.work.flop += line.work.flop;
   }
-  add("sum", calls, sum);
+  std::string text;
+  const auto rate = [](double value, const char* unit) {
+    char cell[32] = "";
+    if (value > 0) std::snprintf(cell, sizeof cell, "  %8.4g %s", value, unit);
+    return std::string(cell);
+  };
+  const auto add = [&](const OpProfile::Line& line) {
+    char cells[96];
+    std::snprintf(cells, sizeof cells, "  %-24s %8lld calls %12.3f ms %6.2f %%", line.op.c_str(),
+                  static_cast<long long>(line.calls), line.seconds * 1e3,
+                  sum.seconds > 0 ? 100 * line.seconds / sum.seconds : 0.0);
+    text += cells + rate(line.tflop_per_second(), "TFLOP/s") + rate(line.gb_per_second(), "GB/s") + "\n";
+  };
+  for (const OpProfile::Line& line : lines) add(line);
+  add(sum);
   text.pop_back();
   return text;
 }

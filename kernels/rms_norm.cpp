@@ -61,6 +61,7 @@ void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTe
   if (h) check_matrix("rms_norm", "h", *h, x.dtype, x.rows, x.cols);
   check_matrix("rms_norm", "weight", weight, x.dtype, 1, x.cols);
   check_matrix("rms_norm", "y", y, x.dtype, x.rows, x.cols);
+  tell_work(context, {.bytes = (2 + (delta ? 1 : 0) + (h ? 1 : 0)) * bytes_of(x)});
   if (on_device(context)) {
     rms_norm_on_device(context, x, delta, h, weight, eps, y);
     return;
@@ -97,6 +98,7 @@ void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorV
   check_matrix(kOp, "dh", dh, h.dtype, h.rows, h.cols);
   if (residual_gradient) check_matrix(kOp, "residual_gradient", *residual_gradient, h.dtype, h.rows, h.cols);
   SHORI_CHECK(dy_extended.rows == h.rows && dy_extended.dtype == h.dtype, "rms_norm_backward: dy does not fit h");
+  tell_work(context, {.bytes = (residual_gradient ? 4 : 3) * bytes_of(h)});
   if (on_device(context)) {
     rms_norm_backward_on_device(context, h, weight, eps, dy_extended, lora, residual_gradient, dh);
     return;

@@ -87,6 +87,7 @@ void rope(const OpContext& context, const RopeTable& table, const Int32Array& po
     SHORI_CHECK(position >= 0 && position < table.positions,
                 "rope: position " + std::to_string(position) + " is beyond the table");
   }
+  tell_work(context, {.bytes = 2 * bytes_of(heads)});
   if (on_device(context)) {
     rope_on_device(context, table, positions, inverse, heads);
     return;

@@ -15,6 +15,7 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   check_activation("swiglu", "gate_up", gate_up);
   check_matrix("swiglu", "p", p, gate_up.dtype, gate_up.rows, gate_up.cols / 2);
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu: gate_up must have two halves");
+  tell_work(context, {.bytes = bytes_of(gate_up) + bytes_of(p)});
   if (on_device(context)) {
     check_device_rows("swiglu", "gate_up", gate_up);
     check_device_rows("swiglu", "p", p);
@@ -47,6 +48,7 @@ void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std:
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu_backward: gate_up must have two halves");
   SHORI_CHECK(dp_extended.rows == gate_up.rows && dp_extended.dtype == gate_up.dtype,
               "swiglu_backward: dp does not fit gate_up");
+  tell_work(context, {.bytes = 2.5 * bytes_of(gate_up)});
   if (on_device(context)) {
     check_device_rows(kOp, "gate_up", gate_up);
     launch_swiglu_backward(input_gradient_launch(kOp, dp_extended, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),

@@ -97,6 +97,7 @@ void LoraAdapter::download(const OpContext& context) const {
 void LoraAdapter::zero_gradients(const OpContext& context) {
   if (context.profile != nullptr) context.profile->begin("zero_gradients");
   for (LoraFactor& factor : factors_) {
+    if (context.profile != nullptr) context.profile->add_work({.bytes = static_cast<double>(factor.gradient.bytes())});
     if (context.device == Device::kCuda) {
       fill_zero_on_device(factor.gradient.data<void>(), factor.gradient.bytes(), context.stream);
     } else {

@@ -62,7 +62,10 @@ void copy_matrix(const OpContext& context, ConstTensorView from, TensorView to) 
              to_pitch = static_cast<std::size_t>(to.stride) * element;
   const auto rows = static_cast<std::size_t>(from.rows);
   if (bytes == 0 || rows == 0) return;
-  if (context.profile != nullptr) context.profile->begin("copy_matrix");
+  if (context.profile != nullptr) {
+    context.profile->begin("copy_matrix");
+    context.profile->add_work({.bytes = 2 * static_cast<double>(bytes * rows)});
+  }
   if (context.device == Device::kCuda) {
     copy_rows_on_device(to.data, to_pitch, from.data, from_pitch, bytes, rows, context.stream);
     return;

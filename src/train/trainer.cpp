@@ -39,12 +39,12 @@ std::string short_number(double value) {
 std::string profile_json(std::uint64_t step, const std::vector<OpProfile::Line>& lines) {
   JsonWriter json(2);
   json.begin_object().field("format", "shori-profile/1").field("step", step).key("ops").begin_array();
-  for (const OpProfile::Line& line : lines)
-    json.begin_object()
-        .field("op", line.op)
-        .field("calls", line.calls)
-        .field("milliseconds", line.seconds * 1e3)
-        .end_object();
+  for (const OpProfile::Line& line : lines) {
+    json.begin_object().field("op", line.op).field("calls", line.calls).field("milliseconds", line.seconds * 1e3);
+    if (line.work.flop > 0) json.field("tflop_per_second", line.tflop_per_second());
+    if (line.work.bytes > 0) json.field("gb_per_second", line.gb_per_second());
+    json.end_object();
+  }
   return json.end_array().end_object().take() + "\n";
 }
 

@@ -108,6 +108,10 @@ def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finis
     # Two layers, each run again in the backward pass unless all is kept.
     assert calls["attention_backward"] == 2 * micro_batches and calls["adamw8bit"] == 1
     assert calls["embed"] == micro_batches and calls["gradient_norm"] == 1
+    rates = {line["op"]: {key for key in line if "_per_second" in key} for line in profile["ops"]}
+    assert all(rates.values()), "every op says what it has to do"
+    assert rates["nf4_linear"] == {"tflop_per_second"} and rates["rms_norm"] == {"gb_per_second"}
+    assert re.search(r"^  attention_backward .* TFLOP/s$", told, re.M) and re.search(r"^  swiglu .* GB/s$", told, re.M)
     for text in ("3", "3:2", "0:1", "a:b", "1:2x"):
         assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0113"]
 

@@ -60,6 +60,7 @@ class LoraAdapter {
   void upload(const OpContext& context);
   // Before the host reads values(): from the device. Queued; wait_for_device() ends the wait.
   void download(const OpContext& context) const;
+  // Bytes: written.
   void zero_gradients(const OpContext& context);
 
   // All factors in canonical order: layer, module, A before B.

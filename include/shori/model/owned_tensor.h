@@ -63,7 +63,7 @@ class MirroredTensor : public OwnedTensor {
   OwnedTensor mirror_;
 };
 
-// Rows of one matrix to another of the same shape, on the context's device.
+// Rows of one matrix to another of the same shape, on the context's device. Bytes: read and written.
 void copy_matrix(const OpContext& context, ConstTensorView from, TensorView to);
 // Waits until what was queued has happened. Nothing to do on the CPU.
 void wait_for_device(const OpContext& context);

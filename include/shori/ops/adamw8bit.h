@@ -41,6 +41,7 @@ struct AdamSettings {
   float gradient_scale = 1.0f;      // the clip coefficient
 };
 
+// Bytes an element: parameter 8, gradient 4, moments 4 (fp32: 16), and the copy; scales not counted.
 // Returns the largest absolute change of a parameter before decay, and where.
 struct AdamReport {
   float update_max = 0.0f;

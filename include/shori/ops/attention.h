@@ -20,11 +20,13 @@ struct AttentionShape {
 
 // qkv [T, (H + 2 Hkv) * D], rotated, columns q heads, k heads, v heads. cu_seqlens [n + 1], from 0 to T. out [T, H * D]
 // (longer rows allowed), lse [H, T] fp32 (log-sum-exp of the scaled scores). fp32 inside, one rounding of `out`.
+// FLOP: 2 * H * D * l^2 for a sample of l tokens, the causal half; with a window w < l, w^2 + 2 (l - w) w for l^2.
 void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
                TensorView out, TensorView lse);
 
 // dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). dout_extended: first H * D columns, plus the LoRA part
-// of the o projection's input with `lora`. Sums over the heads of a group and over tokens run in a fixed order.
+// of the o projection's input with `lora`. Sums over the heads of a group and over tokens run in a fixed order. 2.5
+// times the FLOP of attention().
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                         ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv);

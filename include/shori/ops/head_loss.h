@@ -17,7 +17,8 @@ inline constexpr std::int32_t kIgnoredTarget = -100;
 // h [T, C], weight [V, C], activation dtype. targets [T]: the id to predict at position t, or kIgnoredTarget. losses
 // [T] fp32 (memory of the context's device): -log softmax(logits)[target], exactly 0 where ignored. Logits are rounded
 // to the activation dtype, then fp32. With `dh` [T, C]: dh = gradient_weight * d(sum of losses)/dh, exact zeros in
-// ignored rows. The gradient of the logits is rounded to the activation dtype before the product, as autograd does.
+// ignored rows. The gradient of the logits is rounded to the activation dtype before the product, as autograd does. 2 *
+// T * V * C FLOP, twice that with `dh`.
 void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weight, const Int32Array& targets,
                double gradient_weight, std::span<float> losses, std::optional<TensorView> dh);
 

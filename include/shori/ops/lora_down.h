@@ -9,7 +9,8 @@ namespace shori {
 
 // For each module with a slot s:  x_extended[:, K + r*s ...] = round( scale * sum_k A[., k] * mask_k * x_k ), fp32
 // sums, one rounding; the rest of the tail becomes zero. x_extended: [T, K + extension], activation dtype, its first K
-// columns are x. Neither mask nor dropped x is stored. Workspace on a device: lora_down_workspace_bytes().
+// columns are x. Neither mask nor dropped x is stored. 2 * T * slots * r * K FLOP; bytes: x_extended once.
+// Workspace on a device: lora_down_workspace_bytes().
 void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended);
 
 }  // namespace shori

@@ -8,14 +8,16 @@
 namespace shori {
 
 // For each module with a slot: da += scale * d(xA)^T . (mask (.) x). x_extended and dx_extended as in nf4_linear.h.
+// 2 * T * slots * r * in FLOP; bytes: x and dxA.
 void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
                  ConstTensorView x_extended, ConstTensorView dx_extended);
 
-// For each module with a slot: db += scaling * dy_module^T . xA. dy [T, out()].
+// For each module with a slot: db += scaling * dy_module^T . xA. dy [T, out()]. 2 * T * r * out FLOP over the outputs
+// of these modules; bytes: their dy, and xA.
 void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy);
 
 // The copies that the products use, made from the fp32 masters after loading and by the optimizer after each step:
-// out[i] = round(scale * in[i]). scale 1 for A, alpha / rank for B.
+// out[i] = round(scale * in[i]). scale 1 for A, alpha / rank for B. Bytes: master and out.
 void round_lora_factor(const OpContext& context, ConstTensorView master, float scale, TensorView out);
 
 }  // namespace shori

@@ -16,7 +16,7 @@ namespace shori {
 void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y);
 
 // dx_extended [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx
-// is added by its consumer (LoraInputGradient).
+// is added by its consumer (LoraInputGradient). The FLOP of nf4_linear.
 void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
                          TensorView dx_extended);
 

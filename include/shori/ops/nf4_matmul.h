@@ -13,7 +13,8 @@ inline constexpr std::int64_t kMostFusedTokens = 128;
 
 // y [M, out] = x [M, in] W^T without adapter, W in NF4, M <= kMostFusedTokens. On a device the weights are decoded
 // inside the product and never written: 0.516 bytes a weight are read; in is a multiple of 64, out of 8. fp32 sums in
-// an order that depends on (out, in) alone, one rounding. Workspace on a device: nf4_matmul_workspace_bytes().
+// an order that depends on (out, in) alone, one rounding. 2 * M * out * in FLOP. Workspace on a device:
+// nf4_matmul_workspace_bytes().
 void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTensorView x, TensorView y);
 
 }  // namespace shori

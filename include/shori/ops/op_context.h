@@ -61,7 +61,7 @@ struct OpContext {
   Device device = Device::kCpu;  // of all operands and of the workspace
   void* stream = nullptr;        // a device op is queued here and has not run when it returns
   Workspace* workspace = nullptr;
-  OpProfile* profile = nullptr;  // usually null; else every op tells it that it begins
+  OpProfile* profile = nullptr;  // usually null; else every op tells it that it begins, and its work
 };
 
 // SHORI_OPS=reference in the environment: plain loops instead of library matrix products, everywhere.

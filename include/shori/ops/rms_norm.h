@@ -2,7 +2,8 @@
 //
 //   h = x + delta                                   rounded once to the activation dtype (h = x without delta)
 //   y = weight * round(h32 * rsqrt(mean(h32^2) + eps))     fp32 inside, rounded before and after the weight
-// Sums run in a fixed order per row, independent of the number of threads. Cost: 3 reads and 2 writes of [T, C].
+// Sums run in a fixed order per row, independent of the number of threads. Bytes: x and delta read, h and y written,
+// each [T, C] once.
 #pragma once
 
 #include <optional>
@@ -26,7 +27,7 @@ struct LoraInputGradient {
 
 // dh = (gradient of y through the norm) + residual_gradient, where the gradient of y is dy_extended's first C columns
 // plus, with `lora`, its LoRA part. h is the norm's input [T, C]; residual_gradient and dh [T, C] may be the same
-// memory. fp32 inside, one rounding.
+// memory. fp32 inside, one rounding. Bytes: h, dy, residual_gradient read and dh written, each [T, C] once.
 void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
                        ConstTensorView dy_extended, std::optional<LoraInputGradient> lora,
                        std::optional<ConstTensorView> residual_gradient, TensorView dh);

@@ -22,7 +22,8 @@ RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head
 std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, double theta);
 
 // heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0
-// in every sample. inverse: with -sin, which is the backward of the forward rotation.
+// in every sample. inverse: with -sin, which is the backward of the forward rotation. Bytes: heads once
+// read, once written.
 void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
           TensorView heads);
 
