@@ -5,6 +5,9 @@
 #pragma once
 
 #ifndef SHORI_WITHOUT_TORCH
+#ifndef _OPENMP
+#error "Compile with -fopenmp: without it at::parallel_for is a serial loop, whatever `threads:` says."
+#endif
 #include <ATen/Parallel.h>
 #endif
 
