@@ -102,7 +102,7 @@ endif()
 # Each kernel file to an object, with ptxas' report beside it.
 set(SHORI_PTXAS_REPORTS "${CMAKE_BINARY_DIR}/kernels_cuda")
 file(MAKE_DIRECTORY "${SHORI_PTXAS_REPORTS}")
-file(GLOB _kernels CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/*.cu")
+file(GLOB_RECURSE _kernels CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/kernels/*.cu")
 set(SHORI_CUDA_OBJECTS "")
 foreach(_kernel IN LISTS _kernels)
   get_filename_component(_stem "${_kernel}" NAME_WE)

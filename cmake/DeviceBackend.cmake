@@ -13,6 +13,6 @@ function(shori_emulated_kernels target)
   endforeach()
   target_compile_definitions(${target} PRIVATE SHORI_CUDA_EMULATOR=1)
   target_include_directories(${target} PRIVATE "${CMAKE_SOURCE_DIR}" "${CMAKE_SOURCE_DIR}/include"
-                                               "${CMAKE_SOURCE_DIR}/tests/cuda_emulator" "${CMAKE_SOURCE_DIR}/tests/support")
+                                               "${CMAKE_SOURCE_DIR}/tests/cuda_emulator")
   target_compile_options(${target} PRIVATE -Wno-unknown-pragmas)
 endfunction()

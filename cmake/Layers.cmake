@@ -16,15 +16,16 @@ function(shori_use_pch target)
   endif()
 endfunction()
 
-# shori_layer(NAME [LINK LAYER...] [TORCH] [FOLDER folder]): library shori_NAME of all src/NAME/*.cpp (or FOLDER/*.cpp) but the
+# shori_layer(NAME [LINK LAYER...] [TORCH] [FOLDER folder]): library shori_NAME of all .cpp files under src/NAME (or FOLDER) but the
 # programs' *_main.cpp. A layer without sources is an INTERFACE library that only hands its links on.
 function(shori_layer name)
   cmake_parse_arguments(layer "TORCH" "FOLDER" "LINK" ${ARGN})
   if(NOT layer_FOLDER)
     set(layer_FOLDER src/${name})
   endif()
-  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${layer_FOLDER}/*.cpp")
-  list(FILTER sources EXCLUDE REGEX "_main\\.cpp$")
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/${layer_FOLDER}/*.cpp")
+  # Programs have their mains, and kernels/cuda/ is a device backend (CudaBackend.cmake).
+  list(FILTER sources EXCLUDE REGEX "_main\\.cpp$|/kernels/cuda/")
   list(TRANSFORM layer_LINK PREPEND shori_)
   if(sources)
     add_library(shori_${name} STATIC ${sources})

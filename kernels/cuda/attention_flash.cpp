@@ -17,8 +17,8 @@
 #include <optional>
 #include <span>
 
-#include "kernels/cuda/cuda_check.h"
-#include "kernels/device_attention.h"
+#include "kernels/attention/device_attention.h"
+#include "kernels/common/cuda_check.h"
 #include "shori/util/error.h"
 
 namespace shori {

@@ -5,7 +5,7 @@
 #include <array>
 #include <string_view>
 
-#include "kernels/cuda/cuda_check.h"
+#include "kernels/common/cuda_check.h"
 #include "kernels/cuda/opened_device.h"
 #include "shori/util/error.h"
 
@@ -68,17 +68,17 @@ void throw_cuda_error(int code, const char* call, const char* file, int line) {
   if (diagnostic.code == "E0701" || diagnostic.code == "E0702") {
     const std::string xid = last_xid();
     if (!xid.empty()) diagnostic.note("the kernel's log: " + xid);
-    diagnostic.cure(
+    diagnostic.help(
         "lower the power limit (`nvidia-smi -pl`) or the clocks (`nvidia-smi -lgc`), look at the temperature, "
         "reseat card and power cables");
   } else if (code == cudaErrorInitializationError) {
-    diagnostic.cure("see whether `nvidia-smi` works; after an update of the driver, restart the machine");
+    diagnostic.help("see whether `nvidia-smi` works; after an update of the driver, restart the machine");
   } else if (code == cudaErrorOperatingSystem) {
-    diagnostic.cure("give this user access to /dev/nvidia* (`ls -l /dev/nvidia*`), and a container the GPU's devices");
+    diagnostic.help("give this user access to /dev/nvidia* (`ls -l /dev/nvidia*`), and a container the GPU's devices");
   } else if (code == cudaErrorLaunchTimeout) {
-    diagnostic.cure("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
+    diagnostic.help("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
   } else if (diagnostic.code == "E0703") {
-    diagnostic.cure("if it repeats at the same step, report it; if it moves about, suspect the card");
+    diagnostic.help("if it repeats at the same step, report it; if it moves about, suspect the card");
   }
   throw Error(diagnostic);
 }

@@ -10,8 +10,8 @@
 #include <map>
 #include <optional>
 
+#include "kernels/common/cuda_check.h"
 #include "kernels/cuda/architectures.h"
-#include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/late_libraries.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/opened_device.h"
@@ -55,7 +55,7 @@ Diagnostic no_usable_gpu(const std::string& message) {
   if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
     diagnostic.note(std::string("CUDA_VISIBLE_DEVICES=") + visible);
   }
-  return diagnostic.cure("`nvidia-smi` shows what the driver sees; `device: cpu` runs tiny models");
+  return diagnostic.help("`nvidia-smi` shows what the driver sees; `device: cpu` runs tiny models");
 }
 
 void check_driver() {
@@ -68,7 +68,7 @@ void check_driver() {
   throw Error(Diagnostic("E0403", "driver " + (driver.empty() ? "of CUDA " + cuda_release(supported) : driver) +
                                       " is too old for CUDA " + cuda_release(CUDART_VERSION))
                   .note(std::string("needs >= ") + kDriverNeeded)
-                  .cure("update the driver"));
+                  .help("update the driver"));
 }
 
 void choose_device() {
@@ -101,9 +101,9 @@ void check_architecture(const DeviceInfo& info) {
     diagnostic.note("that is the list of libtorch's attention");
   }
   if (has_code_for(kAttentionArchitectures, info.sm_major, info.sm_minor)) {
-    diagnostic.cure("configure the build with -DCMAKE_CUDA_ARCHITECTURES=" + number);
+    diagnostic.help("configure the build with -DCMAKE_CUDA_ARCHITECTURES=" + number);
   } else {
-    diagnostic.cure("cards of compute capability 8.x, 9.0, 10.x and 12.x are supported");
+    diagnostic.help("cards of compute capability 8.x, 9.0, 10.x and 12.x are supported");
   }
   throw Error(diagnostic);
 }
@@ -145,14 +145,14 @@ void share_limit() {
                               : gibibytes(bytes) + " of GPU memory are needed, " + gibibytes(free_now) + " are free");
   diagnostic.note("this process holds " + gibibytes(device.in_use) + " of the GPU's " + gibibytes(total));
   for (const std::string& process : nvml_other_processes(device.pci_bus_id)) diagnostic.note(process);
-  throw Error(diagnostic.cure(taken ? "end that process and start again" : "`--plan` shows what would fit"));
+  throw Error(diagnostic.help(taken ? "end that process and start again" : "`--plan` shows what would fit"));
 }
 
 [[noreturn]] void throw_beyond_limit(std::size_t bytes) {
   const State& device = state();
   throw Error(Diagnostic("E0401", gibibytes(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
                                       gibibytes(*device.limit))
-                  .cure("`--plan` shows what would fit"));
+                  .help("`--plan` shows what would fit"));
 }
 
 }  // namespace
@@ -243,7 +243,7 @@ void* pinned_allocate(std::size_t bytes) {
   if (result == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     throw Error(Diagnostic("E0401", gibibytes(bytes) + " of page-locked host memory cannot be had")
-                    .cure("free host memory, or raise the limit that `ulimit -l` shows"));
+                    .help("free host memory, or raise the limit that `ulimit -l` shows"));
   }
   SHORI_CUDA_CHECK(result);
   return memory;

@@ -74,7 +74,7 @@ void load_cuda_libraries() {
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     const char* reason = dlerror();
     throw Error(Diagnostic("E0407", std::string("libtorch's CUDA part cannot be loaded: ") + (reason ? reason : ""))
-                    .cure(kCure));
+                    .help(kCure));
   }
   // Libtorch asks once for its CUDA part, at the first question about CUDA, and for good: show_config() is one.
   SHORI_CHECK(at::detail::getCUDAHooks().hasCUDART(), "libtorch was asked about CUDA before its CUDA part was loaded");
@@ -82,19 +82,19 @@ void load_cuda_libraries() {
   if (version != SHORI_TORCH_VERSION) {
     throw Error(Diagnostic("E0407",
                            "the libtorch found is release '" + version + "', this program needs " + SHORI_TORCH_VERSION)
-                    .cure(kCure));
+                    .help(kCure));
   }
   const std::vector<std::string> twice = libraries_mapped_twice(process_maps());
   if (twice.empty()) return;
   Diagnostic diagnostic("E0407", "two copies of a CUDA library are in this process");
   for (const std::string& library : twice) diagnostic.note(library);
-  throw Error(diagnostic.cure("take the folders of a CUDA toolkit out of LD_LIBRARY_PATH and LD_PRELOAD"));
+  throw Error(diagnostic.help("take the folders of a CUDA toolkit out of LD_LIBRARY_PATH and LD_PRELOAD"));
 }
 
 void* late_function(const char* name) {
   void* address = dlsym(RTLD_DEFAULT, name);
   if (address == nullptr) {
-    throw Error(Diagnostic("E0407", std::string("no library that libtorch loaded has ") + name).cure(kCure));
+    throw Error(Diagnostic("E0407", std::string("no library that libtorch loaded has ") + name).help(kCure));
   }
   return address;
 }

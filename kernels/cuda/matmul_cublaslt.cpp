@@ -13,9 +13,9 @@
 #include <map>
 #include <string>
 
-#include "kernels/cuda/cuda_check.h"
-#include "kernels/device_matmul.h"
-#include "shori/ops/device_workspace.h"
+#include "kernels/common/cuda_check.h"
+#include "kernels/common/device_matmul.h"
+#include "shori/ops/device_limits.h"
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
@@ -27,7 +27,7 @@ namespace {
 constexpr std::int64_t kPlannedTokens = 4096;  // the MLP's tile
 constexpr std::array<std::int64_t, 5> kAcceptedTokens = {1, 64, 65, 4096, 16384};
 constexpr std::uint32_t kAlignment = 16;  // of all operands, in bytes
-constexpr int kMostAnswers = 64;
+constexpr int kMaxAnswers = 64;
 
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -129,10 +129,10 @@ class CublasLt {
       set(attribute, kAlignment);
     }
     Descriptors d(product, kPlannedTokens);
-    std::array<cublasLtMatmulHeuristicResult_t, kMostAnswers> answers{};
+    std::array<cublasLtMatmulHeuristicResult_t, kMaxAnswers> answers{};
     int count = 0;
     SHORI_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle_, &d.operation, &d.first, &d.second, &d.result, &d.result,
-                                                      &preference, kMostAnswers, answers.data(), &count));
+                                                      &preference, kMaxAnswers, answers.data(), &count));
     for (int i = 0; i < count; ++i) {
       const cublasLtMatmulHeuristicResult_t& answer = answers[static_cast<std::size_t>(i)];
       if (answer.state != CUBLAS_STATUS_SUCCESS || !sums_in_one_block(answer.algo)) continue;

@@ -22,10 +22,10 @@ int run_program(const std::function<int()>& work) {
     return 128 + (stop_signal() == SIGTERM ? SIGTERM : SIGINT);
   } catch (const std::bad_alloc&) {
     log_error(
-        Diagnostic("E0001", "out of host memory").cure("a shorter `sequence_len`, or a machine with more memory"));
+        Diagnostic("E0001", "out of host memory").help("a shorter `sequence_len`, or a machine with more memory"));
   } catch (const std::exception& error) {
     log_error(
-        Diagnostic("E0001", std::string("unexpected: ") + error.what()).cure("report it with this line and run.json"));
+        Diagnostic("E0001", std::string("unexpected: ") + error.what()).help("report it with this line and run.json"));
   }
   return 1;
 }

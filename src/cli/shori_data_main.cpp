@@ -4,7 +4,7 @@
 
 #include "shori/util/build_info.h"
 #include "shori/util/log.h"
-#include "src/cli/data_commands.h"
+#include "src/cli/data/commands.h"
 #include "src/cli/program.h"
 
 int main(int argc, char** argv) {

@@ -64,7 +64,7 @@ int explain(const std::string& code) {
     for (const ErrorInfo& row : error_table()) codes.push_back(row.code);
     Diagnostic diagnostic("E0113", "`--explain " + escape_for_log(code) + "`: no such code");
     const std::string similar = find_similar_name(code, codes);
-    if (!similar.empty()) diagnostic.cure("a code with a similar name exists: `" + similar + "`");
+    if (!similar.empty()) diagnostic.help("a code with a similar name exists: `" + similar + "`");
     throw Error(diagnostic);
   }
   std::printf("%.*s: %.*s (exit %d)\n\n%.*s\n", static_cast<int>(info->code.size()), info->code.data(),
@@ -83,7 +83,7 @@ void read_profile_steps(const std::string& text, RecipeOptions& options) {
       options.profile_last >= options.profile_first)
     return;
   throw Error(Diagnostic("E0113", "`--profile-steps " + escape_for_log(text) + "`: expected two steps A:B")
-                  .cure("--profile-steps 3:5"));
+                  .help("--profile-steps 3:5"));
 }
 
 // --gpu-memory and --sm-count describe one GPU, for --plan.
@@ -93,12 +93,12 @@ RecipeOptions recipe_options(const Arguments& arguments) {
   if (arguments.gpu_memory.empty() && options.sm_count == 0) return options;
   if (arguments.gpu_memory.empty() || options.sm_count == 0 || !options.plan)
     throw Error(Diagnostic("E0113", "`--gpu-memory` and `--sm-count` go together, and with `--plan`")
-                    .cure("an RTX 3090: --plan --gpu-memory 24GiB --sm-count 82"));
+                    .help("an RTX 3090: --plan --gpu-memory 24GiB --sm-count 82"));
   options.gpu_memory = parse_byte_size(arguments.gpu_memory);
   if (!options.gpu_memory)
     throw Error(
         Diagnostic("E0113", "`--gpu-memory " + escape_for_log(arguments.gpu_memory) + "` is no amount of memory")
-            .cure("--gpu-memory 24GiB"));
+            .help("--gpu-memory 24GiB"));
   return options;
 }
 
@@ -107,9 +107,9 @@ int run(const Arguments& arguments) {
   if (arguments.help_keys) return std::fputs(help_keys_text().c_str(), stdout) < 0;
   if (!arguments.explain.empty()) return explain(arguments.explain);
   if (arguments.config.empty())
-    throw Error(Diagnostic("E0113", "no config file given").cure("shori-train configs/stage_high.yaml"));
+    throw Error(Diagnostic("E0113", "no config file given").help("shori-train configs/stage_high.yaml"));
   if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
-    throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").cure("give one of them"));
+    throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").help("give one of them"));
   const RecipeOptions options = recipe_options(arguments);
   Diagnostics diagnostics;
   LoadedConfig config = load_config(arguments.config, arguments.set, diagnostics);

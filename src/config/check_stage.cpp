@@ -1,4 +1,4 @@
-#include "check_stage.h"
+#include "src/config/check_stage.h"
 
 #include <algorithm>
 
@@ -48,7 +48,7 @@ class StageChecker {
       if (unread_.contains(key)) return;
       const Setting* setting = set(key);
       if (setting == nullptr) continue;
-      const SourcePlace place = setting->key_place();
+      const SourceLocation place = setting->key_place();
       if (placed) {
         diagnostic.note("`" + key + "` stands at " + place.file + ":" + std::to_string(place.line) + ":" +
                         std::to_string(place.column));
@@ -58,7 +58,7 @@ class StageChecker {
       placed = true;
     }
     if (!what.note.empty()) diagnostic.note(what.note);
-    diagnostics_.add(std::move(diagnostic.cure(what.cure)));
+    diagnostics_.add(std::move(diagnostic.help(what.cure)));
   }
 
   void check_precision() {
@@ -118,7 +118,7 @@ class StageChecker {
     diagnostics_.add(Diagnostic("E0107", "`type: completion` does not go with `train_on_inputs: false`")
                          .at(entry.place)
                          .note("such a text has no roles by which tokens could be chosen")
-                         .cure("write `train_on_inputs: true`, or `type: blockml_jsonl`"));
+                         .help("write `train_on_inputs: true`, or `type: blockml_jsonl`"));
   }
 
   void check_compat() {
@@ -201,7 +201,7 @@ std::vector<std::string> stage_notes(const StageConfig& stage) {
   return notes;
 }
 
-void check_stage_name(const std::string& name, const SourcePlace& place, Diagnostics& diagnostics) {
+void check_stage_name(const std::string& name, const SourceLocation& place, Diagnostics& diagnostics) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
            c == '.' || c == ' ';

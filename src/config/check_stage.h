@@ -3,7 +3,7 @@
 
 #include <set>
 
-#include "settings.h"
+#include "src/config/settings.h"
 
 namespace shori {
 
@@ -16,6 +16,6 @@ void check_stage(const Settings& settings, const std::set<std::string>& unread, 
 std::vector<std::string> stage_notes(const StageConfig& stage);
 
 // E0104 unless a stage of this name can have a folder.
-void check_stage_name(const std::string& name, const SourcePlace& place, Diagnostics& diagnostics);
+void check_stage_name(const std::string& name, const SourceLocation& place, Diagnostics& diagnostics);
 
 }  // namespace shori

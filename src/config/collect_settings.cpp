@@ -1,7 +1,7 @@
 // Known, foreign and unknown keys of a mapping.
-#include "foreign_keys.h"
-#include "settings.h"
 #include "shori/util/utf8.h"
+#include "src/config/foreign_keys.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -54,7 +54,7 @@ class Collector {
     } else if (setting.value.kind != YamlNode::Kind::kNull) {
       diagnostics_.add(Diagnostic("E0104", "`blockml` wants a mapping, found `" + value_text(setting.value) + "`")
                            .at(setting.value_place())
-                           .cure("write `blockml: {eos: end}`"));
+                           .help("write `blockml: {eos: end}`"));
     }
   }
 
@@ -65,9 +65,9 @@ class Collector {
     const std::string full = nested ? name : std::string(kNested) + name;
     if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
       const std::string last = name.substr(name.find('.') + 1);
-      diagnostic.cure("it stands beneath `blockml`: `blockml: {" + last + ": ...}`");
+      diagnostic.help("it stands beneath `blockml`: `blockml: {" + last + ": ...}`");
     } else if (nested && find_config_key(name) != nullptr) {
-      diagnostic.cure("`" + name + "` stands at the top level, not beneath `blockml`");
+      diagnostic.help("`" + name + "` stands at the top level, not beneath `blockml`");
     } else {
       propose_similar(diagnostic, "key", name, names_at_level(nested));
     }

@@ -1,4 +1,4 @@
-#include "config_keys.h"
+#include "src/config/config_keys.h"
 
 #include <cmath>
 #include <type_traits>

@@ -2,8 +2,8 @@
 
 #include <type_traits>
 
-#include "config_keys.h"
 #include "shori/util/hash.h"
+#include "src/config/config_keys.h"
 
 namespace shori {
 namespace {

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "settings.h"
 #include "shori/util/file.h"
 #include "shori/util/utf8.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -72,7 +72,7 @@ std::string likely_name(const std::string& wanted, const std::vector<std::string
   return found == names.end() ? "" : *found;
 }
 
-void tell_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
+void log_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
   const std::string parent = parent_path(path).empty() ? "." : parent_path(path);
   if (!is_directory(parent)) {
     missing.note("there is no folder " + escape_for_log(parent, 400));
@@ -86,24 +86,24 @@ void tell_neighbours(Diagnostic& missing, const std::string& written, const std:
   if (more > 0) names.push_back("and " + std::to_string(more) + " more");
   missing.note("`" + escape_for_log(parent, 400) + "/` holds: " + (names.empty() ? "no folder" : join_words(names)));
   const std::string beside = parent_path(written);
-  if (!likely.empty()) missing.cure("write `" + escape_for_log(join_path(beside, likely), 400) + "`");
+  if (!likely.empty()) missing.help("write `" + escape_for_log(join_path(beside, likely), 400) + "`");
 }
 
 Diagnostic missing_model(const std::string& written, const std::string& path) {
   Diagnostic missing("E0108", "`base_model` does not exist: " + escape_for_log(written, 400));
   if (path_exists(path)) {
     missing.note("it is a file; the folder that holds config.json and *.safetensors is wanted");
-    missing.cure("write `" + escape_for_log(parent_path(written), 400) + "`");
+    missing.help("write `" + escape_for_log(parent_path(written), 400) + "`");
     return missing;
   }
   if (is_model_id(written)) {
     missing.note("not in the Hugging Face cache: " + escape_for_log(cached_model_folder(written), 400));
-    missing.cure("download it: `hf download " + written + "` (older: `huggingface-cli download " + written + "`)");
+    missing.help("download it: `hf download " + written + "` (older: `huggingface-cli download " + written + "`)");
   }
-  tell_neighbours(missing, written, path);
-  if (missing.help.empty()) {
+  log_neighbours(missing, written, path);
+  if (missing.helps.empty()) {
     const std::string name = file_name(path).starts_with("Mistral-") ? file_name(path) : "Mistral-7B-Instruct-v0.2";
-    missing.cure("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/" +
+    missing.help("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/" +
                  escape_for_log(name) + " --local-dir " + escape_for_log(path, 400) + "`");
   }
   return missing;

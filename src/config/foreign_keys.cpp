@@ -1,4 +1,4 @@
-#include "foreign_keys.h"
+#include "src/config/foreign_keys.h"
 
 #include <algorithm>
 #include <array>
@@ -257,9 +257,9 @@ bool check_foreign_value(const ForeignKey& key, const Setting& setting, const st
   Diagnostic diagnostic("E0112", what + reason);
   diagnostic.at(setting.key_place()).note(std::string(key.effect));
   if (key.name == "lora_model_dir") {
-    diagnostic.cure("write `init_from: " + value_text(setting.value) + "`: a new run from that adapter's weights");
+    diagnostic.help("write `init_from: " + value_text(setting.value) + "`: a new run from that adapter's weights");
   } else {
-    diagnostic.cure(key.cure.empty() ? "delete the line" : "use " + std::string(key.cure));
+    diagnostic.help(key.cure.empty() ? "delete the line" : "use " + std::string(key.cure));
   }
   diagnostics.add(std::move(diagnostic));
   return false;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "settings.h"
+#include "src/config/settings.h"
 
 namespace shori {
 

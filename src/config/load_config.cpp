@@ -2,12 +2,12 @@
 
 #include <deque>
 
-#include "check_stage.h"
-#include "foreign_keys.h"
-#include "recipe.h"
-#include "settings.h"
 #include "shori/util/file.h"
 #include "shori/util/utf8.h"
+#include "src/config/check_stage.h"
+#include "src/config/expand_stages.h"
+#include "src/config/foreign_keys.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -21,7 +21,7 @@ std::optional<std::string> read_config_file(const std::string& path, Diagnostics
     if (is_directory(folder.empty() ? "." : folder)) {
       const auto names = list_directory(folder.empty() ? "." : folder);
       const std::string similar = find_similar_name(file_name(path), names);
-      if (!similar.empty()) missing.cure("a file with a similar name exists: `" + join_path(folder, similar) + "`");
+      if (!similar.empty()) missing.help("a file with a similar name exists: `" + join_path(folder, similar) + "`");
     }
     diagnostics.add(std::move(missing));
     return std::nullopt;
@@ -38,7 +38,7 @@ Diagnostic malformed_override(const std::string& text, const std::string& reason
   Diagnostic diagnostic("E0113", "`--set " + escape_for_log(text) + "`: " + reason);
   const std::size_t colon = text.find(':');
   if (text.find('=') == std::string::npos && colon != std::string::npos) {
-    diagnostic.cure("`--set " + escape_for_log(text.substr(0, colon) + "=" + text.substr(colon + 1)) + "`");
+    diagnostic.help("`--set " + escape_for_log(text.substr(0, colon) + "=" + text.substr(colon + 1)) + "`");
   }
   return diagnostic;
 }
@@ -101,7 +101,7 @@ class Loader {
     const std::string found = value.kind == YamlNode::Kind::kSequence ? "an empty list" : "`" + value_text(value) + "`";
     diagnostics_.add(Diagnostic("E0104", "`stages` wants a list of stages, found " + found)
                          .at(document.place(key))
-                         .cure("write `stages: [{name: low, ...}, ...]`, or delete the line"));
+                         .help("write `stages: [{name: low, ...}, ...]`, or delete the line"));
   }
 
   void add_stage_item(const YamlNode& item, RecipeSource& source) {
@@ -109,7 +109,7 @@ class Loader {
     if (item.kind != YamlNode::Kind::kMapping) {
       diagnostics_.add(Diagnostic("E0104", "a stage wants a mapping, found `" + value_text(item) + "`")
                            .at(document.place(item))
-                           .cure("write `- name: low` with the stage's keys beneath it"));
+                           .help("write `- name: low` with the stage's keys beneath it"));
       return;
     }
     for (const auto& member : item.members) {

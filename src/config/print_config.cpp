@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <map>
 
-#include "config_keys.h"
 #include "shori/config/config_text.h"
 #include "shori/util/yaml.h"
+#include "src/config/config_keys.h"
 
 namespace shori {
 namespace {

@@ -3,9 +3,9 @@
 #include <array>
 #include <filesystem>
 
-#include "foreign_keys.h"
-#include "settings.h"
 #include "shori/util/utf8.h"
+#include "src/config/foreign_keys.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -20,7 +20,7 @@ class EntryReader {
   bool read(DatasetEntry& entry) {
     if (node_.kind != YamlNode::Kind::kMapping) {
       refuse("E0104", node_, "an entry of `" + list_.key + "` wants a mapping, found `" + value_text(node_) + "`")
-          .cure("write `- path: " + (node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/") + "`");
+          .help("write `- path: " + (node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/") + "`");
       return finish();
     }
     entry.place = list_.document->place(node_);
@@ -83,7 +83,7 @@ class EntryReader {
     if (value.kind == YamlNode::Kind::kNull) return;
     if (value.kind != YamlNode::Kind::kMapping) {
       refuse("E0104", key, "`tags_rating` of a dataset entry wants a mapping, found `" + value_text(value) + "`")
-          .cure("tags_rating: {explicit: [nsfw]}");
+          .help("tags_rating: {explicit: [nsfw]}");
       return;
     }
     for (const auto& [rating, words] : value.members) {
@@ -116,7 +116,7 @@ class EntryReader {
     for (const auto& member : node_.members) key = member.first.text == "field" ? &member.first : key;
     refuse("E0107", *key, "`field` does not go with `type: " + entry.type + "`")
         .note("it names the member of a JSONL line that holds the text")
-        .cure(entry.type != "tokenized" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
+        .help(entry.type != "tokenized" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
   }
 
   bool finish() {
@@ -142,7 +142,7 @@ bool read_datasets(const Setting& setting, const std::string& folder, DatasetLis
     diagnostics.add(
         Diagnostic("E0104", "`" + setting.key + "` wants a list of entries, found `" + value_text(setting.value) + "`")
             .at(setting.value_place())
-            .cure("write `" + setting.key + ": [{path: data/high/}]`"));
+            .help("write `" + setting.key + ": [{path: data/high/}]`"));
     return false;
   }
   DatasetList list;

@@ -1,8 +1,8 @@
 // The mappings `lint` and `blockml.length_buckets`.
 #include <algorithm>
 
-#include "settings.h"
 #include "shori/util/utf8.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -14,7 +14,7 @@ class MappingReader {
   bool is_mapping(const std::string& example) {
     if (setting_.value.kind == YamlNode::Kind::kMapping) return true;
     refuse("E0104", setting_.value, "wants a mapping, found `" + value_text(setting_.value) + "`")
-        .cure("write `" + setting_.key + ": " + example + "`");
+        .help("write `" + setting_.key + ": " + example + "`");
     finish();
     return false;
   }
@@ -68,7 +68,7 @@ void read_hosts(const YamlNode& value, MappingReader& reader, LintConfig& lint) 
   for (const YamlNode& item : value.items) good = good && item.kind == YamlNode::Kind::kScalar && !item.text.empty();
   if (!good) {
     reader.refuse("E0104", value, "wants a list of hosts for `internal_hosts`, found `" + value_text(value) + "`")
-        .cure("internal_hosts: [forum.example.org]");
+        .help("internal_hosts: [forum.example.org]");
     return;
   }
   for (const YamlNode& item : value.items) lint.internal_hosts.push_back(item.text);

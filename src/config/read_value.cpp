@@ -1,8 +1,8 @@
 // Scalars and lists of a config file as typed values.
 #include <algorithm>
 
-#include "settings.h"
 #include "shori/util/utf8.h"
+#include "src/config/settings.h"
 
 namespace shori {
 namespace {
@@ -42,7 +42,7 @@ Diagnostic out_of_range(const KeyInfo& key, const Setting& setting, const std::s
   const std::string text = value_text(setting.value);
   if (text != number) diagnostic.note("read from `" + text + "`");
   const std::string likely = text_with_negative_exponent(key.rule, setting.value.text);
-  if (!likely.empty()) diagnostic.cure("write `" + likely + "`");
+  if (!likely.empty()) diagnostic.help("write `" + likely + "`");
   return diagnostic;
 }
 
@@ -62,7 +62,7 @@ Diagnostic scalar_diagnostic(const KeyInfo& key, const Setting& setting, const S
     diagnostic = Diagnostic("E0110", "`" + setting.key + "` is not a finite number: `" + text + "`");
   }
   diagnostic.at(setting.value_place());
-  if (!problem.help.empty()) diagnostic.cure(problem.help);
+  if (!problem.help.empty()) diagnostic.help(problem.help);
   return diagnostic;
 }
 
@@ -162,7 +162,7 @@ class ValueReader {
     if (std::find(list.begin(), list.end(), item.text) != list.end()) {
       diagnostics_.add(Diagnostic("E0107", "`" + setting_.key + "` names `" + value_text(item) + "` twice")
                            .at(element.value_place())
-                           .cure("delete one"));
+                           .help("delete one"));
       return false;
     }
     list.push_back(item.text);
@@ -189,7 +189,7 @@ class ValueReader {
 
 }  // namespace
 
-SourcePlace Setting::value_place() const {
+SourceLocation Setting::value_place() const {
   return value.kind == YamlNode::Kind::kScalar ? document->place(value) : key_place();
 }
 
@@ -223,7 +223,7 @@ void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_
                      const std::vector<std::string_view>& names) {
   const std::string similar = find_similar_name(name, names);
   if (similar.empty()) return;
-  diagnostic.cure("a " + std::string(kind) + " with a similar name exists: `" + similar + "`");
+  diagnostic.help("a " + std::string(kind) + " with a similar name exists: `" + similar + "`");
 }
 
 bool apply_setting(const KeyInfo& key, const Setting& setting, const std::string& folder, TrainConfig& config,

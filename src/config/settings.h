@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "config_keys.h"
 #include "shori/config/load_config.h"
 #include "shori/util/yaml.h"
+#include "src/config/config_keys.h"
 
 namespace shori {
 
@@ -18,8 +18,8 @@ struct Setting {
   const YamlDocument* document = nullptr;
   ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
 
-  SourcePlace key_place() const { return document->place(key_node); }
-  SourcePlace value_place() const;  // of a scalar; of the key otherwise
+  SourceLocation key_place() const { return document->place(key_node); }
+  SourceLocation value_place() const;  // of a scalar; of the key otherwise
   ValueOrigin origin() const;
 };
 

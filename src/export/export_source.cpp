@@ -62,7 +62,7 @@ AdapterSource best_checkpoint(const RunFolder& run) {
   const auto step = best ? best->as_unsigned() : std::nullopt;
   if (!step)
     throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated")
-                    .cure("`test_datasets` or `val_set_size`"));
+                    .help("`test_datasets` or `val_set_size`"));
   return checkpoint_of_step(run, *step);
 }
 
@@ -217,18 +217,18 @@ std::string export_record(const ExportSource& source, const std::string& base_na
 
 std::string check_target(const std::string& out, const std::string& base, bool force) {
   const std::string target = absolute_path(out);
-  if (is_symlink(target)) throw Error(Diagnostic("E0802", "the target is a link: " + out).cure("name another folder"));
+  if (is_symlink(target)) throw Error(Diagnostic("E0802", "the target is a link: " + out).help("name another folder"));
   if (!base.empty()) {
     const std::string real_base = std::filesystem::weakly_canonical(base).string();
     const std::string real_target = std::filesystem::weakly_canonical(target).string();
     if (real_target == real_base || real_target.starts_with(real_base + "/"))
       throw Error(
-          Diagnostic("E0802", "the target lies inside the base model folder: " + out).cure("name another folder"));
+          Diagnostic("E0802", "the target lies inside the base model folder: " + out).help("name another folder"));
   }
   const bool used = path_exists(target) && (!is_directory(target) || !list_directory(target).empty());
   if (used && !force)
     throw Error(Diagnostic("E0806", "the target exists and is not empty: " + out)
-                    .cure("another name, or `--force`, which moves it aside"));
+                    .help("another name, or `--force`, which moves it aside"));
   return target;
 }
 
@@ -236,7 +236,7 @@ void publish_folder(const std::string& temporary, const std::string& out) {
   if (path_exists(out)) {
     const bool empty = is_directory(out) && list_directory(out).empty();
     if (!empty)
-      log_info("moved " + out + " to " + set_aside(out));
+      log_info("moved " + out + " to " + move_aside(out));
     else
       std::filesystem::remove(out);
   }

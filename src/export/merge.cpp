@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <random>
 #include <set>
-#include <thread>
 
 #include "shori/io/half.h"
 #include "shori/io/hf_model.h"
@@ -25,6 +24,7 @@
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
+#include "shori/util/threads.h"
 
 namespace shori {
 namespace {
@@ -45,7 +45,7 @@ struct Rounding {
     const std::uint16_t bits = float_to_half(value);
     if (std::isfinite(value) && (bits & 0x7c00) == 0x7c00)
       throw Error(Diagnostic("E0804", tensor + " holds " + std::to_string(value) + ", beyond the range of float16")
-                      .cure("`--dtype bf16`"));
+                      .help("`--dtype bf16`"));
     if (value != 0.0f && (bits & 0x7c00) == 0) ++vanished;
     return bits;
   }
@@ -157,8 +157,7 @@ class Merger {
   }
 
   Nf4Tensor quantize(const HfTensor& tensor) {
-    Nf4Quantizer quantizer(tensor.rows(), tensor.cols(),
-                           static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+    Nf4Quantizer quantizer(tensor.rows(), tensor.cols(), usable_cores());
     const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor.cols());
     for (std::int64_t row = 0; row < tensor.rows(); row += step) {
       std::vector<float> values(static_cast<std::size_t>(std::min(step, tensor.rows() - row) * tensor.cols()));
@@ -201,7 +200,7 @@ class Merger {
                                         std::to_string(source_.tensors.size() / 2))
                     .note(unchanged.empty() ? "the adapter has modules that this base does not"
                                             : "unchanged:" + unchanged.substr(0, 300))
-                    .cure("check that adapter and base belong together, and that the adapter was trained"));
+                    .help("check that adapter and base belong together, and that the adapter was trained"));
   }
 
   void probe(const TensorEntry& entry, const std::vector<std::uint16_t>& bits) const {
@@ -235,7 +234,7 @@ class Merger {
     if (options_.merge_base == MergeBase::kOriginal && std::sqrt(error) > kProbeTolerance * std::sqrt(size))
       throw Error(Diagnostic("E0803", "exported `" + entry.name + "` differs from base + adapter: relative " +
                                           std::to_string(std::sqrt(error / size)))
-                      .cure("report it"));
+                      .help("report it"));
   }
 
   const MergeOptions& options_;
@@ -286,7 +285,7 @@ void check_base(const HfModel& base, const ExportSource& source, const std::stri
                   .at(base.folder())
                   .note("base fingerprint " + fingerprint.substr(0, 8) + ", the adapter was trained on " +
                         source.base_fingerprint().substr(0, 8))
-                  .cure("name the folder of that base with `--base`"));
+                  .help("name the folder of that base with `--base`"));
 }
 
 void copy_file(const std::string& from, const std::string& to, const std::string& name) {
@@ -304,7 +303,7 @@ void export_merged(const MergeOptions& options) {
   if (base.model->config().is_nf4)
     throw Error(Diagnostic("E0216", "a merge needs 16-bit weights, this base is NF4 already")
                     .at(options.base)
-                    .cure("name the folder of the 16-bit base with `--base`"));
+                    .help("name the folder of the 16-bit base with `--base`"));
   Progress progress(5);
   const std::string fingerprint = base.model->fingerprint([&](std::uint64_t done, std::uint64_t total) {
     progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +

@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cstring>
 
-#include "shape_text.h"
 #include "shori/io/half.h"
 #include "shori/util/bf16.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
+#include "src/io/shape_text.h"
 
 namespace shori {
 namespace {

@@ -27,19 +27,19 @@ class ConfigReader {
       const std::size_t at = std::min(problem.offset, text.size());
       throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
                       .at(place(at))
-                      .cure("get the config of this model again"));
+                      .help("get the config of this model again"));
     }
     root_ = std::move(*root);
   }
 
-  SourcePlace place(std::size_t offset) const {
+  SourceLocation place(std::size_t offset) const {
     const TextPosition position = position_of(text_, offset);
     return {path_, position.line, position.column, 0, std::string(position.line_text)};
   }
   void problem(const JsonValue* value, const std::string& message) {
     Diagnostic diagnostic("E0204", message);
     value ? diagnostic.at(place(value->key_offset)) : diagnostic.at(path_);
-    problems_.add(diagnostic.cure("get the config of this model again"));
+    problems_.add(diagnostic.help("get the config of this model again"));
   }
   const JsonValue* find(std::string_view key) const { return root_.find(key); }
 
@@ -106,7 +106,7 @@ bool read_quantization(const ConfigReader& reader) {
   throw Error(Diagnostic("E0216", "this base is quantized in a way that is not read (`quantization_config`)")
                   .at(reader.place(quantization->key_offset))
                   .note("only NF4 by bitsandbytes is read: `load_in_4bit` true, `bnb_4bit_quant_type` \"nf4\"")
-                  .cure("use the 16-bit weights"));
+                  .help("use the 16-bit weights"));
 }
 
 // rope_theta at the top (transformers 4) or in rope_parameters (transformers 5); scaled variants are other models.

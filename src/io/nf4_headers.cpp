@@ -8,13 +8,13 @@
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/utf8.h"
-#include "tensor_part.h"
+#include "src/io/tensor_part.h"
 
 namespace shori {
 namespace {
 
 constexpr std::int64_t kSmallestBlock = 64;  // of our kernels; larger ones are whole multiples
-constexpr std::int64_t kLargestBlock = 4096;
+constexpr std::int64_t kMaxBlock = 4096;
 constexpr std::size_t kMaxStateBytes = 4096;
 constexpr std::size_t kLevels = 16, kNestedLevels = 256;
 
@@ -61,7 +61,7 @@ class LinearParts {
   [[noreturn]] void refuse(const HfTensor& tensor, const std::string& problem) const {
     throw Error(Diagnostic("E0217", "`" + escape_for_log(tensor.name, 200) + "` " + problem)
                     .at(model_.shard_file(tensor.shard).file().path())
-                    .cure("get the model again from its publisher, or use the 16-bit weights"));
+                    .help("get the model again from its publisher, or use the 16-bit weights"));
   }
 
   const HfTensor* find(TensorRole role) const {
@@ -99,7 +99,7 @@ class LinearParts {
     if (!json || !json->is_object()) refuse(state, "is not the JSON of a quant_state: " + problem.message);
     const JsonValue* type = json->find("quant_type");
     if (!type || !type->is_string() || type->text != "nf4") refuse(state, "is not of `quant_type` \"nf4\"");
-    header_.block_size = integer(state, *json, "blocksize", kSmallestBlock, kLargestBlock);
+    header_.block_size = integer(state, *json, "blocksize", kSmallestBlock, kMaxBlock);
     if (header_.block_size % kSmallestBlock != 0) refuse(state, "`blocksize` is not a multiple of 64");
     check_words(state, *json);
     if (const JsonValue* own = json->find("shape"); own != nullptr && !own->is_null()) check_shape(state, *own, shape);

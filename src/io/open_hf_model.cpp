@@ -2,14 +2,14 @@
 #include <algorithm>
 #include <set>
 
-#include "shape_text.h"
 #include "shori/io/hf_model.h"
 #include "shori/io/limits.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
-#include "tensor_part.h"
+#include "src/io/shape_text.h"
+#include "src/io/tensor_part.h"
 
 namespace shori {
 namespace {
@@ -43,9 +43,9 @@ bool is_ignored(std::string_view name, const HfModelConfig& config) {
         throw Error(Diagnostic("E0202", "found " + escape_for_log(name) + ", no *.safetensors")
                         .at(folder)
                         .note("pickle files can run code when read; they are never read")
-                        .cure("get the safetensors copy"));
+                        .help("get the safetensors copy"));
   throw Error(Diagnostic("E0203", "no model.safetensors and no model.safetensors.index.json in " + folder)
-                  .cure("name a Hugging Face model folder"));
+                  .help("name a Hugging Face model folder"));
 }
 
 // model.safetensors.index.json: which shard holds which tensor.
@@ -56,11 +56,11 @@ class IndexReader {
   WeightMap read() {
     JsonProblem problem;
     auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root) throw Error(Diagnostic("E0214", problem.message).at(place(problem.offset)).cure("get the file again"));
+    if (!root) throw Error(Diagnostic("E0214", problem.message).at(place(problem.offset)).help("get the file again"));
     root_ = std::move(*root);
     const JsonValue* map = root_.find("weight_map");
     if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(place(0)).cure("get the file again"));
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(place(0)).help("get the file again"));
     WeightMap weight_map;
     for (const auto& [tensor, shard] : map->members) {
       check_shard_name(shard);
@@ -79,7 +79,7 @@ class IndexReader {
   }
 
  private:
-  SourcePlace place(std::size_t offset) const {
+  SourceLocation place(std::size_t offset) const {
     const TextPosition position = position_of(text_, offset);
     return {path_, position.line, position.column, 0, std::string(position.line_text)};
   }
@@ -89,7 +89,7 @@ class IndexReader {
     throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
                     .at(place(shard.offset))
                     .note("refused before opening: it could lead out of the model folder")
-                    .cure("get the model again from its publisher"));
+                    .help("get the model again from its publisher"));
   }
 
   const std::string& text_;
@@ -141,7 +141,7 @@ class TensorTable {
         problems_.add(Diagnostic("E0208", "tensor `" + name + "` is missing")
                           .at(folder_)
                           .note(std::to_string(taken_.size()) + " of " + std::to_string(expected_.size()) + " found")
-                          .cure("get the model again from its publisher"));
+                          .help("get the model again from its publisher"));
     problems_.throw_if_errors();
   }
 
@@ -161,7 +161,7 @@ class TensorTable {
     throw Error(Diagnostic("E0216", "this base is quantized (`" + escape_for_log(entry.name, 200) +
                                         "`), its config.json does not say how")
                     .at(join_path(folder_, shard))
-                    .cure("get its config.json with `quantization_config`, or the 16-bit weights"));
+                    .help("get its config.json with `quantization_config`, or the 16-bit weights"));
   }
 
   const std::string& folder_;

@@ -38,7 +38,7 @@ constexpr std::array<DTypeInfo, 15> kDTypes = {{{"BOOL", 1},
   throw Error(Diagnostic("E0207", name + ", header byte " + std::to_string(byte) + ": " + message)
                   .at(name)
                   .note(std::string("rule ") + rule)
-                  .cure("the file is damaged or made by hand: get it again"));
+                  .help("the file is damaged or made by hand: get it again"));
 }
 
 // First bytes of a zip archive (PyTorch's newer format) or of a pickle of protocol 2 to 5.
@@ -158,7 +158,7 @@ class HeaderReader {
                                           " bytes, its header needs " + std::to_string(8 + json_.size() + position))
                       .at(name_)
                       .note(std::to_string(position - data_bytes_) + " bytes short")
-                      .cure("download it again"));
+                      .help("download it again"));
     if (position < data_bytes_) fail(0, "S7", std::to_string(data_bytes_ - position) + " bytes behind the last tensor");
   }
 
@@ -194,7 +194,7 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
     throw Error(Diagnostic("E0202", path + " is a pickle or zip file under another name")
                     .at(path)
                     .note("pickle files can run code when read; they are never read")
-                    .cure("get the safetensors copy"));
+                    .help("get the safetensors copy"));
   if (length < 2) refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too short");
   if (length > kMaxSafetensorsHeader)
     refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too long");
@@ -202,7 +202,7 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
     throw Error(Diagnostic("E0203", path + ": file has " + std::to_string(size) + " bytes, its header alone needs " +
                                         std::to_string(length + 8))
                     .at(path)
-                    .cure("download it again"));
+                    .help("download it again"));
   std::string bytes(8 + length, '\0');
   result.file_.read_at(0, bytes.data(), bytes.size());
   result.data_start_ = bytes.size();

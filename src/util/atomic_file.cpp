@@ -18,8 +18,7 @@ std::string shown(const std::string& path) { return "`" + escape_for_log(path, 4
 
 // Whether the open file still has its name: its last writer may have renamed it between our open and our lock.
 bool has_name(int file, int directory, const std::string& name) {
-  struct stat opened {
-  }, named{};
+  struct stat opened{}, named{};
   return fstat(file, &opened) == 0 && fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
          opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
 }
@@ -65,7 +64,7 @@ void AtomicFile::commit() {
 void AtomicFile::fail(int error) const {
   throw Error(Diagnostic("E0512", "writing " + shown(join_path(folder_, name_)) + " failed: " + error_text(error))
                   .note("nothing half-written stands under that name")
-                  .cure("check the disk"));
+                  .help("check the disk"));
 }
 
 }  // namespace shori

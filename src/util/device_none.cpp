@@ -12,7 +12,7 @@ std::string_view device_backend() { return "none"; }
 
 const DeviceInfo& open_device() {
   throw Error(Diagnostic("E0404", "this program was built without CUDA")
-                  .cure("`device: cpu` runs tiny models; a build with CUDA trains the real ones"));
+                  .help("`device: cpu` runs tiny models; a build with CUDA trains the real ones"));
 }
 
 DeviceStream::DeviceStream() { no_device(); }

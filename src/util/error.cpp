@@ -43,13 +43,13 @@ Diagnostic::Diagnostic(std::string_view error_code, std::string text)
   SHORI_CHECK(find_error_info(code), "code " + code + " is not in the table of errors: " + message);
 }
 
-Diagnostic& Diagnostic::at(SourcePlace where) {
+Diagnostic& Diagnostic::at(SourceLocation where) {
   place = std::move(where);
   return *this;
 }
 
 Diagnostic& Diagnostic::at(std::string file, std::size_t line, std::size_t column) {
-  place = SourcePlace{.file = std::move(file), .line = line, .column = column, .end_column = 0, .source_line = {}};
+  place = SourceLocation{.file = std::move(file), .line = line, .column = column, .end_column = 0, .source_line = {}};
   return *this;
 }
 
@@ -58,8 +58,8 @@ Diagnostic& Diagnostic::note(std::string text) {
   return *this;
 }
 
-Diagnostic& Diagnostic::cure(std::string text) {
-  help.push_back(std::move(text));
+Diagnostic& Diagnostic::help(std::string text) {
+  helps.push_back(std::move(text));
   return *this;
 }
 
@@ -124,7 +124,7 @@ std::string diagnostic_to_json(const Diagnostic& diagnostic) {
   json.field("column", static_cast<std::uint64_t>(diagnostic.place.column));
   json.field("end_column", static_cast<std::uint64_t>(diagnostic.place.end_column));
   list("notes", diagnostic.notes);
-  list("help", diagnostic.help);
+  list("help", diagnostic.helps);
   json.field("exit_code", find_error_info(diagnostic.code)->exit_code);
   if (!diagnostic.rule.empty()) json.field("rule", diagnostic.rule);
   return json.end_object().take();
@@ -135,7 +135,7 @@ void internal_error(const char* file, int line, const std::string& detail) {
   const std::string name(path.substr(path.find_last_of('/') + 1));
   throw Error(Diagnostic("E0001", "internal error in " + name + ":" + std::to_string(line) + ": " + detail)
                   .note(std::string("build ") + build_id())
-                  .cure("report this with the lines above and `run.json`"));
+                  .help("report this with the lines above and `run.json`"));
 }
 
 }  // namespace shori

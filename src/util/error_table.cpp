@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "error_texts.h"
+#include "src/util/error_texts.h"
 
 namespace shori {
 

@@ -1,5 +1,5 @@
 // Internal errors, and those of what the user hands in: config, model folder, training text.
-#include "error_texts.h"
+#include "src/util/error_texts.h"
 
 namespace shori {
 namespace {

@@ -1,5 +1,5 @@
 // Errors of a run and of exports, and the warnings.
-#include "error_texts.h"
+#include "src/util/error_texts.h"
 
 namespace shori {
 namespace {

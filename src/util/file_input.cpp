@@ -10,12 +10,12 @@
 #include <cstdlib>
 #include <memory>
 
-#include "open_beneath.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
 #include "shori/util/utf8.h"
+#include "src/util/open_beneath.h"
 
 namespace shori {
 namespace {
@@ -55,7 +55,7 @@ std::string link_target(int directory_fd, const char* name) {
   diagnostic.at(join_path(folder, name));
   if (!target.empty())
     diagnostic.note("its target is " + shown(target) + "; links of a Hugging Face cache are accepted");
-  throw Error(diagnostic.cure("copy the file into the folder"));
+  throw Error(diagnostic.help("copy the file into the folder"));
 }
 
 // The folder `models--*` if `folder` is `.../models--*/snapshots/<revision>`, else empty.
@@ -110,7 +110,7 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
 }
 
 InputFile::InputFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd_.get(), &status) != 0)
     throw Error(Diagnostic("E0213", shown(path_) + " cannot be examined: " + error_text(errno)));
   if (!S_ISREG(status.st_mode))
@@ -127,11 +127,11 @@ void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) con
     if (got < 0)
       throw Error(Diagnostic("E0213", shown(path_) + " cannot be read at byte " + std::to_string(offset) + ": " +
                                           error_text(errno))
-                      .cure("check the disk"));
+                      .help("check the disk"));
     if (got == 0)
       throw Error(Diagnostic("E0213", shown(path_) + " changed while it was read")
                       .note("size " + std::to_string(size_) + " -> at most " + std::to_string(offset))
-                      .cure("start again when nothing writes to it"));
+                      .help("start again when nothing writes to it"));
     bytes += got;
     offset += static_cast<std::uint64_t>(got);
     count -= static_cast<std::size_t>(got);
@@ -139,15 +139,16 @@ void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) con
 }
 
 void InputFile::check_unchanged() const {
-  struct stat status {};
+  struct stat status{};
   const bool known = fstat(fd_.get(), &status) == 0;
-  if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == identity_.mtime_ns) return;
+  if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == identity_.mtime_ns)
+    return;
   Diagnostic diagnostic("E0213", shown(path_) + " changed while it was read");
   if (static_cast<std::uint64_t>(status.st_size) != size_)
     diagnostic.note("size " + std::to_string(size_) + " -> " + std::to_string(status.st_size));
   else
     diagnostic.note("its modification time is another");
-  throw Error(diagnostic.cure("start again when nothing writes to it"));
+  throw Error(diagnostic.help("start again when nothing writes to it"));
 }
 
 std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::string_view limit_code) {
@@ -175,17 +176,17 @@ std::string sha256_of_file(const InputFile& file) {
 }
 
 bool path_exists(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path.c_str(), &status) == 0;
 }
 
 bool is_directory(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
 bool is_symlink(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   return lstat(path.c_str(), &status) == 0 && S_ISLNK(status.st_mode);
 }
 

@@ -21,7 +21,7 @@ std::string shown(const std::string& path) { return "`" + escape_for_log(path, 4
 
 [[noreturn]] void throw_not_writable(const std::string& path, const std::string& reason) {
   throw Error(Diagnostic("E0513", shown(path) + " cannot be used for writing: " + reason)
-                  .cure("choose another folder, or mend its permissions"));
+                  .help("choose another folder, or mend its permissions"));
 }
 
 [[noreturn]] void throw_is_link(const std::string& path) {
@@ -29,7 +29,7 @@ std::string shown(const std::string& path) { return "`" + escape_for_log(path, 4
   const ssize_t size = readlink(path.c_str(), target, sizeof target);
   Diagnostic diagnostic("E0513", shown(path) + " is a link; links are not followed for writing");
   if (size > 0) diagnostic.note("its target is " + shown(std::string(target, static_cast<std::size_t>(size))));
-  throw Error(diagnostic.cure("name the folder itself"));
+  throw Error(diagnostic.help("name the folder itself"));
 }
 
 // The next folder of a path, made if it is missing. Links on the way are the user's own (a home or data disk elsewhere)
@@ -154,7 +154,7 @@ void write_file_atomically(const std::string& folder, const std::string& name, s
   unlinkat(directory.get(), temporary.c_str(), 0);
   throw Error(Diagnostic("E0512", "writing " + shown(join_path(folder, name)) + " failed: " + error_text(result.error))
                   .note("nothing half-written stands under that name")
-                  .cure("check the disk"));
+                  .help("check the disk"));
 }
 
 IoResult write_all(int fd, const void* data, std::size_t size) {

@@ -36,7 +36,7 @@ struct ShownLine {
   std::string carets;
 };
 
-ShownLine show_line(const SourcePlace& place) {
+ShownLine show_line(const SourceLocation& place) {
   const std::size_t column = std::max<std::size_t>(place.column, 1) - 1;
   const std::size_t begin = column > kBeforeCaret ? column - kBeforeCaret : 0;
   const std::size_t end = begin + kLineWindow;
@@ -69,7 +69,7 @@ void append_item(std::string& out, const std::string& margin, const std::string&
 }
 
 void append_place(std::string& out, const std::string& margin, const Diagnostic& diagnostic) {
-  const SourcePlace& place = diagnostic.place;
+  const SourceLocation& place = diagnostic.place;
   if (place.file.empty()) return;
   out += margin + "--> " + visible(place.file);
   if (place.line > 0) out += ':' + std::to_string(place.line);
@@ -92,7 +92,7 @@ std::string format_diagnostic(const Diagnostic& diagnostic) {
   out += "[" + diagnostic.code + "]: " + visible(diagnostic.message) + '\n';
   append_place(out, margin, diagnostic);
   for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
-  for (const std::string& text : diagnostic.help) append_item(out, margin, "help", text);
+  for (const std::string& text : diagnostic.helps) append_item(out, margin, "help", text);
   append_item(out, margin, "explain", "shori-train --explain " + diagnostic.code);
   return out;
 }

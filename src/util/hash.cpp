@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "sha256_blocks.h"
+#include "src/util/sha256_blocks.h"
 
 namespace shori {
 namespace {

@@ -1,4 +1,4 @@
-#include "live_line.h"
+#include "src/util/live_line.h"
 
 #include <sys/ioctl.h>
 #include <unistd.h>

@@ -7,8 +7,8 @@
 #include <memory>
 #include <mutex>
 
-#include "live_line.h"
 #include "shori/util/utf8.h"
+#include "src/util/live_line.h"
 
 namespace shori {
 namespace {

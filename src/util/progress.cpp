@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
-#include "live_line.h"
 #include "shori/util/log.h"
+#include "src/util/live_line.h"
 
 namespace shori {
 namespace {

@@ -1,6 +1,6 @@
 // SHA-256 as in FIPS 180-4. The x86 form follows Intel's description of the SHA extensions: sha256rnds2 does two rounds
 // on the state held as ABEF and CDGH, sha256msg1 and sha256msg2 make four message words.
-#include "sha256_blocks.h"
+#include "src/util/sha256_blocks.h"
 
 #include <bit>
 

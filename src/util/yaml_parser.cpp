@@ -22,7 +22,7 @@ struct Refused {
   Diagnostic diagnostic;
 };
 
-constexpr int kMostProblems = 50;              // of one text; each costs a search of its place
+constexpr int kMaxProblems = 50;               // of one text; each costs a search of its place
 constexpr std::size_t kShownLine = 64u << 10;  // longer lines are not part of a message
 
 // Hands the text to yaml-cpp, which holds all tokens of a `[...]` or `{...}` until it is closed: a text of nothing but
@@ -39,11 +39,11 @@ class MeteredText : public std::streambuf {
  private:
   int_type underflow() override {
     constexpr std::size_t kPiece = 2048;
-    constexpr std::size_t kMostMarks = 200'000;
+    constexpr std::size_t kMaxMarks = 200'000;
     const std::string_view piece = text_.substr(used_, kPiece);
     bytes_ += piece.size();
     for (const char c : piece) marks_ += std::string_view("[]{},:?").find(c) != std::string_view::npos ? 1 : 0;
-    exceeded_ = exceeded_ || bytes_ > most_bytes_ || marks_ > kMostMarks;
+    exceeded_ = exceeded_ || bytes_ > most_bytes_ || marks_ > kMaxMarks;
     if (piece.empty() || exceeded_) return traits_type::eof();
     used_ += piece.size();
     char* begin = const_cast<char*>(piece.data());  // the get area of a buffer that is never written
@@ -71,7 +71,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (++documents_ > 1)
-      throw Refused{not_used(mark, "a second document (`---`)").cure("keep one document in a file")};
+      throw Refused{not_used(mark, "a second document (`---`)").help("keep one document in a file")};
   }
   void OnDocumentEnd() override {}
 
@@ -87,7 +87,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
     if (wants_key()) throw Refused{not_used(mark, "alias `" + word_at(mark) + "`")};
-    add(mark, not_used(mark, "alias `" + word_at(mark) + "`").cure("write the value out"));
+    add(mark, not_used(mark, "alias `" + word_at(mark) + "`").help("write the value out"));
     attach(node_at(mark, YamlNode::Kind::kNull));
   }
 
@@ -102,7 +102,7 @@ class TreeBuilder : public YAML::EventHandler {
     node.text = value;
     check_quote_is_closed(mark);
     if (!wants_key()) return attach(std::move(node)), void();
-    if (!node.quoted && value == "<<") add(mark, not_used(mark, "merge key `<<`").cure("write the values out"));
+    if (!node.quoted && value == "<<") add(mark, not_used(mark, "merge key `<<`").help("write the values out"));
     metered_.event();
     if (++keys_ > limits_.keys) throw Refused{unreadable(mark, "more than " + std::to_string(limits_.keys) + " keys")};
     open_.back().key = std::move(node);
@@ -176,7 +176,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void add(const YAML::Mark& mark, Diagnostic problem) {
     diagnostics_.add(std::move(problem));
-    if (++problems_ >= kMostProblems) throw Refused{unreadable(mark, "too many problems to go on")};
+    if (++problems_ >= kMaxProblems) throw Refused{unreadable(mark, "too many problems to go on")};
   }
 
   YamlNode node_at(const YAML::Mark& mark, YamlNode::Kind kind) const {
@@ -207,11 +207,11 @@ class TreeBuilder : public YAML::EventHandler {
     return Diagnostic("E0105", "a tab indents this line")
         .at(document_.place(node))
         .note("YAML allows only spaces")
-        .cure("replace it by 2 spaces");
+        .help("replace it by 2 spaces");
   }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
-    if (anchor != 0) add(mark, not_used(mark, "anchor `" + word_at(mark) + "`").cure("delete the anchor"));
+    if (anchor != 0) add(mark, not_used(mark, "anchor `" + word_at(mark) + "`").help("delete the anchor"));
   }
 
   void check_properties(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
@@ -219,7 +219,7 @@ class TreeBuilder : public YAML::EventHandler {
     const std::size_t offset = offset_of(mark), begin = line_begin(offset);
     const bool own_tag = offset < document_.text.size() && document_.text[offset] == '!';
     if (own_tag || (tag != "?" && tag != "!"))
-      add(mark, not_used(mark, "tag `" + word_at(mark) + "`").cure("delete the tag"));
+      add(mark, not_used(mark, "tag `" + word_at(mark) + "`").help("delete the tag"));
     // yaml-cpp accepts some tabs in front of a value as white space.
     const std::string_view before = std::string_view(document_.text).substr(begin, offset - begin);
     if (before.find_first_not_of(" \t") == std::string_view::npos && before.find('\t') != std::string_view::npos)
@@ -274,13 +274,13 @@ class TreeBuilder : public YAML::EventHandler {
     for (const auto& member : mapping.members) {
       const auto [first, is_new] = seen.emplace(member.first.text, &member);
       if (is_new) continue;
-      if (++problems_ > kMostProblems) return;
+      if (++problems_ > kMaxProblems) return;
       const auto& [first_key, first_value] = *first->second;
       diagnostics_.add(Diagnostic("E0102", "key `" + escape_for_log(first_key.text) + "` is given twice")
                            .at(document_.place(member.first))
                            .note("first at " + std::to_string(first_key.line) + ":" + std::to_string(first_key.column) +
                                  " = " + shown(first_value) + ", here " + shown(member.second))
-                           .cure("delete one; neither is taken"));
+                           .help("delete one; neither is taken"));
     }
   }
 
@@ -300,12 +300,12 @@ class TreeBuilder : public YAML::EventHandler {
 bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
   const std::string& text = document.text;
   Diagnostic diagnostic("E0111", "not a plain UTF-8 text");
-  diagnostic.at(document.file).cure("save the file as UTF-8 without a byte order mark");
+  diagnostic.at(document.file).help("save the file as UTF-8 without a byte order mark");
   std::optional<std::size_t> bad = find_invalid_utf8(text);
   if (text.find('\0') < bad.value_or(text.size())) bad = text.find('\0');
   if (text.size() > limits.bytes) {
     diagnostic.message = std::to_string(text.size()) + " bytes, at most " + std::to_string(limits.bytes) + " are read";
-    diagnostic.help.clear();
+    diagnostic.helps.clear();
   } else if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     diagnostic.note("byte 0: " + to_hex(text.data(), 2) + " (UTF-16)");
   } else if (text.starts_with("\xef\xbb\xbf")) {
@@ -328,7 +328,7 @@ bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& d
     const TextPosition position = position_of(document.text, metered.offset());
     diagnostics.add(Diagnostic("E0111", "too much text or too many `[ ] { } , :` in one value")
                         .at(document.file, position.line, position.column)
-                        .cure("write lists as lines that begin with `- `"));
+                        .help("write lists as lines that begin with `- `"));
     return false;
   };
   try {
@@ -348,7 +348,7 @@ bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& d
   if (builder.has_root() && document.root.kind == YamlNode::Kind::kMapping) return true;
   diagnostics.add(Diagnostic("E0111", "the file is not a mapping of keys to values")
                       .at(document.file)
-                      .cure("write lines of the form `key: value`"));
+                      .help("write lines of the form `key: value`"));
   return false;
 }
 
@@ -367,8 +367,8 @@ const YamlNode* YamlNode::find(std::string_view key) const {
   return nullptr;
 }
 
-SourcePlace YamlDocument::place(const YamlNode& node) const {
-  SourcePlace place{.file = file, .line = node.line, .column = node.column, .end_column = 0, .source_line = {}};
+SourceLocation YamlDocument::place(const YamlNode& node) const {
+  SourceLocation place{.file = file, .line = node.line, .column = node.column, .end_column = 0, .source_line = {}};
   std::size_t begin = 0;
   for (std::size_t line = 1; line < node.line && begin != std::string::npos; ++line) {
     begin = text.find('\n', begin);

@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
-#include "shori/data/batch_stream.h"
 #include "shori/data/dataset.h"
 #include "shori/data/ledger.h"
 #include "shori/data/pack_plan.h"
 #include "shori/data/tokenizer.h"
 #include "shori/util/error.h"
+#include "src/train/plan/make_batch.h"
 
 namespace shori {
 namespace {

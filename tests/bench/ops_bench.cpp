@@ -11,8 +11,8 @@
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/rope.h"
 #include "shori/ops/swiglu.h"
-#include "support/ops_linear.h"
-#include "support/ops_matrix.h"
+#include "tests/support/ops_linear.h"
+#include "tests/support/ops_matrix.h"
 
 namespace shori {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "shori/data/overlap.h"
 #include "shori/util/error.h"
+#include "src/data/overlap/overlap.h"
 
 namespace shori {
 namespace {

@@ -16,7 +16,7 @@
 #include "shori/model/load_mistral.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {

@@ -1,4 +1,4 @@
-#include "cuda_emulator.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
 
 #include <algorithm>
 #include <deque>
@@ -6,8 +6,8 @@
 #include <numeric>
 #include <vector>
 
-#include "fiber.h"
-#include "memory_check.h"
+#include "tests/cuda_emulator/fiber.h"
+#include "tests/cuda_emulator/memory_check.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>

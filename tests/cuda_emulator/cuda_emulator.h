@@ -276,4 +276,4 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynami
 
 }  // namespace shori
 
-#include "tensor_core.h"
+#include "tests/cuda_emulator/tensor_core.h"

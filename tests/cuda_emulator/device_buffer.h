@@ -6,7 +6,7 @@
 #include <new>
 #include <vector>
 
-#include "cuda_emulator.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori::testing {
 

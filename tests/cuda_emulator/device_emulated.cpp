@@ -7,14 +7,14 @@
 #include <new>
 #include <string>
 
-#include "cuda_emulator.h"
-#include "device_schedules.h"
-#include "kernels/device_attention.h"
-#include "kernels/device_matmul.h"
+#include "kernels/attention/device_attention.h"
+#include "kernels/common/device_matmul.h"
 #include "shori/ops/attention.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
+#include "tests/support/device_schedules.h"
 
 namespace shori {
 
@@ -118,8 +118,8 @@ void device_free(void* memory) noexcept {
 
 void limit_device_memory(std::size_t bytes) { allocations().limit = bytes; }
 
-void* pinned_allocate(std::size_t bytes) { return ::operator new (bytes, std::align_val_t{64}); }
-void pinned_free(void* memory) noexcept { ::operator delete (memory, std::align_val_t{64}); }
+void* pinned_allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{64}); }
+void pinned_free(void* memory) noexcept { ::operator delete(memory, std::align_val_t{64}); }
 
 void copy_to_device(void* to, const void* from, std::size_t bytes, void*) {
   if (bytes > 0) std::memcpy(to, from, bytes);

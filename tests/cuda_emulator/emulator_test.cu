@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "kernels/cuda_common.cuh"
-#include "device_buffer.h"
+#include "kernels/common/cuda_common.cuh"
+#include "tests/cuda_emulator/device_buffer.h"
 
 namespace shori {
 namespace {

@@ -1,9 +1,9 @@
 // Matrix products of the emulated device: the CPU's, on the same plain memory.
-#include "cuda_emulator.h"
-#include "kernels/cpu_matmul.h"
-#include "kernels/cpu_parallel.h"
-#include "kernels/cpu_rows.h"
-#include "kernels/device_matmul.h"
+#include "kernels/common/device_matmul.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori {
 

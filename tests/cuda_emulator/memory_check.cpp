@@ -1,4 +1,4 @@
-#include "memory_check.h"
+#include "tests/cuda_emulator/memory_check.h"
 
 #include <dlfcn.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda_emulator.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori::emulator {
 namespace {

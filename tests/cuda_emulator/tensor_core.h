@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "cuda_emulator.h"
 #include "shori/util/bf16.h"
+#include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori {
 

@@ -1,5 +1,5 @@
-#include "fuzz_targets.h"
 #include "shori/data/blockml.h"
+#include "tests/fuzz/fuzz_targets.h"
 
 namespace shori::fuzz {
 namespace {

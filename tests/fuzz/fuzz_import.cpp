@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <fstream>
 
-#include "fuzz_targets.h"
-#include "src/data/import_conversation.h"
+#include "src/data/import/conversation.h"
+#include "tests/fuzz/fuzz_targets.h"
 
 namespace shori::fuzz {
 namespace {

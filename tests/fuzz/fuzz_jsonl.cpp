@@ -1,6 +1,6 @@
-#include "fuzz_targets.h"
 #include "shori/util/utf8.h"
-#include "src/data/jsonl.h"
+#include "src/data/sources/jsonl.h"
+#include "tests/fuzz/fuzz_targets.h"
 
 namespace shori::fuzz {
 namespace {

@@ -1,6 +1,6 @@
-#include "fuzz_targets.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/utf8.h"
+#include "tests/fuzz/fuzz_targets.h"
 
 namespace shori::fuzz {
 namespace {

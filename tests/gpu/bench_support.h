@@ -12,8 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/device_matmul.h"
-#include "shori/ops/device_workspace.h"
+#include "kernels/common/device_matmul.h"
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
 #include "shori/util/device.h"

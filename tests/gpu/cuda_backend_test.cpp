@@ -6,8 +6,8 @@
 
 #include <cstdlib>
 
+#include "kernels/common/cuda_check.h"
 #include "kernels/cuda/architectures.h"
-#include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/late_libraries.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
@@ -79,8 +79,8 @@ TEST(CudaErrors, OfTheSetUpSayWhatToDo) {
       throw_cuda_error(code, "cudaGetDeviceCount", __FILE__, __LINE__);
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), "E0404");
-      ASSERT_FALSE(error.diagnostics().front().help.empty()) << code;
-      EXPECT_NE(error.diagnostics().front().help.front().find(hint), std::string::npos) << code;
+      ASSERT_FALSE(error.diagnostics().front().helps.empty()) << code;
+      EXPECT_NE(error.diagnostics().front().helps.front().find(hint), std::string::npos) << code;
     }
   }
 }

@@ -1,4 +1,4 @@
-#include "device_schedules.h"
+#include "tests/support/device_schedules.h"
 
 namespace shori::testing {
 

@@ -6,9 +6,8 @@
 #include <memory>
 #include <tuple>
 
-#include "bench_support.h"
-#include "kernels/extended_weight.h"
-#include "kernels/head_loss_launch.h"
+#include "kernels/linear/fused_weight.h"
+#include "kernels/loss/head_loss_launch.h"
 #include "shori/ops/adamw8bit.h"
 #include "shori/ops/attention.h"
 #include "shori/ops/base_checksum.h"
@@ -25,6 +24,7 @@
 #include "shori/ops/swiglu.h"
 #include "shori/util/build_info.h"
 #include "shori/util/error.h"
+#include "tests/gpu/bench_support.h"
 
 namespace shori::bench {
 namespace {
@@ -66,7 +66,7 @@ void add_linears() {
             const double bytes = g.weights() * kNf4 + product(g.group().out(), g.extended_in()) * kBf16;
             measure(state, {.bytes = bytes}, [&](const OpContext& context) {
               const WorkspaceFrame frame(*context.workspace);
-              extended_weight(context, "bench", g.group());
+              fused_weight(context, "bench", g.group());
             });
           }));
     entry("matmul" + suffix, with_group([](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {

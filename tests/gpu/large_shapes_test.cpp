@@ -6,15 +6,15 @@
 #include <numeric>
 #include <optional>
 
-#include "device_group.h"
 #include "shori/ops/attention.h"
-#include "shori/ops/device_workspace.h"
 #include "shori/ops/embed.h"
 #include "shori/ops/lora_down.h"
+#include "shori/ops/lora_grad.h"
 #include "shori/ops/nf4_linear.h"
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/rope.h"
 #include "shori/ops/swiglu.h"
+#include "tests/support/device_group.h"
 
 namespace shori {
 namespace {

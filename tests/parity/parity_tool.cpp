@@ -17,7 +17,6 @@
 #include <string>
 #include <vector>
 
-#include "shori/data/shuffle.h"
 #include "shori/data/tokenizer.h"
 #include "shori/io/hf_model.h"
 #include "shori/io/safetensors.h"
@@ -28,6 +27,8 @@
 #include "shori/quant/nf4.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/ignored_label.h"
+#include "src/data/packing/shuffle.h"
 
 namespace shori {
 namespace {
@@ -101,7 +102,7 @@ PackedBatch make_pack(const nlohmann::json& samples) {
     const auto ids = sample.get<std::vector<std::int32_t>>();
     for (std::size_t i = 0; i < ids.size(); ++i) {
       batch.ids.push_back(ids[i]);
-      batch.labels.push_back(i + 1 < ids.size() ? ids[i + 1] : kNoLabel);
+      batch.labels.push_back(i + 1 < ids.size() ? ids[i + 1] : kIgnoredLabel);
       batch.position_ids.push_back(static_cast<std::int32_t>(i));
     }
     batch.targets += std::ssize(ids) - 1;

@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "device_test.h"
 #include "shori/ops/linear_group.h"
 #include "shori/quant/nf4.h"
+#include "tests/support/device_test.h"
 
 namespace shori::testing {
 

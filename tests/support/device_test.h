@@ -10,11 +10,11 @@
 #include <string>
 #include <vector>
 
-#include "device_schedules.h"
 #include "shori/ops/op_context.h"
 #include "shori/ops/tensor_view.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
+#include "tests/support/device_schedules.h"
 
 namespace shori::testing {
 

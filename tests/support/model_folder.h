@@ -10,7 +10,7 @@
 #include "shori/io/half.h"
 #include "shori/io/hf_model.h"
 #include "shori/util/bf16.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "ops_matrix.h"
 #include "shori/ops/linear_group.h"
 #include "shori/quant/nf4.h"
 #include "shori/util/philox.h"
+#include "tests/support/ops_matrix.h"
 
 namespace shori {
 

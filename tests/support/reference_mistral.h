@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "shori/data/batch_stream.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
+#include "shori/ops/packed_batch.h"
 #include "shori/ops/rope.h"
 #include "shori/util/philox.h"
 

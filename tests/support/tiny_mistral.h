@@ -9,9 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "shori/data/batch_stream.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
+#include "shori/ops/packed_batch.h"
+#include "shori/util/ignored_label.h"
+#include "src/train/plan/make_batch.h"
 
 namespace shori {
 
@@ -115,7 +117,7 @@ inline PackedBatch pack_of(const std::vector<std::vector<std::int32_t>>& samples
     for (std::size_t i = 0; i < sample.size(); ++i) {
       const bool is_target = i + 1 < sample.size() && ++counter % mask_every != 0;
       batch.ids.push_back(sample[i]);
-      batch.labels.push_back(is_target ? sample[i + 1] : kNoLabel);
+      batch.labels.push_back(is_target ? sample[i + 1] : kIgnoredLabel);
       batch.position_ids.push_back(static_cast<std::int32_t>(i));
       batch.targets += is_target ? 1 : 0;
     }
@@ -126,7 +128,7 @@ inline PackedBatch pack_of(const std::vector<std::vector<std::int32_t>>& samples
   if (padding > 0) {
     for (std::int64_t i = 0; i < padding; ++i) {
       batch.ids.push_back(kPadId);
-      batch.labels.push_back(kNoLabel);
+      batch.labels.push_back(kIgnoredLabel);
       batch.position_ids.push_back(0);
     }
     end_segment(static_cast<std::size_t>(padding));

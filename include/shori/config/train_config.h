@@ -52,13 +52,13 @@ inline constexpr auto kConfigWords<LrScheduler> = std::to_array<std::string_view
 template <>
 inline constexpr auto kConfigWords<DeviceChoice> = std::to_array<std::string_view>({"auto", "cpu", "cuda", "emulated"});
 template <>
-inline constexpr auto kConfigWords<ActivationMemory> = std::to_array<std::string_view>({"auto", "recompute",
-                                                                                        "keep_attention", "keep"});
+inline constexpr auto kConfigWords<ActivationMemory> =
+    std::to_array<std::string_view>({"auto", "recompute", "keep_attention", "keep"});
 template <>
 inline constexpr auto kConfigWords<CompatMode> = std::to_array<std::string_view>({"none", "axolotl-2024"});
 template <>
-inline constexpr auto kConfigWords<ExcessLength> = std::to_array<std::string_view>({"raise", "split", "drop",
-                                                                                    "truncate"});
+inline constexpr auto kConfigWords<ExcessLength> =
+    std::to_array<std::string_view>({"raise", "split", "drop", "truncate"});
 template <>
 inline constexpr auto kConfigWords<OptimizerStart> = std::to_array<std::string_view>({"fresh", "carry"});
 template <>
@@ -142,7 +142,7 @@ struct DatasetEntry {
   std::vector<std::string> rating;  // of kRatings: only conversations of these; empty: all
   // Words of `tags` that give a conversation without a rating one, by rating.
   std::array<std::vector<std::string>, kRatings.size()> tags_rating;
-  SourcePlace place;
+  SourceLocation place;
 };
 
 using Integer = std::int64_t;

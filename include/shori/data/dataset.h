@@ -14,8 +14,10 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/data/data_entry.h"
 #include "shori/data/ledger.h"
 #include "shori/data/length_buckets.h"
+#include "shori/data/sample.h"
 #include "shori/util/error.h"
 
 namespace shori {
@@ -33,24 +35,6 @@ enum class OverlongPolicy {
   kDrop,      // left out, listed in the ledger
   kTruncate,  // cut after the last whole unit that fits
 };
-// Where EOS (id 2) stands.
-enum class EosRule { kEnd, kConversation, kNever };
-
-// One entry of `datasets` or `test_datasets`.
-struct DataEntry {
-  std::string path;           // as written: the name in ids, reports and messages
-  std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
-  std::string type;           // blockml, blockml_jsonl, blockml_yaml, completion, tokenized; empty: by the extension
-  std::string field;          // JSONL member that holds the text; empty: `text`
-  std::string category;       // for reports; a line's own `category` wins
-  // Only conversations of these ratings; empty: all. A rating is that of the conversation, else that of its id or file
-  // name in `ratings.yaml` beside its file, else the first of explicit, pg13, unknown whose words are among its tags,
-  // else unknown.
-  std::vector<std::string> rating;
-  std::array<std::vector<std::string>, 3> tags_rating;  // of pg13, explicit, unknown
-  SourcePlace place;                                    // of the entry in the config file
-};
-
 struct DataOptions {
   std::int64_t sequence_len = 2048;
   OverlongPolicy overlong = OverlongPolicy::kRaise;  // not read under compat (slices for completion, else drop)
@@ -85,25 +69,6 @@ struct DataOptions {
   // May be empty; called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
   std::function<void(const ReadConversation&)> observe;  // each conversation, in order, those with problems too
-};
-
-// What a predicted token belongs to: the block's role, `inst`, `eos`; `other` where there are no blocks.
-// clang-format off
-enum class TokenRole : std::uint8_t {
-  kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst, kEos, kOther
-};
-// clang-format on
-inline constexpr std::size_t kTokenRoleCount = 10;
-std::string_view token_role_name(TokenRole role);
-
-// What is trained as one piece, 1 <= ids.size() <= sequence_len.
-struct Sample {
-  std::vector<std::int32_t> ids;
-  std::vector<std::uint8_t> trained;  // 1: label = id; 0: label = -100
-  std::vector<std::uint8_t> roles;    // TokenRole of each id; empty: all kOther
-  std::vector<std::uint8_t> regions;  // Region of each id; empty without DataOptions::keep_regions, or without blocks
-  std::uint32_t conversation = 0;     // index into Dataset::conversations
-  std::uint32_t part = 1, parts = 1;  // of a split conversation
 };
 
 struct Conversation {

@@ -22,9 +22,9 @@ struct FixedFile {
 
 // Reads each file of the entries once and hands on what becomes of it. JSONL lines keep every byte but those of the
 // text. YAML, completion and tokenized data is handed on as it is, and YAML documents that would need a fix are counted
-// in `unmended`. What does not parse goes to `diagnostics` and is handed on as it is.
+// in `unfixed`. What does not parse goes to `diagnostics` and is handed on as it is.
 struct FixSummary {
-  std::size_t unmended = 0;
+  std::size_t unfixed = 0;
 };
 FixSummary fix_data_files(const std::vector<DataEntry>& entries, const LintOptions& options,
                           const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& hand_on,

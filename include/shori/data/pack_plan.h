@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "shori/data/packer.h"
+#include "shori/data/sample.h"
 
 namespace shori {
 
@@ -47,6 +48,9 @@ struct SampleCost {
   std::uint32_t inner_targets = 0;  // labels at index 1 .. length - 1
   bool first_label = false;         // a label at index 0: a target only under compat, behind another sample of the row
 };
+
+// What the plan must know of each sample.
+std::vector<SampleCost> sample_costs(std::span<const Sample> samples);
 
 struct PlanEpoch {
   std::size_t first_row = 0, row_count = 0;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "shori/data/blockml.h"
-#include "shori/data/dataset.h"
+#include "shori/data/sample.h"
 #include "shori/data/tokenizer.h"
 
 namespace shori {

@@ -9,11 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "shori/data/batch_stream.h"
 #include "shori/model/activation_plan.h"
 #include "shori/model/decoder_layer.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
+#include "shori/ops/packed_batch.h"
 #include "shori/util/device_arena.h"
 
 namespace shori {
@@ -72,7 +72,7 @@ class Mistral {
   void reserve_workspace();
   void reserve_positions(std::int64_t positions);
   void reserve_batch();
-  void place_batch(const PackedBatch& batch);
+  void upload_batch(const PackedBatch& batch);
   TensorView layer_input(std::int64_t layer) const;
   void start(const PackedBatch& batch, const DropoutKey& dropout, bool training);
   void final_norm();

@@ -2,12 +2,12 @@
 // fallback. Source: FlashAttention-2's varlen interface; softmax in fp32.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
-#include "shori/ops/rms_norm.h"
 
 namespace shori {
 
@@ -34,5 +34,8 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
 // Runs both on a small pack of this shape on the context's device and on the CPU: E0703 if they differ by more than
 // rounding. For the start of a run: the device's version is a library's.
 void check_device_attention(const OpContext& context, const AttentionShape& shape);
+
+// Bytes that attention_backward takes from the workspace on a device: its output and the gradient of it, without gaps between rows.
+std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns);
 
 }  // namespace shori

@@ -78,4 +78,11 @@ struct DropoutKey {
   float scale() const { return probability > 0 ? 1.0f / (1.0f - probability) : 1.0f; }
 };
 
+// The LoRA part of the gradient of a group's input: dx += scale * mask (.) (dxA . A), added in fp32 by the ops that
+// read dx anyway. `dx_extended` rows are [dx | dxA] as nf4_linear_backward leaves them.
+struct LoraInputGradient {
+  const LinearGroup* group = nullptr;
+  DropoutKey dropout;
+};
+
 }  // namespace shori

@@ -2,6 +2,8 @@
 // roundings.
 #pragma once
 
+#include <cstddef>
+
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
 
@@ -12,5 +14,8 @@ namespace shori {
 // columns are x. Neither mask nor dropped x is stored. 2 * T * slots * r * K FLOP; bytes: x_extended once.
 // Workspace on a device: lora_down_workspace_bytes().
 void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended);
+
+// Bytes that lora_down takes from the workspace on a device: sums of parts of the columns.
+std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t slots, std::int64_t rank);
 
 }  // namespace shori

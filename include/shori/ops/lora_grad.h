@@ -2,6 +2,8 @@
 // result does not depend on tiling. Workspace on a device: lora_grad_workspace_bytes().
 #pragma once
 
+#include <cstddef>
+
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
 
@@ -19,5 +21,9 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
 // The copies that the products use, made from the fp32 masters after loading and by the optimizer after each step:
 // out[i] = round(scale * in[i]). scale 1 for A, alpha / rank for B. Bytes: master and out.
 void round_lora_factor(const OpContext& context, ConstTensorView master, float scale, TensorView out);
+
+// Bytes that lora_grad_a and lora_grad_b take from the workspace on a device: sums of slabs of tokens. `columns`: of all gradients together,
+// slots() * in() or the outputs of the modules with LoRA.
+std::size_t lora_grad_workspace_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t rank);
 
 }  // namespace shori

@@ -6,6 +6,8 @@
 // to the activation dtype.
 #pragma once
 
+#include <cstddef>
+
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
 
@@ -19,5 +21,9 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
 // is added by its consumer (LoraInputGradient). The FLOP of nf4_linear.
 void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
                          TensorView dx_extended);
+
+// Bytes that nf4_linear and nf4_linear_backward take from the workspace on a device: the dequantized weights of the group. `extended_in` =
+// in() + extension_columns().
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in);
 
 }  // namespace shori

@@ -31,4 +31,7 @@ void nf4_quantize(const OpContext& context, FileDType source, const void* values
 void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, std::int64_t blocks, std::uint8_t* absmax,
                          float* absmax2, Nf4Findings* findings);
 
+// Bytes that nf4_quantize_absmax takes from the workspace: sums of groups of blocks.
+std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks);
+
 }  // namespace shori

@@ -18,13 +18,6 @@ namespace shori {
 void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
               std::optional<TensorView> h, ConstTensorView weight, float eps, TensorView y);
 
-// The LoRA part of the gradient of a group's input: dx += scale * mask (.) (dxA . A), added in fp32 by the ops that
-// read dx anyway. `dx_extended` rows are [dx | dxA] as nf4_linear_backward leaves them.
-struct LoraInputGradient {
-  const LinearGroup* group = nullptr;
-  DropoutKey dropout;
-};
-
 // dh = (gradient of y through the norm) + residual_gradient, where the gradient of y is dy_extended's first C columns
 // plus, with `lora`, its LoRA part. h is the norm's input [T, C]; residual_gradient and dh [T, C] may be the same
 // memory. fp32 inside, one rounding. Bytes: h, dy, residual_gradient read and dh written, each [T, C] once.

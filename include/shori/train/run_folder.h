@@ -53,6 +53,6 @@ std::string checkpoint_name(std::uint64_t step);
 std::optional<std::uint64_t> checkpoint_step(const std::string& name);
 
 // Moves `folder` to the first free of <folder>.old-1, .old-2, ...; returns the new name. Nothing is deleted.
-std::string set_aside(const std::string& folder);
+std::string move_aside(const std::string& folder);
 
 }  // namespace shori

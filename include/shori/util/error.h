@@ -30,7 +30,7 @@ enum class Severity { kError, kWarning, kInfo };  // info: a warning's code, of 
 
 // A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a
 // caret.
-struct SourcePlace {
+struct SourceLocation {
   std::string file;
   std::size_t line = 0;
   std::size_t column = 0;
@@ -40,22 +40,22 @@ struct SourcePlace {
 
 // One message: code, a one-line cause that stands alone, where, facts (`notes`), and one concrete edit each (`help`).
 // Lower case, no full stop. Chainable, so that a throw reads as one sentence:
-//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").cure("get the file
+//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").help("get the file
 //   again"));
 struct Diagnostic {
   Diagnostic(std::string_view code, std::string message);
 
-  Diagnostic& at(SourcePlace where);
+  Diagnostic& at(SourceLocation where);
   Diagnostic& at(std::string file, std::size_t line = 0, std::size_t column = 0);
   Diagnostic& note(std::string text);
-  Diagnostic& cure(std::string text);
+  Diagnostic& help(std::string text);
 
   std::string code;
   std::string message;
   Severity severity = Severity::kError;  // by the first letter of the code
-  SourcePlace place;
+  SourceLocation place;
   std::vector<std::string> notes;
-  std::vector<std::string> help;
+  std::vector<std::string> helps;
   std::string rule;  // of a lint: "prose/thoughts"; else empty
 };
 

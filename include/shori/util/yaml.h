@@ -46,7 +46,7 @@ struct YamlDocument {
   std::string text;
   YamlNode root;
   // Place of a node, with the source line; the caret covers `text` if it stands at that place.
-  SourcePlace place(const YamlNode& node) const;
+  SourceLocation place(const YamlNode& node) const;
 };
 
 // Problems go to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.

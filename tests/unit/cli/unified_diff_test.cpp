@@ -1,4 +1,4 @@
-#include "src/cli/unified_diff.h"
+#include "src/cli/data/unified_diff.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <optional>
 
-#include "config_files.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {

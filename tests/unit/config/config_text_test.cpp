@@ -1,7 +1,7 @@
 #include "shori/config/config_text.h"
 
-#include "config_files.h"
 #include "shori/util/hash.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {

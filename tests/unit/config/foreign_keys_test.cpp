@@ -1,5 +1,5 @@
 // Keys of Axolotl that mean nothing here, and keys of later versions.
-#include "config_files.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {
@@ -30,7 +30,7 @@ TEST_P(ForeignValue, IsRefusedWithWhatItWouldDo) {
   ASSERT_EQ(result.codes(), "E0112") << result.text();
   EXPECT_EQ(result.problems[0].place.line, 5u);
   EXPECT_EQ(result.problems[0].notes.size(), 1u);
-  EXPECT_EQ(result.problems[0].help.size(), 1u);
+  EXPECT_EQ(result.problems[0].helps.size(), 1u);
   EXPECT_TRUE(result.loaded.notes.empty());
   EXPECT_NE(result.text().find(GetParam().said), std::string::npos) << result.text();
 }

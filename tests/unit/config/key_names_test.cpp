@@ -2,9 +2,9 @@
 #include <map>
 #include <set>
 
-#include "config_files.h"
 #include "shori/config/config_text.h"
 #include "shori/util/json.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {
@@ -46,8 +46,8 @@ std::map<std::string, std::string> proposals(const std::set<std::string>& names)
     const LoadResult result = load_text("\"" + name + "\": null\n");
     for (const Diagnostic& problem : result.problems) {
       const std::string start = "a key with a similar name exists: `";
-      if (problem.code != "E0101" || problem.help.empty() || !problem.help[0].starts_with(start)) continue;
-      found[name] = problem.help[0].substr(start.size(), problem.help[0].size() - start.size() - 1);
+      if (problem.code != "E0101" || problem.helps.empty() || !problem.helps[0].starts_with(start)) continue;
+      found[name] = problem.helps[0].substr(start.size(), problem.helps[0].size() - start.size() - 1);
     }
   }
   return found;
@@ -76,7 +76,7 @@ TEST(KeyNames, MisspeltKeysAreFound) {
 TEST(KeyNames, NothingIsProposedForAStrangeName) {
   const LoadResult result = load_text(config_with("zzzzzzzz: 1\n"));
   ASSERT_EQ(result.codes(), "E0101");
-  EXPECT_TRUE(result.problems[0].help.empty());
+  EXPECT_TRUE(result.problems[0].helps.empty());
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "shori/config/load_config.h"
 
-#include "config_files.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {
@@ -318,8 +318,8 @@ TEST(LoadConfig, MissingFileNamesASimilarOne) {
   load_config(folder.path("stage_lwo.yaml"), {}, diagnostics);
   ASSERT_EQ(diagnostics.all().size(), 1u);
   EXPECT_EQ(diagnostics.all()[0].code, "E0108");
-  ASSERT_EQ(diagnostics.all()[0].help.size(), 1u);
-  EXPECT_NE(diagnostics.all()[0].help[0].find("stage_low.yaml"), std::string::npos);
+  ASSERT_EQ(diagnostics.all()[0].helps.size(), 1u);
+  EXPECT_NE(diagnostics.all()[0].helps[0].find("stage_low.yaml"), std::string::npos);
 }
 
 TEST(LoadConfig, LoraModulesAreASetInOneOrder) {

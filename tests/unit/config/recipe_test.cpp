@@ -1,5 +1,5 @@
-#include "config_files.h"
 #include "shori/config/config_text.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "config_files.h"
 #include "shori/config/config_text.h"
+#include "tests/unit/config/config_files.h"
 
 namespace shori {
 namespace {

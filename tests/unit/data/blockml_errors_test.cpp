@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include "blockml_samples.h"
 #include "shori/data/blockml.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {
@@ -160,25 +160,25 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
   const Diagnostic unclosed = problems(kMessage + "▀lore\nx\n" + kMessage).at(0);
   EXPECT_EQ(unclosed.message, "block opened here is not closed");
   EXPECT_TRUE(mentions(unclosed.notes, "next `▀` at 5:1"));
-  EXPECT_TRUE(mentions(unclosed.help, "add `▄` before line 5"));
+  EXPECT_TRUE(mentions(unclosed.helps, "add `▄` before line 5"));
   EXPECT_EQ(unclosed.place.source_line, "▀lore");
   EXPECT_EQ(unclosed.place.file, "data/high.txt");
 
   const Diagnostic role = problems("▀mesage\nx▄\n").at(0);
   EXPECT_EQ(role.message, "unknown role `mesage`");
   EXPECT_EQ(role.place.end_column, 8u);
-  EXPECT_TRUE(mentions(role.help, "`message`"));
+  EXPECT_TRUE(mentions(role.helps, "`message`"));
   EXPECT_TRUE(mentions(role.notes, "title tags lore scenario description message ooc"));
 
   const Diagnostic length = problems("▀message (length: midium)\nx▄\n").at(0);
   EXPECT_EQ(length.message, "unknown length `midium`");
-  EXPECT_TRUE(mentions(length.help, "`medium`"));
+  EXPECT_TRUE(mentions(length.helps, "`medium`"));
   EXPECT_TRUE(mentions(length.notes, "nano micro tiny short medium long massive huge enormous"));
 
   const Diagnostic byte = problems("▀message\na\x93▄\n").at(0);
   EXPECT_EQ(byte.message, "byte 0x93 is not UTF-8");
   EXPECT_TRUE(mentions(byte.notes, "looks like Windows-1252"));
-  EXPECT_TRUE(mentions(byte.help, "iconv -f cp1252 -t utf-8"));
+  EXPECT_TRUE(mentions(byte.helps, "iconv -f cp1252 -t utf-8"));
   EXPECT_FALSE(mentions(problems("▀message\na\xFF▄\n").at(0).notes, "Windows"));
 
   const Diagnostic literal = problems("▀message\n<s> </s> <unk> <S>▄\n").at(0);
@@ -187,7 +187,7 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
 
   const Diagnostic cr = problems("▀message\r\nx\r\r\n▄\n").at(0);
   EXPECT_TRUE(mentions(cr.notes, "first at 1:9; lines with CR: 2"));
-  EXPECT_TRUE(mentions(cr.help, "sed -i 's/\\r$//' data/high.txt"));
+  EXPECT_TRUE(mentions(cr.helps, "sed -i 's/\\r$//' data/high.txt"));
 }
 
 TEST(BlockmlErrors, ATextInsideAJsonLineIsPlacedByBoth) {

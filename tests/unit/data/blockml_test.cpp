@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include "blockml_samples.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {
@@ -185,7 +185,7 @@ TEST(Blockml, RandomTextsAreRefusedOrRenderStably) {
     const auto document = parse_blockml(text, {"f", 0}, diagnostics);
     ASSERT_EQ(document.has_value(), !diagnostics.has_errors()) << text;
     for (std::size_t k = 1; k < diagnostics.all().size(); ++k) {
-      const SourcePlace &a = diagnostics.all()[k - 1].place, &b = diagnostics.all()[k].place;
+      const SourceLocation &a = diagnostics.all()[k - 1].place, &b = diagnostics.all()[k].place;
       ASSERT_LE(std::pair(a.line, a.column), std::pair(b.line, b.column)) << text;
     }
     if (!document) continue;

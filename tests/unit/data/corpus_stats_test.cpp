@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "unit/data/dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
@@ -20,55 +20,55 @@ class BadLineTest : public DatasetTest {
   }
 };
 
-TEST_F(BadLineTest, not_json) {
+TEST_F(BadLineTest, NotJson) {
   EXPECT_EQ(problems_of("{\"text\": \"a\" \"b\"}"), (Texts{"E0312 x.jsonl:2:14"}));
   EXPECT_EQ(problems_of("{\"text\": \"é\" 1}"), (Texts{"E0312 x.jsonl:2:14"}));  // columns count code points
   EXPECT_EQ(problems_of("▀message"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, empty_line) {
+TEST_F(BadLineTest, EmptyLine) {
   EXPECT_EQ(problems_of(""), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of(" \t"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, not_an_object) {
+TEST_F(BadLineTest, NotAnObject) {
   EXPECT_EQ(problems_of("[1]"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("  \"text\""), (Texts{"E0312 x.jsonl:2:3"}));
 }
 
-TEST_F(BadLineTest, wanted_field_missing_or_of_another_kind) {
+TEST_F(BadLineTest, WantedFieldMissingOrOfAnotherKind) {
   EXPECT_EQ(problems_of("{\"body\": \"x\"}"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("{\"text\": 5}"), (Texts{"E0312 x.jsonl:2:10"}));
   EXPECT_EQ(problems_of("{\"text\": null}"), (Texts{"E0312 x.jsonl:2:10"}));
   EXPECT_NE(diagnostics.all()[0].message.find("`text` is not a string"), std::string::npos);
 }
 
-TEST_F(BadLineTest, duplicate_key) {
+TEST_F(BadLineTest, DuplicateKey) {
   const Texts found = problems_of("{\"text\": \"x\", \"text\": \"y\"}");
   ASSERT_EQ(found.size(), 1u);
   EXPECT_TRUE(found[0].starts_with("E0312 x.jsonl:2:")) << found[0];
 }
 
-TEST_F(BadLineTest, lone_surrogate_and_nul) {
+TEST_F(BadLineTest, LoneSurrogateAndNul) {
   const Texts lone = problems_of("{\"text\": \"\\ud800\"}");
   ASSERT_EQ(lone.size(), 1u);
   EXPECT_TRUE(lone[0].starts_with("E0312 x.jsonl:2:")) << lone[0];
   EXPECT_EQ(problems_of("{\"text\": \"a\\u0000b\"}"), (Texts{"E0312 x.jsonl:2:12"}));
 }
 
-TEST_F(BadLineTest, invalid_utf8_and_byte_order_mark) {
+TEST_F(BadLineTest, InvalidUtf8AndByteOrderMark) {
   EXPECT_EQ(problems_of("{\"text\": \"\x93\"}"), (Texts{"E0304 x.jsonl:2:11"}));
   EXPECT_EQ(diagnostics.all()[0].notes, (Texts{"looks like Windows-1252"}));
   EXPECT_EQ(problems_of("\xEF\xBB\xBF{\"text\": \"x\"}"), (Texts{"E0304 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, names) {
+TEST_F(BadLineTest, Names) {
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"id\": []}"), (Texts{"E0312 x.jsonl:2:34"}));
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"id\": \"\"}"), (Texts{"E0312 x.jsonl:2:34"}));
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"category\": 5}"), (Texts{"E0312 x.jsonl:2:40"}));
 }
 
-TEST_F(BadLineTest, deep_and_wide_lines_are_refused) {
+TEST_F(BadLineTest, DeepAndWideLinesAreRefused) {
   const Texts deep = problems_of("{\"text\": \"x\", \"more\": " + std::string(100000, '[') + "}");
   ASSERT_EQ(deep.size(), 1u);
   EXPECT_TRUE(deep[0].starts_with("E0312 x.jsonl:2:")) << deep[0];
@@ -77,26 +77,26 @@ TEST_F(BadLineTest, deep_and_wide_lines_are_refused) {
   EXPECT_EQ(problems_of(wide + "]}"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, blockml_problems_name_line_and_text_position) {
+TEST_F(BadLineTest, BlockmlProblemsNameLineAndTextPosition) {
   const Texts found = problems_of("{\"text\": \"▀mesage\\nx▄\\n▀message\\ny▄\\n\"}");
   ASSERT_EQ(found.size(), 1u);
   EXPECT_TRUE(found[0].starts_with("E0302 x.jsonl:2")) << found[0];
   EXPECT_NE(diagnostics.all()[0].message.find("text 1:2"), std::string::npos) << diagnostics.all()[0].message;
 }
 
-TEST_F(BadLineTest, all_problems_of_all_files_are_told_in_order) {
+TEST_F(BadLineTest, AllProblemsOfAllFilesAreToldInOrder) {
   folder.write("a.blockml", "▀message\nx\n");
   folder.write("b.jsonl", "{}\n" + kGoodLine + "5\n");
   load({entry("a.blockml"), entry("b.jsonl")});
   EXPECT_EQ(problems(), (Texts{"E0301 a.blockml:1:1", "E0312 b.jsonl:1:1", "E0312 b.jsonl:3:1"}));
 }
 
-TEST_F(BadLineTest, two_bos) {
+TEST_F(BadLineTest, TwoBos) {
   EXPECT_EQ(problems_of("{\"input_ids\": [1, 1, 28705]}", "tokenized"), (Texts{"E0313 x.jsonl:2"}));
   EXPECT_EQ(diagnostics.all()[0].message, "sample begins with two BOS: 1 1 28705");
 }
 
-TEST_F(BadLineTest, ids_outside_the_vocabulary) {
+TEST_F(BadLineTest, IdsOutsideTheVocabulary) {
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 32000]}", "tokenized"), (Texts{"E0314 x.jsonl:2:19"}));
   EXPECT_NE(diagnostics.all()[0].message.find("token id 32000 at position 1, vocabulary has 32000"), std::string::npos);
   EXPECT_EQ(problems_of("{\"input_ids\": [-1]}", "tokenized"), (Texts{"E0314 x.jsonl:2:16"}));
@@ -107,20 +107,20 @@ TEST_F(BadLineTest, ids_outside_the_vocabulary) {
   EXPECT_TRUE(problems_of("{\"input_ids\": [5, 31999]}", "tokenized").empty());
 }
 
-TEST_F(BadLineTest, labels) {
+TEST_F(BadLineTest, Labels) {
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": [5]}", "tokenized"), (Texts{"E0314 x.jsonl:2:33"}));
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": [5, 7]}", "tokenized"), (Texts{"E0314 x.jsonl:2:37"}));
   EXPECT_NE(diagnostics.all()[0].message.find("label 7 at position 1 is neither the id 6 nor -100"), std::string::npos);
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": 5}", "tokenized"), (Texts{"E0314 x.jsonl:2:33"}));
 }
 
-TEST_F(BadLineTest, input_ids_missing_or_empty) {
+TEST_F(BadLineTest, InputIdsMissingOrEmpty) {
   EXPECT_EQ(problems_of("{\"text\": \"x\"}", "tokenized"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("{\"input_ids\": []}", "tokenized"), (Texts{"E0312 x.jsonl:2:15"}));
   EXPECT_EQ(problems_of("{\"input_ids\": 5}", "tokenized"), (Texts{"E0312 x.jsonl:2:15"}));
 }
 
-TEST_F(DatasetTest, equal_ids) {
+TEST_F(DatasetTest, EqualIds) {
   folder.write("a.jsonl", "{\"text\": \"▀message\\nx▄\\n\", \"id\": \"one\"}\n");
   folder.write("b.jsonl", kGoodLine + "{\"text\": \"▀message\\ny▄\\n\", \"id\": \"one\"}\n");
   load({entry("a.jsonl"), entry("b.jsonl")});
@@ -130,7 +130,7 @@ TEST_F(DatasetTest, equal_ids) {
   EXPECT_EQ(problems(), (Texts{"E0318 a.jsonl:1"}));
 }
 
-TEST_F(DatasetTest, no_trained_token) {
+TEST_F(DatasetTest, NoTrainedToken) {
   folder.write("a.blockml", kDocumentA);
   folder.write("b.blockml", kDocumentB);
   options.train_on_inputs = false;
@@ -141,13 +141,13 @@ TEST_F(DatasetTest, no_trained_token) {
   EXPECT_NE(diagnostics.all()[0].message.find("a.blockml has no trained token"), std::string::npos);
 }
 
-TEST_F(DatasetTest, an_empty_file_has_no_trained_token) {
+TEST_F(DatasetTest, AnEmptyFileHasNoTrainedToken) {
   folder.write("empty.jsonl", "");
   load({entry("empty.jsonl")});
   EXPECT_EQ(problems(), (Texts{"E0306 config.yaml:7"}));
 }
 
-TEST_F(DatasetTest, nothing_left_to_train) {
+TEST_F(DatasetTest, NothingLeftToTrain) {
   folder.write("a.blockml", kDocumentA);
   options.val_set_size = 1;
   load({entry("a.blockml")});
@@ -156,7 +156,7 @@ TEST_F(DatasetTest, nothing_left_to_train) {
             std::string::npos);
 }
 
-TEST_F(DatasetTest, plain_text_must_be_utf8_and_not_empty) {
+TEST_F(DatasetTest, PlainTextMustBeUtf8AndNotEmpty) {
   folder.write("a.txt", "line\nab\x93");
   folder.write("b.txt", std::string("ab\0c", 4));
   folder.write("c.txt", "\xEF\xBB\xBFx");
@@ -166,14 +166,14 @@ TEST_F(DatasetTest, plain_text_must_be_utf8_and_not_empty) {
   EXPECT_EQ(problems(), (Texts{"E0304 a.txt:2:3", "E0304 b.txt:1:3", "E0304 c.txt:1:1", "E0311 d.txt:1:1"}));
 }
 
-TEST_F(DatasetTest, too_long_lines_and_files) {
+TEST_F(DatasetTest, TooLongLinesAndFiles) {
   folder.write("a.jsonl", "5\n{\"text\": \"" + std::string((64u << 20) + 1, 'x') + "\"}\n");
   folder.write("b.txt", std::string((64u << 20) + 1, 'x'));
   load({entry("a.jsonl"), entry("b.txt", "completion")});
   EXPECT_EQ(problems(), (Texts{"E0312 a.jsonl:1:1", "E0317 a.jsonl:2", "E0317 b.txt:1:1"}));
 }
 
-TEST_F(DatasetTest, a_fifo_is_refused) {
+TEST_F(DatasetTest, AFifoIsRefused) {
   ASSERT_EQ(mkfifo(folder.file("a.txt").c_str(), 0600), 0);
   try {
     load({entry("a.txt")});

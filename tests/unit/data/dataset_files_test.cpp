@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "unit/data/dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
@@ -22,7 +22,7 @@ class DataFilesTest : public DatasetTest {
   int count_ = 0;
 };
 
-TEST_F(DataFilesTest, a_folder_is_read_recursively_by_path_bytes) {
+TEST_F(DataFilesTest, AFolderIsReadRecursivelyByPathBytes) {
   for (const char* name : {"d/b.txt", "d/a/z.blockml", "d/B.txt", "d/.hidden.txt", "d/.git/x.txt", "d/a.txt"})
     write_text(name);
   folder.write("d/readme.md", "x");
@@ -32,7 +32,7 @@ TEST_F(DataFilesTest, a_folder_is_read_recursively_by_path_bytes) {
   EXPECT_TRUE(problems().empty());
 }
 
-TEST_F(DataFilesTest, types_by_extension_in_one_folder) {
+TEST_F(DataFilesTest, TypesByExtensionInOneFolder) {
   write_text("d/a.txt");
   folder.write("d/b.jsonl", text_line("▀message\nx▄\n"));
   EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt", "d/b.jsonl"}));
@@ -40,7 +40,7 @@ TEST_F(DataFilesTest, types_by_extension_in_one_folder) {
   EXPECT_EQ(ignored_, (Texts{"d/b.jsonl"}));
 }
 
-TEST_F(DataFilesTest, globs) {
+TEST_F(DataFilesTest, Globs) {
   for (const char* name : {"d/a1.txt", "d/a2.txt", "d/b1.txt", "d/x/a1.txt", "d/x/y/a1.txt", "d/.a1.txt"})
     write_text(name);
   EXPECT_EQ(files_of(entry("d/a*.txt")), (Texts{"d/a1.txt", "d/a2.txt"}));
@@ -52,7 +52,7 @@ TEST_F(DataFilesTest, globs) {
   EXPECT_TRUE(problems().empty());
 }
 
-TEST_F(DataFilesTest, names_follow_the_path_as_written) {
+TEST_F(DataFilesTest, NamesFollowThePathAsWritten) {
   write_text("data/d/a.txt");
   DataEntry source = entry("./d/*.txt");
   source.resolved_path = folder.file("data/d/*.txt");
@@ -62,13 +62,13 @@ TEST_F(DataFilesTest, names_follow_the_path_as_written) {
   EXPECT_EQ(files_of(source), (Texts{"../data/d/a.txt"}));
 }
 
-TEST_F(DataFilesTest, a_file_with_a_wildcard_in_its_name_is_itself) {
+TEST_F(DataFilesTest, AFileWithAWildcardInItsNameIsItself) {
   write_text("a*.txt");
   write_text("ab.txt");
   EXPECT_EQ(files_of(entry("a*.txt")), (Texts{"a*.txt"}));
 }
 
-TEST_F(DataFilesTest, links_to_folders_are_not_followed) {
+TEST_F(DataFilesTest, LinksToFoldersAreNotFollowed) {
   write_text("d/a.txt");
   std::filesystem::create_directory_symlink(folder.file("d"), folder.file("d/loop"));
   EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt"}));
@@ -76,7 +76,7 @@ TEST_F(DataFilesTest, links_to_folders_are_not_followed) {
   EXPECT_EQ(files_of(entry("d/**/a.txt")), (Texts{"d/a.txt"}));
 }
 
-TEST_F(DataFilesTest, no_file) {
+TEST_F(DataFilesTest, NoFile) {
   EXPECT_TRUE(files_of(entry("missing.txt")).empty());
   ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
   EXPECT_EQ(diagnostics.all()[0].message, "`datasets` matches no file: missing.txt");
@@ -86,7 +86,7 @@ TEST_F(DataFilesTest, no_file) {
   EXPECT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
 }
 
-TEST_F(DataFilesTest, types_that_are_not_known) {
+TEST_F(DataFilesTest, TypesThatAreNotKnown) {
   write_text("a.txt");
   folder.write("notes.md", "x");
   files_of(entry("a.txt", "alpaca"));

@@ -10,7 +10,7 @@
 #include "shori/data/dataset.h"
 #include "shori/data/tokenizer.h"
 #include "shori/util/hash.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 

@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "shori/util/json.h"
-#include "unit/data/dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
@@ -17,7 +17,7 @@ Lengths lengths_of(const std::vector<Sample>& samples) {
   return lengths;
 }
 
-TEST_F(DatasetTest, a_sample_of_exactly_sequence_len_is_taken_and_one_more_is_not) {
+TEST_F(DatasetTest, ASampleOfExactlySequenceLenIsTakenAndOneMoreIsNot) {
   folder.write("b.blockml", kDocumentB);
   options.sequence_len = 148;
   EXPECT_EQ(lengths_of(load_good({entry("b.blockml")}).train), (Lengths{148}));
@@ -26,7 +26,7 @@ TEST_F(DatasetTest, a_sample_of_exactly_sequence_len_is_taken_and_one_more_is_no
   EXPECT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
 }
 
-TEST_F(DatasetTest, raise_lists_every_conversation_and_three_ways_out) {
+TEST_F(DatasetTest, RaiseListsEveryConversationAndThreeWaysOut) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB) + text_line(kDocumentB + "▀message\nx▄\n"));
   options.sequence_len = 100;
   load({entry("c.jsonl")});
@@ -34,13 +34,13 @@ TEST_F(DatasetTest, raise_lists_every_conversation_and_three_ways_out) {
   const Diagnostic& problem = diagnostics.all()[0];
   EXPECT_EQ(problem.message, "2 of 3 conversations are longer than `sequence_len` 100");
   EXPECT_EQ(problem.notes, (Texts{"c.jsonl:2: 148 ids (+48)", "c.jsonl:3: 154 ids (+54)"}));
-  ASSERT_EQ(problem.help.size(), 3u);
-  EXPECT_NE(problem.help[0].find("`sequence_len: 160`"), std::string::npos);
-  EXPECT_NE(problem.help[1].find("`excess_length_strategy: split`"), std::string::npos);
-  EXPECT_NE(problem.help[2].find("`excess_length_strategy: drop`"), std::string::npos);
+  ASSERT_EQ(problem.helps.size(), 3u);
+  EXPECT_NE(problem.helps[0].find("`sequence_len: 160`"), std::string::npos);
+  EXPECT_NE(problem.helps[1].find("`excess_length_strategy: split`"), std::string::npos);
+  EXPECT_NE(problem.helps[2].find("`excess_length_strategy: drop`"), std::string::npos);
 }
 
-TEST_F(DatasetTest, drop_leaves_out_and_lists) {
+TEST_F(DatasetTest, DropLeavesOutAndLists) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
   options.sequence_len = 100;
   options.overlong = OverlongPolicy::kDrop;
@@ -53,7 +53,7 @@ TEST_F(DatasetTest, drop_leaves_out_and_lists) {
   EXPECT_EQ(ledger.dropped[0][0].place, "c.jsonl:2");
 }
 
-TEST_F(DatasetTest, split_parts_have_the_documented_sizes) {
+TEST_F(DatasetTest, SplitPartsHaveTheDocumentedSizes) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
   for (const auto& [budget, expected] : std::vector<std::pair<int, Lengths>>{
@@ -68,7 +68,7 @@ TEST_F(DatasetTest, split_parts_have_the_documented_sizes) {
   EXPECT_EQ(dataset.place_of(dataset.train[1]), "b.blockml#2/2");
 }
 
-TEST_F(DatasetTest, a_unit_that_does_not_fit_is_told_under_split) {
+TEST_F(DatasetTest, AUnitThatDoesNotFitIsToldUnderSplit) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
   options.sequence_len = 30;
@@ -77,7 +77,7 @@ TEST_F(DatasetTest, a_unit_that_does_not_fit_is_told_under_split) {
   EXPECT_NE(diagnostics.all()[0].notes[0].find("one message with what belongs to it has"), std::string::npos);
 }
 
-TEST_F(DatasetTest, eos_of_split_conversations) {
+TEST_F(DatasetTest, EosOfSplitConversations) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
   options.sequence_len = 100;
@@ -88,7 +88,7 @@ TEST_F(DatasetTest, eos_of_split_conversations) {
   EXPECT_EQ(dataset.file_ledgers[0].counts.repeated_eos, 0);
 }
 
-TEST_F(DatasetTest, truncate_cuts_after_the_last_whole_unit) {
+TEST_F(DatasetTest, TruncateCutsAfterTheLastWholeUnit) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kTruncate;
   options.sequence_len = 100;
@@ -98,7 +98,7 @@ TEST_F(DatasetTest, truncate_cuts_after_the_last_whole_unit) {
   EXPECT_EQ(dataset.file_ledgers[0].counts.dropped[static_cast<std::size_t>(DropRule::kTruncated)], 148 - 84);
 }
 
-TEST_F(DatasetTest, text_without_blocks_is_not_cut) {
+TEST_F(DatasetTest, TextWithoutBlocksIsNotCut) {
   folder.write("plain.jsonl", "{\"text\": \"hello world hello\"}\n");
   options.sequence_len = 6;
   for (const OverlongPolicy policy : {OverlongPolicy::kRaise, OverlongPolicy::kSplit, OverlongPolicy::kTruncate}) {
@@ -112,7 +112,7 @@ TEST_F(DatasetTest, text_without_blocks_is_not_cut) {
 }
 
 // 16,372 ids of 16,384: the longest conversation of the published data, whichever policy counts BOS and EOS.
-TEST_F(DatasetTest, the_longest_published_conversation_fits_under_every_policy) {
+TEST_F(DatasetTest, TheLongestPublishedConversationFitsUnderEveryPolicy) {
   std::string ids = "[5";
   for (int i = 1; i < 16372; ++i) ids += ",5";
   folder.write("ids.jsonl", "{\"input_ids\": " + ids + "]}\n");
@@ -132,7 +132,7 @@ TEST_F(DatasetTest, the_longest_published_conversation_fits_under_every_policy) 
 }
 
 // 101 ids of text, BOS and EOS: 103 in slices of 40, later ones without BOS, all but the last without EOS.
-TEST_F(DatasetTest, compat_slices_completion_text) {
+TEST_F(DatasetTest, CompatSlicesCompletionText) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "abc ";
   folder.write("plain.txt", text);
@@ -151,7 +151,7 @@ TEST_F(DatasetTest, compat_slices_completion_text) {
 }
 
 // 64 * sequence_len = 64 ids: the rest is cut off, as the tokenizer's max_length did, and there is no EOS.
-TEST_F(DatasetTest, compat_cuts_completion_text_at_64_sequences) {
+TEST_F(DatasetTest, CompatCutsCompletionTextAt64Sequences) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "abc ";
   folder.write("plain.txt", text);
@@ -166,7 +166,7 @@ TEST_F(DatasetTest, compat_cuts_completion_text_at_64_sequences) {
   EXPECT_EQ(counts.dropped[static_cast<std::size_t>(DropRule::kTruncated)], 38);
 }
 
-TEST_F(DatasetTest, compat_drops_other_data) {
+TEST_F(DatasetTest, CompatDropsOtherData) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
   options.compat = true;
   options.sequence_len = 100;

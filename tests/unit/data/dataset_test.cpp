@@ -5,14 +5,14 @@
 #include <algorithm>
 #include <random>
 
-#include "unit/data/dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
 
 using Ints = std::vector<std::int32_t>;
 
-TEST_F(DatasetTest, a_blockml_file_is_one_sample) {
+TEST_F(DatasetTest, ABlockmlFileIsOneSample) {
   folder.write("a.blockml", kDocumentA);
   const Dataset dataset = load_good({entry("a.blockml")});
   ASSERT_EQ(dataset.train.size(), 1u);
@@ -27,7 +27,7 @@ TEST_F(DatasetTest, a_blockml_file_is_one_sample) {
   EXPECT_EQ(dataset.place_of(sample), "a.blockml");
 }
 
-TEST_F(DatasetTest, other_spellings_train_the_canonical_text) {
+TEST_F(DatasetTest, OtherSpellingsTrainTheCanonicalText) {
   std::string one_line = kDocumentA;
   one_line.replace(one_line.find("title\nA"), 7, "title A");
   folder.write("a.blockml", kDocumentA);
@@ -37,7 +37,7 @@ TEST_F(DatasetTest, other_spellings_train_the_canonical_text) {
   EXPECT_EQ(dataset.conversations[0].text_sha256, dataset.conversations[1].text_sha256);
 }
 
-TEST_F(DatasetTest, masks) {
+TEST_F(DatasetTest, Masks) {
   folder.write("a.blockml", kDocumentA);
   options.train_on_inputs = false;
   const Sample sample = load_good({entry("a.blockml")}).train[0];
@@ -52,7 +52,7 @@ TEST_F(DatasetTest, masks) {
   EXPECT_EQ(sample.roles[83], static_cast<std::uint8_t>(TokenRole::kEos));
 }
 
-TEST_F(DatasetTest, jsonl_lines_with_ids_categories_and_another_field) {
+TEST_F(DatasetTest, JsonlLinesWithIdsCategoriesAndAnotherField) {
   folder.write("c.jsonl", text_line(kDocumentA, ", \"category\": \"top\", \"note\": 1") +
                               text_line(kDocumentB, ", \"id\": \"b\", \"note\": 2"));
   folder.write("d.jsonl", "{\"body\": \"▀message\\nx▄\\n\", \"id\": 17}");  // no newline at the end
@@ -70,7 +70,7 @@ TEST_F(DatasetTest, jsonl_lines_with_ids_categories_and_another_field) {
   EXPECT_EQ(dataset.files[0].sha256, sha256_hex(folder.read("c.jsonl")));
 }
 
-TEST_F(DatasetTest, completion_is_taken_as_it_is) {
+TEST_F(DatasetTest, CompletionIsTakenAsItIs) {
   folder.write("plain.txt", "no blocks, ▀ alone \r\n");
   folder.write("plain.jsonl", "{\"text\": \"hello world hello\"}\n");
   options.train_on_inputs = false;  // has no roles to go by: all is trained
@@ -80,7 +80,7 @@ TEST_F(DatasetTest, completion_is_taken_as_it_is) {
   EXPECT_EQ(dataset.conversations[0].text_sha256, sha256_hex("no blocks, ▀ alone \r\n"));
 }
 
-TEST_F(DatasetTest, tokenized_ids_are_taken_as_they_are_and_need_no_tokenizer) {
+TEST_F(DatasetTest, TokenizedIdsAreTakenAsTheyAreAndNeedNoTokenizer) {
   folder.write("ids.jsonl",
                "{\"input_ids\": [5, 6, 7]}\n{\"input_ids\": [1, 8, 9], \"labels\": [-100, -100, 9], "
                "\"attention_mask\": [1, 1, 1]}\n");
@@ -94,7 +94,7 @@ TEST_F(DatasetTest, tokenized_ids_are_taken_as_they_are_and_need_no_tokenizer) {
   EXPECT_EQ(dataset.tokenizer_sha256, "");
 }
 
-TEST_F(DatasetTest, text_without_a_tokenizer_is_refused) {
+TEST_F(DatasetTest, TextWithoutATokenizerIsRefused) {
   folder.write("a.blockml", kDocumentA);
   try {
     load_datasets({entry("a.blockml")}, {}, options, nullptr, diagnostics);
@@ -104,7 +104,7 @@ TEST_F(DatasetTest, text_without_a_tokenizer_is_refused) {
   }
 }
 
-TEST_F(DatasetTest, bos_and_eos_policies) {
+TEST_F(DatasetTest, BosAndEosPolicies) {
   folder.write("a.blockml", kDocumentA);
   options.bos = false;
   EXPECT_EQ(load_good({entry("a.blockml")}).train[0].ids.size(), 83u);
@@ -116,7 +116,7 @@ TEST_F(DatasetTest, bos_and_eos_policies) {
   EXPECT_EQ(load_good({entry("a.blockml")}).train[0].ids.back(), 2);
 }
 
-TEST_F(DatasetTest, the_last_conversations_are_held_out) {
+TEST_F(DatasetTest, TheLastConversationsAreHeldOut) {
   std::string lines;
   for (int i = 0; i < 10; ++i) lines += text_line("▀message\nline " + std::to_string(i) + "▄\n");
   folder.write("c.jsonl", lines);
@@ -131,7 +131,7 @@ TEST_F(DatasetTest, the_last_conversations_are_held_out) {
   EXPECT_EQ(load_good({entry("c.jsonl")}).train.size(), 8u);
 }
 
-TEST_F(DatasetTest, parts_of_a_held_out_conversation_stay_together) {
+TEST_F(DatasetTest, PartsOfAHeldOutConversationStayTogether) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
   options.val_set_size = 1;
   options.sequence_len = 100;
@@ -141,7 +141,7 @@ TEST_F(DatasetTest, parts_of_a_held_out_conversation_stay_together) {
   EXPECT_EQ(dataset.held_out[0].samples.size(), 2u);
 }
 
-TEST_F(DatasetTest, each_test_entry_is_a_held_out_set) {
+TEST_F(DatasetTest, EachTestEntryIsAHeldOutSet) {
   folder.write("a.blockml", kDocumentA);
   folder.write("b.blockml", kDocumentB);
   folder.write("t.jsonl", text_line("▀message\nx▄\n") + text_line("▀message\ny▄\n"));
@@ -153,7 +153,7 @@ TEST_F(DatasetTest, each_test_entry_is_a_held_out_set) {
   EXPECT_EQ(dataset.conversations[3].held_out, 1);
 }
 
-TEST_F(DatasetTest, skipped_conversations) {
+TEST_F(DatasetTest, SkippedConversations) {
   folder.write("a.blockml", kDocumentA);
   folder.write("c.jsonl",
                text_line(kDocumentA) + text_line(kDocumentB, ", \"id\": \"b\"") + text_line("▀message\nx▄\n"));
@@ -168,7 +168,7 @@ TEST_F(DatasetTest, skipped_conversations) {
   EXPECT_EQ(problems(), (Texts{"E0315 "}));
 }
 
-TEST_F(DatasetTest, samples_without_a_label_are_dropped_and_counted) {
+TEST_F(DatasetTest, SamplesWithoutALabelAreDroppedAndCounted) {
   folder.write("ids.jsonl", "{\"input_ids\": [5, 6, 7], \"labels\": [5, -100, -100]}\n{\"input_ids\": [8, 9]}\n");
   const Dataset dataset = load_good({entry("ids.jsonl", "tokenized")});
   ASSERT_EQ(dataset.train.size(), 1u);
@@ -177,7 +177,7 @@ TEST_F(DatasetTest, samples_without_a_label_are_dropped_and_counted) {
   EXPECT_EQ(dataset.file_ledgers[0].dropped[static_cast<std::size_t>(DropRule::kUntrained)][0].place, "ids.jsonl:1");
 }
 
-TEST_F(DatasetTest, the_result_does_not_depend_on_threads) {
+TEST_F(DatasetTest, TheResultDoesNotDependOnThreads) {
   std::mt19937 generator(3);
   std::string lines;
   for (int i = 0; i < 300; ++i) {
@@ -208,7 +208,7 @@ TEST_F(DatasetTest, the_result_does_not_depend_on_threads) {
   }
 }
 
-TEST_F(DatasetTest, fingerprint_follows_its_definition) {
+TEST_F(DatasetTest, FingerprintFollowsItsDefinition) {
   folder.write("ids.jsonl", "{\"input_ids\": [5, 6]}\n");
   options.roles_to_train = {"message", "ooc"};
   const Dataset dataset = load_datasets({entry("ids.jsonl", "tokenized")}, {}, options, nullptr, diagnostics);
@@ -225,7 +225,7 @@ TEST_F(DatasetTest, fingerprint_follows_its_definition) {
   EXPECT_EQ(dataset.fingerprint, sha256_hex(text));
 }
 
-TEST_F(DatasetTest, fingerprint_changes_with_text_and_settings_but_not_with_spelling_or_time) {
+TEST_F(DatasetTest, FingerprintChangesWithTextAndSettingsButNotWithSpellingOrTime) {
   folder.write("a.blockml", kDocumentA);
   const std::string first = load_good({entry("a.blockml")}).fingerprint;
   folder.write("a.blockml", kDocumentA + "\n");

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "shori/data/import.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori::test {
 

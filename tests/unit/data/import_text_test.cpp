@@ -1,8 +1,8 @@
 // BlockML-like text, length hints, and what all imports promise.
-#include "blockml_samples.h"
-#include "import_fixture.h"
 #include "shori/util/json.h"
-#include "src/data/import_conversation.h"
+#include "src/data/import/conversation.h"
+#include "tests/unit/data/blockml_samples.h"
+#include "tests/unit/data/import_fixture.h"
 
 namespace shori {
 namespace {

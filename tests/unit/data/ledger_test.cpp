@@ -5,10 +5,10 @@
 #include <array>
 #include <random>
 
-#include "shori/data/batch_stream.h"
-#include "shori/data/shuffle.h"
+#include "shori/data/pack_plan.h"
 #include "shori/util/json.h"
-#include "unit/data/dataset_fixture.h"
+#include "src/data/packing/shuffle.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
@@ -23,7 +23,7 @@ class LedgerTest : public DatasetTest {
   PlanOptions plan_options;
 };
 
-TEST_F(LedgerTest, golden_document_b) {
+TEST_F(LedgerTest, GoldenDocumentB) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
   const LedgerCounts whole = ledger_of(load_good({entry("b.blockml")})).total;
@@ -49,7 +49,7 @@ TEST_F(LedgerTest, golden_document_b) {
 }
 
 // Lengths 5, 4, 3 in rows of 9: [5 4] [3].
-TEST_F(LedgerTest, golden_boundary_targets) {
+TEST_F(LedgerTest, GoldenBoundaryTargets) {
   folder.write("ids.jsonl", "{\"input_ids\": [5,5,5,5,5]}\n{\"input_ids\": [6,6,6,6]}\n{\"input_ids\": [7,7,7]}\n");
   options.sequence_len = 9;
   const Dataset dataset = load_good({entry("ids.jsonl", "tokenized")});
@@ -66,7 +66,7 @@ TEST_F(LedgerTest, golden_boundary_targets) {
   EXPECT_EQ(compat.total.first_tokens, 2);
 }
 
-TEST_F(LedgerTest, counts_of_lines_and_bytes) {
+TEST_F(LedgerTest, CountsOfLinesAndBytes) {
   folder.write("a.jsonl", text_line(kDocumentA) + text_line("▀message\nx▄\n"));
   const Ledger ledger = ledger_of(load_good({entry("a.jsonl")}));
   EXPECT_EQ(ledger.total.bytes_in, static_cast<std::int64_t>(folder.read("a.jsonl").size()));
@@ -76,7 +76,7 @@ TEST_F(LedgerTest, counts_of_lines_and_bytes) {
   EXPECT_EQ(ledger.longest_sample, 84);
 }
 
-TEST_F(LedgerTest, tokens_of_the_run) {
+TEST_F(LedgerTest, TokensOfTheRun) {
   folder.write("a.blockml", kDocumentA);
   folder.write("b.blockml", kDocumentB);
   plan_options.num_epochs = 3;
@@ -91,7 +91,7 @@ TEST_F(LedgerTest, tokens_of_the_run) {
 }
 
 // The identities are checked by build_ledger; here they meet every policy, and the counts are redone from the samples.
-TEST_F(LedgerTest, identities_hold_on_random_data) {
+TEST_F(LedgerTest, IdentitiesHoldOnRandomData) {
   std::mt19937 generator(11);
   for (int round = 0; round < 24; ++round) {
     std::string lines;
@@ -130,10 +130,10 @@ TEST_F(LedgerTest, identities_hold_on_random_data) {
   }
 }
 
-TEST_F(LedgerTest, a_count_that_does_not_add_up_is_a_bug) {
+TEST_F(LedgerTest, ACountThatDoesNotAddUpIsABug) {
   folder.write("b.blockml", kDocumentB);
   const Dataset dataset = load_good({entry("b.blockml")});
-  for (std::int64_t LedgerCounts::*field :
+  for (std::int64_t LedgerCounts::* field :
        {&LedgerCounts::tokens_in, &LedgerCounts::tokens_repeated, &LedgerCounts::tokens_packed,
         &LedgerCounts::tokens_held_out, &LedgerCounts::bytes_in, &LedgerCounts::samples}) {
     Dataset damaged = dataset;
@@ -142,7 +142,7 @@ TEST_F(LedgerTest, a_count_that_does_not_add_up_is_a_bug) {
   }
 }
 
-TEST_F(LedgerTest, json_lists_every_conversation_behind_a_line) {
+TEST_F(LedgerTest, JsonListsEveryConversationBehindALine) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB, ", \"id\": \"b\""));
   options.sequence_len = 100;
   options.overlong = OverlongPolicy::kDrop;
@@ -161,7 +161,7 @@ TEST_F(LedgerTest, json_lists_every_conversation_behind_a_line) {
   EXPECT_EQ(text.back(), '\n');
 }
 
-TEST_F(LedgerTest, short_text) {
+TEST_F(LedgerTest, ShortText) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB));
   options.sequence_len = 100;
   options.overlong = OverlongPolicy::kDrop;

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "blockml_samples.h"
 #include "shori/config/train_config.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori::test {
 namespace {
@@ -30,7 +30,7 @@ std::vector<Found> found_by(const std::string& rule, const std::string& text, co
   std::vector<LintFinding> findings = lint_document(document, message_ids, options);
   std::erase_if(findings, [&](const LintFinding& finding) { return lint_rule_name(finding.rule) != rule; });
   std::size_t next = 0;
-  tell_findings(document, text, {"a.blockml", 0}, findings, [&](Diagnostic problem) {
+  print_findings(document, text, {"a.blockml", 0}, findings, [&](Diagnostic problem) {
     EXPECT_EQ(problem.rule, rule);
     EXPECT_TRUE(problem.message.starts_with(rule + ": ")) << problem.message;
     result.push_back({problem.place.line, problem.place.column, findings[next++].count});
@@ -212,7 +212,7 @@ TEST(Lint, LevelsDecideCodeAndSeverity) {
     std::vector<LintFinding> findings = lint_document(document, {}, options);
     std::erase_if(findings, [](const LintFinding& finding) { return finding.rule != LintRule::kThoughts; });
     std::string result;
-    tell_findings(document, text, {"a.blockml", 0}, findings, [&](Diagnostic problem) {
+    print_findings(document, text, {"a.blockml", 0}, findings, [&](Diagnostic problem) {
       result += problem.code + " " + std::string(severity_name(problem.severity));
     });
     return result;
@@ -230,7 +230,7 @@ TEST(Lint, LevelsDecideCodeAndSeverity) {
 TEST(Lint, PlacesInsideALineOfJson) {
   const std::string text = message("A: _x");
   const BlockmlDocument document = parsed(text);
-  tell_findings(document, text, {"a.jsonl", 7}, lint_document(document, {}, {}), [&](const Diagnostic& problem) {
+  print_findings(document, text, {"a.jsonl", 7}, lint_document(document, {}, {}), [&](const Diagnostic& problem) {
     EXPECT_EQ(problem.place.line, 7u);
     if (problem.rule == "prose/thoughts") EXPECT_TRUE(problem.message.ends_with("(text 2:4)")) << problem.message;
   });

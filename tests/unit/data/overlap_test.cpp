@@ -1,4 +1,4 @@
-#include "shori/data/overlap.h"
+#include "src/data/overlap/overlap.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <set>
 #include <sstream>
 
-#include "dataset_fixture.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {

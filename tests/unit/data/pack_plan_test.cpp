@@ -6,8 +6,8 @@
 #include <cmath>
 #include <random>
 
-#include "shori/data/shuffle.h"
 #include "shori/util/error.h"
+#include "src/data/packing/shuffle.h"
 
 namespace shori {
 namespace {
@@ -42,7 +42,7 @@ std::vector<SampleCost> random_costs(std::size_t count, std::int64_t longest, st
   return costs;
 }
 
-TEST(PackPlan, leftover_micro_batches_are_a_smaller_step) {
+TEST(PackPlan, LeftoverMicroBatchesAreASmallerStep) {
   const PackPlan plan = make_pack_plan(full_rows(3), options_for_full_rows(2, 3, false));
   EXPECT_EQ(step_sizes(plan), (std::vector<std::size_t>{2, 1, 2, 1, 2, 1}));
   EXPECT_EQ(plan.unused_micro_batches(), 0u);
@@ -53,7 +53,7 @@ TEST(PackPlan, leftover_micro_batches_are_a_smaller_step) {
 }
 
 // Counted by hand from the rule of transformers' Trainer of early 2024: the counter runs across epochs.
-TEST(PackPlan, compat_carries_leftovers_into_the_next_epoch) {
+TEST(PackPlan, CompatCarriesLeftoversIntoTheNextEpoch) {
   const PackPlan two = make_pack_plan(full_rows(3), options_for_full_rows(2, 3, true));
   EXPECT_EQ(step_sizes(two), (std::vector<std::size_t>{2, 2, 2, 2}));
   EXPECT_EQ(two.unused_micro_batches(), 1u);
@@ -62,7 +62,7 @@ TEST(PackPlan, compat_carries_leftovers_into_the_next_epoch) {
   EXPECT_EQ(four.unused_micro_batches(), 0u);
 }
 
-TEST(PackPlan, epochs_use_seed_plus_epoch) {
+TEST(PackPlan, EpochsUseSeedPlusEpoch) {
   const PackPlan plan = make_pack_plan(full_rows(20), options_for_full_rows(1, 2, true));
   for (std::uint64_t epoch = 0; epoch < 2; ++epoch) {
     const auto order = random_permutation(20, 42 + epoch);
@@ -70,7 +70,7 @@ TEST(PackPlan, epochs_use_seed_plus_epoch) {
   }
 }
 
-TEST(PackPlan, max_steps_stops_early_and_never_adds) {
+TEST(PackPlan, MaxStepsStopsEarlyAndNeverAdds) {
   PlanOptions options = options_for_full_rows(2, 3, false);
   options.max_steps = 3;
   const PackPlan plan = make_pack_plan(full_rows(3), options);
@@ -84,7 +84,7 @@ TEST(PackPlan, max_steps_stops_early_and_never_adds) {
 }
 
 // Derived from Axolotl's formula at 2 epochs, accumulation 2.
-TEST(PackPlan, axolotl_step_estimate) {
+TEST(PackPlan, AxolotlStepEstimate) {
   EXPECT_EQ(estimate_axolotl_steps(4799646, 309, 16384, 2, 2), 304);
   EXPECT_EQ(estimate_axolotl_steps(1200000, 80, 16384, 2, 2), 76);
   EXPECT_EQ(estimate_axolotl_steps(300000, 20, 16384, 2, 2), 18);
@@ -92,7 +92,7 @@ TEST(PackPlan, axolotl_step_estimate) {
   EXPECT_EQ(estimate_axolotl_steps(100, 1, 16384, 2, 3), 3);
 }
 
-TEST(PackPlan, axolotl_step_estimate_cuts_the_last_epoch_short) {
+TEST(PackPlan, AxolotlStepEstimateCutsTheLastEpochShort) {
   PlanOptions options = options_for_full_rows(2, 2, true);
   // 20 full rows: measured fill 1, floor(0.99 * 20) - 1 = 18, 9 updates an epoch, 18 in all; 20 without the estimate.
   EXPECT_EQ(make_pack_plan(full_rows(20), options).steps.size(), 20u);
@@ -102,7 +102,7 @@ TEST(PackPlan, axolotl_step_estimate_cuts_the_last_epoch_short) {
   EXPECT_EQ(plan.unused_micro_batches(), 4u);
 }
 
-TEST(PackPlan, micro_batches_join_rows) {
+TEST(PackPlan, MicroBatchesJoinRows) {
   PlanOptions options = options_for_full_rows(1, 1, false);
   options.micro_batch_size = 2;
   const PackPlan plan = make_pack_plan(full_rows(5), options);
@@ -117,7 +117,7 @@ TEST(PackPlan, micro_batches_join_rows) {
 }
 
 // Lengths 5 4 3 into rows of 9: [5 4] [3]. Default 4 + 3 + 2 targets; compat keeps the boundary target: 8 + 2.
-TEST(PackPlan, boundary_targets) {
+TEST(PackPlan, BoundaryTargets) {
   PlanOptions options;
   options.sequence_len = 9;
   const std::vector<SampleCost> samples = {{5, 4, true}, {4, 3, true}, {3, 2, true}};
@@ -135,7 +135,7 @@ TEST(PackPlan, boundary_targets) {
   EXPECT_EQ(compat.row_targets(1), 2);
 }
 
-TEST(PackPlan, compat_does_not_count_a_boundary_without_label) {
+TEST(PackPlan, CompatDoesNotCountABoundaryWithoutLabel) {
   PlanOptions options;
   options.sequence_len = 16;
   options.compat = true;
@@ -143,7 +143,7 @@ TEST(PackPlan, compat_does_not_count_a_boundary_without_label) {
   EXPECT_EQ(plan.row_targets(0), 7);
 }
 
-TEST(PackPlan, epoch_fraction_and_epoch_ends) {
+TEST(PackPlan, EpochFractionAndEpochEnds) {
   const PackPlan plan = make_pack_plan(full_rows(3), options_for_full_rows(2, 2, false));
   EXPECT_EQ(plan.epoch_after(0), 0);
   EXPECT_EQ(plan.epoch_after(1), 2.0 / 3.0);
@@ -161,7 +161,7 @@ TEST(PackPlan, epoch_fraction_and_epoch_ends) {
 }
 
 // Properties on random data: each sample once an epoch, steps cover the micro-batches without gap, sums agree.
-TEST(PackPlan, properties) {
+TEST(PackPlan, Properties) {
   for (std::uint32_t seed = 0; seed < 40; ++seed) {
     PlanOptions options;
     options.sequence_len = 200;
@@ -206,7 +206,7 @@ TEST(PackPlan, properties) {
   }
 }
 
-TEST(PackPlan, bad_inputs_are_bugs) {
+TEST(PackPlan, BadInputsAreBugs) {
   PlanOptions options;
   options.sequence_len = 10;
   EXPECT_THROW(make_pack_plan({}, options), Error);
@@ -232,7 +232,7 @@ PackPlan sample_plan() {
   return make_pack_plan(random_costs(30, 100, 1), options);
 }
 
-TEST(PackPlanFile, comes_back) {
+TEST(PackPlanFile, ComesBack) {
   const PackPlan plan = sample_plan();
   const std::string bytes = serialize_pack_plan(plan);
   const PackPlan again = parse_pack_plan(bytes, "pack_plan.bin");
@@ -242,7 +242,7 @@ TEST(PackPlanFile, comes_back) {
   EXPECT_EQ(again.steps.size(), plan.steps.size());
 }
 
-TEST(PackPlanFile, golden_bytes) {
+TEST(PackPlanFile, GoldenBytes) {
   PlanOptions options;
   options.sequence_len = 64;
   const std::string bytes = serialize_pack_plan(make_pack_plan({{3, 2, true}}, options));
@@ -261,7 +261,7 @@ TEST(PackPlanFile, golden_bytes) {
   EXPECT_EQ(bytes, expected);
 }
 
-TEST(PackPlanFile, every_cut_is_refused) {
+TEST(PackPlanFile, EveryCutIsRefused) {
   const std::string bytes = serialize_pack_plan(sample_plan());
   for (std::size_t size = 0; size < bytes.size(); ++size)
     ASSERT_EQ(code_of(std::string_view(bytes).substr(0, size)), "E0508") << size;
@@ -270,7 +270,7 @@ TEST(PackPlanFile, every_cut_is_refused) {
 
 // Everything follows from options and samples. What changes nothing is accepted: the upper half of the seed, which
 // torch's generator drops, and the lower half of max_steps, which stays beyond the number of steps.
-TEST(PackPlanFile, every_flipped_byte_is_refused) {
+TEST(PackPlanFile, EveryFlippedByteIsRefused) {
   const std::string bytes = serialize_pack_plan(sample_plan());
   std::size_t accepted = 0;
   for (std::size_t at = 0; at < bytes.size(); ++at) {
@@ -281,7 +281,7 @@ TEST(PackPlanFile, every_flipped_byte_is_refused) {
   EXPECT_EQ(accepted, 8u);
 }
 
-TEST(PackPlanFile, hostile_counts_are_refused_without_large_allocations) {
+TEST(PackPlanFile, HostileCountsAreRefusedWithoutLargeAllocations) {
   std::string bytes = serialize_pack_plan(sample_plan());
   const std::size_t counts = 8 + 4 + 4 + 8 * 6;
   for (std::size_t field = 0; field < 6; ++field) {

@@ -7,8 +7,8 @@
 #include <numeric>
 #include <random>
 
-#include "shori/data/shuffle.h"
 #include "shori/util/error.h"
+#include "src/data/packing/shuffle.h"
 
 namespace shori {
 namespace {
@@ -29,12 +29,12 @@ Rows pack_in_order(const Lengths& lengths, std::int64_t capacity, PackMode mode)
 const Lengths kExample = {9000, 7000, 384, 384, 16000, 385, 12000, 4000, 400};
 
 // Golden values from Axolotl's `allocate` (commit 86b7d22f3, numba).
-TEST(Packer, next_fit_equals_axolotl) {
+TEST(Packer, NextFitEqualsAxolotl) {
   EXPECT_EQ(pack_in_order(kExample, 16384, PackMode::kNextFit), (Rows{{0, 1, 2}, {4, 3}, {6, 5}, {7, 8}}));
   EXPECT_EQ(pack_in_order({100, 200, 100, 50}, 16384, PackMode::kNextFit), (Rows{{1, 2, 0, 3}}));
 }
 
-TEST(Packer, next_fit_follows_the_given_order) {
+TEST(Packer, NextFitFollowsTheGivenOrder) {
   const std::vector<std::uint32_t> order = {2, 0, 1};
   EXPECT_EQ(pack_rows(Lengths{6, 5, 5}, order, 10, PackMode::kNextFit), (Rows{{2}, {0}, {1}}));
   EXPECT_EQ(pack_rows(Lengths{5, 6, 5}, order, 10, PackMode::kNextFit), (Rows{{0, 2}, {1}}));
@@ -42,11 +42,11 @@ TEST(Packer, next_fit_follows_the_given_order) {
 
 // By hand: 16000 opens row a (384 left), 12000 b (4384), 9000 c (7384), 7000 -> c (384), 4000 -> b (384), 400 d
 // (15984), 385 -> d (15599), 384 (position 2) -> a, the first of three rows with 384 left, 384 (position 3) -> b.
-TEST(Packer, best_fit_takes_the_fullest_row_that_fits) {
+TEST(Packer, BestFitTakesTheFullestRowThatFits) {
   EXPECT_EQ(pack_in_order(kExample, 16384, PackMode::kBestFit), (Rows{{0, 1}, {2, 4}, {3, 6, 7}, {5, 8}}));
 }
 
-TEST(Packer, best_fit_breaks_ties_by_position_and_orders_rows_by_their_longest_sample) {
+TEST(Packer, BestFitBreaksTiesByPositionAndOrdersRowsByTheirLongestSample) {
   // 8 (pos 1) opens a, 8 (pos 3) opens b, 5 (pos 0) opens c, 2s at positions 2 and 4 go to a, then b.
   EXPECT_EQ(pack_in_order({5, 8, 2, 8, 2}, 10, PackMode::kBestFit), (Rows{{0}, {1, 2}, {3, 4}}));
   // The same samples named by another order: positions decide, not sample numbers.
@@ -54,12 +54,12 @@ TEST(Packer, best_fit_breaks_ties_by_position_and_orders_rows_by_their_longest_s
   EXPECT_EQ(pack_rows(Lengths{5, 8, 2, 8, 2}, order, 10, PackMode::kBestFit), (Rows{{3, 4}, {1, 2}, {0}}));
 }
 
-TEST(Packer, without_packing_every_sample_is_a_row) {
+TEST(Packer, WithoutPackingEverySampleIsARow) {
   const std::vector<std::uint32_t> order = {2, 0, 1};
   EXPECT_EQ(pack_rows(Lengths{1, 2, 3}, order, 10, PackMode::kSingle), (Rows{{2}, {0}, {1}}));
 }
 
-TEST(Packer, a_sample_of_exactly_the_capacity_fits_and_one_more_is_a_bug) {
+TEST(Packer, ASampleOfExactlyTheCapacityFitsAndOneMoreIsABug) {
   EXPECT_EQ(pack_in_order({10}, 10, PackMode::kBestFit), (Rows{{0}}));
   EXPECT_THROW(pack_in_order({11}, 10, PackMode::kBestFit), Error);
   EXPECT_THROW(pack_in_order({0}, 10, PackMode::kNextFit), Error);
@@ -88,7 +88,7 @@ void expect_sound(const Rows& rows, const Lengths& lengths, std::int64_t capacit
   EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), static_cast<std::ptrdiff_t>(lengths.size()));
 }
 
-TEST(Packer, every_sample_is_in_one_row_and_no_row_is_too_long) {
+TEST(Packer, EverySampleIsInOneRowAndNoRowIsTooLong) {
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     const std::int64_t capacity = 50 + 40 * seed;
     const Lengths lengths = random_lengths(1 + 37 * seed, capacity, seed);
@@ -103,7 +103,7 @@ TEST(Packer, every_sample_is_in_one_row_and_no_row_is_too_long) {
 }
 
 // An independent, quadratic best-fit: for each sample look at every row.
-TEST(Packer, best_fit_equals_a_plain_search) {
+TEST(Packer, BestFitEqualsAPlainSearch) {
   for (std::uint32_t seed = 0; seed < 30; ++seed) {
     const Lengths lengths = random_lengths(200, 300, 1000 + seed);
     const auto order = random_permutation(lengths.size(), seed);
@@ -131,7 +131,7 @@ TEST(Packer, best_fit_equals_a_plain_search) {
   }
 }
 
-TEST(Packer, many_samples) {
+TEST(Packer, ManySamples) {
   const Lengths lengths = random_lengths(100000, 16384, 7);
   const Rows rows = pack_rows(lengths, random_permutation(lengths.size(), 42), 16384, PackMode::kBestFit);
   expect_sound(rows, lengths, 16384);
@@ -139,7 +139,7 @@ TEST(Packer, many_samples) {
   EXPECT_LT(static_cast<double>(rows.size()), 1.02 * static_cast<double>(tokens) / 16384);
 }
 
-TEST(Packer, padded_length) {
+TEST(Packer, PaddedLength) {
   EXPECT_EQ(padded_length(12385, 16384, false), 12416);
   EXPECT_EQ(padded_length(16384, 16384, false), 16384);
   EXPECT_EQ(padded_length(1, 100, false), 64);

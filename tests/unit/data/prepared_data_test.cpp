@@ -5,9 +5,9 @@
 #include <functional>
 #include <utility>
 
-#include "dataset_fixture.h"
 #include "shori/data/lint.h"
 #include "shori/util/file.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {
@@ -116,10 +116,7 @@ TEST_F(PreparedDataTest, EveryOptionDecides) {
       {"sequence_len", [](DataOptions& o) { o.sequence_len = 110; }},
       {"excess_length_strategy", [](DataOptions& o) { o.overlong = OverlongPolicy::kTruncate; }},
       {"train_on_inputs", [](DataOptions& o) { o.train_on_inputs = false; }},
-      {"roles_to_train",
-       [](DataOptions& o) {
-         o.roles_to_train = {"message", "ooc"};
-       }},
+      {"roles_to_train", [](DataOptions& o) { o.roles_to_train = {"message", "ooc"}; }},
       {"train_on_eos", [](DataOptions& o) { o.train_on_eos = false; }},
       {"blockml.train_on_speaker", [](DataOptions& o) { o.train_on_speaker = false; }},
       {"blockml.bos", [](DataOptions& o) { o.bos = false; }},

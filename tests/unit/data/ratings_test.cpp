@@ -1,8 +1,8 @@
 // The rating filter, and YAML and lint as the loader of data sets sees them.
 #include <gtest/gtest.h>
 
-#include "dataset_fixture.h"
 #include "shori/data/lint.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "blockml_samples.h"
 #include "shori/util/error.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {

@@ -4,12 +4,11 @@
 #include <array>
 #include <set>
 
-#include "shori/data/batch_stream.h"
 #include "shori/data/pack_plan.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/json.h"
-#include "unit/data/blockml_samples.h"
-#include "unit/data/dataset_fixture.h"
+#include "tests/unit/data/blockml_samples.h"
+#include "tests/unit/data/dataset_fixture.h"
 
 namespace shori {
 namespace {

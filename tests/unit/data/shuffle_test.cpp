@@ -1,4 +1,4 @@
-#include "shori/data/shuffle.h"
+#include "src/data/packing/shuffle.h"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ std::uint64_t weighted_sum(const Order& order) {
 }
 
 // All golden values: torch.randperm of torch 2.11.0, torch.Generator().manual_seed(seed).
-TEST(Shuffle, equals_torch_randperm) {
+TEST(Shuffle, EqualsTorchRandperm) {
   EXPECT_EQ(random_permutation(20, 42), (Order{2, 14, 18, 15, 1, 10, 0, 4, 6, 11, 8, 3, 7, 17, 13, 12, 19, 5, 16, 9}));
   EXPECT_EQ(random_permutation(7, 0), (Order{4, 0, 5, 3, 2, 6, 1}));
   EXPECT_EQ(random_permutation(1, 42), (Order{0}));
@@ -29,22 +29,20 @@ TEST(Shuffle, equals_torch_randperm) {
   EXPECT_EQ(weighted_sum(thousand), 250012249u);
 }
 
-TEST(Shuffle, uses_the_low_half_of_the_seed_like_torch) {
+TEST(Shuffle, UsesTheLowHalfOfTheSeedLikeTorch) {
   const Order order = random_permutation(30, (std::uint64_t{1} << 32) + 5);
   EXPECT_EQ(weighted_sum(order), 6325u);
   EXPECT_EQ(order, random_permutation(30, 5));
 }
 
-TEST(Shuffle, is_a_permutation_and_differs_between_epochs) {
+TEST(Shuffle, IsAPermutationAndDiffersBetweenEpochs) {
   Order order = random_permutation(100000, 42);
   EXPECT_NE(order, random_permutation(100000, 43));
   std::sort(order.begin(), order.end());
   for (std::uint32_t i = 0; i < order.size(); ++i) ASSERT_EQ(order[i], i);
 }
 
-TEST(Shuffle, refuses_counts_for_which_torch_draws_64_bits) {
-  EXPECT_THROW(random_permutation(0xFFFFFFFFu / 20, 42), Error);
-}
+TEST(Shuffle, RefusesCountsForWhichTorchDraws64Bits) { EXPECT_THROW(random_permutation(0xFFFFFFFFu / 20, 42), Error); }
 
 }  // namespace
 }  // namespace shori

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "blockml_samples.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {

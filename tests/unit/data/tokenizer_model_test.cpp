@@ -1,5 +1,5 @@
 // The validator of tokenizer.model: each rule with files written by hand.
-#include "shori/data/tokenizer_model.h"
+#include "src/data/tokens/tokenizer_model.h"
 
 #include <gtest/gtest.h>
 
@@ -7,11 +7,11 @@
 #include <limits>
 #include <random>
 
-#include "blockml_samples.h"
 #include "shori/data/tokenizer.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {

@@ -6,10 +6,10 @@
 #include <sstream>
 #include <thread>
 
-#include "blockml_samples.h"
-#include "shori/data/tokenizer_model.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "src/data/tokens/tokenizer_model.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {

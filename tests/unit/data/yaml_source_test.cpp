@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "blockml_samples.h"
 #include "shori/data/regions.h"
+#include "tests/unit/data/blockml_samples.h"
 
 namespace shori::test {
 namespace {
@@ -24,7 +24,7 @@ Reading read(const std::string& yaml, YamlSourceOptions options = {}, std::size_
   result.conversation = parse_yaml_conversation(yaml, "a.yaml", first_line, options, diagnostics);
   for (const Diagnostic& each : diagnostics.all()) {
     std::string text = each.code + " " + std::to_string(each.place.line) + ":" + std::to_string(each.place.column);
-    for (const std::string& help : each.help) text += " " + help;
+    for (const std::string& help : each.helps) text += " " + help;
     result.problems.push_back(text);
     EXPECT_EQ(each.place.file, "a.yaml");
     EXPECT_FALSE(each.message.empty());

@@ -7,11 +7,11 @@
 #include <cstring>
 #include <filesystem>
 
-#include "model_files.h"
 #include "shori/io/half.h"
 #include "shori/util/bf16.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "tests/unit/io/model_files.h"
 
 namespace shori {
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "model_files.h"
 #include "shori/util/error.h"
+#include "tests/unit/io/model_files.h"
 
 namespace shori {
 namespace {

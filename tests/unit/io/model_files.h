@@ -8,7 +8,7 @@
 
 #include "shori/io/hf_model.h"
 #include "shori/util/error.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 

@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include "model_files.h"
 #include "shori/io/limits.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "tests/unit/io/model_files.h"
 
 namespace shori {
 namespace {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "model_files.h"
+#include "tests/unit/io/model_files.h"
 
 namespace shori {
 namespace {

@@ -10,8 +10,8 @@
 #include <random>
 #include <vector>
 
-#include "sha256_of.h"
 #include "shori/quant/blockwise8.h"
+#include "tests/support/sha256_of.h"
 
 namespace shori {
 namespace {

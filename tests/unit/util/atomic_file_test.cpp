@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "shori/util/error.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
@@ -28,7 +28,9 @@ TEST(AtomicFile, AppearsOnlyWhenItIsComplete) {
 
 TEST(AtomicFile, LeavesNothingWithoutCommit) {
   const TemporaryFolder folder;
-  { AtomicFile(folder.path(), "data", 10).write("half", 4); }
+  {
+    AtomicFile(folder.path(), "data", 10).write("half", 4);
+  }
   EXPECT_TRUE(list_directory(folder.path()).empty());
 }
 

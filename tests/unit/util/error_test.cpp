@@ -55,9 +55,9 @@ TEST(ErrorTable, IsAscendingAndExplainsEachCode) {
 }
 
 TEST(FormatDiagnostic, HasTheShapeOfACompilerMessage) {
-  SourcePlace place{"configs/stage_high.yaml", 17, 1, 10, "lora_apha: 16"};
+  SourceLocation place{"configs/stage_high.yaml", 17, 1, 10, "lora_apha: 16"};
   const Diagnostic diagnostic =
-      Diagnostic("E0101", "unknown key `lora_apha`").at(place).cure("a key with a similar name exists: `lora_alpha`");
+      Diagnostic("E0101", "unknown key `lora_apha`").at(place).help("a key with a similar name exists: `lora_alpha`");
   EXPECT_EQ(format_diagnostic(diagnostic),
             "error[E0101]: unknown key `lora_apha`\n"
             "  --> configs/stage_high.yaml:17:1\n"
@@ -80,7 +80,7 @@ TEST(FormatDiagnostic, WithoutSourceLineShowsThePlaceOnly) {
 }
 
 TEST(FormatDiagnostic, CaretStandsBelowTheSpanWhateverIsInFront) {
-  SourcePlace place{"a.txt", 2, 4, 6, "\t▀\x1b[31mX"};
+  SourceLocation place{"a.txt", 2, 4, 6, "\t▀\x1b[31mX"};
   const std::string text = format_diagnostic(Diagnostic("E0302", "unknown role").at(place));
   // The tab is one space, the escape character four visible ones; the span is "[3".
   EXPECT_NE(text.find(" 2 |  ▀\\x1b[31mX\n   |       ^^ unknown role\n"), std::string::npos) << text;
@@ -88,7 +88,7 @@ TEST(FormatDiagnostic, CaretStandsBelowTheSpanWhateverIsInFront) {
 }
 
 TEST(FormatDiagnostic, LongLinesAreShownAroundTheSpan) {
-  SourcePlace place{"a.jsonl", 1, 5001, 5002, std::string(5000, 'a') + "!" + std::string(5000, 'b')};
+  SourceLocation place{"a.jsonl", 1, 5001, 5002, std::string(5000, 'a') + "!" + std::string(5000, 'b')};
   const std::string text = format_diagnostic(Diagnostic("E0312", "here").at(place));
   EXPECT_LT(text.size(), 600u);
   const std::size_t mark = text.find('!'), caret = text.find('^');
@@ -98,7 +98,7 @@ TEST(FormatDiagnostic, LongLinesAreShownAroundTheSpan) {
 }
 
 TEST(DiagnosticToJson, IsOneObjectWithAllFields) {
-  const Diagnostic diagnostic = Diagnostic("E0207", "a \"hole\"").at("x", 3, 4).note("n").cure("h");
+  const Diagnostic diagnostic = Diagnostic("E0207", "a \"hole\"").at("x", 3, 4).note("n").help("h");
   EXPECT_EQ(
       diagnostic_to_json(diagnostic),
       R"({"code":"E0207","severity":"error","message":"a \"hole\"","file":"x","line":3,"column":4,"end_column":0,)"

@@ -8,9 +8,9 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "../../../src/util/open_beneath.h"
 #include "shori/util/error.h"
-#include "temporary_folder.h"
+#include "src/util/open_beneath.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {

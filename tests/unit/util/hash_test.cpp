@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "../../../src/util/sha256_blocks.h"
+#include "src/util/sha256_blocks.h"
 
 namespace shori {
 namespace {

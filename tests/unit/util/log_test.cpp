@@ -8,7 +8,7 @@
 
 #include "shori/util/file.h"
 #include "shori/util/progress.h"
-#include "temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
@@ -58,7 +58,7 @@ TEST(Log, CopiesWhatIsShownIntoTheFile) {
 TEST(Log, DiagnosticsAsJsonAreOneObjectALine) {
   testing::internal::CaptureStderr();
   set_json_errors(true);
-  const Diagnostic diagnostic = Diagnostic("E0207", "a\nb").at("f", 1, 2).cure("h");
+  const Diagnostic diagnostic = Diagnostic("E0207", "a\nb").at("f", 1, 2).help("h");
   log_error(diagnostic);
   set_json_errors(false);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), diagnostic_to_json(diagnostic) + "\n");

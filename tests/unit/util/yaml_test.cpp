@@ -14,7 +14,7 @@ struct Parsed {
     for (const Diagnostic& each : diagnostics.all()) out += (out.empty() ? "" : " ") + each.code;
     return out;
   }
-  const SourcePlace& place() const { return diagnostics.all().front().place; }
+  const SourceLocation& place() const { return diagnostics.all().front().place; }
 };
 
 Parsed parse(const std::string& text, YamlLimits limits = {}) {
@@ -69,12 +69,12 @@ TEST(ParseYaml, BuildsTheTreeWithPlaces) {
 TEST(ParseYaml, PlacesCoverTheValue) {
   const Parsed parsed = parse("a: 1\n  \nb_é: 'two'\nc: three\n");
   ASSERT_TRUE(parsed.document);
-  const SourcePlace quoted = parsed.document->place(parsed.document->root.members[1].second);
+  const SourceLocation quoted = parsed.document->place(parsed.document->root.members[1].second);
   EXPECT_EQ(quoted.line, 3u);
   EXPECT_EQ(quoted.column, 6u);
   EXPECT_EQ(quoted.end_column, 11u);
   EXPECT_EQ(quoted.source_line, "b_é: 'two'");
-  const SourcePlace plain = parsed.document->place(parsed.document->root.members[2].second);
+  const SourceLocation plain = parsed.document->place(parsed.document->root.members[2].second);
   EXPECT_EQ(plain.end_column, 9u);
 }
 

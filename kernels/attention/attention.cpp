@@ -1,0 +1,303 @@
+#include "shori/ops/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/attention/device_attention.h"
+#include "kernels/common/op_checks.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/lora/input_gradient_launch.h"
+#include "kernels/lora/lora_input.h"
+#include "shori/ops/device_limits.h"
+
+namespace shori {
+
+namespace {
+
+// Queries of one product. Scores of one such block against all keys it may see are the largest thing that exists.
+constexpr std::int64_t kQueries = 128;
+
+// One block of queries of one sample. Rows count from the start of the pack.
+struct QueryBlock {
+  std::int64_t start;         // of the sample
+  std::int64_t first, count;  // queries
+  std::int64_t keys;          // first key any of them sees
+  std::int64_t key_count;     // keys .. first + count
+};
+
+// Columns of scores that query `i` of the block sees: [low, high).
+struct VisibleKeys {
+  std::int64_t low, high;
+};
+VisibleKeys visible(const QueryBlock& block, std::int64_t i, std::int64_t window) {
+  const std::int64_t query = block.first + i;
+  const std::int64_t oldest = window > 0 ? std::max(block.start, query - window + 1) : block.start;
+  return {oldest - block.keys, query + 1 - block.keys};
+}
+
+QueryBlock query_block(std::int64_t start, std::int64_t end, std::int64_t first, std::int64_t window) {
+  const std::int64_t count = std::min(kQueries, end - first);
+  const std::int64_t keys = window > 0 ? std::max(start, first - window + 1) : start;
+  return {start, first, count, keys, first + count - keys};
+}
+
+std::vector<QueryBlock> query_blocks(std::span<const std::int32_t> cu_seqlens, std::int64_t window) {
+  std::vector<QueryBlock> blocks;
+  for (std::size_t sample = 0; sample + 1 < cu_seqlens.size(); ++sample) {
+    for (std::int64_t first = cu_seqlens[sample]; first < cu_seqlens[sample + 1]; first += kQueries) {
+      blocks.push_back(query_block(cu_seqlens[sample], cu_seqlens[sample + 1], first, window));
+    }
+  }
+  return blocks;
+}
+
+std::int64_t most_keys(std::span<const QueryBlock> blocks) {
+  std::int64_t most = 0;
+  for (const QueryBlock& block : blocks) most = std::max(most, block.key_count);
+  return most;
+}
+
+void check_attention(const char* op, const AttentionShape& shape, ConstTensorView qkv,
+                     std::span<const std::int32_t> cu_seqlens) {
+  const std::string subject = std::string(op) + ": ";
+  SHORI_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.head_dim > 0 && shape.heads % shape.kv_heads == 0 &&
+                  shape.window >= 0,
+              subject + "heads must be a multiple of key/value heads");
+  check_activation(op, "qkv", qkv);
+  check_matrix(op, "qkv", qkv, qkv.dtype, qkv.rows, (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
+  SHORI_CHECK(!cu_seqlens.empty() && cu_seqlens.front() == 0 && cu_seqlens.back() == qkv.rows,
+              subject + "cu_seqlens must run from 0 to the number of tokens");
+  SHORI_CHECK(std::is_sorted(cu_seqlens.begin(), cu_seqlens.end()), subject + "cu_seqlens must not fall");
+}
+
+void check_device_attention_operands(const char* op, const AttentionShape& shape, ConstTensorView qkv,
+                                     const Int32Array& cu_seqlens, ConstTensorView result) {
+  check_device_rows(op, "qkv", qkv);
+  check_device_rows(op, "the result", result);
+  SHORI_CHECK(shape.head_dim % 8 == 0 && shape.head_dim <= kMaxDeviceHeadDim,
+              std::string(op) + ": a device takes head sizes that are multiples of 8, up to 256");
+  SHORI_CHECK(cu_seqlens.device != nullptr, std::string(op) + ": cu_seqlens is not on the device");
+}
+
+// q, k, v of one query head among the fp32 columns of qkv.
+struct Head {
+  std::int64_t q, k, v;  // first columns
+};
+Head head_columns(const AttentionShape& shape, std::int64_t head) {
+  const std::int64_t kv = head / (shape.heads / shape.kv_heads);
+  return {head * shape.head_dim, (shape.heads + kv) * shape.head_dim,
+          (shape.heads + shape.kv_heads + kv) * shape.head_dim};
+}
+
+float scale_of(const AttentionShape& shape) { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
+
+// Scores -> probabilities times their sum; keys that a query does not see get exact zeros. Leaves 1 / sum and the
+// log-sum-exp.
+void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* scores, float* inverse_sum,
+                   float* lse) {
+  const float scale = scale_of(shape);
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    float* row = scores + i * block.key_count;
+    const VisibleKeys keys = visible(block, i, shape.window);
+    const float shift = max_of_row(row + keys.low, keys.high - keys.low) * scale;
+    const float sum = exp_shifted_row(scale, shift, row + keys.low, keys.high - keys.low);
+    std::fill(row, row + keys.low, 0.0f);
+    std::fill(row + keys.high, row + block.key_count, 0.0f);
+    inverse_sum[i] = 1.0f / sum;
+    lse[block.first + i] = shift + std::log(sum);
+  }
+}
+
+// What the backward reads and writes.
+struct BackwardOperands {
+  ConstMatrix qkv;      // [T, ...]
+  ConstMatrix dout;     // [T, H D]
+  ConstTensorView lse;  // [H, T]
+  const float* delta;   // [H, T]: dout . out
+  float* dqkv;          // [T, (H + 2 Hkv) D] fp32, k and v parts hold sums
+  std::int64_t dqkv_stride;
+};
+
+void backward_block(const AttentionShape& shape, const QueryBlock& block, std::int64_t index,
+                    const BackwardOperands& operands, float* scores, float* dscores) {
+  const Head head = head_columns(shape, index);
+  const float* lse = operands.lse.row<float>(index) + block.first;
+  const float* delta = operands.delta + index * operands.qkv.rows + block.first;
+  const std::int64_t dim = shape.head_dim, count = block.count, keys = block.key_count;
+  const ConstMatrix q = operands.qkv.slice(block.first, count, head.q, dim),
+                    k = operands.qkv.slice(block.keys, keys, head.k, dim);
+  const ConstMatrix v = operands.qkv.slice(block.keys, keys, head.v, dim);
+  const ConstMatrix dout = operands.dout.slice(block.first, count, head.q, dim);
+  matmul(q, k.transposed(), scores, keys);
+  matmul(dout, v.transposed(), dscores, keys);
+  for (std::int64_t i = 0; i < count; ++i) {
+    float* p = scores + i * keys;
+    float* ds = dscores + i * keys;
+    const VisibleKeys seen = visible(block, i, shape.window);
+    attention_gradient_row(scale_of(shape), lse[i], delta[i], p + seen.low, ds + seen.low, seen.high - seen.low);
+    for (float* row : {p, ds}) {
+      std::fill(row, row + seen.low, 0.0f);
+      std::fill(row + seen.high, row + keys, 0.0f);
+    }
+  }
+  const auto target = [&](std::int64_t row, std::int64_t col) {
+    return operands.dqkv + row * operands.dqkv_stride + col;
+  };
+  const ConstMatrix p = dense(scores, count, keys), ds = dense(dscores, count, keys);
+  matmul(ds, k, target(block.first, head.q), operands.dqkv_stride);
+  matmul(ds.transposed(), q, target(block.keys, head.k), operands.dqkv_stride, Sum::kAdd);
+  matmul(p.transposed(), dout, target(block.keys, head.v), operands.dqkv_stride, Sum::kAdd);
+}
+
+// All that one key/value head of the sample [start, end) takes part in: heads of its group in order, query blocks in
+// order, so that the sums into its k and v have one order.
+void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_t end, std::int64_t kv,
+                    const BackwardOperands& operands, float* scores, float* dscores) {
+  const std::int64_t group = shape.heads / shape.kv_heads;
+  const Head columns = head_columns(shape, kv * group);
+  for (std::int64_t row = start; row < end; ++row) {
+    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.k, shape.head_dim, 0.0f);
+    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.v, shape.head_dim, 0.0f);
+  }
+  for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
+    for (std::int64_t first = start; first < end; first += kQueries) {
+      backward_block(shape, query_block(start, end, first, shape.window), head, operands, scores, dscores);
+    }
+  }
+}
+
+// fp32 gradient of the attention output with its LoRA part, and delta[h, t] = dout . out of each head.
+ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape& shape, ConstTensorView out,
+                                 const InputGradient& source, float* delta) {
+  const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
+  float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
+  const WorkerScratch scratch(context, {cols});
+  for_each_task(tiles_of(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
+    const std::int64_t first = task * tile, count = std::min(tile, tokens - first);
+    source.load(first, count, worker, gradient + first * cols);
+    const auto [values] = scratch.of(worker);
+    for (std::int64_t row = first; row < first + count; ++row) {
+      load_row(out, row, 0, cols, values);
+      for (std::int64_t head = 0; head < shape.heads; ++head) {
+        const std::int64_t col = head * shape.head_dim;
+        delta[head * tokens + row] = dot_rows(gradient + row * cols + col, values + col, shape.head_dim);
+      }
+    }
+  });
+  return dense(gradient, tokens, cols);
+}
+
+double forward_flop(const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens) {
+  double pairs = 0;
+  for (std::size_t i = 1; i < cu_seqlens.size(); ++i) {
+    const auto length = static_cast<double>(cu_seqlens[i] - cu_seqlens[i - 1]);
+    const double seen = shape.window > 0 ? std::min(length, static_cast<double>(shape.window)) : length;
+    pairs += seen * seen / 2 + (length - seen) * seen;
+  }
+  return 4 * pairs * static_cast<double>(shape.heads * shape.head_dim);
+}
+
+}  // namespace
+
+void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
+               TensorView out, TensorView lse) {
+  check_context(context, "attention");
+  check_attention("attention", shape, qkv, cu_seqlens.host);
+  check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
+  check_matrix("attention", "lse", lse, DType::kF32, shape.heads, qkv.rows);
+  log_work(context, {.flop = forward_flop(shape, cu_seqlens.host)});
+  if (on_device(context)) {
+    check_device_attention_operands("attention", shape, qkv, cu_seqlens, out);
+    if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
+    return;
+  }
+
+  const WorkspaceFrame frame(*context.workspace);
+  const ConstMatrix input = widened(context, qkv);
+  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
+  const std::int64_t dim = shape.head_dim;
+  const WorkerScratch scratch(context, {kQueries * most_keys(blocks), kQueries * dim, kQueries});
+  for_each_task(static_cast<std::int64_t>(blocks.size()) * shape.heads, [&](std::int64_t task, std::int64_t worker) {
+    const QueryBlock& block = blocks[static_cast<std::size_t>(task / shape.heads)];
+    const std::int64_t index = task % shape.heads;
+    const Head head = head_columns(shape, index);
+    const auto [scores, result, inverse_sum] = scratch.of(worker);
+    const ConstMatrix keys = input.slice(block.keys, block.key_count, head.k, dim);
+    matmul(input.slice(block.first, block.count, head.q, dim), keys.transposed(), scores, block.key_count);
+    softmax_block(shape, block, scores, inverse_sum, lse.row<float>(index));
+    matmul(dense(scores, block.count, block.key_count), input.slice(block.keys, block.key_count, head.v, dim), result,
+           dim);
+    for (std::int64_t i = 0; i < block.count; ++i) {
+      scale_row(inverse_sum[i], result + i * dim, dim);
+      store_row(result + i * dim, out, block.first + i, head.q, dim);
+    }
+  });
+}
+
+void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                        const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv) {
+  constexpr const char* kOp = "attention_backward";
+  check_context(context, kOp);
+  check_attention(kOp, shape, qkv, cu_seqlens.host);
+  const std::int64_t tokens = qkv.rows, cols = shape.heads * shape.head_dim;
+  check_matrix(kOp, "out", out, qkv.dtype, tokens, cols);
+  check_matrix(kOp, "lse", lse, DType::kF32, shape.heads, tokens);
+  check_matrix(kOp, "dqkv", dqkv, qkv.dtype, tokens, qkv.cols);
+  SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype,
+              "attention_backward: dout does not fit qkv");
+  log_work(context, {.flop = 2.5 * forward_flop(shape, cu_seqlens.host)});
+
+  const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_attention_operands(kOp, shape, qkv, cu_seqlens, dqkv);
+    if (tokens == 0) return;
+    // The library wants the whole gradient, and both matrices in rows without gaps.
+    auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+    launch_input_gradient(input_gradient_launch(kOp, dout_extended, cols, lora), dout,
+                          static_cast<cudaStream_t>(context.stream));
+    auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+    const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
+    copy_rows_on_device(whole_out, row_bytes, out.data, static_cast<std::size_t>(out.stride) * sizeof(Bf16), row_bytes,
+                        static_cast<std::size_t>(tokens), context.stream);
+    device_attention_backward(context, shape, qkv, cu_seqlens, {whole_out, DType::kBf16, tokens, cols, cols}, lse,
+                              {dout, DType::kBf16, tokens, cols, cols}, dqkv);
+    return;
+  }
+  Workspace& workspace = *context.workspace;
+  const ConstMatrix input = widened(context, qkv);
+  const InputGradient source(context, kOp, dout_extended, cols, lora);
+  float* delta = workspace.take_array<float>(static_cast<std::size_t>(shape.heads * tokens));
+  const ConstMatrix dout = load_output_gradient(context, shape, out, source, delta);
+  const bool direct = dqkv.dtype == DType::kF32;
+  float* sums = direct ? dqkv.row<float>(0) : workspace.take_array<float>(static_cast<std::size_t>(tokens * dqkv.cols));
+  const std::int64_t stride = direct ? dqkv.stride : dqkv.cols;
+  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
+  const std::int64_t score_floats = kQueries * most_keys(blocks);
+  const WorkerScratch scratch(context, {score_floats, score_floats});
+
+  const BackwardOperands operands{input, dout, lse, delta, sums, stride};
+  const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
+  for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
+    const auto sample = static_cast<std::size_t>(task / shape.kv_heads);
+    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens.host[sample], end = cu_seqlens.host[sample + 1];
+    const auto [scores, dscores] = scratch.of(worker);
+    backward_group(shape, start, end, kv, operands, scores, dscores);
+    if (direct) return;
+    const Head columns = head_columns(shape, kv * group);
+    for (std::int64_t row = start; row < end; ++row) {
+      store_row(sums + row * stride + columns.q, dqkv, row, columns.q, group * shape.head_dim);
+      store_row(sums + row * stride + columns.k, dqkv, row, columns.k, shape.head_dim);
+      store_row(sums + row * stride + columns.v, dqkv, row, columns.v, shape.head_dim);
+    }
+  });
+}
+
+std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns) {
+  return 2 * device_bytes(tokens * columns * static_cast<std::int64_t>(sizeof(Bf16)));
+}
+
+}  // namespace shori

@@ -1,0 +1,52 @@
+#include "shori/ops/base_checksum.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "kernels/checksum/base_checksum_launch.h"
+#include "kernels/checksum/checksum_mix.h"
+#include "kernels/common/op_checks.h"
+#include "kernels/cpu/parallel.h"
+
+namespace shori {
+
+namespace {
+
+std::uint64_t base_checksum_on_device(const OpContext& context, const void* data, std::size_t bytes) {
+  SHORI_CHECK(reinterpret_cast<std::uintptr_t>(data) % 16 == 0, "base_checksum: unaligned memory on a device");
+  const WorkspaceFrame frame(*context.workspace);
+  auto* sum = context.workspace->take_array<unsigned long long>(1);
+  fill_zero_on_device(sum, sizeof(*sum), context.stream);
+  launch_base_checksum(data, bytes, sum, static_cast<cudaStream_t>(context.stream));
+  unsigned long long result = 0;
+  copy_to_host(&result, sum, sizeof(result), context.stream);
+  synchronize_stream(context.stream);
+  return result;
+}
+
+}  // namespace
+
+std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes) {
+  check_context(context, "base_checksum");
+  SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
+  log_work(context, {.bytes = static_cast<double>(bytes)});
+  if (on_device(context)) return base_checksum_on_device(context, data, bytes);
+  constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
+  const std::size_t words = (bytes + kWord - 1) / kWord;
+  std::atomic<std::uint64_t> total{0};
+  for_each_task(tiles_of(static_cast<std::int64_t>(words), kWordsOfTask), [&](std::int64_t task, std::int64_t) {
+    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
+                      last = std::min(words, first + kWordsOfTask);
+    std::uint64_t sum = 0;
+    for (std::size_t i = first; i < last; ++i) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, static_cast<const std::byte*>(data) + i * kWord, std::min(kWord, bytes - i * kWord));
+      sum += checksum_of_word(word, i);
+    }
+    total += sum;
+  });
+  return total;
+}
+
+}  // namespace shori

@@ -1,0 +1,47 @@
+#include "shori/ops/nf4_matmul.h"
+
+#include "kernels/common/device_tables.h"
+#include "kernels/common/op_checks.h"
+#include "kernels/linear/frozen_weight.h"
+#include "kernels/linear/nf4_matmul_launch.h"
+#include "shori/ops/device_limits.h"
+#include "shori/ops/nf4_linear.h"
+
+namespace shori {
+
+void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTensorView x, TensorView y) {
+  constexpr const char* kOp = "nf4_matmul";
+  check_context(context, kOp);
+  check_weight(kOp, weight);
+  SHORI_CHECK(weight.dtype == DType::kU8, "nf4_matmul: the weight must be NF4");
+  SHORI_CHECK(x.rows <= kMaxFusedTokens, "nf4_matmul: too many tokens");
+  check_activation(kOp, "x", x);
+  check_matrix(kOp, "x", x, x.dtype, x.rows, weight.cols);
+  check_matrix(kOp, "y", y, x.dtype, x.rows, weight.rows);
+  log_work(context, {.flop = product_flop(x.rows, weight.rows, weight.cols)});
+  if (!on_device(context)) {
+    const LinearModule module{.weight = weight};
+    nf4_linear(context, {{&module, 1}, 0, 0.0f}, x, y);
+    return;
+  }
+  check_device_rows(kOp, "x", x);
+  check_device_rows(kOp, "y", y);
+  SHORI_CHECK(weight.cols % 64 == 0 && reinterpret_cast<std::uintptr_t>(weight.codes) % 16 == 0,
+              "nf4_matmul: the kernel takes whole quantization blocks a row, 16-byte aligned");
+  const WorkspaceFrame frame(*context.workspace);
+  const int splits = nf4_matmul_splits(weight.rows, weight.cols);
+  float* partials = splits == 1
+                        ? nullptr
+                        : context.workspace->take_array<float>(static_cast<std::size_t>(splits * x.rows * weight.rows));
+  launch_nf4_matmul({x.row<Bf16>(0), weight.codes, weight.absmax, weight.absmax2, device_map_signed(), weight.offset,
+                     weight.scales, y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
+                     static_cast<int>(weight.rows), static_cast<int>(weight.cols), splits},
+                    static_cast<cudaStream_t>(context.stream));
+}
+
+std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in) {
+  const int splits = nf4_matmul_splits(out, in);
+  return splits == 1 ? 0 : device_bytes(splits * tokens * out * static_cast<std::int64_t>(sizeof(float)));
+}
+
+}  // namespace shori

@@ -1,0 +1,242 @@
+#include "shori/ops/lora_grad.h"
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/common/op_checks.h"
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/linear/frozen_weight.h"
+#include "kernels/lora/lora_factor_launch.h"
+#include "kernels/lora/lora_grad_launch.h"
+#include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
+
+namespace shori {
+
+namespace {
+
+constexpr std::int64_t kSlab = kGradientSlab;
+constexpr std::int64_t kColumns = 64;  // of the wide side of a factor; a multiple of 8, the columns of one mask draw
+
+// One tile of one module's gradient.
+struct GradientTile {
+  const LinearModule* module;
+  std::int64_t first, width;
+};
+
+// Tiles of `extent(module)` columns of all modules with LoRA.
+template <typename Extent>
+std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent& extent) {
+  std::vector<GradientTile> tiles;
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    const std::int64_t columns = extent(module);
+    for (std::int64_t first = 0; first < columns; first += kColumns) {
+      tiles.push_back({&module, first, std::min(kColumns, columns - first)});
+    }
+  }
+  return tiles;
+}
+
+// All gradients of `whole`, as many tokens at a time as the workspace has sums for.
+void gradients_on_device(const OpContext& context, const LinearGroup& group, const LoraGradLaunch& whole) {
+  if (whole.count == 0) return;
+  SHORI_CHECK(group.rank <= kMaxDeviceRank, "lora_grad: the rank is too large for the kernel");
+  const WorkspaceFrame frame(*context.workspace);
+  std::int64_t columns = 0;
+  for (int i = 0; i < whole.count; ++i) columns += whole.gradients[i].columns;
+  const std::int64_t slabs = std::min(tiles_of(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
+  LoraGradLaunch pass = whole;
+  float* sums = context.workspace->take_array<float>(static_cast<std::size_t>(slabs * columns * group.rank));
+  for (int i = 0; i < pass.count; ++i) {
+    pass.gradients[i].sums = sums;
+    sums += slabs * pass.gradients[i].columns * group.rank;
+  }
+  for (std::int64_t token = 0; token < whole.tokens; token += kGradientSlab * kGradientSlabsOfPass) {
+    pass.wide = whole.wide + token * whole.wide_stride;
+    pass.narrow = whole.narrow + token * whole.narrow_stride;
+    pass.tokens = std::min(whole.tokens - token, kGradientSlab * kGradientSlabsOfPass);
+    pass.mask.first_token = whole.mask.first_token + static_cast<std::uint32_t>(token);
+    launch_lora_grad(pass, static_cast<cudaStream_t>(context.stream));
+  }
+}
+
+void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                           ConstTensorView x_extended, ConstTensorView dx_extended) {
+  const std::int64_t in = group.in(), rank = group.rank;
+  check_device_rows("lora_grad_a", "x_extended", x_extended);
+  check_device_rows("lora_grad_a", "dx_extended", dx_extended);
+  SHORI_CHECK(in % 8 == 0, "lora_grad_a: a device takes inputs whose columns are a multiple of 8");
+  LoraGradLaunch launch{.wide = x_extended.row<Bf16>(0),
+                        .narrow = dx_extended.row<Bf16>(0) + in,
+                        .wide_stride = x_extended.stride,
+                        .narrow_stride = dx_extended.stride,
+                        .tokens = x_extended.rows,
+                        .column_stride = 1,
+                        .rank_stride = in,
+                        .rank = static_cast<int>(rank),
+                        .count = static_cast<int>(group.slots()),
+                        .shared_columns = true,
+                        .scale = dropout.scale(),
+                        .mask = DropoutMask(dropout),
+                        .gradients = {}};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    SHORI_CHECK(module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
+    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.index};
+  }
+  gradients_on_device(context, group, launch);
+}
+
+void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended,
+                           ConstTensorView dy) {
+  const std::int64_t in = group.in(), rank = group.rank;
+  check_device_rows("lora_grad_b", "x_extended", x_extended);
+  check_device_rows("lora_grad_b", "dy", dy);
+  SHORI_CHECK(in % 8 == 0, "lora_grad_b: a device takes inputs whose columns are a multiple of 8");
+  LoraGradLaunch launch{.wide = dy.row<Bf16>(0),
+                        .narrow = x_extended.row<Bf16>(0) + in,
+                        .wide_stride = dy.stride,
+                        .narrow_stride = x_extended.stride,
+                        .tokens = x_extended.rows,
+                        .column_stride = rank,
+                        .rank_stride = 1,
+                        .rank = static_cast<int>(rank),
+                        .count = static_cast<int>(group.slots()),
+                        .shared_columns = false,
+                        .scale = group.scaling,
+                        .mask = {},
+                        .gradients = {}};
+  std::int64_t column = 0;
+  for (const LinearModule& module : group.modules) {
+    const std::int64_t rows = module.weight.rows;
+    SHORI_CHECK(rows % 8 == 0, "lora_grad_b: a device takes outputs whose columns are a multiple of 8");
+    if (module.slot >= 0) {
+      SHORI_CHECK(module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
+      launch.gradients[module.slot] = {module.db,   nullptr, column, rows, static_cast<int>(module.slot * rank),
+                                       module.index};
+    }
+    column += rows;
+  }
+  gradients_on_device(context, group, launch);
+}
+
+OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+  const std::int64_t in = group.in();
+  OpWork work{.bytes = bytes_of(x_extended.slice_cols(in, x_extended.cols - in))};
+  for (const LinearModule& module : group.modules) {
+    if (module.slot < 0) continue;
+    work.flop += product_flop(dy.rows, module.weight.rows, group.rank);
+    work.bytes += bytes_of(dy.slice_cols(0, module.weight.rows));
+  }
+  return work;
+}
+
+}  // namespace
+
+void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                 ConstTensorView x_extended, ConstTensorView dx_extended) {
+  constexpr const char* kOp = "lora_grad_a";
+  check_context(context, kOp);
+  check_group(kOp, group);
+  check_activation(kOp, "x_extended", x_extended);
+  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
+  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
+  check_matrix(kOp, "dx_extended", dx_extended, x_extended.dtype, tokens, in + tail);
+  log_work(context, {.flop = product_flop(tokens, group.slots() * rank, in), .bytes = bytes_of(x_extended)});
+  if (on_device(context)) {
+    lora_grad_a_on_device(context, group, dropout, x_extended, dx_extended);
+    return;
+  }
+
+  const WorkspaceFrame frame(*context.workspace);
+  const ConstMatrix dxa = widened(context, dx_extended.slice_cols(in, tail));
+  const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
+  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
+  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
+    SHORI_CHECK(module->da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
+    const auto [input, product] = scratch.of(worker);
+    for (std::int64_t row = 0; row < tokens; row += kSlab) {
+      const std::int64_t rows = std::min(kSlab, tokens - row);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        load_row(x_extended, row + i, first, width, input + i * width);
+        if (dropout.probability > 0) drop_row(dropout, module->index, row + i, first, width, input + i * width);
+      }
+      matmul(dxa.slice(row, rows, module->slot * rank, rank).transposed(), dense(input, rows, width), product, width);
+      for (std::int64_t i = 0; i < rank; ++i) {
+        add_scaled_row(dropout.scale(), product + i * width, module->da + i * in + first, width);
+      }
+    }
+  });
+}
+
+void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+  constexpr const char* kOp = "lora_grad_b";
+  check_context(context, kOp);
+  check_group(kOp, group);
+  check_activation(kOp, "x_extended", x_extended);
+  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
+  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
+  check_matrix(kOp, "dy", dy, x_extended.dtype, tokens, group.out());
+  log_work(context, work_of_grad_b(group, x_extended, dy));
+  if (on_device(context)) {
+    lora_grad_b_on_device(context, group, x_extended, dy);
+    return;
+  }
+
+  const WorkspaceFrame frame(*context.workspace);
+  const ConstMatrix xa = widened(context, x_extended.slice_cols(in, tail));
+  const std::vector<GradientTile> tiles =
+      gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
+  std::array<std::int64_t, kMaxModulesOfGroup> first_column{};
+  for (std::size_t i = 1; i < group.modules.size(); ++i)
+    first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
+  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
+  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
+    SHORI_CHECK(module->db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
+    const std::int64_t column = first_column[static_cast<std::size_t>(module - group.modules.data())] + first;
+    const auto [gradient, product] = scratch.of(worker);
+    for (std::int64_t row = 0; row < tokens; row += kSlab) {
+      const std::int64_t rows = std::min(kSlab, tokens - row);
+      for (std::int64_t i = 0; i < rows; ++i) load_row(dy, row + i, column, width, gradient + i * width);
+      matmul(dense(gradient, rows, width).transposed(), xa.slice(row, rows, module->slot * rank, rank), product, rank);
+      add_scaled_row(group.scaling, product, module->db + first * rank, width * rank);
+    }
+  });
+}
+
+void round_lora_factor(const OpContext& context, ConstTensorView master, float scale, TensorView out) {
+  check_context(context, "round_lora_factor");
+  check_matrix("round_lora_factor", "master", master, DType::kF32, master.rows, master.cols);
+  check_activation("round_lora_factor", "out", out);
+  check_matrix("round_lora_factor", "out", out, out.dtype, master.rows, master.cols);
+  log_work(context, {.bytes = bytes_of(master) + bytes_of(out)});
+  if (on_device(context)) {
+    SHORI_CHECK(out.dtype == DType::kBf16 && master.stride == master.cols && out.stride == out.cols,
+                "round_lora_factor: on a device the copy is bf16 and rows are contiguous");
+    launch_round_lora_factor(master.row<float>(0), scale, out.row<Bf16>(0), master.rows * master.cols,
+                             static_cast<cudaStream_t>(context.stream));
+    return;
+  }
+  const WorkspaceFrame frame(*context.workspace);
+  const WorkerScratch scratch(context, {master.cols});
+  for_each_row_range(master.rows, master.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
+    const auto [row] = scratch.of(worker);
+    for (std::int64_t i = first; i < last; ++i) {
+      load_row(master, i, 0, master.cols, row);
+      scale_row(scale, row, master.cols);
+      store_row(row, out, i, 0, master.cols);
+    }
+  });
+}
+
+std::size_t lora_grad_workspace_bytes(std::int64_t tokens, std::int64_t columns, std::int64_t rank) {
+  const std::int64_t slabs = std::min(ceil_div(tokens, kGradientSlab), kGradientSlabsOfPass);
+  return device_bytes(slabs * columns * rank * static_cast<std::int64_t>(sizeof(float)));
+}
+
+}  // namespace shori

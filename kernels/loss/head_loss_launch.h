@@ -1,0 +1,20 @@
+// Launcher of ops/head_loss.h.
+#pragma once
+
+#include "kernels/common/launch.h"
+
+namespace shori {
+
+// One row of logits a block: its loss, and in its place weight * d(loss)/d(logits), rounded to bf16. An ignored row
+// (target -100) has loss 0 and a gradient of zeros. Bytes: the logits twice read and once written.
+struct HeadLossLaunch {
+  Bf16* logits;                   // [rows, vocabulary], 16-byte aligned
+  const std::int32_t* targets;    // [rows]
+  float* losses;                  // [rows]
+  std::int64_t rows, vocabulary;  // vocabulary: a multiple of 8
+  float weight;
+  bool with_gradient;  // else the logits stay
+};
+SHORI_LAUNCHER void launch_head_loss(const HeadLossLaunch& arguments, cudaStream_t stream);
+
+}  // namespace shori

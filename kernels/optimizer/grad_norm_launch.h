@@ -1,0 +1,21 @@
+// Launchers of ops/grad_norm.h.
+#pragma once
+
+#include "kernels/common/launch.h"
+
+namespace shori {
+
+inline constexpr std::int64_t kNormPiece = 4096;  // elements that one fp32 tree sums
+
+struct GradNormEntry {
+  const float* data;  // 16-byte aligned
+  std::int64_t count;
+  std::int64_t first;  // number of its first piece
+};
+// sums[piece] = sum of squares of each of `pieces` pieces.
+SHORI_LAUNCHER void launch_square_sums(const GradNormEntry* table, int entries, std::int64_t pieces, float* sums,
+                                       cudaStream_t stream);
+// *total = the sums in order, fp64.
+SHORI_LAUNCHER void launch_ordered_sum(const float* sums, std::int64_t count, double* total, cudaStream_t stream);
+
+}  // namespace shori

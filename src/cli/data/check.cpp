@@ -1,0 +1,256 @@
+// shori-data check: every problem of the data, with its place and cure.
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <map>
+
+#include "shori/data/blockml.h"
+#include "shori/data/data_options.h"
+#include "shori/data/lint.h"
+#include "shori/util/error.h"
+#include "shori/util/log.h"
+#include "shori/util/utf8.h"
+#include "src/cli/data/commands.h"
+#include "src/cli/data/fix.h"
+#include "src/cli/data/inputs.h"
+#include "src/cli/program.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kShownPerRule = 20;  // of infos and warnings in the text formats
+constexpr std::size_t kFirstIds = 8;
+
+enum class CheckFormat { kShort, kLong, kJson };
+
+struct CheckArguments {
+  InputArguments input;
+  CheckFormat format = CheckFormat::kLong;
+  std::int64_t sequence_len = 0;
+  bool strict = false;
+  FixArguments fix;
+};
+
+// Prints problems as they come, and counts them.
+class Printer {
+ public:
+  explicit Printer(CheckFormat format) : format_(format) {}
+
+  void print(const Diagnostic& problem) {
+    ++counts_[static_cast<std::size_t>(problem.severity)];
+    if (!problem.rule.empty()) {
+      const std::size_t told = ++by_rule_[problem.rule];
+      if (problem.severity != Severity::kError && format_ != CheckFormat::kJson && told > kShownPerRule) return;
+    }
+    if (format_ == CheckFormat::kJson) {
+      std::printf("%s\n", diagnostic_to_json(problem).c_str());
+    } else if (format_ == CheckFormat::kShort) {
+      log_info(short_text(problem));
+    } else {
+      std::string text = format_diagnostic(problem);
+      text.pop_back();
+      log_info(text);
+    }
+  }
+
+  std::size_t count(Severity severity) const { return counts_[static_cast<std::size_t>(severity)]; }
+  const std::map<std::string, std::size_t>& by_rule() const { return by_rule_; }
+
+ private:
+  static std::string short_text(const Diagnostic& problem) {
+    std::string text;
+    if (!problem.place.file.empty()) {
+      text = escape_for_log(problem.place.file, 400);
+      if (problem.place.line > 0) text += ":" + std::to_string(problem.place.line);
+      if (problem.place.line > 0 && problem.place.column > 0) text += ":" + std::to_string(problem.place.column);
+      text += ": ";
+    }
+    return text + std::string(severity_name(problem.severity)) + "[" + problem.code +
+           "]: " + escape_for_log(problem.message, 400);
+  }
+
+  CheckFormat format_;
+  std::array<std::size_t, 3> counts_{};
+  std::map<std::string, std::size_t> by_rule_;
+};
+
+// One run over the data of a stage, or of the files.
+class SetCheck {
+ public:
+  SetCheck(const InputSet& set, const CheckArguments& arguments, Printer& printer)
+      : set_(set), arguments_(arguments), printer_(printer) {}
+
+  void run() {
+    const Dataset data = load_with_progress(set_, [this](const ReadConversation& read) { see(read); }, diagnostics_);
+    print_new({});
+    const std::size_t left_out = diagnostics_.error_count() - errors_in(diagnostics_);
+    if (left_out > 0) log_info("and " + std::to_string(left_out) + " more errors");
+    if (arguments_.format != CheckFormat::kJson) summary(data);
+  }
+
+  bool failed() const { return diagnostics_.has_errors(); }
+
+ private:
+  static std::size_t errors_in(const Diagnostics& diagnostics) {
+    const auto& all = diagnostics.all();
+    return static_cast<std::size_t>(std::count_if(
+        all.begin(), all.end(), [](const Diagnostic& each) { return each.severity == Severity::kError; }));
+  }
+
+  void see(const ReadConversation& read) {
+    ++conversations_;
+    std::vector<Diagnostic> remarks;
+    if (read.blocks != nullptr) {
+      const bool json = read.source.is_line && !read.text.empty();
+      const TextSource source{std::string(read.path), json ? static_cast<std::size_t>(read.source.line) : 0};
+      count_blocks(*read.blocks);
+      if (arguments_.strict) refuse_variants(*read.blocks, read.text, source);
+      std::vector<LintFinding> findings(read.findings.begin(), read.findings.end());
+      std::erase_if(findings, [](const LintFinding& finding) { return finding.level == LintLevel::kError; });
+      print_findings(*read.blocks, read.text, source, findings,
+                     [&](Diagnostic problem) { remarks.push_back(std::move(problem)); });
+    }
+    print_new(std::move(remarks));
+  }
+
+  // What is new among the loader's problems, and the remarks about the same conversation, by place.
+  void print_new(std::vector<Diagnostic> remarks) {
+    const auto& all = diagnostics_.all();
+    for (; printed_ < all.size(); ++printed_) remarks.push_back(all[printed_]);
+    std::stable_sort(remarks.begin(), remarks.end(), [](const Diagnostic& a, const Diagnostic& b) {
+      if (a.place.file != b.place.file) return false;
+      return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
+    });
+    for (const Diagnostic& problem : remarks) printer_.print(problem);
+  }
+
+  void count_blocks(const BlockmlDocument& blocks) {
+    for (const Segment& segment : blocks.segments) messages_ += segment.role == Role::kMessage ? 1 : 0;
+    for (std::size_t i = 0; i < kVariantCount; ++i) variants_[i] += blocks.variants[i];
+  }
+
+  void refuse_variants(const BlockmlDocument& blocks, std::string_view text, const TextSource& source) {
+    for (std::size_t i = 0; i < kVariantCount; ++i) {
+      if (blocks.variants[i] == 0) continue;
+      Diagnostic problem =
+          problem_at("E0319",
+                     "strict: not the canonical form: " + std::string(variant_name(static_cast<Variant>(i))) + ", " +
+                         std::to_string(blocks.variants[i]) + " in this conversation",
+                     text, source, blocks.variant_places[i]);
+      problem.rule = "strict";
+      problem.help("`shori-data convert` writes the canonical form; without --strict it is accepted");
+      diagnostics_.add(std::move(problem));
+    }
+  }
+
+  void summary(const Dataset& data) const {
+    if (!set_.stage.empty()) std::printf("stage %s\n", set_.stage.c_str());
+    std::printf("%zu files, %zu conversations, %zu messages\n", data.files.size(), conversations_, messages_);
+    for (const std::string& file : data.ignored_files)
+      std::printf("file passed over: %s\n", escape_for_log(file, 400).c_str());
+    for (const std::string& unknown : data.unknown_keys)
+      std::printf("not used: %s\n", escape_for_log(unknown, 400).c_str());
+    left_out(data);
+    for (std::size_t i = 0; i < kVariantCount; ++i) {
+      if (variants_[i] > 0)
+        std::printf("accepted, not canonical: %s, %zu\n", std::string(variant_name(static_cast<Variant>(i))).c_str(),
+                    variants_[i]);
+    }
+    if (set_.options.parse_only) {
+      std::printf(
+          "without a tokenizer left out: lengths against sequence_len, masks, length hints, messages that train and "
+          "evaluation data share (name one with --tokenizer or SHORI_TOKENIZER)\n");
+      return;
+    }
+    if (set_.stage.empty() && arguments_.sequence_len == 0)
+      std::printf("lengths were not compared: --sequence-len N, or check a config\n");
+    tokens(data);
+  }
+
+  // Conversations of the data that are not trained, by reason.
+  static void left_out(const Dataset& data) {
+    for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
+      std::size_t places = 0;
+      std::string first;
+      for (const FileLedger& file : data.file_ledgers) {
+        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().place;
+        places += file.dropped[rule].size();
+      }
+      if (places > 0)
+        std::printf("left out (%s): %zu conversations, the first %s\n",
+                    std::string(drop_rule_name(static_cast<DropRule>(rule))).c_str(), places,
+                    escape_for_log(first, 400).c_str());
+    }
+  }
+
+  static void tokens(const Dataset& data) {
+    std::size_t ids = 0, targets = 0;
+    for (const Sample& sample : data.train) {
+      ids += sample.ids.size();
+      targets += static_cast<std::size_t>(std::count(sample.trained.begin() + 1, sample.trained.end(), 1));
+    }
+    std::printf("%zu samples to train, %zu ids, %zu of them targets\n", data.train.size(), ids, targets);
+    if (data.train.empty()) return;
+    const std::vector<std::int32_t>& first = data.train.front().ids;
+    std::printf("first ids of sample 1:");
+    for (std::size_t i = 0; i < std::min(kFirstIds, first.size()); ++i) std::printf(" %d", first[i]);
+    std::printf("\n");
+  }
+
+  const InputSet& set_;
+  const CheckArguments& arguments_;
+  Printer& printer_;
+  Diagnostics diagnostics_;
+  std::size_t printed_ = 0, conversations_ = 0, messages_ = 0;
+  VariantCounts variants_{};
+};
+
+void print_totals(const Printer& printer) {
+  for (const auto& [rule, blocks] : printer.by_rule()) {
+    std::printf("%s: %zu %s%s\n", rule.c_str(), blocks, blocks == 1 ? "place" : "places",
+                blocks > kShownPerRule ? " (the first 20 are shown; --format json shows all)" : "");
+  }
+  std::printf("%zu errors, %zu warnings, %zu infos\n", printer.count(Severity::kError),
+              printer.count(Severity::kWarning), printer.count(Severity::kInfo));
+}
+
+int run_check(const CheckArguments& arguments) {
+  std::vector<InputSet> sets = open_inputs(arguments.input, false);
+  for (InputSet& set : sets) set.options.lint = lint_options(set.config, false);
+  if (arguments.fix.wanted()) return fix_files(sets, arguments.fix);
+  Printer printer(arguments.format);
+  bool failed = false;
+  for (InputSet& set : sets) {
+    set.options.compare = set.options.warn_with_errors = true;
+    if (arguments.sequence_len > 0) set.options.sequence_len = arguments.sequence_len;
+    SetCheck check(set, arguments, printer);
+    check.run();
+    failed = failed || check.failed();
+  }
+  if (arguments.format != CheckFormat::kJson) print_totals(printer);
+  return failed ? kExitData : 0;
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, DataWork& work) {
+  auto arguments = std::make_shared<CheckArguments>();
+  CLI::App* command = app.add_subcommand("check", "every problem of the data, with its place and cure");
+  add_input_arguments(*command, arguments->input);
+  const std::map<std::string, CheckFormat> formats = {
+      {"short", CheckFormat::kShort}, {"long", CheckFormat::kLong}, {"json", CheckFormat::kJson}};
+  command->add_option("--format", arguments->format, "short: one line a problem; long (default); json: on stdout")
+      ->transform(CLI::CheckedTransformer(formats));
+  command->add_option("--sequence-len", arguments->sequence_len, "longest sample in tokens (default: the config's)")
+      ->check(CLI::Range(2, 1 << 20));
+  command->add_flag("--strict", arguments->strict, "spellings that are accepted but not canonical are errors");
+  add_fix_arguments(*command, arguments->fix);
+  command->footer(
+      "Examples:  shori-data check data/high --tokenizer models/Mistral-7B-Instruct-v0.2\n"
+      "           shori-data check configs/stage_high.yaml --format short\n"
+      "           shori-data check data/high --fix --dry-run\n"
+      "Exit codes: 0 nothing is wrong (warnings may be), 3 errors");
+  command->callback([&work, arguments] { work = [arguments] { return run_check(*arguments); }; });
+}
+
+}  // namespace shori

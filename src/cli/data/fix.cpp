@@ -1,0 +1,97 @@
+#include "src/cli/data/fix.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "shori/data/fix_files.h"
+#include "shori/util/file.h"
+#include "shori/util/utf8.h"
+#include "src/cli/data/output.h"
+#include "src/cli/data/unified_diff.h"
+
+namespace shori {
+namespace {
+
+void check_arguments(const FixArguments& arguments) {
+  const int places = (arguments.out.empty() ? 0 : 1) + (arguments.in_place ? 1 : 0) + (arguments.dry_run ? 1 : 0);
+  if (places == 1) return;
+  throw Error(
+      Diagnostic("E0113", places == 0 ? "`--fix` does not say where to" : "`--fix` has several places to write to")
+          .help("--fix --dry-run shows what would change; --out DIR or --in-place writes it"));
+}
+
+class Fixing {
+ public:
+  Fixing(const std::vector<InputSet>& sets, const FixArguments& arguments)
+      : sets_(sets), arguments_(arguments), output_(arguments.out) {}
+
+  void run() {
+    read([this](const FixedFile& file) { look(file); });
+    diagnostics_.throw_if_errors();
+    if (!arguments_.dry_run) read([this](const FixedFile& file) { write(file); });
+    print();
+  }
+
+ private:
+  void read(const std::function<void(const FixedFile&)>& use) {
+    unfixed_ = 0;
+    for (const InputSet& set : sets_) {
+      std::vector<DataEntry> entries = set.entries;
+      entries.insert(entries.end(), set.test_entries.begin(), set.test_entries.end());
+      const YamlSourceOptions yaml{set.options.default_length, set.options.length_buckets, set.tokenizer.get()};
+      unfixed_ += fix_data_files(entries, *set.options.lint, yaml, use, diagnostics_).unfixed;
+    }
+  }
+
+  void look(const FixedFile& file) {
+    if (arguments_.dry_run) std::fputs(unified_diff(file.path, file.before, file.after).c_str(), stdout);
+    if (!arguments_.out.empty()) output_.check(file.beneath, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
+    if (file.before != file.after) ++changed_;
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) fixes_[i] += file.fixes[i];
+  }
+
+  void write(const FixedFile& file) {
+    if (!arguments_.out.empty()) {
+      output_.write(file.beneath, file.after);
+    } else if (file.before != file.after) {
+      write_file_atomically(parent_path(file.full_path), file_name(file.full_path), file.after);
+    }
+  }
+
+  void print() const {
+    std::FILE* to = arguments_.dry_run ? stderr : stdout;  // stdout holds the diff
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+      if (fixes_[i] > 0)
+        std::fprintf(to, "%s: %zu mended\n", std::string(lint_rule_name(static_cast<LintRule>(i))).c_str(), fixes_[i]);
+    }
+    if (unfixed_ > 0)
+      std::fprintf(to, "YAML conversations that are not mended (their layout would be lost; mend by hand): %zu\n",
+                   unfixed_);
+    std::fprintf(to, "%zu files %s\n", changed_, arguments_.dry_run ? "would change" : "changed");
+  }
+
+  const std::vector<InputSet>& sets_;
+  const FixArguments& arguments_;
+  NewFiles output_;
+  Diagnostics diagnostics_;
+  LintFixes fixes_{};
+  std::size_t changed_ = 0, unfixed_ = 0;
+};
+
+}  // namespace
+
+void add_fix_arguments(CLI::App& command, FixArguments& arguments) {
+  CLI::Option* fix = command.add_flag("--fix", arguments.fix, "mend what has one obvious cure, instead of checking");
+  command.add_option("--out", arguments.out, "with --fix: folder for all files, mended; nothing is overwritten")
+      ->needs(fix);
+  command.add_flag("--in-place", arguments.in_place, "with --fix: the files themselves")->needs(fix);
+  command.add_flag("--dry-run", arguments.dry_run, "with --fix: show the changes, write nothing")->needs(fix);
+}
+
+int fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments) {
+  check_arguments(arguments);
+  Fixing(sets, arguments).run();
+  return 0;
+}
+
+}  // namespace shori

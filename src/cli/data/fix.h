@@ -1,0 +1,23 @@
+// shori-data check --fix: what has one obvious cure, mended in the files.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "src/cli/data/inputs.h"
+
+namespace shori {
+
+struct FixArguments {
+  bool fix = false, in_place = false, dry_run = false;
+  std::string out;
+  bool wanted() const { return fix; }
+};
+void add_fix_arguments(CLI::App& command, FixArguments& arguments);
+
+// Mends the files of the sets: into --out, in place, or (--dry-run) as a unified diff on stdout. A file is changed only
+// where a rule with a fix fired. Nothing is written if a file cannot be read or parsed. Returns the exit code.
+int fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments);
+
+}  // namespace shori

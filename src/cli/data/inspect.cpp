@@ -1,0 +1,179 @@
+// shori-data inspect: tokens, regions and labels of one sample.
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <map>
+
+#include "shori/data/regions.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/ignored_label.h"
+#include "shori/util/utf8.h"
+#include "src/cli/data/commands.h"
+#include "src/cli/data/inputs.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
+constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a piece
+
+enum class View { kAuto, kTokens, kText };
+
+struct InspectArguments {
+  std::string file, type, tokenizer, config;
+  View view = View::kAuto;
+  bool ids = false;
+};
+
+// FILE, or FILE:n where no file has that whole name.
+std::pair<std::string, std::size_t> file_and_number(const std::string& text) {
+  const std::size_t colon = text.rfind(':');
+  if (path_exists(text) || colon == std::string::npos) return {text, 1};
+  std::size_t number = 0;
+  const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(begin, end, number);
+  if (error != std::errc() || last != end || number == 0) return {text, 1};
+  return {text.substr(0, colon), number};
+}
+
+// The file's data, with masks and lengths as the config says.
+InputSet open_sample_set(const InspectArguments& arguments, const std::string& file) {
+  InputArguments inputs{{file}, arguments.tokenizer, arguments.type};
+  if (arguments.config.empty()) return open_inputs(inputs, true).front();
+  inputs.paths = {arguments.config};
+  InputSet set = open_inputs(inputs, true).front();
+  if (set.stage.empty())
+    throw Error(Diagnostic("E0113", "`--config` names no training config: " + escape_for_log(arguments.config)));
+  DataEntry entry;
+  entry.path = file;
+  entry.resolved_path = absolute_path(file);
+  entry.type = arguments.type;
+  set.entries = {std::move(entry)};
+  set.test_entries.clear();
+  set.options.val_set_size = 0;
+  set.options.skip_samples.clear();
+  return set;
+}
+
+std::string region_of(const Sample& sample, std::size_t index) {
+  if (sample.regions.empty()) return "-";
+  return std::string(region_name(static_cast<Region>(sample.regions[index])));
+}
+
+void print_tokens(const Sample& sample, const Tokenizer& tokenizer) {
+  for (std::size_t i = 0; i < sample.ids.size(); ++i) {
+    const std::string piece = escape_for_log(tokenizer.piece(sample.ids[i]), kNoCut);
+    std::printf("%zu %d %s %s %d\n", i, sample.ids[i], piece.c_str(), region_of(sample, i).c_str(),
+                sample.trained[i] != 0 ? sample.ids[i] : kIgnoredLabel);
+  }
+}
+
+// The byte of a piece `<0xNN>`; -1 for others.
+int byte_of(std::string_view piece) {
+  int value = 0;
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return -1;
+  const auto [last, error] = std::from_chars(piece.data() + 3, piece.data() + 5, value, 16);
+  return error == std::errc() && last == piece.data() + 5 ? value : -1;
+}
+
+std::string text_of(std::string_view piece) {
+  if (const int byte = byte_of(piece); byte >= 0) return std::string(1, static_cast<char>(byte));
+  std::string text;
+  while (!piece.empty()) {
+    const bool space = piece.starts_with(kMetaSpace);
+    text += space ? ' ' : piece.front();
+    piece.remove_prefix(space ? kMetaSpace.size() : 1);
+  }
+  return text;
+}
+
+const char* colour_of(const std::string& region) {
+  static const std::map<std::string, const char*, std::less<>> colours = {
+      {"bos", "35"},  {"eos", "35"}, {"head", "34"}, {"speaker", "36"}, {"text", "32"},
+      {"body", "33"}, {"end", "34"}, {"inst", "31"}, {"gap", "34"}};
+  const auto found = colours.find(region);
+  return found == colours.end() ? "39" : found->second;
+}
+
+// Runs of one region and label in one colour: bold is trained, faint is not.
+void print_text(const Sample& sample, const Tokenizer& tokenizer) {
+  for (std::size_t begin = 0; begin < sample.ids.size();) {
+    const std::string region = region_of(sample, begin);
+    std::string text;
+    std::size_t end = begin;
+    for (; end < sample.ids.size() && region_of(sample, end) == region && sample.trained[end] == sample.trained[begin];
+         ++end) {
+      text += text_of(tokenizer.piece(sample.ids[end]));
+    }
+    std::string shown;
+    for (std::size_t from = 0; from <= text.size();) {
+      const std::size_t line = std::min(text.find('\n', from), text.size());
+      shown += escape_for_log(std::string_view(text).substr(from, line - from), kNoCut);
+      if (line < text.size()) shown += '\n';
+      from = line + 1;
+    }
+    std::printf("\x1b[%s;%sm%s\x1b[0m", sample.trained[begin] != 0 ? "1" : "2", colour_of(region), shown.c_str());
+    begin = end;
+  }
+  std::printf("\nbold: trained; faint: masked. ");
+  for (const char* region : {"head", "speaker", "text", "body", "end", "inst", "eos"})
+    std::printf("\x1b[%sm%s\x1b[0m ", colour_of(region), region);
+  std::printf("\n");
+}
+
+void print_ids(const Sample& sample) {
+  for (std::size_t i = 0; i < sample.ids.size(); ++i) std::printf("%s%d", i == 0 ? "" : " ", sample.ids[i]);
+  std::printf("\n");
+}
+
+int run_inspect(const InspectArguments& arguments) {
+  const auto [file, number] = file_and_number(arguments.file);
+  InputSet set = open_sample_set(arguments, file);
+  set.options.keep_regions = true;
+  set.options.compare = set.options.dedupe = false;
+  Diagnostics diagnostics;
+  const Dataset data = load_with_progress(set, {}, diagnostics);
+  diagnostics.throw_if_errors();
+  if (number > data.train.size()) {
+    throw Error(Diagnostic("E0113", "there is no sample " + std::to_string(number) + " in " + escape_for_log(file))
+                    .note("samples: " + std::to_string(data.train.size()))
+                    .help("write FILE:n with n from 1"));
+  }
+  const Sample& sample = data.train[number - 1];
+  const bool as_text = arguments.view == View::kText || (arguments.view == View::kAuto && isatty(STDOUT_FILENO) == 1);
+  if (arguments.ids) {
+    print_ids(sample);
+  } else if (as_text) {
+    print_text(sample, *set.tokenizer);
+  } else {
+    print_tokens(sample, *set.tokenizer);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect_command(CLI::App& app, DataWork& work) {
+  auto arguments = std::make_shared<InspectArguments>();
+  CLI::App* command = app.add_subcommand("inspect", "tokens, regions and labels of one sample");
+  command->add_option("FILE[:n]", arguments->file, "a data file, and which of its samples (default 1)")->required();
+  command->add_option("--type", arguments->type,
+                      "type of the file: blockml, blockml_jsonl, ... (default: by extension)");
+  command->add_option("--tokenizer", arguments->tokenizer,
+                      "tokenizer.model or model folder (default: that of --config, else $SHORI_TOKENIZER)");
+  command->add_option("--config", arguments->config, "training config: its masks, lengths and splitting");
+  command->add_flag("--ids", arguments->ids, "the ids alone, on one line");
+  const std::map<std::string, View> views = {{"tokens", View::kTokens}, {"text", View::kText}};
+  command
+      ->add_option("--view", arguments->view, "tokens: `index id piece region label`; text: coloured (on a terminal)")
+      ->transform(CLI::CheckedTransformer(views));
+  command->footer(
+      "Examples:  shori-data inspect data/high/shrine.blockml\n"
+      "           shori-data inspect data/chats.jsonl:12 --config configs/stage_high.yaml --view tokens");
+  command->callback([&work, arguments] { work = [arguments] { return run_inspect(*arguments); }; });
+}
+
+}  // namespace shori

@@ -1,0 +1,141 @@
+// shori-data stats: conversations, messages, tokens and lengths in figures.
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "shori/data/corpus_stats.h"
+#include "shori/data/data_options.h"
+#include "shori/data/pack_plan.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/json.h"
+#include "shori/util/log.h"
+#include "src/cli/data/commands.h"
+#include "src/cli/data/inputs.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kCharacters = 10;
+constexpr std::size_t kAll = static_cast<std::size_t>(-1);
+constexpr std::int64_t kSequenceLen = 16384;  // of the published card; for files, which have no config
+
+struct StatsArguments {
+  InputArguments inputs;
+  std::string by, svg;
+  std::int64_t sequence_len = kSequenceLen;
+  std::optional<LengthUnit> unit;
+  bool lengths = false, json = false, list = false;
+};
+
+struct StageFigures {
+  std::string name;
+  CorpusStats stats;
+  std::optional<Ledger> ledger;  // none where nothing is trained
+};
+
+PlanOptions plan_of(const InputSet& set, const Dataset& data, const StatsArguments& arguments) {
+  PlanOptions options = plan_options(set.config);
+  if (!set.stage.empty()) return options;
+  options.sequence_len = arguments.sequence_len;
+  for (const Sample& sample : data.train) {
+    options.sequence_len = std::max(options.sequence_len, static_cast<std::int64_t>(sample.ids.size()));
+  }
+  return options;
+}
+
+// Reads a set into its own figures and into those of all sets.
+StageFigures read_stage(InputSet set, const StatsArguments& arguments, CorpusStats& all) {
+  set.options.allow_overlap = true;  // `check` refuses; here the figures are wanted
+  StageFigures figures{set.stage, CorpusStats(all.unit()), std::nullopt};
+  Diagnostics diagnostics;
+  const auto observe = [&](const ReadConversation& conversation) {
+    if (conversation.entry >= set.entries.size()) return;  // evaluation data of its own is not training data
+    figures.stats.add(conversation);
+  };
+  const Dataset data = load_with_progress(set, observe, diagnostics);
+  diagnostics.throw_if_errors();
+  for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
+  figures.stats.finish(data, set.stage.empty() ? arguments.sequence_len : set.config.sequence_len);
+  all.merge(figures.stats);
+  if (!data.train.empty()) {
+    figures.ledger = build_ledger(data, make_pack_plan(sample_costs(data.train), plan_of(set, data, arguments)));
+  }
+  return figures;
+}
+
+std::string chosen_text(const CorpusStats& stats, const StatsArguments& arguments) {
+  std::string text;
+  if (arguments.by == "role") text = stats.role_text();
+  if (arguments.by == "category") text = stats.category_text();
+  if (arguments.by == "character") text = stats.character_text(kAll);
+  if (arguments.lengths) text += (text.empty() ? "" : "\n") + stats.lengths_text();
+  return text.empty() ? stats.text(kCharacters) : stats.card_text() + "\n" + text;
+}
+
+void print_text(const CorpusStats& all, const std::vector<StageFigures>& stages, const StatsArguments& arguments) {
+  std::string text = chosen_text(all, arguments);
+  for (const StageFigures& stage : stages) {
+    if (stages.size() > 1) text += "\nStage " + stage.name + "\n" + stage.stats.card_text();
+    if (stage.ledger) text += "\n" + stage.ledger->to_text(arguments.list ? kAll : 5);
+  }
+  std::fputs(text.c_str(), stdout);
+}
+
+void print_json(const CorpusStats& all, const std::vector<StageFigures>& stages) {
+  if (stages.size() == 1) {
+    const auto& ledger = stages.front().ledger;
+    std::fputs(all.json(ledger ? &*ledger : nullptr).c_str(), stdout);
+    return;
+  }
+  JsonWriter json;
+  json.begin_object().key("total").raw(all.json(nullptr)).key("stages").begin_object();
+  for (const StageFigures& stage : stages)
+    json.key(stage.name).raw(stage.stats.json(stage.ledger ? &*stage.ledger : nullptr));
+  json.end_object().end_object();
+  std::printf("%s\n", json.text().c_str());
+}
+
+int run_stats(const StatsArguments& arguments) {
+  const std::vector<InputSet> sets = open_inputs(arguments.inputs, true);
+  CorpusStats all(arguments.unit.value_or(sets.front().options.length_buckets.unit));
+  std::vector<StageFigures> stages;
+  for (const InputSet& set : sets) stages.push_back(read_stage(set, arguments, all));
+  if (!arguments.svg.empty()) {
+    write_file_atomically(parent_path(arguments.svg), file_name(arguments.svg), all.svg());
+  }
+  arguments.json ? print_json(all, stages) : print_text(all, stages, arguments);
+  return 0;
+}
+
+}  // namespace
+
+void add_stats_command(CLI::App& app, DataWork& work) {
+  CLI::App* command = app.add_subcommand("stats", "conversations, messages, tokens and lengths in figures");
+  const auto arguments = std::make_shared<StatsArguments>();
+  add_input_arguments(*command, arguments->inputs);
+  command->add_option("--by", arguments->by, "one table in full: category, role or character")
+      ->check(CLI::IsMember({"category", "role", "character"}));
+  command->add_flag("--lengths", arguments->lengths,
+                    "lengths of messages, and bounds that give the nine words equal counts");
+  const std::map<std::string, LengthUnit> units = {
+      {"tokens", LengthUnit::kTokens}, {"words", LengthUnit::kWords}, {"chars", LengthUnit::kChars}};
+  command
+      ->add_option("--length-unit", arguments->unit,
+                   "what --lengths counts: tokens, words or chars (default: the config's, else tokens)")
+      ->transform(CLI::CheckedTransformer(units));
+  command
+      ->add_option("--sequence-len", arguments->sequence_len,
+                   "what files must fit (default 16384; a config has its own)")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
+  command->add_flag("--list", arguments->list, "name every conversation behind a line of the ledger");
+  command->add_flag("--json", arguments->json, "everything as one JSON object");
+  command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture")->type_name("FILE");
+  command->footer("Example:  shori-data stats data/high --by character --svg lengths.svg");
+  command->callback([arguments, &work] { work = [arguments] { return run_stats(*arguments); }; });
+}
+
+}  // namespace shori

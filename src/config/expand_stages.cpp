@@ -1,0 +1,295 @@
+#include "src/config/expand_stages.h"
+
+#include <algorithm>
+#include <set>
+
+#include "shori/util/file.h"
+#include "shori/util/utf8.h"
+#include "src/config/check_stage.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kArrow = "->";
+
+bool has_value(const Setting* setting) { return setting != nullptr && setting->value.kind != YamlNode::Kind::kNull; }
+
+bool has_arrow(const Setting* setting) {
+  return setting != nullptr && setting->value.kind == YamlNode::Kind::kScalar &&
+         setting->value.text.find(kArrow) != std::string::npos;
+}
+
+void erase_setting(Settings& settings, std::string_view key) {
+  std::erase_if(settings, [&](const Setting& setting) { return setting.key == key; });
+}
+
+void replace_setting(Settings& settings, const Setting& setting) {
+  erase_setting(settings, setting.key);
+  settings.push_back(setting);
+}
+
+// `a -> b -> c` as one setting a rate, each at its own place.
+std::vector<Setting> split_rates(const Setting& rates) {
+  std::vector<Setting> pieces;
+  const std::string& text = rates.value.text;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(kArrow, begin), text.size());
+    const std::size_t first = std::min(text.find_first_not_of(' ', begin), end);
+    std::size_t last = end;
+    while (last > first && text[last - 1] == ' ') --last;
+    Setting piece = rates;
+    piece.value.text = text.substr(first, last - first);
+    // The arrow form is a text, so quotes around the whole of it are natural; the rates inside are plain numbers.
+    piece.value.column += first + (rates.value.quoted ? 1 : 0);
+    piece.value.quoted = false;
+    pieces.push_back(std::move(piece));
+    begin = end + kArrow.size();
+  }
+  return pieces;
+}
+
+class RecipeBuilder {
+ public:
+  RecipeBuilder(RecipeSource& source, LoadedConfig& loaded, Diagnostics& diagnostics)
+      : source_(source), loaded_(loaded), diagnostics_(diagnostics) {}
+
+  void build() {
+    const bool was_arrow = has_arrow(find_setting(source_.shared, "learning_rate"));
+    apply_overrides();
+    const Setting* rate = find_setting(source_.shared, "learning_rate");
+    if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key) refuse_single_rate(*rate);
+    const std::string name = text_of("name"), output_dir = text_of("output_dir");
+    loaded_.is_recipe = source_.stages_key.has_value() || has_arrow(rate);
+    loaded_.output_dir = output_dir.empty() ? "" : path_beneath(loaded_.folder, output_dir);
+    loaded_.name = name.empty() ? last_part(loaded_.output_dir) : name;
+    if (source_.stages_key) {
+      build_stages();
+    } else if (has_arrow(rate)) {
+      build_arrow_stages(*rate);
+    } else {
+      add_stage(loaded_.name, source_.shared, file_place());
+    }
+    for (const StageConfig& stage : loaded_.stages) add_notes(stage_notes(stage));
+  }
+
+ private:
+  SourceLocation file_place() const {
+    SourceLocation place;
+    place.file = source_.document->file;
+    return place;
+  }
+
+  std::string text_of(std::string_view key) const {
+    const Setting* setting = find_setting(source_.shared, key);
+    return has_value(setting) ? setting->value.text : "";
+  }
+
+  static std::string last_part(std::string path) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    return file_name(path);
+  }
+
+  void apply_overrides() {
+    for (const Setting& setting : source_.overrides) {
+      replace_setting(source_.shared, setting);
+      for (const StageItem& item : source_.items) {
+        const Setting* own = find_setting(item.settings, setting.key);
+        if (own == nullptr) continue;
+        diagnostics_.add(Diagnostic("E0107", "`--set " + setting.key + "` does not go with a stage that sets this key")
+                             .at(own->key_place())
+                             .note("`--set` replaces the shared keys of a recipe")
+                             .help("edit the stage, or copy it into a config of its own"));
+      }
+    }
+  }
+
+  void refuse_single_rate(const Setting& rate) {
+    const std::string value = value_text(rate.value);
+    diagnostics_.add(Diagnostic("E0107", "`--set learning_rate=" + value + "` would make one stage of this recipe")
+                         .note("the file gives rates with `->`, one a category")
+                         .help("`--set 'learning_rate=" + value + " -> " + value + "'`"));
+  }
+
+  void build_stages() {
+    if (const Setting* rate = find_setting(source_.shared, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
+    Settings shared = source_.shared;
+    erase_setting(shared, "name");
+    for (const StageItem& item : source_.items) {
+      const Setting* name = find_setting(item.settings, "name");
+      if (!has_value(name)) {
+        diagnostics_.add(Diagnostic("E0114", "required key `name` of a stage is missing").at(item.place));
+      }
+      refuse_stage_keys(item);
+      Settings settings = shared;
+      for (const Setting& setting : item.settings) replace_setting(settings, setting);
+      add_stage(has_value(name) ? name->value.text : "", std::move(settings), item.place);
+    }
+  }
+
+  void refuse_arrow(const Setting& rate) {
+    diagnostics_.add(Diagnostic("E0107", "`learning_rate` with `->` does not go with `stages`")
+                         .at(rate.value_place())
+                         .note("`->` makes stages of the categories of `datasets`")
+                         .help("give each stage its own `learning_rate`"));
+  }
+
+  void refuse_stage_keys(const StageItem& item) {
+    if (const Setting* rate = find_setting(item.settings, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
+    if (const Setting* output = find_setting(item.settings, "output_dir")) {
+      diagnostics_.add(Diagnostic("E0107", "`output_dir` does not go inside a stage")
+                           .at(output->key_place())
+                           .note("a stage writes to <output_dir of the recipe>/<name>")
+                           .help("delete the line"));
+    }
+    const Setting* init_from = find_setting(item.settings, "init_from");
+    if (has_value(init_from) && !loaded_.stages.empty()) {
+      diagnostics_.add(Diagnostic("E0107", "`init_from` goes only into the first stage of a recipe")
+                           .at(init_from->key_place())
+                           .note("every later stage begins from the stage before it")
+                           .help("delete the line"));
+    }
+  }
+
+  void build_arrow_stages(const Setting& arrow) {
+    const Setting rates_setting = arrow;
+    const std::vector<Setting> rates = split_rates(rates_setting);
+    const std::vector<std::string> categories = categories_present();
+    if (rates.size() > categories.size() && !categories.empty()) refuse_rates(rates_setting, rates, categories);
+    erase_setting(source_.shared, "name");
+    // Every rate and every key is checked, even where the categories give no stages.
+    const std::size_t count = std::max({rates.size(), categories.size(), std::size_t{1}});
+    for (std::size_t i = 0; i < count; ++i) {
+      Settings settings = source_.shared;
+      replace_setting(settings, rates[std::min(i, rates.size() - 1)]);
+      add_stage(i < categories.size() ? categories[i] : "stage", std::move(settings), file_place());
+      if (i < categories.size()) keep_category(loaded_.stages.back().config.datasets, categories[i]);
+    }
+  }
+
+  static void keep_category(DatasetList& entries, const std::string& category) {
+    std::erase_if(entries, [&](const DatasetEntry& entry) { return entry.category != category; });
+  }
+
+  std::vector<std::string> categories_present() {
+    DatasetList entries;
+    Diagnostics reported_again;  // add_stage() reads the entries, too, and tells
+    const Setting* datasets = find_setting(source_.shared, "datasets");
+    if (!has_value(datasets) || !read_datasets(*datasets, loaded_.folder, entries, reported_again)) return {};
+    for (const DatasetEntry& entry : entries) {
+      if (!entry.category.empty()) continue;
+      diagnostics_.add(Diagnostic("E0107", "a dataset entry without `category` does not go with rates `a -> b`")
+                           .at(entry.place)
+                           .note("the categories of the entries make the stages")
+                           .help("add `category:` with one of " + join_words(kCategories)));
+    }
+    std::vector<std::string> present;
+    for (std::string_view category : kCategories) {
+      const auto has = [&](const DatasetEntry& entry) { return entry.category == category; };
+      if (std::any_of(entries.begin(), entries.end(), has)) present.emplace_back(category);
+    }
+    return present;
+  }
+
+  void refuse_rates(const Setting& arrow, const std::vector<Setting>& rates,
+                    const std::vector<std::string>& categories) {
+    std::vector<std::string> texts;
+    for (const Setting& rate : rates) texts.push_back(value_text(rate.value));
+    diagnostics_.add(Diagnostic("E0107", "`learning_rate` has more rates (" + std::to_string(rates.size()) +
+                                             ") than there are categories (" + std::to_string(categories.size()) + ")")
+                         .at(arrow.value_place())
+                         .note("rates: " + join_words(texts))
+                         .note("categories of `datasets`: " + join_words(categories))
+                         .help("delete rates, or add the datasets of the missing categories"));
+  }
+
+  void add_stage(const std::string& name, Settings settings, const SourceLocation& place) {
+    StageConfig stage;
+    stage.name = name;
+    stage.previous_stage = static_cast<int>(loaded_.stages.size()) - 1;
+    std::set<std::string> unread;
+    if (stage.previous_stage >= 0) erase_setting(settings, "init_from");
+    drop_shared_carry(stage, settings);
+    for (const Setting& setting : settings) {
+      const KeyInfo* key = find_config_key(setting.key);
+      if (!apply_setting(*key, setting, loaded_.folder, stage.config, diagnostics_)) unread.insert(setting.key);
+      stage.origins[setting.key] = setting.origin();
+    }
+    stage.config.name = name;
+    if (!has_value(find_setting(settings, "name"))) stage.origins["name"].kind = ValueOrigin::Kind::kDerived;
+    check_required(stage, settings, place);
+    allocate_outputs(stage);
+    check_name(stage, settings, place);
+    check_stage(settings, unread, stage, diagnostics_);
+    loaded_.stages.push_back(std::move(stage));
+  }
+
+  // `optimizer_state: carry` as a shared key concerns the links of the chain; a first stage without init_from has none.
+  void drop_shared_carry(const StageConfig& stage, Settings& settings) const {
+    const Setting* carry = find_setting(settings, "optimizer_state");
+    const bool shared = carry != nullptr && carry->kind != ValueOrigin::Kind::kStage;
+    const bool has_source = stage.previous_stage >= 0 || has_value(find_setting(settings, "init_from"));
+    if (loaded_.is_recipe && shared && !has_source) erase_setting(settings, "optimizer_state");
+  }
+
+  void check_required(const StageConfig& stage, const Settings& settings, const SourceLocation& place) {
+    for (const KeyInfo& key : config_keys()) {
+      const Setting* setting = find_setting(settings, key.name);
+      if (!key.rule.required) continue;
+      const bool empty_list =
+          setting != nullptr && setting->value.kind == YamlNode::Kind::kSequence && setting->value.items.empty();
+      if (has_value(setting) && !empty_list) continue;
+      const bool own = source_.stages_key && (key.name == "datasets" || key.name == "learning_rate");
+      const std::string of_stage = own ? " of stage `" + escape_for_log(stage.name) + "`" : "";
+      const std::string what = empty_list ? " is empty" : " is missing";
+      diagnostics_.add(Diagnostic("E0114", "required key `" + std::string(key.name) + "`" + of_stage + what)
+                           .at(setting != nullptr ? setting->key_place()
+                               : own              ? place
+                                                  : file_place()));
+    }
+  }
+
+  void allocate_outputs(StageConfig& stage) const {
+    stage.config.output_dir = loaded_.output_dir;
+    if (loaded_.is_recipe && !loaded_.output_dir.empty()) {
+      stage.config.output_dir = join_path(loaded_.output_dir, stage.name);
+    }
+    std::string& prepared = stage.config.dataset_prepared_path;
+    if (!prepared.empty()) prepared = path_beneath(loaded_.folder, prepared);
+    if (std::string& cache = stage.config.nf4_cache; cache != "auto" && cache != "off" && !cache.empty()) {
+      cache = path_beneath(loaded_.folder, cache);
+    }
+    if (!stage.config.init_from.empty()) {
+      stage.config.init_from = path_beneath(loaded_.folder, stage.config.init_from);
+    }
+  }
+
+  void check_name(const StageConfig& stage, const Settings& settings, const SourceLocation& place) {
+    const Setting* name = find_setting(settings, "name");
+    if (has_value(name)) check_stage_name(stage.name, name->value_place(), diagnostics_);
+    for (const StageConfig& earlier : loaded_.stages) {
+      if (!source_.stages_key || stage.name.empty() || earlier.name != stage.name) continue;
+      diagnostics_.add(Diagnostic("E0107", "two stages are named `" + escape_for_log(stage.name) + "`")
+                           .at(has_value(name) ? name->value_place() : place)
+                           .help("give one another name: it is the name of its folder"));
+    }
+  }
+
+  void add_notes(const std::vector<std::string>& notes) {
+    for (const std::string& note : notes) {
+      const auto& known = loaded_.notes;
+      if (std::find(known.begin(), known.end(), note) == known.end()) loaded_.notes.push_back(note);
+    }
+  }
+
+  RecipeSource& source_;
+  LoadedConfig& loaded_;
+  Diagnostics& diagnostics_;
+};
+
+}  // namespace
+
+void expand_recipe(RecipeSource& source, LoadedConfig& loaded, Diagnostics& diagnostics) {
+  RecipeBuilder(source, loaded, diagnostics).build();
+}
+
+}  // namespace shori

@@ -1,0 +1,377 @@
+// The parser: one pass over bytes, from segment to segment. Searches that may look far ahead are remembered, so that no
+// byte is looked at more than a fixed number of times however the text is built.
+#include <algorithm>
+
+#include "shori/data/blockml.h"
+#include "shori/util/utf8.h"
+#include "src/data/blockml/text_problem.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kInstOpen = "[INST]";
+constexpr std::string_view kInstClose = "[/INST]";
+constexpr std::string_view kSpecialPieces[] = {"<s>", "</s>", "<unk>"};
+constexpr std::string_view kRoleWords[] = {"title", "tags", "lore", "scenario", "description", "message", "ooc"};
+constexpr std::string_view kRoleList = "roles: title tags lore scenario description message ooc";
+constexpr std::string_view kLengthWords[] = {"nano", "micro",   "tiny", "short",   "medium",
+                                             "long", "massive", "huge", "enormous"};
+constexpr std::string_view kLengthList = "lengths: nano micro tiny short medium long massive huge enormous";
+constexpr std::size_t kNone = std::string_view::npos;
+constexpr std::size_t kShownWord = 40;  // code points of an unknown word in a message
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+bool equals_folded(std::string_view text, std::string_view lower) {
+  return std::equal(text.begin(), text.end(), lower.begin(), lower.end(),
+                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
+}
+
+LengthHint find_length(std::string_view word) {
+  const auto found = std::find(std::begin(kLengthWords), std::end(kLengthWords), word);
+  if (found == std::end(kLengthWords)) return LengthHint::kNone;
+  return static_cast<LengthHint>(found - std::begin(kLengthWords) + 1);
+}
+
+// The length of the special piece that `text` begins with, or 0.
+std::size_t special_piece_size(std::string_view text) {
+  for (const std::string_view piece : kSpecialPieces) {
+    if (text.starts_with(piece)) return piece.size();
+  }
+  return 0;
+}
+
+std::size_t find_special_piece(std::string_view text, std::size_t from) {
+  for (std::size_t at = text.find('<', from); at != kNone; at = text.find('<', at + 1)) {
+    if (special_piece_size(text.substr(at)) > 0) return at;
+  }
+  return kNone;
+}
+
+// What stands in front of a body.
+struct Head {
+  Role role = Role::kMessage;
+  LengthHint hint = LengthHint::kNone;
+  std::size_t end = 0;  // one past the role or the hint
+};
+
+class Parser {
+ public:
+  Parser(std::string_view text, const TextSource& source, Diagnostics& diagnostics)
+      : text_(text), source_(source), diagnostics_(diagnostics), cursor_(text) {}
+
+  std::optional<BlockmlDocument> run();
+
+ private:
+  bool at(std::size_t offset, std::string_view word) const { return text_.substr(offset).starts_with(word); }
+  char byte_at(std::size_t offset) const { return offset < text_.size() ? text_[offset] : '\0'; }
+  bool at_mark(std::size_t offset) const { return at(offset, kBlockOpen) || at(offset, kBlockClose); }
+  std::size_t next_mark(std::size_t from);
+  std::size_t next_inst_close(std::size_t from);
+  std::size_t resume_after(std::size_t offset) const;
+  void count(Variant variant, std::size_t offset) {
+    const auto index = static_cast<std::size_t>(variant);
+    if (document_.variants[index]++ == 0) document_.variant_places[index] = offset;
+  }
+
+  // Adds a problem at `offset`, which is not left of the one before. Always nullopt: "no end of a segment".
+  template <typename Mend>
+  std::nullopt_t fail(std::string_view code, std::size_t offset, std::string message, std::size_t bytes, Mend mend);
+  std::nullopt_t fail_limit(std::size_t offset, std::string message);
+
+  // Each returns one past the segment, or nullopt after a problem.
+  std::optional<std::size_t> parse_segment(std::size_t begin);
+  std::optional<std::size_t> parse_block(std::size_t begin);
+  std::optional<std::size_t> parse_inst(std::size_t begin);
+  std::nullopt_t fail_outside(std::size_t begin);
+
+  std::optional<Head> parse_head(std::size_t begin);
+  std::nullopt_t fail_role(std::size_t begin, std::string_view word);
+  std::optional<Head> parse_hint(std::size_t begin, Head head, std::size_t paren);
+  std::size_t skip_to_body(std::size_t head_end);
+  std::nullopt_t fail_unclosed(std::size_t begin, std::size_t mark);
+  std::string_view take_body(std::string_view raw);
+  bool check_special_pieces(std::size_t begin, std::size_t end);
+  std::optional<std::size_t> finish_segment(const Head& head, std::string_view body, std::size_t begin,
+                                            std::size_t end);
+
+  std::string_view text_;
+  const TextSource& source_;
+  Diagnostics& diagnostics_;
+  TextCursor cursor_;
+  BlockmlDocument document_;
+  bool failed_ = false;
+  std::size_t failed_at_ = 0;  // place of the last problem
+  bool special_told_ = false;
+  std::size_t mark_ = 0;  // remembered: no mark in [mark_from_, mark_)
+  std::size_t mark_from_ = 1;
+  std::size_t inst_close_ = 0;
+  std::size_t inst_close_from_ = 1;
+};
+
+std::size_t Parser::next_mark(std::size_t from) {
+  if (from >= mark_from_ && (mark_ == kNone || from <= mark_)) return mark_;
+  mark_from_ = from;
+  mark_ = text_.find(kBlockOpen.front(), from);
+  while (mark_ != kNone && !at_mark(mark_)) mark_ = text_.find(kBlockOpen.front(), mark_ + 1);
+  return mark_;
+}
+
+std::size_t Parser::next_inst_close(std::size_t from) {
+  if (from >= inst_close_from_ && (inst_close_ == kNone || from <= inst_close_)) return inst_close_;
+  inst_close_from_ = from;
+  return inst_close_ = text_.find(kInstClose, from);
+}
+
+std::size_t Parser::resume_after(std::size_t offset) const {
+  for (std::size_t line = text_.find('\n', offset); line != kNone; line = text_.find('\n', line + 1)) {
+    if (at(line + 1, kBlockOpen) || at(line + 1, kInstOpen)) return line + 1;
+  }
+  return text_.size();
+}
+
+template <typename Mend>
+std::nullopt_t Parser::fail(std::string_view code, std::size_t offset, std::string message, std::size_t bytes,
+                            Mend mend) {
+  failed_ = true;
+  failed_at_ = offset;
+  TextCursor place = cursor_;
+  place.move_to(offset);
+  const std::size_t code_points = std::max<std::size_t>(1, count_code_points(text_.substr(offset, bytes)));
+  Diagnostic problem = text_problem(code, std::move(message), source_, place, code_points);
+  mend(problem);
+  diagnostics_.add(std::move(problem));
+  return std::nullopt;
+}
+
+std::nullopt_t Parser::fail_limit(std::size_t offset, std::string message) {
+  return fail("E0317", code_point_start(text_, offset), std::move(message), 1,
+              [](Diagnostic& problem) { problem.help("split the file"); });
+}
+
+std::nullopt_t Parser::fail_role(std::size_t begin, std::string_view word) {
+  const std::size_t offset = begin + kBlockOpen.size();
+  const std::size_t letters = static_cast<std::size_t>(
+      std::find_if(word.begin(), word.end(), [](char c) { return c < 'a' || c > 'z'; }) - word.begin());
+  const std::string_view known = word.substr(0, letters);
+  std::string message = "unknown role `" + escape_for_log(word, kShownWord) + '`';
+  if (word.empty()) message = "no role directly behind `" + std::string(kBlockOpen) + '`';
+  if (find_role(known) && known != "inst") {
+    message =
+        "role `" + std::string(known) + "` is not followed by a newline, a space or `" + std::string(kBlockClose) + '`';
+  }
+  return fail("E0302", offset, message, word.size(), [&](Diagnostic& problem) {
+    const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kRoleWords) : std::string();
+    if (!similar.empty() && similar != word) problem.help("a role with a similar name exists: `" + similar + '`');
+    problem.note(std::string(kRoleList));
+  });
+}
+
+std::optional<Head> Parser::parse_head(std::size_t begin) {
+  const std::size_t word_begin = begin + kBlockOpen.size();
+  std::size_t end = word_begin;
+  while (end < text_.size() && end - begin < kHeadBytes && !is_space(text_[end]) && !at_mark(end)) ++end;
+  const std::string_view word = text_.substr(word_begin, end - word_begin);
+  if (word.empty() && (end == text_.size() || at(end, kBlockOpen))) return fail_unclosed(begin, next_mark(end));
+  const auto known = std::find(std::begin(kRoleWords), std::end(kRoleWords), word);
+  if (known == std::end(kRoleWords) || byte_at(end) == '\t') return fail_role(begin, word);
+  const Head head{static_cast<Role>(known - std::begin(kRoleWords)), LengthHint::kNone, end};
+  const std::size_t paren = std::min(text_.find_first_not_of(' ', end), text_.size());
+  if (paren == end || !equals_folded(text_.substr(paren, 7), "(length")) return head;
+  return parse_hint(begin, head, paren);
+}
+
+std::optional<Head> Parser::parse_hint(std::size_t begin, Head head, std::size_t paren) {
+  constexpr std::string_view kExact = " (length: ";
+  if (paren - begin >= kHeadBytes) return fail_limit(begin + kHeadBytes, "the head is longer than 256 bytes");
+  if (head.role != Role::kMessage) {
+    return fail("E0303", paren, "a block `" + std::string(role_name(head.role)) + "` has no length", 7,
+                [](Diagnostic& problem) { problem.note("only `message` takes a length").help("delete it"); });
+  }
+  const std::size_t word_begin = head.end + kExact.size();
+  // Far enough for any head within the limit: a longer word is unknown whatever follows.
+  const std::string_view rest = text_.substr(std::min(word_begin, text_.size()), kHeadBytes);
+  const std::string_view word = rest.substr(0, rest.find_first_of(") \t\n"));
+  const std::size_t after = word_begin + word.size() + 1;
+  const bool closed = byte_at(word_begin + word.size()) == ')';
+  const bool ended = after >= text_.size() || text_[after] == '\n' || text_[after] == ' ' || at_mark(after);
+  const bool unending = word.size() == rest.size() && rest.size() == kHeadBytes;
+  if (!at(head.end, kExact) || word.empty() || !(unending || (closed && ended)) || word.find(kBlockOpen) != kNone ||
+      word.find(kBlockClose) != kNone) {
+    return fail("E0303", paren, "a length is written ` (length: WORD)`, exactly so", 7, [](Diagnostic& problem) {
+      problem.note(std::string(kLengthList)).help("write ` (length: medium)` behind `message`, or delete it");
+    });
+  }
+  head.hint = find_length(word);
+  if (head.hint == LengthHint::kNone) {
+    return fail("E0303", word_begin, "unknown length `" + escape_for_log(word, kShownWord) + '`', word.size(),
+                [&](Diagnostic& problem) {
+                  const std::string similar =
+                      word.size() <= kShownWord ? find_similar_name(word, kLengthWords) : std::string();
+                  if (!similar.empty()) problem.help("a length with a similar name exists: `" + similar + '`');
+                  problem.note(std::string(kLengthList));
+                });
+  }
+  head.end = after;
+  return head;
+}
+
+std::nullopt_t Parser::fail_unclosed(std::size_t begin, std::size_t mark) {
+  const std::string close = "`" + std::string(kBlockClose) + "`";
+  return fail("E0301", begin, "block opened here is not closed", kBlockOpen.size(), [&](Diagnostic& problem) {
+    if (mark == kNone) {
+      problem.note("the text ends before " + close).help("add " + close + " at the end of the block");
+      return;
+    }
+    TextCursor next = cursor_;
+    next.move_to(mark);
+    problem.note("next `" + std::string(kBlockOpen) + "` at " + position_text(source_, next));
+    problem.help("add " + close + " before " +
+                 (next.column() == 1 ? "line " + std::to_string(next.line()) : position_text(source_, next)));
+  });
+}
+
+// The first character behind the head decides: newline, or a space in front of a one-line body (or of the newline).
+std::size_t Parser::skip_to_body(std::size_t head_end) {
+  if (byte_at(head_end) == '\n') return head_end + 1;
+  if (byte_at(head_end) != ' ') return head_end;
+  const std::size_t next = text_.find_first_not_of(' ', head_end);
+  if (next != kNone && text_[next] == '\n') {
+    count(Variant::kHeadSpaces, head_end);
+    return next + 1;
+  }
+  count(Variant::kOneLine, head_end);
+  return head_end + 1;
+}
+
+std::string_view Parser::take_body(std::string_view raw) {
+  const std::string_view body = trim(raw);
+  if (body.size() != raw.size()) count(Variant::kTrimmed, static_cast<std::size_t>(raw.data() - text_.data()));
+  return body;
+}
+
+bool Parser::check_special_pieces(std::size_t begin, std::size_t end) {
+  if (special_told_) return true;
+  const std::size_t first = find_special_piece(text_.substr(0, end), begin);
+  if (first == kNone) return true;
+  special_told_ = true;
+  std::size_t total = 0;
+  for (std::size_t at = first; at != kNone; at = find_special_piece(text_, at + 1)) ++total;
+  const std::size_t size = special_piece_size(text_.substr(first));
+  fail("E0308", first, "the text `" + std::string(text_.substr(first, size)) + "` is not a special token", size,
+       [&](Diagnostic& problem) {
+         problem.note("`<s>`, `</s>`, `<unk>` in this text: " + std::to_string(total))
+             .note(
+                 "SentencePiece reads them as plain pieces, other tokenizers as control ids; BOS and EOS are added by "
+                 "the program")
+             .help("delete it");
+       });
+  return false;
+}
+
+std::optional<std::size_t> Parser::finish_segment(const Head& head, std::string_view body, std::size_t begin,
+                                                  std::size_t end) {
+  if (!check_special_pieces(begin, end)) return std::nullopt;
+  document_.segments.push_back({head.role, head.hint, std::string(body), cursor_.line(), cursor_.column(), begin, end});
+  return end;
+}
+
+std::optional<std::size_t> Parser::parse_block(std::size_t begin) {
+  const std::optional<Head> head = parse_head(begin);
+  if (!head) return std::nullopt;
+  const std::size_t body_begin = skip_to_body(head->end);
+  const std::size_t mark = next_mark(body_begin);
+  const bool closed = mark != kNone && at(mark, kBlockClose);
+  const std::size_t end = std::min(mark, text_.size()) + (closed ? kBlockClose.size() : 0);
+  if (end - begin > kBlockBytes) return fail_limit(begin + kBlockBytes, "the block is larger than 1 MiB");
+  if (!closed) return fail_unclosed(begin, mark);
+  const std::string_view body = take_body(text_.substr(body_begin, mark - body_begin));
+  if (body.empty()) {
+    return fail("E0311", begin, "block `" + std::string(role_name(head->role)) + "` is empty", kBlockOpen.size(),
+                [](Diagnostic& problem) { problem.help("write its text, or delete the block"); });
+  }
+  return finish_segment(*head, body, begin, end);
+}
+
+std::optional<std::size_t> Parser::parse_inst(std::size_t begin) {
+  const std::size_t inner_begin = begin + kInstOpen.size();
+  const std::size_t limit = std::min(next_mark(inner_begin), text_.size());
+  const std::size_t close = next_inst_close(inner_begin);
+  const std::size_t end = close < limit ? close + kInstClose.size() : limit;
+  if (end - begin > kBlockBytes) return fail_limit(begin + kBlockBytes, "the [INST] is larger than 1 MiB");
+  if (close >= limit) {
+    return fail("E0316", begin, "`[INST]` is not closed before the next block or the end", kInstOpen.size(),
+                [](Diagnostic& problem) { problem.help("add `[/INST]`"); });
+  }
+  std::string_view inner = text_.substr(inner_begin, close - inner_begin);
+  if (trim(inner).empty()) {
+    return fail("E0311", begin, "`[INST]` is empty", kInstOpen.size(),
+                [](Diagnostic& problem) { problem.help("write its text, or delete it"); });
+  }
+  const bool spaced = inner.front() == ' ' && inner.back() == ' ';
+  if (!spaced) count(Variant::kInstSpaces, begin);
+  if (inner.front() == ' ') inner.remove_prefix(1);
+  if (inner.back() == ' ') inner.remove_suffix(1);
+  return finish_segment({Role::kInst, LengthHint::kNone, 0}, take_body(inner), begin, end);
+}
+
+std::nullopt_t Parser::fail_outside(std::size_t begin) {
+  if (at(begin, kInstClose)) {
+    return fail("E0316", begin, "`[/INST]` without `[INST]`", kInstClose.size(),
+                [](Diagnostic& problem) { problem.help("add `[INST]` before the instruction, or delete it"); });
+  }
+  const bool close = at(begin, kBlockClose);
+  const std::string what = close ? "`" + std::string(kBlockClose) + "`" : std::string("text");
+  return fail("E0310", begin, what + " outside a block", 1, [](Diagnostic& problem) {
+    problem.note("between blocks there may only be `[INST] ... [/INST]`").help("put it in a block, or delete it");
+  });
+}
+
+std::optional<std::size_t> Parser::parse_segment(std::size_t begin) {
+  cursor_.move_to(begin);
+  if (at(begin, kBlockOpen)) return parse_block(begin);
+  if (at(begin, kInstOpen)) return parse_inst(begin);
+  return fail_outside(begin);
+}
+
+std::optional<BlockmlDocument> Parser::run() {
+  std::size_t gap = 0;  // where white space in front of the next segment begins
+  for (std::size_t parsed = 0;; ++parsed) {
+    const std::size_t begin = std::min(text_.find_first_not_of(" \t\n", gap), text_.size());
+    if (text_.substr(gap, begin - gap) != (gap == 0 ? "" : "\n")) count(Variant::kSeparator, gap);
+    if (begin == text_.size()) break;
+    if (parsed == kSegmentLimit) {
+      cursor_.move_to(begin);
+      fail_limit(begin, "the conversation has more than 1,000,000 segments");
+      break;
+    }
+    const std::optional<std::size_t> end = parse_segment(begin);
+    gap = end ? *end : resume_after(failed_at_);
+  }
+  const bool has_message = std::any_of(document_.segments.begin(), document_.segments.end(),
+                                       [](const Segment& segment) { return segment.role == Role::kMessage; });
+  if (!has_message && !failed_) {
+    cursor_ = TextCursor(text_);
+    fail("E0306", 0, "the conversation has no `message` block", 1, [](Diagnostic& problem) {
+      problem.help("every conversation needs one; a text without any is `type: completion`");
+    });
+  }
+  if (failed_) return std::nullopt;
+  return std::move(document_);
+}
+
+}  // namespace
+
+std::optional<BlockmlDocument> parse_blockml(std::string_view text, const TextSource& source,
+                                             Diagnostics& diagnostics) {
+  if (!check_text(text, source, diagnostics)) return std::nullopt;
+  return Parser(text, source, diagnostics).run();
+}
+
+}  // namespace shori

@@ -1,0 +1,133 @@
+#include "shori/data/fix_files.h"
+
+#include <algorithm>
+
+#include "shori/data/yaml_source.h"
+#include "shori/util/json.h"
+#include "shori/util/signals.h"
+#include "src/data/sources/find_files.h"
+#include "src/data/sources/jsonl.h"
+
+namespace shori {
+namespace {
+
+class FileFixer {
+ public:
+  FileFixer(const DataEntry& entry, const LintOptions& options, const YamlSourceOptions& yaml, FixSummary& summary,
+            Diagnostics& diagnostics)
+      : entry_(entry), options_(options), yaml_(yaml), summary_(summary), diagnostics_(diagnostics) {}
+
+  FixedFile fix(const FoundFile& found) {
+    const InputFile input = InputFile::open(found.full_path, "E0315");
+    FixedFile file;
+    file.path = found.path;
+    file.full_path = found.full_path;
+    file.beneath = beneath(found.path);
+    file.before = read_whole_file(input, kConversationBytes * 4, "E0317");
+    file.after = fixed(found, file);
+    return file;
+  }
+
+ private:
+  std::string beneath(const std::string& path) const {
+    std::string folder = entry_.path;
+    while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
+    return path.starts_with(folder + "/") ? path.substr(folder.size() + 1) : file_name(path);
+  }
+
+  std::string fixed(const FoundFile& found, FixedFile& file) {
+    switch (found.type) {
+      case DataType::kBlockml:
+        return fixed_text(file.before, {found.path, 0}, file.fixes).value_or(file.before);
+      case DataType::kBlockmlJsonl:
+        return fixed_lines(file);
+      case DataType::kBlockmlYaml:
+        count_yaml(file);
+        return file.before;
+      case DataType::kCompletion:
+      case DataType::kTokenized:
+        return file.before;
+    }
+    return file.before;
+  }
+
+  // The canonical text with its fixes; nullopt where there are none, or the text does not parse.
+  std::optional<std::string> fixed_text(const std::string& text, const TextSource& source, LintFixes& fixes) {
+    std::optional<BlockmlDocument> document = parse_blockml(text, source, diagnostics_);
+    if (!document) return std::nullopt;
+    const LintFixes found = fix_document(*document, options_);
+    if (std::all_of(found.begin(), found.end(), [](std::size_t n) { return n == 0; })) return std::nullopt;
+    for (std::size_t i = 0; i < found.size(); ++i) fixes[i] += found[i];
+    return render(*document);
+  }
+
+  std::string fixed_lines(FixedFile& file) {
+    std::string result;
+    std::size_t number = 0;
+    for (std::size_t begin = 0; begin < file.before.size();) {
+      const std::size_t end = std::min(file.before.find('\n', begin), file.before.size());
+      result += fixed_line(file.before.substr(begin, end - begin), file, ++number);
+      if (end < file.before.size()) result += '\n';
+      begin = end + 1;
+    }
+    return result;
+  }
+
+  std::string fixed_line(const std::string& line, FixedFile& file, std::size_t number) {
+    LineRules rules;
+    if (!entry_.field.empty()) rules.field = entry_.field;
+    std::vector<Diagnostic> problems;
+    const std::optional<DataLine> data = parse_data_line(line, file.path, number, rules, problems);
+    for (Diagnostic& problem : problems) diagnostics_.add(std::move(problem));
+    if (!data) return line;
+    const std::optional<std::string> text = fixed_text(data->text, {file.path, number}, file.fixes);
+    if (!text) return line;
+    JsonProblem problem;
+    const std::optional<JsonValue> object = parse_json(line, {kMaxLine, 16}, problem);
+    SHORI_CHECK(object && object->find(rules.field) != nullptr, "a line that was read is not read again");
+    const std::size_t begin = object->find(rules.field)->offset;
+    return line.substr(0, begin) + json_quote(*text) + line.substr(string_end(line, begin));
+  }
+
+  // One past the string literal at `begin`.
+  static std::size_t string_end(const std::string& line, std::size_t begin) {
+    std::size_t at = begin + 1;
+    while (line[at] != '"') at += line[at] == '\\' ? 2 : 1;
+    return at + 1;
+  }
+
+  void count_yaml(const FixedFile& file) {
+    if (!check_text(file.before, {file.path, 0}, diagnostics_)) return;
+    for (const YamlPiece& piece : split_yaml_documents(file.before)) {
+      auto conversation = parse_yaml_conversation(piece.text, file.path, piece.line, yaml_, diagnostics_);
+      if (!conversation) continue;
+      const LintFixes fixes = fix_document(conversation->document, options_);
+      summary_.unfixed += std::any_of(fixes.begin(), fixes.end(), [](std::size_t n) { return n > 0; }) ? 1 : 0;
+    }
+  }
+
+  const DataEntry& entry_;
+  const LintOptions& options_;
+  const YamlSourceOptions& yaml_;
+  FixSummary& summary_;
+  Diagnostics& diagnostics_;
+};
+
+}  // namespace
+
+FixSummary fix_data_files(const std::vector<DataEntry>& entries, const LintOptions& options,
+                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& hand_on,
+                          Diagnostics& diagnostics) {
+  FixSummary summary;
+  for (const DataEntry& entry : entries) {
+    FileFixer fixer(entry, options, yaml, summary, diagnostics);
+    std::vector<std::string> passed_over;
+    for (const FoundFile& found : find_data_files(entry, passed_over, diagnostics)) {
+      throw_if_stop_requested();
+      hand_on(fixer.fix(found));
+    }
+  }
+  return summary;
+}
+
+}  // namespace shori

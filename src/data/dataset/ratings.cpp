@@ -1,0 +1,93 @@
+#include "src/data/dataset/ratings.h"
+
+#include <algorithm>
+#include <set>
+
+#include "shori/config/train_config.h"
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+#include "shori/util/utf8.h"
+#include "shori/util/yaml.h"
+#include "src/data/lint/block.h"
+
+namespace shori {
+namespace {
+
+constexpr YamlLimits kLimits = {64u << 20, 2, 1'000'000, 4096};
+
+void add_whole_and_words(std::string_view tag, std::set<std::string>& words) {
+  std::string word;
+  for (const char c : std::string(tag) + " ") {
+    if (c != ' ' && c != '\t' && c != '\n') {
+      word += c;
+    } else if (!word.empty()) {
+      words.insert(std::exchange(word, ""));
+    }
+  }
+  const std::size_t first = tag.find_first_not_of(" \t\n");
+  if (first != std::string_view::npos)
+    words.insert(std::string(tag.substr(first, tag.find_last_not_of(" \t\n") + 1 - first)));
+}
+
+std::set<std::string> tag_words(std::span<const Segment> segments) {
+  std::set<std::string> words;
+  for (const Segment& segment : segments) {
+    if (segment.role != Role::kTags) continue;
+    const std::string tags = ascii_lower(segment.body);
+    for (std::size_t begin = 0; begin <= tags.size();) {
+      const std::size_t end = std::min(tags.find(',', begin), tags.size());
+      add_whole_and_words(std::string_view(tags).substr(begin, end - begin), words);
+      begin = end + 1;
+    }
+  }
+  return words;
+}
+
+void read_rows(const YamlDocument& yaml, RatingFile& file, Diagnostics& diagnostics) {
+  for (const auto& [id, rating] : yaml.root.members) {
+    const auto known = std::find(kRatings.begin(), kRatings.end(), std::string_view(rating.text));
+    if (rating.kind != YamlNode::Kind::kScalar || known == kRatings.end()) {
+      diagnostics.add(Diagnostic("E0312", "the rating of `" + escape_for_log(id.text) + "` is none of its words")
+                          .at(yaml.place(rating))
+                          .note("words: pg13 explicit unknown"));
+      continue;
+    }
+    file.ratings[id.text] = rating.text;
+  }
+}
+
+}  // namespace
+
+RatingFile read_rating_file(const std::string& folder, const std::string& shown_folder, Diagnostics& diagnostics) {
+  RatingFile file;
+  file.path = shown_folder.empty() ? "ratings.yaml" : join_path(shown_folder, "ratings.yaml");
+  const std::string path = join_path(folder, "ratings.yaml");
+  if (!path_exists(path)) return file;
+  const std::string text = read_whole_file(InputFile::open(path, "E0315"), kLimits.bytes, "E0317");
+  file.sha256 = sha256_hex(text);
+  Diagnostics problems;
+  const std::optional<YamlDocument> yaml = parse_yaml(file.path, text, kLimits, problems);
+  for (const Diagnostic& each : problems.all()) {
+    Diagnostic problem("E0312", each.message);
+    problem.place = each.place;
+    problem.notes = each.notes;
+    diagnostics.add(std::move(problem));
+  }
+  if (yaml) read_rows(*yaml, file, diagnostics);
+  return file;
+}
+
+std::string rating_of_tags(std::span<const Segment> segments, const DataEntry& entry) {
+  const bool listed = std::any_of(entry.tags_rating.begin(), entry.tags_rating.end(),
+                                  [](const std::vector<std::string>& words) { return !words.empty(); });
+  if (!listed) return "";
+  const std::set<std::string> words = tag_words(segments);
+  for (const std::size_t rating : {1u, 0u, 2u}) {
+    for (const std::string& word : entry.tags_rating[rating]) {
+      if (words.contains(ascii_lower(word))) return std::string(kRatings[rating]);
+    }
+  }
+  return "";
+}
+
+}  // namespace shori

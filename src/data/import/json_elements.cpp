@@ -1,0 +1,196 @@
+// Elements of JSONL files and of JSON arrays, read in pieces: a file may be larger than memory, one element may not.
+#include <algorithm>
+
+#include "shori/util/signals.h"
+#include "shori/util/utf8.h"
+#include "src/data/import/conversation.h"
+#include "src/data/sources/jsonl.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kPiece = 1u << 20;
+constexpr int kDepth = 16;
+constexpr std::size_t kMaxValues = 1'000'000;  // of one conversation: bounds the memory of its tree
+constexpr std::size_t kShownLine = 4096;
+
+bool is_json_space(int c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+std::string hex_byte(char c) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  const auto byte = static_cast<unsigned char>(c);
+  return {kDigits[byte >> 4], kDigits[byte & 15]};
+}
+
+}  // namespace
+
+SourceLocation JsonElement::place(const std::string& file, std::size_t offset) const {
+  SourceLocation where;
+  where.file = file;
+  where.line = line;
+  where.column = column;
+  for (const char c : std::string_view(text).substr(0, offset)) {
+    if (c == '\n') {
+      ++where.line;
+      where.column = 1;
+    } else if ((c & 0xC0) != 0x80) {
+      ++where.column;
+    }
+  }
+  const bool whole_line = column == 1 && text.size() <= kShownLine && text.find('\n') == std::string::npos;
+  if (whole_line && !find_invalid_utf8(text)) where.source_line = text;
+  return where;
+}
+
+int JsonElements::peek() {
+  if (used_ == buffer_.size()) {
+    if (offset_ == file_.input.size()) return -1;
+    throw_if_stop_requested();
+    buffer_.resize(std::min<std::uint64_t>(kPiece, file_.input.size() - offset_));
+    file_.input.read_at(offset_, buffer_.data(), buffer_.size());
+    offset_ += buffer_.size();
+    used_ = 0;
+  }
+  return static_cast<unsigned char>(buffer_[used_]);
+}
+
+void JsonElements::take() {
+  const char c = buffer_[used_++];
+  if (c == '\n') {
+    ++line_;
+    column_ = 1;
+  } else if ((c & 0xC0) != 0x80) {
+    ++column_;
+  }
+}
+
+bool JsonElements::fail(const std::string& message) {
+  Diagnostic problem("E0312", message);
+  file_.diagnostics.add(problem.at(file_.path, line_, column_).help("the file is one JSON array of objects, or JSONL"));
+  return false;
+}
+
+bool JsonElements::next(JsonElement& element) {
+  if (!begun_) {
+    begun_ = true;
+    // An array shows by its first byte; blanks in front of it are none of JSONL, whose lines are not empty.
+    while (is_json_space(peek())) take();
+    array_ = peek() == '[';
+    if (array_) {
+      take();
+      return next_item(element);
+    }
+    used_ = 0, line_ = 1, column_ = 1, offset_ = 0;
+    buffer_.clear();
+    return next_line(element);
+  }
+  if (!array_) return next_line(element);
+  while (is_json_space(peek())) take();
+  if (peek() == ']') return next_item(element);
+  if (peek() != ',') return fail(peek() < 0 ? "the array is not closed" : "expected `,` or `]`");
+  take();
+  while (is_json_space(peek())) take();
+  return peek() == ']' ? fail("expected an object") : next_item(element);
+}
+
+bool JsonElements::next_line(JsonElement& element) {
+  if (peek() < 0) return false;
+  element.text.clear();
+  element.line = line_;
+  element.column = 1;
+  while (peek() >= 0) {
+    const std::string_view rest = std::string_view(buffer_).substr(used_);
+    const std::size_t end = rest.find('\n');
+    element.text.append(rest.substr(0, end));
+    if (element.text.size() > kMaxLine) {
+      file_.diagnostics.add(
+          Diagnostic("E0317", "the line is longer than 64 MiB").at(file_.path, line_).help("split the file"));
+      used_ = buffer_.size();
+      offset_ = file_.input.size();
+      return false;
+    }
+    if (end == std::string_view::npos) {
+      used_ = buffer_.size();
+      continue;
+    }
+    used_ += end + 1;
+    ++line_;
+    break;
+  }
+  return true;
+}
+
+bool JsonElements::next_item(JsonElement& element) {
+  while (is_json_space(peek())) take();
+  if (peek() == ']') {
+    take();
+    while (is_json_space(peek())) take();
+    return peek() < 0 ? false : fail("text behind the array");
+  }
+  if (peek() < 0) return fail("the array is not closed");
+  if (peek() != '{') return fail("expected an object");
+  return scan_item(element);
+}
+
+// To the brace that closes the object; whether the inside is JSON is seen later.
+bool JsonElements::scan_item(JsonElement& element) {
+  element.text.clear();
+  element.line = line_;
+  element.column = column_;
+  std::size_t depth = 0;
+  bool in_string = false, escaped = false;
+  for (int c = peek(); c >= 0; c = peek()) {
+    element.text.push_back(static_cast<char>(c));
+    if (element.text.size() > kMaxLine) {
+      file_.diagnostics.add(Diagnostic("E0317", "the object is larger than 64 MiB")
+                                .at(file_.path, element.line, element.column)
+                                .help("split the file"));
+      return false;
+    }
+    take();
+    if (in_string) {
+      in_string = escaped || c != '"';
+      escaped = !escaped && c == '\\';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{') {
+      ++depth;
+    } else if (c == '}' && --depth == 0) {
+      return true;
+    }
+  }
+  return fail("the object that begins at " + std::to_string(element.line) + ':' + std::to_string(element.column) +
+              " is not closed");
+}
+
+void add_json_problem(ImportFile& file, const JsonElement& element, std::size_t offset, std::string message,
+                      std::string_view example) {
+  file.diagnostics.add(Diagnostic("E0312", std::move(message))
+                           .at(element.place(file.path, offset))
+                           .help("wanted: " + std::string(example)));
+}
+
+std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& element, std::string_view example) {
+  if (const auto bad = find_invalid_utf8(element.text)) {
+    const std::string hex = hex_byte(element.text[*bad]);
+    file.diagnostics.add(Diagnostic("E0304", "byte 0x" + hex + " is not UTF-8")
+                             .at(element.place(file.path, *bad))
+                             .help("convert the file: iconv -f cp1252 -t utf-8"));
+    return std::nullopt;
+  }
+  if (trim_space(element.text).empty() || element.text == "\r") {
+    add_json_problem(file, element, 0, "empty line", example);
+    return std::nullopt;
+  }
+  JsonProblem problem;
+  std::optional<JsonValue> value = parse_json(element.text, {kMaxLine, kDepth, kMaxValues}, problem);
+  if (!value) {
+    add_json_problem(file, element, problem.offset, escape_for_log(problem.message, 200), example);
+  } else if (!value->is_object()) {
+    add_json_problem(file, element, value->offset, "not an object", example);
+    value.reset();
+  }
+  return value;
+}
+
+}  // namespace shori

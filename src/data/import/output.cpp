@@ -1,0 +1,86 @@
+#include "src/data/import/output.h"
+
+#include "shori/data/yaml_source.h"
+#include "shori/util/file.h"
+#include "shori/util/json.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+std::string_view extension(ImportFormat format) {
+  switch (format) {
+    case ImportFormat::kYaml:
+      return ".yaml";
+    case ImportFormat::kJsonl:
+      return ".jsonl";
+    case ImportFormat::kBlockml:
+      break;
+  }
+  return ".blockml";
+}
+
+bool holds(const std::string& path, std::string_view content) {
+  const InputFile file = InputFile::open(path);
+  return file.size() == content.size() && read_whole_file(file, content.size(), "E0317") == content;
+}
+
+}  // namespace
+
+std::string ImportOutput::content(const std::string& id, std::span<const Segment> segments) const {
+  if (options_.format == ImportFormat::kBlockml) return render(segments);
+  if (options_.format == ImportFormat::kYaml)
+    return render_yaml_conversation(segments, id, options_.category, options_.rating);
+  JsonWriter line;
+  line.begin_object().field("id", id);
+  if (!options_.category.empty()) line.field("category", options_.category);
+  if (!options_.rating.empty()) line.field("rating", options_.rating);
+  line.field("text", render(segments)).end_object();
+  return line.take() + "\n";
+}
+
+bool ImportOutput::is_taken(const std::string& name) const {
+  const std::string path = join_path(options_.out, name);
+  return path_exists(path) || is_symlink(path);
+}
+
+void ImportOutput::make(const std::string& name, const std::string& text, const SourceLocation& place,
+                        ImportReport& report, Diagnostics& diagnostics) {
+  const std::string path = join_path(options_.out, name);
+  if (is_taken(name)) {
+    if (path_exists(path) && !is_directory(path) && holds(path, text)) {
+      ++report.unchanged;
+      return;
+    }
+    diagnostics.add(Diagnostic("E0806", "a file with other content is there: " + escape_for_log(path, 400))
+                        .at(place)
+                        .note("an import never overwrites")
+                        .help("another `--out`, or move the file away"));
+    return;
+  }
+  if (!write_) return;
+  if (!folder_made_) make_directories(options_.out);
+  folder_made_ = true;
+  write_file_atomically(options_.out, name, text);
+  ++report.written;
+}
+
+bool ImportOutput::needs_content(const std::string& stem) const {
+  return write_ || is_taken(stem + std::string(extension(options_.format)));
+}
+
+void ImportOutput::add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
+                       const SourceLocation& place, ImportReport& report, Diagnostics& diagnostics) {
+  const std::string name = stem + std::string(extension(options_.format));
+  if (options_.format == ImportFormat::kBlockml && !options_.rating.empty()) names_.insert(name);
+  if (needs_content(stem)) make(name, content(id, segments), place, report, diagnostics);
+}
+
+void ImportOutput::finish(ImportReport& report, Diagnostics& diagnostics) {
+  if (names_.empty()) return;
+  std::string text;
+  for (const std::string& name : names_) text += json_quote(name) + ": " + options_.rating + "\n";
+  make("ratings.yaml", text, {}, report, diagnostics);
+}
+
+}  // namespace shori

@@ -1,0 +1,285 @@
+// BlockML-like text. Foreign spellings are rewritten in the text, line by line in place so that the parser's messages
+// stay true; then inline out-of-character talk is lifted out of the messages.
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "shori/util/utf8.h"
+#include "src/data/import/conversation.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr std::string_view kOocOpen = "(ooc:";
+constexpr std::string_view kInstOpen = "[INST]";
+constexpr std::string_view kInstClose = "[/INST]";
+constexpr std::string_view kSpace = " \t\n";
+constexpr std::array<std::string_view, 3> kOlderLengths = {"humongous", "extreme", "unlimited"};
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  return out;
+}
+
+// One of the nine words for a word of any case and of older lists; empty if it is none.
+std::string length_word(std::string_view word) {
+  const std::string folded = lower(word);
+  for (std::size_t i = 1; i <= static_cast<std::size_t>(LengthHint::kEnormous); ++i) {
+    if (folded == length_name(static_cast<LengthHint>(i))) return folded;
+  }
+  const bool older = std::find(kOlderLengths.begin(), kOlderLengths.end(), folded) != kOlderLengths.end();
+  return older ? std::string(length_name(LengthHint::kEnormous)) : std::string();
+}
+
+std::size_t skip(std::string_view text, std::size_t from, std::string_view set) {
+  return std::min(text.find_first_not_of(set, from), text.size());
+}
+
+// A hint in any spelling directly behind `▀message`: its end and its word.
+struct FoundHint {
+  std::size_t end;
+  std::string word;
+};
+std::optional<FoundHint> read_hint(std::string_view text, std::size_t from) {
+  constexpr std::string_view kLength = "length";
+  std::size_t at = skip(text, from, " ");
+  if (at == text.size() || text[at] != '(') return std::nullopt;
+  at = skip(text, at + 1, " ");
+  if (lower(text.substr(at, kLength.size())) != kLength) return std::nullopt;
+  at = skip(text, at + kLength.size(), " ");
+  if (at == text.size() || (text[at] != ':' && text[at] != '=')) return std::nullopt;
+  at = skip(text, at + 1, " ");
+  const std::size_t end = std::min(text.find_first_of(" )\n", at), text.size());
+  const std::string word = length_word(text.substr(at, std::min<std::size_t>(end - at, 16)));
+  const std::size_t close = skip(text, end, " ");
+  if (word.empty() || close == text.size() || text[close] != ')') return std::nullopt;
+  return FoundHint{close + 1, word};
+}
+
+// One past the parenthesis that closes the one at `begin`; npos if none does.
+std::size_t matching_close(std::string_view text, std::size_t begin) {
+  std::size_t depth = 0;
+  for (std::size_t i = begin; i < text.size(); ++i) {
+    if (text[i] == '(') ++depth;
+    if (text[i] == ')' && --depth == 0) return i + 1;
+  }
+  return std::string_view::npos;
+}
+
+struct Span {
+  std::size_t begin, end;
+};
+std::optional<Span> find_ooc(std::string_view text, std::size_t from) {
+  for (std::size_t at = text.find('(', from); at != std::string_view::npos; at = text.find('(', at + 1)) {
+    if (lower(text.substr(at, kOocOpen.size())) != kOocOpen) continue;
+    const std::size_t end = matching_close(text, at);
+    // What is never closed holds all that follows.
+    if (end == std::string_view::npos) return std::nullopt;
+    return Span{at, end};
+  }
+  return std::nullopt;
+}
+
+std::string_view ooc_text(std::string_view text, const Span& span) {
+  return trim_space(text.substr(span.begin + kOocOpen.size(), span.end - 1 - span.begin - kOocOpen.size()));
+}
+
+// Searches of one word from places that only grow: no byte is looked at twice.
+class ForwardSearch {
+ public:
+  ForwardSearch(std::string_view text, std::string_view word) : text_(text), word_(word), found_(text.find(word)) {}
+  // The first at `from` or behind it; the size of the text if there is none.
+  std::size_t at_or_behind(std::size_t from) {
+    if (found_ != std::string_view::npos && found_ < from) found_ = text_.find(word_, from);
+    return std::min(found_, text_.size());
+  }
+
+ private:
+  std::string_view text_, word_;
+  std::size_t found_;
+};
+
+// Rewrites a text outside and at the heads of blocks.
+class TextRewriter {
+ public:
+  TextRewriter(std::string_view text, ChangeCounts& changes)
+      : text_(text),
+        changes_(changes),
+        opens_(text, kBlockOpen),
+        closes_(text, kBlockClose),
+        inst_opens_(text, kInstOpen),
+        inst_closes_(text, kInstClose) {}
+
+  std::string run() {
+    while (at_ < text_.size()) {
+      const std::string_view rest = text_.substr(at_);
+      if (rest.starts_with(kBlockOpen))
+        rewrite_block();
+      else if (rest.starts_with(kInstOpen))
+        rewrite_instruction();
+      else
+        rewrite_between();
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void copy_to(std::size_t end) {
+    out_.append(text_.substr(at_, end - at_));
+    at_ = end;
+  }
+  // Leaves the text out, but for its line ends.
+  void drop_to(std::size_t end, std::string_view kind) {
+    const std::string_view dropped = text_.substr(at_, end - at_);
+    out_.append(static_cast<std::size_t>(std::count(dropped.begin(), dropped.end(), '\n')), '\n');
+    at_ = end;
+    count_change(changes_, kind);
+  }
+
+  void rewrite_block() {
+    constexpr std::string_view kMessage = "message";
+    const std::size_t word = at_ + kBlockOpen.size();
+    std::size_t head = word;
+    while (head < text_.size() && text_[head] >= 'a' && text_[head] <= 'z') ++head;
+    const std::string_view role = text_.substr(word, head - word);
+    std::optional<FoundHint> hint;
+    if (role == kMessage) hint = read_hint(text_, head);
+    const std::size_t body = hint ? hint->end : head;
+    const std::size_t inside = skip(text_, body, kSpace);
+    const bool known = find_role(role).has_value();
+    if (known && text_.substr(inside).starts_with(kBlockClose))
+      return drop_to(inside + kBlockClose.size(), "empty texts dropped");
+    copy_to(head);
+    if (hint) {
+      const std::string canonical = " (length: " + hint->word + ')';
+      if (text_.substr(head, hint->end - head) != canonical) count_change(changes_, "length hints rewritten");
+      out_ += canonical;
+      at_ = hint->end;
+    }
+    // To the end of the block; what is wrong with it is told by the parser.
+    const std::size_t close = closes_.at_or_behind(at_), next = opens_.at_or_behind(std::max(at_, word));
+    copy_to(close < next ? close + kBlockClose.size() : next);
+  }
+
+  void rewrite_instruction() {
+    const std::size_t close = inst_closes_.at_or_behind(at_), block = opens_.at_or_behind(at_);
+    if (close >= block) return copy_to(block);
+    const std::size_t end = close + kInstClose.size();
+    if (skip(text_, at_ + kInstOpen.size(), kSpace) == close) return drop_to(end, "empty texts dropped");
+    copy_to(end);
+  }
+
+  void rewrite_between() {
+    const std::size_t end = std::min(opens_.at_or_behind(at_ + 1), inst_opens_.at_or_behind(at_ + 1));
+    const std::string_view between = text_.substr(0, end);
+    while (const std::optional<Span> ooc = find_ooc(between, at_)) {
+      copy_to(ooc->begin);
+      const std::string_view text = ooc_text(between, *ooc);
+      if (text.empty()) {
+        drop_to(ooc->end, "empty texts dropped");
+        continue;
+      }
+      out_.append(kBlockOpen).append("ooc ").append(text).append(kBlockClose);
+      at_ = ooc->end;
+      count_change(changes_, "(OOC: …) made ▀ooc");
+    }
+    copy_to(end);
+  }
+
+  std::string_view text_;
+  ChangeCounts& changes_;
+  ForwardSearch opens_, closes_, inst_opens_, inst_closes_;
+  std::string out_;
+  std::size_t at_ = 0;
+};
+
+// Puts `right` behind `kept` in place of a span, without the white space that only the span needed.
+void append_behind_span(std::string& kept, std::string_view right) {
+  if (right.empty()) return;
+  const bool spaced = kept.ends_with(' ');
+  while (kept.ends_with(' ') || kept.ends_with('\t')) kept.pop_back();
+  const bool new_line = kept.empty() || kept.ends_with('\n');
+  if (new_line) {
+    right.remove_prefix(skip(right, 0, " \t"));
+    if (!kept.empty() && right.starts_with('\n')) right.remove_prefix(1);
+  } else if (spaced && kSpace.find(right.front()) == kSpace.npos) {
+    kept.push_back(' ');
+  }
+  kept.append(right);
+}
+
+// Every (OOC: …) of a message becomes a block behind it.
+void lift_ooc(Segment message, ConversationBuilder& builder, ChangeCounts& changes) {
+  std::optional<Span> ooc = find_ooc(message.body, 0);
+  if (!ooc) return builder.add_segment(std::move(message));
+  const std::optional<Speaker> speaker = find_speaker(message.body);
+  const std::string name = speaker ? std::string(speaker->name) + ':' : std::string();
+  std::vector<Segment> lifted;
+  std::string kept = message.body.substr(0, ooc->begin);
+  while (ooc) {
+    Segment block;
+    block.role = Role::kOoc;
+    block.body = ooc_text(message.body, *ooc);
+    count_change(changes, block.body.empty() ? "empty texts dropped" : "(OOC: …) made ▀ooc");
+    if (!block.body.empty()) lifted.push_back(std::move(block));
+    const std::size_t end = ooc->end;
+    ooc = find_ooc(message.body, end);
+    append_behind_span(kept, std::string_view(message.body).substr(end, ooc ? ooc->begin - end : std::string::npos));
+  }
+  message.body = trim_space(kept);
+  if (message.body.empty() || message.body == name)
+    count_change(changes, "messages of nothing but (OOC: …) dropped");
+  else
+    builder.add_segment(std::move(message));
+  for (Segment& block : lifted) builder.add_segment(std::move(block));
+}
+
+void count_variants(const VariantCounts& variants, ChangeCounts& changes) {
+  for (std::size_t i = 0; i < kVariantCount; ++i) {
+    if (variants[i] > 0)
+      count_change(changes, "form: " + std::string(variant_name(static_cast<Variant>(i))), variants[i]);
+  }
+}
+
+std::string rewrite(std::string_view text, ChangeCounts& changes) {
+  if (text.starts_with(kByteOrderMark)) {
+    text.remove_prefix(kByteOrderMark.size());
+    count_change(changes, "byte order marks removed");
+  }
+  const std::string cleaned = clean_characters(text, changes);
+  return TextRewriter(cleaned, changes).run();
+}
+
+}  // namespace
+
+void import_text(ImportFile& file) {
+  if (file.input.size() > kConversationBytes) {
+    file.diagnostics.add(
+        Diagnostic("E0317", "the conversation is larger than 64 MiB").at(file.path).help("split the file"));
+    return;
+  }
+  const std::string source = read_whole_file(file.input, kConversationBytes, "E0317");
+  Diagnostics problems;
+  std::optional<BlockmlDocument> document =
+      parse_blockml(rewrite(source, file.changes), TextSource{file.path, 0}, problems);
+  if (problems.all().size() == 1 && problems.all().front().code == "E0306") return file.accept({});
+  for (const Diagnostic& problem : problems.all()) file.diagnostics.add(problem);
+  if (!document) return;
+  count_variants(document->variants, file.changes);
+  ConversationBuilder builder(file.options.limarp_clean, file.changes);
+  for (Segment& segment : document->segments) {
+    if (file.options.limarp_clean) segment.body = limarp_clean(segment.body, file.changes);
+    if (segment.role == Role::kMessage)
+      lift_ooc(std::move(segment), builder, file.changes);
+    else
+      builder.add_segment(std::move(segment));
+  }
+  ImportedConversation conversation;
+  conversation.segments = builder.take();
+  file.accept(std::move(conversation));
+}
+
+}  // namespace shori

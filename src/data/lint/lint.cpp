@@ -1,0 +1,219 @@
+#include "shori/data/lint.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "shori/config/train_config.h"
+#include "shori/util/utf8.h"
+#include "src/data/blockml/text_problem.h"
+#include "src/data/lint/block.h"
+
+namespace shori {
+namespace {
+
+struct RuleRow {
+  LintLevel level;
+  bool fix;
+  std::string_view message, cure;
+};
+
+using enum LintLevel;
+// In the order of LintRule, and of kLintRules, which has their names.
+constexpr RuleRow kRules[kLintRuleCount] = {
+    {kWarn, false, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
+    {kWarn, false, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
+    {kWarn, false, "odd number of `**` in a paragraph, or three or more `*` in a row",
+     "emphasis stands between two: **no**"},
+    {kWarn, false, "odd number of `\"` in a paragraph",
+     "close the dialogue, or open the next paragraph with `\"` where the speech runs on"},
+    {kWarn, true, "quotes that are not ASCII", "write `\"` or `'`"},
+    {kWarn, false, "words in single `'...'`, or an odd number of `''` in a paragraph",
+     "quotes that are no dialogue are two apostrophes on each side: ''word''"},
+    {kInfo, false, "words in capitals", "louder text may stand in capitals; the words are only counted"},
+    {kWarn, true, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
+    {kWarn, false, "a fence of backticks is not closed, or text follows the closing one",
+     "put ``` on a line of its own behind the formatted text"},
+    {kWarn, false, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
+     "put 1 to 3 of them directly before the dialogue or thought, or delete them"},
+    {kInfo, true, "ellipsis that is not three dots", "write `...`"},
+    {kInfo, true, "several spaces in a row, or a space before `!` or `?`", "one space, or none"},
+    {kWarn, false, "name of a user", "only names of characters remain: delete it"},
+    {kWarn, false, "address inside the source", "delete it"},
+    {kWarn, true, "talk out of character inside a message", "move it to a block `ooc`"},
+    {kInfo, false, "message without a speaker", "narration may stand so; else `Name: text`"},
+    {kInfo, false, "speaker that no description names", "add a block `description`, or correct the name"},
+    {kWarn, false, "two speakers whose names differ by one character or by case",
+     "spell each name the same everywhere"},
+    {kWarn, false, "`tags` not directly behind a `title`", "move it behind its title"},
+    {kWarn, false, "the first `title` stands behind other blocks", "move it to the front"},
+    {kWarn, false, "second description of a character with no message between", "join the two"},
+    {kWarn, false, "block behind the last message", "nothing follows that it could describe: move or delete it"},
+    {kInfo, false, "the length hint is far from the text's length", "correct the hint, or delete it"},
+    {kWarn, false, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
+    {kError, false, "U+2581 in a text: the tokenizer cannot tell it from a space", "write another character"},
+    {kWarn, false, "a character that looks like ▀ or ▄ at the edge of a block",
+     "probably mistyped: the marks are U+2580 and U+2584"},
+};
+
+static_assert(kLintRules.size() == kLintRuleCount);
+
+const RuleRow& row(LintRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
+
+bool has_lists(LintRule rule) { return rule == LintRule::kUsername || rule == LintRule::kInternalUrl; }
+
+bool is_prose_role(Role role) {
+  return role == Role::kMessage || role == Role::kLore || role == Role::kScenario || role == Role::kDescription ||
+         role == Role::kOoc;
+}
+
+// Marks that resemble ▀ and ▄: U+2588, U+258C, U+2590, U+2586, U+2583.
+bool is_lookalike(std::string_view character) {
+  constexpr std::string_view kLookalikes[] = {"█", "▌", "▐", "▆", "▃"};
+  return std::find(std::begin(kLookalikes), std::end(kLookalikes), character) != std::end(kLookalikes);
+}
+
+void find_all(std::string_view body, std::string_view word, LintRule rule, BlockFindings& findings) {
+  for (std::size_t at = body.find(word); at != std::string_view::npos; at = body.find(word, at + word.size()))
+    findings.add(rule, {at, at + word.size()});
+}
+
+void lint_text(const Segment& segment, BlockFindings& findings) {
+  const std::string_view body = segment.body;
+  if (segment.is_block()) {
+    find_all(body, "[INST]", LintRule::kInst, findings);
+    find_all(body, "[/INST]", LintRule::kInst, findings);
+  }
+  find_all(body, "\xE2\x96\x81", LintRule::kU2581, findings);
+  constexpr std::size_t kBytes = 3;  // of every lookalike
+  if (is_lookalike(body.substr(0, kBytes))) findings.add(LintRule::kLookalike, {0, kBytes});
+  if (body.size() > kBytes && is_lookalike(body.substr(body.size() - kBytes)))
+    findings.add(LintRule::kLookalike, {body.size() - kBytes, body.size()});
+}
+
+void lint_ooc(std::string_view body, BlockFindings& findings) {
+  for (const InlineOoc& ooc : find_inline_ooc(body)) findings.add(LintRule::kInlineOoc, ooc.span);
+}
+
+// Where the body of a segment begins in the text that it was read from.
+std::size_t body_begin(const Segment& segment, std::string_view text) {
+  const std::size_t close = segment.is_block() ? kBlockClose.size() : std::string_view("[/INST]").size();
+  const std::string_view raw = text.substr(segment.begin, segment.end - segment.begin - close);
+  const std::size_t last = raw.find_last_not_of(" \t\n");
+  return segment.begin + last + 1 - segment.body.size();
+}
+
+// Whether a rule from `first` to `last` is not off.
+bool any_level(const LintOptions& options, LintRule first, LintRule last) {
+  for (auto i = static_cast<std::size_t>(first); i <= static_cast<std::size_t>(last); ++i) {
+    const auto rule = static_cast<LintRule>(i);
+    if (options.level(rule) != LintLevel::kOff || options.level(rule, true) != LintLevel::kOff) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string_view lint_level_name(LintLevel level) {
+  constexpr std::string_view names[] = {"off", "info", "warn", "error"};
+  return names[static_cast<std::size_t>(level)];
+}
+
+std::string_view lint_rule_name(LintRule rule) { return kLintRules[static_cast<std::size_t>(rule)]; }
+std::string_view lint_rule_message(LintRule rule) { return row(rule).message; }
+std::string_view lint_rule_cure(LintRule rule) { return row(rule).cure; }
+LintLevel default_lint_level(LintRule rule) { return row(rule).level; }
+bool has_lint_fix(LintRule rule) { return row(rule).fix; }
+
+std::optional<LintRule> find_lint_rule(std::string_view name) {
+  const auto found = std::find(kLintRules.begin(), kLintRules.end(), name);
+  if (found == kLintRules.end()) return std::nullopt;
+  return static_cast<LintRule>(found - kLintRules.begin());
+}
+
+LintLevel LintOptions::level(LintRule rule, bool listed) const {
+  const LintLevel by_default = listed && has_lists(rule) ? LintLevel::kError : row(rule).level;
+  const LintLevel wanted = levels[static_cast<std::size_t>(rule)].value_or(by_default);
+  return errors_only && wanted != LintLevel::kError ? LintLevel::kOff : wanted;
+}
+
+void BlockFindings::add(LintRule rule, TextSpan span, bool listed, std::string_view detail) {
+  const LintLevel level = options_.level(rule, listed);
+  if (level == LintLevel::kOff) return;
+  auto& finding = found_[2 * static_cast<std::size_t>(rule) + (listed ? 1 : 0)];
+  if (!finding) {
+    finding = LintFinding{rule, level, segment_, std::numeric_limits<std::size_t>::max(), 1, 0, {}};
+  }
+  ++finding->count;
+  if (span.begin >= *finding->offset) return;
+  finding->offset = span.begin;
+  finding->bytes = span.end - span.begin;
+  finding->message = std::string(detail.empty() ? lint_rule_message(rule) : detail);
+}
+
+void BlockFindings::add_block(LintRule rule, std::string detail, std::size_t count) {
+  const LintLevel level = options_.level(rule);
+  if (level == LintLevel::kOff) return;
+  found_[2 * static_cast<std::size_t>(rule)] =
+      LintFinding{rule, level, segment_, std::nullopt, 1, count, std::move(detail)};
+}
+
+void BlockFindings::move_to(std::vector<LintFinding>& all) {
+  for (auto& finding : found_) {
+    if (!finding) continue;
+    if (finding->count > 1 && finding->offset)
+      finding->message += " (" + std::to_string(finding->count) + " in this block)";
+    all.push_back(std::move(*finding));
+  }
+}
+
+std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::span<const std::int64_t> message_ids,
+                                       const LintOptions& options) {
+  std::vector<LintFinding> all;
+  const bool prose = any_level(options, LintRule::kThoughts, LintRule::kSpacing);
+  const bool others = any_level(options, LintRule::kUsername, LintRule::kInlineOoc);
+  for (std::size_t i = 0; i < document.segments.size(); ++i) {
+    const Segment& segment = document.segments[i];
+    BlockFindings findings(i, options);
+    lint_text(segment, findings);
+    if ((prose || others) && is_prose_role(segment.role)) {
+      const bool message = segment.role == Role::kMessage;
+      if (prose)
+        lint_prose(segment.body, message ? segment.body.size() - message_text(segment.body).size() : 0, findings);
+      lint_privacy(segment.body, findings);
+      if (message) lint_ooc(segment.body, findings);
+    }
+    findings.move_to(all);
+  }
+  lint_structure(document, message_ids, options, all);
+  const auto place = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
+  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  return all;
+}
+
+void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
+                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& tell) {
+  TextCursor cursor(text);
+  for (const LintFinding& finding : findings) {
+    const Segment& segment = document.segments[finding.segment];
+    const std::string name(lint_rule_name(finding.rule));
+    Diagnostic problem(finding.level == LintLevel::kError ? "E0319" : "W0304", "");
+    if (text.empty()) {
+      problem.at(source.file, segment.line, segment.column);
+    } else if (finding.offset) {
+      const std::size_t at = body_begin(segment, text) + *finding.offset;
+      cursor.move_to(at);
+      problem = text_problem(problem.code, "", source, cursor, count_code_points(text.substr(at, finding.bytes)));
+    } else {
+      cursor.move_to(segment.begin);
+      problem = text_problem(problem.code, "", source, cursor);
+    }
+    problem.message = name + ": " + finding.message + problem.message;
+    problem.rule = name;
+    if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
+    problem.help(std::string(lint_rule_cure(finding.rule)));
+    if (finding.level == LintLevel::kError) problem.help("or `lint: {" + name + ": warn}` in the config");
+    tell(std::move(problem));
+  }
+}
+
+}  // namespace shori

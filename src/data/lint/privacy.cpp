@@ -1,0 +1,129 @@
+// The rules privacy/*: names of users, and addresses inside the place that the text comes from.
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "shori/util/utf8.h"
+#include "src/data/lint/block.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kNone = std::string_view::npos;
+
+// Works on the lower-case body; offsets are those of the body.
+class PrivacyLint {
+ public:
+  PrivacyLint(std::string_view body, BlockFindings& findings)
+      : lower_(ascii_lower(body)), text_(lower_), findings_(findings) {}
+
+  void run() {
+    if (findings_.wants(LintRule::kUsername)) user_patterns();
+    if (findings_.wants(LintRule::kUsername, true) && !findings_.options().usernames.empty()) listed_users();
+    if (findings_.wants(LintRule::kInternalUrl)) addresses();
+    if (findings_.wants(LintRule::kInternalUrl, true)) listed_hosts();
+  }
+
+ private:
+  bool word_before(std::size_t at) const { return is_word_code_point(code_point_before(text_, at)); }
+  bool word_behind(std::size_t at) const {
+    return is_word_code_point(code_point_behind(text_, at)) || (at < text_.size() && text_[at] == '_');
+  }
+
+  template <typename Check>
+  void each(std::string_view word, LintRule rule, Check check) {
+    for (std::size_t at = text_.find(word); at != kNone; at = text_.find(word, at + word.size())) {
+      if (check(at, at + word.size())) findings_.add(rule, {at, at + word.size()});
+    }
+  }
+
+  void user_patterns() {
+    const auto name_follows = [this](std::size_t begin, std::size_t end) {
+      return !word_before(begin) && word_behind(end);
+    };
+    each("@", LintRule::kUsername, name_follows);
+    each("u/", LintRule::kUsername, name_follows);
+    each("[quote=", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
+    each("originally posted by", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
+  }
+
+  // Words of the list, and of names that are no single word each place where the name stands alone.
+  void listed_users() {
+    for (std::size_t begin = 0; begin < text_.size();) {
+      std::size_t end = begin;
+      while (end < text_.size() && word_behind(end)) end += code_point_at(text_, end).bytes;
+      if (end > begin && findings_.options().usernames.contains(lower_.substr(begin, end - begin)))
+        findings_.add(LintRule::kUsername, {begin, end}, true);
+      begin = end > begin ? end : begin + code_point_at(text_, begin).bytes;
+    }
+    for (const std::string& name : findings_.options().usernames) {
+      if (is_single_word(name)) continue;
+      for (std::size_t at = text_.find(name); at != kNone; at = text_.find(name, at + 1)) {
+        if (!word_before(at) && !word_behind(at + name.size()))
+          findings_.add(LintRule::kUsername, {at, at + name.size()}, true);
+      }
+    }
+  }
+
+  static bool is_single_word(std::string_view name) {
+    for (std::size_t at = 0; at < name.size(); at += code_point_at(name, at).bytes) {
+      if (name[at] != '_' && !is_word_code_point(code_point_at(name, at).value)) return false;
+    }
+    return true;
+  }
+
+  void addresses() {
+    each("localhost", LintRule::kInternalUrl,
+         [this](std::size_t begin, std::size_t end) { return !word_before(begin) && !word_behind(end); });
+    each("file:", LintRule::kInternalUrl, [this](std::size_t begin, std::size_t end) {
+      return !word_before(begin) && end < text_.size() && text_[end] != ' ' && text_[end] != '\n' && text_[end] != '\t';
+    });
+    for (const char* path : {"viewtopic.php", "showthread.php", "/threads/", "/members/", "index.php?topic="})
+      each(path, LintRule::kInternalUrl, [](std::size_t, std::size_t) { return true; });
+    for (std::size_t at = text_.find_first_of("0123456789"); at != kNone;) {
+      std::size_t end = at;
+      while (end < text_.size() && (is_ascii_digit(text_[end]) || text_[end] == '.')) ++end;
+      if (!word_before(at) && !word_behind(end) && is_private_address(text_.substr(at, end - at)))
+        findings_.add(LintRule::kInternalUrl, {at, end});
+      at = text_.find_first_of("0123456789", end);
+    }
+  }
+
+  // Four numbers up to 255 of 10/8, 127/8, 172.16/12 or 192.168/16; a full stop may follow.
+  static bool is_private_address(std::string_view text) {
+    if (text.ends_with('.')) text.remove_suffix(1);
+    std::array<int, 4> parts{};
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::size_t size = std::min(text.find('.'), text.size());
+      if (size == 0 || size > 3) return false;
+      for (const char digit : text.substr(0, size)) parts[i] = parts[i] * 10 + (digit - '0');
+      if (parts[i] > 255 || (i < 3 && size == text.size())) return false;
+      text.remove_prefix(std::min(size + 1, text.size()));
+    }
+    if (!text.empty()) return false;
+    return parts[0] == 10 || parts[0] == 127 || (parts[0] == 172 && parts[1] >= 16 && parts[1] <= 31) ||
+           (parts[0] == 192 && parts[1] == 168);
+  }
+
+  void listed_hosts() {
+    for (const std::string& host : findings_.options().internal_hosts) {
+      for (std::size_t at = text_.find(host); at != kNone; at = text_.find(host, at + host.size())) {
+        const std::size_t end = at + host.size();
+        const bool part_of_name = word_before(at) || (at > 0 && text_[at - 1] == '-') || word_behind(end) ||
+                                  (end < text_.size() && text_[end] == '-') ||
+                                  (end < text_.size() && text_[end] == '.' && word_behind(end + 1));
+        if (!part_of_name) findings_.add(LintRule::kInternalUrl, {at, end}, true);
+      }
+    }
+  }
+
+  std::string lower_;
+  std::string_view text_;
+  BlockFindings& findings_;
+};
+
+}  // namespace
+
+void lint_privacy(std::string_view body, BlockFindings& findings) { PrivacyLint(body, findings).run(); }
+
+}  // namespace shori

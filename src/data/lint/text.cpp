@@ -1,0 +1,208 @@
+// What the rules and the fixes share: pieces of a text, and the runs that a fix replaces.
+#include <algorithm>
+#include <array>
+
+#include "shori/util/utf8.h"
+#include "src/data/blockml/text_problem.h"
+#include "src/data/lint/block.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kNone = std::string_view::npos;
+constexpr std::string_view kEllipsis = "\xE2\x80\xA6";
+
+struct CurlyQuote {
+  std::string_view curly, ascii;
+};
+constexpr std::array<CurlyQuote, 8> kCurlyQuotes = {{{"\xE2\x80\x98", "'"},
+                                                     {"\xE2\x80\x99", "'"},
+                                                     {"\xE2\x80\x9A", "'"},
+                                                     {"\xE2\x80\x9C", "\""},
+                                                     {"\xE2\x80\x9D", "\""},
+                                                     {"\xE2\x80\x9E", "\""},
+                                                     {"\xC2\xAB", "\""},
+                                                     {"\xC2\xBB", "\""}}};
+
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == kNone; }
+
+// For each bracket `(` or `[` by place: where it is closed, npos if it is not. Linear.
+std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view text) {
+  std::vector<std::pair<std::size_t, std::size_t>> pairs;
+  std::vector<std::size_t> round, square;  // open ones, as indices into pairs
+  for (std::size_t at = text.find_first_of("()[]"); at != kNone; at = text.find_first_of("()[]", at + 1)) {
+    std::vector<std::size_t>& open = text[at] == '(' || text[at] == ')' ? round : square;
+    if (text[at] == '(' || text[at] == '[') {
+      open.push_back(pairs.size());
+      pairs.push_back({at, kNone});
+    } else if (!open.empty()) {
+      pairs[open.back()].second = at;
+      open.pop_back();
+    }
+  }
+  return pairs;
+}
+
+bool starts_with_folded(std::string_view text, std::string_view lower) {
+  return text.size() >= lower.size() && ascii_lower(text.substr(0, lower.size())) == lower;
+}
+
+TextSpan trimmed(std::string_view text, TextSpan span) {
+  const auto is_space = [&](std::size_t at) { return text[at] == ' ' || text[at] == '\t' || text[at] == '\n'; };
+  while (span.begin < span.end && is_space(span.begin)) ++span.begin;
+  while (span.begin < span.end && is_space(span.end - 1)) --span.end;
+  return span;
+}
+
+// At the bracket `open`: what kind of talk begins there, and where its text does.
+std::optional<std::size_t> ooc_text_begin(std::string_view body, std::size_t open) {
+  const std::string_view rest = body.substr(open + 1);
+  if (starts_with_folded(rest, "ooc:")) return open + 5;
+  if (body[open] == '[' && starts_with_folded(rest, "ooc") && rest.size() > 3 && (rest[3] == ' ' || rest[3] == ']'))
+    return open + 4;
+  if (body[open] == '(' && rest.starts_with('(')) return open + 2;
+  return std::nullopt;
+}
+
+}  // namespace
+
+FencedText blank_fences(std::string_view body) {
+  constexpr std::size_t kFence = 3;
+  FencedText result{std::string(body), std::nullopt, {}};
+  std::size_t open = kNone, ticks = 0;
+  for (std::size_t at = body.find('`'); at != kNone; at = body.find('`', at)) {
+    const std::size_t run = run_length(body, at, '`');
+    if (run >= kFence && open == kNone) {
+      open = at;
+      ticks = run;
+    } else if (run >= kFence && run >= ticks) {
+      std::fill(result.prose.begin() + static_cast<std::ptrdiff_t>(open),
+                result.prose.begin() + static_cast<std::ptrdiff_t>(at + run), kBlanked);
+      const std::size_t line_end = std::min(body.find('\n', at), body.size());
+      if (!is_blank(body.substr(at + run, line_end - at - run))) result.behind_close.push_back({at + run, line_end});
+      open = kNone;
+    }
+    at += run;
+  }
+  if (open != kNone) result.open = TextSpan{open, open + ticks};
+  return result;
+}
+
+std::vector<TextSpan> lines_of(std::string_view text) {
+  std::vector<TextSpan> lines;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back({begin, end});
+    begin = end + 1;
+  }
+  return lines;
+}
+
+std::vector<TextSpan> paragraphs_of(std::string_view text) {
+  std::vector<TextSpan> paragraphs;
+  bool inside = false;
+  for (const TextSpan& line : lines_of(text)) {
+    const bool blank = is_blank(text.substr(line.begin, line.end - line.begin));
+    if (!blank && inside) paragraphs.back().end = line.end;
+    if (!blank && !inside) paragraphs.push_back(line);
+    inside = !blank;
+  }
+  return paragraphs;
+}
+
+std::size_t run_length(std::string_view text, std::size_t begin, char c) {
+  return std::min(text.find_first_not_of(c, begin), text.size()) - begin;
+}
+
+bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
+char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+std::string ascii_lower(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = ascii_lower(c);
+  return lower;
+}
+
+// ASCII exactly; beyond it by blocks: scripts are letters, punctuation, symbols and pictures are not.
+bool is_word_code_point(char32_t value) {
+  if (value < 0x80) return is_ascii_letter(static_cast<char>(value)) || is_ascii_digit(static_cast<char>(value));
+  if (value < 0x250)
+    return value == 0xAA || value == 0xB5 || value == 0xBA || (value >= 0xC0 && value != 0xD7 && value != 0xF7);
+  if (value >= 0x2000 && value < 0x2C00) return value >= 0x2070 && value < 0x20A0;
+  if (value >= 0x2E00 && value < 0x2E80) return false;
+  if (value >= 0x3000 && value < 0x3040) return value == 0x3005 || value == 0x3007;
+  if (value >= 0xE000 && value < 0xF900) return false;
+  if (value >= 0xFE00 && value < 0xFE70) return false;
+  if (value >= 0xFF00 && value < 0xFF10) return false;
+  return value < 0x1F000 || value >= 0x20000;
+}
+
+char32_t code_point_before(std::string_view text, std::size_t offset) {
+  return offset == 0 ? 0 : code_point_at(text, code_point_start(text, offset - 1)).value;
+}
+
+char32_t code_point_behind(std::string_view text, std::size_t offset) {
+  return offset >= text.size() ? 0 : code_point_at(text, offset).value;
+}
+
+std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
+  std::vector<InlineOoc> found;
+  const auto pairs = bracket_pairs(body);
+  std::size_t free = 0;  // behind the last one found
+  for (std::size_t i = 0; i < pairs.size(); ++i) {
+    const auto [open, close] = pairs[i];
+    const std::optional<std::size_t> begin = ooc_text_begin(body, open);
+    if (!begin || close == kNone || open < free) continue;
+    const bool doubled = body[open] == '(' && body[open + 1] == '(';
+    if (doubled && pairs[i + 1].second != close - 1) continue;
+    const std::size_t end = doubled ? close - 1 : close;
+    const TextSpan inner = trimmed(body, {std::min(*begin, end), end});
+    if (inner.begin == inner.end) continue;
+    free = close + 1;
+    found.push_back({{open, free}, inner});
+  }
+  return found;
+}
+
+std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from) {
+  for (std::size_t begin = from; begin < text.size();) {
+    std::size_t end = begin, dots = 0, characters = 0;
+    while (end < text.size()) {
+      if (text[end] == '.') {
+        ++end;
+        ++dots;
+      } else if (text.substr(end).starts_with(kEllipsis)) {
+        end += kEllipsis.size();
+        ++characters;
+      } else {
+        break;
+      }
+    }
+    if (characters > 0 || dots > 3) return TextSpan{begin, end};
+    begin = std::max(end, begin + 1);
+  }
+  return std::nullopt;
+}
+
+std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from) {
+  for (std::size_t begin = text.find(' ', from); begin != kNone; begin = text.find(' ', begin)) {
+    const std::size_t end = begin + run_length(text, begin, ' ');
+    const bool inside = begin > 0 && text[begin - 1] != '\n' && end < text.size() && text[end] != '\n';
+    // The space behind the `>` of a quoted line belongs to it.
+    const bool behind_quote = inside && text[begin - 1] == '>' && (begin == 1 || text[begin - 2] == '\n');
+    const bool before_mark = inside && !behind_quote && (text[end] == '!' || text[end] == '?');
+    if (inside && (end - begin > 1 || before_mark)) return SpaceRun{{begin, end}, before_mark ? "" : " "};
+    begin = end;
+  }
+  return std::nullopt;
+}
+
+std::string_view ascii_quote(std::string_view text, std::size_t at) {
+  for (const CurlyQuote& quote : kCurlyQuotes) {
+    if (text.substr(at).starts_with(quote.curly)) return quote.ascii;
+  }
+  return {};
+}
+
+}  // namespace shori

@@ -1,0 +1,136 @@
+#include <algorithm>
+#include <optional>
+
+#include "src/data/overlap/overlap.h"
+
+namespace shori {
+namespace {
+
+// Odd, with bits all over: the base of the rolling hash over words.
+constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15;
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+// Bijective, every bit of the result depends on every bit of x (the finalizer of SplitMix64).
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
+}
+
+// FNV-1a.
+std::uint64_t hash_text(std::string_view text) {
+  std::uint64_t hash = 0xCBF29CE484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
+  return mix(hash);
+}
+
+void append_folded(std::string_view text, std::string& folded) {
+  bool gap = !folded.empty();
+  for (const char c : text) {
+    if (is_space(c)) {
+      gap = !folded.empty();
+      continue;
+    }
+    if (gap) folded += ' ';
+    gap = false;
+    folded += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+}
+
+std::vector<std::uint64_t> word_hashes(std::string_view folded) {
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t begin = 0; begin < folded.size();) {
+    const std::size_t end = std::min(folded.find(' ', begin), folded.size());
+    hashes.push_back(hash_text(folded.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return hashes;
+}
+
+// sum over i of word[i] * base^(7 - i), rolled from one shingle to the next.
+std::vector<std::uint64_t> shingles_of(std::string_view folded) {
+  const std::vector<std::uint64_t> words = word_hashes(folded);
+  std::vector<std::uint64_t> shingles;
+  if (words.size() < kShingleWords) return shingles;
+  shingles.reserve(words.size() - kShingleWords + 1);
+  std::uint64_t first_weight = 1, rolling = 0;
+  for (std::size_t i = 0; i < kShingleWords; ++i) first_weight *= kBase;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    rolling = rolling * kBase + words[i];
+    if (i >= kShingleWords) rolling -= words[i - kShingleWords] * first_weight;
+    if (i + 1 >= kShingleWords) shingles.push_back(mix(rolling));
+  }
+  std::sort(shingles.begin(), shingles.end());
+  shingles.erase(std::unique(shingles.begin(), shingles.end()), shingles.end());
+  shingles.shrink_to_fit();
+  return shingles;
+}
+
+ConversationSketch sketch_folded(const std::string& folded) {
+  ConversationSketch sketch;
+  sketch.folded = sha256(folded.data(), folded.size());
+  sketch.shingles = shingles_of(folded);
+  return sketch;
+}
+
+// Digits from `at` on; 0 if there are none.
+std::size_t count_digits(std::string_view text, std::size_t at) {
+  std::size_t count = 0;
+  while (at + count < text.size() && text[at + count] >= '0' && text[at + count] <= '9') ++count;
+  return count;
+}
+
+// Whether text[at, end of text) is digits, `between`, digits.
+bool is_part_number(std::string_view text, std::string_view between) {
+  const std::size_t first = count_digits(text, 0);
+  if (first == 0 || !text.substr(first).starts_with(between)) return false;
+  const std::size_t second = count_digits(text, first + between.size());
+  return second > 0 && first + between.size() + second == text.size();
+}
+
+}  // namespace
+
+std::string fold_text(std::string_view text) {
+  std::string folded;
+  append_folded(text, folded);
+  return folded;
+}
+
+ConversationSketch sketch_conversation(std::span<const Segment> segments,
+                                       std::span<const std::int64_t> message_lengths) {
+  std::string folded;
+  std::vector<std::uint64_t> messages;
+  std::size_t message = 0;
+  for (const Segment& segment : segments) {
+    if (segment.role != Role::kMessage) continue;
+    append_folded(segment.body, folded);
+    const bool is_long = message < message_lengths.size() && message_lengths[message] >= kSharedMessageTokens;
+    ++message;
+    if (!is_long) continue;
+    const std::optional<Speaker> speaker = find_speaker(segment.body);
+    messages.push_back(hash_text(fold_text(std::string_view(segment.body).substr(speaker ? speaker->text_begin : 0))));
+  }
+  ConversationSketch sketch = sketch_folded(folded);
+  sketch.messages = std::move(messages);
+  return sketch;
+}
+
+ConversationSketch sketch_text(std::string_view text) { return sketch_folded(fold_text(text)); }
+
+std::string whole_id(std::string_view id) {
+  const std::size_t hash = id.rfind('#');
+  if (hash != std::string_view::npos && is_part_number(id.substr(hash + 1), "/"))
+    return std::string(id.substr(0, hash));
+  constexpr std::string_view kExtension = ".blockml";
+  if (!id.ends_with(kExtension)) return std::string(id);
+  const std::string_view stem = id.substr(0, id.size() - kExtension.size());
+  const std::size_t dot = stem.rfind('.');
+  if (dot == std::string_view::npos || !is_part_number(stem.substr(dot + 1), "-of-")) return std::string(id);
+  // Parts are told by their file's name wherever they lie: the two sides are usually two folders.
+  const std::size_t slash = stem.rfind('/');
+  const std::size_t begin = slash == std::string_view::npos ? 0 : slash + 1;
+  return std::string(stem.substr(begin, dot - begin)) + std::string(kExtension);
+}
+
+}  // namespace shori

@@ -1,0 +1,235 @@
+#include "src/data/sources/find_files.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, DataType>, 5> kTypes = {{{"blockml", DataType::kBlockml},
+                                                                          {"blockml_jsonl", DataType::kBlockmlJsonl},
+                                                                          {"blockml_yaml", DataType::kBlockmlYaml},
+                                                                          {"completion", DataType::kCompletion},
+                                                                          {"tokenized", DataType::kTokenized}}};
+constexpr std::string_view kRatingsFile = "ratings.yaml";  // about conversations, holds none
+constexpr std::string_view kTypeList = "types: blockml, blockml_jsonl, blockml_yaml, completion, tokenized";
+
+bool has_extension(std::string_view path, std::string_view extension) { return path.ends_with(extension); }
+
+bool is_yaml(std::string_view path) { return has_extension(path, ".yaml") || has_extension(path, ".yml"); }
+
+bool type_reads(DataType type, std::string_view path) {
+  if (type == DataType::kBlockml) return has_extension(path, ".blockml") || has_extension(path, ".txt");
+  if (type == DataType::kBlockmlYaml) return is_yaml(path);
+  if (type == DataType::kCompletion) return has_extension(path, ".jsonl") || has_extension(path, ".txt");
+  return has_extension(path, ".jsonl");
+}
+
+std::optional<DataType> type_by_extension(std::string_view path) {
+  if (has_extension(path, ".blockml") || has_extension(path, ".txt")) return DataType::kBlockml;
+  if (has_extension(path, ".jsonl")) return DataType::kBlockmlJsonl;
+  if (is_yaml(path)) return DataType::kBlockmlYaml;
+  return std::nullopt;
+}
+
+Diagnostic entry_problem(const DataEntry& entry, const std::string& message) {
+  return Diagnostic("E0315", message).at(entry.place);
+}
+
+// The entry's type; nullopt with `known` true: by the extension of each file.
+std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagnostics& diagnostics) {
+  known = true;
+  if (entry.type.empty()) return std::nullopt;
+  for (const auto& [name, type] : kTypes) {
+    if (entry.type == name) return type;
+  }
+  known = false;
+  diagnostics.add(entry_problem(entry, "unknown type `" + escape_for_log(entry.type) + "`")
+                      .note(std::string(kTypeList))
+                      .help("set `type` to one of them, or leave it out"));
+  return std::nullopt;
+}
+
+struct Walk {
+  std::vector<FoundFile>& found;
+  std::vector<std::string>& passed_over;
+  std::optional<DataType> type;
+};
+
+void add_file(Walk& walk, const std::string& full_path, const std::string& path, bool named_by_user) {
+  if (!named_by_user && file_name(path) == kRatingsFile) return;
+  const std::optional<DataType> type = walk.type ? walk.type : type_by_extension(path);
+  if (!type || (!named_by_user && !type_reads(*type, path))) {
+    walk.passed_over.push_back(path);
+    return;
+  }
+  const bool lines = *type == DataType::kBlockmlJsonl || *type == DataType::kTokenized ||
+                     (*type == DataType::kCompletion && has_extension(path, ".jsonl"));
+  walk.found.push_back({full_path, path, *type, lines});
+}
+
+bool is_hidden(std::string_view name) { return name.starts_with('.'); }
+
+// Without recursion in the calls: folders still to read are a list.
+void add_folder(Walk& walk, const std::string& full_path, const std::string& path) {
+  std::vector<std::pair<std::string, std::string>> folders = {{full_path, path}};
+  while (!folders.empty()) {
+    const auto [full, shown] = folders.back();
+    folders.pop_back();
+    for (const std::string& name : list_directory(full)) {
+      if (is_hidden(name)) continue;
+      const std::string child = join_path(full, name), child_shown = join_path(shown, name);
+      if (!is_directory(child)) {
+        add_file(walk, child, child_shown, false);
+      } else if (is_symlink(child)) {
+        walk.passed_over.push_back(child_shown + "/");
+      } else {
+        folders.emplace_back(child, child_shown);
+      }
+    }
+  }
+}
+
+std::vector<std::string> split_path(std::string_view path) {
+  std::vector<std::string> parts;
+  while (!path.empty()) {
+    const std::size_t slash = std::min(path.find('/'), path.size());
+    if (slash > 0 && path.substr(0, slash) != ".") parts.emplace_back(path.substr(0, slash));
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
+bool has_wildcard(std::string_view part) { return part.find_first_of("*?") != std::string_view::npos; }
+
+// The parts of a path before the first wildcard, joined.
+std::string literal_prefix(std::string_view path) {
+  std::string prefix = path.starts_with('/') ? "/" : "";
+  for (const std::string& part : split_path(path)) {
+    if (has_wildcard(part)) break;
+    prefix = prefix.empty() ? part : join_path(prefix, part);
+  }
+  return prefix;
+}
+
+struct GlobState {
+  std::string full, shown;
+  std::size_t part;  // next part of the pattern
+};
+
+std::string join_shown(const std::string& shown, const std::string& name) {
+  return shown.empty() ? name : join_path(shown, name);
+}
+
+// The states that follow when `state` steps down to its entry `name`.
+void step_glob(Walk& walk, const std::vector<std::string>& parts, const GlobState& state, const std::string& name,
+               std::vector<GlobState>& next) {
+  const std::string& part = parts[state.part];
+  const std::string full = join_path(state.full, name), shown = join_shown(state.shown, name);
+  const bool last = state.part + 1 == parts.size();
+  if (part == "**") {
+    if (is_hidden(name)) return;
+    if (!is_directory(full)) {
+      if (last) add_file(walk, full, shown, true);
+    } else if (is_symlink(full)) {
+      walk.passed_over.push_back(shown + "/");
+    } else {
+      next.push_back({full, shown, state.part});
+    }
+    return;
+  }
+  if (!matches_glob(part, name)) return;
+  if (!last) {
+    if (is_directory(full)) next.push_back({full, shown, state.part + 1});
+  } else if (!is_directory(full)) {
+    add_file(walk, full, shown, true);
+  }
+}
+
+void add_glob(Walk& walk, const DataEntry& entry) {
+  std::vector<std::string> parts = split_path(entry.resolved_path);
+  const std::string base = literal_prefix(entry.resolved_path);
+  parts.erase(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(split_path(base).size()));
+  if (!is_directory(base)) return;
+  std::vector<GlobState> states = {{base, literal_prefix(entry.path), 0}};
+  while (!states.empty()) {
+    const GlobState state = states.back();
+    states.pop_back();
+    // ** may also stand for no folder at all.
+    if (parts[state.part] == "**" && state.part + 1 < parts.size())
+      states.push_back({state.full, state.shown, state.part + 1});
+    for (const std::string& name : list_directory(state.full)) step_glob(walk, parts, state, name, states);
+  }
+}
+
+std::string without_trailing_slash(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+}  // namespace
+
+bool matches_glob(std::string_view pattern, std::string_view name) {
+  if (is_hidden(name) && !is_hidden(pattern)) return false;
+  std::size_t at = 0, in_name = 0, star = std::string_view::npos, star_name = 0;
+  while (in_name < name.size()) {
+    if (at < pattern.size() && pattern[at] == '*') {
+      star = at++;
+      star_name = in_name;
+    } else if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == name[in_name])) {
+      // ? is one code point, so the bytes that continue it are passed, too.
+      const bool any = pattern[at] == '?';
+      ++at;
+      ++in_name;
+      while (any && in_name < name.size() && (static_cast<unsigned char>(name[in_name]) & 0xC0) == 0x80) ++in_name;
+    } else if (star != std::string_view::npos) {
+      at = star + 1;
+      in_name = ++star_name;
+    } else {
+      return false;
+    }
+  }
+  while (at < pattern.size() && pattern[at] == '*') ++at;
+  return at == pattern.size();
+}
+
+std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& passed_over,
+                                       Diagnostics& diagnostics) {
+  bool known = true;
+  const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
+  std::vector<FoundFile> found;
+  if (!known) return found;
+  Walk walk{found, passed_over, type};
+  const std::size_t passed_before = passed_over.size();
+  const std::string full = without_trailing_slash(entry.resolved_path), shown = without_trailing_slash(entry.path);
+  if (is_directory(full)) {
+    add_folder(walk, full, shown);
+  } else if (path_exists(full)) {
+    add_file(walk, full, shown, true);
+  } else if (has_wildcard(full)) {
+    add_glob(walk, entry);
+  }
+  std::sort(found.begin(), found.end(), [](const FoundFile& a, const FoundFile& b) { return a.path < b.path; });
+  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }),
+              found.end());
+  if (!found.empty()) return found;
+  Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
+  if (passed_over.size() > passed_before) {
+    problem.note("found, but of another kind: " + escape_for_log(passed_over[passed_before]))
+        .note(std::string(kTypeList));
+    problem.help("set `type` for this entry");
+  } else {
+    problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
+        .help("write the path relative to the config file");
+  }
+  diagnostics.add(std::move(problem));
+  return found;
+}
+
+}  // namespace shori

@@ -1,0 +1,168 @@
+// What people read of a collection's figures.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "shori/data/corpus_stats.h"
+#include "shori/util/number_text.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::int64_t kBarWidth = 50;
+constexpr std::int64_t kMaxMessages = 300;  // the card: most messages are below 300 tokens
+constexpr std::pair<std::int64_t, const char*> kQuantiles[] = {{5, "5 %"},   {25, "25 %"}, {50, "50 %"}, {75, "75 %"},
+                                                               {90, "90 %"}, {95, "95 %"}, {99, "99 %"}};
+
+std::string padded(const std::string& text, std::size_t width) {
+  const std::size_t size = count_code_points(text);
+  return size >= width ? text : std::string(width - size, ' ') + text;
+}
+
+// Rows of cells in columns: the first to the left, the others to the right.
+class Table {
+ public:
+  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+
+  std::string text() const {
+    std::vector<std::size_t> widths;
+    for (const auto& row : rows_) {
+      widths.resize(std::max(widths.size(), row.size()));
+      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], count_code_points(row[i]));
+    }
+    std::string text;
+    for (const auto& row : rows_) {
+      std::string line = "  " + row[0];
+      if (row.size() > 1) line += std::string(widths[0] - count_code_points(row[0]), ' ');
+      for (std::size_t i = 1; i < row.size(); ++i) line += "  " + padded(row[i], widths[i]);
+      text += line + "\n";
+    }
+    return text;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+std::string histogram_text(const LengthDistribution& lengths) {
+  const auto bins = lengths.histogram();
+  const std::int64_t most = std::max<std::int64_t>(1, *std::max_element(bins.begin(), bins.end()));
+  std::string text;
+  for (std::size_t i = 0; i < bins.size(); ++i) {
+    const auto from = static_cast<std::int64_t>(i) * LengthDistribution::kBin;
+    const bool last = i + 1 == bins.size();
+    const std::string range = padded(std::to_string(from), 3) +
+                              (last ? "+   " : "-" + padded(std::to_string(from + LengthDistribution::kBin - 1), 3));
+    text += "  " + range + "  " + padded(with_commas(bins[i]), with_commas(most).size());
+    const auto bar = static_cast<std::size_t>((bins[i] * kBarWidth + most - 1) / most);
+    text += (bar > 0 ? " " + std::string(bar, '#') : "") + "\n";
+  }
+  return text;
+}
+
+std::string quantiles_text(const LengthDistribution& lengths) {
+  std::string text = "  minimum " + with_commas(lengths.quantile(0, 1));
+  for (const auto& [percent, name] : kQuantiles)
+    text += ", " + std::string(name) + " " + with_commas(lengths.quantile(percent, 100));
+  return text + ", maximum " + with_commas(lengths.quantile(1, 1)) + "\n";
+}
+
+std::string_view unit_name(LengthUnit unit) {
+  return unit == LengthUnit::kTokens ? "tokens" : unit == LengthUnit::kWords ? "words" : "chars";
+}
+
+std::string ratio_or_dash(std::int64_t numerator, std::int64_t denominator, int digits) {
+  return denominator == 0 ? "-" : ratio_text(numerator, denominator, digits);
+}
+
+}  // namespace
+
+std::string CorpusStats::card_text() const {
+  return "Total conversations: " + with_commas(conversations_) +                  //
+         "\nUser message count: " + with_commas(messages_) + " messages" +        //
+         "\nTotal unique tokens: " + with_commas(unique_tokens_) + " tokens" +    //
+         "\nLongest conversation: " + with_commas(longest_sample_) + " tokens" +  //
+         "\nSize of the training data: " + ratio_text(bytes_, 1'000'000, 1) + " MB\n";
+}
+
+std::string CorpusStats::figures_text() const {
+  return "Samples: " + with_commas(samples_) +
+         "\nSpare tokens of the longest sample: " + with_commas(sequence_len_ - longest_sample_) + " of " +
+         with_commas(sequence_len_) + "\nTokens per message: " + ratio_or_dash(unique_tokens_, messages_, 1) +
+         "\nTokens per conversation: " + ratio_or_dash(unique_tokens_, conversations_, 1) +
+         "\nMessages per conversation: " + ratio_or_dash(messages_, conversations_, 1) +
+         "\nBytes per token: " + ratio_or_dash(bytes_, unique_tokens_, 2) +
+         "\n[INST] segments: " + with_commas(blocks_[static_cast<std::size_t>(Role::kInst)]) +
+         "\nEmoji: " + with_commas(emoji_) + "\n";
+}
+
+std::string CorpusStats::hints_text() const {
+  Table table;
+  for (std::size_t i = 1; i < hints_.size(); ++i) {
+    table.row({std::string(length_name(static_cast<LengthHint>(i))), with_commas(hints_[i])});
+  }
+  table.row({"without a hint", with_commas(hints_[0])});
+  return "Messages by length hint:\n" + table.text();
+}
+
+std::string CorpusStats::role_text() const {
+  Table table;
+  table.row({"", "blocks", "tokens of the samples"});
+  for (std::size_t i = 0; i < kRoleCount; ++i) {
+    table.row({std::string(role_name(static_cast<Role>(i))), with_commas(blocks_[i]), with_commas(role_tokens_[i])});
+  }
+  return "By role:\n" + table.text();
+}
+
+std::string CorpusStats::category_text() const {
+  Table table;
+  table.row({"", "conversations", "messages", "tokens"});
+  for (const auto& [name, group] : categories_) {
+    table.row({name.empty() ? "(none)" : escape_for_log(name), with_commas(group.conversations),
+               with_commas(group.messages), with_commas(group.tokens)});
+  }
+  return "By category:\n" + table.text();
+}
+
+std::string CorpusStats::character_text(std::size_t most) const {
+  std::vector<std::pair<std::string, GroupStats>> characters(characters_.begin(), characters_.end());
+  std::stable_sort(characters.begin(), characters.end(),
+                   [](const auto& a, const auto& b) { return a.second.messages > b.second.messages; });
+  const std::size_t listed = std::min(most, characters.size());
+  Table table;
+  table.row({"", "conversations", "messages", "tokens of the texts"});
+  for (std::size_t i = 0; i < listed; ++i) {
+    const auto& [name, group] = characters[i];
+    table.row({name.empty() ? "(narration)" : escape_for_log(name), with_commas(group.conversations),
+               with_commas(group.messages), with_commas(group.tokens)});
+  }
+  std::string text = "By character:\n" + table.text();
+  if (listed < characters.size())
+    text += "  and " + with_commas(static_cast<std::int64_t>(characters.size() - listed)) + " more\n";
+  return text;
+}
+
+std::string CorpusStats::text(std::size_t characters) const {
+  const auto count = static_cast<std::int64_t>(lengths_.count());
+  return card_text() + "\n" + figures_text() + "\n" + role_text() + "\n" + category_text() + "\n" +
+         character_text(characters) + "\n" + hints_text() + "\nMessage lengths in tokens:\n" +
+         histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " + ratio_or_dash(lengths_.total(), count, 1) +
+         "\nMessages below " + std::to_string(kMaxMessages) +
+         " tokens: " + percent_text(lengths_.count_below(kMaxMessages), count) + " %\n";
+}
+
+std::string CorpusStats::lengths_text() const {
+  const std::array<std::int64_t, 8> bounds = equal_count_bounds();
+  std::string list;
+  for (std::size_t i = 0; i < bounds.size(); ++i) {
+    list += (i == 0 ? "" : ", ") + std::string(length_name(static_cast<LengthHint>(i + 1))) + ": " +
+            std::to_string(bounds[i]);
+  }
+  return "Message lengths in " + std::string(unit_name(unit_)) + ":\n" + histogram_text(measured_) +
+         quantiles_text(measured_) + "\n" + hints_text() +
+         "\nBounds that give the nine words equal counts:\nblockml:\n  length_unit: " + std::string(unit_name(unit_)) +
+         "\n  length_buckets: {" + list + "}\n";
+}
+
+}  // namespace shori

@@ -1,0 +1,143 @@
+#include "shori/data/tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <limits>
+#include <new>
+
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+#include "src/data/tokens/tokenizer_model.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // ▁ stands for a space in pieces
+constexpr std::size_t kChunkBytes = 4096;
+
+std::uint32_t count_space_marks(std::string_view piece) {
+  std::uint32_t count = 0;
+  for (std::size_t at = piece.find(kSpaceMark); at != std::string_view::npos; at = piece.find(kSpaceMark, at + 1))
+    ++count;
+  return count;
+}
+
+std::uint32_t code_point_bytes(char first) {
+  const unsigned char byte = static_cast<unsigned char>(first);
+  return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  sentencepiece::SentencePieceProcessor processor;
+  TokenizerModel model;
+  std::string sha256;
+  std::vector<std::uint32_t> surface_bytes;  // of a piece in a text where each ▁ is a space
+
+  std::vector<std::int32_t> encode(std::string_view text) const;
+  std::vector<std::int32_t> encode_piece(std::string_view text) const;
+  bool is_byte(std::int32_t id) const { return model.pieces[static_cast<std::size_t>(id)].type == PieceType::kByte; }
+  std::uint32_t literal_bytes(std::string_view piece, std::string_view text, std::uint32_t at) const;
+};
+
+std::vector<std::int32_t> Tokenizer::Impl::encode_piece(std::string_view text) const {
+  static_assert(sizeof(int) == sizeof(std::int32_t));
+  std::vector<int> ids;
+  const auto status = processor.Encode(text, &ids);
+  if (status.code() == sentencepiece::util::StatusCode::kResourceExhausted) throw std::bad_alloc();
+  SHORI_CHECK(status.ok(), "SentencePiece: " + status.ToString());
+  return ids;
+}
+
+// No piece holds a newline, so no merge crosses one: a text may be encoded in chunks that begin with a newline, without
+// the dummy prefix of each. The library slows down on long texts (three times at 1 MB), chunks do not.
+std::vector<std::int32_t> Tokenizer::Impl::encode(std::string_view text) const {
+  std::vector<std::int32_t> ids;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin + kChunkBytes), text.size());
+    const std::vector<std::int32_t> chunk = encode_piece(text.substr(begin, end - begin));
+    const bool first = begin == 0;
+    SHORI_CHECK(first || model.pieces[static_cast<std::size_t>(chunk.at(0))].text == kSpaceMark, "no dummy prefix");
+    ids.insert(ids.end(), chunk.begin() + (first ? 0 : 1), chunk.end());
+    begin = end;
+  }
+  return ids;
+}
+
+// Bytes of `text` at `at` that `piece` covers where the text itself may hold ▁, which is encoded like a space.
+std::uint32_t Tokenizer::Impl::literal_bytes(std::string_view piece, std::string_view text, std::uint32_t at) const {
+  const std::uint32_t begin = at;
+  while (!piece.empty()) {
+    const bool mark = piece.starts_with(kSpaceMark);
+    at += mark && !text.substr(std::min<std::size_t>(at, text.size())).starts_with(kSpaceMark) ? 1 : mark ? 3 : 1;
+    piece.remove_prefix(mark ? kSpaceMark.size() : 1);
+  }
+  return at - begin;
+}
+
+Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name,
+                                std::optional<std::int64_t> vocab_size) {
+  auto impl = std::make_shared<Impl>();
+  impl->model = parse_tokenizer_model(bytes, name, vocab_size);
+  impl->sha256 = sha256_hex(bytes);
+  const auto status = impl->processor.LoadFromSerializedProto(serialize_tokenizer_model(impl->model));
+  if (!status.ok()) {
+    throw Error(Diagnostic("E0211", "the tokenizer library refuses the file: " + status.ToString())
+                    .at(name)
+                    .help("get `tokenizer.model` again from the model's publisher"));
+  }
+  for (const TokenizerPiece& piece : impl->model.pieces) {
+    impl->surface_bytes.push_back(static_cast<std::uint32_t>(piece.text.size()) - 2 * count_space_marks(piece.text));
+  }
+  return Tokenizer(std::move(impl));
+}
+
+Tokenizer Tokenizer::load(const std::string& path, std::optional<std::int64_t> vocab_size) {
+  const InputFile file = InputFile::open(path);
+  return from_bytes(read_whole_file(file, kTokenizerFileBytes, "E0211"), path, vocab_size);
+}
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const { return impl_->encode(text); }
+
+EncodedText Tokenizer::encode_with_offsets(std::string_view text) const {
+  SHORI_CHECK(text.size() < std::numeric_limits<std::uint32_t>::max(), "text of 4 GiB or more");
+  EncodedText result;
+  result.ids = impl_->encode(text);
+  result.ends.reserve(result.ids.size());
+  const bool plain = text.find(kSpaceMark) == std::string_view::npos;
+  std::uint32_t end = 0;
+  std::uint32_t bytes_of_character = 0;  // byte tokens seen of the one that is not whole yet
+  for (std::size_t i = 0; i < result.ids.size(); ++i) {
+    const std::int32_t id = result.ids[i];
+    if (impl_->is_byte(id)) {
+      SHORI_CHECK(end < text.size(), "byte token behind the end of the text");
+      if (++bytes_of_character == code_point_bytes(text[end])) {
+        end += bytes_of_character;
+        bytes_of_character = 0;
+      }
+    } else if (i == 0) {  // its first ▁ is the dummy prefix
+      end += impl_->literal_bytes(piece(id).substr(kSpaceMark.size()), text, end);
+    } else {
+      end += plain ? impl_->surface_bytes[static_cast<std::size_t>(id)] : impl_->literal_bytes(piece(id), text, end);
+    }
+    result.ends.push_back(end);
+  }
+  SHORI_CHECK(end == text.size(), "surfaces end at " + std::to_string(end) + " of " + std::to_string(text.size()));
+  return result;
+}
+
+std::string_view Tokenizer::piece(std::int32_t id) const {
+  SHORI_CHECK(id >= 0 && id < vocab_size(), "id " + std::to_string(id) + " outside the vocabulary");
+  return impl_->model.pieces[static_cast<std::size_t>(id)].text;
+}
+
+std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(impl_->model.pieces.size()); }
+std::int32_t Tokenizer::open_id() const { return impl_->model.open_id; }
+std::int32_t Tokenizer::close_id() const { return impl_->model.close_id; }
+std::int32_t Tokenizer::newline_id() const { return impl_->model.newline_id; }
+const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+
+}  // namespace shori

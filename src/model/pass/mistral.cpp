@@ -1,0 +1,317 @@
+#include "shori/model/mistral.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "shori/ops/embed.h"
+#include "shori/ops/head_loss.h"
+#include "shori/ops/nf4_linear.h"
+#include "shori/ops/rms_norm.h"
+#include "shori/util/error.h"
+#include "shori/util/ignored_label.h"
+#include "shori/util/signals.h"
+#include "src/model/pass/workspace_bytes.h"
+
+namespace shori {
+
+namespace {
+
+bool is_finite(ConstTensorView tensor, std::int64_t row) {
+  for (std::int64_t column = 0; column < tensor.cols; ++column) {
+    const float value =
+        tensor.dtype == DType::kF32 ? tensor.row<float>(row)[column] : to_float(tensor.row<Bf16>(row)[column]);
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
+// Rows of a tensor as the host can read them; `copy` holds them where that takes a copy.
+ConstTensorView host_view(const OpContext& context, ConstTensorView rows, std::vector<std::byte>& copy) {
+  if (context.device == Device::kCpu || rows.rows == 0) return rows;
+  copy.resize(static_cast<std::size_t>((rows.rows - 1) * rows.stride + rows.cols) * size_of(rows.dtype));
+  copy_to_host(copy.data(), rows.data, copy.size(), context.stream);
+  wait_for_device(context);
+  rows.data = copy.data();
+  return rows;
+}
+
+// First row with NaN or Inf.
+std::optional<std::int64_t> non_finite_row(const OpContext& context, ConstTensorView tensor) {
+  constexpr std::int64_t kRows = 256;
+  std::vector<std::byte> copy;
+  for (std::int64_t first = 0; first < tensor.rows; first += kRows) {
+    const std::int64_t count = std::min(kRows, tensor.rows - first);
+    const ConstTensorView rows = host_view(context, tensor.slice_rows(first, count), copy);
+    for (std::int64_t row = 0; row < count; ++row) {
+      if (!is_finite(rows, row)) return first + row;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string gradient_name(const LoraFactor& factor) {
+  return "layers." + std::to_string(factor.layer) + "." +
+         std::string(kLinearKinds[static_cast<std::size_t>(factor.module)].name) +
+         (factor.is_b ? ".lora_B" : ".lora_A") + " gradient";
+}
+
+PackedBatch batch_of_prompt(std::span<const std::int32_t> ids) {
+  PackedBatch batch;
+  batch.ids.assign(ids.begin(), ids.end());
+  batch.labels.assign(ids.size(), kIgnoredLabel);
+  for (std::size_t i = 0; i < ids.size(); ++i) batch.position_ids.push_back(static_cast<std::int32_t>(i));
+  batch.cu_seqlens = {0, static_cast<std::int32_t>(ids.size())};
+  batch.max_seqlen = batch.real_tokens = static_cast<std::int64_t>(ids.size());
+  return batch;
+}
+
+}  // namespace
+
+Mistral::Mistral(MistralWeights weights, LoraAdapter* adapter, DeviceMemory* memory)
+    : weights_(std::make_unique<MistralWeights>(std::move(weights))),
+      adapter_(adapter),
+      memory_(memory),
+      plan_(ActivationPlan::recompute_all(layer_count())),
+      workspace_(std::make_unique<Workspace>()) {
+  SHORI_CHECK(adapter == nullptr || adapter->activation() == weights_->activation,
+              "adapter and model compute in the same dtype");
+  for (std::int64_t layer = 0; layer < layer_count(); ++layer) {
+    layers_.push_back(
+        std::make_unique<DecoderLayer>(config(), weights_->layers[static_cast<std::size_t>(layer)], adapter, layer));
+  }
+  context_.ops.workspace = workspace_.get();
+  if (memory == nullptr) return;
+  context_.ops.device = Device::kCuda;
+  if (memory->is_planning()) return;
+  stream_ = std::make_unique<DeviceStream>();
+  context_.ops.stream = stream_->handle();
+  *workspace_ = Workspace(weights_->embedding.data<void>(), 0);  // none before reserve()
+  synchronize_stream(nullptr);  // weights and adapter were placed on the default stream
+}
+
+void Mistral::set_plan(ActivationPlan plan) {
+  SHORI_CHECK(static_cast<std::int64_t>(plan.layers.size()) == layer_count(),
+              "an activation plan has one entry a layer");
+  SHORI_CHECK(capacity_tokens_ == 0, "the plan decides what room is made: it is set before");
+  plan_ = std::move(plan);
+}
+
+void Mistral::release() {
+  wait_for_device(context_.ops);
+  capacity_tokens_ = 0;
+  capacity_backward_ = false;
+  rope_ = RopeTable();
+  buffers_ = LayerBuffers();
+  kept_.clear();
+  inputs_.clear();
+}
+
+void Mistral::reserve(std::int64_t tokens, std::int64_t positions, bool backward) {
+  DeviceArena* arena = on_device() ? &memory_->device : nullptr;
+  const bool fits = tokens <= capacity_tokens_ && (!backward || capacity_backward_);
+  SHORI_CHECK(!on_device() || capacity_tokens_ == 0 || (fits && positions <= rope_.positions),
+              "a pass of " + std::to_string(tokens) + " tokens was not planned");
+  if (positions > rope_.positions) reserve_positions(positions);
+  if (fits) return;
+  capacity_tokens_ = std::max(tokens, capacity_tokens_);
+  capacity_backward_ = capacity_backward_ || backward;
+  if (on_device()) reserve_batch();
+  buffers_.reserve(*layers_.front(), weights_->activation, capacity_tokens_, capacity_backward_, &plan_, arena);
+  if (arena != nullptr) arena->begin("activations kept for the backward pass");
+  const auto make = [&] {
+    return OwnedTensor::zeros(weights_->activation, capacity_tokens_, config().hidden_size, arena);
+  };
+  inputs_.clear();
+  kept_.clear();
+  for (std::int64_t i = 0; i < (capacity_backward_ ? layer_count() : 1); ++i) inputs_.push_back(make());
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const KeepOfLayer keep = capacity_backward_ ? plan_.layers[i] : KeepOfLayer::kInput;
+    kept_.push_back(LayerKept::make(*layers_[i], weights_->activation, capacity_tokens_, keep, arena));
+  }
+  if (arena != nullptr) arena->begin("buffers of a pass");
+  if (capacity_backward_) dx_ = make();
+  losses_.resize(static_cast<std::size_t>(capacity_tokens_));
+  if (on_device()) reserve_workspace();
+}
+
+// Rotation table, and on a device its copy there.
+void Mistral::reserve_positions(std::int64_t positions) {
+  const bool planning = on_device() && memory_->is_planning();
+  if (planning) {
+    rope_ = RopeTable();
+    rope_.dtype = weights_->activation;
+    rope_.positions = positions;
+    rope_.half = config().head_dim / 2;
+  } else {
+    rope_ = make_rope_table(weights_->activation, positions, config().head_dim, config().rope_theta);
+  }
+  if (!on_device()) return;
+  memory_->device.begin("micro-batch and rotation table");
+  for (OwnedTensor* table : {&rope_cos_, &rope_sin_}) {
+    *table = OwnedTensor::make(rope_.dtype, positions, rope_.half, &memory_->device);
+  }
+  if (planning) return;
+  copy_to_device(rope_cos_.data<void>(), rope_.cos.data(), rope_cos_.bytes(), context_.ops.stream);
+  copy_to_device(rope_sin_.data<void>(), rope_.sin.data(), rope_sin_.bytes(), context_.ops.stream);
+  wait_for_device(context_.ops);
+  rope_.device_cos = rope_cos_.data<void>();
+  rope_.device_sin = rope_sin_.data<void>();
+}
+
+// The numbers of a micro-batch that kernels read, and its losses.
+void Mistral::reserve_batch() {
+  memory_->device.begin("micro-batch and rotation table");
+  const auto make = [&](DType dtype, std::int64_t count) {
+    return OwnedTensor::make(dtype, 1, count, &memory_->device);
+  };
+  for (OwnedTensor* tensor : {&ids_, &labels_, &position_ids_}) *tensor = make(DType::kI32, capacity_tokens_);
+  cu_seqlens_ = make(DType::kI32, capacity_tokens_ + 1);
+  device_losses_ = make(DType::kF32, capacity_tokens_);
+}
+
+// Last: everything made before was filled on the default stream.
+void Mistral::reserve_workspace() {
+  memory_->device.begin("workspace of the kernels");
+  const std::size_t bytes = device_workspace_bytes(*layers_.front(), config(), capacity_tokens_, capacity_backward_);
+  *workspace_ = Workspace(memory_->device.take(bytes), bytes);
+  if (!memory_->is_planning()) synchronize_stream(nullptr);
+}
+
+TensorView Mistral::layer_input(std::int64_t layer) const {
+  if (layer == layer_count()) return buffers_.final_input.view(context_.tokens());
+  return inputs_[training_ ? static_cast<std::size_t>(layer) : 0].view(context_.tokens());
+}
+
+void Mistral::probe(std::string_view name, ConstTensorView tensor) const {
+  if (context_.probe) context_.probe(name, tensor, 0);
+}
+
+// `batch` as ops take it: its numbers on the host, and on a device there too.
+void Mistral::upload_batch(const PackedBatch& batch) {
+  const auto place = [&](const std::vector<std::int32_t>& values, const OwnedTensor& on_device_copy) {
+    if (!on_device()) return Int32Array(values);
+    copy_to_device(on_device_copy.data<void>(), values.data(), values.size() * sizeof(std::int32_t),
+                   context_.ops.stream);
+    return Int32Array(values, on_device_copy.data<std::int32_t>());
+  };
+  batch_ids_ = place(batch.ids, ids_);
+  targets_ = place(batch.labels, labels_);
+  context_.position_ids = place(batch.position_ids, position_ids_);
+  context_.cu_seqlens = place(batch.cu_seqlens, cu_seqlens_);
+}
+
+void Mistral::start(const PackedBatch& batch, const DropoutKey& dropout, bool training) {
+  reserve(static_cast<std::int64_t>(batch.ids.size()), batch.max_seqlen, training);
+  training_ = training;
+  upload_batch(batch);
+  context_.rope = &rope_;
+  context_.dropout = dropout;
+  embed(context_.ops, weights_->embedding.view(), batch_ids_, layer_input(0));
+  probe("embedding", layer_input(0));
+}
+
+void Mistral::begin(const PackedBatch& batch, const DropoutKey& dropout) {
+  SHORI_CHECK(adapter_ != nullptr, "a model without adapter is not trained");
+  start(batch, dropout, true);
+}
+
+void Mistral::forward_layer(std::int64_t layer) {
+  const auto index = static_cast<std::size_t>(layer);
+  std::optional<ConstTensorView> hidden_before;
+  if (layer > 0) hidden_before = kept_[index - 1].hidden_of(buffers_).view(context_.tokens());
+  shori::forward_layer(context_, *layers_[index], layer_input(layer), hidden_before, buffers_, kept_[index]);
+}
+
+void Mistral::final_norm() {
+  const std::int64_t tokens = context_.tokens();
+  const TensorView x = layer_input(layer_count());
+  rms_norm(context_.ops, kept_.back().hidden_of(buffers_).view(tokens), buffers_.delta.view(tokens), x,
+           weights_->final_norm.view(), config().rms_norm_eps, buffers_.normed.view(tokens));
+  probe("input of the final norm", x);
+}
+
+std::span<const float> Mistral::head_loss(double gradient_weight) {
+  const std::int64_t tokens = context_.tokens();
+  const std::span<float> losses(losses_.data(), static_cast<std::size_t>(tokens));
+  const std::span<float> computed = on_device() ? std::span(device_losses_.data<float>(), losses.size()) : losses;
+  final_norm();
+  std::optional<TensorView> dnormed;
+  if (training_) dnormed = buffers_.dnormed.view(tokens);
+  shori::head_loss(context_.ops, buffers_.normed.view(tokens), weights_->head_weight().view(), targets_,
+                   gradient_weight, computed, dnormed);
+  probe("loss", {computed.data(), DType::kF32, tokens, 1, 1});
+  if (training_) {
+    rms_norm_backward(context_.ops, layer_input(layer_count()), weights_->final_norm.view(), config().rms_norm_eps,
+                      *dnormed, std::nullopt, std::nullopt, dx_.view(tokens));
+    probe("gradient of the last layer's output", dx_.view(tokens));
+  }
+  if (on_device()) {
+    copy_to_host(losses.data(), computed.data(), losses.size_bytes(), context_.ops.stream);
+    wait_for_device(context_.ops);
+  }
+  return losses;
+}
+
+void Mistral::backward_layer(std::int64_t layer) {
+  const auto index = static_cast<std::size_t>(layer);
+  shori::backward_layer(context_, *layers_[index], layer_input(layer), buffers_, dx_.view(context_.tokens()),
+                        layer == 0, kept_[index]);
+}
+
+std::optional<std::span<const float>> Mistral::evaluate(const PackedBatch& batch) {
+  start(batch, DropoutKey{}, false);
+  for (std::int64_t layer = 0; layer < layer_count(); ++layer) {
+    if (stop_requested()) return std::nullopt;
+    forward_layer(layer);
+  }
+  return head_loss(0.0);
+}
+
+std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
+  const PackedBatch batch = batch_of_prompt(ids);
+  start(batch, DropoutKey{}, false);
+  for (std::int64_t layer = 0; layer < layer_count(); ++layer) forward_layer(layer);
+  final_norm();
+  const OwnedTensor& weight = weights_->head_weight();
+  LinearModule head;
+  head.weight = {.dtype = weight.dtype(), .rows = weight.rows(), .cols = weight.cols(), .dense = weight.data<void>()};
+  const LinearGroup group{.modules = {&head, 1}};
+  const std::int64_t tokens = context_.tokens();
+  std::optional<DeviceArena> arena;
+  if (on_device()) {
+    const std::size_t bytes = static_cast<std::size_t>(tokens * weight.rows()) * size_of(weights_->activation);
+    arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kPieceOverhead);
+  }
+  const OwnedTensor rounded = OwnedTensor::make(weights_->activation, tokens, weight.rows(), arena ? &*arena : nullptr);
+  nf4_linear(context_.ops, group, buffers_.normed.view(tokens), rounded.view());
+  std::vector<std::byte> copy;
+  const ConstTensorView result = host_view(context_.ops, rounded.view(), copy);
+  std::vector<float> logits(static_cast<std::size_t>(rounded.count()));
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    logits[i] = result.dtype == DType::kF32 ? result.row<float>(0)[i] : to_float(result.row<Bf16>(0)[i]);
+  }
+  return logits;
+}
+
+std::optional<NonFiniteTensor> Mistral::find_non_finite(const PackedBatch& batch, const DropoutKey& dropout,
+                                                        double gradient_weight) {
+  std::optional<NonFiniteTensor> found;
+  context_.probe = [&](std::string_view name, ConstTensorView tensor, std::int64_t first_token) {
+    if (found) return;
+    if (const auto row = non_finite_row(context_.ops, tensor))
+      found = NonFiniteTensor{std::string(name), first_token + *row};
+  };
+  adapter_->zero_gradients(context_.ops);
+  begin(batch, dropout);
+  for (std::int64_t layer = 0; layer < layer_count() && !found; ++layer) forward_layer(layer);
+  if (!found) head_loss(gradient_weight);
+  for (std::int64_t layer = layer_count() - 1; layer >= 0 && !found; --layer) backward_layer(layer);
+  context_.probe = nullptr;
+  for (const LoraFactor& factor : adapter_->factors()) {
+    if (!found && non_finite_row(context_.ops, factor.gradient.view())) found = NonFiniteTensor{gradient_name(factor)};
+  }
+  return found;
+}
+
+}  // namespace shori

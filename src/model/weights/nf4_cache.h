@@ -1,0 +1,43 @@
+// The base as it is in memory, kept in one file: the next start reads a quarter of the bytes and quantizes nothing.
+//
+// The file is a safetensors file: the arrays of every frozen tensor (dense: `<name>`; NF4: `<name>.codes`, `.absmax`,
+// `.absmax2`), `shori.offsets` F32 (one a linear), manifest and seal (io/seal.h, magic SHORINF4). The manifest holds
+// the SHA-256 of every array, the fingerprint of the base and what the file was made from. Every bit is checked on
+// reading.
+//
+// A cache belongs to its base while config.json, the names, sizes and headers of the shards, and inode and modification
+// time of each are the same. That shards which agree in all of these have not been rewritten is trusted: their weights
+// are not read again. Anything else, damage included, means that the base is quantized anew and the file replaced.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "shori/io/hf_model.h"
+#include "shori/model/load_mistral.h"
+#include "shori/model/mistral_weights.h"
+
+namespace shori {
+
+inline constexpr std::uint64_t kNf4CacheVersion = 1;  // of the format and of the quantization's arithmetic
+// A smaller base is quantized in no time: `auto` keeps no cache of it.
+inline constexpr std::uint64_t kNf4CacheFrom = std::uint64_t{1} << 30;
+
+struct Nf4CachePath {
+  std::string folder, name;
+  std::string path() const;
+};
+// `setting`: "off"; "auto": .shori-nf4 in the model folder if that can be written (or holds a cache), else
+// $XDG_CACHE_HOME or ~/.cache; or a folder, or a file that ends in .safetensors. nullopt: no cache.
+std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfModel& model, DType activation);
+
+// Fills `weights` from the cache, if there is one that fits; says why not. `weights` have their memory on a device
+// (options.arena), else they get it here. After false their contents are worthless.
+bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
+                    MistralWeights& weights);
+
+// Keeps quantized weights. A folder that cannot be written or a full disk is said and nothing more.
+void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
+                     MistralWeights& weights);
+
+}  // namespace shori

@@ -1,0 +1,128 @@
+#include "shori/train/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <ctime>
+#include <fstream>
+
+#include "shori/util/error.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::uint64_t kSmallFileLimit = 64u << 20;
+
+std::string first_word_of_file(const char* path) {
+  std::ifstream in(path);
+  std::string word;
+  in >> word;
+  return word.empty() ? "unknown" : word;
+}
+
+std::string lock_owner_text() {
+  char host[256] = "unknown";
+  gethostname(host, sizeof host - 1);
+  char time_text[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  std::strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &local);
+  return std::to_string(getpid()) + " " + host + " " + first_word_of_file("/proc/sys/kernel/random/boot_id") + " " +
+         time_text + " " + first_word_of_file("/proc/self/comm") + "\n";
+}
+
+[[noreturn]] void throw_busy(int fd, const std::string& folder) {
+  char text[512] = {};
+  const ssize_t count = pread(fd, text, sizeof text - 1, 0);
+  std::string owner = escape_for_log(std::string_view(text, count > 0 ? static_cast<std::size_t>(count) : 0), 200);
+  Diagnostic diagnostic("E0501", "`" + folder + "` is in use by another program");
+  if (!owner.empty()) diagnostic.note("pid, host, boot id, start time, command: " + owner);
+  throw Error(diagnostic.help("another `output_dir`, or stop that program"));
+}
+
+}  // namespace
+
+RunLock RunLock::take(const std::string& folder) {
+  make_directories(folder);
+  if (is_symlink(folder))
+    throw Error(Diagnostic("E0513", "`output_dir` is a link: " + folder).help("name the folder itself"));
+  const FileDescriptor directory = open_directory(folder);
+  FileDescriptor fd(openat(directory.get(), "run.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!fd.valid())
+    throw Error(Diagnostic("E0513", "cannot write in `" + folder + "`: " + error_text(errno))
+                    .help("another `output_dir`, or mend its permissions"));
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) throw_busy(fd.get(), folder);
+    throw Error(Diagnostic("E0514", "the file system of `" + folder + "` gives no locks: " + error_text(errno))
+                    .help("use a local disk for `output_dir`"));
+  }
+  const std::string text = lock_owner_text();
+  // Information for people only: a failure to write it harms nothing.
+  if (ftruncate(fd.get(), 0) == 0) (void)write_all(fd.get(), text.data(), text.size());
+  return RunLock(std::move(fd));
+}
+
+std::string checkpoint_name(std::uint64_t step) {
+  std::string digits = std::to_string(step);
+  if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');
+  return "step-" + digits + ".safetensors";
+}
+
+std::optional<std::uint64_t> checkpoint_step(const std::string& name) {
+  constexpr std::string_view kPrefix = "step-", kSuffix = ".safetensors";
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return std::nullopt;
+  const std::string_view digits =
+      std::string_view(name).substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size());
+  if (digits.size() < 6 || digits.size() > 12) return std::nullopt;
+  std::uint64_t step = 0;
+  const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), step);
+  if (result.ec != std::errc() || result.ptr != digits.data() + digits.size()) return std::nullopt;
+  return step;
+}
+
+std::optional<std::uint64_t> RunFolder::newest_checkpoint() const {
+  std::optional<std::uint64_t> newest;
+  if (!is_directory(checkpoints())) return newest;
+  for (const std::string& name : list_directory(checkpoints()))
+    if (const auto step = checkpoint_step(name)) newest = std::max(newest.value_or(0), *step);
+  return newest;
+}
+
+std::optional<JsonValue> RunFolder::read_json(const std::string& name) const {
+  if (!path_exists(file(name))) return std::nullopt;
+  const std::string text = read_whole_file(InputFile::open_in(path_, name, "E0506"), kSmallFileLimit, "E0506");
+  JsonProblem problem;
+  auto value = parse_json(text, {.bytes = kSmallFileLimit, .depth = 16}, problem);
+  if (!value || !value->is_object()) {
+    const TextPosition position = position_of(text, std::min(problem.offset, text.size()));
+    throw Error(
+        Diagnostic("E0506", "`" + file(name) + "` cannot be read: " + (value ? "not an object" : problem.message))
+            .at(file(name), position.line, position.column)
+            .help("start anew in an empty folder"));
+  }
+  return value;
+}
+
+void RunFolder::write(const std::string& name, const std::string& content) const {
+  write_file_atomically(path_, name, content);
+}
+
+std::string move_aside(const std::string& folder) {
+  for (int number = 1;; ++number) {
+    const std::string target = folder + ".old-" + std::to_string(number);
+    if (path_exists(target)) continue;
+    if (::rename(folder.c_str(), target.c_str()) != 0)
+      throw Error(Diagnostic("E0513", "cannot move `" + folder + "` to `" + target + "`: " + error_text(errno)));
+    return target;
+  }
+}
+
+}  // namespace shori

@@ -1,0 +1,253 @@
+#include "shori/train/memory_plan.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+
+#include "shori/model/load_mistral.h"
+#include "shori/model/mistral.h"
+#include "shori/ops/packed_batch.h"
+#include "shori/train/prepared_stage.h"
+#include "shori/util/device.h"
+#include "shori/util/number_text.h"
+#include "shori/util/progress.h"
+#include "src/train/plan/attention_memory.h"
+#include "src/train/plan/make_batch.h"
+#include "src/train/plan/stage_options.h"
+
+namespace shori {
+namespace {
+
+// For gaps between libtorch's blocks, and what another program may take.
+constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
+
+std::string gib(std::size_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
+  return text;
+}
+
+// What is kept, in words.
+std::string kept_text(const ActivationPlan& plan) {
+  const auto count = [&](KeepOfLayer keep) { return std::ranges::count(plan.layers, keep); };
+  const auto recomputed = count(KeepOfLayer::kInput), attention = count(KeepOfLayer::kAttention);
+  std::string text;
+  const auto add = [&](std::ptrdiff_t layers, const char* what) {
+    if (layers == 0) return;
+    text += (text.empty() ? "" : ", ") + std::to_string(layers) + (layers == 1 ? " layer " : " layers ") + what;
+  };
+  add(recomputed, "recomputed");
+  add(attention, "with the attention kept");
+  add(count(KeepOfLayer::kAll), "kept whole");
+  return text;
+}
+
+ActivationPlan last_layers_whole(std::int64_t layers, std::int64_t whole) {
+  ActivationPlan plan = ActivationPlan::same_for_all(layers, KeepOfLayer::kAttention);
+  std::fill(plan.layers.end() - whole, plan.layers.end(), KeepOfLayer::kAll);
+  return plan;
+}
+
+std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
+  std::size_t most = 0;
+  for (const PackShape& pack : demand.packs) {
+    most = std::max(most, attention_memory_bytes(demand.model, pack.tokens, pack.segments, sm_count));
+  }
+  return most;
+}
+
+// The attention of every layer kept, and as many whole layers as fit; else everything recomputed.
+MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits) {
+  const std::int64_t layers = demand.model.layers;
+  const auto with_whole = [&](std::int64_t whole) {
+    return plan_memory(demand, last_layers_whole(layers, whole), limits.sm_count);
+  };
+  if (!fits(with_whole(0), limits)) {
+    return plan_memory(demand, ActivationPlan::recompute_all(layers), limits.sm_count);
+  }
+  std::int64_t low = 0, high = layers;
+  while (low < high) {
+    const std::int64_t middle = (low + high + 1) / 2;
+    fits(with_whole(middle), limits) ? low = middle : high = middle - 1;
+  }
+  return with_whole(low);
+}
+
+// The same stage with packs of at most `tokens`, the many samples of one pack included.
+MemoryDemand shortened(MemoryDemand demand, std::int64_t tokens) {
+  demand.positions = std::min(demand.positions, tokens);
+  for (PackShape& pack : demand.packs) {
+    pack.tokens = std::min(pack.tokens, tokens);
+    pack.segments = std::min(pack.segments, pack.tokens);
+  }
+  return demand;
+}
+
+// The longest pack that fits in any mode, a multiple of 1,024 below `most`; 0: none.
+std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& limits, std::int64_t most) {
+  std::int64_t low = 0, high = (most - 1) / 1024;
+  while (low < high) {
+    const std::int64_t middle = (low + high + 1) / 2;
+    fits(plan_for(shortened(demand, middle * 1024), ActivationMemory::kRecompute, limits), limits) ? low = middle
+                                                                                                   : high = middle - 1;
+  }
+  return low * 1024;
+}
+
+[[noreturn]] void refuse(const PreparedStage& stage, const MemoryDemand& demand, const MemoryPlan& plan,
+                         const DeviceLimits& limits) {
+  const TrainConfig& config = stage.stage.config;
+  const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
+  Diagnostic diagnostic("E0401", "the plan of stage `" + stage.stage.name + "` needs " + gib(plan.total_bytes) + ", " +
+                                     gib(available) +
+                                     (limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  note_memory_lines(plan, diagnostic);
+  const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
+  if (shares_attention) {
+    diagnostic.note("the attention's line is that of a later or earlier stage with longer packs, over the same base")
+        .help("`--only " + stage.stage.name + "` plans this stage alone");
+  }
+  const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
+  if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
+    diagnostic.help("`activation_memory: auto` fits (`recompute` needs " + gib(least.total_bytes) + ")");
+  }
+  const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
+  if (rows > 1) {
+    const MemoryPlan single =
+        plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
+    diagnostic.help("`micro_batch_size: 1` needs " + gib(single.total_bytes) + (fits(single, limits) ? ": fits" : ""));
+  }
+  if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
+    const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
+    diagnostic.help("`sequence_len: " + std::to_string(tokens / rows) + "` fits (" + gib(shorter.total_bytes) + ")");
+  } else if (shares_attention) {
+    diagnostic.help("a smaller `sequence_len` in the stage of the longest packs");
+  } else {
+    diagnostic.help("a GPU with more memory: the weights alone leave no room");
+  }
+  throw Error(diagnostic);
+}
+
+}  // namespace
+
+bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
+  return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
+}
+
+MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
+  const auto same = [&](KeepOfLayer keep) {
+    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
+  };
+  switch (choice) {
+    case ActivationMemory::kAuto:
+      return keep_what_fits(demand, limits);
+    case ActivationMemory::kRecompute:
+      return same(KeepOfLayer::kInput);
+    case ActivationMemory::kKeepAttention:
+      return same(KeepOfLayer::kAttention);
+    case ActivationMemory::kKeep:
+      return same(KeepOfLayer::kAll);
+  }
+  internal_error(__FILE__, __LINE__, "unknown activation_memory");
+}
+
+std::int64_t MemoryDemand::tokens() const {
+  std::int64_t most = 0;
+  for (const PackShape& pack : packs) most = std::max(most, pack.tokens);
+  return most;
+}
+
+MemoryDemand memory_demand(const PreparedStage& stage) {
+  const TrainConfig& config = stage.stage.config;
+  MemoryDemand demand;
+  demand.model = mistral_config(*stage.base->model);
+  demand.activation = activation_dtype(config);
+  demand.quantize = config.load_in_4bit;
+  demand.lora = lora_settings(config);
+  demand.adam = adam_options(config);
+  demand.positions = config.sequence_len;
+  std::set<PackShape> shapes;
+  const auto add = [&](const PackedBatch& batch) {
+    shapes.insert({std::ssize(batch.ids), std::ssize(batch.cu_seqlens) - 1});
+    demand.positions = std::max(demand.positions, batch.max_seqlen);
+  };
+  for (std::size_t i = 0; i < stage.plan.micro_batches.size(); ++i) add(make_batch(stage.data.train, stage.plan, i));
+  for (const HeldOutSet& set : stage.data.held_out) {
+    for (const Row& row : make_eval_rows(set.samples, stage.plan.options)) {
+      add(make_eval_batch(set.samples, std::span(&row, 1), stage.plan.options));
+    }
+  }
+  demand.packs.assign(shapes.begin(), shapes.end());
+  return demand;
+}
+
+MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count) {
+  DeviceMemory memory = DeviceMemory::planning();
+  // The order in which StageTrainer makes them.
+  MistralWeights weights = allocate_weights(demand.model, demand.activation, demand.quantize, memory.device);
+  LoraAdapter adapter(demand.model, demand.lora, demand.activation, &memory);
+  Mistral model(std::move(weights), &adapter, &memory);
+  model.set_plan(activation);
+  model.reserve(demand.tokens(), demand.positions, true);
+  const AdamW8bit optimizer(adapter, demand.adam, &memory);
+
+  MemoryPlan plan;
+  plan.tokens = demand.tokens();
+  plan.positions = demand.positions;
+  plan.activation = activation;
+  plan.lines = memory.device.table();
+  plan.arena_bytes = memory.device.peak_bytes();
+  plan.pinned_bytes = memory.pinned.peak_bytes();
+  plan.lines.push_back(
+      {"temporaries of the attention (libtorch)", std::max(demand.least_attention, attention_of(demand, sm_count))});
+  plan.lines.push_back({"driver and kernels (estimate)", kDriverBytes});
+  plan.lines.push_back({"reserve", kReserveBytes});
+  for (const DeviceArena::Line& line : plan.lines) plan.total_bytes += line.bytes;
+  return plan;
+}
+
+void share_attention(std::span<MemoryDemand> demands, int sm_count) {
+  std::size_t most = 0;
+  for (const MemoryDemand& demand : demands) most = std::max(most, attention_of(demand, sm_count));
+  for (MemoryDemand& demand : demands) demand.least_attention = most;
+}
+
+void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLimits& limits) {
+  std::vector<MemoryDemand> demands;
+  for (const PreparedStage* stage : stages) demands.push_back(memory_demand(*stage));
+  share_attention(demands, limits.sm_count);
+  std::size_t arena = 0, pinned = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    MemoryPlan plan = plan_for(demands[i], stages[i]->stage.config.activation_memory, limits);
+    if (!fits(plan, limits)) refuse(*stages[i], demands[i], plan, limits);
+    arena = std::max(arena, plan.arena_bytes);
+    pinned = std::max(pinned, plan.pinned_bytes);
+    stages[i]->memory = std::move(plan);
+  }
+  for (PreparedStage* stage : stages) {
+    stage->memory->base_arena_bytes = arena;
+    stage->memory->base_pinned_bytes = pinned;
+  }
+}
+
+void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(line.category + " " + gib(line.bytes));
+}
+
+std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
+  std::string text;
+  const auto add = [&](const std::string& name, std::size_t bytes) {
+    char line[128];
+    std::snprintf(line, sizeof line, "  %-42s %17s  %7.3f GiB\n", name.c_str(),
+                  with_commas(static_cast<std::int64_t>(bytes)).c_str(), static_cast<double>(bytes) / 0x1p30);
+    text += line;
+  };
+  for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
+  add("sum", plan.total_bytes);
+  add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
+  text += "  backward pass: " + kept_text(plan.activation) + "\n";
+  add("page-locked host memory", plan.pinned_bytes);
+  return text;
+}
+
+}  // namespace shori

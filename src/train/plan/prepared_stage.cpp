@@ -1,0 +1,167 @@
+#include "shori/train/prepared_stage.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "shori/data/data_options.h"
+#include "shori/data/pack_plan.h"
+#include "shori/util/hash.h"
+#include "shori/util/log.h"
+#include "shori/util/number_text.h"
+#include "shori/util/progress.h"
+#include "src/train/plan/stage_options.h"
+
+namespace shori {
+namespace {
+
+// One file a stage, beside the run folder, or beside that of the recipe. Its name tells stages of the same name apart,
+// its content whether it fits.
+std::string prepared_path(const LoadedConfig& loaded, const TrainConfig& config) {
+  const std::string folder =
+      config.dataset_prepared_path.empty()
+          ? join_path(parent_path(loaded.is_recipe ? loaded.output_dir : config.output_dir), ".prepared")
+          : config.dataset_prepared_path;
+  const std::string output = absolute_path(config.output_dir);
+  return join_path(folder, file_name(output) + "-" + sha256_hex(output).substr(0, 8) + ".bin");
+}
+
+bool needs_tokenizer(const TrainConfig& config) {
+  const auto needs = [](const DatasetEntry& entry) { return entry.type != "tokenized"; };
+  return std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
+         std::any_of(config.test_datasets.begin(), config.test_datasets.end(), needs);
+}
+
+std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokenizer) {
+  auto base = std::make_shared<BaseModel>();
+  base->folder = folder;
+  base->model = std::make_unique<HfModel>(HfModel::open(folder));
+  const std::string path = join_path(folder, "tokenizer.model");
+  if (with_tokenizer || path_exists(path))
+    base->tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(path, base->model->config().vocab_size));
+  return base;
+}
+
+// Opens each distinct base folder once.
+std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig& config, Diagnostics& diagnostics) {
+  std::map<std::string, bool> wanted;
+  for (const StageConfig& stage : config.stages) wanted[stage.config.base_model] |= needs_tokenizer(stage.config);
+  std::map<std::string, std::shared_ptr<BaseModel>> bases;
+  for (const auto& [folder, with_tokenizer] : wanted) {
+    try {
+      bases[folder] = open_base(folder, with_tokenizer);
+    } catch (const Error& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+    }
+  }
+  return bases;
+}
+
+void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
+  const TrainConfig& config = prepared.stage.config;
+  if (prepared.data.train.empty()) {
+    diagnostics.add(Diagnostic("E0306", "stage `" + prepared.stage.name + "` has no sample to train on")
+                        .at(config.datasets.front().place)
+                        .help("check `datasets`, `val_set_size`, `skip_samples` and `roles_to_train`"));
+    return;
+  }
+  prepared.plan = make_pack_plan(sample_costs(prepared.data.train), plan_options(config));
+  if (prepared.plan.steps.empty())
+    diagnostics.add(Diagnostic("E0115", "stage `" + prepared.stage.name + "` trains 0 steps")
+                        .at(config.datasets.front().place)
+                        .note(std::to_string(prepared.data.train.size()) + " samples, `num_epochs` " +
+                              std::to_string(config.num_epochs))
+                        .help("`num_epochs: 1` or more, no `max_steps: 0`"));
+  prepared.plan_bytes = serialize_pack_plan(prepared.plan);
+  prepared.plan_sha256 = sha256_hex(prepared.plan_bytes);
+  prepared.ledger = build_ledger(prepared.data, prepared.plan);
+}
+
+std::string state_text(const PreparedStage& stage) {
+  switch (stage.state) {
+    case StageState::kToTrain:
+      return "to train";
+    case StageState::kDone:
+      return "done";
+    case StageState::kInterrupted:
+      return "interrupted at step " + std::to_string(stage.step);
+    case StageState::kChanged:
+      return "changed: " + stage.changes.front().message;
+  }
+  internal_error(__FILE__, __LINE__, "unknown stage state");
+}
+
+// E0404 where the program has not the device that the config names.
+void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
+  const DeviceChoice choice = stage.config.device;
+  const bool named = choice == DeviceChoice::kCuda || choice == DeviceChoice::kEmulated;
+  if (!named || config_word(choice) == device_backend()) return;
+  Diagnostic diagnostic("E0404", choice == DeviceChoice::kCuda
+                                     ? "`device: cuda`: this program was built without CUDA"
+                                     : "`device: emulated`: only a program of the tests has this device");
+  diagnostics.add(diagnostic.at(stage.origin("device").place)
+                      .help("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
+}
+
+// E0216 where 16-bit weights are wanted and the base has none.
+void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnostics& diagnostics) {
+  if (stage.config.load_in_4bit || !base.config().is_nf4) return;
+  diagnostics.add(Diagnostic("E0216", "`load_in_4bit: false` needs 16-bit weights, this base is NF4 already")
+                      .at(stage.origin("base_model").place)
+                      .note(base.folder())
+                      .help("write `load_in_4bit: true` and `adapter: qlora`, or name the 16-bit base"));
+}
+
+}  // namespace
+
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
+  std::vector<PreparedStage> stages;
+  for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
+  const auto bases = open_bases(config, diagnostics);
+  for (const StageConfig& stage : config.stages) {
+    const auto base = bases.find(stage.config.base_model);
+    if (base == bases.end()) continue;
+    check_base_precision(stage, *base->second->model, diagnostics);
+    PreparedStage prepared;
+    prepared.stage = stage;
+    prepared.folder = RunFolder(stage.config.output_dir);
+    prepared.base = base->second;
+    prepared.config_hash = config_hash(stage.config);
+    DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
+    options.prepared_path = prepared_path(config, stage.config);
+    options.keep_prepared = keep_prepared;
+    Progress progress(2);
+    options.progress = [&](std::uint64_t done, std::uint64_t total) {
+      progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
+                      format_bytes(static_cast<double>(total)));
+    };
+    if (stage_device(stage.config) == Device::kCuda) check_device_support(prepared, diagnostics);
+    const std::size_t errors_before = diagnostics.error_count();
+    prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets),
+                                  options, base->second->tokenizer.get(), diagnostics);
+    if (diagnostics.error_count() == errors_before) plan_stage(prepared, diagnostics);
+    stages.push_back(std::move(prepared));
+  }
+  return stages;
+}
+
+std::string stage_table(const std::vector<PreparedStage>& stages) {
+  std::string text;
+  char line[256];
+  std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  %s\n", "stage", "conversations", "tokens", "packs",
+                "steps", "rate", "state");
+  text += line;
+  for (const PreparedStage& stage : stages) {
+    const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
+    std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
+                  with_commas(std::ssize(stage.data.conversations)).c_str(),
+                  with_commas(stage.ledger.total.tokens_packed).c_str(),
+                  with_commas(static_cast<std::int64_t>(packs)).c_str(),
+                  with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
+                  format_double(stage.stage.config.learning_rate).c_str());
+    text += line + state_text(stage) + "\n";
+  }
+  return text;
+}
+
+}  // namespace shori

@@ -1,0 +1,154 @@
+#include "shori/train/run_identity.h"
+
+#include <ATen/Version.h>
+
+#include <algorithm>
+
+#include "shori/ops/matmul_choices.h"
+#include "shori/util/build_info.h"
+
+namespace shori {
+namespace {
+
+void write_optional(JsonWriter& json, const char* key, const std::string& value) {
+  json.key(key);
+  if (value.empty())
+    json.null();
+  else
+    json.value(value);
+}
+
+// The members that a later start compares, shared by run.json and done.json.
+void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIdentity& base,
+                    const std::optional<std::string>& parent) {
+  const EarlyIdentity identity = early_identity(stage);
+  json.field("config_hash", identity.config_hash)
+      .key("config")
+      .raw(canonical_config(stage.stage.config, ConfigScope::kComplete).text());
+  json.field("data_fingerprint", identity.data_fingerprint).key("data").begin_array();
+  for (const DataFile& file : stage.data.files)
+    json.begin_object().field("path", file.path).field("size", file.size).field("sha256", file.sha256).end_object();
+  json.end_array().field("plan_sha256", identity.plan_sha256);
+  write_optional(json, "tokenizer_sha256", identity.tokenizer_sha256);
+  json.key("base").begin_object().field("name", base.name).field("headers", identity.base_headers);
+  json.field("fingerprint", base.fingerprint).field("nf4_checksum", base.nf4_checksum).end_object();
+  write_optional(json, "parent", parent.value_or(""));
+}
+
+Diagnostic changed(const std::string& what, const std::string& since, const std::string& before,
+                   const std::string& now) {
+  Diagnostic diagnostic("E0508", what + " changed since " + since);
+  diagnostic.note("sha256 " + before.substr(0, 8) + " -> " + now.substr(0, 8));
+  return diagnostic.help("restore it, or begin a new stage");
+}
+
+// Names the files whose contents differ; falls back to the whole set when the lists themselves differ.
+void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+                      std::vector<Diagnostic>& changes) {
+  const JsonValue* data = record.find("data");
+  bool named = false;
+  if (data && data->is_array())
+    for (const JsonValue& item : data->items)
+      for (const DataFile& file : stage.data.files)
+        if (file.path == text_member(item, "path") && file.sha256 != text_member(item, "sha256")) {
+          changes.push_back(changed(file.path, since, text_member(item, "sha256"), file.sha256));
+          named = true;
+        }
+  if (!named)
+    changes.push_back(changed("the data", since, text_member(record, "data_fingerprint"), stage.data.fingerprint));
+}
+
+void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+                        std::vector<Diagnostic>& changes) {
+  const JsonValue* config = record.find("config");
+  Diagnostic diagnostic("E0504", "the config changed since " + since);
+  if (config)
+    for (const ConfigDifference& difference : config_differences(*config, stage.stage.config))
+      if (difference.key_class == KeyClass::kNumeric)
+        diagnostic.note("`" + difference.key + "` " + difference.stored + " -> " + difference.present);
+  changes.push_back(diagnostic.help("restore these lines, or begin a new stage with `init_from`"));
+}
+
+}  // namespace
+
+std::string text_member(const JsonValue& object, const char* key) {
+  const JsonValue* value = object.find(key);
+  return value && value->is_string() ? value->text : std::string();
+}
+
+EarlyIdentity early_identity(const PreparedStage& stage) {
+  return {stage.config_hash, stage.data.fingerprint, stage.plan_sha256, stage.data.tokenizer_sha256,
+          stage.base->model->header_fingerprint()};
+}
+
+std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+                     Device device) {
+  JsonWriter json(2);
+  json.begin_object().field("format", "shori-run/1").field("stage", stage.stage.name).field("version", version());
+  json.field("build", build_id()).field("device", device_name(device));
+  write_identity(json, stage, base, parent);
+  if (device != Device::kCpu) {
+    json.key("products").begin_array();
+    for (const MatmulChoice& choice : matmul_choices())
+      json.begin_object().field("product", choice.product).field("algorithm", choice.algorithm).end_object();
+    json.end_array();
+  }
+  return json.end_object().take() + "\n";
+}
+
+std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+                      const std::map<std::string, std::string>& adapter_files) {
+  JsonWriter json(2);
+  json.begin_object()
+      .field("format", "shori-done/1")
+      .field("stage", stage.stage.name)
+      .field("step", stage.total_steps());
+  json.field("checkpoint", checkpoint_name(stage.total_steps())).key("adapter").begin_object();
+  for (const auto& [name, sha256] : adapter_files) json.field(name, sha256);
+  json.end_object();
+  write_identity(json, stage, base, parent);
+  return json.end_object().take() + "\n";
+}
+
+std::string base_model_name(const BaseModel& base) {
+  // A snapshot of the Hugging Face cache: .../models--org--name/snapshots/<revision>.
+  const std::string holder = file_name(parent_path(parent_path(base.folder)));
+  if (holder.starts_with("models--") && file_name(parent_path(base.folder)) == "snapshots") {
+    std::string id = holder.substr(8);
+    if (const std::size_t at = id.find("--"); at != std::string::npos) return id.replace(at, 2, "/");
+  }
+  JsonProblem problem;
+  const auto config = parse_json(base.model->config_json(), {}, problem);
+  const std::string recorded = config ? text_member(*config, "_name_or_path") : "";
+  const bool is_id = !recorded.starts_with("/") && !recorded.starts_with(".") &&
+                     std::count(recorded.begin(), recorded.end(), '/') == 1;
+  return is_id ? recorded : file_name(base.folder);
+}
+
+std::string device_name(Device device) {
+  if (device == Device::kCpu) return std::string("cpu ") + at::get_cpu_capability();
+  const DeviceInfo& info = open_device();
+  return info.name + " sm_" + std::to_string(info.sm_major) + std::to_string(info.sm_minor) + ", " +
+         std::to_string(info.sm_count) + " multiprocessors";
+}
+
+std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage,
+                                         const std::string& since) {
+  const EarlyIdentity now = early_identity(stage);
+  std::vector<Diagnostic> changes;
+  if (text_member(record, "config_hash") != now.config_hash) add_config_changes(record, stage, since, changes);
+  if (text_member(record, "tokenizer_sha256") != now.tokenizer_sha256)
+    changes.push_back(changed("the tokenizer", since, text_member(record, "tokenizer_sha256"), now.tokenizer_sha256));
+  const JsonValue* base = record.find("base");
+  const std::string headers = base ? text_member(*base, "headers") : "";
+  if (headers != now.base_headers) changes.push_back(changed("the base model", since, headers, now.base_headers));
+  if (!changes.empty()) return changes;
+  // Data fingerprint and plan follow from config and tokenizer too: only told when those are the same.
+  if (text_member(record, "data_fingerprint") != now.data_fingerprint)
+    add_data_changes(record, stage, since, changes);
+  else if (text_member(record, "plan_sha256") != now.plan_sha256)
+    changes.push_back(changed("the pack plan", since, text_member(record, "plan_sha256"), now.plan_sha256));
+  return changes;
+}
+
+}  // namespace shori

@@ -1,0 +1,290 @@
+// How a stage begins once its base is there: the adapter is filled, and the run folder made or taken up again.
+#include <algorithm>
+#include <filesystem>
+
+#include "shori/quant/dynamic_map.h"
+#include "shori/util/build_info.h"
+#include "shori/util/hash.h"
+#include "shori/util/log.h"
+#include "shori/util/signals.h"
+#include "src/train/plan/stage_options.h"
+#include "src/train/stage/stage_trainer.h"
+
+namespace shori {
+namespace {
+
+std::vector<FactorTensor> factor_tensors(LoraAdapter& adapter) {
+  std::vector<FactorTensor> tensors;
+  for (LoraFactor& factor : adapter.factors())
+    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.values().data()});
+  return tensors;
+}
+
+std::string hash_of_map(const float* map) { return to_hex(sha256(map, 256 * sizeof(float))); }
+
+LrShape lr_shape(LrScheduler scheduler) {
+  return scheduler == LrScheduler::kConstant ? LrShape::kConstant
+         : scheduler == LrScheduler::kLinear ? LrShape::kLinear
+                                             : LrShape::kCosine;
+}
+
+CanonicalJson text_or_null(const std::string& text) {
+  return text.empty() ? CanonicalJson::null() : CanonicalJson::string(text);
+}
+
+CanonicalJson count(std::uint64_t number) { return CanonicalJson::unsigned_integer(number); }
+
+}  // namespace
+
+AdapterSettings adapter_settings(const TrainConfig& config, const std::string& base_name) {
+  return {base_name, config.lora_r, config.lora_alpha, config.lora_dropout, config.lora_target_modules};
+}
+
+StageTrainer::StageTrainer(PreparedStage& stage, LoadedBase& base, const TrainerOptions& options)
+    : stage_(stage),
+      base_(base),
+      options_(options),
+      lock_(RunLock::take(stage.folder.path())),
+      guards_({stage.stage.config.loss_watchdog_threshold, stage.stage.config.loss_watchdog_patience}),
+      schedule_{lr_shape(stage.stage.config.lr_scheduler), stage.stage.config.learning_rate,
+                stage.stage.config.warmup_steps, static_cast<std::int64_t>(stage.total_steps())},
+      tokens_of_file_(stage.data.files.size(), 0) {}
+
+// Another build or instruction set may round differently: a resume with it is refused unless the config allows it.
+void StageTrainer::check_build() const {
+  const auto run = stage_.folder.read_run();
+  if (!run) return;
+  if (const JsonValue* base = run->find("base"); base && text_member(*base, "fingerprint") != identity_.fingerprint)
+    throw Error(Diagnostic("E0508", "the base model changed since the run began")
+                    .note("fingerprint " + text_member(*base, "fingerprint").substr(0, 8) + " -> " +
+                          identity_.fingerprint.substr(0, 8))
+                    .help("restore it, or begin a new stage"));
+  const std::string build = text_member(*run, "build"), device = text_member(*run, "device");
+  if (build == build_id() && device == device_name(device_kind())) return;
+  Diagnostic diagnostic("E0509",
+                        "this program is another build, or the device is another one, than the run was begun with");
+  diagnostic.note("then " + build + ", " + device)
+      .note(std::string("now ") + build_id() + ", " + device_name(device_kind()));
+  diagnostic.help("use that build, or `resume_on_other_build: warn`");
+  if (config().resume_on_other_build == OtherBuild::kError) throw Error(diagnostic);
+  log_info("resuming with another build or device: bit-exactness is not promised from here on (" + build + " -> " +
+           build_id() + ")");
+}
+
+// Fresh factors, or those of `init_from`.
+void StageTrainer::fill_start(LoraAdapter& adapter, const OpContext& ops) {
+  if (options_.init_from.empty()) {
+    adapter.initialize(ops, static_cast<std::uint64_t>(config().seed));
+    return;
+  }
+  const AdapterSource source = find_adapter_source(options_.init_from);
+  const AdapterOrigin origin =
+      read_adapter(source, adapter_settings(config(), identity_.name), factor_tensors(adapter));
+  if (origin.base_fingerprint.empty() && !source.is_checkpoint)
+    log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.path())
+                    .note("only its shapes were checked"));
+  else if (!origin.base_fingerprint.empty() && origin.base_fingerprint != identity_.fingerprint)
+    throw Error(Diagnostic("E0505", "adapter " + options_.init_from + " was trained on another base")
+                    .note("base fingerprint " + origin.base_fingerprint.substr(0, 8) + " against " +
+                          identity_.fingerprint.substr(0, 8))
+                    .help("use the base named in its adapter_config.json"));
+  parent_ = origin.sha256;
+  adapter.upload(ops);
+}
+
+// `optimizer_state: carry`: moments and step count of the checkpoint the adapter comes from.
+void StageTrainer::carry_optimizer(const AdapterSource& source) {
+  std::string folder = source.folder, name = source.file;
+  if (!source.is_checkpoint) {
+    const RunFolder run(options_.init_from);
+    const auto newest = run.newest_checkpoint();
+    if (!newest)
+      throw Error(
+          Diagnostic("E0510", "`optimizer_state: carry` needs a checkpoint, `" + options_.init_from + "` has none"));
+    folder = run.checkpoints();
+    name = checkpoint_name(*newest);
+  }
+  const VerifiedCheckpoint checkpoint = open_checkpoint(folder, name, true);
+  for (const OptimizerSpan& span : optimizer_->spans()) {
+    const TensorEntry* entry = checkpoint.file.find(span.name);
+    if (!entry || entry->shape != span.shape)
+      throw Error(
+          Diagnostic("E0511", "the optimizer state of " + join_path(folder, name) + " does not fit: " + span.name)
+              .note("block size and `lora_r` must be the same")
+              .help("`optimizer_state: fresh`"));
+    checkpoint.file.read(*entry, 0, span.data, span.bytes);
+  }
+  const JsonValue* adam = checkpoint.manifest.find("adam");
+  const JsonValue* t = adam ? adam->find("t") : nullptr;
+  optimizer_->set_step_count(t ? t->as_unsigned().value_or(0) : 0);
+  optimizer_->upload(base_.model->ops());
+}
+
+void StageTrainer::begin_new() {
+  const RunFolder& folder = stage_.folder;
+  fill_start(adapter(), base_.model->ops());
+  const bool carry = config().optimizer_state == OptimizerStart::kCarry;
+  if (carry) carry_optimizer(find_adapter_source(options_.init_from));
+  log_info("stage " + stage_.stage.name + " begins " +
+           (parent_ ? "from " + options_.init_from + ", adapter sha256 " + parent_->substr(0, 8)
+                    : std::string("with a fresh adapter")) +
+           "; optimizer: " + (carry ? "carried" : "fresh") + "; learning rate " +
+           format_double(config().learning_rate));
+  folder.write("pack_plan.bin", stage_.plan_bytes);
+  folder.write("data_report.json", stage_.ledger.to_json());
+  folder.write("run.json", run_json(stage_, identity_, parent_, device_kind()));
+  metrics_ = std::make_unique<LineLog>(folder.path(), "metrics.jsonl", 0, "");
+  timing_ = std::make_unique<LineLog>(folder.path(), "timing.jsonl", 0, "");
+  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), layout(), manifest_capacity());
+  checkpoints_->prepare();
+  remember_start();
+  if (!evaluate_if_due()) throw Stopped();
+  save();
+}
+
+void StageTrainer::resume() {
+  const RunFolder& folder = stage_.folder;
+  check_build();
+  if (sha256_of_file(InputFile::open_in(folder.path(), "pack_plan.bin", "E0508")) != stage_.plan_sha256)
+    throw Error(Diagnostic("E0508", "pack_plan.bin is not the plan of this run").help("begin a new stage"));
+  if (const auto run = folder.read_run()) {
+    const std::string parent = text_member(*run, "parent");
+    if (!parent.empty()) parent_ = parent;
+  }
+  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), layout(), manifest_capacity());
+  const auto loaded = checkpoints_->load_newest();
+  SHORI_CHECK(loaded, "a resume without checkpoints");
+  restore(loaded->manifest);
+  checkpoints_->prepare();
+  adapter().upload(base_.model->ops());
+  optimizer_->upload(base_.model->ops());
+  if (guards_.moving_steps < 2) remember_start();
+  log_info("resumed at step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " (epoch " +
+           format_double(epoch()) + ")");
+}
+
+void StageTrainer::restore(const JsonValue& manifest) {
+  const auto number = [&](const JsonValue& object, const char* key) {
+    const JsonValue* value = object.find(key);
+    const auto result = value ? value->as_unsigned() : std::nullopt;
+    if (!result) throw Error(Diagnostic("E0503", std::string("the checkpoint's manifest lacks `") + key + "`"));
+    return *result;
+  };
+  for (const auto& [key, now] :
+       {std::pair{"config_hash", stage_.config_hash}, std::pair{"plan_sha256", stage_.plan_sha256}})
+    if (text_member(manifest, key) != now)
+      throw Error(Diagnostic("E0504", std::string("the checkpoint belongs to another run: `") + key + "` differs")
+                      .help("use the folder's own config"));
+  const JsonValue *adam = manifest.find("adam"), *ledger = manifest.find("ledger"), *metrics = manifest.find("metrics"),
+                  *guards = manifest.find("guards");
+  if (!adam || !ledger || !metrics || !guards)
+    throw Error(Diagnostic("E0503", "the checkpoint's manifest is not complete"));
+  step_ = durable_ = saving_ = number(manifest, "step");
+  optimizer_->set_step_count(number(*adam, "t"));
+  guards_.restore(*guards);
+  tokens_ = static_cast<std::int64_t>(number(*ledger, "tokens"));
+  targets_ = static_cast<std::int64_t>(number(*ledger, "targets"));
+  const JsonValue* files = ledger->find("tokens_of_file");
+  if (!files || files->items.size() != tokens_of_file_.size())
+    throw Error(Diagnostic("E0503", "the checkpoint's ledger has other files"));
+  for (std::size_t i = 0; i < tokens_of_file_.size(); ++i)
+    tokens_of_file_[i] = static_cast<std::int64_t>(files->items[i].as_unsigned().value_or(0));
+  metrics_ = std::make_unique<LineLog>(stage_.folder.path(), "metrics.jsonl", number(*metrics, "bytes"),
+                                       text_member(*metrics, "sha256"));
+  std::error_code ignored;
+  const auto timing_size = std::filesystem::file_size(stage_.folder.file("timing.jsonl"), ignored);
+  timing_ = std::make_unique<LineLog>(stage_.folder.path(), "timing.jsonl", ignored ? 0 : timing_size, std::nullopt);
+}
+
+// The values before step 1, for the dead-adapter check.
+void StageTrainer::remember_start() {
+  start_values_.clear();
+  const auto copy = [this](const LoraAdapter& source) {
+    for (const LoraFactor& factor : source.factors())
+      start_values_.emplace_back(factor.values().begin(), factor.values().end());
+  };
+  if (step_ == 0) return copy(adapter());
+  Workspace workspace;
+  LoraAdapter start(base_.model->config(), adapter().settings(), adapter().activation());
+  fill_start(start, {.workspace = &workspace});
+  copy(start);
+}
+
+std::vector<StateTensor> StageTrainer::layout() {
+  std::vector<StateTensor> tensors;
+  for (LoraFactor& factor : adapter().factors())
+    tensors.push_back(
+        {factor.name, true, {factor.value.rows(), factor.value.cols()}, factor.values().data(), factor.value.bytes()});
+  for (const OptimizerSpan& span : optimizer_->spans())
+    tensors.push_back({span.name, span.is_f32, span.shape, span.data, span.bytes});
+  return tensors;
+}
+
+// The manifest's text before step 1, plus one SHA-256 line a tensor and 20 digits a file: the same at the start and at
+// every resume.
+std::size_t StageTrainer::manifest_capacity() {
+  constexpr std::size_t kDigits = 20;
+  std::size_t bytes = manifest().text().size() + kDigits * tokens_of_file_.size();
+  for (const StateTensor& tensor : layout()) bytes += tensor.name.size() + 64 + 6;
+  return manifest_capacity_for(bytes);
+}
+
+CanonicalJson StageTrainer::manifest() const {
+  const AdamOptions& adam = optimizer_->options();
+  CanonicalJson json = CanonicalJson::object();
+  json.set("adam", CanonicalJson::object()
+                       .set("block_size", CanonicalJson::integer(adam.block_size))
+                       .set("beta1", CanonicalJson::real(adam.beta1))
+                       .set("beta2", CanonicalJson::real(adam.beta2))
+                       .set("eps", CanonicalJson::real(adam.eps))
+                       .set("t", count(optimizer_->step_count()))
+                       .set("map_signed_sha256", CanonicalJson::string(hash_of_map(dynamic_map_signed())))
+                       .set("map_unsigned_sha256", CanonicalJson::string(hash_of_map(dynamic_map_unsigned()))));
+  CanonicalJson shards = CanonicalJson::array();
+  for (const HfShard& shard : stage_.base->model->shards())
+    shards.push(CanonicalJson::object().set("name", CanonicalJson::string(shard.name)).set("size", count(shard.size)));
+  json.set("base", CanonicalJson::object()
+                       .set("name", CanonicalJson::string(identity_.name))
+                       .set("fingerprint", CanonicalJson::string(identity_.fingerprint))
+                       .set("nf4_checksum", CanonicalJson::string(identity_.nf4_checksum))
+                       .set("shards", std::move(shards)));
+  json.set("build", CanonicalJson::string(build_id())).set("device", CanonicalJson::string(device_name(device_kind())));
+  json.set("config", canonical_config(config(), ConfigScope::kPortable))
+      .set("config_hash", CanonicalJson::string(stage_.config_hash));
+  CanonicalJson data = CanonicalJson::array(), trained = CanonicalJson::array();
+  for (std::size_t i = 0; i < stage_.data.files.size(); ++i) {
+    const DataFile& file = stage_.data.files[i];
+    data.push(CanonicalJson::object()
+                  .set("path", CanonicalJson::string(file.path))
+                  .set("size", count(file.size))
+                  .set("sha256", CanonicalJson::string(file.sha256)));
+    trained.push(CanonicalJson::integer(tokens_of_file_[i]));
+  }
+  json.set("data", std::move(data)).set("data_fingerprint", CanonicalJson::string(stage_.data.fingerprint));
+  json.set("epoch", CanonicalJson::real(epoch()))
+      .set("format", count(kCheckpointVersion))
+      .set("guards", guards_.state());
+  json.set("ledger", CanonicalJson::object()
+                         .set("tokens", CanonicalJson::integer(tokens_))
+                         .set("targets", CanonicalJson::integer(targets_))
+                         .set("tokens_of_file", std::move(trained)));
+  json.set("lr", CanonicalJson::real(step_ == 0 ? 0 : learning_rate(step_)));
+  // Asked before the log is open, for the length of its text only.
+  const std::string metrics_sha256 = metrics_ ? metrics_->sha256() : sha256_hex("");
+  json.set("metrics", CanonicalJson::object()
+                          .set("bytes", count(metrics_ ? metrics_->bytes() : 0))
+                          .set("sha256", CanonicalJson::string(metrics_sha256)));
+  const std::size_t next =
+      step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
+  json.set("next_micro_batch", count(next)).set("parent", text_or_null(parent_.value_or("")));
+  json.set("plan_sha256", CanonicalJson::string(stage_.plan_sha256));
+  json.set("rng", CanonicalJson::object()
+                      .set("algorithm", CanonicalJson::string("philox4x32-10"))
+                      .set("seed", CanonicalJson::integer(config().seed)));
+  json.set("stage", CanonicalJson::string(stage_.stage.name)).set("step", count(step_));
+  json.set("tokenizer_sha256", text_or_null(stage_.data.tokenizer_sha256))
+      .set("version", CanonicalJson::string(version()));
+  return json;
+}
+
+}  // namespace shori

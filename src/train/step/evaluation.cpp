@@ -1,0 +1,77 @@
+#include "src/train/step/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "shori/ops/packed_batch.h"
+#include "shori/util/ignored_label.h"
+#include "src/train/plan/make_batch.h"
+
+namespace shori {
+namespace {
+
+struct LossSum {
+  double sum = 0;
+  std::int64_t targets = 0;
+  void add(double loss) {
+    sum += loss;
+    ++targets;
+  }
+  double mean() const { return sum / static_cast<double>(targets); }
+};
+
+struct SetSums {
+  LossSum total;
+  std::map<std::string, LossSum> by_role, by_category;
+};
+
+void add_losses(const PackedBatch& batch, std::span<const float> losses, const Dataset& data, SetSums& sums) {
+  for (std::size_t i = 0; i < batch.labels.size(); ++i) {
+    if (batch.labels[i] == kIgnoredLabel) continue;
+    sums.total.add(losses[i]);
+    const auto role = static_cast<TokenRole>(batch.roles[i]);
+    if (role != TokenRole::kOther) sums.by_role[std::string(token_role_name(role))].add(losses[i]);
+    const std::string& category = data.conversations[batch.conversations[i]].category;
+    if (!category.empty()) sums.by_category[category].add(losses[i]);
+  }
+}
+
+std::map<std::string, double> means(const std::map<std::string, LossSum>& sums) {
+  std::map<std::string, double> result;
+  for (const auto& [name, sum] : sums) result[name] = sum.mean();
+  return result;
+}
+
+}  // namespace
+
+std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
+                                                 double epoch) {
+  std::vector<EvalMetrics> result;
+  for (const HeldOutSet& set : stage.data.held_out) {
+    SetSums sums;
+    for (const Row& row : make_eval_rows(set.samples, stage.plan.options)) {
+      const PackedBatch batch = make_eval_batch(set.samples, std::span(&row, 1), stage.plan.options);
+      const auto losses = model.evaluate(batch);
+      if (!losses) return std::nullopt;
+      add_losses(batch, *losses, stage.data, sums);
+    }
+    if (sums.total.targets == 0) continue;
+    result.push_back({stage.stage.name, step, epoch, set.name, static_cast<std::int64_t>(set.samples.size()),
+                      sums.total.targets, sums.total.mean(), means(sums.by_role), means(sums.by_category)});
+  }
+  return result;
+}
+
+bool evaluation_due(const PreparedStage& stage, std::uint64_t step) {
+  if (stage.data.held_out.empty()) return false;
+  if (step == 0) return true;
+  if (const auto every = stage.stage.config.eval_steps) {
+    const double steps = *every < 1 ? std::ceil(*every * static_cast<double>(stage.total_steps())) : *every;
+    return step % std::max<std::uint64_t>(1, static_cast<std::uint64_t>(steps)) == 0;
+  }
+  for (std::size_t epoch = 0; epoch < stage.plan.epochs.size(); ++epoch)
+    if (stage.plan.last_step_of_epoch(epoch) == step) return true;
+  return step == stage.total_steps();
+}
+
+}  // namespace shori

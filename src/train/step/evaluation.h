@@ -1,0 +1,25 @@
+// Loss on held-out data.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shori/model/mistral.h"
+#include "shori/train/prepared_stage.h"
+#include "src/train/files/metrics.h"
+
+namespace shori {
+
+// One EvalMetrics for each held-out set: loss = sum of cross-entropy / targets of the set, dropout off, rows by the
+// packing rule in data order. A row is one forward pass, so that `eval_batch_size` changes no number. nullopt: a stop
+// was requested.
+std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
+                                                 double epoch);
+
+// True if evaluation is due after `step` steps: before the first, then every `eval_steps` (a count, or a share of the
+// run), else at epoch ends.
+bool evaluation_due(const PreparedStage& stage, std::uint64_t step);
+
+}  // namespace shori

@@ -1,0 +1,125 @@
+#include "src/train/step/guards.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "shori/util/log.h"
+
+namespace shori {
+namespace {
+
+constexpr double kDecay = 0.98;
+constexpr std::uint64_t kWarmUpValues = 20;
+constexpr double kSpikeSigmas = 6;
+constexpr double kLargeUpdate = 100,
+                 kImpossibleUpdate = 1000;  // in units of the learning rate; exact moments give at most 3.2
+
+double read_real(const JsonValue& state, const char* key) {
+  const JsonValue* value = state.find(key);
+  const auto number = value && value->is_string() ? double_from_bits_hex(value->text) : std::nullopt;
+  if (!number) throw Error(Diagnostic("E0503", std::string("the checkpoint's guard state lacks `") + key + "`"));
+  return *number;
+}
+
+std::uint64_t read_count(const JsonValue& state, const char* key) {
+  const JsonValue* value = state.find(key);
+  const auto number = value ? value->as_unsigned() : std::nullopt;
+  if (!number) throw Error(Diagnostic("E0503", std::string("the checkpoint's guard state lacks `") + key + "`"));
+  return *number;
+}
+
+bool differs_from_decayed(const FactorState& factor, std::span<const float> decay) {
+  for (std::size_t i = 0; i < factor.now.size(); ++i) {
+    float expected = factor.start[i];
+    for (const float step : decay) expected *= step;
+    if (factor.now[i] != expected) return true;
+  }
+  return false;
+}
+
+bool has_non_zero(std::span<const float> values) {
+  return std::any_of(values.begin(), values.end(), [](float value) { return value != 0.0f; });
+}
+
+}  // namespace
+
+bool SpikeAverage::add(double value, std::uint64_t count_before) {
+  const bool spike = count_before >= kWarmUpValues && value - mean > kSpikeSigmas * std::sqrt(variance);
+  const double weight = count_before == 0 ? 1.0 : 1.0 - kDecay;
+  const double difference = value - mean;
+  mean += weight * difference;
+  variance = (1.0 - weight) * (variance + weight * difference * difference);
+  return spike;
+}
+
+void Guards::check_step(std::uint64_t step, double loss, double grad_norm, double update_max, double learning_rate,
+                        const std::string& where) {
+  const bool loss_spike = loss_.add(loss, count_);
+  const bool norm_spike = log_norm_.add(std::log(std::max(grad_norm, 1e-30)), count_);
+  ++count_;
+  if (loss_spike || norm_spike)
+    log_warning(Diagnostic("W0601", std::string(loss_spike ? "loss" : "gradient norm") + " spike at step " +
+                                        std::to_string(step))
+                    .note("loss " + format_double(loss) + ", gradient norm " + format_double(grad_norm)));
+  if (learning_rate > 0) {
+    moving_steps = std::min<std::uint64_t>(moving_steps + 1, 3);
+    const double times = update_max / learning_rate;
+    const std::string text =
+        "an update of " + std::to_string(std::llround(times)) + " x learning rate at step " + std::to_string(step);
+    if (times > kImpossibleUpdate)
+      throw Error(Diagnostic("E0604", text).note(where).note("the step before it is safe"));
+    if (times > kLargeUpdate) log_warning(Diagnostic("W0602", text).note(where));
+  }
+  if (!settings_.loss_watchdog_threshold) return;
+  above_threshold_ = loss > *settings_.loss_watchdog_threshold ? above_threshold_ + 1 : 0;
+  if (above_threshold_ >= settings_.loss_watchdog_patience)
+    throw Error(Diagnostic("E0602", "loss above `loss_watchdog_threshold` " +
+                                        format_double(*settings_.loss_watchdog_threshold) + " for " +
+                                        std::to_string(above_threshold_) + " steps, the last is step " +
+                                        std::to_string(step))
+                    .note("loss " + format_double(loss))
+                    .help("lower `learning_rate`, or look at the data of these steps"));
+}
+
+CanonicalJson Guards::state() const {
+  CanonicalJson json = CanonicalJson::object();
+  json.set("loss_mean", CanonicalJson::real(loss_.mean)).set("loss_variance", CanonicalJson::real(loss_.variance));
+  json.set("log_norm_mean", CanonicalJson::real(log_norm_.mean))
+      .set("log_norm_variance", CanonicalJson::real(log_norm_.variance));
+  json.set("count", CanonicalJson::unsigned_integer(count_));
+  json.set("above_threshold", CanonicalJson::integer(above_threshold_));
+  json.set("moving_steps", CanonicalJson::unsigned_integer(moving_steps));
+  json.set("best_eval", best_eval ? CanonicalJson::real(*best_eval) : CanonicalJson::null());
+  json.set("best_step", best_step ? CanonicalJson::unsigned_integer(*best_step) : CanonicalJson::null());
+  json.set("evaluated_step", evaluated_step ? CanonicalJson::unsigned_integer(*evaluated_step) : CanonicalJson::null());
+  return json;
+}
+
+void Guards::restore(const JsonValue& state) {
+  loss_ = {read_real(state, "loss_mean"), read_real(state, "loss_variance")};
+  log_norm_ = {read_real(state, "log_norm_mean"), read_real(state, "log_norm_variance")};
+  count_ = read_count(state, "count");
+  above_threshold_ = static_cast<std::int64_t>(read_count(state, "above_threshold"));
+  moving_steps = read_count(state, "moving_steps");
+  const JsonValue* best = state.find("best_eval");
+  if (best && !best->is_null()) best_eval = read_real(state, "best_eval");
+  const JsonValue* best_at = state.find("best_step");
+  if (best_at && !best_at->is_null()) best_step = read_count(state, "best_step");
+  const JsonValue* evaluated = state.find("evaluated_step");
+  if (evaluated && !evaluated->is_null()) evaluated_step = read_count(state, "evaluated_step");
+}
+
+void check_adapter_alive(std::span<const FactorState> factors, std::span<const float> decay, bool fresh) {
+  std::vector<std::string> dead;
+  for (const FactorState& factor : factors) {
+    const bool alive = fresh && factor.is_b ? has_non_zero(factor.now) : differs_from_decayed(factor, decay);
+    if (!alive) dead.push_back(factor.name);
+  }
+  if (dead.empty()) return;
+  Diagnostic diagnostic("E0603", std::to_string(dead.size()) + " of " + std::to_string(factors.size()) +
+                                     " LoRA factors have not learnt anything in two steps");
+  for (const std::string& name : dead) diagnostic.note(name);
+  throw Error(diagnostic.help("report it with run.json"));
+}
+
+}  // namespace shori

@@ -1,0 +1,104 @@
+// What is kept of each layer changes no bit of losses and gradients.
+#include <gtest/gtest.h>
+
+#include "shori/model/mistral.h"
+#include "tests/support/tiny_mistral.h"
+
+namespace shori {
+namespace {
+
+using Keep = KeepOfLayer;
+
+struct Numbers {
+  std::vector<float> losses, evaluated;
+  std::vector<std::vector<float>> gradients;
+  bool operator==(const Numbers&) const = default;
+};
+
+Numbers run(DType activation, const MistralConfig& config, const LoraSettings& settings, const ActivationPlan& plan,
+            bool quantize = true) {
+  LoraAdapter adapter(config, settings, activation);
+  Mistral model(tiny_weights(config, activation, quantize), &adapter);
+  randomize(adapter, model.ops());
+  model.set_plan(plan);
+  Numbers numbers;
+  const PackedBatch packs[] = {pack_of(random_samples({37, 90, 5, 64}, config.vocab_size), 24),
+                               pack_of(random_samples({120}, config.vocab_size, 6))};
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    model.begin(packs[i], {.seed = 5, .step = 2, .micro_batch = i, .probability = 0.1f});
+    for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
+    const std::span<const float> losses = model.head_loss(1e-2);
+    numbers.losses.insert(numbers.losses.end(), losses.begin(), losses.end());
+    for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
+    const auto evaluated = model.evaluate(packs[1 - i]);
+    numbers.evaluated.insert(numbers.evaluated.end(), evaluated->begin(), evaluated->end());
+  }
+  for (const LoraFactor& factor : adapter.factors())
+    numbers.gradients.emplace_back(factor.gradients().begin(), factor.gradients().end());
+  return numbers;
+}
+
+MistralConfig three_layers() {
+  MistralConfig config = tiny_config();
+  config.layers = 3;
+  return config;
+}
+
+class ActivationModes : public ::testing::TestWithParam<DType> {};
+
+TEST_P(ActivationModes, GiveTheSameBits) {
+  const MistralConfig config = three_layers();
+  const LoraSettings settings{.rank = 20, .alpha = 16};
+  const Numbers wanted = run(GetParam(), config, settings, ActivationPlan::recompute_all(3));
+  for (const std::vector<Keep>& plan : {std::vector{Keep::kAttention, Keep::kAttention, Keep::kAttention},
+                                        {Keep::kAll, Keep::kAll, Keep::kAll},
+                                        {Keep::kAttention, Keep::kAll, Keep::kAll},
+                                        {Keep::kAll, Keep::kInput, Keep::kAttention},
+                                        {Keep::kInput, Keep::kInput, Keep::kAll}}) {
+    EXPECT_TRUE(wanted == run(GetParam(), config, settings, {plan}))
+        << static_cast<int>(plan[0]) << static_cast<int>(plan[1]) << static_cast<int>(plan[2]);
+  }
+}
+
+// Groups without a LoRA slot have no tail to keep.
+TEST_P(ActivationModes, GiveTheSameBitsWithSomeModulesAdapted) {
+  const MistralConfig config = three_layers();
+  for (const std::array<bool, kLinearsOfLayer>& targets :
+       {std::array{true, false, true, false, false, false, false}, {false, false, false, true, false, true, true}}) {
+    const LoraSettings settings{.rank = 8, .alpha = 16, .targets = targets};
+    const Numbers wanted = run(GetParam(), config, settings, ActivationPlan::recompute_all(3), false);
+    for (const Keep keep : {Keep::kAttention, Keep::kAll}) {
+      EXPECT_TRUE(wanted == run(GetParam(), config, settings, ActivationPlan::same_for_all(3, keep), false));
+    }
+  }
+}
+
+TEST_P(ActivationModes, GiveTheSameBitsBeyondOneMlpTile) {
+  MistralConfig config = tiny_config();
+  config.layers = 1;
+  LoraAdapter adapter(config, {.rank = 4, .alpha = 16}, GetParam());
+  const PackedBatch pack = pack_of(random_samples({2500, 1700}, config.vocab_size), 8);
+  ASSERT_GT(std::ssize(pack.ids), kMlpTile);
+  std::vector<std::vector<float>> wanted;
+  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kAll}) {
+    Mistral model(tiny_weights(config, GetParam()), &adapter);
+    randomize(adapter, model.ops());
+    adapter.zero_gradients(model.ops());
+    model.set_plan(ActivationPlan::same_for_all(1, keep));
+    model.begin(pack, {.seed = 5, .step = 2, .probability = 0.1f});
+    model.forward_layer(0);
+    model.head_loss(1e-3);
+    model.backward_layer(0);
+    std::vector<std::vector<float>> got;
+    for (const LoraFactor& factor : adapter.factors())
+      got.emplace_back(factor.gradients().begin(), factor.gradients().end());
+    if (wanted.empty()) wanted = got;
+    EXPECT_TRUE(wanted == got) << static_cast<int>(keep);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, ActivationModes, ::testing::Values(DType::kF32, DType::kBf16),
+                         [](const auto& info) { return info.param == DType::kF32 ? "fp32" : "bf16"; });
+
+}  // namespace
+}  // namespace shori

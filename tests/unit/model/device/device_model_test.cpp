@@ -1,0 +1,231 @@
+// A whole model on the device against the CPU: passes, optimizer steps, activation modes, and the memory it was planned
+// to take.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "shori/model/mistral.h"
+#include "shori/optim/adamw8bit.h"
+#include "tests/support/device_test.h"
+#include "tests/support/tiny_mistral.h"
+
+namespace shori {
+namespace {
+
+using testing::relative_error;
+using Keep = KeepOfLayer;
+
+const LoraSettings kSettings{.rank = 20, .alpha = 16};
+constexpr std::int64_t kTokens = 192;
+
+// Everything of one device run, or its plan, in the order in which a trainer makes it.
+struct DeviceModel {
+  DeviceModel(DeviceMemory& memory, const MistralConfig& config, const ActivationPlan& plan)
+      : memory(memory), weights(allocate_weights(config, DType::kBf16, true, memory.device)) {
+    if (!memory.is_planning()) fill(tiny_weights(config, DType::kBf16));
+    adapter = std::make_unique<LoraAdapter>(config, kSettings, DType::kBf16, &memory);
+    model = std::make_unique<Mistral>(std::move(weights), adapter.get(), &memory);
+    stage_begin = memory.device.mark();
+    pinned_begin = memory.pinned.mark();
+    model->set_plan(plan);
+    model->reserve(kTokens, kTokens, true);
+    optimizer = std::make_unique<AdamW8bit>(*adapter, AdamOptions{.weight_decay = 0.05}, &memory);
+  }
+  void fill(MistralWeights host) {
+    upload(host.embedding, weights.embedding);
+    upload(host.head, weights.head);
+    upload(host.final_norm, weights.final_norm);
+    for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+      upload(host.layers[i].input_norm, weights.layers[i].input_norm);
+      upload(host.layers[i].post_attention_norm, weights.layers[i].post_attention_norm);
+      for (std::size_t j = 0; j < kLinearsOfLayer; ++j) upload(host.layers[i].linears[j], weights.layers[i].linears[j]);
+    }
+  }
+
+  DeviceMemory& memory;
+  DeviceArena::Mark stage_begin, pinned_begin;
+  MistralWeights weights;
+  std::unique_ptr<LoraAdapter> adapter;
+  std::unique_ptr<Mistral> model;
+  std::unique_ptr<AdamW8bit> optimizer;
+};
+
+struct Numbers {
+  std::vector<float> losses, evaluated;
+  std::vector<std::vector<float>> gradients, values;
+  bool operator==(const Numbers&) const = default;
+};
+
+std::vector<float> gradient_of(const OpContext& context, const LoraFactor& factor) {
+  std::vector<float> values(static_cast<std::size_t>(factor.count()));
+  if (context.device == Device::kCpu) {
+    std::ranges::copy(factor.gradients(), values.begin());
+  } else {
+    copy_to_host(values.data(), factor.gradient.data<float>(), factor.gradient.bytes(), context.stream);
+    wait_for_device(context);
+  }
+  return values;
+}
+
+PackedBatch first_pack() { return pack_of(random_samples({37, 70, 5, 41}, tiny_config().vocab_size), 24); }
+
+// One micro-batch with dropout, an evaluation between, one update.
+Numbers run(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer) {
+  Numbers numbers;
+  randomize(adapter, model.ops());
+  adapter.zero_gradients(model.ops());
+  const PackedBatch pack = first_pack(), other = pack_of(random_samples({90}, tiny_config().vocab_size, 6));
+  const std::span<const float> evaluated = *model.evaluate(other);
+  numbers.evaluated.assign(evaluated.begin(), evaluated.end());
+  model.begin(pack, {.seed = 5, .step = 2, .micro_batch = 1, .probability = 0.1f});
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
+  const std::span<const float> losses = model.head_loss(1e-2);
+  numbers.losses.assign(losses.begin(), losses.end());
+  for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
+  for (const LoraFactor& factor : adapter.factors()) numbers.gradients.push_back(gradient_of(model.ops(), factor));
+  optimizer.step(model.ops(), 1e-3, 0.5);
+  adapter.download(model.ops());
+  wait_for_device(model.ops());
+  for (const LoraFactor& factor : adapter.factors())
+    numbers.values.emplace_back(factor.values().begin(), factor.values().end());
+  return numbers;
+}
+
+DeviceMemory memory_for(const ActivationPlan& plan) {
+  DeviceMemory planned = DeviceMemory::planning();
+  const DeviceModel model(planned, tiny_config(), plan);
+  return {{ArenaKind::kDevice, planned.device.peak_bytes()}, {ArenaKind::kPinned, planned.pinned.peak_bytes()}};
+}
+
+Numbers run_on_device(const ActivationPlan& plan) {
+  DeviceMemory memory = memory_for(plan);
+  DeviceModel device(memory, tiny_config(), plan);
+  Numbers numbers = run(*device.model, *device.adapter, *device.optimizer);
+  memory.device.check_guards();
+  memory.pinned.check_guards();
+  return numbers;
+}
+
+Numbers run_on_cpu() {
+  LoraAdapter adapter(tiny_config(), kSettings, DType::kBf16);
+  Mistral model(tiny_weights(tiny_config(), DType::kBf16), &adapter);
+  AdamW8bit optimizer(adapter, {.weight_decay = 0.05});
+  return run(model, adapter, optimizer);
+}
+
+class DeviceModelTest : public testing::DeviceTest {};
+
+// Products, norms and SwiGLU agree within their tolerances, so the whole pass does within a few bf16 roundings.
+TEST_F(DeviceModelTest, AgreesWithTheCpu) {
+  const Numbers cpu = run_on_cpu(), device = run_on_device(ActivationPlan::recompute_all(2));
+  EXPECT_LE(relative_error(device.evaluated, cpu.evaluated), 0.01);
+  EXPECT_LE(relative_error(device.losses, cpu.losses), 0.01);
+  for (std::size_t i = 0; i < cpu.gradients.size(); ++i) {
+    EXPECT_LE(relative_error(device.gradients[i], cpu.gradients[i]), 0.03) << i;
+    EXPECT_LE(relative_error(device.values[i], cpu.values[i]), 0.01) << i;
+  }
+}
+
+TEST_F(DeviceModelTest, EveryActivationModeGivesTheSameBits) {
+  const Numbers wanted = run_on_device(ActivationPlan::recompute_all(2));
+  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::recompute_all(2)));
+  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::same_for_all(2, Keep::kAttention)));
+  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::same_for_all(2, Keep::kAll)));
+  EXPECT_TRUE(wanted == run_on_device({{Keep::kAttention, Keep::kAll}}));
+}
+
+TEST_F(DeviceModelTest, TakesWhatWasPlannedToTheByte) {
+  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kAll}) {
+    const ActivationPlan plan = ActivationPlan::same_for_all(2, keep);
+    DeviceMemory planned = DeviceMemory::planning();
+    const DeviceModel counted(planned, tiny_config(), plan);
+    DeviceMemory memory = memory_for(plan);
+    const DeviceModel made(memory, tiny_config(), plan);
+    EXPECT_EQ(memory.device.used_bytes(), planned.device.used_bytes());
+    EXPECT_EQ(memory.pinned.used_bytes(), planned.pinned.used_bytes());
+    std::size_t sum = 0;
+    for (const DeviceArena::Line& line : planned.device.table()) sum += line.bytes;
+    EXPECT_EQ(sum, planned.device.used_bytes());
+  }
+}
+
+// A later stage with another plan takes the place of the one before.
+TEST_F(DeviceModelTest, RoomIsMadeAnewForTheNextStage) {
+  const ActivationPlan recompute = ActivationPlan::recompute_all(2), keep = ActivationPlan::same_for_all(2, Keep::kAll);
+  const Numbers wanted = run_on_device(recompute);
+  DeviceMemory memory = memory_for(keep);
+  DeviceModel device(memory, tiny_config(), recompute);
+  EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
+  device.optimizer.reset();
+  device.model->release();
+  memory.device.release_to(device.stage_begin);
+  memory.pinned.release_to(device.pinned_begin);
+  device.model->set_plan(keep);
+  device.model->reserve(kTokens, kTokens, true);
+  device.optimizer = std::make_unique<AdamW8bit>(*device.adapter, AdamOptions{.weight_decay = 0.05}, &memory);
+  EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
+  memory.device.check_guards();
+}
+
+TEST_F(DeviceModelTest, ChecksumsAreThoseOfTheHost) {
+  Workspace workspace;
+  const BaseChecksums host = checksum_base({.workspace = &workspace}, tiny_weights(tiny_config(), DType::kBf16));
+  const ActivationPlan plan = ActivationPlan::recompute_all(2);
+  DeviceMemory memory = memory_for(plan);
+  const DeviceModel device(memory, tiny_config(), plan);
+  EXPECT_EQ(checksum_base(device.model->ops(), device.model->weights()).combined(), host.combined());
+  EXPECT_FALSE(find_changed_tensor(device.model->ops(), device.model->weights(), host));
+}
+
+TEST_F(DeviceModelTest, FirstTensorThatIsNotFiniteIsNamed) {
+  const ActivationPlan plan = ActivationPlan::recompute_all(2);
+  DeviceMemory memory = memory_for(plan);
+  DeviceModel device(memory, tiny_config(), plan);
+  randomize(*device.adapter, device.model->ops());
+  EXPECT_FALSE(device.model->find_non_finite(first_pack(), {}, 0.1));
+  for (LoraFactor& factor : device.adapter->factors()) {
+    if (factor.layer == 1 && factor.module == 6 && factor.is_b) factor.values()[0] = INFINITY;
+  }
+  device.adapter->upload(device.model->ops());
+  const auto found = device.model->find_non_finite(first_pack(), {}, 0.1);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->name, "layers.1.down_proj output");
+  EXPECT_EQ(found->token, 0);
+}
+
+TEST_F(DeviceModelTest, StateMovedThroughItsMirrorsGoesOnToTheBit) {
+  const ActivationPlan plan = ActivationPlan::recompute_all(2);
+  DeviceMemory first = memory_for(plan), second = memory_for(plan);
+  DeviceModel a(first, tiny_config(), plan), b(second, tiny_config(), plan);
+  run(*a.model, *a.adapter, *a.optimizer);
+  a.adapter->download(a.model->ops());
+  a.optimizer->download(a.model->ops());
+  wait_for_device(a.model->ops());
+  for (std::size_t i = 0; i < a.adapter->factors().size(); ++i)
+    std::ranges::copy(a.adapter->factors()[i].values(), b.adapter->factors()[i].values().begin());
+  const auto from = a.optimizer->spans(), to = b.optimizer->spans();
+  for (std::size_t i = 0; i < from.size(); ++i) std::memcpy(to[i].data, from[i].data, from[i].bytes);
+  b.adapter->upload(b.model->ops());
+  b.optimizer->upload(b.model->ops());
+  b.optimizer->set_step_count(a.optimizer->step_count());
+  const auto go_on = [](DeviceModel& device) {
+    device.adapter->zero_gradients(device.model->ops());
+    const PackedBatch pack = first_pack();
+    device.model->begin(pack, {.seed = 5, .step = 3, .probability = 0.1f});
+    for (std::int64_t layer = 0; layer < 2; ++layer) device.model->forward_layer(layer);
+    device.model->head_loss(1e-2);
+    for (std::int64_t layer = 1; layer >= 0; --layer) device.model->backward_layer(layer);
+    device.optimizer->step(device.model->ops(), 1e-3, 1.0);
+    device.adapter->download(device.model->ops());
+    wait_for_device(device.model->ops());
+    std::vector<float> all;
+    for (const LoraFactor& factor : device.adapter->factors())
+      all.insert(all.end(), factor.values().begin(), factor.values().end());
+    return all;
+  };
+  EXPECT_EQ(go_on(a), go_on(b));
+}
+
+}  // namespace
+}  // namespace shori

@@ -1,0 +1,254 @@
+// The ops of one linear group together: lora_down, nf4_linear, nf4_linear_backward, lora_grad_a, lora_grad_b, and the
+// LoRA part of the input's gradient.
+#include <gtest/gtest.h>
+
+#include "kernels/cpu/parallel.h"
+#include "kernels/lora/lora_input.h"
+#include "shori/ops/lora_down.h"
+#include "shori/ops/lora_grad.h"
+#include "shori/ops/nf4_linear.h"
+#include "tests/support/ops_linear.h"
+#include "tests/support/ops_matrix.h"
+
+namespace shori {
+namespace {
+
+struct Case {
+  std::int64_t tokens, in, rank;
+  std::vector<TestModule> modules;
+  DType dtype;
+  WeightKind kind;
+  float probability;
+};
+
+const Case kCases[] = {
+    {1, 64, 4, {{3, 64, true}}, DType::kF32, WeightKind::kNf4, 0.0f},
+    {1, 63, 1, {{3, 15, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
+    {15, 65, 20, {{0, 65, true}, {1, 15, true}, {2, 1, true}}, DType::kF32, WeightKind::kNf4, 0.1f},
+    {63, 128, 20, {{0, 128, true}, {1, 64, true}, {2, 64, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
+    {64, 192, 8, {{4, 200, true}, {5, 200, true}}, DType::kF32, WeightKind::kNf4, 0.0f},
+    {65, 448, 20, {{6, 128, true}}, DType::kBf16, WeightKind::kNf4, 0.25f},
+    {130, 64, 16, {{0, 64, true}, {1, 32, false}, {2, 32, true}}, DType::kBf16, WeightKind::kBf16, 0.1f},
+    {130, 64, 33, {{0, 64, false}, {1, 32, true}, {2, 32, true}}, DType::kF32, WeightKind::kF32, 0.1f},
+    {17, 64, 0, {{3, 130, false}}, DType::kF32, WeightKind::kNf4, 0.0f},
+    {600, 136, 4, {{3, 264, true}}, DType::kF32, WeightKind::kNf4, 0.1f},
+    {1100, 72, 4, {{3, 40, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
+};
+
+// Gradients of one module.
+struct ModuleGradients {
+  at::Tensor a, b;
+};
+
+// Everything the group computes, as autograd has it in one precision.
+struct Expected {
+  at::Tensor y, dx;
+  std::vector<ModuleGradients> modules;
+};
+
+class Linear : public testing::TestWithParam<Case> {
+ protected:
+  const Case& shape = GetParam();
+  TestContext context;
+  TestGroup linears{shape.dtype, shape.in, shape.rank, shape.modules, shape.kind, 10};
+  DropoutKey dropout{.seed = 0x1234567890abcdef,
+                     .step = 5,
+                     .micro_batch = 2,
+                     .layer = 3,
+                     .first_token = 11,
+                     .probability = shape.probability};
+  const std::int64_t tail = linears.group().extension_columns();
+  Matrix input = random_matrix(shape.dtype, shape.tokens, shape.in, 1);
+  Matrix x{shape.dtype, shape.tokens, shape.in + tail};
+  Matrix y{shape.dtype, shape.tokens, linears.group().out(), 4};
+  Matrix dy = random_matrix(shape.dtype, shape.tokens, linears.group().out(), 2);
+  Matrix dx{shape.dtype, shape.tokens, shape.in + tail};
+  Matrix whole_dx{DType::kF32, shape.tokens, shape.in};
+
+  void SetUp() override {
+    at::Tensor extended = at::full({shape.tokens, shape.in + tail}, 7.0, at::kDouble);
+    extended.narrow(1, 0, shape.in).copy_(input.doubles());
+    x.set(extended);
+  }
+  bool has_lora() const { return linears.group().slots() > 0; }
+  void run() {
+    linears.clear_gradients();
+    if (has_lora()) lora_down(context, linears.group(), dropout, x);
+    nf4_linear(context, linears.group(), x, y);
+    nf4_linear_backward(context, linears.group(), dy, dx);
+    if (has_lora()) {
+      lora_grad_a(context, linears.group(), dropout, x, dx);
+      lora_grad_b(context, linears.group(), x, dy);
+    }
+    load_whole_dx();
+  }
+  void load_whole_dx() {
+    const WorkspaceFrame frame(context.workspace);
+    const std::optional<LoraInputGradient> lora =
+        has_lora() ? std::optional(LoraInputGradient{&linears.group(), dropout}) : std::nullopt;
+    const InputGradient source(context, "test", dx, shape.in, lora);
+    const std::int64_t tile = InputGradient::kRows;
+    for_each_task(tiles_of(shape.tokens, tile), [&](std::int64_t task, std::int64_t worker) {
+      const std::int64_t first = task * tile;
+      source.load(first, std::min(tile, shape.tokens - first), worker, whole_dx.view().row<float>(first));
+    });
+  }
+  // PEFT's chain of operations in `type`, factors as the products see them.
+  Expected expected(at::ScalarType type) const {
+    const at::Tensor leaf = input.tensor().to(type).requires_grad_();
+    std::vector<at::Tensor> outputs;
+    std::vector<std::pair<at::Tensor, at::Tensor>> factors(shape.modules.size());
+    for (std::size_t i = 0; i < shape.modules.size(); ++i) {
+      at::Tensor out = at::mm(leaf, linears.weight(i).to(type).t());
+      if (shape.modules[i].lora) {
+        auto& [a, b] = factors[i];
+        a = linears.a(i).to(type).requires_grad_();
+        b = (linears.b_scaled(i) / 0.8f).to(type).requires_grad_();
+        const at::Tensor mask = dropout_mask(dropout, shape.modules[i].index, shape.tokens, shape.in).to(type);
+        out = out + at::mm(at::mm(leaf * mask, a.t()), b.t()) * static_cast<double>(0.8f);
+      }
+      outputs.push_back(out);
+    }
+    Expected result;
+    result.y = at::cat(outputs, 1);
+    result.y.backward(dy.tensor().to(type));
+    result.y = result.y.detach();
+    result.dx = leaf.grad();
+    for (const auto& [a, b] : factors) {
+      result.modules.push_back(a.defined() ? ModuleGradients{a.grad(), b.grad()} : ModuleGradients{});
+    }
+    return result;
+  }
+  std::vector<std::vector<CacheLine>> all_bytes() {
+    std::vector<std::vector<CacheLine>> all{x.bytes(), y.bytes(), dx.bytes(), whole_dx.bytes()};
+    for (std::size_t i = 0; i < shape.modules.size(); ++i) {
+      all.push_back(linears.da(i).bytes());
+      all.push_back(linears.db(i).bytes());
+    }
+    return all;
+  }
+};
+
+TEST_P(Linear, IsAsExactAsTheFramework) {
+  run();
+  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(shape.dtype));
+  expect_within_twice(y.tensor(), framework.y, exact.y, "y");
+  expect_within_twice(whole_dx.tensor(), framework.dx, exact.dx, "dx");
+  for (std::size_t i = 0; i < shape.modules.size(); ++i) {
+    if (!shape.modules[i].lora) continue;
+    expect_within_twice(linears.da(i).tensor(), framework.modules[i].a, exact.modules[i].a, "da");
+    expect_within_twice(linears.db(i).tensor(), framework.modules[i].b, exact.modules[i].b, "db");
+  }
+}
+
+TEST_P(Linear, BytesDoNotDependOnThreads) {
+  expect_same_bytes_for_threads([&] {
+    run();
+    return all_bytes();
+  });
+}
+
+TEST_P(Linear, ReferenceAgrees) {
+  run();
+  const at::Tensor library_y = y.doubles(), library_dx = whole_dx.doubles();
+  const ReferenceOps reference;
+  run();
+  const double bound = shape.dtype == DType::kBf16 ? 4e-3 : 2e-6;
+  EXPECT_LE(l2_error(y.tensor(), library_y), bound * library_y.norm().item<double>());
+  EXPECT_LE(l2_error(whole_dx.tensor(), library_dx), bound * library_dx.norm().item<double>());
+}
+
+TEST_P(Linear, TailsBeyondTheSlotsAreZero) {
+  run();
+  const std::int64_t used = linears.group().slots() * shape.rank;
+  EXPECT_EQ(x.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
+  EXPECT_EQ(dx.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
+  EXPECT_TRUE(x.tensor().narrow(1, 0, shape.in).equal(input.tensor())) << "x itself is left alone";
+}
+
+TEST_P(Linear, GradientsAreAdded) {
+  run();
+  if (!has_lora()) return;
+  const std::size_t module = shape.modules[0].lora ? 0 : 1;
+  const at::Tensor once_a = linears.da(module).tensor(), once_b = linears.db(module).tensor();
+  lora_grad_a(context, linears.group(), dropout, x, dx);
+  lora_grad_b(context, linears.group(), x, dy);
+  if (shape.tokens <= 1024) {
+    EXPECT_TRUE(linears.da(module).tensor().equal(once_a + once_a));
+    EXPECT_TRUE(linears.db(module).tensor().equal(once_b + once_b));
+  } else {
+    EXPECT_LE(l2_error(linears.da(module).tensor(), 2 * once_a.to(at::kDouble)), 1e-6 * once_a.norm().item<double>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(kCases));
+
+// Tokens cut into tiles of whole slabs give the same gradients as all at once.
+TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
+  TestContext context;
+  TestGroup linears(DType::kBf16, 64, 20, {{6, 48, true}}, WeightKind::kNf4, 5);
+  const LinearGroup& group = linears.group();
+  const std::int64_t tokens = 2500;
+  DropoutKey dropout{.seed = 3, .step = 1, .probability = 0.1f};
+  Matrix x = random_matrix(DType::kBf16, tokens, 64 + 32, 1), dx = random_matrix(DType::kBf16, tokens, 64 + 32, 2);
+  const Matrix dy = random_matrix(DType::kBf16, tokens, 48, 3);
+  const auto run = [&](std::int64_t tile) {
+    linears.clear_gradients();
+    for (std::int64_t first = 0; first < tokens; first += tile) {
+      const std::int64_t count = std::min(tile, tokens - first);
+      dropout.first_token = static_cast<std::uint32_t>(first);
+      lora_down(context, group, dropout, x.view().slice_rows(first, count));
+      lora_grad_a(context, group, dropout, x.view().slice_rows(first, count), dx.view().slice_rows(first, count));
+      lora_grad_b(context, group, x.view().slice_rows(first, count), dy.view().slice_rows(first, count));
+    }
+    return std::tuple(x.bytes(), linears.da(0).bytes(), linears.db(0).bytes());
+  };
+  const auto whole = run(tokens);
+  EXPECT_TRUE(run(1024) == whole);
+  EXPECT_TRUE(run(2048) == whole);
+}
+
+TEST(RoundLoraFactor, RoundsOnceAfterTheScale) {
+  TestContext context;
+  const Matrix master = random_matrix(DType::kF32, 20, 77, 1);
+  Matrix out(DType::kBf16, 20, 77), copy(DType::kF32, 20, 77);
+  round_lora_factor(context, master, 0.8f, out);
+  EXPECT_TRUE(out.tensor().equal((master.tensor() * 0.8f).to(at::kBFloat16)));
+  round_lora_factor(context, master, 1.0f, copy);
+  EXPECT_TRUE(copy.tensor().equal(master.tensor()));
+}
+
+// Sums over as many terms as the largest Mistral linear has, where a BLAS might cut them among its threads.
+TEST(Linear14k, BytesDoNotDependOnThreads) {
+  TestContext context;
+  TestGroup linears(DType::kF32, 14336, 20, {{6, 192, true}}, WeightKind::kNf4, 5);
+  TestGroup wide(DType::kF32, 192, 20, {{4, 7168, true}, {5, 7168, true}}, WeightKind::kNf4, 6);
+  const DropoutKey dropout{.seed = 3, .step = 1, .probability = 0.1f};
+  Matrix x = random_matrix(DType::kF32, 40, 14336 + 32, 1), y(DType::kF32, 40, 192);
+  const Matrix dy = random_matrix(DType::kF32, 40, 14336, 2);
+  Matrix dx(DType::kF32, 40, 192 + 64);
+  expect_same_bytes_for_threads([&] {
+    lora_down(context, linears.group(), dropout, x);
+    nf4_linear(context, linears.group(), x, y);
+    nf4_linear_backward(context, wide.group(), dy, dx);
+    return std::tuple(x.bytes(), y.bytes(), dx.bytes());
+  });
+}
+
+TEST(LinearChecks, WrongGroupsAreRefused) {
+  TestContext context;
+  const TestGroup linears(DType::kF32, 64, 4, {{0, 8, true}}, WeightKind::kNf4, 1);
+  Matrix x(DType::kF32, 2, 64 + 32), y(DType::kF32, 2, 8), narrow(DType::kF32, 2, 64);
+  EXPECT_ANY_THROW(nf4_linear(context, linears.group(), narrow, y));
+  EXPECT_ANY_THROW(lora_down(context, linears.group(), {}, narrow));
+  LinearModule module = linears.group().modules[0];
+  module.slot = 1;
+  const LinearGroup gap{std::span(&module, 1), 4, 0.8f};
+  EXPECT_ANY_THROW(nf4_linear(context, gap, x, y));
+  OpContext device = context.context;
+  device.device = Device::kCuda;
+  EXPECT_ANY_THROW(nf4_linear(device, linears.group(), x, y));
+}
+
+}  // namespace
+}  // namespace shori

@@ -1,0 +1,85 @@
+#include "kernels/cpu/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <latch>
+#include <set>
+#include <string>
+#include <thread>
+
+namespace shori {
+namespace {
+
+// Restores the number of threads that other tests expect.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
+  ~ThreadCount() { at::set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+// Waits for all tasks of a latch; false if they have not arrived after ten seconds, as in a serial loop.
+bool arrive_and_meet(std::latch& latch) {
+  latch.count_down();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (!latch.try_wait()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+// Tasks that wait for each other finish only if each has a thread of its own.
+TEST(ForEachTask, RunsAsManyTasksAtOnceAsThereAreThreads) {
+  for (const int threads : {2, 3, 5}) {
+    const ThreadCount count(threads);
+    std::latch latch(threads);
+    std::atomic<int> met{0};
+    for_each_task(threads, [&](std::int64_t, std::int64_t) { met += arrive_and_meet(latch) ? 1 : 0; });
+    EXPECT_EQ(met, threads);
+  }
+}
+
+TEST(ForEachTask, GivesEachThreadAWorkerOfItsOwn) {
+  constexpr int kThreads = 3;
+  const ThreadCount count(kThreads);
+  std::latch latch(kThreads);
+  std::array<std::atomic<std::int64_t>, kThreads> worker_of{};
+  for_each_task(kThreads, [&](std::int64_t task, std::int64_t worker) {
+    arrive_and_meet(latch);
+    worker_of[static_cast<std::size_t>(task)] = worker;
+  });
+  EXPECT_EQ(std::set<std::int64_t>(worker_of.begin(), worker_of.end()), (std::set<std::int64_t>{0, 1, 2}));
+}
+
+TEST(ForEachTask, UsesNoMoreWorkersThanAllowed) {
+  const ThreadCount count(5);
+  std::atomic<std::int64_t> largest{0};
+  for_each_task(100, 2, [&](std::int64_t, std::int64_t worker) {
+    std::int64_t seen = largest;
+    while (worker > seen && !largest.compare_exchange_weak(seen, worker)) {
+    }
+  });
+  EXPECT_LT(largest, 2);
+}
+
+// A program with two OpenMP runtimes has two pools that take the cores from each other.
+TEST(ForEachTask, OneOpenMpRuntimeIsLoaded) {
+  std::ifstream maps("/proc/self/maps");
+  std::set<std::string> files;
+  for (std::string line; std::getline(maps, line);) {
+    const std::size_t path = line.find('/');
+    if (path != std::string::npos && line.find("gomp") != std::string::npos) files.insert(line.substr(path));
+  }
+  EXPECT_EQ(files.size(), 1u);
+}
+
+}  // namespace
+}  // namespace shori
