@@ -54,8 +54,8 @@ add_library(shori_torch INTERFACE)
 target_include_directories(shori_torch SYSTEM INTERFACE "${SHORI_TORCH_ROOT}/include"
                                                         "${SHORI_TORCH_ROOT}/include/torch/csrc/api/include")
 target_link_libraries(shori_torch INTERFACE "${SHORI_TORCH_ROOT}/lib/libtorch_cpu.so" "${SHORI_TORCH_ROOT}/lib/libc10.so")
-# at::parallel_for is a header template: without -fopenmp it compiles to a serial loop. The runtime is the wheel's own libgomp, so that
-# a program has one thread pool; -fopenmp is left out of the link because it would add the compiler's.
+# Without -fopenmp the ops (kernels/cpu/parallel.h) and libtorch's header templates compile to serial loops. The runtime is the wheel's
+# own libgomp, so that a program has one thread pool; -fopenmp is left out of the link because it would add the compiler's.
 target_compile_options(shori_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 file(GLOB _gomp "${SHORI_TORCH_ROOT}/lib/libgomp*.so*")
 list(LENGTH _gomp _count)

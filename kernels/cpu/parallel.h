@@ -6,15 +6,17 @@
 
 #ifndef SHORI_WITHOUT_TORCH
 #ifndef _OPENMP
-#error "Compile with -fopenmp: without it at::parallel_for is a serial loop, whatever `threads:` says."
+#error "Compile with -fopenmp: without it the pragma below is ignored and every op runs on one thread."
 #endif
-#include <ATen/Parallel.h>
+#include <omp.h>
 #endif
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <exception>
+#include <mutex>
 
 #include "shori/ops/op_context.h"
 
@@ -43,25 +45,36 @@ class SingleThreadBlas {
 #ifdef SHORI_WITHOUT_TORCH
 inline std::int64_t worker_count() { return 1; }
 #else
-inline std::int64_t worker_count() { return std::max(1, at::get_num_threads()); }
+// at::set_num_threads() sets it, so that libtorch and the ops agree.
+inline std::int64_t worker_count() { return omp_get_max_threads(); }
 #endif
 
-// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), most_workers)).
+// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), max_workers)).
 template <typename Body>
-void for_each_task(std::int64_t count, std::int64_t most_workers, const Body& body) {
+void for_each_task(std::int64_t count, std::int64_t max_workers, const Body& body) {
   if (count == 0) return;
 #ifdef SHORI_WITHOUT_TORCH
-  (void)most_workers;
+  (void)max_workers;
   for (std::int64_t task = 0; task < count; ++task) body(task, std::int64_t{0});
 #else
-  const std::int64_t workers = std::min(worker_count(), most_workers);
+  const auto workers = static_cast<int>(std::min({worker_count(), max_workers, count}));
   std::atomic<std::int64_t> next{0};
-  at::parallel_for(0, std::min(workers, count), 1, [&](std::int64_t begin, std::int64_t end) {
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  // An exception must not leave the parallel region: the first one is kept and thrown by the calling thread.
+#pragma omp parallel num_threads(workers) if (workers > 1)
+  {
     const SingleThreadBlas single;
-    for (std::int64_t worker = begin; worker < end; ++worker) {
+    try {
+      const std::int64_t worker = omp_get_thread_num();
       for (std::int64_t task = next++; task < count; task = next++) body(task, worker);
+    } catch (...) {
+      next = count;
+      const std::lock_guard lock(failure_mutex);
+      if (!failure) failure = std::current_exception();
     }
-  });
+  }
+  if (failure) std::rethrow_exception(failure);
 #endif
 }
 template <typename Body>

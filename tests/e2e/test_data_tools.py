@@ -1,7 +1,6 @@
 """shori-data as a user meets it: imports, hostile files, progress, Ctrl-C, help, and the chapter of the README."""
 import json
 import os
-import pathlib
 import pty
 import re
 import resource

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from run_folders import check_nothing_half_written, file_sha256, final_state, metrics, snapshot, tensor_state
-from shori_programs import in_parallel, must, start_train, train
+from shori_programs import must, start_train, train
 from small_jobs import SETTINGS, STAGES, token_lines, write_config
 
 RATES = {"low": 0.004, "mid": 0.003, "high": 0.002, "top": 0.001, "top-pg13": 0.001}

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from run_folders import (Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint,
-                         tensor_state)
+from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, tensor_state
 from shori_programs import export, in_parallel, must, start_train, train
 from small_jobs import TokenJob, make_model, token_lines
 

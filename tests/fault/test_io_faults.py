@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from faults import (CAN_BE_INTERRUPTED, CAN_FAIL, CAN_LACK_ROOM, TRAIN, WRITES, ShortJob, check_recovery, error, go_on,
-                    surroundings)
+from faults import CAN_BE_INTERRUPTED, CAN_FAIL, CAN_LACK_ROOM, TRAIN, WRITES, ShortJob, check_recovery, error, go_on, surroundings
 from run_folders import checkpoints, final_state
 from shori_programs import in_parallel, must, start_train, train
 

@@ -1,7 +1,6 @@
 """Parts `ops` and `goldens` of the GPU suite."""
 import json
 import os
-import pathlib
 import shutil
 import sys
 

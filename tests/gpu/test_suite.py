@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from small_jobs import TokenJob, make_model
 from shori_programs import must, train
+from small_jobs import TokenJob, make_model
 
 SOURCE = pathlib.Path(os.environ["SHORI_SOURCE_DIR"])
 BUILD = pathlib.Path(os.environ["SHORI_BIN_DIR"]).parent

@@ -6,9 +6,17 @@ import json
 
 import pytest
 import torch
-
-from parity_support import (TARGETS, load_tensors, make_adapter, make_model, random_samples, reference_model,
-                            reference_pass, relative_error, run_tool)
+from parity_support import (
+    TARGETS,
+    load_tensors,
+    make_adapter,
+    make_model,
+    random_samples,
+    reference_model,
+    reference_pass,
+    relative_error,
+    run_tool,
+)
 
 CASES = {
     "plain": {"options": [], "targets": TARGETS, "rank": 20},

@@ -7,9 +7,8 @@ generic path looks up the nearest entry (a tie goes to the lower index there, to
 import bitsandbytes.functional
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-
 from parity_support import run_tool
+from safetensors.torch import load_file, save_file
 
 
 def unpack(codes):

@@ -10,9 +10,9 @@ import bitsandbytes.functional
 import pytest
 import torch
 import transformers
+from parity_support import TARGETS, make_model, run_tool
 from safetensors.torch import load_file, save_file
 
-from parity_support import TARGETS, make_model, run_tool
 from run_folders import metrics
 from shori_programs import BIN, export, must, run, train
 from small_jobs import TokenJob, token_model  # noqa: F401  fixture

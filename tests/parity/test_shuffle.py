@@ -1,7 +1,6 @@
 """The order of samples against torch.randperm."""
 import pytest
 import torch
-
 from parity_support import run_tool
 
 

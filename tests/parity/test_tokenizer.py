@@ -5,7 +5,6 @@ import random
 
 import pytest
 import sentencepiece
-
 from parity_support import run_tool
 
 TOKENIZER = os.environ["SHORI_TOKENIZER"]

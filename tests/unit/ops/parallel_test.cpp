@@ -1,6 +1,7 @@
 #include "kernels/cpu/parallel.h"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <array>
 #include <atomic>
@@ -18,8 +19,8 @@ namespace {
 // Restores the number of threads that other tests expect.
 class ThreadCount {
  public:
-  explicit ThreadCount(int threads) : before_(at::get_num_threads()) { at::set_num_threads(threads); }
-  ~ThreadCount() { at::set_num_threads(before_); }
+  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~ThreadCount() { omp_set_num_threads(before_); }
 
  private:
   int before_;
