@@ -71,7 +71,8 @@ if [ "$fix" = yes ]; then
   tracked '*.h' '*.cpp' '*.cu' '*.cuh' | xargs -0 "$tools/clang-format" -i
   "$tools/ruff" check --quiet --fix scripts tests || true
 fi
-report "clang-format" bash -c '"$0" --dry-run --Werror "$@"' "$tools/clang-format" $(tracked '*.h' '*.cpp' '*.cu' '*.cuh' | tr '\0' '\n')
+mapfile -d '' sources < <(tracked '*.h' '*.cpp' '*.cu' '*.cuh')
+report "clang-format" "$tools/clang-format" --dry-run --Werror "${sources[@]}"
 report "ruff" "$tools/ruff" check --quiet scripts tests
 mapfile -d '' scripts < <(tracked '*.sh' .ci/run)
 report "shellcheck" "$tools/shellcheck" "${scripts[@]}"
