@@ -29,7 +29,7 @@ ROOMS = {
     "train": [{"files"}, {"plan"}, {"step"}, {"stage"}],
 }
 HEADER_ROOMS = {
-    "data": {"data_entry": "sources"},
+    "data": {},
     "ops": {"tensor_view": "common", "packed_batch": "common", "linear_group": "common", "device_limits": "common"},
     "model": {"activation_plan": "weights", "mistral_config": "weights"},
     "train": {},

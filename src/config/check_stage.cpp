@@ -109,11 +109,11 @@ class StageChecker {
                {"`roles_to_train` is empty: no block would be trained", "", "write `roles_to_train: [message]`"});
     }
     for (const DatasetList* list : {&config_.datasets, &config_.test_datasets}) {
-      for (const DatasetEntry& entry : *list) check_completion(entry);
+      for (const DataEntry& entry : *list) check_completion(entry);
     }
   }
 
-  void check_completion(const DatasetEntry& entry) {
+  void check_completion(const DataEntry& entry) {
     if (entry.type != "completion" || config_.train_on_inputs || unread_.contains("train_on_inputs")) return;
     diagnostics_.add(Diagnostic("E0107", "`type: completion` does not go with `train_on_inputs: false`")
                          .at(entry.place)
@@ -123,8 +123,8 @@ class StageChecker {
 
   void check_compat() {
     const bool compat = config_.compat == CompatMode::kAxolotl2024;
-    if (compat && config_.blockml.eos != EosPolicy::kEnd) {
-      const std::string word(config_word(config_.blockml.eos));
+    if (compat && config_.blockml.eos != EosRule::kEnd) {
+      const std::string word(word_of(config_.blockml.eos));
       conflict({"blockml.eos", "compat"},
                {"`blockml.eos: " + word + "` does not go with `compat: axolotl-2024`",
                 "Axolotl ends every sample with the end-of-text token", "delete one of the two lines"});

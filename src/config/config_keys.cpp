@@ -11,7 +11,7 @@ namespace {
 template <typename T>
 ConfigField field_of(T& field) {
   if constexpr (std::is_enum_v<T>) {
-    return WordField{&field, kConfigWords<T>,
+    return WordField{&field, kWords<T>,
                      [](void* at, std::size_t index) { *static_cast<T*>(at) = static_cast<T>(index); },
                      [](const void* at) { return static_cast<std::size_t>(*static_cast<const T*>(at)); }};
   } else {
@@ -111,16 +111,6 @@ std::string number_text(double value) {
     text.erase(exponent + 2, 1);  // 7.25e-05 as people write it: 7.25e-5
   }
   return text;
-}
-
-std::string join_words(std::span<const std::string_view> words) {
-  std::string text;
-  for (std::string_view word : words) text += (text.empty() ? "" : ", ") + std::string(word);
-  return text;
-}
-
-std::string join_words(const std::vector<std::string>& words) {
-  return join_words(std::vector<std::string_view>(words.begin(), words.end()));
 }
 
 }  // namespace shori

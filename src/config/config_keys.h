@@ -83,8 +83,5 @@ std::string value_kind_text(const KeyInfo& key);
 // A number as people write it: whole numbers without a point, no zero in front of an exponent. Reads back as the same
 // value.
 std::string number_text(double value);
-// "a, b, c".
-std::string join_words(std::span<const std::string_view> words);
-std::string join_words(const std::vector<std::string>& words);
 
 }  // namespace shori

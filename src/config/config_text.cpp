@@ -16,7 +16,7 @@ CanonicalJson text_list(const std::vector<std::string>& texts) {
 
 CanonicalJson dataset_list(const DatasetList& entries, ConfigScope scope) {
   CanonicalJson list = CanonicalJson::array();
-  for (const DatasetEntry& entry : entries) {
+  for (const DataEntry& entry : entries) {
     CanonicalJson item = CanonicalJson::object();
     item.set("type", CanonicalJson::string(entry.type)).set("field", CanonicalJson::string(entry.field));
     if (!entry.rating.empty()) item.set("rating", text_list(entry.rating));
@@ -36,8 +36,9 @@ CanonicalJson dataset_list(const DatasetList& entries, ConfigScope scope) {
 // Set levels and lists only; the file of names is a place.
 CanonicalJson lint_object(const LintConfig& lint, ConfigScope scope) {
   CanonicalJson object = CanonicalJson::object();
-  for (std::size_t i = 0; i < kLintRules.size(); ++i) {
-    if (!lint.levels[i].empty()) object.set(std::string(kLintRules[i]), CanonicalJson::string(lint.levels[i]));
+  for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+    if (!lint.levels[i]) continue;
+    object.set(std::string(kWords<LintRule>[i]), CanonicalJson::string(std::string(word_of(*lint.levels[i]))));
   }
   if (!lint.internal_hosts.empty()) object.set("internal_hosts", text_list(lint.internal_hosts));
   if (scope == ConfigScope::kComplete && !lint.usernames.empty())
@@ -48,7 +49,7 @@ CanonicalJson lint_object(const LintConfig& lint, ConfigScope scope) {
 CanonicalJson length_bounds_object(const LengthBounds& lengths) {
   CanonicalJson object = CanonicalJson::object();
   for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
-    object.set(std::string(kBoundedLengths[i]), CanonicalJson::integer(lengths.bounds[i]));
+    object.set(std::string(kBoundedLengths[i]), CanonicalJson::integer(lengths[i]));
   return object;
 }
 

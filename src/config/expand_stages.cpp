@@ -167,7 +167,7 @@ class RecipeBuilder {
   }
 
   static void keep_category(DatasetList& entries, const std::string& category) {
-    std::erase_if(entries, [&](const DatasetEntry& entry) { return entry.category != category; });
+    std::erase_if(entries, [&](const DataEntry& entry) { return entry.category != category; });
   }
 
   std::vector<std::string> categories_present() {
@@ -175,7 +175,7 @@ class RecipeBuilder {
     Diagnostics reported_again;  // add_stage() reads the entries, too, and tells
     const Setting* datasets = find_setting(source_.shared, "datasets");
     if (!has_value(datasets) || !read_datasets(*datasets, loaded_.folder, entries, reported_again)) return {};
-    for (const DatasetEntry& entry : entries) {
+    for (const DataEntry& entry : entries) {
       if (!entry.category.empty()) continue;
       diagnostics_.add(Diagnostic("E0107", "a dataset entry without `category` does not go with rates `a -> b`")
                            .at(entry.place)
@@ -184,7 +184,7 @@ class RecipeBuilder {
     }
     std::vector<std::string> present;
     for (std::string_view category : kCategories) {
-      const auto has = [&](const DatasetEntry& entry) { return entry.category == category; };
+      const auto has = [&](const DataEntry& entry) { return entry.category == category; };
       if (std::any_of(entries.begin(), entries.end(), has)) present.emplace_back(category);
     }
     return present;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "shori/config/config_text.h"
+#include "shori/util/text.h"
 #include "shori/util/yaml.h"
 #include "src/config/config_keys.h"
 
@@ -27,7 +28,7 @@ std::string list_text(const std::vector<std::string>& texts) {
   return "[" + text + "]";
 }
 
-std::string dataset_text(const DatasetEntry& entry) {
+std::string dataset_text(const DataEntry& entry) {
   std::string text = "{path: " + yaml_text(entry.resolved_path);
   if (!entry.type.empty()) text += ", type: " + entry.type;
   if (!entry.field.empty()) text += ", field: " + yaml_text(entry.field);
@@ -44,8 +45,9 @@ std::string dataset_text(const DatasetEntry& entry) {
 
 std::string lint_text(const LintConfig& lint) {
   std::string text;
-  for (std::size_t i = 0; i < kLintRules.size(); ++i) {
-    if (!lint.levels[i].empty()) text += ", " + std::string(kLintRules[i]) + ": " + json_quote(lint.levels[i]);
+  for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+    if (!lint.levels[i]) continue;
+    text += concat(", ", kWords<LintRule>[i], ": ", json_quote(std::string(word_of(*lint.levels[i]))));
   }
   if (!lint.usernames.empty()) text += ", usernames: " + yaml_text(lint.resolved_usernames);
   if (!lint.internal_hosts.empty()) text += ", internal_hosts: " + list_text(lint.internal_hosts);
@@ -55,7 +57,7 @@ std::string lint_text(const LintConfig& lint) {
 std::string length_bounds_text(const LengthBounds& lengths) {
   std::string text;
   for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
-    text += (i == 0 ? "" : ", ") + std::string(kBoundedLengths[i]) + ": " + std::to_string(lengths.bounds[i]);
+    text += (i == 0 ? "" : ", ") + std::string(kBoundedLengths[i]) + ": " + std::to_string(lengths[i]);
   return "{" + text + "}";
 }
 
@@ -70,7 +72,7 @@ struct YamlText {
   std::string operator()(const LengthBounds* field) const { return length_bounds_text(*field); }
   std::string operator()(const DatasetList* field) const {
     std::string text;
-    for (const DatasetEntry& entry : *field) text += "\n  - " + dataset_text(entry);
+    for (const DataEntry& entry : *field) text += "\n  - " + dataset_text(entry);
     return text.empty() ? "[]" : text;
   }
   template <typename T>

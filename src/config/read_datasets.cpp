@@ -17,7 +17,7 @@ class EntryReader {
   EntryReader(const Setting& list, const YamlNode& node, const std::string& folder, Diagnostics& diagnostics)
       : list_(list), node_(node), folder_(folder), diagnostics_(diagnostics) {}
 
-  bool read(DatasetEntry& entry) {
+  bool read(DataEntry& entry) {
     if (node_.kind != YamlNode::Kind::kMapping) {
       refuse("E0104", node_, "an entry of `" + list_.key + "` wants a mapping, found `" + value_text(node_) + "`")
           .help("write `- path: " + (node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/") + "`");
@@ -39,7 +39,7 @@ class EntryReader {
     return problems_.back();
   }
 
-  void member(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+  void member(const YamlNode& key, const YamlNode& value, DataEntry& entry) {
     if (const ForeignKey* row = find_foreign_dataset_key(key.text)) {
       const Setting setting{key.text, key, value, list_.document, list_.kind};
       Diagnostics found;
@@ -79,7 +79,7 @@ class EntryReader {
     read_list(key, value, kRatings, rating);
   }
 
-  void read_tags_rating(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+  void read_tags_rating(const YamlNode& key, const YamlNode& value, DataEntry& entry) {
     if (value.kind == YamlNode::Kind::kNull) return;
     if (value.kind != YamlNode::Kind::kMapping) {
       refuse("E0104", key, "`tags_rating` of a dataset entry wants a mapping, found `" + value_text(value) + "`")
@@ -93,10 +93,10 @@ class EntryReader {
     }
   }
 
-  void store(const YamlNode& key, const YamlNode& value, DatasetEntry& entry) {
+  void store(const YamlNode& key, const YamlNode& value, DataEntry& entry) {
     if (key.text == "path") entry.path = value.text;
     if (key.text == "field") entry.field = value.text;
-    if (key.text == "type" && is_one_of(kDatasetTypes, "type", value)) entry.type = value.text;
+    if (key.text == "type" && is_one_of(kWords<DataType>, "type", value)) entry.type = value.text;
     if (key.text == "category" && is_one_of(kCategories, "category", value)) entry.category = value.text;
   }
 
@@ -109,7 +109,7 @@ class EntryReader {
     return false;
   }
 
-  void check_field(const DatasetEntry& entry) {
+  void check_field(const DataEntry& entry) {
     const bool has_no_field = entry.type == "blockml" || entry.type == "blockml_yaml" || entry.type == "tokenized";
     if (entry.field.empty() || !has_no_field) return;
     const YamlNode* key = &node_;

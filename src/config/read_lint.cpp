@@ -41,25 +41,21 @@ class MappingReader {
   std::vector<Diagnostic> problems_;
 };
 
-template <typename Words>
-std::size_t index_of(const Words& words, const YamlNode& node) {
-  if (node.kind != YamlNode::Kind::kScalar) return words.size();
-  return static_cast<std::size_t>(std::find(words.begin(), words.end(), std::string_view(node.text)) - words.begin());
-}
-
 void read_level(const YamlNode& key, const YamlNode& value, MappingReader& reader, LintConfig& lint) {
-  const std::size_t rule = index_of(kLintRules, key);
-  std::vector<std::string_view> names(kLintRules.begin(), kLintRules.end());
+  const std::optional<LintRule> rule = find_word<LintRule>(key.text);
+  std::vector<std::string_view> names(kWords<LintRule>.begin(), kWords<LintRule>.end());
   names.insert(names.end(), {"usernames", "internal_hosts"});
-  if (rule == kLintRules.size()) return reader.refuse_unknown(key, "rule", names);
+  if (!rule) return reader.refuse_unknown(key, "rule", names);
   if (value.kind == YamlNode::Kind::kNull) return;
-  if (index_of(kLintLevels, value) == kLintLevels.size()) {
+  const auto level =
+      value.kind == YamlNode::Kind::kScalar ? find_word<LintLevel>(value.text) : std::optional<LintLevel>();
+  if (!level) {
     Diagnostic& wrong = reader.refuse(
         "E0104", value, "wants off, info, warn or error for `" + key.text + "`, found `" + value_text(value) + "`");
-    propose_similar(wrong, "level", value.text, {kLintLevels.begin(), kLintLevels.end()});
+    propose_similar(wrong, "level", value.text, {kWords<LintLevel>.begin(), kWords<LintLevel>.end()});
     return;
   }
-  lint.levels[rule] = value.text;
+  lint.levels[static_cast<std::size_t>(*rule)] = level;
 }
 
 void read_hosts(const YamlNode& value, MappingReader& reader, LintConfig& lint) {
@@ -100,9 +96,10 @@ bool read_lint(const Setting& setting, const std::string& folder, LintConfig& li
 bool read_length_bounds(const Setting& setting, LengthBounds& bounds, Diagnostics& diagnostics) {
   MappingReader reader(setting, diagnostics);
   if (!reader.is_mapping("{nano: 12, micro: 24}")) return false;
-  LengthBounds read;
+  LengthBounds read = kDefaultLengthBounds;
   for (const auto& [key, value] : setting.value.members) {
-    const std::size_t word = index_of(kBoundedLengths, key);
+    const auto word = static_cast<std::size_t>(std::find(kBoundedLengths.begin(), kBoundedLengths.end(), key.text) -
+                                               kBoundedLengths.begin());
     ScalarProblem problem;
     const auto number = value.kind == YamlNode::Kind::kScalar ? parse_yaml_integer(value, problem) : std::nullopt;
     if (word == kBoundedLengths.size()) {
@@ -111,14 +108,14 @@ bool read_length_bounds(const Setting& setting, LengthBounds& bounds, Diagnostic
       reader.refuse("E0104", value,
                     "wants a whole number from 1 for `" + key.text + "`, found `" + value_text(value) + "`");
     } else {
-      read.bounds[word] = *number;
+      read[word] = *number;
     }
   }
-  for (std::size_t i = 1; i < read.bounds.size(); ++i) {
-    if (read.bounds[i] > read.bounds[i - 1]) continue;
+  for (std::size_t i = 1; i < read.size(); ++i) {
+    if (read[i] > read[i - 1]) continue;
     reader.refuse("E0107", setting.key_node,
-                  "does not rise: " + std::string(kBoundedLengths[i - 1]) + " " + std::to_string(read.bounds[i - 1]) +
-                      ", " + std::string(kBoundedLengths[i]) + " " + std::to_string(read.bounds[i]));
+                  "does not rise: " + std::string(kBoundedLengths[i - 1]) + " " + std::to_string(read[i - 1]) + ", " +
+                      std::string(kBoundedLengths[i]) + " " + std::to_string(read[i]));
     break;
   }
   if (!reader.finish()) return false;

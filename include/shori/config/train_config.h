@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "shori/util/error.h"
+#include "shori/config/data_entry.h"
+#include "shori/config/vocabulary.h"
 
 namespace shori {
 
@@ -22,134 +22,18 @@ enum class KeyClass {
   kPlace,    // where something lies; the contents are guarded by hashes of their own
 };
 
-// Values that are words. kConfigWords<E> lists the YAML words in the order of the enumerators.
-enum class AdapterKind { kQlora, kLora };
-enum class OptimizerKind { kAdamwBnb8bit };
-enum class LrScheduler { kConstant, kLinear, kCosine };
-enum class DeviceChoice { kAuto, kCpu, kCuda, kEmulated };
-enum class ActivationMemory { kAuto, kRecompute, kKeepAttention, kKeep };
-enum class CompatMode { kNone, kAxolotl2024 };
-enum class ExcessLength { kRaise, kSplit, kDrop, kTruncate };
-enum class OptimizerStart { kFresh, kCarry };
-enum class OtherBuild { kError, kWarn };
-enum class TrainOnEos { kAll, kNone };
-enum class EosPolicy { kEnd, kConversation, kNever };
-enum class MessageUnit { kTokens, kWords, kChars };
-// clang-format off
-enum class MessageLength {
-  kNone, kNano, kMicro, kTiny, kShort, kMedium, kLong, kMassive, kHuge, kEnormous, kAuto
-};
-// clang-format on
-
-template <typename E>
-inline constexpr auto kConfigWords = nullptr;
-template <>
-inline constexpr auto kConfigWords<AdapterKind> = std::to_array<std::string_view>({"qlora", "lora"});
-template <>
-inline constexpr auto kConfigWords<OptimizerKind> = std::to_array<std::string_view>({"adamw_bnb_8bit"});
-template <>
-inline constexpr auto kConfigWords<LrScheduler> = std::to_array<std::string_view>({"constant", "linear", "cosine"});
-template <>
-inline constexpr auto kConfigWords<DeviceChoice> = std::to_array<std::string_view>({"auto", "cpu", "cuda", "emulated"});
-template <>
-inline constexpr auto kConfigWords<ActivationMemory> =
-    std::to_array<std::string_view>({"auto", "recompute", "keep_attention", "keep"});
-template <>
-inline constexpr auto kConfigWords<CompatMode> = std::to_array<std::string_view>({"none", "axolotl-2024"});
-template <>
-inline constexpr auto kConfigWords<ExcessLength> =
-    std::to_array<std::string_view>({"raise", "split", "drop", "truncate"});
-template <>
-inline constexpr auto kConfigWords<OptimizerStart> = std::to_array<std::string_view>({"fresh", "carry"});
-template <>
-inline constexpr auto kConfigWords<OtherBuild> = std::to_array<std::string_view>({"error", "warn"});
-template <>
-inline constexpr auto kConfigWords<TrainOnEos> = std::to_array<std::string_view>({"all", "none"});
-template <>
-inline constexpr auto kConfigWords<EosPolicy> = std::to_array<std::string_view>({"end", "conversation", "never"});
-template <>
-inline constexpr auto kConfigWords<MessageUnit> = std::to_array<std::string_view>({"tokens", "words", "chars"});
-template <>
-inline constexpr auto kConfigWords<MessageLength> = std::to_array<std::string_view>(
-    {"none", "nano", "micro", "tiny", "short", "medium", "long", "massive", "huge", "enormous", "auto"});
-
-// The YAML word of a value: config_word(LrScheduler::kLinear) == "linear".
-template <typename E>
-constexpr std::string_view config_word(E value) {
-  return kConfigWords<E>[static_cast<std::size_t>(value)];
-}
-
-inline constexpr std::array<std::string_view, 5> kCategories = {"low", "mid", "high", "top", "top-pg13"};
-inline constexpr std::array<std::string_view, 5> kDatasetTypes = {"blockml", "blockml_jsonl", "blockml_yaml",
-                                                                  "completion", "tokenized"};
-inline constexpr std::array<std::string_view, 3> kRatings = {"pg13", "explicit", "unknown"};
-inline constexpr std::array<std::string_view, 8> kTrainableRoles = {"title",       "tags",    "lore", "scenario",
-                                                                    "description", "message", "ooc",  "inst"};
-inline constexpr std::array<std::string_view, 7> kLoraModules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                                 "gate_proj", "up_proj", "down_proj"};
-
-// Length words that have a bound; the ninth, enormous, has none.
-inline constexpr std::array<std::string_view, 8> kBoundedLengths = {"nano",   "micro", "tiny",    "short",
-                                                                    "medium", "long",  "massive", "huge"};
-inline constexpr std::array<std::string_view, 4> kLintLevels = {"off", "info", "warn", "error"};
-// Rules of shori/data/lint.h, in its order.
-inline constexpr std::array<std::string_view, 26> kLintRules = {"prose/thoughts",
-                                                                "prose/onomatopoeia",
-                                                                "prose/emphasis",
-                                                                "prose/dialogue-quotes",
-                                                                "prose/curly-quotes",
-                                                                "prose/nondialogue-quotes",
-                                                                "prose/caps",
-                                                                "prose/quoted-lines",
-                                                                "prose/fences",
-                                                                "prose/emoji",
-                                                                "prose/ellipsis",
-                                                                "prose/spacing",
-                                                                "privacy/username",
-                                                                "privacy/internal-url",
-                                                                "ooc/inline",
-                                                                "structure/no-speaker",
-                                                                "structure/unknown-speaker",
-                                                                "structure/name-drift",
-                                                                "order/tags",
-                                                                "order/title",
-                                                                "order/duplicate-description",
-                                                                "order/no-effect",
-                                                                "length/mismatch",
-                                                                "text/inst",
-                                                                "text/u2581",
-                                                                "text/lookalike"};
-
 // The mapping `lint`.
 struct LintConfig {
-  std::array<std::string, kLintRules.size()> levels;  // empty: the default of the rule
-  std::string usernames, resolved_usernames;          // file of names, one a line
+  std::array<std::optional<LintLevel>, kLintRuleCount> levels{};  // empty: the default of the rule
+  std::string usernames, resolved_usernames;                      // file of names, one per line
   std::vector<std::string> internal_hosts;
-};
-
-// The mapping `blockml.length_buckets`: the largest length of each word, strictly increasing.
-struct LengthBounds {
-  std::array<std::int64_t, kBoundedLengths.size()> bounds = {12, 24, 48, 96, 192, 320, 512, 800};
-};
-
-// One entry of `datasets` or `test_datasets`.
-struct DatasetEntry {
-  std::string path;                 // as written: the name in reports and metrics
-  std::string resolved_path;        // beneath the folder of the config file
-  std::string type;                 // one of kDatasetTypes, or empty: by the extension of each file
-  std::string field;                // JSONL member that holds the text; empty: `text`
-  std::string category;             // one of kCategories or empty
-  std::vector<std::string> rating;  // of kRatings: only conversations of these; empty: all
-  // Words of `tags` that give a conversation without a rating one, by rating.
-  std::array<std::vector<std::string>, kRatings.size()> tags_rating;
-  SourceLocation place;
 };
 
 using Integer = std::int64_t;
 using OptionalInteger = std::optional<std::int64_t>;
 using OptionalReal = std::optional<double>;
 using TextList = std::vector<std::string>;
-using DatasetList = std::vector<DatasetEntry>;
+using DatasetList = std::vector<DataEntry>;
 
 }  // namespace shori
 
@@ -181,13 +65,13 @@ using DatasetList = std::vector<DatasetEntry>;
   X(Integer, sequence_len, 2048, kNumeric, between(2, 1048576), "most tokens of a sample and of a pack")               \
   X(bool, sample_packing, true, kNumeric, any(), "several samples in one pack, blind to each other")                   \
   X(bool, pad_to_sequence_len, false, kNumeric, any(), "pad every pack to sequence_len, not just to a multiple of 64") \
-  X(ExcessLength, excess_length_strategy, ExcessLength::kRaise, kNumeric, any(),                                       \
+  X(OverlongPolicy, excess_length_strategy, OverlongPolicy::kRaise, kNumeric, any(),                                   \
     "conversations longer than sequence_len")                                                                          \
   X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
-  X(bool, dedupe, false, kNumeric, any(), "of exact copies in datasets only the first is trained")                      \
-  X(bool, allow_overlap, false, kOutput, any(), "conversations both in datasets and in evaluation are a warning")       \
+  X(bool, dedupe, false, kNumeric, any(), "of exact copies in datasets only the first is trained")                     \
+  X(bool, allow_overlap, false, kOutput, any(), "conversations both in datasets and in evaluation are a warning")      \
   X(bool, train_on_inputs, false, kNumeric, any(), "every token is a target; false: only those of roles_to_train")     \
-  X(TextList, roles_to_train, {"message"}, kNumeric, words(kTrainableRoles), "blocks whose tokens are targets")        \
+  X(TextList, roles_to_train, {"message"}, kNumeric, words(kWords<Role>), "blocks whose tokens are targets")           \
   X(TrainOnEos, train_on_eos, TrainOnEos::kAll, kNumeric, any(), "none: the end-of-text token is not a target")        \
   X(Integer, micro_batch_size, 1, kNumeric, between(1, 4096), "packs in one forward and backward pass")                \
   X(Integer, gradient_accumulation_steps, 1, kNumeric, between(1, 65536), "micro-batches in one optimizer step")       \
@@ -236,15 +120,16 @@ using DatasetList = std::vector<DatasetEntry>;
 
 // Keys beneath `blockml:`, the project's own.
 #define SHORI_BLOCKML_KEYS(X)                                                                                          \
-  X(EosPolicy, eos, EosPolicy::kEnd, kNumeric, any(),                                                                  \
+  X(EosRule, eos, EosRule::kEnd, kNumeric, any(),                                                                      \
     "end-of-text token: every sample, a conversation's last, or never")                                                \
   X(bool, bos, true, kNumeric, any(), "a begin-of-text token at the start of every sample")                            \
   X(bool, train_on_speaker, true, kNumeric, any(), "the name before a message is a target")                            \
   X(bool, repeat_scenario, false, kNumeric, any(), "split: later parts repeat the scenario, too")                      \
-  X(MessageLength, default_length, MessageLength::kNone, kNumeric, any(),                                              \
+  X(LengthHint, default_length, LengthHint::kNone, kNumeric, any(),                                                    \
     "length word of YAML messages that name none; auto: by their length")                                              \
-  X(LengthBounds, length_buckets, {}, kNumeric, any(), "the largest length that each word stands for")                 \
-  X(MessageUnit, length_unit, MessageUnit::kTokens, kNumeric, any(), "what message lengths are counted in")
+  X(LengthBounds, length_buckets, kDefaultLengthBounds, kNumeric, any(),                                               \
+    "the largest length that each word stands for")                                                                    \
+  X(LengthUnit, length_unit, LengthUnit::kTokens, kNumeric, any(), "what message lengths are counted in")
 // clang-format on
 
 namespace shori {
@@ -258,7 +143,7 @@ struct BlockmlConfig {
 };
 
 // One stage. After load_config: paths lie beneath the config file's folder, lora_target_modules and roles_to_train are
-// in the order of kLoraModules and kTrainableRoles without repeats, lora_target_linear tells whether all seven modules
+// in the order of kLoraModules and of the roles without repeats, lora_target_linear tells whether all seven modules
 // are named.
 struct TrainConfig {
   SHORI_TRAIN_KEYS(SHORI_DECLARE_FIELD)

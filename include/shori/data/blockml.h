@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/config/vocabulary.h"
 #include "shori/util/error.h"
 
 namespace shori {
@@ -26,26 +27,11 @@ inline constexpr std::size_t kBlockBytes = 1u << 20;  // ▀ to ▄, and [INST] 
 inline constexpr std::size_t kHeadBytes = 256;        // ▀ to the end of the role or of the hint
 inline constexpr std::size_t kSegmentLimit = 1'000'000;
 
-// What a segment is: one of the seven roles of a block, or an instruction.
-enum class Role : std::uint8_t { kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst };
-inline constexpr std::size_t kRoleCount = 8;
-std::string_view role_name(Role role);  // "title" ... "ooc", "inst"
-std::optional<Role> find_role(std::string_view name);
+inline std::string_view role_name(Role role) { return word_of(role); }  // "title" ... "ooc", "inst"
+inline std::optional<Role> find_role(std::string_view name) { return find_word<Role>(name); }
 
-// `▀message (length: X)`.
-enum class LengthHint : std::uint8_t {
-  kNone,
-  kNano,
-  kMicro,
-  kTiny,
-  kShort,
-  kMedium,
-  kLong,
-  kMassive,
-  kHuge,
-  kEnormous
-};
-std::string_view length_name(LengthHint hint);  // "" for kNone
+// One of the nine words; "" for kNone.
+inline std::string_view length_name(LengthHint hint) { return hint == LengthHint::kNone ? "" : word_of(hint); }
 
 // A block or an instruction. `body` is not empty and has no white space at either end.
 struct Segment {

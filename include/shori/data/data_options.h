@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "shori/config/train_config.h"
 #include "shori/data/dataset.h"
@@ -11,8 +10,6 @@
 #include "shori/data/pack_plan.h"
 
 namespace shori {
-
-std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries);
 
 // The rules of `lint`. `errors_only`: those at level error, which is what training asks for. A file of names that is
 // missing is E0315.

@@ -14,7 +14,8 @@
 #include <string_view>
 #include <vector>
 
-#include "shori/data/data_entry.h"
+#include "shori/config/data_entry.h"
+#include "shori/config/vocabulary.h"
 #include "shori/data/ledger.h"
 #include "shori/data/length_buckets.h"
 #include "shori/data/sample.h"
@@ -28,13 +29,6 @@ struct LintFinding;
 struct LintOptions;
 struct ReadConversation;
 
-// What happens to a conversation of more than sequence_len ids (BOS and EOS included).
-enum class OverlongPolicy {
-  kRaise,     // E0305 lists all of them
-  kSplit,     // cut between blocks; title, tags, lore, descriptions repeated
-  kDrop,      // left out, listed in the ledger
-  kTruncate,  // cut after the last whole unit that fits
-};
 struct DataOptions {
   std::int64_t sequence_len = 2048;
   OverlongPolicy overlong = OverlongPolicy::kRaise;  // not read under compat (slices for completion, else drop)
@@ -54,8 +48,8 @@ struct DataOptions {
   bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
   std::int64_t vocab_size = 0;            // ids must be below; of the model
   int threads = 1;                        // for parsing and encoding; changes nothing but time
-  DefaultLength default_length;           // blockml_yaml: of messages that name none
-  LengthBuckets length_buckets;           // for `length: auto`
+  LengthHint default_length = LengthHint::kNone;  // blockml_yaml: of messages that name none
+  LengthBuckets length_buckets;                   // for `length: auto`
   // Rules that conversations of blocks are held to; null: none. Findings at level error are errors (E0319). Decides
   // what is accepted, never what is trained.
   std::shared_ptr<const LintOptions> lint;

@@ -2,31 +2,23 @@
 // that no table reproduces.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
+#include "shori/config/vocabulary.h"
 #include "shori/data/blockml.h"
 
 namespace shori {
 
 class Tokenizer;
 
-enum class LengthUnit { kTokens, kWords, kChars };  // words: separated by white space; chars: code points
-
 // A text of n units has the first word, from nano to huge, whose bound is >= n; else enormous. Strictly increasing.
 struct LengthBuckets {
-  std::array<std::int64_t, 8> bounds = {12, 24, 48, 96, 192, 320, 512, 800};
+  LengthBounds bounds = kDefaultLengthBounds;
   LengthUnit unit = LengthUnit::kTokens;
 
   LengthHint word_for(std::int64_t length) const;
-};
-
-// What a message without a length word of its own gets.
-struct DefaultLength {
-  bool automatic = false;  // the word of its bucket
-  LengthHint word = LengthHint::kNone;
 };
 
 // The text of a message behind its speaker, as it is measured.

@@ -16,46 +16,16 @@
 #include <unordered_set>
 #include <vector>
 
+#include "shori/config/vocabulary.h"
 #include "shori/data/blockml.h"
 #include "shori/data/length_buckets.h"
 #include "shori/util/error.h"
 
 namespace shori {
 
-enum class LintLevel : std::uint8_t { kOff, kInfo, kWarn, kError };
-std::string_view lint_level_name(LintLevel level);  // "off", "info", "warn", "error"
-
-enum class LintRule : std::uint8_t {
-  kThoughts,
-  kOnomatopoeia,
-  kEmphasis,
-  kDialogueQuotes,
-  kCurlyQuotes,
-  kNondialogueQuotes,
-  kCaps,
-  kQuotedLines,
-  kFences,
-  kEmoji,
-  kEllipsis,
-  kSpacing,
-  kUsername,
-  kInternalUrl,
-  kInlineOoc,
-  kNoSpeaker,
-  kUnknownSpeaker,
-  kNameDrift,
-  kTags,
-  kTitle,
-  kDuplicateDescription,
-  kNoEffect,
-  kLengthMismatch,
-  kInst,
-  kU2581,
-  kLookalike,
-};
-inline constexpr std::size_t kLintRuleCount = 26;
-std::string_view lint_rule_name(LintRule rule);  // "prose/thoughts"
-std::optional<LintRule> find_lint_rule(std::string_view name);
+inline std::string_view lint_level_name(LintLevel level) { return word_of(level); }  // "off", "info", "warn", "error"
+inline std::string_view lint_rule_name(LintRule rule) { return word_of(rule); }      // "prose/thoughts"
+inline std::optional<LintRule> find_lint_rule(std::string_view name) { return find_word<LintRule>(name); }
 LintLevel default_lint_level(LintRule rule);
 bool has_lint_fix(LintRule rule);
 

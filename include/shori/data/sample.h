@@ -6,10 +6,9 @@
 #include <string_view>
 #include <vector>
 
-namespace shori {
+#include "shori/config/vocabulary.h"
 
-// Where EOS (id 2) stands.
-enum class EosRule { kEnd, kConversation, kNever };
+namespace shori {
 
 // What a predicted token belongs to: the block's role, `inst`, `eos`; `other` where there are no blocks.
 // clang-format off
@@ -17,7 +16,7 @@ enum class TokenRole : std::uint8_t {
   kTitle, kTags, kLore, kScenario, kDescription, kMessage, kOoc, kInst, kEos, kOther
 };
 // clang-format on
-inline constexpr std::size_t kTokenRoleCount = 10;
+inline constexpr std::size_t kTokenRoleCount = kRoleCount + 2;
 std::string_view token_role_name(TokenRole role);
 
 // What is trained as one piece, 1 <= ids.size() <= sequence_len.

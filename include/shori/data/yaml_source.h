@@ -29,7 +29,7 @@ namespace shori {
 class Tokenizer;
 
 struct YamlSourceOptions {
-  DefaultLength default_length;
+  LengthHint default_length = LengthHint::kNone;
   LengthBuckets buckets;
   const Tokenizer* tokenizer = nullptr;  // null: `auto` in tokens gives no hint
 };

@@ -61,8 +61,8 @@ InputSet stage_as_set(const StageConfig& stage) {
   InputSet set;
   set.stage = stage.name;
   set.config = stage.config;
-  set.entries = data_entries(stage.config.datasets);
-  set.test_entries = data_entries(stage.config.test_datasets);
+  set.entries = stage.config.datasets;
+  set.test_entries = stage.config.test_datasets;
   set.options = data_options(stage.config, std::numeric_limits<std::int32_t>::max());
   return set;
 }

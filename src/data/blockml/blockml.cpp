@@ -5,10 +5,6 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kRoleNames[kRoleCount] = {"title",       "tags",    "lore", "scenario",
-                                                     "description", "message", "ooc",  "inst"};
-constexpr std::string_view kLengthNames[] = {"",       "nano", "micro",   "tiny", "short",
-                                             "medium", "long", "massive", "huge", "enormous"};
 constexpr std::string_view kVariantNames[kVariantCount] = {"one-line block", "separators", "spaces behind a head",
                                                            "white space around a text", "[INST] without inner spaces"};
 constexpr std::size_t kSpeakerCodePoints = 64;
@@ -27,17 +23,6 @@ bool is_name(std::string_view name) {
 }
 
 }  // namespace
-
-std::string_view role_name(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
-
-std::optional<Role> find_role(std::string_view name) {
-  for (std::size_t i = 0; i < kRoleCount; ++i) {
-    if (kRoleNames[i] == name) return static_cast<Role>(i);
-  }
-  return std::nullopt;
-}
-
-std::string_view length_name(LengthHint hint) { return kLengthNames[static_cast<std::size_t>(hint)]; }
 
 std::string_view variant_name(Variant variant) { return kVariantNames[static_cast<std::size_t>(variant)]; }
 

@@ -12,11 +12,6 @@ namespace {
 constexpr std::string_view kInstOpen = "[INST]";
 constexpr std::string_view kInstClose = "[/INST]";
 constexpr std::string_view kSpecialPieces[] = {"<s>", "</s>", "<unk>"};
-constexpr std::string_view kRoleWords[] = {"title", "tags", "lore", "scenario", "description", "message", "ooc"};
-constexpr std::string_view kRoleList = "roles: title tags lore scenario description message ooc";
-constexpr std::string_view kLengthWords[] = {"nano", "micro",   "tiny", "short",   "medium",
-                                             "long", "massive", "huge", "enormous"};
-constexpr std::string_view kLengthList = "lengths: nano micro tiny short medium long massive huge enormous";
 constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kShownWord = 40;  // code points of an unknown word in a message
 
@@ -34,10 +29,11 @@ bool equals_folded(std::string_view text, std::string_view lower) {
 }
 
 LengthHint find_length(std::string_view word) {
-  const auto found = std::find(std::begin(kLengthWords), std::end(kLengthWords), word);
-  if (found == std::end(kLengthWords)) return LengthHint::kNone;
-  return static_cast<LengthHint>(found - std::begin(kLengthWords) + 1);
+  const bool known = std::find(kLengthWords.begin(), kLengthWords.end(), word) != kLengthWords.end();
+  return known ? *find_word<LengthHint>(word) : LengthHint::kNone;
 }
+
+std::string length_list() { return "lengths: " + join_words(kLengthWords, " "); }
 
 // The length of the special piece that `text` begins with, or 0.
 std::size_t special_piece_size(std::string_view text) {
@@ -167,9 +163,9 @@ std::nullopt_t Parser::fail_role(std::size_t begin, std::string_view word) {
         "role `" + std::string(known) + "` is not followed by a newline, a space or `" + std::string(kBlockClose) + '`';
   }
   return fail("E0302", offset, message, word.size(), [&](Diagnostic& problem) {
-    const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kRoleWords) : std::string();
+    const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kBlockRoles) : std::string();
     if (!similar.empty() && similar != word) problem.help("a role with a similar name exists: `" + similar + '`');
-    problem.note(std::string(kRoleList));
+    problem.note("roles: " + join_words(kBlockRoles, " "));
   });
 }
 
@@ -179,9 +175,9 @@ std::optional<Head> Parser::parse_head(std::size_t begin) {
   while (end < text_.size() && end - begin < kHeadBytes && !is_space(text_[end]) && !at_mark(end)) ++end;
   const std::string_view word = text_.substr(word_begin, end - word_begin);
   if (word.empty() && (end == text_.size() || at(end, kBlockOpen))) return fail_unclosed(begin, next_mark(end));
-  const auto known = std::find(std::begin(kRoleWords), std::end(kRoleWords), word);
-  if (known == std::end(kRoleWords) || byte_at(end) == '\t') return fail_role(begin, word);
-  const Head head{static_cast<Role>(known - std::begin(kRoleWords)), LengthHint::kNone, end};
+  const std::optional<Role> role = find_role(word);
+  if (!role || *role == Role::kInst || byte_at(end) == '\t') return fail_role(begin, word);
+  const Head head{*role, LengthHint::kNone, end};
   const std::size_t paren = std::min(text_.find_first_not_of(' ', end), text_.size());
   if (paren == end || !equals_folded(text_.substr(paren, 7), "(length")) return head;
   return parse_hint(begin, head, paren);
@@ -205,7 +201,7 @@ std::optional<Head> Parser::parse_hint(std::size_t begin, Head head, std::size_t
   if (!at(head.end, kExact) || word.empty() || !(unending || (closed && ended)) || word.find(kBlockOpen) != kNone ||
       word.find(kBlockClose) != kNone) {
     return fail("E0303", paren, "a length is written ` (length: WORD)`, exactly so", 7, [](Diagnostic& problem) {
-      problem.note(std::string(kLengthList)).help("write ` (length: medium)` behind `message`, or delete it");
+      problem.note(length_list()).help("write ` (length: medium)` behind `message`, or delete it");
     });
   }
   head.hint = find_length(word);
@@ -215,7 +211,7 @@ std::optional<Head> Parser::parse_hint(std::size_t begin, Head head, std::size_t
                   const std::string similar =
                       word.size() <= kShownWord ? find_similar_name(word, kLengthWords) : std::string();
                   if (!similar.empty()) problem.help("a length with a similar name exists: `" + similar + '`');
-                  problem.note(std::string(kLengthList));
+                  problem.note(length_list());
                 });
   }
   head.end = after;

@@ -15,26 +15,16 @@ std::int64_t round_up(std::int64_t length) { return (length + 15) / 16 * 16; }
 
 std::string yes_or_no(bool flag) { return flag ? "true" : "false"; }
 
-std::string fingerprint_word(OverlongPolicy policy) {
-  constexpr std::string_view words[] = {"raise", "split", "drop", "truncate"};
-  return std::string(words[static_cast<int>(policy)]);
-}
-
-std::string fingerprint_word(EosRule rule) {
-  constexpr std::string_view words[] = {"end", "conversation", "never"};
-  return std::string(words[static_cast<int>(rule)]);
-}
-
 std::string settings_text(const DataOptions& options, const std::string& tokenizer_sha256) {
   std::string roles;
   for (const std::string& role : options.roles_to_train) roles += (roles.empty() ? "" : ",") + role;
-  return "tokenizer " + (tokenizer_sha256.empty() ? "none" : tokenizer_sha256) +           //
-         "\nsequence_len " + std::to_string(options.sequence_len) +                        //
-         "\nbos " + yes_or_no(options.bos) + "\neos " + fingerprint_word(options.eos) +    //
-         "\ntrain_on_inputs " + yes_or_no(options.train_on_inputs) + "\nroles " + roles +  //
-         "\ntrain_on_eos " + yes_or_no(options.train_on_eos) +                             //
-         "\ntrain_on_speaker " + yes_or_no(options.train_on_speaker) +                     //
-         "\nexcess_length " + fingerprint_word(options.overlong) +                         //
+  return "tokenizer " + (tokenizer_sha256.empty() ? "none" : tokenizer_sha256) +             //
+         "\nsequence_len " + std::to_string(options.sequence_len) +                          //
+         "\nbos " + yes_or_no(options.bos) + "\neos " + std::string(word_of(options.eos)) +  //
+         "\ntrain_on_inputs " + yes_or_no(options.train_on_inputs) + "\nroles " + roles +    //
+         "\ntrain_on_eos " + yes_or_no(options.train_on_eos) +                               //
+         "\ntrain_on_speaker " + yes_or_no(options.train_on_speaker) +                       //
+         "\nexcess_length " + std::string(word_of(options.overlong)) +                       //
          "\nrepeat_scenario " + yes_or_no(options.repeat_scenario) + "\ncompat " + yes_or_no(options.compat) + "\n";
 }
 

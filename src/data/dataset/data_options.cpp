@@ -4,40 +4,14 @@
 
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/threads.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-OverlongPolicy overlong_policy(ExcessLength value) {
-  switch (value) {
-    case ExcessLength::kRaise:
-      return OverlongPolicy::kRaise;
-    case ExcessLength::kSplit:
-      return OverlongPolicy::kSplit;
-    case ExcessLength::kDrop:
-      return OverlongPolicy::kDrop;
-    case ExcessLength::kTruncate:
-      return OverlongPolicy::kTruncate;
-  }
-  internal_error(__FILE__, __LINE__, "unknown excess_length_strategy");
-}
-
-EosRule eos_rule(EosPolicy value) {
-  return value == EosPolicy::kEnd            ? EosRule::kEnd
-         : value == EosPolicy::kConversation ? EosRule::kConversation
-                                             : EosRule::kNever;
-}
-
-LengthBuckets length_buckets(const BlockmlConfig& config) {
-  return {config.length_buckets.bounds, static_cast<LengthUnit>(config.length_unit)};
-}
-
-DefaultLength default_length(MessageLength length) {
-  if (length == MessageLength::kAuto) return {true, LengthHint::kNone};
-  return {false, static_cast<LengthHint>(length)};
-}
+LengthBuckets length_buckets(const BlockmlConfig& config) { return {config.length_buckets, config.length_unit}; }
 
 // One name a line, in lower case; empty lines do not count.
 std::unordered_set<std::string> read_usernames(const std::string& path) {
@@ -50,11 +24,7 @@ std::unordered_set<std::string> read_usernames(const std::string& path) {
   }
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string name = text.substr(begin, end - begin);
-    const std::size_t last = name.find_last_not_of(" \t\r");
-    name.erase(last == std::string::npos ? 0 : last + 1);
-    name.erase(0, std::min(name.find_first_not_of(" \t"), name.size()));
-    for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    std::string name = lower_ascii(trim(std::string_view(text).substr(begin, end - begin)));
     if (!name.empty()) names.insert(std::move(name));
     begin = end + 1;
   }
@@ -66,39 +36,25 @@ std::unordered_set<std::string> read_usernames(const std::string& path) {
 std::shared_ptr<const LintOptions> lint_options(const TrainConfig& config, bool errors_only) {
   auto options = std::make_shared<LintOptions>();
   options->buckets = length_buckets(config.blockml);
-  for (std::size_t i = 0; i < kLintRules.size(); ++i) {
-    const auto level = std::find(kLintLevels.begin(), kLintLevels.end(), config.lint.levels[i]);
-    if (level != kLintLevels.end()) options->levels[i] = static_cast<LintLevel>(level - kLintLevels.begin());
-  }
+  options->levels = config.lint.levels;
   if (!config.lint.usernames.empty()) options->usernames = read_usernames(config.lint.resolved_usernames);
-  for (std::string host : config.lint.internal_hosts) {
-    for (char& c : host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-    options->internal_hosts.push_back(std::move(host));
-  }
+  for (const std::string& host : config.lint.internal_hosts) options->internal_hosts.push_back(lower_ascii(host));
   options->errors_only = errors_only;
   return options;
-}
-
-std::vector<DataEntry> data_entries(const std::vector<DatasetEntry>& entries) {
-  std::vector<DataEntry> result;
-  for (const DatasetEntry& entry : entries)
-    result.push_back({entry.path, entry.resolved_path, entry.type, entry.field, entry.category, entry.rating,
-                      entry.tags_rating, entry.place});
-  return result;
 }
 
 DataOptions data_options(const TrainConfig& config, std::int64_t vocab_size) {
   DataOptions options;
   options.sequence_len = config.sequence_len;
-  options.overlong = overlong_policy(config.excess_length_strategy);
+  options.overlong = config.excess_length_strategy;
   options.train_on_inputs = config.train_on_inputs;
   options.roles_to_train = config.roles_to_train;
   options.train_on_eos = config.train_on_eos == TrainOnEos::kAll;
   options.train_on_speaker = config.blockml.train_on_speaker;
   options.bos = config.blockml.bos;
-  options.eos = eos_rule(config.blockml.eos);
+  options.eos = config.blockml.eos;
   options.repeat_scenario = config.blockml.repeat_scenario;
-  options.default_length = default_length(config.blockml.default_length);
+  options.default_length = config.blockml.default_length;
   options.length_buckets = length_buckets(config.blockml);
   options.lint = lint_options(config, true);
   options.compat = config.compat == CompatMode::kAxolotl2024;

@@ -25,7 +25,7 @@ std::string DatasetLoader::rating_of(const Document& document, const EncodedDocu
     used_ratings_.insert({table.path, row->first});
     return row->second;
   }
-  return encoded.tags_rating.empty() ? "unknown" : encoded.tags_rating;
+  return encoded.tags_rating.empty() ? std::string(word_of(Rating::kUnknown)) : encoded.tags_rating;
 }
 
 // What is left out counts as read, with all its ids, and as nothing else.

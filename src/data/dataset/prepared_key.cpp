@@ -60,8 +60,7 @@ void add_options(Lines& lines, const DataOptions& options) {
   lines.add("dedupe", dedupe);
   lines.add("regions", keep_regions);
   lines.add("vocabulary", vocab_size);
-  lines.add("blockml.default_length",
-            std::to_string(default_length.automatic) + " " + std::string(length_name(default_length.word)));
+  lines.add("blockml.default_length", std::string(word_of(default_length)));
   lines.add("blockml.length_unit", static_cast<std::int64_t>(length_buckets.unit));
   for (const std::int64_t bound : length_buckets.bounds) lines.add("blockml.length_buckets", bound);
   if (lint != nullptr) add_lint(lines, *lint);

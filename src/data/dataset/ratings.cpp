@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <set>
 
-#include "shori/config/train_config.h"
+#include "shori/config/vocabulary.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
@@ -45,11 +45,10 @@ std::set<std::string> tag_words(std::span<const Segment> segments) {
 
 void read_rows(const YamlDocument& yaml, RatingFile& file, Diagnostics& diagnostics) {
   for (const auto& [id, rating] : yaml.root.members) {
-    const auto known = std::find(kRatings.begin(), kRatings.end(), std::string_view(rating.text));
-    if (rating.kind != YamlNode::Kind::kScalar || known == kRatings.end()) {
+    if (rating.kind != YamlNode::Kind::kScalar || !find_word<Rating>(rating.text)) {
       diagnostics.add(Diagnostic("E0312", "the rating of `" + escape_for_log(id.text) + "` is none of its words")
                           .at(yaml.place(rating))
-                          .note("words: pg13 explicit unknown"));
+                          .note("words: " + join_words(kRatings, " ")));
       continue;
     }
     file.ratings[id.text] = rating.text;
@@ -82,9 +81,9 @@ std::string rating_of_tags(std::span<const Segment> segments, const DataEntry& e
                                   [](const std::vector<std::string>& words) { return !words.empty(); });
   if (!listed) return "";
   const std::set<std::string> words = tag_words(segments);
-  for (const std::size_t rating : {1u, 0u, 2u}) {
-    for (const std::string& word : entry.tags_rating[rating]) {
-      if (words.contains(ascii_lower(word))) return std::string(kRatings[rating]);
+  for (const Rating rating : {Rating::kExplicit, Rating::kPg13, Rating::kUnknown}) {
+    for (const std::string& word : entry.tags_rating[static_cast<std::size_t>(rating)]) {
+      if (words.contains(ascii_lower(word))) return std::string(word_of(rating));
     }
   }
   return "";

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "shori/config/train_config.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/text_problem.h"
 #include "src/data/lint/block.h"
@@ -18,7 +17,7 @@ struct RuleRow {
 };
 
 using enum LintLevel;
-// In the order of LintRule, and of kLintRules, which has their names.
+// In the order of LintRule.
 constexpr RuleRow kRules[kLintRuleCount] = {
     {kWarn, false, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
     {kWarn, false, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
@@ -54,8 +53,6 @@ constexpr RuleRow kRules[kLintRuleCount] = {
     {kWarn, false, "a character that looks like ▀ or ▄ at the edge of a block",
      "probably mistyped: the marks are U+2580 and U+2584"},
 };
-
-static_assert(kLintRules.size() == kLintRuleCount);
 
 const RuleRow& row(LintRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
 
@@ -113,22 +110,10 @@ bool any_level(const LintOptions& options, LintRule first, LintRule last) {
 
 }  // namespace
 
-std::string_view lint_level_name(LintLevel level) {
-  constexpr std::string_view names[] = {"off", "info", "warn", "error"};
-  return names[static_cast<std::size_t>(level)];
-}
-
-std::string_view lint_rule_name(LintRule rule) { return kLintRules[static_cast<std::size_t>(rule)]; }
 std::string_view lint_rule_message(LintRule rule) { return row(rule).message; }
 std::string_view lint_rule_cure(LintRule rule) { return row(rule).cure; }
 LintLevel default_lint_level(LintRule rule) { return row(rule).level; }
 bool has_lint_fix(LintRule rule) { return row(rule).fix; }
-
-std::optional<LintRule> find_lint_rule(std::string_view name) {
-  const auto found = std::find(kLintRules.begin(), kLintRules.end(), name);
-  if (found == kLintRules.end()) return std::nullopt;
-  return static_cast<LintRule>(found - kLintRules.begin());
-}
 
 LintLevel LintOptions::level(LintRule rule, bool listed) const {
   const LintLevel by_default = listed && has_lists(rule) ? LintLevel::kError : row(rule).level;

@@ -12,13 +12,7 @@
 namespace shori {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, DataType>, 5> kTypes = {{{"blockml", DataType::kBlockml},
-                                                                          {"blockml_jsonl", DataType::kBlockmlJsonl},
-                                                                          {"blockml_yaml", DataType::kBlockmlYaml},
-                                                                          {"completion", DataType::kCompletion},
-                                                                          {"tokenized", DataType::kTokenized}}};
 constexpr std::string_view kRatingsFile = "ratings.yaml";  // about conversations, holds none
-constexpr std::string_view kTypeList = "types: blockml, blockml_jsonl, blockml_yaml, completion, tokenized";
 
 bool has_extension(std::string_view path, std::string_view extension) { return path.ends_with(extension); }
 
@@ -46,12 +40,10 @@ Diagnostic entry_problem(const DataEntry& entry, const std::string& message) {
 std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagnostics& diagnostics) {
   known = true;
   if (entry.type.empty()) return std::nullopt;
-  for (const auto& [name, type] : kTypes) {
-    if (entry.type == name) return type;
-  }
+  if (const std::optional<DataType> type = find_word<DataType>(entry.type)) return type;
   known = false;
   diagnostics.add(entry_problem(entry, "unknown type `" + escape_for_log(entry.type) + "`")
-                      .note(std::string(kTypeList))
+                      .note("types: " + join_words(kWords<DataType>))
                       .help("set `type` to one of them, or leave it out"));
   return std::nullopt;
 }
@@ -222,7 +214,7 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (passed_over.size() > passed_before) {
     problem.note("found, but of another kind: " + escape_for_log(passed_over[passed_before]))
-        .note(std::string(kTypeList));
+        .note("types: " + join_words(kWords<DataType>));
     problem.help("set `type` for this entry");
   } else {
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))

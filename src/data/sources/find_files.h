@@ -5,11 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "shori/data/data_entry.h"
+#include "shori/config/data_entry.h"
 
 namespace shori {
-
-enum class DataType { kBlockml, kBlockmlJsonl, kBlockmlYaml, kCompletion, kTokenized };
 
 struct FoundFile {
   std::string full_path;

@@ -6,7 +6,8 @@
 #include <set>
 #include <utility>
 
-#include "shori/config/train_config.h"
+#include "shori/config/vocabulary.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
 
@@ -338,22 +339,19 @@ class ConversationReader {
   }
 
   LengthHint hint_of(const YamlNode& item, const std::string& body) {
-    DefaultLength wanted = options_.default_length;
+    LengthHint wanted = options_.default_length;
     if (const YamlNode* length = item.find("length")) {
-      constexpr std::array<std::string_view, 11> words = {"none", "nano",    "micro", "tiny",     "short", "medium",
-                                                          "long", "massive", "huge",  "enormous", "auto"};
-      const auto found = std::find(words.begin(), words.end(), std::string_view(length->text));
-      if (found == words.end() || length->kind != YamlNode::Kind::kScalar) {
+      const std::optional<LengthHint> named = find_word<LengthHint>(length->text);
+      if (!named || length->kind != YamlNode::Kind::kScalar) {
         Diagnostic& unknown = problem("E0303", *length, "unknown length `" + escape_for_log(length->text) + "`");
-        const std::string similar = find_similar_name(length->text, words);
+        const std::string similar = find_similar_name(length->text, kWords<LengthHint>);
         if (!similar.empty()) unknown.help("a length with a similar name exists: `" + similar + "`");
-        unknown.note("lengths: nano micro tiny short medium long massive huge enormous, auto, none");
+        unknown.note(concat("lengths: ", join_words(kLengthWords, " "), ", auto, none"));
         return LengthHint::kNone;
       }
-      const auto index = found - words.begin();
-      wanted = {index == 10, index == 10 ? LengthHint::kNone : static_cast<LengthHint>(index)};
+      wanted = *named;
     }
-    if (!wanted.automatic) return wanted.word;
+    if (wanted != LengthHint::kAuto) return wanted;
     if (options_.buckets.unit == LengthUnit::kTokens && options_.tokenizer == nullptr) {
       result_.lacks_lengths = true;
       return LengthHint::kNone;

@@ -78,17 +78,14 @@ std::string CorpusStats::json(const Ledger* ledger) const {
   }
   json.end_array().key("hints").begin_object();
   for (std::size_t i = 0; i < hints_.size(); ++i) {
-    json.field(i == 0 ? "none" : length_name(static_cast<LengthHint>(i)), hints_[i]);
+    json.field(kWords<LengthHint>[i], hints_[i]);
   }
   json.end_object();
   write_groups(json, "categories", "category", categories_);
   write_groups(json, "characters", "character", characters_);
   json.key("message_lengths");
   write_lengths(json, lengths_);
-  json.key("length_unit")
-      .value(unit_ == LengthUnit::kTokens  ? "tokens"
-             : unit_ == LengthUnit::kWords ? "words"
-                                           : "chars");
+  json.key("length_unit").value(word_of(unit_));
   json.key("equal_count_bounds").begin_array();
   for (const std::int64_t bound : equal_count_bounds()) json.value(bound);
   json.end_array();

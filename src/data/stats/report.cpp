@@ -68,10 +68,6 @@ std::string quantiles_text(const LengthDistribution& lengths) {
   return text + ", maximum " + with_commas(lengths.quantile(1, 1)) + "\n";
 }
 
-std::string_view unit_name(LengthUnit unit) {
-  return unit == LengthUnit::kTokens ? "tokens" : unit == LengthUnit::kWords ? "words" : "chars";
-}
-
 std::string ratio_or_dash(std::int64_t numerator, std::int64_t denominator, int digits) {
   return denominator == 0 ? "-" : ratio_text(numerator, denominator, digits);
 }
@@ -159,9 +155,9 @@ std::string CorpusStats::lengths_text() const {
     list += (i == 0 ? "" : ", ") + std::string(length_name(static_cast<LengthHint>(i + 1))) + ": " +
             std::to_string(bounds[i]);
   }
-  return "Message lengths in " + std::string(unit_name(unit_)) + ":\n" + histogram_text(measured_) +
+  return "Message lengths in " + std::string(word_of(unit_)) + ":\n" + histogram_text(measured_) +
          quantiles_text(measured_) + "\n" + hints_text() +
-         "\nBounds that give the nine words equal counts:\nblockml:\n  length_unit: " + std::string(unit_name(unit_)) +
+         "\nBounds that give the nine words equal counts:\nblockml:\n  length_unit: " + std::string(word_of(unit_)) +
          "\n  length_buckets: {" + list + "}\n";
 }
 

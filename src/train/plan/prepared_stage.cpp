@@ -27,7 +27,7 @@ std::string prepared_path(const LoadedConfig& loaded, const TrainConfig& config)
 }
 
 bool needs_tokenizer(const TrainConfig& config) {
-  const auto needs = [](const DatasetEntry& entry) { return entry.type != "tokenized"; };
+  const auto needs = [](const DataEntry& entry) { return entry.type != "tokenized"; };
   return std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
          std::any_of(config.test_datasets.begin(), config.test_datasets.end(), needs);
 }
@@ -95,7 +95,7 @@ std::string state_text(const PreparedStage& stage) {
 void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
   const DeviceChoice choice = stage.config.device;
   const bool named = choice == DeviceChoice::kCuda || choice == DeviceChoice::kEmulated;
-  if (!named || config_word(choice) == device_backend()) return;
+  if (!named || word_of(choice) == device_backend()) return;
   Diagnostic diagnostic("E0404", choice == DeviceChoice::kCuda
                                      ? "`device: cuda`: this program was built without CUDA"
                                      : "`device: emulated`: only a program of the tests has this device");
@@ -137,8 +137,8 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     };
     if (stage_device(stage.config) == Device::kCuda) check_device_support(prepared, diagnostics);
     const std::size_t errors_before = diagnostics.error_count();
-    prepared.data = load_datasets(data_entries(stage.config.datasets), data_entries(stage.config.test_datasets),
-                                  options, base->second->tokenizer.get(), diagnostics);
+    prepared.data = load_datasets(stage.config.datasets, stage.config.test_datasets, options,
+                                  base->second->tokenizer.get(), diagnostics);
     if (diagnostics.error_count() == errors_before) plan_stage(prepared, diagnostics);
     stages.push_back(std::move(prepared));
   }

@@ -73,7 +73,7 @@ TEST(ConfigHash, IgnoresWhatDoesNotDecideTheNumbers) {
   config.threads = 2;
   config.eval_steps = 0.5;
   config.eval_batch_size = 4;
-  config.lint.levels[0] = "error";
+  config.lint.levels[0] = LintLevel::kError;
   config.lint.internal_hosts = {"x.org"};
   EXPECT_EQ(config_hash(config), hash);
 }
@@ -86,16 +86,16 @@ TEST(ConfigHash, SeesEveryNumericKey) {
       [](TrainConfig& c) { c.max_steps = 7; },
       [](TrainConfig& c) { c.bf16 = false; },
       [](TrainConfig& c) { c.compat = CompatMode::kAxolotl2024; },
-      [](TrainConfig& c) { c.blockml.eos = EosPolicy::kNever; },
+      [](TrainConfig& c) { c.blockml.eos = EosRule::kNever; },
       [](TrainConfig& c) { c.lora_target_modules = {"q_proj"}; },
       [](TrainConfig& c) { c.skip_samples = {"a:1"}; },
       [](TrainConfig& c) { c.datasets[0].type = "completion"; },
       [](TrainConfig& c) { c.datasets.push_back({}); },
       [](TrainConfig& c) { c.datasets[0].rating = {"pg13"}; },
       [](TrainConfig& c) { c.datasets[0].tags_rating[1] = {"nsfw"}; },
-      [](TrainConfig& c) { c.blockml.length_buckets.bounds[0] = 13; },
-      [](TrainConfig& c) { c.blockml.length_unit = MessageUnit::kWords; },
-      [](TrainConfig& c) { c.blockml.default_length = MessageLength::kAuto; },
+      [](TrainConfig& c) { c.blockml.length_buckets[0] = 13; },
+      [](TrainConfig& c) { c.blockml.length_unit = LengthUnit::kWords; },
+      [](TrainConfig& c) { c.blockml.default_length = LengthHint::kAuto; },
   };
   for (std::size_t i = 0; i < changes.size(); ++i) {
     TrainConfig config = small_config();

@@ -77,11 +77,11 @@ TEST(LoadConfig, Defaults) {
   EXPECT_EQ(c.save_steps, 1);
   EXPECT_EQ(c.save_total_limit, 2);
   EXPECT_EQ(c.roles_to_train, TextList{"message"});
-  EXPECT_EQ(c.excess_length_strategy, ExcessLength::kRaise);
+  EXPECT_EQ(c.excess_length_strategy, OverlongPolicy::kRaise);
   EXPECT_EQ(c.optimizer_state, OptimizerStart::kFresh);
   EXPECT_EQ(c.resume_on_other_build, OtherBuild::kError);
   EXPECT_EQ(c.compat, CompatMode::kNone);
-  EXPECT_EQ(c.blockml.eos, EosPolicy::kEnd);
+  EXPECT_EQ(c.blockml.eos, EosRule::kEnd);
   EXPECT_TRUE(c.blockml.bos && c.blockml.train_on_speaker && !c.blockml.repeat_scenario);
   EXPECT_FALSE(result.loaded.is_recipe);
   EXPECT_EQ(result.loaded.name, "x");
@@ -252,15 +252,15 @@ TEST(LoadConfig, LintAndLengthsAreTakenOver) {
                   "blockml: {length_buckets: {nano: 5}, length_unit: chars, default_length: short}\n"));
   ASSERT_EQ(result.codes(), "") << result.text();
   const TrainConfig& config = result.config();
-  EXPECT_EQ(config.lint.levels[18], "error");
-  EXPECT_EQ(kLintRules[18], "order/tags");
-  EXPECT_EQ(config.lint.levels[17], "");
+  EXPECT_EQ(config.lint.levels[18], LintLevel::kError);
+  EXPECT_EQ(kWords<LintRule>[18], "order/tags");
+  EXPECT_EQ(config.lint.levels[17], std::nullopt);
   EXPECT_TRUE(config.lint.resolved_usernames.ends_with("/lists/users.txt"));
   EXPECT_EQ(config.lint.internal_hosts, std::vector<std::string>{"Forum.Example.org"});
-  EXPECT_EQ(config.blockml.length_buckets.bounds[0], 5);
-  EXPECT_EQ(config.blockml.length_buckets.bounds[1], 24);
-  EXPECT_EQ(config.blockml.length_unit, MessageUnit::kChars);
-  EXPECT_EQ(config.blockml.default_length, MessageLength::kShort);
+  EXPECT_EQ(config.blockml.length_buckets[0], 5);
+  EXPECT_EQ(config.blockml.length_buckets[1], 24);
+  EXPECT_EQ(config.blockml.length_unit, LengthUnit::kChars);
+  EXPECT_EQ(config.blockml.default_length, LengthHint::kShort);
 }
 
 INSTANTIATE_TEST_SUITE_P(

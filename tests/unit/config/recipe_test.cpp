@@ -126,7 +126,7 @@ TEST(Override, ReplacesAKeyOfTheFile) {
       {"lora_r=4", "blockml.eos=never", "datasets=[{path: e.txt}, {path: f.txt}]", "name=some run", "max_steps="});
   ASSERT_EQ(result.text(), "");
   EXPECT_EQ(result.config().lora_r, 4);
-  EXPECT_EQ(result.config().blockml.eos, EosPolicy::kNever);
+  EXPECT_EQ(result.config().blockml.eos, EosRule::kNever);
   EXPECT_EQ(result.config().datasets.size(), 2u);
   EXPECT_EQ(result.loaded.name, "some run");
   EXPECT_EQ(result.loaded.stages[0].origin("lora_r").kind, ValueOrigin::Kind::kSet);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "shori/config/train_config.h"
+#include "shori/config/vocabulary.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori::test {
@@ -150,7 +150,7 @@ TEST(Lint, EachRuleAtItsPlaceAndNowhereElse) {
 
 // Each rule of the table has a case that fires and one that does not.
 TEST(Lint, EveryRuleIsTested) {
-  for (const std::string_view rule : kLintRules) {
+  for (const std::string_view rule : kWords<LintRule>) {
     if (rule == "length/mismatch") continue;  // has its own test
     int fires = 0, silent = 0;
     for (const auto& cases : {prose_cases(), other_cases()}) {
@@ -304,7 +304,7 @@ TEST(LintFix, IsIdempotentParsesAndMendsEveryFindingWithAFix) {
 
 TEST(LintRules, NamesAreThoseOfTheConfig) {
   for (std::size_t i = 0; i < kLintRuleCount; ++i) {
-    EXPECT_EQ(find_lint_rule(kLintRules[i]), static_cast<LintRule>(i));
+    EXPECT_EQ(find_lint_rule(kWords<LintRule>[i]), static_cast<LintRule>(i));
   }
   EXPECT_EQ(find_lint_rule("prose/none"), std::nullopt);
   EXPECT_EQ(default_lint_level(LintRule::kU2581), LintLevel::kError);

@@ -129,7 +129,7 @@ TEST_F(PreparedDataTest, EveryOptionDecides) {
       {"allow_overlap", [](DataOptions& o) { o.allow_overlap = true; }},
       {"dedupe", [](DataOptions& o) { o.dedupe = true; }},
       {"vocabulary", [](DataOptions& o) { o.vocab_size = 32064; }},
-      {"blockml.default_length", [](DataOptions& o) { o.default_length.automatic = true; }},
+      {"blockml.default_length", [](DataOptions& o) { o.default_length = LengthHint::kAuto; }},
       {"blockml.length_unit", [](DataOptions& o) { o.length_buckets.unit = LengthUnit::kWords; }},
       {"blockml.length_buckets", [](DataOptions& o) { o.length_buckets.bounds[0] = 11; }},
   };

@@ -147,7 +147,7 @@ TEST(YamlSource, DocumentsOfAFile) {
 TEST(YamlSource, LengthsByWordAndByItself) {
   YamlSourceOptions options;
   options.tokenizer = &mistral_tokenizer();
-  options.default_length = {true, LengthHint::kNone};
+  options.default_length = LengthHint::kAuto;
   const std::string yaml =
       "characters: {r: {name: Reimu}}\nmessages: [{who: r, text: '\"Hmm...\"'}, "
       "{who: r, text: x, length: none}, {who: r, text: x, length: huge}, {text: x, length: auto}]\n";
@@ -161,7 +161,7 @@ TEST(YamlSource, LengthsByWordAndByItself) {
   EXPECT_EQ(hints(options), "nano,,huge,nano,");
   options.buckets.bounds = {3, 4, 48, 96, 192, 320, 512, 800};  // "Hmm..." behind a speaker is 4 tokens
   EXPECT_EQ(hints(options), "micro,,huge,nano,");
-  options.default_length = {false, LengthHint::kMedium};
+  options.default_length = LengthHint::kMedium;
   EXPECT_EQ(hints(options), "medium,,huge,nano,");
   options.tokenizer = nullptr;
   EXPECT_EQ(hints(options), "medium,,huge,,");
