@@ -22,9 +22,9 @@ std::vector<std::string_view> names_at_level(bool nested) {
 
 class Collector {
  public:
-  Collector(const YamlDocument& document, ValueOrigin::Kind kind, std::vector<Setting>& foreign,
+  Collector(const YamlDocument& document, ValueOrigin::Kind kind, std::vector<Setting>& without_effect,
             Diagnostics& diagnostics)
-      : document_(document), kind_(kind), foreign_(foreign), diagnostics_(diagnostics) {}
+      : document_(document), kind_(kind), without_effect_(without_effect), diagnostics_(diagnostics) {}
 
   Settings collect(const YamlNode& mapping, bool nested) {
     for (const auto& [key, value] : mapping.members) add(key, value, nested);
@@ -38,11 +38,12 @@ class Collector {
     if (!nested && key.text == kStagesKey) return;  // the loader reads it
     if (!nested && key.text == "blockml") {
       add_blockml(setting);
-    } else if (!dotted && find_config_key(setting.key) != nullptr) {
+    } else if (const KeyInfo* known = dotted ? nullptr : find_config_key(setting.key)) {
+      if (known->decided) without_effect_.push_back(setting);
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
       const std::string what = "`" + escape_for_log(setting.key) + "`";
-      if (check_foreign_value(*row, setting, what, diagnostics_)) foreign_.push_back(std::move(setting));
+      if (check_foreign_value(*row, setting, what, diagnostics_)) without_effect_.push_back(std::move(setting));
     } else {
       add_unknown(setting, nested);
     }
@@ -76,7 +77,7 @@ class Collector {
 
   const YamlDocument& document_;
   ValueOrigin::Kind kind_;
-  std::vector<Setting>& foreign_;
+  std::vector<Setting>& without_effect_;
   Diagnostics& diagnostics_;
   Settings settings_;
 };
@@ -84,8 +85,8 @@ class Collector {
 }  // namespace
 
 Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
-                          std::vector<Setting>& foreign, Diagnostics& diagnostics) {
-  return Collector(document, kind, foreign, diagnostics).collect(mapping, false);
+                          std::vector<Setting>& without_effect, Diagnostics& diagnostics) {
+  return Collector(document, kind, without_effect, diagnostics).collect(mapping, false);
 }
 
 }  // namespace shori

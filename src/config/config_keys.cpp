@@ -23,10 +23,14 @@ std::vector<KeyInfo> make_config_keys() {
   using namespace rules;
 #define SHORI_TRAIN_ROW(type, key, default_value, key_class, rule, meaning) \
   {#key, KeyClass::key_class, rule, meaning, [](TrainConfig& c) { return field_of(c.key); }},
+#define SHORI_DECIDED_ROW(type, key, default_value, key_class, rule, meaning) \
+  {#key, KeyClass::key_class, rule, meaning, [](TrainConfig& c) { return field_of(c.key); }, true},
 #define SHORI_BLOCKML_ROW(type, key, default_value, key_class, rule, meaning) \
   {"blockml." #key, KeyClass::key_class, rule, meaning, [](TrainConfig& c) { return field_of(c.blockml.key); }},
-  return {SHORI_TRAIN_KEYS(SHORI_TRAIN_ROW) SHORI_BLOCKML_KEYS(SHORI_BLOCKML_ROW)};
+  return {SHORI_TRAIN_KEYS(SHORI_TRAIN_ROW) SHORI_DECIDED_KEYS(SHORI_DECIDED_ROW)
+              SHORI_BLOCKML_KEYS(SHORI_BLOCKML_ROW)};
 #undef SHORI_TRAIN_ROW
+#undef SHORI_DECIDED_ROW
 #undef SHORI_BLOCKML_ROW
 }
 

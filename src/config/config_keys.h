@@ -67,6 +67,7 @@ struct KeyInfo {
   ValueRule rule;
   std::string_view meaning;
   ConfigField (*field)(TrainConfig& config);
+  bool decided = false;  // accepted, but the program decides this by itself
 };
 
 // All keys, in the order of train_config.h.

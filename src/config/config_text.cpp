@@ -1,5 +1,6 @@
 #include "shori/config/config_text.h"
 
+#include <algorithm>
 #include <type_traits>
 
 #include "shori/util/hash.h"
@@ -174,6 +175,16 @@ std::vector<ConfigDifference> config_differences(const JsonValue& stored, const 
     differences.push_back({name, KeyClass::kNumeric, shown(value, false), "(no such key)"});
   }
   return differences;
+}
+
+bool has_numbers_of(const JsonValue& record, const TrainConfig& present) {
+  const JsonValue* hash = record.find("config_hash");
+  if (hash != nullptr && hash->text == config_hash(present)) return true;
+  const JsonValue* config = record.find("config");
+  if (config == nullptr || !config->is_object()) return false;
+  const std::vector<ConfigDifference> differences = config_differences(*config, present);
+  return std::none_of(differences.begin(), differences.end(),
+                      [](const ConfigDifference& d) { return d.key_class == KeyClass::kNumeric; });
 }
 
 }  // namespace shori

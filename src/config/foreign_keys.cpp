@@ -61,7 +61,6 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"world_size", kAxolotl, kOneGpu, ""},
     {"device_map", kAxolotl, kOneGpu, "`device: cuda` or `device: cpu`"},
     {"max_memory", kAxolotl, kOneGpu, ""},
-    {"gpu_memory_limit", kAxolotl, "it would cap GPU memory; `--plan` shows what is needed", ""},
     {"qlora_sharded_model_loading", kAxolotl, kOneGpu, ""},
     {"wandb_*", kAxolotl, kNoTracker, ""},
     {"use_wandb", kAxolotl, kNoTracker, ""},
@@ -265,18 +264,17 @@ bool check_foreign_value(const ForeignKey& key, const Setting& setting, const st
   return false;
 }
 
-std::vector<std::string> accepted_keys_notes(const std::vector<Setting>& foreign) {
+std::vector<std::string> accepted_keys_notes(const std::vector<Setting>& without_effect) {
   std::vector<std::string> decided, empty;
-  for (const Setting& setting : foreign) {
-    const ForeignKey* key = find_foreign_key(setting.key);
-    auto& list = key != nullptr && key->kind == kDecided ? decided : empty;
+  for (const Setting& setting : without_effect) {
+    const ForeignKey* foreign = find_foreign_key(setting.key);
+    auto& list = foreign == nullptr || foreign->kind == kDecided ? decided : empty;
     const std::string name = escape_for_log(setting.key);
     if (std::find(list.begin(), list.end(), name) == list.end()) list.push_back(name);
   }
   std::vector<std::string> notes;
-  if (!decided.empty()) notes.push_back("keys that the program decides by itself: " + join_words(decided));
-  if (!empty.empty())
-    notes.push_back("keys without a meaning here, accepted because they are empty: " + join_words(empty));
+  if (!decided.empty()) notes.push_back("accepted, but decided by the program: " + join_words(decided));
+  if (!empty.empty()) notes.push_back("accepted because they are empty, without a meaning here: " + join_words(empty));
   return notes;
 }
 

@@ -12,7 +12,7 @@ namespace shori {
 struct ForeignKey {
   enum class Kind {
     kAxolotl,  // only an empty value is accepted
-    kDecided,  // true and false are accepted: the program decides this by itself
+    kDecided,  // true and false are accepted: the program decides this by itself, as the keys of SHORI_DECIDED_KEYS
     kLater,    // only an empty value is accepted: not in this version
   };
   std::string_view name;  // a `*` at the end stands for any rest
@@ -33,7 +33,7 @@ bool is_empty_value(const YamlNode& value);
 bool check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
                          Diagnostics& diagnostics);
 
-// One line that names the accepted keys, or none.
-std::vector<std::string> accepted_keys_notes(const std::vector<Setting>& foreign);
+// One line each, or none: the keys that the program decides by itself, and the empty ones without a meaning here.
+std::vector<std::string> accepted_keys_notes(const std::vector<Setting>& without_effect);
 
 }  // namespace shori

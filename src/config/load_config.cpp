@@ -70,7 +70,7 @@ class Loader {
     read_stage_items(source);
     for (const std::string& override : overrides) add_override(override, source);
     expand_recipe(source, loaded_, diagnostics_);
-    for (std::string& note : accepted_keys_notes(foreign_)) loaded_.notes.push_back(std::move(note));
+    for (std::string& note : accepted_keys_notes(without_effect_)) loaded_.notes.push_back(std::move(note));
     return std::move(loaded_);
   }
 
@@ -81,7 +81,7 @@ class Loader {
   }
 
   Settings collect(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind) {
-    return collect_settings(document, mapping, kind, foreign_, diagnostics_);
+    return collect_settings(document, mapping, kind, without_effect_, diagnostics_);
   }
 
   void read_stage_items(RecipeSource& source) {
@@ -146,7 +146,7 @@ class Loader {
   Diagnostics& diagnostics_;
   LoadedConfig loaded_;
   std::deque<YamlDocument> documents_;
-  std::vector<Setting> foreign_;
+  std::vector<Setting> without_effect_;
 };
 
 }  // namespace

@@ -11,6 +11,8 @@ namespace shori {
 namespace {
 
 constexpr std::string_view kNested = "blockml.";
+constexpr std::string_view kStagesMeaning =
+    "makes the file a recipe: a list of {name, and the keys that differ}; each stage begins from the one before";
 
 bool is_plain_text(const std::string& text) {
   const std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
@@ -112,6 +114,22 @@ std::string default_text(const KeyInfo& key) {
   return text == "null" ? "(unset)" : text;
 }
 
+std::string key_text(const KeyInfo& key) {
+  const std::string head = concat(key.name, ": ", default_text(key));
+  return with_comment(head, std::string(key_class_name(key.key_class))) +
+         concat("    ", key.meaning, "\n    value: ", value_kind_text(key), "\n");
+}
+
+std::string markdown_row(const std::vector<std::string>& cells) {
+  std::string row = "|";
+  for (const std::string& cell : cells) {
+    row += ' ';
+    for (const char c : cell) row += c == '|' ? "\\|" : std::string(1, c);
+    row += " |";
+  }
+  return row + "\n";
+}
+
 }  // namespace
 
 std::string resolved_config_text(const StageConfig& stage) {
@@ -141,16 +159,26 @@ std::string help_keys_text() {
       "  numeric  decides the numbers; fixed once a run has begun\n"
       "  output   what is written or watched; may change under --resume\n"
       "  place    where something lies; may change under --resume if the contents are the same\n"
-      "Keys `blockml.x` stand as `x` beneath `blockml:`. Paths are relative to the folder of the config file.\n\n";
+      "Keys `blockml.x` stand as `x` under `blockml:`. Paths are relative to the folder of the config file.\n\n";
   for (const KeyInfo& key : config_keys()) {
-    text += with_comment(std::string(key.name) + ": " + default_text(key), std::string(key_class_name(key.key_class)));
-    text += "    " + std::string(key.meaning) + "\n    value: " + value_kind_text(key) + "\n";
+    if (!key.decided) text += key_text(key);
   }
-  text +=
-      "\nstages: (unset)\n"
-      "    makes the file a recipe: a list of {name, and the keys that differ}; each stage begins from the one "
-      "before\n";
+  text += concat("\nstages: (unset)\n    ", kStagesMeaning, "\n");
+  text += "\nAccepted, but decided by the program; the value changes nothing:\n\n";
+  for (const KeyInfo& key : config_keys()) {
+    if (key.decided) text += key_text(key);
+  }
   return text;
+}
+
+std::string help_keys_markdown() {
+  std::string text = "| key | default | class | values | meaning |\n|---|---|---|---|---|\n";
+  for (const KeyInfo& key : config_keys()) {
+    const std::string meaning = concat(key.decided ? "decided by the program: " : "", key.meaning);
+    text += markdown_row({concat("`", key.name, "`"), default_text(key), std::string(key_class_name(key.key_class)),
+                          value_kind_text(key), meaning});
+  }
+  return text + markdown_row({"`stages`", "(unset)", "", "a list of stages", std::string(kStagesMeaning)});
 }
 
 }  // namespace shori

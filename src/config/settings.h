@@ -37,10 +37,11 @@ std::string value_text(const YamlNode& value);
 void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_view name,
                      const std::vector<std::string_view>& names);
 
-// The members of a mapping as settings. Unknown keys are E0101. Axolotl's keys without a meaning here, and keys of
-// later versions, go to `foreign` where their value may stand and are not returned.
+// The members of a mapping as settings. Unknown keys are E0101. Keys without effect go to
+// `without_effect`: those that the program decides by itself, which are returned as well so that their value is checked,
+// and Axolotl's keys and keys of later versions where their value may stand.
 Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
-                          std::vector<Setting>& foreign, Diagnostics& diagnostics);
+                          std::vector<Setting>& without_effect, Diagnostics& diagnostics);
 
 // Stores the value of `setting` in the field of `key`: form E0104, E0106, range E0103, not finite E0110. `folder` is
 // what dataset paths are relative to. A null leaves the default. False if there was an error.

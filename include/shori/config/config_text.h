@@ -38,10 +38,16 @@ struct ConfigDifference {
 // scope count: a missing numeric key is a difference, a missing output or place key is not.
 std::vector<ConfigDifference> config_differences(const JsonValue& stored, const TrainConfig& present);
 
+// Whether a run may go on with `present`: `record` (run.json, done.json or the manifest of a checkpoint) has its config
+// as `config` and the hash of that as `config_hash`. Equal hashes suffice. Where they differ the keys decide, because
+// an earlier version of the program may have counted other keys as numeric.
+bool has_numbers_of(const JsonValue& record, const TrainConfig& present);
+
 // The resolved config as YAML that could be used as a config file; defaults and values from `--set` carry a comment.
 std::string resolved_config_text(const StageConfig& stage);
 
-// Every key with its values, default, class and meaning.
+// Every key with its values, default, class and meaning: as plain text, and as a Markdown table.
 std::string help_keys_text();
+std::string help_keys_markdown();
 
 }  // namespace shori

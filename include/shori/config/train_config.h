@@ -1,6 +1,6 @@
 // Every key of a training config: YAML name, default, allowed values, class and meaning, one row a key.
 //
-// The two row lists below are the only place where a key is named. They declare the fields of TrainConfig and drive
+// The three row lists below are the only place where a key is named. They declare the fields of TrainConfig and drive
 // parsing, `--help-keys`, the printed config, the config hash and the proposals for misspelt keys.
 #pragma once
 
@@ -18,7 +18,7 @@ namespace shori {
 // What may happen to a key between the start of a run and its `--resume`.
 enum class KeyClass {
   kNumeric,  // decides the numbers: part of the config hash, a change is E0504
-  kOutput,   // what is written or watched: a change is allowed and logged
+  kOutput,   // what is written or watched: a change is allowed
   kPlace,    // where something lies; the contents are guarded by hashes of their own
 };
 
@@ -77,7 +77,6 @@ using DatasetList = std::vector<DataEntry>;
   X(Integer, gradient_accumulation_steps, 1, kNumeric, between(1, 65536), "micro-batches in one optimizer step")       \
   X(Integer, num_epochs, 1, kNumeric, between(0, 100000), "passes over the data")                                      \
   X(OptionalInteger, max_steps, {}, kNumeric, between(0, 1000000000), "stop after so many optimizer steps")            \
-  X(OptimizerKind, optimizer, OptimizerKind::kAdamwBnb8bit, kNumeric, any(), "AdamW with 8-bit states in blocks")      \
   X(double, learning_rate, 0.0, kNumeric, above(0, 0.01).needed(),                                                     \
     "a rate, or rates `a -> b -> c` for the stages of a recipe")                                                       \
   X(LrScheduler, lr_scheduler, LrScheduler::kConstant, kNumeric, any(),                                                \
@@ -90,8 +89,6 @@ using DatasetList = std::vector<DataEntry>;
   X(double, adam_epsilon, 1e-8, kNumeric, above(0, 1), "added to the root of the second moment")                       \
   X(bool, adam_zero_gradient_guard, true, kNumeric, any(), "no update where the second moment is exactly 0")           \
   X(bool, bf16, true, kNumeric, any(), "compute in bfloat16; false: in fp32")                                          \
-  X(bool, fp16, false, kNumeric, any(), "only false: float16 is not offered")                                          \
-  X(bool, tf32, false, kNumeric, any(), "allow TensorFloat-32 in fp32 products on a GPU")                              \
   X(Integer, seed, 42, kNumeric, between(0, 4294967295), "of the adapter's start, the order of data, and dropout")     \
   X(CompatMode, compat, CompatMode::kNone, kNumeric, any(),                                                            \
     "axolotl-2024: packing, loss and 8-bit blocks of early 2024")                                                      \
@@ -104,7 +101,6 @@ using DatasetList = std::vector<DataEntry>;
   X(std::string, nf4_cache, "auto", kPlace, any(),                                                                     \
     "the quantized base for the next start: auto (a large one's, beside it), off, or a folder. Changes no number")     \
   X(OptionalInteger, threads, {}, kOutput, between(1, 1024), "CPU threads; otherwise one a core. Changes no number")   \
-  X(Integer, eval_batch_size, 1, kOutput, between(1, 4096), "packs in one evaluation pass. Changes no number")         \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \
     "steps, or share of the run below 1; else at epoch ends")                                                          \
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
@@ -118,7 +114,15 @@ using DatasetList = std::vector<DataEntry>;
   X(OtherBuild, resume_on_other_build, OtherBuild::kError, kOutput, any(),                                             \
     "warn: --resume with another build or device")
 
-// Keys beneath `blockml:`, the project's own.
+// Keys of published configs that the program decides by itself: they are accepted, but no value that they take changes
+// anything. Class output, so that a change of such a line never stops a resume.
+#define SHORI_DECIDED_KEYS(X)                                                                                          \
+  X(OptimizerKind, optimizer, OptimizerKind::kAdamwBnb8bit, kOutput, any(), "AdamW with 8-bit states in blocks")       \
+  X(bool, fp16, false, kOutput, any(), "float16 is not offered; bf16 chooses between bfloat16 and fp32")               \
+  X(bool, tf32, false, kOutput, any(), "products in fp32 never use TensorFloat-32")                                    \
+  X(Integer, eval_batch_size, 1, kOutput, between(1, 4096), "evaluation takes one pack at a time")
+
+// Keys under `blockml:`, the project's own.
 #define SHORI_BLOCKML_KEYS(X)                                                                                          \
   X(EosRule, eos, EosRule::kEnd, kNumeric, any(),                                                                      \
     "end-of-text token: every sample, a conversation's last, or never")                                                \
@@ -147,6 +151,7 @@ struct BlockmlConfig {
 // are named.
 struct TrainConfig {
   SHORI_TRAIN_KEYS(SHORI_DECLARE_FIELD)
+  SHORI_DECIDED_KEYS(SHORI_DECLARE_FIELD)
   BlockmlConfig blockml;
 };
 

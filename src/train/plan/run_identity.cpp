@@ -136,7 +136,7 @@ std::vector<Diagnostic> identity_changes(const JsonValue& record, const Prepared
                                          const std::string& since) {
   const EarlyIdentity now = early_identity(stage);
   std::vector<Diagnostic> changes;
-  if (text_member(record, "config_hash") != now.config_hash) add_config_changes(record, stage, since, changes);
+  if (!has_numbers_of(record, stage.stage.config)) add_config_changes(record, stage, since, changes);
   if (text_member(record, "tokenizer_sha256") != now.tokenizer_sha256)
     changes.push_back(changed("the tokenizer", since, text_member(record, "tokenizer_sha256"), now.tokenizer_sha256));
   const JsonValue* base = record.find("base");

@@ -7,6 +7,7 @@
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "src/train/plan/stage_options.h"
 #include "src/train/stage/stage_trainer.h"
 
@@ -170,11 +171,12 @@ void StageTrainer::restore(const JsonValue& manifest) {
     if (!result) throw Error(Diagnostic("E0503", std::string("the checkpoint's manifest lacks `") + key + "`"));
     return *result;
   };
-  for (const auto& [key, now] :
-       {std::pair{"config_hash", stage_.config_hash}, std::pair{"plan_sha256", stage_.plan_sha256}})
-    if (text_member(manifest, key) != now)
-      throw Error(Diagnostic("E0504", std::string("the checkpoint belongs to another run: `") + key + "` differs")
-                      .help("use the folder's own config"));
+  const char* differs = !has_numbers_of(manifest, config())                          ? "config_hash"
+                        : text_member(manifest, "plan_sha256") != stage_.plan_sha256 ? "plan_sha256"
+                                                                                     : nullptr;
+  if (differs != nullptr)
+    throw Error(Diagnostic("E0504", concat("the checkpoint belongs to another run: `", differs, "` differs"))
+                    .help("use the folder's own config"));
   const JsonValue *adam = manifest.find("adam"), *ledger = manifest.find("ledger"), *metrics = manifest.find("metrics"),
                   *guards = manifest.find("guards");
   if (!adam || !ledger || !metrics || !guards)

@@ -1,6 +1,7 @@
 #include "shori/config/config_text.h"
 
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 #include "tests/unit/config/config_files.h"
 
 namespace shori {
@@ -22,14 +23,14 @@ constexpr const char* kDefaultNumeric =
     R"("blockml.length_buckets":{"huge":800,"long":320,"massive":512,"medium":192,"micro":24,"nano":12,"short":96,)"
     R"("tiny":48},"blockml.length_unit":"tokens",)"
     R"("blockml.repeat_scenario":false,"blockml.train_on_speaker":true,"compat":"none",)"
-    R"("datasets":[{"field":"","type":""}],"dedupe":false,"excess_length_strategy":"raise","fp16":false,)"
+    R"("datasets":[{"field":"","type":""}],"dedupe":false,"excess_length_strategy":"raise",)"
     R"("gradient_accumulation_steps":1,"learning_rate":"3f130164840e171a","load_in_4bit":true,"lora_alpha":16,)"
     R"("lora_dropout":"0000000000000000","lora_r":20,"lora_target_linear":true,)"
     R"("lora_target_modules":["q_proj","k_proj","v_proj","o_proj","gate_proj","up_proj","down_proj"],)"
     R"("lr_scheduler":"constant","max_grad_norm":"3ff0000000000000","max_steps":null,"micro_batch_size":1,)"
-    R"("num_epochs":1,"optimizer":"adamw_bnb_8bit","optimizer_state":"fresh","pad_to_sequence_len":false,)"
+    R"("num_epochs":1,"optimizer_state":"fresh","pad_to_sequence_len":false,)"
     R"("roles_to_train":["message"],"sample_packing":true,"seed":42,"sequence_len":2048,"skip_samples":[],)"
-    R"("tf32":false,"train_on_eos":"all","train_on_inputs":false,"val_set_size":"0000000000000000",)"
+    R"("train_on_eos":"all","train_on_inputs":false,"val_set_size":"0000000000000000",)"
     R"("warmup_steps":0,"weight_decay":"0000000000000000"})";
 
 TrainConfig small_config() {
@@ -44,7 +45,7 @@ TrainConfig small_config() {
 TEST(CanonicalConfig, NumericScopeIsGolden) {
   EXPECT_EQ(canonical_config(small_config(), ConfigScope::kNumeric).text(), kDefaultNumeric);
   // printf %s '<the text above>' | sha256sum
-  EXPECT_EQ(config_hash(small_config()), "262f16715e16b07cc4912551c33355a862fba142d2d6fa965ab72ede3ef76827");
+  EXPECT_EQ(config_hash(small_config()), "320e7be62d6c659c9c97d61b0ceb7875af0a86a9c7976b9fd43cbf9b080d5c8b");
 }
 
 TEST(CanonicalConfig, ScopesDifferInPlacesAndOutput) {
@@ -73,6 +74,7 @@ TEST(ConfigHash, IgnoresWhatDoesNotDecideTheNumbers) {
   config.threads = 2;
   config.eval_steps = 0.5;
   config.eval_batch_size = 4;
+  config.tf32 = true;
   config.lint.levels[0] = LintLevel::kError;
   config.lint.internal_hosts = {"x.org"};
   EXPECT_EQ(config_hash(config), hash);
@@ -159,6 +161,32 @@ TEST(ConfigDifferences, KeysThatOneSideLacks) {
   EXPECT_EQ(differences[1].stored, "3");
 }
 
+// The record of a run that an earlier version began, for which `tf32`, `optimizer` and `fp16` were numeric.
+JsonValue record_of_earlier_version(const char* tf32) {
+  JsonProblem problem;
+  std::string config = canonical_config(small_config(), ConfigScope::kComplete).text();
+  const std::string before = "\"tf32\":false";
+  config.replace(config.find(before), before.size(), concat("\"tf32\":", tf32));
+  return *parse_json(concat(R"({"config":)", config, R"(,"config_hash":")", std::string(64, 'a'), "\"}"), {}, problem);
+}
+
+TEST(HasNumbersOf, HashesThatAgreeSuffice) {
+  JsonProblem problem;
+  const std::string hash = config_hash(small_config());
+  EXPECT_TRUE(has_numbers_of(*parse_json(concat(R"({"config_hash":")", hash, "\"}"), {}, problem), small_config()));
+  EXPECT_FALSE(has_numbers_of(*parse_json(R"({"config_hash":"b"})", {}, problem), small_config()));
+  EXPECT_FALSE(has_numbers_of(*parse_json("{}", {}, problem), small_config()));
+}
+
+TEST(HasNumbersOf, RunOfAnEarlierVersionGoesOn) {
+  for (const char* tf32 : {"false", "true"}) {
+    EXPECT_TRUE(has_numbers_of(record_of_earlier_version(tf32), small_config())) << tf32;
+  }
+  TrainConfig other = small_config();
+  other.lora_r = 8;
+  EXPECT_FALSE(has_numbers_of(record_of_earlier_version("true"), other));
+}
+
 TEST(ResolvedConfig, MarksDefaultsAndReadsBackAsTheSameConfig) {
   const LoadResult first = load_text(
       config_with("lora_r: 8\nmax_steps:\nweight_decay: 0.05\nblockml: {eos: never}\nskip_samples: ['a b:1', 12]\n"
@@ -193,6 +221,24 @@ TEST(HelpKeys, NamesEveryKeyWithDefaultAndClass) {
                            "one of constant, linear, cosine", "\nstages:"}) {
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
   }
+  const std::size_t group = text.find("\nAccepted, but decided by the program");
+  ASSERT_NE(group, std::string::npos);
+  for (const char* key : {"\noptimizer: ", "\nfp16: ", "\ntf32: ", "\neval_batch_size: "})
+    EXPECT_GT(text.find(key), group);
+}
+
+TEST(HelpKeys, MarkdownHasOneRowPerKey) {
+  const std::string text = help_keys_markdown();
+  EXPECT_TRUE(text.starts_with("| key | default | class | values | meaning |\n|---|---|---|---|---|\n| `name` |"));
+  EXPECT_NE(text.find("\n| `lora_r` | 20 | numeric | an integer in [1, 1024] | rank of the adapter |\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("\n| `tf32` | false | output | true or false | decided by the program: "), std::string::npos);
+  EXPECT_NE(text.find("off\\|info\\|warn\\|error"), std::string::npos) << "a bar inside a cell would end it";
+  std::size_t rows = 0, begin = 0;
+  for (std::size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) ++rows;
+  JsonProblem problem;
+  const auto keys = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete).text(), {}, problem);
+  EXPECT_EQ(rows, keys->members.size() + 3) << "two lines of heading, and `stages`";
 }
 
 }  // namespace

@@ -4,17 +4,19 @@
 namespace shori {
 namespace {
 
-TEST(ForeignKeys, EmptyOnesAreAcceptedAndToldOnce) {
+TEST(ForeignKeys, EmptyOnesAreAcceptedAndListedOnce) {
   const LoadResult result = load_text(
       config_with("wandb_project:\nwandb_entity: ''\ndeepspeed:\nfsdp: []\nfsdp_config: {}\nspecial_tokens:\n"
                   "strict: false\nload_in_8bit: false\ngroup_by_length: false\nhub_model_id:\nlora_model_dir:\n"
                   "is_mistral_derived_model: false\nresume_from_checkpoint:\nlocal_rank:\ntokens: []\n"
                   "early_stopping_patience:\nxformers_attention:\nlora_fan_in_fan_out:\ndebug:\n"
+                  "optimizer: adamw_bnb_8bit\nfp16: false\ntf32: true\neval_batch_size: 4\n"
                   "gradient_checkpointing: true\nflash_attention: true\neval_sample_packing: false\n"));
   ASSERT_EQ(result.text(), "");
   ASSERT_EQ(result.loaded.notes.size(), 2u);
   EXPECT_EQ(result.loaded.notes[0],
-            "keys that the program decides by itself: gradient_checkpointing, flash_attention, eval_sample_packing");
+            "accepted, but decided by the program: optimizer, fp16, tf32, eval_batch_size, gradient_checkpointing, "
+            "flash_attention, eval_sample_packing");
   EXPECT_TRUE(result.loaded.notes[1].find("wandb_project, wandb_entity, deepspeed, fsdp, ") != std::string::npos);
 }
 
