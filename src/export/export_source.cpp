@@ -56,7 +56,7 @@ std::uint64_t newest_step(const RunFolder& run) {
 
 // The newest checkpoint knows which step had the lowest evaluation loss; that one is pinned.
 AdapterSource best_checkpoint(const RunFolder& run) {
-  const VerifiedCheckpoint checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(newest_step(run)), false);
+  const SealedFile checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(newest_step(run)), false);
   const JsonValue* guards = checkpoint.manifest.find("guards");
   const JsonValue* best = guards ? guards->find("best_step") : nullptr;
   const auto step = best ? best->as_unsigned() : std::nullopt;
@@ -94,7 +94,7 @@ void read_factors(const SafetensorsFile& file, ExportSource& source) {
   if (found.empty()) throw Error(Diagnostic("E0511", "no LoRA tensor in the file").at(source.file.path()));
   for (const auto& [order, entry] : found) {
     source.values.emplace_back(static_cast<std::size_t>(entry->shape[0] * entry->shape[1]));
-    source.tensors.push_back({entry->name, entry->shape[0], entry->shape[1], source.values.back().data()});
+    source.tensors.push_back({entry->name, FileDType::kF32, entry->shape, source.values.back().data()});
   }
 }
 
@@ -159,9 +159,9 @@ std::string metadata_value(const ExportSource& source, const char* key) {
 std::string ExportSource::tokenizer_sha256() const { return metadata_value(*this, "shori.tokenizer_sha256"); }
 std::string ExportSource::base_fingerprint() const { return metadata_value(*this, "shori.base_fingerprint"); }
 
-const FactorTensor* ExportSource::find(const std::string& module, const char* factor) const {
+const NamedArray* ExportSource::find(const std::string& module, const char* factor) const {
   const std::string name = std::string(kPrefix) + module + "." + factor + ".weight";
-  for (const FactorTensor& tensor : tensors)
+  for (const NamedArray& tensor : tensors)
     if (tensor.name == name) return &tensor;
   return nullptr;
 }
@@ -171,7 +171,7 @@ ExportSource open_export_source(const ExportChoice& choice) {
   source.file = choose_file(choice);
   log_info("adapter: " + source.file.path());
   if (source.file.is_checkpoint) {
-    const VerifiedCheckpoint checkpoint = open_checkpoint(source.file.folder, source.file.file, true);
+    const SealedFile checkpoint = open_checkpoint(source.file.folder, source.file.file, true);
     settings_from_manifest(checkpoint.manifest, source);
     read_factors(checkpoint.file, source);
   } else {

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +12,7 @@
 
 #include "shori/io/half.h"
 #include "shori/io/hf_model.h"
+#include "shori/io/safetensors_writer.h"
 #include "shori/quant/nf4.h"
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
@@ -24,6 +23,7 @@
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "shori/util/threads.h"
 
 namespace shori {
@@ -103,31 +103,23 @@ class Merger {
 
   void write_shard(const std::string& folder, std::size_t shard) {
     const std::vector<const HfTensor*> tensors = tensors_of(shard);
-    std::vector<SafetensorsPlan> plan;
-    for (const HfTensor* tensor : tensors) plan.push_back({tensor->name, written_, tensor->shape});
+    std::vector<NamedArray> arrays;
+    for (const HfTensor* tensor : tensors) arrays.push_back({tensor->name, written_, tensor->shape});
     const std::string path = join_path(folder, base_.shards()[shard].name);
-    fd_ = FileDescriptor(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
-    if (!fd_.valid()) fail(path, errno);
-    path_ = path;
-    const std::string header = make_safetensors_header(plan, {{"format", "pt"}});
-    append(header.data(), header.size());
-    for (const HfTensor* tensor : tensors) write_tensor(*tensor);
-    if (const IoResult result = sync_file(fd_.get()); result.error) fail(path, result.error);
-    if (const int error = fd_.close()) fail(path, error);
+    try {
+      SafetensorsWriter file(path, arrays, {{"format", "pt"}});
+      for (const HfTensor* tensor : tensors) write_tensor(*tensor, file);
+      file.finish();
+    } catch (const IoFailure& failure) {
+      throw Error(Diagnostic("E0512", concat("writing ", path, " failed: ", error_text(failure.error)))
+                      .note("nothing is left under the target's name"));
+    }
   }
 
-  [[noreturn]] void fail(const std::string& path, int error) const {
-    throw Error(Diagnostic("E0512", "writing " + path + " failed: " + error_text(error))
-                    .note("nothing is left under the target's name"));
-  }
-  void append(const void* data, std::size_t bytes) {
-    if (const IoResult result = shori::write_all(fd_.get(), data, bytes); result.error) fail(path_, result.error);
-  }
-
-  void write_tensor(const HfTensor& tensor) {
-    const FactorTensor* a = source_.find(module_of(tensor.name), "lora_A");
-    const FactorTensor* b = source_.find(module_of(tensor.name), "lora_B");
-    if (a && b && (a->cols != tensor.cols() || b->rows != tensor.rows()))
+  void write_tensor(const HfTensor& tensor, SafetensorsWriter& file) {
+    const NamedArray* a = source_.find(module_of(tensor.name), "lora_A");
+    const NamedArray* b = source_.find(module_of(tensor.name), "lora_B");
+    if (a && b && (a->shape[1] != tensor.cols() || b->shape[0] != tensor.rows()))
       throw Error(Diagnostic("E0511", "the adapter's shapes do not fit `" + tensor.name + "`").at(source_.file.path()));
     std::optional<Nf4Tensor> nf4;
     if (a && options_.merge_base == MergeBase::kNf4) nf4 = quantize(tensor);
@@ -148,7 +140,7 @@ class Merger {
         bits[i] = rounding_.encode(values[i], options_.dtype, tensor.name);
         if (a && !changed) changed = bits[i] != plain.encode(before[i], options_.dtype, tensor.name);
       }
-      append(bits.data(), bits.size() * 2);
+      file.append(bits.data(), bits.size() * 2);
       hash.update(bits.data(), bits.size() * 2);
       progress_.update("merging " + tensor.name);
     }
@@ -170,11 +162,12 @@ class Merger {
   }
 
   // values += scaling * (B . A), rows row .. row + rows - 1.
-  void add_adapter(const FactorTensor& a, const FactorTensor& b, std::int64_t row, std::int64_t rows,
+  void add_adapter(const NamedArray& a, const NamedArray& b, std::int64_t row, std::int64_t rows,
                    std::vector<float>& values) const {
     const c10::InferenceMode no_autograd;
-    const at::Tensor a_view = at::from_blob(a.data, {a.rows, a.cols}, at::kFloat);
-    const at::Tensor b_view = at::from_blob(b.data + row * b.cols, {rows, b.cols}, at::kFloat);
+    const std::int64_t rank = a.shape[0];
+    const at::Tensor a_view = at::from_blob(a.data, {rank, a.shape[1]}, at::kFloat);
+    const at::Tensor b_view = at::from_blob(b.values<float>().data() + row * rank, {rows, rank}, at::kFloat);
     const at::Tensor delta = at::mm(b_view, a_view);
     const float* d = delta.const_data_ptr<float>();
     const float scaling = source_.scaling();
@@ -186,7 +179,7 @@ class Merger {
     std::size_t expected = 0, moved = 0;
     std::string unchanged;
     for (const HfTensor& tensor : base_.tensors()) {
-      const FactorTensor* b = source_.find(module_of(tensor.name), "lora_B");
+      const NamedArray* b = source_.find(module_of(tensor.name), "lora_B");
       if (!b) continue;
       ++expected;
       if (changed_.contains(tensor.name))
@@ -205,16 +198,16 @@ class Merger {
 
   void probe(const TensorEntry& entry, const std::vector<std::uint16_t>& bits) const {
     const HfTensor& tensor = *base_.find(entry.name);
-    const FactorTensor &a = *source_.find(module_of(entry.name), "lora_A"),
-                       &b = *source_.find(module_of(entry.name), "lora_B");
+    const NamedArray &a = *source_.find(module_of(entry.name), "lora_A"),
+                     &b = *source_.find(module_of(entry.name), "lora_B");
     std::mt19937 random(7);
     std::vector<double> x(static_cast<std::size_t>(tensor.cols()));
     for (double& value : x) value = static_cast<double>(random()) / 4294967296.0 - 0.5;
-    std::vector<double> ax(static_cast<std::size_t>(a.rows), 0.0);
-    for (std::int64_t r = 0; r < a.rows; ++r)
-      for (std::int64_t k = 0; k < a.cols; ++k)
-        ax[static_cast<std::size_t>(r)] += a.data[r * a.cols + k] * x[static_cast<std::size_t>(k)];
-    std::optional<Nf4Tensor> nf4;
+    const auto rank = static_cast<std::size_t>(a.shape[0]);
+    const std::span<const float> a_values = a.values<float>(), b_values = b.values<float>();
+    std::vector<double> ax(rank, 0.0);
+    for (std::size_t r = 0; r < rank; ++r)
+      for (std::size_t k = 0; k < x.size(); ++k) ax[r] += a_values[r * x.size() + k] * x[k];
     double error = 0, size = 0;
     std::vector<float> row(static_cast<std::size_t>(tensor.cols()));
     const std::int64_t step = std::max<std::int64_t>(1, tensor.rows() / 256);  // at most 512 rows a tensor
@@ -223,8 +216,8 @@ class Merger {
       if (options_.merge_base == MergeBase::kOriginal) {
         base_.read_rows(tensor, i, 1, row.data());
         for (std::size_t k = 0; k < row.size(); ++k) wanted += row[k] * x[k];
-        for (std::int64_t r = 0; r < b.cols; ++r)
-          wanted += source_.scaling() * b.data[i * b.cols + r] * ax[static_cast<std::size_t>(r)];
+        for (std::size_t r = 0; r < rank; ++r)
+          wanted += source_.scaling() * b_values[static_cast<std::size_t>(i) * rank + r] * ax[r];
       }
       for (std::size_t k = 0; k < row.size(); ++k)
         got += decode(bits[static_cast<std::size_t>(i) * row.size() + k], options_.dtype) * x[k];
@@ -241,8 +234,6 @@ class Merger {
   const HfModel& base_;
   const ExportSource& source_;
   FileDType written_;
-  FileDescriptor fd_;
-  std::string path_;
   Rounding rounding_;
   Progress progress_{2};
   std::map<std::string, std::string> hashes_;  // SHA-256 of each tensor written

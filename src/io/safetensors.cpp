@@ -9,6 +9,8 @@
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -222,33 +224,33 @@ void SafetensorsFile::read(const TensorEntry& entry, std::uint64_t offset, void*
   file_.read_at(data_start_ + entry.begin + offset, into, bytes);
 }
 
-std::uint64_t SafetensorsPlan::bytes() const {
-  std::uint64_t result = dtype_size(dtype);
+std::uint64_t NamedArray::count() const {
+  std::uint64_t result = 1;
   for (const std::int64_t size : shape) result *= static_cast<std::uint64_t>(size);
   return result;
 }
 
-std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors,
+std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata) {
   JsonWriter json;
   json.begin_object().key("__metadata__").begin_object();
   for (const auto& [key, value] : metadata) json.field(key, value);
   json.end_object();
   std::uint64_t position = 0;
-  for (const SafetensorsPlan& tensor : tensors) {
-    json.key(tensor.name).begin_object().field("dtype", dtype_name(tensor.dtype)).key("shape").begin_array();
-    for (const std::int64_t size : tensor.shape) json.value(size);
+  for (const NamedArray& array : arrays) {
+    json.key(array.name).begin_object().field("dtype", dtype_name(array.dtype)).key("shape").begin_array();
+    for (const std::int64_t size : array.shape) json.value(size);
     json.end_array()
         .key("data_offsets")
         .begin_array()
         .value(position)
-        .value(position + tensor.bytes())
+        .value(position + array.bytes())
         .end_array()
         .end_object();
-    position += tensor.bytes();
+    position += array.bytes();
   }
   std::string text = json.end_object().take();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
+  text.resize(round_up<std::size_t>(text.size(), 8), ' ');
   std::string result(8, '\0');
   for (int i = 0; i < 8; ++i) result[static_cast<std::size_t>(i)] = static_cast<char>(text.size() >> (8 * i));
   return result + text;

@@ -3,15 +3,22 @@
 #include <algorithm>
 #include <iterator>
 
+#include "shori/util/math.h"
+#include "shori/util/text.h"
+
 namespace shori {
 
 namespace {
 
-OptimizerSpan make_span(const std::string& kind, const LoraFactor& factor, const MirroredTensor& values) {
-  const bool is_block_scale = kind.ends_with("absmax.");
-  return {kind + factor.name, values.dtype() == DType::kF32,
-          is_block_scale ? std::vector{values.count()} : std::vector{factor.value.rows(), factor.value.cols()},
-          values.host().data<void>(), values.bytes()};
+NamedArray moment(const char* kind, const LoraFactor& factor, const MirroredTensor& values) {
+  return {concat(kind, factor.name),
+          values.dtype() == DType::kF32 ? FileDType::kF32 : FileDType::kU8,
+          {factor.value.rows(), factor.value.cols()},
+          values.host().data<void>()};
+}
+
+NamedArray block_absmax(const char* kind, const LoraFactor& factor, const MirroredTensor& values) {
+  return {concat(kind, factor.name), FileDType::kF32, {values.count()}, values.host().data<void>()};
 }
 
 }  // namespace
@@ -22,7 +29,7 @@ AdamW8bit::AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMem
   moments_.resize(adapter.factors().size());
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const std::int64_t count = adapter.factors()[i].count();
-    const std::int64_t blocks = (count + options.block_size - 1) / options.block_size;
+    const std::int64_t blocks = ceil_div(count, options.block_size);
     const auto make = [&](MirroredTensor& tensor, DType dtype, std::int64_t elements) {
       tensor = MirroredTensor::zeros(dtype, 1, elements, memory);
     };
@@ -37,7 +44,7 @@ AdamW8bit::AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMem
       make(moments.v_absmax, DType::kF32, blocks);
     }
   }
-  // Zeros come by the default stream, updates by another.
+  // The zeros are queued on the default stream, updates on another.
   if (memory != nullptr && !memory->is_planning()) synchronize_stream(nullptr);
 }
 
@@ -72,19 +79,19 @@ AdamReport AdamW8bit::step(const OpContext& context, double learning_rate, doubl
   return adamw8bit(context, settings, tensors);
 }
 
-std::vector<OptimizerSpan> AdamW8bit::spans() {
-  std::vector<OptimizerSpan> floats, codes;
+std::vector<NamedArray> AdamW8bit::arrays() {
+  std::vector<NamedArray> floats, codes;
   for (std::size_t i = 0; i < moments_.size(); ++i) {
     const LoraFactor& factor = adapter_.factors()[i];
     Moments& moments = moments_[i];
     if (!moments.m_codes) {
-      floats.push_back(make_span("adam.m32.", factor, moments.m));
-      floats.push_back(make_span("adam.v32.", factor, moments.v));
+      floats.push_back(moment("adam.m32.", factor, moments.m));
+      floats.push_back(moment("adam.v32.", factor, moments.v));
     } else {
-      floats.push_back(make_span("adam.m_absmax.", factor, moments.m_absmax));
-      floats.push_back(make_span("adam.v_absmax.", factor, moments.v_absmax));
-      codes.push_back(make_span("adam.m.", factor, moments.m_codes));
-      codes.push_back(make_span("adam.v.", factor, moments.v_codes));
+      floats.push_back(block_absmax("adam.m_absmax.", factor, moments.m_absmax));
+      floats.push_back(block_absmax("adam.v_absmax.", factor, moments.v_absmax));
+      codes.push_back(moment("adam.m.", factor, moments.m_codes));
+      codes.push_back(moment("adam.v.", factor, moments.v_codes));
     }
   }
   std::ranges::move(codes, std::back_inserter(floats));

@@ -42,14 +42,14 @@ std::string random_weights(std::uint64_t bytes, std::uint32_t& state) {
 
 void write_model(const TemporaryFolder& folder) {
   folder.write("config.json", kConfig);
-  std::vector<SafetensorsPlan> plans;
+  std::vector<NamedArray> plans;
   for (const auto& [name, shape] : expected_tensors(parse_model_config(kConfig, "config.json"))) {
     plans.push_back({name, FileDType::kBf16, shape});
   }
   std::ofstream file(folder.file("model.safetensors"), std::ios::binary);
   file << make_safetensors_header(plans, {{"format", "pt"}});
   std::uint32_t state = 1;
-  for (const SafetensorsPlan& plan : plans) file << random_weights(plan.bytes(), state);
+  for (const NamedArray& plan : plans) file << random_weights(plan.bytes(), state);
   SHORI_CHECK(file.flush().good(), "cannot write the model to measure with");
 }
 

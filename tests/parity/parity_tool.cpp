@@ -54,7 +54,7 @@ class TensorWriter {
   }
 
  private:
-  std::vector<SafetensorsPlan> plans_;
+  std::vector<NamedArray> plans_;
   std::string data_;
 };
 

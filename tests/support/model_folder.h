@@ -50,7 +50,7 @@ class ModelFolder {
   HfModel open() {
     std::string data;
     std::uint64_t bytes = 0;
-    for (const SafetensorsPlan& plan : plans_) {
+    for (const NamedArray& plan : plans_) {
       bytes += plan.bytes();
       if (options_.sparse) continue;
       for (const float value : values_.at(plan.name)) append(data, value);
@@ -85,7 +85,7 @@ class ModelFolder {
 
   FolderOptions options_;
   TemporaryFolder folder_;
-  std::vector<SafetensorsPlan> plans_;
+  std::vector<NamedArray> plans_;
   std::map<std::string, std::vector<float>> values_;
 };
 

@@ -21,7 +21,7 @@ struct ExportChoice {
 struct ExportSource {
   AdapterSource file;
   AdapterSettings settings;
-  std::vector<FactorTensor> tensors;  // layer, then q k v o gate up down, A before B; point into `values`
+  std::vector<NamedArray> tensors;  // layer, then q k v o gate up down, A before B; point into `values`
   std::vector<std::vector<float>> values;
   std::map<std::string, std::string> metadata;  // shori.* provenance; empty for a foreign adapter
   std::string sha256;                           // of the source's file
@@ -33,7 +33,7 @@ struct ExportSource {
     return static_cast<float>(static_cast<double>(settings.alpha) / static_cast<double>(settings.rank));
   }
   // A and B of module `name` ("model.layers.3.mlp.up_proj"); nullptr if it has no adapter.
-  const FactorTensor* find(const std::string& module, const char* factor) const;
+  const NamedArray* find(const std::string& module, const char* factor) const;
 };
 
 // E0510 if there is no such adapter or checkpoint, E0511 if it is not a plain LoRA adapter. Says which file it takes.

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -83,18 +84,24 @@ class SafetensorsFile {
   std::string header_sha256_;
 };
 
-// A tensor that is going to be written.
-struct SafetensorsPlan {
+// An array in memory under the name that it has in a file: to be written, or to be filled from it.
+struct NamedArray {
   std::string name;
   FileDType dtype = FileDType::kF32;
   std::vector<std::int64_t> shape;
+  void* data = nullptr;  // row-major, not owned; null where only a header is made
 
-  std::uint64_t bytes() const;
+  std::uint64_t count() const;
+  std::uint64_t bytes() const { return count() * dtype_size(dtype); }
+  template <typename T>
+  std::span<T> values() const {
+    return {static_cast<T*>(data), static_cast<std::size_t>(count())};
+  }
 };
 
-// The bytes before the data: length and JSON, `__metadata__` first (in the order given), tensors in data order, no
-// white space, padded with spaces to a multiple of 8.
-std::string make_safetensors_header(const std::vector<SafetensorsPlan>& tensors,
+// The bytes before the data: length and JSON, `__metadata__` first (in the order given), arrays in data order, no white
+// space, padded with spaces to a multiple of 8.
+std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata);
 
 }  // namespace shori

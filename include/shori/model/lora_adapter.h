@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/io/safetensors.h"
 #include "shori/model/mistral_config.h"
 #include "shori/model/owned_tensor.h"
 #include "shori/ops/op_context.h"
@@ -66,6 +67,8 @@ class LoraAdapter {
   // All factors in canonical order: layer, module, A before B.
   std::span<LoraFactor> factors() { return factors_; }
   std::span<const LoraFactor> factors() const { return factors_; }
+  // Their fp32 masters in host memory (on a device: the mirrors) under their names, in canonical order: for files.
+  std::vector<NamedArray> arrays();
   // nullptr where the module has no adapter.
   const LoraFactor* find(std::int64_t layer, int module, bool is_b) const;
 

@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
+#include "shori/io/safetensors.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/ops/adamw8bit.h"
 #include "shori/ops/op_context.h"
@@ -24,28 +24,21 @@ struct AdamOptions {
   bool zero_gradient_guard = true;
 };
 
-// One array of the state, for checkpoints: host memory, read when writing and filled when loading.
-struct OptimizerSpan {
-  std::string
-      name;  // "adam.m.<factor>", "adam.v." (codes), "adam.m_absmax.", "adam.v_absmax.", "adam.m32.", "adam.v32."
-  bool is_f32 = false;  // F32, else U8
-  std::vector<std::int64_t> shape;
-  void* data = nullptr;
-  std::size_t bytes = 0;
-};
-
 class AdamW8bit {
  public:
-  // Fresh moments (all zero bytes), t = 0. The adapter's factors are what it updates; they outlive it. `memory`: of
-  // the device they are on; null: the host's.
+  // Fresh moments (all zero bytes), t = 0. Updates the factors of `adapter`, which outlives it. `memory`: of the device
+  // that the factors are on; null: the host's.
   AdamW8bit(LoraAdapter& adapter, const AdamOptions& options, DeviceMemory* memory = nullptr);
 
-  // One update of every factor with gradients * gradient_scale, and of their copies. t += 1.
+  // Updates every factor with gradients * gradient_scale, and the copies. t += 1.
   AdamReport step(const OpContext& context, double learning_rate, double gradient_scale);
 
-  // Memory of the state, all F32 first, each kind in the order of the factors. t is the caller's to save beside them.
-  // On a device they are mirrors: as the last download() or the caller left them.
-  std::vector<OptimizerSpan> spans();
+  // The state in host memory, for checkpoints: all F32 first, each kind in the order of the factors. The caller saves t
+  // beside them. On a device they are mirrors that hold the last download() or what the host wrote since.
+  //   U8   "adam.m.<factor>", "adam.v.<factor>": codes, in the factor's shape
+  //   F32  "adam.m_absmax.<factor>", "adam.v_absmax.<factor>": [blocks]
+  //   F32  "adam.m32.<factor>", "adam.v32.<factor>": moments of factors below kMin8BitElements, in the factor's shape
+  std::vector<NamedArray> arrays();
   void download(const OpContext& context) const;
   void upload(const OpContext& context) const;
   std::uint64_t step_count() const { return step_; }

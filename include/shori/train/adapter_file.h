@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "shori/util/error.h"
+#include "shori/io/safetensors.h"
 
 namespace shori {
 
@@ -19,25 +19,19 @@ struct AdapterSettings {
   std::vector<std::string> target_modules;  // sorted
 };
 
-// One LoRA factor: fp32 [rows, cols], PEFT's name ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight").
-struct FactorTensor {
-  std::string name;
-  std::int64_t rows = 0, cols = 0;
-  float* data = nullptr;
-};
-
 enum class AdapterDType { kF32, kBf16, kF16 };
 
 // Text of adapter_config.json: keys sorted, indent 2, no final newline. `peft_06`: without the six keys that PEFT 0.6
 // does not know.
 std::string adapter_config_text(const AdapterSettings& settings, bool peft_06 = false);
 
-// Writes <parent>/<name>/ complete or not at all: temporary folder, sync, read back and compared, rename. `metadata`
-// goes into the safetensors header
-// ("format": "pt" is added). A finite value that f16 cannot hold is E0804. Returns the SHA-256 of each file by name.
+// Writes <parent>/<name>/ complete or not at all: temporary folder, sync, read back and compared, rename. `factors` are
+// fp32 matrices under PEFT's names ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"). `metadata` goes
+// into the safetensors header ("format": "pt" is added). A finite value that f16 cannot hold is E0804. Returns the
+// SHA-256 of each file by name.
 std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,
                                                         const AdapterSettings& settings,
-                                                        const std::vector<FactorTensor>& tensors,
+                                                        const std::vector<NamedArray>& factors,
                                                         const std::map<std::string, std::string>& metadata,
                                                         AdapterDType dtype = AdapterDType::kF32, bool peft_06 = false);
 
@@ -59,10 +53,10 @@ struct AdapterOrigin {
   std::string base_fingerprint, tokenizer_sha256, config_hash, parent, step;
 };
 
-// Reads the factors strictly: exactly `tensors` (names, shapes; F32, F16, BF16), and the settings must agree (E0511
-// lists every difference; target modules, r, lora_alpha). Values must be finite (E0210).
+// Reads the factors strictly: the file has exactly `factors` (names, shapes; F32, F16, BF16), and the settings must
+// agree (E0511 lists every difference; target modules, r, lora_alpha). Values must be finite (E0210).
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
-                           const std::vector<FactorTensor>& tensors);
+                           const std::vector<NamedArray>& factors);
 
 // SHA-256 of the source's file.
 std::string adapter_source_sha256(const AdapterSource& source);

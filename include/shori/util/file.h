@@ -97,4 +97,10 @@ IoResult rename_no_replace(int directory_fd, const char* from, const char* to);
 FileDescriptor open_directory(const std::string& path);  // O_DIRECTORY; E0513 on failure
 std::string error_text(int error);                       // "ENOSPC (no space left on device)"
 
+// Thrown by writers whose callers own the policy: the system call that failed, and its errno.
+struct IoFailure {
+  std::string call;
+  int error;
+};
+
 }  // namespace shori

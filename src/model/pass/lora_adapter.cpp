@@ -106,6 +106,15 @@ void LoraAdapter::zero_gradients(const OpContext& context) {
   }
 }
 
+std::vector<NamedArray> LoraAdapter::arrays() {
+  std::vector<NamedArray> arrays;
+  for (const LoraFactor& factor : factors_) {
+    arrays.push_back(
+        {factor.name, FileDType::kF32, {factor.value.rows(), factor.value.cols()}, factor.values().data()});
+  }
+  return arrays;
+}
+
 const LoraFactor* LoraAdapter::find(std::int64_t layer, int module, bool is_b) const {
   const auto found = std::ranges::find_if(factors_, [&](const LoraFactor& factor) {
     return factor.layer == layer && factor.module == module && factor.is_b == is_b;

@@ -74,7 +74,7 @@ MistralWeights load_mistral(const HfModel& model, const LoadOptions& options) {
   if (cache && read_nf4_cache(*cache, model, options, weights)) return weights;
   if (options.arena == nullptr) weights = make_weights(model, options);
   load_files(model, options, weights);
-  if (cache) write_nf4_cache(*cache, model, options, weights);
+  if (cache) write_nf4_cache(*cache, model, weights);
   return weights;
 }
 

@@ -1,13 +1,12 @@
 // The base as it is in memory, kept in one file: the next start reads a quarter of the bytes and quantizes nothing.
 //
-// The file is a safetensors file: the arrays of every frozen tensor (dense: `<name>`; NF4: `<name>.codes`, `.absmax`,
-// `.absmax2`), `shori.offsets` F32 (one a linear), manifest and seal (io/seal.h, magic SHORINF4). The manifest holds
-// the SHA-256 of every array, the fingerprint of the base and what the file was made from. Every bit is checked on
-// reading.
+// The file is a sealed file (io/sealed_file.h, magic SHORINF4) with the arrays of every frozen tensor (dense: `<name>`;
+// NF4: `<name>.codes`, `.absmax`, `.absmax2`) and `shori.offsets` F32 (one value per linear). The manifest also has the
+// fingerprint of the base and what identifies its files. Every bit is checked on reading.
 //
 // A cache belongs to its base while config.json, the names, sizes and headers of the shards, and inode and modification
-// time of each are the same. That shards which agree in all of these have not been rewritten is trusted: their weights
-// are not read again. Anything else, damage included, means that the base is quantized anew and the file replaced.
+// time of each are the same. Shards that agree in all of these count as unchanged: their weights are not read again.
+// Anything else, damage included, means that the base is quantized again and the file replaced.
 #pragma once
 
 #include <optional>
@@ -20,7 +19,7 @@
 namespace shori {
 
 inline constexpr std::uint64_t kNf4CacheVersion = 1;  // of the format and of the quantization's arithmetic
-// A smaller base is quantized in no time: `auto` keeps no cache of it.
+// A smaller base is quantized in a moment: `auto` keeps no cache of it.
 inline constexpr std::uint64_t kNf4CacheFrom = std::uint64_t{1} << 30;
 
 struct Nf4CachePath {
@@ -31,13 +30,12 @@ struct Nf4CachePath {
 // $XDG_CACHE_HOME or ~/.cache; or a folder, or a file that ends in .safetensors. nullopt: no cache.
 std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfModel& model, DType activation);
 
-// Fills `weights` from the cache, if there is one that fits; says why not. `weights` have their memory on a device
-// (options.arena), else they get it here. After false their contents are worthless.
+// Fills `weights` from the cache if there is one that fits; otherwise logs why not. `weights` have their memory on a
+// device already (options.arena), else they get host memory here. After false their contents are undefined.
 bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
                     MistralWeights& weights);
 
-// Keeps quantized weights. A folder that cannot be written or a full disk is said and nothing more.
-void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
-                     MistralWeights& weights);
+// Writes the cache of quantized weights. A folder that cannot be written or a full disk is logged, not an error.
+void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, MistralWeights& weights);
 
 }  // namespace shori

@@ -4,33 +4,30 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "shori/io/hf_model.h"
-#include "shori/io/safetensors.h"
+#include "shori/io/sealed_file.h"
 #include "shori/model/mistral_weights.h"
 #include "shori/util/json.h"
+#include "src/model/weights/nf4_cache.h"
 
 namespace shori {
 
-inline constexpr std::string_view kNf4CacheMagic = "SHORINF4";
-
-struct FrozenArray {
-  SafetensorsPlan plan;  // name, dtype and shape in the file
-  std::byte* data = nullptr;
-  bool on_device = false;
-};
+inline constexpr SealedFormat kNf4CacheFormat{.magic = "SHORINF4", .label = "nf4-1", .version = kNf4CacheVersion};
 
 // The arrays of all frozen tensors with their memory, then the offsets, which are host memory.
 struct FrozenArrays {
   explicit FrozenArrays(MistralWeights& weights);
-  std::vector<FrozenArray> arrays;
+  bool is_on_device(std::size_t index) const { return weights_on_device && index + 1 < arrays.size(); }
+
+  std::vector<NamedArray> arrays;
   std::vector<float> offsets;      // in the order of the modules
   std::vector<float*> offsets_of;  // where they belong
+  bool weights_on_device = false;
 };
 
-// Members of the manifest that must be the same for the file to fit. Canonical JSON.
-CanonicalJson cache_key(const HfModel& model, DType activation);
+// The manifest without the arrays' digests. `weights` are those of `model`.
+CanonicalJson cache_manifest(const HfModel& model, const MistralWeights& weights);
 
 }  // namespace shori

@@ -1,13 +1,15 @@
-// Reading the NF4 cache. Nothing of it is believed before its seal and the digest of the array have been checked.
+// Reading the NF4 cache. Nothing in it is used before its seal and the digest of the array have been checked.
+#include <algorithm>
 #include <cstring>
+#include <optional>
+#include <span>
 #include <utility>
 
-#include "shori/io/limits.h"
-#include "shori/io/seal.h"
 #include "shori/quant/nf4_levels.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/model/weights/nf4_cache.h"
 #include "src/model/weights/nf4_cache_file.h"
@@ -16,41 +18,14 @@
 namespace shori {
 namespace {
 
-// Why a cache is not used.
+// Why an undamaged cache is not used.
 struct Unusable {
   std::string reason;
 };
 
-std::string read_text(const SafetensorsFile& file, const TensorEntry& entry) {
-  if (entry.bytes() > kMaxJsonFile) throw Unusable{"it is damaged: " + entry.name + " is too large"};
-  std::string text(entry.bytes(), '\0');
-  file.read(entry, 0, text.data(), text.size());
-  return text;
-}
-
-JsonValue read_manifest(const SafetensorsFile& file) {
-  const auto& tensors = file.tensors();
-  if (tensors.size() < 2 || tensors[tensors.size() - 2].name != kManifestName || tensors.back().name != kSealName ||
-      tensors.back().bytes() != kSealBytes)
-    throw Unusable{"it is damaged: manifest and seal are not at its end"};
-  const std::string manifest = read_text(file, tensors[tensors.size() - 2]), seal = read_text(file, tensors.back());
-  std::string header(file.data_start(), '\0');
-  file.file().read_at(0, header.data(), header.size());
-  const SealFields fields{kNf4CacheMagic, file.file().size(), 0, seal_version(seal)};
-  if (seal != make_seal(fields, header, manifest)) throw Unusable{"it is damaged: the seal does not match the file"};
-  JsonProblem problem;
-  auto value = parse_json(manifest, {.bytes = kMaxJsonFile, .depth = 8}, problem);
-  if (!value || !value->is_object()) throw Unusable{"it is damaged: its manifest cannot be read"};
-  const JsonValue* format = value->find("format");
-  if (!format || format->as_unsigned() != fields.version)
-    throw Unusable{"it is damaged: seal and manifest disagree about the format"};
-  if (fields.version != kNf4CacheVersion) throw Unusable{"another version of this program made it"};
-  return std::move(*value);
-}
-
 const std::string& text_of(const JsonValue& object, std::string_view key) {
   const JsonValue* value = object.find(key);
-  if (!value || !value->is_string()) throw Unusable{"it is damaged: its manifest lacks `" + std::string(key) + "`"};
+  if (!value || !value->is_string()) throw DamagedFile{concat("its manifest lacks `", key, "`")};
   return value->text;
 }
 
@@ -95,27 +70,23 @@ void make_memory(MistralWeights& weights) {
   }
 }
 
-void check_layout(const SafetensorsFile& file, const FrozenArrays& frozen) {
-  bool same = file.tensors().size() == frozen.arrays.size() + 2;
-  for (std::size_t i = 0; same && i < frozen.arrays.size(); ++i) {
-    const SafetensorsPlan& plan = frozen.arrays[i].plan;
-    const TensorEntry& entry = file.tensors()[i];
-    same = entry.name == plan.name && entry.dtype == plan.dtype && entry.shape == plan.shape;
-  }
-  if (!same) throw Unusable{"it holds other arrays than this base has"};
+void check_layout(std::span<const TensorEntry> found, std::span<const NamedArray> arrays) {
+  const auto same = [](const TensorEntry& entry, const NamedArray& array) {
+    return entry.name == array.name && entry.dtype == array.dtype && entry.shape == array.shape;
+  };
+  if (!std::ranges::equal(found, arrays, same)) throw Unusable{"it holds other arrays than this base has"};
 }
 
-// Every array to its memory, its digest compared.
-void read_arrays(const SafetensorsFile& file, const JsonValue& digests, const FrozenArrays& frozen,
-                 const LoadOptions& options) {
+// Reads every array into its memory and compares its digest.
+void read_arrays(const SealedFile& sealed, const FrozenArrays& frozen, const LoadOptions& options) {
   const bool on_device = options.arena != nullptr;
   const StreamShape shape = stream_shape(on_device ? Device::kCuda : Device::kCpu, options.threads);
   const PieceBuffers buffers(on_device, shape.buffers, shape.piece_bytes);
   std::vector<StreamedTensor> streamed;
   std::uint64_t total = 0, done = 0;
-  for (std::size_t i = 0; i < frozen.arrays.size(); ++i) {
-    streamed.push_back({&file, &file.tensors()[i]});
-    total += file.tensors()[i].bytes();
+  for (const TensorEntry& entry : sealed.arrays()) {
+    streamed.push_back({&sealed.file, &entry});
+    total += entry.bytes();
   }
   std::optional<DeviceStream> copies;
   if (on_device) copies.emplace();
@@ -125,39 +96,39 @@ void read_arrays(const SafetensorsFile& file, const JsonValue& digests, const Fr
       std::move(streamed),
       {.buffers = buffers.all(), .piece_bytes = shape.piece_bytes, .threads = shape.readers, .drop_pages = false});
   while (const auto piece = pieces.next()) {
-    const FrozenArray& array = frozen.arrays[piece->tensor];
-    if (array.on_device) {
-      copy_to_device(array.data + piece->offset, piece->data, piece->bytes, copies->handle());
+    const NamedArray& array = frozen.arrays[piece->tensor];
+    std::byte* target = static_cast<std::byte*>(array.data) + piece->offset;
+    if (frozen.is_on_device(piece->tensor)) {
+      copy_to_device(target, piece->data, piece->bytes, copies->handle());
       under_way.add(pieces, *piece, *copies);
     } else {
-      std::memcpy(array.data + piece->offset, piece->data, piece->bytes);
+      std::memcpy(target, piece->data, piece->bytes);
       pieces.give_back(*piece);
     }
     done += piece->bytes;
     if (options.progress) options.progress(done, total);
-    if (piece->is_last && to_hex(pieces.digest(piece->tensor)) != text_of(digests, array.plan.name)) {
+    if (piece->is_last && to_hex(pieces.digest(piece->tensor)) != sealed.recorded_sha256(array.name)) {
       if (on_device) synchronize_stream(copies->handle());
-      throw Unusable{"it is damaged: the checksum of " + array.plan.name + " differs"};
+      throw DamagedFile{concat("the checksum of ", array.name, " differs")};
     }
   }
   if (on_device) synchronize_stream(copies->handle());
 }
 
 void read_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options, MistralWeights& weights) {
-  const SafetensorsFile file = SafetensorsFile::open(InputFile::open_in(place.folder, place.name));
-  const JsonValue manifest = read_manifest(file);
-  check_files(manifest, model, options.activation);
+  const SealedFile sealed = open_sealed_file(place.folder, place.name, kNf4CacheFormat.magic);
+  if (sealed.version != kNf4CacheVersion) throw Unusable{"another version of this program made it"};
+  check_files(sealed.manifest, model, options.activation);
   if (options.arena == nullptr) make_memory(weights);
   const FrozenArrays frozen(weights);
-  check_layout(file, frozen);
-  const JsonValue *digests = manifest.find("tensors"), *zero_blocks = manifest.find("zero_blocks");
-  if (!digests || !zero_blocks || !zero_blocks->as_integer())
-    throw Unusable{"it is damaged: its manifest is not whole"};
-  read_arrays(file, *digests, frozen, options);
-  file.file().check_unchanged();
+  check_layout(sealed.arrays(), frozen.arrays);
+  const JsonValue* zero_blocks = sealed.manifest.find("zero_blocks");
+  if (!zero_blocks || !zero_blocks->as_integer()) throw DamagedFile{"its manifest lacks `zero_blocks`"};
+  read_arrays(sealed, frozen, options);
+  sealed.file.file().check_unchanged();
   for (std::size_t i = 0; i < frozen.offsets.size(); ++i) *frozen.offsets_of[i] = frozen.offsets[i];
   weights.zero_blocks = *zero_blocks->as_integer();
-  weights.fingerprint = text_of(manifest, "fingerprint");
+  weights.fingerprint = text_of(sealed.manifest, "fingerprint");
 }
 
 }  // namespace
@@ -168,15 +139,17 @@ bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadO
   std::string reason;
   try {
     read_cache(place, model, options, weights);
-    log_info("the base comes from the NF4 cache " + escape_for_log(place.path(), 400));
+    log_info(concat("the base comes from the NF4 cache ", escape_for_log(place.path(), 400)));
     return true;
   } catch (const Unusable& unusable) {
     reason = unusable.reason;
+  } catch (const DamagedFile& damage) {
+    reason = concat("it is damaged: ", damage.reason);
   } catch (const Error& error) {
-    if (error.exit_code() == 5) throw;  // of the device, not of the file
-    reason = "it is damaged: " + error.diagnostics().front().message;
+    if (error.exit_code() == 5) throw;  // an error of the device, not of the file
+    reason = concat("it is damaged: ", error.diagnostics().front().message);
   }
-  log_info("the NF4 cache " + escape_for_log(place.path(), 400) + " is not used and will be replaced: " + reason);
+  log_info(concat("the NF4 cache ", escape_for_log(place.path(), 400), " is not used and will be replaced: ", reason));
   return false;
 }
 

@@ -1,6 +1,5 @@
 #include "shori/train/adapter_file.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,10 +7,13 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <ranges>
 #include <set>
+#include <span>
 
 #include "shori/io/half.h"
-#include "shori/io/safetensors.h"
+#include "shori/io/hf_model.h"
+#include "shori/io/safetensors_writer.h"
 #include "shori/train/checkpoint.h"
 #include "shori/train/run_folder.h"
 #include "shori/util/bf16.h"
@@ -19,6 +21,7 @@
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/train/files/io_policy.h"
 
@@ -35,56 +38,47 @@ FileDType file_dtype(AdapterDType dtype) {
 }
 
 // Values of one factor in the written type, little endian.
-std::string encode(const FactorTensor& tensor, AdapterDType dtype) {
-  const std::size_t count = static_cast<std::size_t>(tensor.rows * tensor.cols);
-  if (dtype == AdapterDType::kF32)
-    return std::string(reinterpret_cast<const char*>(tensor.data), count * sizeof(float));
-  std::string bytes(count * 2, '\0');
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint16_t bits =
-        dtype == AdapterDType::kBf16 ? to_bf16(tensor.data[i]).bits : float_to_half(tensor.data[i]);
-    if (dtype == AdapterDType::kF16 && std::isfinite(tensor.data[i]) && (bits & 0x7c00) == 0x7c00)
+std::string encode(const NamedArray& factor, AdapterDType dtype) {
+  const std::span<const float> values = factor.values<float>();
+  if (dtype == AdapterDType::kF32) return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
+  std::string bytes(values.size() * 2, '\0');
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = dtype == AdapterDType::kBf16 ? to_bf16(values[i]).bits : float_to_half(values[i]);
+    if (dtype == AdapterDType::kF16 && std::isfinite(values[i]) && (bits & 0x7c00) == 0x7c00)
       throw Error(
-          Diagnostic("E0804", tensor.name + " holds a value that float16 cannot: " + std::to_string(tensor.data[i]))
+          Diagnostic("E0804", concat(factor.name, " holds a value that float16 cannot: ", std::to_string(values[i])))
               .help("`--dtype bf16` or `--dtype f32`"));
     std::memcpy(bytes.data() + 2 * i, &bits, 2);
   }
   return bytes;
 }
 
-void write_weights(const std::string& folder, const std::vector<FactorTensor>& tensors,
+void write_weights(const std::string& folder, const std::vector<NamedArray>& factors,
                    std::map<std::string, std::string> metadata, AdapterDType dtype) {
-  std::vector<SafetensorsPlan> plan;
-  for (const FactorTensor& tensor : tensors)
-    plan.push_back({tensor.name, file_dtype(dtype), {tensor.rows, tensor.cols}});
+  std::vector<NamedArray> arrays = factors;
+  for (NamedArray& array : arrays) array.dtype = file_dtype(dtype);
   metadata["format"] = "pt";
-  const std::string header = make_safetensors_header(plan, {metadata.begin(), metadata.end()});
-  FileDescriptor fd(
-      ::open(join_path(folder, kWeightsName).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!fd.valid()) throw IoFailure{"open", errno};
-  const auto write_or_throw = [&](const std::string& bytes) {
-    if (const IoResult result = write_all(fd.get(), bytes.data(), bytes.size()); result.error)
-      throw IoFailure{"write", result.error};
-  };
-  write_or_throw(header);
-  for (const FactorTensor& tensor : tensors) write_or_throw(encode(tensor, dtype));
-  if (const IoResult result = sync_file(fd.get()); result.error) throw IoFailure{"fsync", result.error};
-  if (const int error = fd.close()) throw IoFailure{"close", error};
+  SafetensorsWriter file(join_path(folder, kWeightsName), arrays, {metadata.begin(), metadata.end()});
+  for (const NamedArray& factor : factors) {
+    const std::string bytes = encode(factor, dtype);
+    file.append(bytes.data(), bytes.size());
+  }
+  file.finish();
 }
 
-// What was written must be what was meant, byte for byte.
-void check_written(const std::string& folder, const std::vector<FactorTensor>& tensors, AdapterDType dtype) {
+// The file must hold the bytes that were meant.
+void check_written(const std::string& folder, const std::vector<NamedArray>& factors, AdapterDType dtype) {
   const SafetensorsFile file = SafetensorsFile::open(InputFile::open_in(folder, kWeightsName, "E0804"));
-  bool same = file.tensors().size() == tensors.size();
-  for (std::size_t i = 0; same && i < tensors.size(); ++i) {
+  bool same = file.tensors().size() == factors.size();
+  for (std::size_t i = 0; same && i < factors.size(); ++i) {
     const TensorEntry& entry = file.tensors()[i];
-    std::string bytes(entry.end - entry.begin, '\0');
+    std::string bytes(entry.bytes(), '\0');
     file.read(entry, 0, bytes.data(), bytes.size());
-    same = entry.name == tensors[i].name && bytes == encode(tensors[i], dtype);
+    same = entry.name == factors[i].name && bytes == encode(factors[i], dtype);
   }
   if (!same)
-    throw Error(
-        Diagnostic("E0804", "re-reading " + join_path(folder, kWeightsName) + " gave other content than was written"));
+    throw Error(Diagnostic(
+        "E0804", concat("re-reading ", join_path(folder, kWeightsName), " gave other content than was written")));
 }
 
 void remove_folder(const std::string& folder) {
@@ -109,11 +103,9 @@ struct ConfigReader {
   void expect_integer(const char* key, std::int64_t wanted) {
     const JsonValue* value = json.find(key);
     const auto found = value ? value->as_double() : std::nullopt;
-    if (!found || *found != static_cast<double>(wanted))
-      refuse(value,
-             std::string("adapter has `") + key + "` " + (value ? value->text : "missing") + ", the config says " +
-                 std::to_string(wanted),
-             "");
+    if (found && *found == static_cast<double>(wanted)) return;
+    refuse(value, concat("adapter has `", key, "` ", value ? value->text : "missing", ", the config says ", wanted),
+           "");
   }
   void expect_neutral(const char* key, const char* meaning) {
     const JsonValue* value = json.find(key);
@@ -121,7 +113,7 @@ struct ConfigReader {
     const bool neutral = (value->kind == JsonValue::Kind::kBool && !value->boolean) ||
                          (value->is_string() && value->text == "none") ||
                          (value->is_object() && value->members.empty()) || (value->is_array() && value->items.empty());
-    if (!neutral) refuse(value, std::string("adapter uses `") + key + "`, which is not supported", meaning);
+    if (!neutral) refuse(value, concat("adapter uses `", key, "`, which is not supported"), meaning);
   }
 };
 
@@ -162,7 +154,7 @@ void check_adapter_config(const std::string& folder, const AdapterSettings& sett
   reader.expect_neutral("rank_pattern", "one rank for all modules is expected");
   reader.expect_neutral("alpha_pattern", "one alpha for all modules is expected");
   reader.expect_neutral("fan_in_fan_out", "weights are stored [out, in]");
-  reader.expect_neutral("layer_replication", "the base's layers are taken as they are");
+  reader.expect_neutral("layer_replication", "the base's layers are used as they are");
   reader.problems.throw_if_errors();
 }
 
@@ -173,51 +165,54 @@ SafetensorsFile open_source(const AdapterSource& source) {
 
 bool is_adapter_tensor(const std::string& name) { return name.starts_with("base_model."); }
 
-void check_names(const SafetensorsFile& file, const AdapterSource& source, const std::vector<FactorTensor>& tensors) {
-  Diagnostic diagnostic("E0511", "the adapter's tensors are not those that the config asks for");
-  diagnostic.at(source.path());
+bool is_float(FileDType dtype) {
+  return dtype == FileDType::kF32 || dtype == FileDType::kBf16 || dtype == FileDType::kF16;
+}
+
+// What is wrong with the tensor of a factor; empty: nothing.
+std::string problem_of(const TensorEntry* entry, const NamedArray& factor) {
+  if (entry == nullptr) return concat("missing: ", factor.name);
+  if (entry->shape != factor.shape)
+    return concat("other shape: ", factor.name, ", expected [", factor.shape[0], ", ", factor.shape[1], "]");
+  return is_float(entry->dtype) ? "" : concat("other type: ", factor.name, ", expected F32, BF16 or F16");
+}
+
+void check_names(const SafetensorsFile& file, const AdapterSource& source, const std::vector<NamedArray>& factors) {
+  std::vector<std::string> problems;
   std::set<std::string> expected;
-  for (const FactorTensor& tensor : tensors) {
-    expected.insert(tensor.name);
-    const TensorEntry* entry = file.find(tensor.name);
-    if (!entry)
-      diagnostic.note("missing: " + tensor.name);
-    else if (entry->shape != std::vector<std::int64_t>{tensor.rows, tensor.cols})
-      diagnostic.note("other shape: " + tensor.name + ", expected [" + std::to_string(tensor.rows) + ", " +
-                      std::to_string(tensor.cols) + "]");
-    else if (entry->dtype != FileDType::kF32 && entry->dtype != FileDType::kBf16 && entry->dtype != FileDType::kF16)
-      diagnostic.note("other type: " + tensor.name + ", expected F32, BF16 or F16");
+  for (const NamedArray& factor : factors) {
+    expected.insert(factor.name);
+    const std::string problem = problem_of(file.find(factor.name), factor);
+    if (!problem.empty()) problems.push_back(problem);
   }
   for (const TensorEntry& entry : file.tensors())
     if (!expected.contains(entry.name) && (!source.is_checkpoint || is_adapter_tensor(entry.name)))
-      diagnostic.note("unexpected: " + escape_for_log(entry.name));
-  constexpr std::size_t kShown = 10;
-  if (diagnostic.notes.empty()) return;
-  if (diagnostic.notes.size() > kShown) {
-    const std::string more = "and " + std::to_string(diagnostic.notes.size() - kShown) + " more";
-    diagnostic.notes.resize(kShown, std::string());
-    diagnostic.note(more);
-  }
+      problems.push_back(concat("unexpected: ", escape_for_log(entry.name)));
+  if (problems.empty()) return;
+  constexpr std::size_t kMaxShown = 10;
+  Diagnostic diagnostic("E0511", "the adapter's tensors are not those that the config asks for");
+  diagnostic.at(source.path());
+  for (const std::string& problem : problems | std::views::take(kMaxShown)) diagnostic.note(problem);
+  if (problems.size() > kMaxShown) diagnostic.note(concat("and ", problems.size() - kMaxShown, " more"));
   throw Error(diagnostic.help("check `lora_r`, `lora_target_modules` and the base model"));
 }
 
-void read_factor(const SafetensorsFile& file, const FactorTensor& tensor) {
-  const TensorEntry& entry = *file.find(tensor.name);
-  const std::size_t count = static_cast<std::size_t>(tensor.rows * tensor.cols);
+void read_factor(const SafetensorsFile& file, const NamedArray& factor) {
+  const TensorEntry& entry = *file.find(factor.name);
+  const std::span<float> values = factor.values<float>();
   if (entry.dtype == FileDType::kF32) {
-    file.read(entry, 0, tensor.data, count * sizeof(float));
+    file.read(entry, 0, values.data(), values.size_bytes());
   } else {
-    std::vector<std::uint16_t> bits(count);
-    file.read(entry, 0, bits.data(), count * 2);
-    for (std::size_t i = 0; i < count; ++i)
-      tensor.data[i] = entry.dtype == FileDType::kBf16 ? to_float(Bf16{bits[i]}) : half_to_float(bits[i]);
+    std::vector<std::uint16_t> bits(values.size());
+    file.read(entry, 0, bits.data(), bits.size() * 2);
+    widen_values(entry.dtype, bits.data(), bits.size(), values.data());
   }
-  for (std::size_t i = 0; i < count; ++i)
-    if (!std::isfinite(tensor.data[i]))
-      throw Error(
-          Diagnostic("E0210", "`" + tensor.name + "` holds a value that is not finite at element " + std::to_string(i))
-              .at(file.file().path())
-              .help("use another adapter"));
+  const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+  if (bad == values.end()) return;
+  throw Error(Diagnostic("E0210", concat("`", factor.name, "` holds a value that is not finite at element ",
+                                         bad - values.begin()))
+                  .at(file.file().path())
+                  .help("use another adapter"));
 }
 
 }  // namespace
@@ -247,23 +242,23 @@ std::string adapter_config_text(const AdapterSettings& settings, bool peft_06) {
 
 std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,
                                                         const AdapterSettings& settings,
-                                                        const std::vector<FactorTensor>& tensors,
+                                                        const std::vector<NamedArray>& factors,
                                                         const std::map<std::string, std::string>& metadata,
                                                         AdapterDType dtype, bool peft_06) {
   const std::string temporary = join_path(parent, "." + name + ".tmp");
   double bytes = 0;
-  for (const FactorTensor& tensor : tensors) bytes += 4.0 * static_cast<double>(tensor.rows * tensor.cols);
+  for (const NamedArray& factor : factors) bytes += static_cast<double>(factor.bytes());
   IoTask task{name + "/", parent, bytes, "the last checkpoint is safe"};
   const auto attempt = [&] {
     remove_folder(temporary);
     if (::mkdir(temporary.c_str(), 0777) != 0) throw IoFailure{"mkdir", errno};
-    write_weights(temporary, tensors, metadata, dtype);
+    write_weights(temporary, factors, metadata, dtype);
   };
   std::map<std::string, std::string> hashes;
   try {
     run_io_task(task, attempt, [&] { remove_folder(temporary); });
     write_file_atomically(temporary, kConfigName, adapter_config_text(settings, peft_06));
-    check_written(temporary, tensors, dtype);
+    check_written(temporary, factors, dtype);
     for (const std::string& file : list_directory(temporary))
       hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
   } catch (...) {
@@ -284,10 +279,9 @@ AdapterSource find_adapter_source(const std::string& path) {
       const RunFolder run(path);
       if (run.read_done()) return {run.adapter(), kWeightsName, false};
       const auto step = run.newest_checkpoint();
-      throw Error(
-          Diagnostic("E0510", "`" + path + "` is not finished" + (step ? " (step " + std::to_string(*step) + ")" : ""))
-              .help("finish it with --resume, or name one checkpoint file" +
-                    (step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : std::string())));
+      throw Error(Diagnostic("E0510", concat("`", path, "` is not finished", step ? concat(" (step ", *step, ")") : ""))
+                      .help(concat("finish it with --resume, or name one checkpoint file",
+                                   step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : "")));
     }
     if (path_exists(join_path(path, kWeightsName))) return {path, kWeightsName, false};
     if (path_exists(join_path(path, "adapter_model.bin")))
@@ -302,11 +296,11 @@ AdapterSource find_adapter_source(const std::string& path) {
 }
 
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
-                           const std::vector<FactorTensor>& tensors) {
+                           const std::vector<NamedArray>& factors) {
   if (!source.is_checkpoint) check_adapter_config(source.folder, settings);
   const SafetensorsFile file = open_source(source);
-  check_names(file, source, tensors);
-  for (const FactorTensor& tensor : tensors) read_factor(file, tensor);
+  check_names(file, source, factors);
+  for (const NamedArray& factor : factors) read_factor(file, factor);
   AdapterOrigin origin;
   origin.sha256 = adapter_source_sha256(source);
   const auto metadata = [&](const char* key) {

@@ -4,13 +4,9 @@
 #include <functional>
 #include <string>
 
-namespace shori {
+#include "shori/util/file.h"
 
-// Thrown by an attempt: the system call and its errno.
-struct IoFailure {
-  std::string call;
-  int error;
-};
+namespace shori {
 
 bool is_out_of_space(int error);  // ENOSPC, EDQUOT, EFBIG
 

@@ -1,6 +1,7 @@
 // How a stage begins once its base is there: the adapter is filled, and the run folder made or taken up again.
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/build_info.h"
@@ -13,13 +14,6 @@
 
 namespace shori {
 namespace {
-
-std::vector<FactorTensor> factor_tensors(LoraAdapter& adapter) {
-  std::vector<FactorTensor> tensors;
-  for (LoraFactor& factor : adapter.factors())
-    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.values().data()});
-  return tensors;
-}
 
 std::string hash_of_map(const float* map) { return to_hex(sha256(map, 256 * sizeof(float))); }
 
@@ -79,8 +73,7 @@ void StageTrainer::fill_start(LoraAdapter& adapter, const OpContext& ops) {
     return;
   }
   const AdapterSource source = find_adapter_source(options_.init_from);
-  const AdapterOrigin origin =
-      read_adapter(source, adapter_settings(config(), identity_.name), factor_tensors(adapter));
+  const AdapterOrigin origin = read_adapter(source, adapter_settings(config(), identity_.name), adapter.arrays());
   if (origin.base_fingerprint.empty() && !source.is_checkpoint)
     log_warning(Diagnostic("W0503", "the adapter does not say which base it was trained on: " + source.path())
                     .note("only its shapes were checked"));
@@ -105,15 +98,15 @@ void StageTrainer::carry_optimizer(const AdapterSource& source) {
     folder = run.checkpoints();
     name = checkpoint_name(*newest);
   }
-  const VerifiedCheckpoint checkpoint = open_checkpoint(folder, name, true);
-  for (const OptimizerSpan& span : optimizer_->spans()) {
-    const TensorEntry* entry = checkpoint.file.find(span.name);
-    if (!entry || entry->shape != span.shape)
+  const SealedFile checkpoint = open_checkpoint(folder, name, true);
+  for (const NamedArray& array : optimizer_->arrays()) {
+    const TensorEntry* entry = checkpoint.file.find(array.name);
+    if (!entry || entry->shape != array.shape)
       throw Error(
-          Diagnostic("E0511", "the optimizer state of " + join_path(folder, name) + " does not fit: " + span.name)
+          Diagnostic("E0511", "the optimizer state of " + join_path(folder, name) + " does not fit: " + array.name)
               .note("block size and `lora_r` must be the same")
               .help("`optimizer_state: fresh`"));
-    checkpoint.file.read(*entry, 0, span.data, span.bytes);
+    checkpoint.file.read(*entry, 0, array.data, array.bytes());
   }
   const JsonValue* adam = checkpoint.manifest.find("adam");
   const JsonValue* t = adam ? adam->find("t") : nullptr;
@@ -136,7 +129,8 @@ void StageTrainer::begin_new() {
   folder.write("run.json", run_json(stage_, identity_, parent_, device_kind()));
   metrics_ = std::make_unique<LineLog>(folder.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder.path(), "timing.jsonl", 0, "");
-  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), layout(), manifest_capacity());
+  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), state_arrays());
+  checkpoints_->set_manifest_bytes(manifest_bytes());
   checkpoints_->prepare();
   remember_start();
   if (!evaluate_if_due()) throw Stopped();
@@ -152,7 +146,7 @@ void StageTrainer::resume() {
     const std::string parent = text_member(*run, "parent");
     if (!parent.empty()) parent_ = parent;
   }
-  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), layout(), manifest_capacity());
+  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), state_arrays());
   const auto loaded = checkpoints_->load_newest();
   SHORI_CHECK(loaded, "a resume without checkpoints");
   restore(loaded->manifest);
@@ -212,23 +206,17 @@ void StageTrainer::remember_start() {
   copy(start);
 }
 
-std::vector<StateTensor> StageTrainer::layout() {
-  std::vector<StateTensor> tensors;
-  for (LoraFactor& factor : adapter().factors())
-    tensors.push_back(
-        {factor.name, true, {factor.value.rows(), factor.value.cols()}, factor.values().data(), factor.value.bytes()});
-  for (const OptimizerSpan& span : optimizer_->spans())
-    tensors.push_back({span.name, span.is_f32, span.shape, span.data, span.bytes});
-  return tensors;
+// What a checkpoint holds: the adapter, then the optimizer's moments.
+std::vector<NamedArray> StageTrainer::state_arrays() {
+  std::vector<NamedArray> arrays = adapter().arrays();
+  std::ranges::move(optimizer_->arrays(), std::back_inserter(arrays));
+  return arrays;
 }
 
-// The manifest's text before step 1, plus one SHA-256 line a tensor and 20 digits a file: the same at the start and at
-// every resume.
-std::size_t StageTrainer::manifest_capacity() {
+// Length of the manifest before step 1, with room for the token count of each file to grow.
+std::size_t StageTrainer::manifest_bytes() const {
   constexpr std::size_t kDigits = 20;
-  std::size_t bytes = manifest().text().size() + kDigits * tokens_of_file_.size();
-  for (const StateTensor& tensor : layout()) bytes += tensor.name.size() + 64 + 6;
-  return manifest_capacity_for(bytes);
+  return manifest().text().size() + kDigits * tokens_of_file_.size();
 }
 
 CanonicalJson StageTrainer::manifest() const {
@@ -271,11 +259,9 @@ CanonicalJson StageTrainer::manifest() const {
                          .set("targets", CanonicalJson::integer(targets_))
                          .set("tokens_of_file", std::move(trained)));
   json.set("lr", CanonicalJson::real(step_ == 0 ? 0 : learning_rate(step_)));
-  // Asked before the log is open, for the length of its text only.
-  const std::string metrics_sha256 = metrics_ ? metrics_->sha256() : sha256_hex("");
   json.set("metrics", CanonicalJson::object()
-                          .set("bytes", count(metrics_ ? metrics_->bytes() : 0))
-                          .set("sha256", CanonicalJson::string(metrics_sha256)));
+                          .set("bytes", count(metrics_->bytes()))
+                          .set("sha256", CanonicalJson::string(metrics_->sha256())));
   const std::size_t next =
       step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
   json.set("next_micro_batch", count(next)).set("parent", text_or_null(parent_.value_or("")));

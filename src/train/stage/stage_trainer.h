@@ -44,8 +44,8 @@ class StageTrainer {
   void resume();
   void restore(const JsonValue& manifest);
   void remember_start();
-  std::vector<StateTensor> layout();
-  std::size_t manifest_capacity();
+  std::vector<NamedArray> state_arrays();
+  std::size_t manifest_bytes() const;
   CanonicalJson manifest() const;
 
   // The loop (src/train/trainer.cpp).

@@ -9,6 +9,7 @@
 #include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
+#include "src/train/plan/make_batch.h"
 #include "src/train/stage/stage_trainer.h"
 #include "src/train/step/evaluation.h"
 
@@ -323,15 +324,13 @@ void StageTrainer::finish() {
   std::error_code ignored;
   // Left by a finish that did not reach done.json; it is made again from the same state.
   std::filesystem::remove_all(folder.adapter(), ignored);
-  std::vector<FactorTensor> tensors;
-  for (LoraFactor& factor : adapter().factors())
-    tensors.push_back({factor.name, factor.value.rows(), factor.value.cols(), factor.values().data()});
-  const auto files = write_adapter_folder(folder.path(), "adapter", adapter_settings(config(), identity_.name), tensors,
-                                          {{"shori.base_fingerprint", identity_.fingerprint},
-                                           {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
-                                           {"shori.config_hash", stage_.config_hash},
-                                           {"shori.parent", parent_.value_or("")},
-                                           {"shori.step", std::to_string(step_)}});
+  const auto files =
+      write_adapter_folder(folder.path(), "adapter", adapter_settings(config(), identity_.name), adapter().arrays(),
+                           {{"shori.base_fingerprint", identity_.fingerprint},
+                            {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
+                            {"shori.config_hash", stage_.config_hash},
+                            {"shori.parent", parent_.value_or("")},
+                            {"shori.step", std::to_string(step_)}});
   stage_.adapter_sha256 = files.at("adapter_model.safetensors");
   metrics_->add(end_line({stage_.stage.name, step_, epoch(), tokens_, targets_, *stage_.adapter_sha256}));
   metrics_->write(true);

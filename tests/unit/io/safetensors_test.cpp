@@ -250,7 +250,7 @@ TEST(SafetensorsReader, EveryFlippedBitOfAHeaderIsRefusedOrChangesAName) {
 }
 
 TEST(SafetensorsWriter, GoldenFile) {
-  const std::vector<SafetensorsPlan> plan = {{"a", FileDType::kF32, {1, 2}}, {"b", FileDType::kBf16, {2}}};
+  const std::vector<NamedArray> plan = {{"a", FileDType::kF32, {1, 2}}, {"b", FileDType::kBf16, {2}}};
   const std::string header = make_safetensors_header(plan, {{"format", "pt"}});
   ASSERT_EQ(header.size(), 8u + 144u);
   EXPECT_EQ(header.substr(0, 8), little_endian(0x90));
@@ -262,14 +262,14 @@ TEST(SafetensorsWriter, GoldenFile) {
 }
 
 TEST(SafetensorsWriter, ItsHeadersAreReadBack) {
-  const std::vector<SafetensorsPlan> plan = {{"x \"quoted\" ▀", FileDType::kF16, {3, 5, 1}},
-                                             {"scalar", FileDType::kI64, {}},
-                                             {"empty", FileDType::kU8, {0, 7}},
-                                             {"last", FileDType::kU8, {1}}};
+  const std::vector<NamedArray> plan = {{"x \"quoted\" ▀", FileDType::kF16, {3, 5, 1}},
+                                        {"scalar", FileDType::kI64, {}},
+                                        {"empty", FileDType::kU8, {0, 7}},
+                                        {"last", FileDType::kU8, {1}}};
   const std::string bytes = make_safetensors_header(plan, {{"format", "pt"}, {"b", "\n"}, {"a", "2"}});
   EXPECT_EQ(bytes.size() % 8, 0u);
   std::uint64_t total = 0;
-  for (const SafetensorsPlan& each : plan) total += each.bytes();
+  for (const NamedArray& each : plan) total += each.bytes();
   EXPECT_EQ(total, 30u + 8u + 0u + 1u);
   const SafetensorsHeader header = parse_safetensors_header(std::string_view(bytes).substr(8), total, "t");
   ASSERT_EQ(header.tensors.size(), plan.size());

@@ -67,24 +67,25 @@ void set_gradients(LoraAdapter& adapter, unsigned seed) {
 TEST(AdamW8bit, NamesAndShapesOfItsState) {
   LoraAdapter adapter(tiny_config(), mixed_settings(), DType::kBf16);
   AdamW8bit optimizer(adapter, {});
-  const std::vector<OptimizerSpan> spans = optimizer.spans();
+  const std::vector<NamedArray> arrays = optimizer.arrays();
   // 8 factors: 2 a layer with fewer than 4,096 elements (k_proj B) or not.
   const std::string q = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
   const std::string k = "base_model.model.model.layers.1.self_attn.k_proj.lora_B.weight";
   const auto find = [&](const std::string& name) {
-    const auto found = std::ranges::find(spans, name, &OptimizerSpan::name);
-    EXPECT_NE(found, spans.end()) << name;
+    const auto found = std::ranges::find(arrays, name, &NamedArray::name);
+    EXPECT_NE(found, arrays.end()) << name;
     return *found;
   };
   EXPECT_EQ(find("adam.m." + q).shape, (std::vector<std::int64_t>{80, 64}));
-  EXPECT_EQ(find("adam.v." + q).bytes, 5120u);
-  EXPECT_FALSE(find("adam.v." + q).is_f32);
+  EXPECT_EQ(find("adam.v." + q).bytes(), 5120u);
+  EXPECT_EQ(find("adam.v." + q).dtype, FileDType::kU8);
   EXPECT_EQ(find("adam.m_absmax." + q).shape, (std::vector<std::int64_t>{20}));
-  EXPECT_EQ(find("adam.v_absmax." + q).bytes, 80u);
+  EXPECT_EQ(find("adam.v_absmax." + q).bytes(), 80u);
   EXPECT_EQ(find("adam.m32." + k).shape, (std::vector<std::int64_t>{32, 80}));
-  EXPECT_TRUE(find("adam.v32." + k).is_f32);
-  EXPECT_EQ(spans.size(), 6u * 4 + 2 * 2);
-  EXPECT_TRUE(std::ranges::is_partitioned(spans, &OptimizerSpan::is_f32)) << "all F32 come first";
+  EXPECT_EQ(find("adam.v32." + k).dtype, FileDType::kF32);
+  EXPECT_EQ(arrays.size(), 6u * 4 + 2 * 2);
+  const auto is_f32 = [](const NamedArray& array) { return array.dtype == FileDType::kF32; };
+  EXPECT_TRUE(std::ranges::is_partitioned(arrays, is_f32)) << "all F32 come first";
 }
 
 TEST(AdamW8bit, FirstStepFollowsTheFormula) {
@@ -112,7 +113,7 @@ TEST(AdamW8bit, FirstStepFollowsTheFormula) {
   EXPECT_NEAR(report.update_max, most, 1e-6);
 }
 
-TEST(AdamW8bit, StateRestoredFromItsSpansContinuesToTheBit) {
+TEST(AdamW8bit, StateRestoredFromItsArraysContinuesToTheBit) {
   const auto run = [](LoraAdapter& adapter, AdamW8bit& optimizer, unsigned first, unsigned last) {
     for (unsigned step = first; step <= last; ++step) {
       set_gradients(adapter, step);
@@ -123,9 +124,9 @@ TEST(AdamW8bit, StateRestoredFromItsSpansContinuesToTheBit) {
   randomize(a, cpu());
   AdamW8bit through(a, {.weight_decay = 0.05}), resumed(b, {.weight_decay = 0.05});
   run(a, through, 1, 3);
-  const auto from = through.spans(), to = resumed.spans();
+  const auto from = through.arrays(), to = resumed.arrays();
   ASSERT_EQ(from.size(), to.size());
-  for (std::size_t i = 0; i < from.size(); ++i) std::memcpy(to[i].data, from[i].data, from[i].bytes);
+  for (std::size_t i = 0; i < from.size(); ++i) std::memcpy(to[i].data, from[i].data, from[i].bytes());
   resumed.set_step_count(through.step_count());
   for (std::size_t i = 0; i < a.factors().size(); ++i)
     std::ranges::copy(a.factors()[i].values(), b.factors()[i].values().begin());
@@ -135,15 +136,15 @@ TEST(AdamW8bit, StateRestoredFromItsSpansContinuesToTheBit) {
     EXPECT_TRUE(std::ranges::equal(a.factors()[i].values(), b.factors()[i].values()));
   }
   for (std::size_t i = 0; i < from.size(); ++i)
-    EXPECT_EQ(std::memcmp(to[i].data, from[i].data, from[i].bytes), 0) << from[i].name;
+    EXPECT_EQ(std::memcmp(to[i].data, from[i].data, from[i].bytes()), 0) << from[i].name;
 }
 
 TEST(AdamW8bit, BlockSizeSetsTheNumberOfScales) {
   LoraAdapter adapter(tiny_config(), mixed_settings(), DType::kF32);
   AdamW8bit optimizer(adapter, {.block_size = 2048});
-  for (const OptimizerSpan& span : optimizer.spans()) {
-    if (span.name.starts_with("adam.m_absmax.") && span.name.ends_with("q_proj.lora_A.weight")) {
-      EXPECT_EQ(span.shape.front(), 3);
+  for (const NamedArray& array : optimizer.arrays()) {
+    if (array.name.starts_with("adam.m_absmax.") && array.name.ends_with("q_proj.lora_A.weight")) {
+      EXPECT_EQ(array.shape.front(), 3);
     }
   }
 }

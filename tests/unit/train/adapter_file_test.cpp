@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "shori/io/safetensors.h"
+#include "shori/util/error.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -17,9 +18,9 @@ constexpr char kPrefix[] = "base_model.model.model.layers.0.self_attn.q_proj.";
 struct Adapter {
   std::vector<float> a = {0.1f, -2.0f, 3.5f, 1e-3f, 5.0f, 6.0f}, b = {1.0f, 2.0f, -3.0f, 0.25f};
   AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2", 2, 16, 0.1, {"q_proj"}};
-  std::vector<FactorTensor> tensors() {
-    return {{std::string(kPrefix) + "lora_A.weight", 2, 3, a.data()},
-            {std::string(kPrefix) + "lora_B.weight", 2, 2, b.data()}};
+  std::vector<NamedArray> tensors() {
+    return {{std::string(kPrefix) + "lora_A.weight", FileDType::kF32, {2, 3}, a.data()},
+            {std::string(kPrefix) + "lora_B.weight", FileDType::kF32, {2, 2}, b.data()}};
   }
 };
 
@@ -134,10 +135,11 @@ TEST(AdapterFile, TensorsMustBeExactlyThoseExpected) {
   Adapter adapter;
   write_adapter_folder(folder.path(), "adapter", adapter.settings, adapter.tensors(), {});
   const AdapterSource source = find_adapter_source(folder.file("adapter"));
-  std::vector<FactorTensor> more = adapter.tensors(), fewer = adapter.tensors(), reshaped = adapter.tensors();
-  more.push_back({"base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight", 2, 3, adapter.a.data()});
+  std::vector<NamedArray> more = adapter.tensors(), fewer = adapter.tensors(), reshaped = adapter.tensors();
+  more.push_back(
+      {"base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight", FileDType::kF32, {2, 3}, adapter.a.data()});
   fewer.pop_back();
-  std::swap(reshaped[0].rows, reshaped[0].cols);
+  std::swap(reshaped[0].shape[0], reshaped[0].shape[1]);
   for (const auto& tensors : {more, fewer, reshaped})
     EXPECT_EQ(code_of([&] { read_adapter(source, adapter.settings, tensors); }), "E0511");
 }

@@ -25,10 +25,10 @@ struct State {
     for (float& value : b) value = -static_cast<float>(random()) / 1e9f;
     for (std::uint8_t& value : codes) value = static_cast<std::uint8_t>(random());
   }
-  std::vector<StateTensor> layout() {
-    return {{"a", true, {8, 5}, a.data(), a.size() * 4},
-            {"b", true, {7}, b.data(), b.size() * 4},
-            {"codes", false, {33}, codes.data(), 33}};
+  std::vector<NamedArray> arrays() {
+    return {{"a", FileDType::kF32, {8, 5}, a.data()},
+            {"b", FileDType::kF32, {7}, b.data()},
+            {"codes", FileDType::kU8, {33}, codes.data()}};
   }
   bool operator==(const State&) const = default;
 };
@@ -39,21 +39,29 @@ CanonicalJson fields(std::uint64_t step) {
       .set("format", CanonicalJson::integer(1));
 }
 
+constexpr std::size_t kManifestBytes = 8192;  // two pages: one for the text, and one that it may grow by
+
+CheckpointStore make_store(const std::string& folder, std::vector<NamedArray> arrays) {
+  CheckpointStore store(folder, std::move(arrays));
+  store.set_manifest_bytes(100);
+  return store;
+}
+
 struct Written {
   TemporaryFolder folder;
   State state{1};
   Written() {
-    CheckpointStore store(folder.path(), state.layout(), manifest_capacity_for(100));
+    CheckpointStore store = make_store(folder.path(), state.arrays());
     store.prepare();
     store.write(3, fields(3));
     state = State(2);
-    CheckpointStore again(folder.path(), state.layout(), manifest_capacity_for(100));
+    CheckpointStore again = make_store(folder.path(), state.arrays());
     again.prepare();
     again.write(4, fields(4));
     again.keep_newest(2);
   }
   std::optional<CheckpointStore::Loaded> load(State& into) {
-    return CheckpointStore(folder.path(), into.layout(), manifest_capacity_for(100)).load_newest();
+    return CheckpointStore(folder.path(), into.arrays()).load_newest();
   }
 };
 
@@ -88,8 +96,8 @@ TEST(Checkpoint, SealHoldsWhatTheFormatSays) {
   EXPECT_EQ(u64(56), 1u);
   std::uint64_t header;
   std::memcpy(&header, file.data(), 8);
-  const std::size_t manifest = manifest_capacity_for(100);
-  const std::string covered = file.substr(0, 8 + header) + file.substr(file.size() - 64 - manifest, manifest);
+  const std::string covered =
+      file.substr(0, 8 + header) + file.substr(file.size() - 64 - kManifestBytes, kManifestBytes);
   EXPECT_EQ(to_hex(seal.data() + 24, 32), sha256_hex(covered));
 }
 
@@ -112,7 +120,7 @@ void expect_flip_is_found(Written& written, std::size_t offset, int bit) {
 TEST(Checkpoint, EveryFlippedBitOfHeaderDataAndSealIsFound) {
   Written written;
   const std::size_t size = written.folder.read("checkpoints/step-000004.safetensors").size();
-  const std::size_t data_end = size - 64 - manifest_capacity_for(100);
+  const std::size_t data_end = size - 64 - kManifestBytes;
   std::mt19937 random(5);
   for (std::size_t byte = 0; byte < data_end; ++byte)
     expect_flip_is_found(written, byte, static_cast<int>(random() % 8));
@@ -138,13 +146,13 @@ TEST(Checkpoint, TruncatedOrGrownFilesAreFound) {
 
 // A file of a later format: manifest and seal say 2, and the digest fits.
 std::string of_format_2(std::string file) {
-  const std::size_t manifest = manifest_capacity_for(100), seal = file.size() - 64;
-  const std::size_t at = file.find("\"format\":1", seal - manifest);
+  const std::size_t seal = file.size() - 64;
+  const std::size_t at = file.find("\"format\":1", seal - kManifestBytes);
   file.replace(at, 10, "\"format\":2");
   std::uint64_t header;
   std::memcpy(&header, file.data(), 8);
   const Sha256Digest digest =
-      Sha256().update(file.substr(0, 8 + header)).update(file.substr(seal - manifest, manifest)).finish();
+      Sha256().update(file.substr(0, 8 + header)).update(file.substr(seal - kManifestBytes, kManifestBytes)).finish();
   std::memcpy(file.data() + seal + 24, digest.data(), digest.size());
   file[seal + 56] = 2;
   return file;
@@ -191,7 +199,7 @@ TEST(Checkpoint, NamesThatAreNotCheckpointsAreIgnored) {
 TEST(Checkpoint, RetentionKeepsTheNewestAndPinnedOnes) {
   TemporaryFolder folder;
   State state(1);
-  CheckpointStore store(folder.path(), state.layout(), manifest_capacity_for(100));
+  CheckpointStore store = make_store(folder.path(), state.arrays());
   store.prepare();
   for (std::uint64_t step = 0; step < 6; ++step) {
     store.write(step, fields(step));
@@ -202,13 +210,13 @@ TEST(Checkpoint, RetentionKeepsTheNewestAndPinnedOnes) {
   for (const std::string& name : list_directory(folder.file("checkpoints"))) names.push_back(name);
   EXPECT_EQ(names,
             (std::vector<std::string>{".next.tmp", "pinned", "step-000004.safetensors", "step-000005.safetensors"}));
-  EXPECT_EQ(open_checkpoint(folder.file("checkpoints/pinned"), "step-000001.safetensors", true).step, 1u);
+  EXPECT_EQ(open_checkpoint(folder.file("checkpoints/pinned"), "step-000001.safetensors", true).number, 1u);
 }
 
 TEST(Checkpoint, SpaceForTheNextOneIsSetAside) {
   TemporaryFolder folder;
   State state(1);
-  CheckpointStore store(folder.path(), state.layout(), manifest_capacity_for(100));
+  CheckpointStore store = make_store(folder.path(), state.arrays());
   folder.write("checkpoints/.next.tmp", "left behind by a run that died");
   store.prepare();
   EXPECT_EQ(std::filesystem::file_size(folder.file("checkpoints/.next.tmp")), store.file_size());
@@ -217,9 +225,9 @@ TEST(Checkpoint, SpaceForTheNextOneIsSetAside) {
 TEST(Checkpoint, OtherTensorsAreNotTaken) {
   Written written;
   State other(9);
-  std::vector<StateTensor> layout = other.layout();
-  layout[1].name = "c";
-  CheckpointStore store(written.folder.path(), layout, manifest_capacity_for(100));
+  std::vector<NamedArray> arrays = other.arrays();
+  arrays[1].name = "c";
+  CheckpointStore store(written.folder.path(), arrays);
   EXPECT_THROW(store.load_newest(), Error);
 }
 
