@@ -104,7 +104,7 @@ void StageTrainer::restore_matmul_choices() {
   std::vector<MatmulChoice> choices;
   for (const JsonValue& item : products->items)
     choices.push_back({text_member(item, "product"), text_member(item, "algorithm")});
-  restore_matmul_choices(choices);
+  shori::restore_matmul_choices(choices);
 }
 
 // Before the first step nothing is lost by too little memory: another plan mends it.
