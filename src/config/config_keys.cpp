@@ -3,7 +3,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 
 namespace shori {
 namespace {

@@ -1,76 +1,66 @@
 #include "shori/config/config_text.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <type_traits>
 
 #include "shori/util/hash.h"
+#include "shori/util/json_text.h"
+#include "shori/util/text.h"
 #include "src/config/config_keys.h"
 
 namespace shori {
 namespace {
 
-CanonicalJson text_list(const std::vector<std::string>& texts) {
-  CanonicalJson list = CanonicalJson::array();
-  for (const std::string& text : texts) list.push(CanonicalJson::string(text));
-  return list;
-}
-
-CanonicalJson dataset_list(const DatasetList& entries, ConfigScope scope) {
-  CanonicalJson list = CanonicalJson::array();
+Json dataset_list(const DatasetList& entries, ConfigScope scope) {
+  Json list = Json::array();
   for (const DataEntry& entry : entries) {
-    CanonicalJson item = CanonicalJson::object();
-    item.set("type", CanonicalJson::string(entry.type)).set("field", CanonicalJson::string(entry.field));
-    if (!entry.rating.empty()) item.set("rating", text_list(entry.rating));
+    Json item = {{"type", entry.type}, {"field", entry.field}};
+    if (!entry.rating.empty()) item["rating"] = entry.rating;
     for (std::size_t i = 0; i < kRatings.size(); ++i) {
-      if (!entry.tags_rating[i].empty())
-        item.set("tags_rating." + std::string(kRatings[i]), text_list(entry.tags_rating[i]));
+      if (!entry.tags_rating[i].empty()) item[concat("tags_rating.", kRatings[i])] = entry.tags_rating[i];
     }
     if (scope == ConfigScope::kComplete) {
-      item.set("path", CanonicalJson::string(entry.resolved_path));
-      item.set("category", CanonicalJson::string(entry.category));
+      item["path"] = entry.resolved_path;
+      item["category"] = entry.category;
     }
-    list.push(std::move(item));
+    list.push_back(std::move(item));
   }
   return list;
 }
 
-// Set levels and lists only; the file of names is a place.
-CanonicalJson lint_object(const LintConfig& lint, ConfigScope scope) {
-  CanonicalJson object = CanonicalJson::object();
+// Levels and lists that are set. The file of names is a place.
+Json lint_object(const LintConfig& lint, ConfigScope scope) {
+  Json object = Json::object();
   for (std::size_t i = 0; i < kLintRuleCount; ++i) {
-    if (!lint.levels[i]) continue;
-    object.set(std::string(kWords<LintRule>[i]), CanonicalJson::string(std::string(word_of(*lint.levels[i]))));
+    if (lint.levels[i]) object[std::string(kWords<LintRule>[i])] = word_of(*lint.levels[i]);
   }
-  if (!lint.internal_hosts.empty()) object.set("internal_hosts", text_list(lint.internal_hosts));
-  if (scope == ConfigScope::kComplete && !lint.usernames.empty())
-    object.set("usernames", CanonicalJson::string(lint.resolved_usernames));
+  if (!lint.internal_hosts.empty()) object["internal_hosts"] = lint.internal_hosts;
+  if (scope == ConfigScope::kComplete && !lint.usernames.empty()) object["usernames"] = lint.resolved_usernames;
   return object;
 }
 
-CanonicalJson length_bounds_object(const LengthBounds& lengths) {
-  CanonicalJson object = CanonicalJson::object();
-  for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
-    object.set(std::string(kBoundedLengths[i]), CanonicalJson::integer(lengths[i]));
+Json length_bounds_object(const LengthBounds& lengths) {
+  Json object = Json::object();
+  for (std::size_t i = 0; i < kBoundedLengths.size(); ++i) object[std::string(kBoundedLengths[i])] = lengths[i];
   return object;
 }
 
 struct FieldWriter {
   ConfigScope scope;
 
-  CanonicalJson operator()(const bool* field) const { return CanonicalJson::boolean(*field); }
-  CanonicalJson operator()(const Integer* field) const { return CanonicalJson::integer(*field); }
-  CanonicalJson operator()(const double* field) const { return CanonicalJson::real(*field); }
-  CanonicalJson operator()(const std::string* field) const { return CanonicalJson::string(*field); }
-  CanonicalJson operator()(const TextList* field) const { return text_list(*field); }
-  CanonicalJson operator()(const DatasetList* field) const { return dataset_list(*field, scope); }
-  CanonicalJson operator()(const LintConfig* field) const { return lint_object(*field, scope); }
-  CanonicalJson operator()(const LengthBounds* field) const { return length_bounds_object(*field); }
-  CanonicalJson operator()(const WordField& field) const {
-    return CanonicalJson::string(field.words[field.get(field.field)]);
-  }
+  Json operator()(const bool* field) const { return *field; }
+  Json operator()(const Integer* field) const { return *field; }
+  Json operator()(const double* field) const { return *field; }
+  Json operator()(const std::string* field) const { return *field; }
+  Json operator()(const TextList* field) const { return *field; }
+  Json operator()(const DatasetList* field) const { return dataset_list(*field, scope); }
+  Json operator()(const LintConfig* field) const { return lint_object(*field, scope); }
+  Json operator()(const LengthBounds* field) const { return length_bounds_object(*field); }
+  Json operator()(const WordField& field) const { return field.words[field.get(field.field)]; }
   template <typename T>
-  CanonicalJson operator()(const std::optional<T>* field) const {
-    return *field ? (*this)(&**field) : CanonicalJson::null();
+  Json operator()(const std::optional<T>* field) const {
+    return *field ? (*this)(&**field) : Json();
   }
 };
 
@@ -137,22 +127,22 @@ void compare_datasets(const std::string& name, KeyClass key_class, const JsonVal
 
 }  // namespace
 
-CanonicalJson canonical_config(const TrainConfig& config, ConfigScope scope) {
+std::string canonical_config(const TrainConfig& config, ConfigScope scope) {
   TrainConfig copy = config;
-  CanonicalJson object = CanonicalJson::object();
+  Json object = Json::object();
   for (const KeyInfo& key : config_keys()) {
-    if (in_scope(key, scope)) object.set(std::string(key.name), std::visit(FieldWriter{scope}, key.field(copy)));
+    if (in_scope(key, scope)) object[std::string(key.name)] = std::visit(FieldWriter{scope}, key.field(copy));
   }
-  return object;
+  return canonical_json(object);
 }
 
 std::string config_hash(const TrainConfig& config) {
-  return sha256_hex(canonical_config(config, ConfigScope::kNumeric).text());
+  return sha256_hex(canonical_config(config, ConfigScope::kNumeric));
 }
 
 std::vector<ConfigDifference> config_differences(const JsonValue& stored, const TrainConfig& present) {
   JsonProblem problem;
-  const std::string text = canonical_config(present, ConfigScope::kComplete).text();
+  const std::string text = canonical_config(present, ConfigScope::kComplete);
   const auto now = parse_json(text, JsonLimits{}, problem);
   SHORI_CHECK(now.has_value(), "own canonical config is not JSON: " + problem.message);
   std::vector<ConfigDifference> differences;

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "shori/config/config_text.h"
+#include "shori/util/json_text.h"
 #include "shori/util/text.h"
 #include "shori/util/yaml.h"
 #include "src/config/config_keys.h"

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "shori/io/safetensors.h"
 #include "shori/train/checkpoint.h"
@@ -14,6 +15,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
 
@@ -193,26 +195,21 @@ ExportSource open_export_source(const ExportChoice& choice) {
 
 std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
                           const std::string& merge_base, const std::map<std::string, std::string>& files) {
-  const auto text_or_null = [](JsonWriter& json, const char* key, const std::string& value) {
-    json.key(key);
-    value.empty() ? json.null() : json.value(value);
-  };
-  JsonWriter json(2);
-  json.begin_object().field("format", "shori-export/1").field("program", version());
-  json.key("base").begin_object().field("name", base_name);
-  text_or_null(json, "fingerprint", base_fingerprint);
-  json.key("revision").null().end_object();
-  json.key("adapter").begin_object().field("sha256", source.sha256);
-  text_or_null(json, "config_hash", metadata_value(source, "shori.config_hash"));
-  text_or_null(json, "stage", source.stage);
-  text_or_null(json, "step", metadata_value(source, "shori.step"));
-  json.key("parents").begin_array();
-  if (const std::string parent = metadata_value(source, "shori.parent"); !parent.empty()) json.value(parent);
-  json.end_array().end_object();
-  text_or_null(json, "merge_base", merge_base);
-  json.key("files").begin_object();
-  for (const auto& [name, sha256] : files) json.field(name, sha256);
-  return json.end_object().end_object().take() + "\n";
+  Json parents = Json::array();
+  if (const std::string parent = metadata_value(source, "shori.parent"); !parent.empty()) parents.push_back(parent);
+  const Json json = {
+      {"format", "shori-export/1"},
+      {"program", version()},
+      {"base", {{"name", base_name}, {"fingerprint", text_or_null(base_fingerprint)}, {"revision", nullptr}}},
+      {"adapter",
+       {{"sha256", source.sha256},
+        {"config_hash", text_or_null(metadata_value(source, "shori.config_hash"))},
+        {"stage", text_or_null(source.stage)},
+        {"step", text_or_null(metadata_value(source, "shori.step"))},
+        {"parents", std::move(parents)}}},
+      {"merge_base", text_or_null(merge_base)},
+      {"files", files}};
+  return json_text(json, 2) + "\n";
 }
 
 std::string check_target(const std::string& out, const std::string& base, bool force) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 
@@ -20,6 +21,7 @@
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
@@ -260,14 +262,12 @@ std::string edited_config(const HfModel& base, MergeDType dtype) {
 // The index with total_size as written; the weight_map is the base's.
 std::string edited_index(const HfModel& base) {
   std::uint64_t total = 0;
-  JsonWriter json(2);
-  json.begin_object();
-  for (const HfTensor& tensor : base.tensors()) total += static_cast<std::uint64_t>(tensor.rows() * tensor.cols()) * 2;
-  json.key("metadata").begin_object().field("total_size", total).end_object().key("weight_map").begin_object();
-  std::map<std::string, std::string> map;
-  for (const HfTensor& tensor : base.tensors()) map[tensor.name] = base.shards()[tensor.shard].name;
-  for (const auto& [tensor, shard] : map) json.field(tensor, shard);
-  return json.end_object().end_object().take() + "\n";
+  std::map<std::string, std::string> weight_map;
+  for (const HfTensor& tensor : base.tensors()) {
+    total += static_cast<std::uint64_t>(tensor.rows() * tensor.cols()) * 2;
+    weight_map[tensor.name] = base.shards()[tensor.shard].name;
+  }
+  return json_text({{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}, 2) + "\n";
 }
 
 void check_base(const HfModel& base, const ExportSource& source, const std::string& fingerprint) {

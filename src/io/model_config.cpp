@@ -5,6 +5,7 @@
 #include "shori/io/limits.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
 

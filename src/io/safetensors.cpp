@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "shori/io/limits.h"
 #include "shori/util/checked.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/math.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -232,24 +234,16 @@ std::uint64_t NamedArray::count() const {
 
 std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata) {
-  JsonWriter json;
-  json.begin_object().key("__metadata__").begin_object();
-  for (const auto& [key, value] : metadata) json.field(key, value);
-  json.end_object();
+  Json header = {{"__metadata__", Json::object()}};
+  for (const auto& [key, value] : metadata) header["__metadata__"][key] = value;
   std::uint64_t position = 0;
   for (const NamedArray& array : arrays) {
-    json.key(array.name).begin_object().field("dtype", dtype_name(array.dtype)).key("shape").begin_array();
-    for (const std::int64_t size : array.shape) json.value(size);
-    json.end_array()
-        .key("data_offsets")
-        .begin_array()
-        .value(position)
-        .value(position + array.bytes())
-        .end_array()
-        .end_object();
-    position += array.bytes();
+    const std::uint64_t end = position + array.bytes();
+    header[array.name] = {
+        {"dtype", dtype_name(array.dtype)}, {"shape", array.shape}, {"data_offsets", {position, end}}};
+    position = end;
   }
-  std::string text = json.end_object().take();
+  std::string text = json_text(header);
   text.resize(round_up<std::size_t>(text.size(), 8), ' ');
   std::string result(8, '\0');
   for (int i = 0; i < 8; ++i) result[static_cast<std::size_t>(i)] = static_cast<char>(text.size() >> (8 * i));

@@ -1,6 +1,7 @@
 #include "shori/io/sealed_file.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "shori/io/limits.h"
@@ -96,7 +97,7 @@ SealedLayout::SealedLayout(const SealedFormat& format, std::span<const NamedArra
 }
 
 SealedWriter::SealedWriter(const SealedLayout& layout, Write write)
-    : layout_(layout), write_(std::move(write)), digests_(CanonicalJson::object()) {
+    : layout_(layout), write_(std::move(write)) {
   write_(layout_.header().data(), layout_.header().size());
   record_complete_arrays();
 }
@@ -113,15 +114,16 @@ void SealedWriter::append(const void* data, std::size_t bytes) {
 
 void SealedWriter::record_complete_arrays() {
   for (; array_ < layout_.arrays().size() && done_ == layout_.arrays()[array_].bytes(); ++array_, done_ = 0) {
-    digests_.set(layout_.arrays()[array_].name, CanonicalJson::string(to_hex(hash_.finish())));
+    digests_[layout_.arrays()[array_].name] = to_hex(hash_.finish());
     hash_ = Sha256();
   }
 }
 
-void SealedWriter::finish(const CanonicalJson& fields, std::uint64_t number) {
+void SealedWriter::finish(const Json& fields, std::uint64_t number) {
   SHORI_CHECK(array_ == layout_.arrays().size(), "a sealed file lacks bytes of its arrays");
-  CanonicalJson manifest = fields;
-  std::string text = manifest.set("tensors", digests_).text();
+  Json manifest = fields;
+  manifest["tensors"] = digests_;
+  std::string text = canonical_json(manifest);
   SHORI_CHECK(text.size() <= layout_.manifest_bytes(), "the manifest outgrew the space reserved for it");
   text.resize(layout_.manifest_bytes(), ' ');
   write_(text.data(), text.size());
@@ -131,10 +133,12 @@ void SealedWriter::finish(const CanonicalJson& fields, std::uint64_t number) {
   write_(seal.data(), seal.size());
 }
 
-std::size_t manifest_text_bytes(const CanonicalJson& fields, std::span<const NamedArray> arrays) {
-  CanonicalJson manifest = fields, digests = CanonicalJson::object();
-  for (const NamedArray& array : arrays) digests.set(array.name, CanonicalJson::string(std::string(64, '0')));
-  return manifest.set("tensors", std::move(digests)).text().size();
+std::size_t manifest_text_bytes(const Json& fields, std::span<const NamedArray> arrays) {
+  std::map<std::string, std::string> digests;
+  for (const NamedArray& array : arrays) digests[array.name] = std::string(64, '0');
+  Json manifest = fields;
+  manifest["tensors"] = digests;
+  return canonical_json(manifest).size();
 }
 
 std::span<const TensorEntry> SealedFile::arrays() const {

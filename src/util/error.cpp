@@ -1,9 +1,10 @@
 #include "shori/util/error.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "shori/util/build_info.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -110,24 +111,24 @@ std::string_view severity_name(Severity severity) {
 }
 
 std::string diagnostic_to_json(const Diagnostic& diagnostic) {
-  JsonWriter json;
-  const auto list = [&json](std::string_view name, const std::vector<std::string>& texts) {
-    json.key(name).begin_array();
-    for (const std::string& text : texts) json.value(escape_for_log(text, kNoCut));
-    json.end_array();
+  const auto escaped = [](const std::string& text) { return escape_for_log(text, kNoCut); };
+  const auto escaped_list = [&](const std::vector<std::string>& texts) {
+    Json list = Json::array();
+    for (const std::string& text : texts) list.push_back(escaped(text));
+    return list;
   };
-  json.begin_object().field("code", diagnostic.code);
-  json.field("severity", severity_name(diagnostic.severity));
-  json.field("message", escape_for_log(diagnostic.message, kNoCut));
-  json.field("file", escape_for_log(diagnostic.place.file, kNoCut));
-  json.field("line", static_cast<std::uint64_t>(diagnostic.place.line));
-  json.field("column", static_cast<std::uint64_t>(diagnostic.place.column));
-  json.field("end_column", static_cast<std::uint64_t>(diagnostic.place.end_column));
-  list("notes", diagnostic.notes);
-  list("help", diagnostic.helps);
-  json.field("exit_code", find_error_info(diagnostic.code)->exit_code);
-  if (!diagnostic.rule.empty()) json.field("rule", diagnostic.rule);
-  return json.end_object().take();
+  Json json = {{"code", diagnostic.code},
+               {"severity", severity_name(diagnostic.severity)},
+               {"message", escaped(diagnostic.message)},
+               {"file", escaped(diagnostic.place.file)},
+               {"line", diagnostic.place.line},
+               {"column", diagnostic.place.column},
+               {"end_column", diagnostic.place.end_column},
+               {"notes", escaped_list(diagnostic.notes)},
+               {"help", escaped_list(diagnostic.helps)},
+               {"exit_code", find_error_info(diagnostic.code)->exit_code}};
+  if (!diagnostic.rule.empty()) json["rule"] = diagnostic.rule;
+  return json_text(json);
 }
 
 void internal_error(const char* file, int line, const std::string& detail) {

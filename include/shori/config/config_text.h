@@ -19,7 +19,7 @@ enum class ConfigScope {
 };
 
 // Canonical JSON: keys sorted, reals as the 16 hex digits of their bits, words as in YAML, unset keys as null.
-CanonicalJson canonical_config(const TrainConfig& config, ConfigScope scope);
+std::string canonical_config(const TrainConfig& config, ConfigScope scope);
 
 // SHA-256 (64 hex digits) of the numeric scope. Stages, names, paths and file contents are no part of it, so that a
 // recipe's stage and the same stage as a file of its own have one hash.

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@
 #include "shori/io/safetensors.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 
 namespace shori {
 
@@ -69,7 +71,7 @@ class SealedWriter {
   // The next bytes of the arrays, in their order. No call has bytes of two arrays.
   void append(const void* data, std::size_t bytes);
   // After the last byte: manifest and seal. `fields` is the manifest without `tensors`.
-  void finish(const CanonicalJson& fields, std::uint64_t number);
+  void finish(const Json& fields, std::uint64_t number);
 
  private:
   void record_complete_arrays();
@@ -79,11 +81,11 @@ class SealedWriter {
   std::size_t array_ = 0;   // the one that is being written
   std::uint64_t done_ = 0;  // its bytes so far
   Sha256 hash_;             // of these
-  CanonicalJson digests_;
+  std::map<std::string, std::string> digests_;  // 64 hex digits, by name
 };
 
 // Length of the manifest's text for `fields` and the digests of `arrays`: digests have one length.
-std::size_t manifest_text_bytes(const CanonicalJson& fields, std::span<const NamedArray> arrays);
+std::size_t manifest_text_bytes(const Json& fields, std::span<const NamedArray> arrays);
 
 // Thrown where a sealed file contradicts itself; `reason` follows the words "it is damaged: ".
 struct DamagedFile {

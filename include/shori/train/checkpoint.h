@@ -14,6 +14,7 @@
 #include "shori/io/sealed_file.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 
 namespace shori {
 
@@ -39,7 +40,7 @@ class CheckpointStore {
   // Writes the state as step `step`, durable when it returns. `fields`: the manifest without `tensors`. A full disk
   // pauses (reported as E0502) and writing goes on when there is space; a stop while pausing throws E0502. Other I/O
   // errors get three tries with new files, then E0512.
-  void write(std::uint64_t step, const CanonicalJson& fields);
+  void write(std::uint64_t step, const Json& fields);
   // Keeps the newest `save_total_limit` rolling checkpoints and deletes older ones; then reserves disk space for the next
   // checkpoint.
   void keep_newest(std::size_t save_total_limit);
@@ -63,8 +64,8 @@ class CheckpointStore {
  private:
   void create_next();
   void discard_next();
-  void write_once(std::uint64_t step, const CanonicalJson& fields);
-  void write_content(std::uint64_t step, const CanonicalJson& fields);
+  void write_once(std::uint64_t step, const Json& fields);
+  void write_content(std::uint64_t step, const Json& fields);
   void load_arrays(const SealedFile& checkpoint);
   void quarantine(const std::string& name);
 

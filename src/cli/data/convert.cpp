@@ -1,11 +1,12 @@
 // shori-data convert: between .blockml, JSONL and YAML, without loss.
 #include <cstdio>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "shori/data/blockml.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
@@ -95,12 +96,11 @@ class Conversion {
                            .note("the other comes from " + escape_for_log(first->second, 400))
                            .help("convert them one after the other, each with an `--out` of its own"));
     }
-    JsonWriter line;
-    line.begin_object().field("id", id);
-    if (!read.source.category.empty()) line.field("category", read.source.category);
-    if (!read.source.rating.empty()) line.field("rating", read.source.rating);
-    line.field("text", render(*read.blocks)).end_object();
-    lines_ += line.take() + "\n";
+    Json line = {{"id", id}};
+    if (!read.source.category.empty()) line["category"] = read.source.category;
+    if (!read.source.rating.empty()) line["rating"] = read.source.rating;
+    line["text"] = render(*read.blocks);
+    lines_ += json_text(line) + "\n";
   }
 
   // The name of a single input; else conversations.jsonl.

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
@@ -11,7 +12,7 @@
 #include "shori/data/pack_plan.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
@@ -91,12 +92,10 @@ void print_json(const CorpusStats& all, const std::vector<StageFigures>& stages)
     std::fputs(all.json(ledger ? &*ledger : nullptr).c_str(), stdout);
     return;
   }
-  JsonWriter json;
-  json.begin_object().key("total").raw(all.json(nullptr)).key("stages").begin_object();
+  Json json = {{"total", raw_json(all.json(nullptr))}, {"stages", Json::object()}};
   for (const StageFigures& stage : stages)
-    json.key(stage.name).raw(stage.stats.json(stage.ledger ? &*stage.ledger : nullptr));
-  json.end_object().end_object();
-  std::printf("%s\n", json.text().c_str());
+    json["stages"][stage.name] = raw_json(stage.stats.json(stage.ledger ? &*stage.ledger : nullptr));
+  std::printf("%s\n", json_text(json).c_str());
 }
 
 int run_stats(const StatsArguments& arguments) {

@@ -4,6 +4,7 @@
 
 #include "shori/data/yaml_source.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/signals.h"
 #include "src/data/sources/find_files.h"
 #include "src/data/sources/jsonl.h"

@@ -1,66 +1,63 @@
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "shori/data/ledger.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/number_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-void write_counts(JsonWriter& json, const LedgerCounts& counts) {
-  json.field("bytes_in", counts.bytes_in);
-  json.field("bytes_samples", counts.bytes_samples);
-  json.field("bytes_between", counts.bytes_between);
-  json.field("bytes_text", counts.bytes_text);
-  json.field("conversations", counts.conversations);
-  json.field("unique", counts.unique);
-  json.field("tokens_in", counts.tokens_in);
-  json.field("tokens_repeated", counts.tokens_repeated);
-  json.field("repeated_blocks", counts.repeated_blocks);
-  json.field("repeated_prefixes", counts.repeated_prefixes);
-  json.field("repeated_bos", counts.repeated_bos);
-  json.field("repeated_eos", counts.repeated_eos);
-  json.field("tokens_dropped", counts.tokens_dropped());
-  for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
-    json.field("dropped_" + std::string(drop_rule_name(static_cast<DropRule>(rule))), counts.dropped[rule]);
-  }
-  json.field("tokens_held_out", counts.tokens_held_out);
-  json.field("tokens_packed", counts.tokens_packed);
-  json.field("samples", counts.samples);
-  json.field("targets", counts.targets);
-  json.field("masked", counts.masked);
-  json.field("first_tokens", counts.first_tokens);
+void add_counts(Json& json, const LedgerCounts& counts) {
+  json["bytes_in"] = counts.bytes_in;
+  json["bytes_samples"] = counts.bytes_samples;
+  json["bytes_between"] = counts.bytes_between;
+  json["bytes_text"] = counts.bytes_text;
+  json["conversations"] = counts.conversations;
+  json["unique"] = counts.unique;
+  json["tokens_in"] = counts.tokens_in;
+  json["tokens_repeated"] = counts.tokens_repeated;
+  json["repeated_blocks"] = counts.repeated_blocks;
+  json["repeated_prefixes"] = counts.repeated_prefixes;
+  json["repeated_bos"] = counts.repeated_bos;
+  json["repeated_eos"] = counts.repeated_eos;
+  json["tokens_dropped"] = counts.tokens_dropped();
+  for (std::size_t rule = 0; rule < kDropRuleCount; ++rule)
+    json[concat("dropped_", drop_rule_name(static_cast<DropRule>(rule)))] = counts.dropped[rule];
+  json["tokens_held_out"] = counts.tokens_held_out;
+  json["tokens_packed"] = counts.tokens_packed;
+  json["samples"] = counts.samples;
+  json["targets"] = counts.targets;
+  json["masked"] = counts.masked;
+  json["first_tokens"] = counts.first_tokens;
 }
 
-void write_items(JsonWriter& json, std::string_view name, const std::vector<LedgerItem>& items) {
-  json.key(name).begin_array();
-  for (const LedgerItem& item : items) {
-    json.begin_object().field("conversation", item.place).field("tokens", item.tokens).end_object();
-  }
-  json.end_array();
+Json items_json(const std::vector<LedgerItem>& items) {
+  Json list = Json::array();
+  for (const LedgerItem& item : items) list.push_back({{"conversation", item.place}, {"tokens", item.tokens}});
+  return list;
 }
 
-void write_file(JsonWriter& json, const std::string& path, const FileLedger& file) {
-  json.begin_object().field("path", path);
-  write_counts(json, file.counts);
-  json.key("lists").begin_object();
-  for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
-    write_items(json, drop_rule_name(static_cast<DropRule>(rule)), file.dropped[rule]);
-  }
-  write_items(json, "split", file.split);
-  write_items(json, "held_out", file.held_out);
-  json.end_object().end_object();
+Json file_json(const std::string& path, const FileLedger& file) {
+  Json json = {{"path", path}};
+  add_counts(json, file.counts);
+  Json& lists = json["lists"];
+  for (std::size_t rule = 0; rule < kDropRuleCount; ++rule)
+    lists[std::string(drop_rule_name(static_cast<DropRule>(rule)))] = items_json(file.dropped[rule]);
+  lists["split"] = items_json(file.split);
+  lists["held_out"] = items_json(file.held_out);
+  return json;
 }
 
-void write_epochs(JsonWriter& json, const std::vector<EpochLedger>& epochs) {
-  json.key("epochs").begin_array();
-  for (const EpochLedger& epoch : epochs) {
-    json.begin_object().field("packs", epoch.packs).field("padding", epoch.padding).field("targets", epoch.targets);
-    json.field("fill", epoch.fill).end_object();
-  }
-  json.end_array();
+Json epochs_json(const std::vector<EpochLedger>& epochs) {
+  Json list = Json::array();
+  for (const EpochLedger& epoch : epochs)
+    list.push_back(
+        {{"packs", epoch.packs}, {"padding", epoch.padding}, {"targets", epoch.targets}, {"fill", epoch.fill}});
+  return list;
 }
 
 std::string count_of(std::int64_t number, std::string_view singular) {
@@ -104,21 +101,13 @@ std::string epoch_line(const Ledger& ledger) {
 }  // namespace
 
 std::string Ledger::to_json() const {
-  JsonWriter json(2);
-  json.begin_object()
-      .field("sequence_len", sequence_len)
-      .field("longest_sample", longest_sample)
-      .field("compat", compat);
-  json.key("total").begin_object();
-  write_counts(json, total);
-  json.end_object();
-  write_epochs(json, epochs);
-  json.key("run").begin_object().field("steps", steps).field("tokens", tokens_of_run).field("targets", targets_of_run);
-  json.end_object();
-  json.key("files").begin_array();
-  for (std::size_t i = 0; i < files.size(); ++i) write_file(json, paths[i], files[i]);
-  json.end_array().end_object();
-  return json.take() + "\n";
+  Json json = {{"sequence_len", sequence_len}, {"longest_sample", longest_sample}, {"compat", compat}};
+  add_counts(json["total"], total);
+  json["epochs"] = epochs_json(epochs);
+  json["run"] = {{"steps", steps}, {"tokens", tokens_of_run}, {"targets", targets_of_run}};
+  json["files"] = Json::array();
+  for (std::size_t i = 0; i < files.size(); ++i) json["files"].push_back(file_json(paths[i], files[i]));
+  return json_text(json, 2) + "\n";
 }
 
 std::string Ledger::to_text(std::size_t listed) const {

@@ -3,7 +3,7 @@
 
 #include "shori/data/lint.h"
 #include "shori/util/build_info.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "src/data/dataset/prepared_data.h"
 
 namespace shori {

@@ -1,8 +1,10 @@
 #include "src/data/import/output.h"
 
+#include <nlohmann/json.hpp>
+
 #include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -31,12 +33,11 @@ std::string ImportOutput::content(const std::string& id, std::span<const Segment
   if (options_.format == ImportFormat::kBlockml) return render(segments);
   if (options_.format == ImportFormat::kYaml)
     return render_yaml_conversation(segments, id, options_.category, options_.rating);
-  JsonWriter line;
-  line.begin_object().field("id", id);
-  if (!options_.category.empty()) line.field("category", options_.category);
-  if (!options_.rating.empty()) line.field("rating", options_.rating);
-  line.field("text", render(segments)).end_object();
-  return line.take() + "\n";
+  Json line = {{"id", id}};
+  if (!options_.category.empty()) line["category"] = options_.category;
+  if (!options_.rating.empty()) line["rating"] = options_.rating;
+  line["text"] = render(segments);
+  return json_text(line) + "\n";
 }
 
 bool ImportOutput::is_taken(const std::string& name) const {

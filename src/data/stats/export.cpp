@@ -1,10 +1,12 @@
 // A collection's figures for programs (JSON) and as a picture (SVG).
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "shori/data/corpus_stats.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/number_text.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -13,32 +15,33 @@ double ratio(std::int64_t numerator, std::int64_t denominator) {
   return denominator == 0 ? 0.0 : static_cast<double>(numerator) / static_cast<double>(denominator);
 }
 
-void write_lengths(JsonWriter& json, const LengthDistribution& lengths) {
-  json.begin_object().field("count", static_cast<std::int64_t>(lengths.count())).field("total", lengths.total());
-  json.field("min", lengths.quantile(0, 1));
-  for (const std::int64_t percent : {5, 25, 50, 75, 90, 95, 99}) {
-    json.field("p" + std::to_string(percent), lengths.quantile(percent, 100));
-  }
-  json.field("max", lengths.quantile(1, 1)).field("below_300", lengths.count_below(300));
-  json.key("histogram").begin_array();
+Json lengths_json(const LengthDistribution& lengths) {
+  Json json = {{"count", lengths.count()}, {"total", lengths.total()}, {"min", lengths.quantile(0, 1)}};
+  for (const std::int64_t percent : {5, 25, 50, 75, 90, 95, 99})
+    json[concat("p", percent)] = lengths.quantile(percent, 100);
+  json["max"] = lengths.quantile(1, 1);
+  json["below_300"] = lengths.count_below(300);
+  Json histogram = Json::array();
   const auto bins = lengths.histogram();
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const auto from = static_cast<std::int64_t>(i) * LengthDistribution::kBin;
-    json.begin_object().field("from", from).key("below");
-    i + 1 == bins.size() ? json.null() : json.value(from + LengthDistribution::kBin);
-    json.field("count", bins[i]).end_object();
+    const bool is_last = i + 1 == bins.size();
+    histogram.push_back(
+        {{"from", from}, {"below", is_last ? Json() : Json(from + LengthDistribution::kBin)}, {"count", bins[i]}});
   }
-  json.end_array().end_object();
+  json["histogram"] = std::move(histogram);
+  return json;
 }
 
 template <typename Groups>
-void write_groups(JsonWriter& json, std::string_view key, std::string_view name_key, const Groups& groups) {
-  json.key(key).begin_array();
-  for (const auto& [name, group] : groups) {
-    json.begin_object().field(name_key, name).field("conversations", group.conversations);
-    json.field("messages", group.messages).field("tokens", group.tokens).end_object();
-  }
-  json.end_array();
+Json groups_json(const char* name_key, const Groups& groups) {
+  Json list = Json::array();
+  for (const auto& [name, group] : groups)
+    list.push_back({{name_key, name},
+                    {"conversations", group.conversations},
+                    {"messages", group.messages},
+                    {"tokens", group.tokens}});
+  return list;
 }
 
 struct SvgCanvas {
@@ -62,40 +65,37 @@ struct SvgCanvas {
 }  // namespace
 
 std::string CorpusStats::json(const Ledger* ledger) const {
-  JsonWriter json(2);
-  json.begin_object().field("conversations", conversations_).field("messages", messages_);
-  json.field("unique_tokens", unique_tokens_).field("longest_sample", longest_sample_).field("size_bytes", bytes_);
-  json.field("samples", samples_).field("sequence_len", sequence_len_);
-  json.field("spare_tokens", sequence_len_ - longest_sample_);
-  json.field("tokens_per_message", ratio(unique_tokens_, messages_));
-  json.field("tokens_per_conversation", ratio(unique_tokens_, conversations_));
-  json.field("messages_per_conversation", ratio(messages_, conversations_));
-  json.field("bytes_per_token", ratio(bytes_, unique_tokens_)).field("emoji", emoji_);
-  json.key("roles").begin_array();
-  for (std::size_t i = 0; i < kRoleCount; ++i) {
-    json.begin_object().field("role", role_name(static_cast<Role>(i))).field("blocks", blocks_[i]);
-    json.field("sample_tokens", role_tokens_[i]).end_object();
-  }
-  json.end_array().key("hints").begin_object();
-  for (std::size_t i = 0; i < hints_.size(); ++i) {
-    json.field(kWords<LengthHint>[i], hints_[i]);
-  }
-  json.end_object();
-  write_groups(json, "categories", "category", categories_);
-  write_groups(json, "characters", "character", characters_);
-  json.key("message_lengths");
-  write_lengths(json, lengths_);
-  json.key("length_unit").value(word_of(unit_));
-  json.key("equal_count_bounds").begin_array();
-  for (const std::int64_t bound : equal_count_bounds()) json.value(bound);
-  json.end_array();
+  Json roles = Json::array(), hints = Json::object();
+  for (std::size_t i = 0; i < kRoleCount; ++i)
+    roles.push_back(
+        {{"role", role_name(static_cast<Role>(i))}, {"blocks", blocks_[i]}, {"sample_tokens", role_tokens_[i]}});
+  for (std::size_t i = 0; i < hints_.size(); ++i) hints[std::string(kWords<LengthHint>[i])] = hints_[i];
+  Json json = {{"conversations", conversations_},
+               {"messages", messages_},
+               {"unique_tokens", unique_tokens_},
+               {"longest_sample", longest_sample_},
+               {"size_bytes", bytes_},
+               {"samples", samples_},
+               {"sequence_len", sequence_len_},
+               {"spare_tokens", sequence_len_ - longest_sample_},
+               {"tokens_per_message", ratio(unique_tokens_, messages_)},
+               {"tokens_per_conversation", ratio(unique_tokens_, conversations_)},
+               {"messages_per_conversation", ratio(messages_, conversations_)},
+               {"bytes_per_token", ratio(bytes_, unique_tokens_)},
+               {"emoji", emoji_},
+               {"roles", std::move(roles)},
+               {"hints", std::move(hints)},
+               {"categories", groups_json("category", categories_)},
+               {"characters", groups_json("character", characters_)},
+               {"message_lengths", lengths_json(lengths_)},
+               {"length_unit", word_of(unit_)},
+               {"equal_count_bounds", equal_count_bounds()}};
   if (ledger != nullptr) {
     std::string text = ledger->to_json();
     text.pop_back();  // its newline
-    json.key("ledger").raw(text);
+    json["ledger"] = raw_json(text);
   }
-  json.end_object();
-  return json.take() + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string CorpusStats::svg() const {

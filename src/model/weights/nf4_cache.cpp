@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "shori/util/atomic_file.h"
 #include "shori/util/error.h"
@@ -82,7 +83,7 @@ bool has_space(const Nf4CachePath& place, std::uint64_t size) {
 }
 
 void write_file(const Nf4CachePath& place, const SealedLayout& layout, const FrozenArrays& frozen,
-                const CanonicalJson& manifest) {
+                const Json& manifest) {
   AtomicFile file(place.folder, place.name, layout.file_size());
   SealedWriter sealed(layout, [&](const void* data, std::size_t bytes) { file.write(data, bytes); });
   ArrayWriter writer(sealed, frozen.weights_on_device);
@@ -110,7 +111,7 @@ std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfM
 
 void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, MistralWeights& weights) {
   const FrozenArrays frozen(weights);
-  const CanonicalJson manifest = cache_manifest(model, weights);
+  const Json manifest = cache_manifest(model, weights);
   const SealedLayout layout(kNf4CacheFormat, frozen.arrays,
                             round_up<std::size_t>(manifest_text_bytes(manifest, frozen.arrays), 8));
   try {

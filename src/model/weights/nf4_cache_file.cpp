@@ -1,5 +1,7 @@
 #include "src/model/weights/nf4_cache_file.h"
 
+#include <nlohmann/json.hpp>
+
 #include "src/model/weights/frozen_tensors.h"
 
 namespace shori {
@@ -53,21 +55,18 @@ FrozenArrays::FrozenArrays(MistralWeights& weights) {
   arrays.push_back({"shori.offsets", FileDType::kF32, {std::ssize(offsets)}, offsets.data()});
 }
 
-CanonicalJson cache_manifest(const HfModel& model, const MistralWeights& weights) {
-  CanonicalJson files = CanonicalJson::array();
+Json cache_manifest(const HfModel& model, const MistralWeights& weights) {
+  Json files = Json::array();
   for (std::size_t i = 0; i < model.shards().size(); ++i) {
     const FileIdentity& identity = model.shard_file(i).file().identity();
-    files.push(CanonicalJson::object()
-                   .set("inode", CanonicalJson::unsigned_integer(identity.inode))
-                   .set("mtime_ns", CanonicalJson::integer(identity.mtime_ns)));
+    files.push_back({{"inode", identity.inode}, {"mtime_ns", identity.mtime_ns}});
   }
-  return CanonicalJson::object()
-      .set("activation", CanonicalJson::string(weights.activation == DType::kBf16 ? "BF16" : "F32"))
-      .set("files", std::move(files))
-      .set("fingerprint", CanonicalJson::string(weights.fingerprint))
-      .set("format", CanonicalJson::unsigned_integer(kNf4CacheVersion))
-      .set("headers", CanonicalJson::string(model.header_fingerprint()))
-      .set("zero_blocks", CanonicalJson::integer(weights.zero_blocks));
+  return {{"activation", weights.activation == DType::kBf16 ? "BF16" : "F32"},
+          {"files", std::move(files)},
+          {"fingerprint", weights.fingerprint},
+          {"format", kNf4CacheVersion},
+          {"headers", model.header_fingerprint()},
+          {"zero_blocks", weights.zero_blocks}};
 }
 
 }  // namespace shori

@@ -9,7 +9,7 @@
 #include "shori/io/hf_model.h"
 #include "shori/io/sealed_file.h"
 #include "shori/model/mistral_weights.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "src/model/weights/nf4_cache.h"
 
 namespace shori {
@@ -28,6 +28,6 @@ struct FrozenArrays {
 };
 
 // The manifest without the arrays' digests. `weights` are those of `model`.
-CanonicalJson cache_manifest(const HfModel& model, const MistralWeights& weights);
+Json cache_manifest(const HfModel& model, const MistralWeights& weights);
 
 }  // namespace shori

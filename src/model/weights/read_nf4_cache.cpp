@@ -8,6 +8,7 @@
 #include "shori/quant/nf4_levels.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <ranges>
 #include <set>
 #include <span>
@@ -20,6 +21,7 @@
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -220,24 +222,30 @@ void read_factor(const SafetensorsFile& file, const NamedArray& factor) {
 std::string AdapterSource::path() const { return join_path(folder, file); }
 
 std::string adapter_config_text(const AdapterSettings& settings, bool peft_06) {
-  JsonWriter json(2);
-  json.begin_object().key("alpha_pattern").begin_object().end_object();
-  json.key("auto_mapping").null().field("base_model_name_or_path", settings.base_name).field("bias", "none");
-  json.field("fan_in_fan_out", false).field("inference_mode", true).field("init_lora_weights", true);
-  if (!peft_06) json.key("layer_replication").null();
-  json.key("layers_pattern").null().key("layers_to_transform").null();
-  if (!peft_06) json.key("loftq_config").begin_object().end_object();
-  json.field("lora_alpha", settings.alpha).field("lora_dropout", settings.dropout);
-  if (!peft_06) json.key("megatron_config").null().field("megatron_core", "megatron.core");
-  json.key("modules_to_save").null().field("peft_type", "LORA").field("r", settings.rank);
-  json.key("rank_pattern").begin_object().end_object().key("revision").null();
-  json.key("target_modules").begin_array();
   std::vector<std::string> targets = settings.target_modules;
   std::sort(targets.begin(), targets.end());
-  for (const std::string& target : targets) json.value(target);
-  json.end_array().field("task_type", "CAUSAL_LM");
-  if (!peft_06) json.field("use_dora", false).field("use_rslora", false);
-  return json.end_object().take();
+  const Json none = nullptr, empty = Json::object();
+  Json json = {{"alpha_pattern", empty},   {"auto_mapping", none},    {"base_model_name_or_path", settings.base_name},
+               {"bias", "none"},           {"fan_in_fan_out", false}, {"inference_mode", true},
+               {"init_lora_weights", true}};
+  if (!peft_06) json["layer_replication"] = none;
+  json["layers_pattern"] = none;
+  json["layers_to_transform"] = none;
+  if (!peft_06) json["loftq_config"] = empty;
+  json["lora_alpha"] = settings.alpha;
+  json["lora_dropout"] = settings.dropout;
+  if (!peft_06) json["megatron_config"] = none;
+  if (!peft_06) json["megatron_core"] = "megatron.core";
+  json["modules_to_save"] = none;
+  json["peft_type"] = "LORA";
+  json["r"] = settings.rank;
+  json["rank_pattern"] = empty;
+  json["revision"] = none;
+  json["target_modules"] = targets;
+  json["task_type"] = "CAUSAL_LM";
+  if (!peft_06) json["use_dora"] = false;
+  if (!peft_06) json["use_rslora"] = false;
+  return json_text(json, 2);
 }
 
 std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,

@@ -122,14 +122,14 @@ void CheckpointStore::discard_next() {
   unlinkat(directory_.get(), kNextName, 0);
 }
 
-void CheckpointStore::write(std::uint64_t step, const CanonicalJson& fields) {
+void CheckpointStore::write(std::uint64_t step, const Json& fields) {
   const IoTask task{checkpoint_name(step), folder_, static_cast<double>(file_size()),
                     concat("step ", step, " is held in memory; checkpoints before it are safe")};
   // A failed fsync may have dropped the pages and marked them clean: that file is discarded and never tried again.
   run_io_task(task, [&] { write_once(step, fields); }, [&] { discard_next(); });
 }
 
-void CheckpointStore::write_once(std::uint64_t step, const CanonicalJson& fields) {
+void CheckpointStore::write_once(std::uint64_t step, const Json& fields) {
   if (!next_.valid()) create_next();
   write_content(step, fields);
   struct stat status{};
@@ -147,7 +147,7 @@ void CheckpointStore::write_once(std::uint64_t step, const CanonicalJson& fields
   }
 }
 
-void CheckpointStore::write_content(std::uint64_t step, const CanonicalJson& fields) {
+void CheckpointStore::write_content(std::uint64_t step, const Json& fields) {
   SealedWriter writer(*layout_, [this](const void* data, std::size_t bytes) {
     if (const IoResult result = write_all(next_.get(), data, bytes); result.error)
       throw IoFailure{"write", result.error};

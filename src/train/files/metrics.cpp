@@ -9,20 +9,15 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "shori/util/error.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "src/train/files/io_policy.h"
 
 namespace shori {
 namespace {
-
-void write_map(JsonWriter& json, const char* name, const std::map<std::string, double>& values) {
-  json.key(name).begin_object();
-  for (const auto& [key, value] : values) json.field(key, value);
-  json.end_object();
-}
 
 std::string utc_now() {
   const auto now = std::chrono::system_clock::now();
@@ -40,42 +35,58 @@ std::string utc_now() {
 }  // namespace
 
 std::string step_line(const StepMetrics& m) {
-  JsonWriter json;
-  json.begin_object().field("type", "step").field("stage", m.stage).field("step", m.step).field("epoch", m.epoch);
-  json.field("micro_batches", m.micro_batches)
-      .field("samples", m.samples)
-      .field("tokens", m.tokens)
-      .field("targets", m.targets);
-  json.field("loss", m.loss).field("grad_norm", m.grad_norm).field("clip_factor", m.clip_factor);
-  json.field("learning_rate", m.learning_rate).field("update_max", m.update_max).end_object();
-  return json.take();
+  return json_text({{"type", "step"},
+                    {"stage", m.stage},
+                    {"step", m.step},
+                    {"epoch", m.epoch},
+                    {"micro_batches", m.micro_batches},
+                    {"samples", m.samples},
+                    {"tokens", m.tokens},
+                    {"targets", m.targets},
+                    {"loss", m.loss},
+                    {"grad_norm", m.grad_norm},
+                    {"clip_factor", m.clip_factor},
+                    {"learning_rate", m.learning_rate},
+                    {"update_max", m.update_max}});
 }
 
 std::string eval_line(const EvalMetrics& m) {
-  JsonWriter json;
-  json.begin_object().field("type", "eval").field("stage", m.stage).field("step", m.step).field("epoch", m.epoch);
-  json.field("dataset", m.dataset).field("samples", m.samples).field("targets", m.targets).field("loss", m.loss);
-  json.field("perplexity", std::exp(std::min(m.loss, 709.0)));  // beyond it the double overflows
-  write_map(json, "loss_by_role", m.loss_by_role);
-  write_map(json, "loss_by_category", m.loss_by_category);
-  return json.end_object().take();
+  const double perplexity = std::exp(std::min(m.loss, 709.0));  // beyond it the double overflows
+  return json_text({{"type", "eval"},
+                    {"stage", m.stage},
+                    {"step", m.step},
+                    {"epoch", m.epoch},
+                    {"dataset", m.dataset},
+                    {"samples", m.samples},
+                    {"targets", m.targets},
+                    {"loss", m.loss},
+                    {"perplexity", perplexity},
+                    {"loss_by_role", m.loss_by_role},
+                    {"loss_by_category", m.loss_by_category}});
 }
 
 std::string end_line(const EndMetrics& m) {
-  JsonWriter json;
-  json.begin_object().field("type", "end").field("stage", m.stage).field("step", m.step).field("epoch", m.epoch);
-  json.field("tokens", m.tokens).field("targets", m.targets).field("adapter_sha256", m.adapter_sha256).end_object();
-  return json.take();
+  return json_text({{"type", "end"},
+                    {"stage", m.stage},
+                    {"step", m.step},
+                    {"epoch", m.epoch},
+                    {"tokens", m.tokens},
+                    {"targets", m.targets},
+                    {"adapter_sha256", m.adapter_sha256}});
 }
 
 std::string timing_line(const StepTiming& t) {
-  JsonWriter json;
-  json.begin_object().field("step", t.step).field("time", utc_now()).field("seconds", t.seconds);
-  json.field("forward_seconds", t.forward_seconds).field("backward_seconds", t.backward_seconds);
-  json.field("optimizer_seconds", t.optimizer_seconds).field("checkpoint_seconds", t.checkpoint_seconds);
-  json.field("tokens_per_second", t.tokens_per_second).key("share_of_peak").null();
-  json.field("memory_bytes", t.memory_bytes).field("memory_peak_bytes", t.memory_peak_bytes).end_object();
-  return json.take();
+  return json_text({{"step", t.step},
+                    {"time", utc_now()},
+                    {"seconds", t.seconds},
+                    {"forward_seconds", t.forward_seconds},
+                    {"backward_seconds", t.backward_seconds},
+                    {"optimizer_seconds", t.optimizer_seconds},
+                    {"checkpoint_seconds", t.checkpoint_seconds},
+                    {"tokens_per_second", t.tokens_per_second},
+                    {"share_of_peak", nullptr},
+                    {"memory_bytes", t.memory_bytes},
+                    {"memory_peak_bytes", t.memory_peak_bytes}});
 }
 
 LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes,

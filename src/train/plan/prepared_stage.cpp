@@ -7,6 +7,7 @@
 #include "shori/data/data_options.h"
 #include "shori/data/pack_plan.h"
 #include "shori/util/hash.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/number_text.h"
 #include "shori/util/progress.h"

@@ -3,36 +3,32 @@
 #include <ATen/Version.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/build_info.h"
+#include "shori/util/json_text.h"
 
 namespace shori {
 namespace {
 
-void write_optional(JsonWriter& json, const char* key, const std::string& value) {
-  json.key(key);
-  if (value.empty())
-    json.null();
-  else
-    json.value(value);
-}
-
 // The members that a later start compares, shared by run.json and done.json.
-void write_identity(JsonWriter& json, const PreparedStage& stage, const BaseIdentity& base,
-                    const std::optional<std::string>& parent) {
+void add_identity(Json& json, const PreparedStage& stage, const BaseIdentity& base,
+                  const std::optional<std::string>& parent) {
   const EarlyIdentity identity = early_identity(stage);
-  json.field("config_hash", identity.config_hash)
-      .key("config")
-      .raw(canonical_config(stage.stage.config, ConfigScope::kComplete).text());
-  json.field("data_fingerprint", identity.data_fingerprint).key("data").begin_array();
+  json["config_hash"] = identity.config_hash;
+  json["config"] = raw_json(canonical_config(stage.stage.config, ConfigScope::kComplete));
+  json["data_fingerprint"] = identity.data_fingerprint;
+  json["data"] = Json::array();
   for (const DataFile& file : stage.data.files)
-    json.begin_object().field("path", file.path).field("size", file.size).field("sha256", file.sha256).end_object();
-  json.end_array().field("plan_sha256", identity.plan_sha256);
-  write_optional(json, "tokenizer_sha256", identity.tokenizer_sha256);
-  json.key("base").begin_object().field("name", base.name).field("headers", identity.base_headers);
-  json.field("fingerprint", base.fingerprint).field("nf4_checksum", base.nf4_checksum).end_object();
-  write_optional(json, "parent", parent.value_or(""));
+    json["data"].push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
+  json["plan_sha256"] = identity.plan_sha256;
+  json["tokenizer_sha256"] = text_or_null(identity.tokenizer_sha256);
+  json["base"] = {{"name", base.name},
+                  {"headers", identity.base_headers},
+                  {"fingerprint", base.fingerprint},
+                  {"nf4_checksum", base.nf4_checksum}};
+  json["parent"] = text_or_null(parent.value_or(""));
 }
 
 Diagnostic changed(const std::string& what, const std::string& since, const std::string& before,
@@ -83,31 +79,29 @@ EarlyIdentity early_identity(const PreparedStage& stage) {
 
 std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                      Device device) {
-  JsonWriter json(2);
-  json.begin_object().field("format", "shori-run/1").field("stage", stage.stage.name).field("version", version());
-  json.field("build", build_id()).field("device", device_name(device));
-  write_identity(json, stage, base, parent);
+  Json json = {{"format", "shori-run/1"},
+               {"stage", stage.stage.name},
+               {"version", version()},
+               {"build", build_id()},
+               {"device", device_name(device)}};
+  add_identity(json, stage, base, parent);
   if (device != Device::kCpu) {
-    json.key("products").begin_array();
+    json["products"] = Json::array();
     for (const MatmulChoice& choice : matmul_choices())
-      json.begin_object().field("product", choice.product).field("algorithm", choice.algorithm).end_object();
-    json.end_array();
+      json["products"].push_back({{"product", choice.product}, {"algorithm", choice.algorithm}});
   }
-  return json.end_object().take() + "\n";
+  return json_text(json, 2) + "\n";
 }
 
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                       const std::map<std::string, std::string>& adapter_files) {
-  JsonWriter json(2);
-  json.begin_object()
-      .field("format", "shori-done/1")
-      .field("stage", stage.stage.name)
-      .field("step", stage.total_steps());
-  json.field("checkpoint", checkpoint_name(stage.total_steps())).key("adapter").begin_object();
-  for (const auto& [name, sha256] : adapter_files) json.field(name, sha256);
-  json.end_object();
-  write_identity(json, stage, base, parent);
-  return json.end_object().take() + "\n";
+  Json json = {{"format", "shori-done/1"},
+               {"stage", stage.stage.name},
+               {"step", stage.total_steps()},
+               {"checkpoint", checkpoint_name(stage.total_steps())},
+               {"adapter", adapter_files}};
+  add_identity(json, stage, base, parent);
+  return json_text(json, 2) + "\n";
 }
 
 std::string base_model_name(const BaseModel& base) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/build_info.h"
@@ -22,12 +23,6 @@ LrShape lr_shape(LrScheduler scheduler) {
          : scheduler == LrScheduler::kLinear ? LrShape::kLinear
                                              : LrShape::kCosine;
 }
-
-CanonicalJson text_or_null(const std::string& text) {
-  return text.empty() ? CanonicalJson::null() : CanonicalJson::string(text);
-}
-
-CanonicalJson count(std::uint64_t number) { return CanonicalJson::unsigned_integer(number); }
 
 }  // namespace
 
@@ -216,62 +211,50 @@ std::vector<NamedArray> StageTrainer::state_arrays() {
 // Length of the manifest before step 1, with room for the token count of each file to grow.
 std::size_t StageTrainer::manifest_bytes() const {
   constexpr std::size_t kDigits = 20;
-  return manifest().text().size() + kDigits * tokens_of_file_.size();
+  return canonical_json(manifest()).size() + kDigits * tokens_of_file_.size();
 }
 
-CanonicalJson StageTrainer::manifest() const {
+Json StageTrainer::manifest() const {
   const AdamOptions& adam = optimizer_->options();
-  CanonicalJson json = CanonicalJson::object();
-  json.set("adam", CanonicalJson::object()
-                       .set("block_size", CanonicalJson::integer(adam.block_size))
-                       .set("beta1", CanonicalJson::real(adam.beta1))
-                       .set("beta2", CanonicalJson::real(adam.beta2))
-                       .set("eps", CanonicalJson::real(adam.eps))
-                       .set("t", count(optimizer_->step_count()))
-                       .set("map_signed_sha256", CanonicalJson::string(hash_of_map(dynamic_map_signed())))
-                       .set("map_unsigned_sha256", CanonicalJson::string(hash_of_map(dynamic_map_unsigned()))));
-  CanonicalJson shards = CanonicalJson::array();
+  Json json;
+  json["adam"] = {{"block_size", adam.block_size},
+                  {"beta1", adam.beta1},
+                  {"beta2", adam.beta2},
+                  {"eps", adam.eps},
+                  {"t", optimizer_->step_count()},
+                  {"map_signed_sha256", hash_of_map(dynamic_map_signed())},
+                  {"map_unsigned_sha256", hash_of_map(dynamic_map_unsigned())}};
+  Json shards = Json::array();
   for (const HfShard& shard : stage_.base->model->shards())
-    shards.push(CanonicalJson::object().set("name", CanonicalJson::string(shard.name)).set("size", count(shard.size)));
-  json.set("base", CanonicalJson::object()
-                       .set("name", CanonicalJson::string(identity_.name))
-                       .set("fingerprint", CanonicalJson::string(identity_.fingerprint))
-                       .set("nf4_checksum", CanonicalJson::string(identity_.nf4_checksum))
-                       .set("shards", std::move(shards)));
-  json.set("build", CanonicalJson::string(build_id())).set("device", CanonicalJson::string(device_name(device_kind())));
-  json.set("config", canonical_config(config(), ConfigScope::kPortable))
-      .set("config_hash", CanonicalJson::string(stage_.config_hash));
-  CanonicalJson data = CanonicalJson::array(), trained = CanonicalJson::array();
-  for (std::size_t i = 0; i < stage_.data.files.size(); ++i) {
-    const DataFile& file = stage_.data.files[i];
-    data.push(CanonicalJson::object()
-                  .set("path", CanonicalJson::string(file.path))
-                  .set("size", count(file.size))
-                  .set("sha256", CanonicalJson::string(file.sha256)));
-    trained.push(CanonicalJson::integer(tokens_of_file_[i]));
-  }
-  json.set("data", std::move(data)).set("data_fingerprint", CanonicalJson::string(stage_.data.fingerprint));
-  json.set("epoch", CanonicalJson::real(epoch()))
-      .set("format", count(kCheckpointVersion))
-      .set("guards", guards_.state());
-  json.set("ledger", CanonicalJson::object()
-                         .set("tokens", CanonicalJson::integer(tokens_))
-                         .set("targets", CanonicalJson::integer(targets_))
-                         .set("tokens_of_file", std::move(trained)));
-  json.set("lr", CanonicalJson::real(step_ == 0 ? 0 : learning_rate(step_)));
-  json.set("metrics", CanonicalJson::object()
-                          .set("bytes", count(metrics_->bytes()))
-                          .set("sha256", CanonicalJson::string(metrics_->sha256())));
+    shards.push_back({{"name", shard.name}, {"size", shard.size}});
+  json["base"] = {{"name", identity_.name},
+                  {"fingerprint", identity_.fingerprint},
+                  {"nf4_checksum", identity_.nf4_checksum},
+                  {"shards", std::move(shards)}};
+  json["build"] = build_id();
+  json["device"] = device_name(device_kind());
+  json["config"] = raw_json(canonical_config(config(), ConfigScope::kPortable));
+  json["config_hash"] = stage_.config_hash;
+  json["data"] = Json::array();
+  for (const DataFile& file : stage_.data.files)
+    json["data"].push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
+  json["data_fingerprint"] = stage_.data.fingerprint;
+  json["epoch"] = epoch();
+  json["format"] = kCheckpointVersion;
+  json["guards"] = guards_.state();
+  json["ledger"] = {{"tokens", tokens_}, {"targets", targets_}, {"tokens_of_file", tokens_of_file_}};
+  json["lr"] = step_ == 0 ? 0.0 : learning_rate(step_);
+  json["metrics"] = {{"bytes", metrics_->bytes()}, {"sha256", metrics_->sha256()}};
   const std::size_t next =
       step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
-  json.set("next_micro_batch", count(next)).set("parent", text_or_null(parent_.value_or("")));
-  json.set("plan_sha256", CanonicalJson::string(stage_.plan_sha256));
-  json.set("rng", CanonicalJson::object()
-                      .set("algorithm", CanonicalJson::string("philox4x32-10"))
-                      .set("seed", CanonicalJson::integer(config().seed)));
-  json.set("stage", CanonicalJson::string(stage_.stage.name)).set("step", count(step_));
-  json.set("tokenizer_sha256", text_or_null(stage_.data.tokenizer_sha256))
-      .set("version", CanonicalJson::string(version()));
+  json["next_micro_batch"] = next;
+  json["parent"] = text_or_null(parent_.value_or(""));
+  json["plan_sha256"] = stage_.plan_sha256;
+  json["rng"] = {{"algorithm", "philox4x32-10"}, {"seed", config().seed}};
+  json["stage"] = stage_.stage.name;
+  json["step"] = step_;
+  json["tokenizer_sha256"] = text_or_null(stage_.data.tokenizer_sha256);
+  json["version"] = version();
   return json;
 }
 

@@ -46,7 +46,7 @@ class StageTrainer {
   void remember_start();
   std::vector<NamedArray> state_arrays();
   std::size_t manifest_bytes() const;
-  CanonicalJson manifest() const;
+  Json manifest() const;
 
   // The loop (src/train/trainer.cpp).
   bool train();

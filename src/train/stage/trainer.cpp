@@ -4,9 +4,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "shori/ops/op_profile.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "src/train/plan/make_batch.h"
@@ -38,15 +39,14 @@ std::string short_number(double value) {
 }
 
 std::string profile_json(std::uint64_t step, const std::vector<OpProfile::Line>& lines) {
-  JsonWriter json(2);
-  json.begin_object().field("format", "shori-profile/1").field("step", step).key("ops").begin_array();
+  Json ops = Json::array();
   for (const OpProfile::Line& line : lines) {
-    json.begin_object().field("op", line.op).field("calls", line.calls).field("milliseconds", line.seconds * 1e3);
-    if (line.work.flop > 0) json.field("tflop_per_second", line.tflop_per_second());
-    if (line.work.bytes > 0) json.field("gb_per_second", line.gb_per_second());
-    json.end_object();
+    Json op = {{"op", line.op}, {"calls", line.calls}, {"milliseconds", line.seconds * 1e3}};
+    if (line.work.flop > 0) op["tflop_per_second"] = line.tflop_per_second();
+    if (line.work.bytes > 0) op["gb_per_second"] = line.gb_per_second();
+    ops.push_back(std::move(op));
   }
-  return json.end_array().end_object().take() + "\n";
+  return json_text({{"format", "shori-profile/1"}, {"step", step}, {"ops", std::move(ops)}}, 2) + "\n";
 }
 
 void log_stopped(std::uint64_t step, std::uint64_t total, const std::string& resume_command) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "shori/util/log.h"
 
@@ -81,18 +82,17 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
                     .help("lower `learning_rate`, or look at the data of these steps"));
 }
 
-CanonicalJson Guards::state() const {
-  CanonicalJson json = CanonicalJson::object();
-  json.set("loss_mean", CanonicalJson::real(loss_.mean)).set("loss_variance", CanonicalJson::real(loss_.variance));
-  json.set("log_norm_mean", CanonicalJson::real(log_norm_.mean))
-      .set("log_norm_variance", CanonicalJson::real(log_norm_.variance));
-  json.set("count", CanonicalJson::unsigned_integer(count_));
-  json.set("above_threshold", CanonicalJson::integer(above_threshold_));
-  json.set("moving_steps", CanonicalJson::unsigned_integer(moving_steps));
-  json.set("best_eval", best_eval ? CanonicalJson::real(*best_eval) : CanonicalJson::null());
-  json.set("best_step", best_step ? CanonicalJson::unsigned_integer(*best_step) : CanonicalJson::null());
-  json.set("evaluated_step", evaluated_step ? CanonicalJson::unsigned_integer(*evaluated_step) : CanonicalJson::null());
-  return json;
+Json Guards::state() const {
+  return {{"loss_mean", loss_.mean},
+          {"loss_variance", loss_.variance},
+          {"log_norm_mean", log_norm_.mean},
+          {"log_norm_variance", log_norm_.variance},
+          {"count", count_},
+          {"above_threshold", above_threshold_},
+          {"moving_steps", moving_steps},
+          {"best_eval", best_eval ? Json(*best_eval) : Json()},
+          {"best_step", best_step ? Json(*best_step) : Json()},
+          {"evaluated_step", evaluated_step ? Json(*evaluated_step) : Json()}};
 }
 
 void Guards::restore(const JsonValue& state) {

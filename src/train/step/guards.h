@@ -10,6 +10,7 @@
 
 #include "shori/util/error.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 
 namespace shori {
 
@@ -35,7 +36,7 @@ class Guards {
   void check_step(std::uint64_t step, double loss, double grad_norm, double update_max, double learning_rate,
                   const std::string& where);
 
-  CanonicalJson state() const;
+  Json state() const;
   void restore(const JsonValue& state);
 
   std::optional<double> best_eval;              // lowest sum over all sets so far

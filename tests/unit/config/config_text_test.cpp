@@ -9,7 +9,7 @@ namespace {
 
 JsonValue stored(const TrainConfig& config, ConfigScope scope) {
   JsonProblem problem;
-  auto value = parse_json(canonical_config(config, scope).text(), JsonLimits{}, problem);
+  auto value = parse_json(canonical_config(config, scope), JsonLimits{}, problem);
   EXPECT_TRUE(value.has_value()) << problem.message;
   return value.value_or(JsonValue{});
 }
@@ -43,7 +43,7 @@ TrainConfig small_config() {
 }
 
 TEST(CanonicalConfig, NumericScopeIsGolden) {
-  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kNumeric).text(), kDefaultNumeric);
+  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kNumeric), kDefaultNumeric);
   // printf %s '<the text above>' | sha256sum
   EXPECT_EQ(config_hash(small_config()), "320e7be62d6c659c9c97d61b0ceb7875af0a86a9c7976b9fd43cbf9b080d5c8b");
 }
@@ -53,7 +53,7 @@ TEST(CanonicalConfig, ScopesDifferInPlacesAndOutput) {
   EXPECT_NE(portable.find("save_steps"), nullptr);
   EXPECT_EQ(portable.find("output_dir"), nullptr);
   EXPECT_EQ(portable.find("base_model"), nullptr);
-  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kPortable).text().find("d.txt"), std::string::npos);
+  EXPECT_EQ(canonical_config(small_config(), ConfigScope::kPortable).find("d.txt"), std::string::npos);
   const JsonValue complete = stored(small_config(), ConfigScope::kComplete);
   ASSERT_NE(complete.find("datasets"), nullptr);
   EXPECT_EQ(complete.find("datasets")->items[0].find("path")->text, "/data/d.txt");
@@ -203,8 +203,8 @@ TEST(ResolvedConfig, MarksDefaultsAndReadsBackAsTheSameConfig) {
       << text;
   const LoadResult again = load_text(text);
   ASSERT_EQ(again.text(), "");
-  EXPECT_EQ(canonical_config(again.config(), ConfigScope::kComplete).text(),
-            canonical_config(first.config(), ConfigScope::kComplete).text());
+  EXPECT_EQ(canonical_config(again.config(), ConfigScope::kComplete),
+            canonical_config(first.config(), ConfigScope::kComplete));
 }
 
 TEST(ResolvedConfig, LeavesOutKeysThatWouldBeRefused) {

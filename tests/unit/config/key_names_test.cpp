@@ -12,7 +12,7 @@ namespace {
 // The top-level keys, from the canonical form of a config.
 std::vector<std::string> top_level_keys() {
   JsonProblem problem;
-  const auto object = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete).text(), {}, problem);
+  const auto object = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete), {}, problem);
   std::vector<std::string> keys;
   for (const auto& member : object->members) {
     if (member.first.find('.') == std::string::npos) keys.push_back(member.first);

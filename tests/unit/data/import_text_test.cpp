@@ -1,5 +1,7 @@
 // BlockML-like text, length hints, and what all imports promise.
-#include "shori/util/json.h"
+#include <nlohmann/json.hpp>
+
+#include "shori/util/json_text.h"
 #include "src/data/import/conversation.h"
 #include "tests/unit/data/blockml_samples.h"
 #include "tests/unit/data/import_fixture.h"
@@ -161,21 +163,16 @@ TEST_F(ImportText, JsonTextsOfAnyKindGiveCanonicalFiles) {
   options.human_name = "Aya";
   std::size_t written = 0;
   for (int i = 0; i < 1000; ++i) {
-    JsonWriter line;
-    line.begin_object().key("messages").begin_array();
+    Json messages = Json::array();
     const std::vector<std::string> roles = {"user", "system", "message", "lore", "description", "ooc", "title"};
     for (std::size_t n = 1 + random.below(6); n > 0; --n)
-      line.begin_object()
-          .field("role", roles[random.below(roles.size())])
-          .field("name", any() + "N")
-          .field("content", any())
-          .end_object();
-    line.end_array().end_object();
-    const std::optional<std::string> once = read_with(import_messages, line.text());
-    EXPECT_TRUE(problems.empty()) << line.text() << told();
+      messages.push_back({{"role", roles[random.below(roles.size())]}, {"name", any() + "N"}, {"content", any()}});
+    const std::string line = json_text({{"messages", std::move(messages)}});
+    const std::optional<std::string> once = read_with(import_messages, line);
+    EXPECT_TRUE(problems.empty()) << line << told();
     if (once) {
       ++written;
-      EXPECT_EQ(render(test::parsed(*once)), *once) << line.text();
+      EXPECT_EQ(render(test::parsed(*once)), *once) << line;
     }
   }
   EXPECT_GT(written, 500u);

@@ -2,11 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "shori/data/pack_plan.h"
 #include "shori/data/yaml_source.h"
-#include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "tests/unit/data/blockml_samples.h"
 #include "tests/unit/data/dataset_fixture.h"
 
@@ -14,10 +15,9 @@ namespace shori {
 namespace {
 
 std::string json_line(const std::string& text, const std::string& id, const std::string& rating) {
-  JsonWriter line;
-  line.begin_object().field("text", text).field("id", id);
-  if (!rating.empty()) line.field("rating", rating);
-  return line.end_object().take() + "\n";
+  Json line = {{"text", text}, {"id", id}};
+  if (!rating.empty()) line["rating"] = rating;
+  return json_text(line) + "\n";
 }
 
 TEST(RoundTrip, YamlSaysTheSameAndIsStable) {

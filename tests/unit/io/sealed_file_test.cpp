@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "shori/util/error.h"
 #include "tests/support/temporary_folder.h"
@@ -18,12 +19,8 @@ class SealedFileTest : public ::testing::Test {
   std::vector<NamedArray> arrays() {
     return {{"a", FileDType::kF32, {2}, floats_.data()}, {"b", FileDType::kU8, {3}, bytes_.data()}};
   }
-  static CanonicalJson fields(std::uint64_t format = 1) {
-    return CanonicalJson::object()
-        .set("note", CanonicalJson::string("é"))
-        .set("format", CanonicalJson::unsigned_integer(format));
-  }
-  std::string written(const CanonicalJson& manifest = fields(), const SealedFormat& format = kFormat) {
+  static Json fields(std::uint64_t format = 1) { return {{"note", "é"}, {"format", format}}; }
+  std::string written(const Json& manifest = fields(), const SealedFormat& format = kFormat) {
     std::string file;
     const SealedLayout layout(format, arrays(), kManifestBytes);
     SealedWriter writer(

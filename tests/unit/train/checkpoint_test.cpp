@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "shori/train/run_folder.h"
@@ -33,11 +34,7 @@ struct State {
   bool operator==(const State&) const = default;
 };
 
-CanonicalJson fields(std::uint64_t step) {
-  return CanonicalJson::object()
-      .set("step", CanonicalJson::unsigned_integer(step))
-      .set("format", CanonicalJson::integer(1));
-}
+Json fields(std::uint64_t step) { return {{"step", step}, {"format", 1}}; }
 
 constexpr std::size_t kManifestBytes = 8192;  // two pages: one for the text, and one that it may grow by
 

@@ -4,9 +4,6 @@
 
 #include <limits>
 
-#include "shori/util/error.h"
-#include "shori/util/hash.h"
-
 namespace shori {
 namespace {
 
@@ -120,71 +117,6 @@ TEST(JsonValue, NumbersAreNeverConvertedUnasked) {
   EXPECT_EQ(parse("\"4\"")->as_double(), std::nullopt);
   EXPECT_EQ(parse("1e400")->as_double(), std::nullopt);
   EXPECT_EQ(parse("1e-5")->as_double(), 1e-5);
-}
-
-TEST(JsonWriter, WritesCompactAndIndented) {
-  const auto fill = [](JsonWriter json) {
-    json.begin_object().field("a", 1).key("b").begin_array().value("x\n\"").value(true).null().end_array();
-    json.key("c").begin_object().end_object().field("d", 1.0);
-    return json.end_object().take();
-  };
-  EXPECT_EQ(fill(JsonWriter()), "{\"a\":1,\"b\":[\"x\\n\\\"\",true,null],\"c\":{},\"d\":1.0}");
-  EXPECT_EQ(fill(JsonWriter(2)),
-            "{\n  \"a\": 1,\n  \"b\": [\n    \"x\\n\\\"\",\n    true,\n    null\n  ],\n  \"c\": {},\n  \"d\": 1.0\n}");
-}
-
-TEST(JsonWriter, TakesJsonAsItIs) {
-  JsonWriter json;
-  json.begin_object().key("a").raw("{\"b\":[1]}").field("c", 2).end_object();
-  EXPECT_EQ(json.text(), "{\"a\":{\"b\":[1]},\"c\":2}");
-}
-
-TEST(JsonWriter, KeepsTheFullRangeOfIntegers) {
-  JsonWriter json;
-  json.begin_array()
-      .value(std::numeric_limits<std::uint64_t>::max())
-      .value(std::numeric_limits<std::int64_t>::min())
-      .end_array();
-  EXPECT_EQ(json.text(), "[18446744073709551615,-9223372036854775808]");
-}
-
-TEST(FormatDouble, IsTheShortestThatReadsBack) {
-  EXPECT_EQ(format_double(1.0), "1.0");
-  EXPECT_EQ(format_double(0.0), "0.0");
-  EXPECT_EQ(format_double(-0.0), "-0.0");
-  EXPECT_EQ(format_double(0.1), "0.1");
-  EXPECT_EQ(format_double(7.25e-5), "7.25e-05");
-  EXPECT_EQ(format_double(1e300), "1e+300");
-  EXPECT_EQ(format_double(123456.0), "123456.0");
-  for (const double number : {1.0 / 3.0, 2.2250738585072014e-308, 5e-324, 1.7976931348623157e308})
-    EXPECT_EQ(parse(format_double(number))->as_double(), number);
-  EXPECT_THROW(format_double(std::numeric_limits<double>::infinity()), Error);
-  EXPECT_THROW(format_double(std::numeric_limits<double>::quiet_NaN()), Error);
-}
-
-TEST(DoubleBits, AreThoseOfTheLearningRates) {
-  EXPECT_EQ(double_bits_hex(7.25e-5), "3f130164840e171a");
-  EXPECT_EQ(double_bits_hex(5.5e-5), "3f0cd5f99c38b04b");
-  EXPECT_EQ(double_bits_hex(3.75e-5), "3f03a92a30553261");
-  EXPECT_EQ(double_bits_hex(3.5e-5), "3f02599ed7c6fbd2");
-  EXPECT_EQ(double_bits_hex(0.1), "3fb999999999999a");
-  EXPECT_EQ(double_bits_hex(0.05), "3fa999999999999a");
-  EXPECT_EQ(double_from_bits_hex("3f130164840e171a"), 7.25e-5);
-  EXPECT_EQ(double_from_bits_hex("3F130164840E171A"), std::nullopt);
-  EXPECT_EQ(double_from_bits_hex("3f1301"), std::nullopt);
-}
-
-TEST(CanonicalJson, SortsKeysByBytes) {
-  CanonicalJson json = CanonicalJson::object();
-  json.set("seed", CanonicalJson::integer(42)).set("lora_r", CanonicalJson::integer(20));
-  EXPECT_EQ(json.text(), "{\"lora_r\":20,\"seed\":42}");
-  EXPECT_EQ(sha256_hex(json.text()), "e1c39cc0b39e3141d92d94ad9cfef0ccd1c0b8792f4189488a58eebb73ff059a");
-  CanonicalJson more = CanonicalJson::object();
-  more.set("é", CanonicalJson::null()).set("a", CanonicalJson::real(0.1)).set("B", CanonicalJson::boolean(true));
-  more.set("list",
-           CanonicalJson::array().push(CanonicalJson::string("x\x01")).push(CanonicalJson::unsigned_integer(7)));
-  more.set("a", CanonicalJson::real(0.05));
-  EXPECT_EQ(more.text(), "{\"B\":true,\"a\":\"3fa999999999999a\",\"list\":[\"x\\u0001\",7],\"é\":null}");
 }
 
 }  // namespace
