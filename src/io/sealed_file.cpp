@@ -96,8 +96,7 @@ SealedLayout::SealedLayout(const SealedFormat& format, std::span<const NamedArra
   for (const NamedArray& array : all) file_size_ += array.bytes();
 }
 
-SealedWriter::SealedWriter(const SealedLayout& layout, Write write)
-    : layout_(layout), write_(std::move(write)) {
+SealedWriter::SealedWriter(const SealedLayout& layout, Write write) : layout_(layout), write_(std::move(write)) {
   write_(layout_.header().data(), layout_.header().size());
   record_complete_arrays();
 }

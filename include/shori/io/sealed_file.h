@@ -78,9 +78,9 @@ class SealedWriter {
 
   const SealedLayout& layout_;
   Write write_;
-  std::size_t array_ = 0;   // the one that is being written
-  std::uint64_t done_ = 0;  // its bytes so far
-  Sha256 hash_;             // of these
+  std::size_t array_ = 0;                       // the one that is being written
+  std::uint64_t done_ = 0;                      // its bytes so far
+  Sha256 hash_;                                 // of these
   std::map<std::string, std::string> digests_;  // 64 hex digits, by name
 };
 

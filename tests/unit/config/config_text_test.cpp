@@ -164,7 +164,7 @@ TEST(ConfigDifferences, KeysThatOneSideLacks) {
 // The record of a run that an earlier version began, for which `tf32`, `optimizer` and `fp16` were numeric.
 JsonValue record_of_earlier_version(const char* tf32) {
   JsonProblem problem;
-  std::string config = canonical_config(small_config(), ConfigScope::kComplete).text();
+  std::string config = canonical_config(small_config(), ConfigScope::kComplete);
   const std::string before = "\"tf32\":false";
   config.replace(config.find(before), before.size(), concat("\"tf32\":", tf32));
   return *parse_json(concat(R"({"config":)", config, R"(,"config_hash":")", std::string(64, 'a'), "\"}"), {}, problem);
@@ -237,7 +237,7 @@ TEST(HelpKeys, MarkdownHasOneRowPerKey) {
   std::size_t rows = 0, begin = 0;
   for (std::size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) ++rows;
   JsonProblem problem;
-  const auto keys = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete).text(), {}, problem);
+  const auto keys = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete), {}, problem);
   EXPECT_EQ(rows, keys->members.size() + 3) << "two lines of heading, and `stages`";
 }
 
