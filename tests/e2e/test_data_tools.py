@@ -334,7 +334,7 @@ def test_the_program_starts_without_libtorch():
 def test_the_readme_leads_from_a_chat_to_a_stage_config(tmp_path, text_model):
     """Runs the commands of the chapter, in order, on a SillyTavern chat."""
     readme = (SOURCE / "README.md").read_text()
-    chapter = readme.split("## Prepare your data")[1].split("\n## ")[0]
+    chapter = readme.split("## Your data")[1].split("\n## ")[0]
     (tmp_path / "chats").mkdir()
     for number in range(3):
         chat = CHAT[:1] + [dict(line, mes=f"{line['mes']} {'again ' * number}{number}") for line in CHAT[1:]]
