@@ -1,6 +1,7 @@
 """`check --fix` turned `Wenna: ?!` into `Wenna:?!`: the space that ends the speaker was taken for one before punctuation, and the message
 became narration. Met with messages that begin with punctuation or with a picture, as SillyTavern chats have them."""
 import pytest
+
 from shori_programs import BIN, must, run
 
 
