@@ -1,6 +1,7 @@
 // Bases that are NF4 in their files: taken to the bit, and refused where their parts do not fit.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
