@@ -42,7 +42,7 @@ def test_clean_data(tmp_path):
     write(tmp_path, "d/a.blockml", DOCUMENT_A)
     write(tmp_path, "d/notes.md", "x")
     checked = must(data("check", "d", "--tokenizer", TOKENIZER, cwd=tmp_path))
-    assert "file passed over: d/notes.md\n" in checked.out
+    assert "file skipped: d/notes.md\n" in checked.out
     assert "1 files, 1 conversations, 2 messages" in checked.out
     assert "first ids of sample 1: 1 28705 30374 3901 13 28741 8708 10824\n" in checked.out
     assert "0 errors, 0 warnings" in checked.out
@@ -81,7 +81,7 @@ def test_formats_and_strict(tmp_path):
 def test_without_a_tokenizer_it_says_what_is_left_out(tmp_path):
     write(tmp_path, "a.blockml", DOCUMENT_A)
     checked = must(data("check", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""}))
-    assert "without a tokenizer left out: lengths against sequence_len" in checked.out
+    assert "not checked without a tokenizer: lengths against sequence_len" in checked.out
     refused = data("inspect", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""})
     assert refused.code == 3 and "--tokenizer" in refused.err
 
