@@ -12,6 +12,7 @@
 #include "kernels/lora/input_gradient_launch.h"
 #include "kernels/lora/lora_input.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -175,7 +176,7 @@ ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape&
   const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
   float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
   const WorkerScratch scratch(context, {cols});
-  for_each_task(tiles_of(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, tokens - first);
     source.load(first, count, worker, gradient + first * cols);
     const auto [values] = scratch.of(worker);
@@ -239,7 +240,7 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
 
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv) {
+                        ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv) {
   constexpr const char* kOp = "attention_backward";
   check_context(context, kOp);
   check_attention(kOp, shape, qkv, cu_seqlens.host);
@@ -247,8 +248,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   check_matrix(kOp, "out", out, qkv.dtype, tokens, cols);
   check_matrix(kOp, "lse", lse, DType::kF32, shape.heads, tokens);
   check_matrix(kOp, "dqkv", dqkv, qkv.dtype, tokens, qkv.cols);
-  SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype,
-              "attention_backward: dout does not fit qkv");
+  SHORI_CHECK(fused_dout.rows == tokens && fused_dout.dtype == qkv.dtype, "attention_backward: dout does not fit qkv");
   log_work(context, {.flop = 2.5 * forward_flop(shape, cu_seqlens.host)});
 
   const WorkspaceFrame frame(*context.workspace);
@@ -257,7 +257,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
     if (tokens == 0) return;
     // The library wants the whole gradient, and both matrices in rows without gaps.
     auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
-    launch_input_gradient(input_gradient_launch(kOp, dout_extended, cols, lora), dout,
+    launch_input_gradient(input_gradient_launch(kOp, fused_dout, cols, lora), dout,
                           static_cast<cudaStream_t>(context.stream));
     auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
     const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
@@ -269,7 +269,7 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
   }
   Workspace& workspace = *context.workspace;
   const ConstMatrix input = widened(context, qkv);
-  const InputGradient source(context, kOp, dout_extended, cols, lora);
+  const InputGradient source(context, kOp, fused_dout, cols, lora);
   float* delta = workspace.take_array<float>(static_cast<std::size_t>(shape.heads * tokens));
   const ConstMatrix dout = load_output_gradient(context, shape, out, source, delta);
   const bool direct = dqkv.dtype == DType::kF32;

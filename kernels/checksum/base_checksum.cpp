@@ -8,6 +8,7 @@
 #include "kernels/checksum/checksum_mix.h"
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/parallel.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -33,19 +34,20 @@ std::uint64_t base_checksum(const OpContext& context, const void* data, std::siz
   log_work(context, {.bytes = static_cast<double>(bytes)});
   if (on_device(context)) return base_checksum_on_device(context, data, bytes);
   constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
-  const std::size_t words = (bytes + kWord - 1) / kWord;
+  const std::size_t words = ceil_div(bytes, kWord);
   std::atomic<std::uint64_t> total{0};
-  for_each_task(tiles_of(static_cast<std::int64_t>(words), kWordsOfTask), [&](std::int64_t task, std::int64_t) {
-    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
-                      last = std::min(words, first + kWordsOfTask);
-    std::uint64_t sum = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, static_cast<const std::byte*>(data) + i * kWord, std::min(kWord, bytes - i * kWord));
-      sum += checksum_of_word(word, i);
-    }
-    total += sum;
-  });
+  for_each_task(
+      ceil_div<std::int64_t>(static_cast<std::int64_t>(words), kWordsOfTask), [&](std::int64_t task, std::int64_t) {
+        const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
+                          last = std::min(words, first + kWordsOfTask);
+        std::uint64_t sum = 0;
+        for (std::size_t i = first; i < last; ++i) {
+          std::uint64_t word = 0;
+          std::memcpy(&word, static_cast<const std::byte*>(data) + i * kWord, std::min(kWord, bytes - i * kWord));
+          sum += checksum_of_word(word, i);
+        }
+        total += sum;
+      });
   return total;
 }
 

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 void launch_base_checksum(const void* data, std::uint64_t bytes, unsigned long long* sum, cudaStream_t stream) {
   if (bytes == 0) return;
   const std::uint64_t blocks =
-      std::clamp<std::uint64_t>(divide_up(bytes / kPairBytes, std::uint64_t{kThreads}), 1, kMaxBlocks);
+      std::clamp<std::uint64_t>(ceil_div(bytes / kPairBytes, std::uint64_t{kThreads}), 1, kMaxBlocks);
   launch(base_checksum_kernel, static_cast<unsigned>(blocks), kThreads, 0, stream,
          static_cast<const std::uint8_t*>(data), bytes, sum);
 }

@@ -15,6 +15,7 @@
 
 #include "kernels/common/launch.h"
 #include "shori/util/bf16.h"
+#include "shori/util/math.h"
 
 #ifdef SHORI_CUDA_EMULATOR
 #include "cuda_emulator.h"
@@ -105,9 +106,9 @@ namespace shori {
 
 inline constexpr unsigned kFullWarp = 0xffffffffu;
 
-template <class T>
-__host__ __device__ constexpr T divide_up(T value, T by) {
-  return (value + by - 1) / by;
+// Thread blocks for `items` when each block takes `items_per_block`: a grid dimension.
+inline unsigned block_count(std::int64_t items, std::int64_t items_per_block) {
+  return static_cast<unsigned>(ceil_div(items, items_per_block));
 }
 
 // 8 bf16 values of one 16-byte access, as fp32 and back (one rounding each).

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "shori/util/error.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -16,14 +17,10 @@ constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kDeviceAlignment = 256;
 constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
 
-std::size_t align_up(std::size_t value, std::size_t alignment = kAlignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
-
 // First aligned byte of a block; blocks are allocated with room for the shift.
 std::byte* aligned_start(std::byte* memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  return memory + (align_up(address) - address);
+  return memory + (round_up<std::uintptr_t>(address, kAlignment) - address);
 }
 
 }  // namespace
@@ -31,13 +28,13 @@ std::byte* aligned_start(std::byte* memory) {
 void* Workspace::take(std::size_t bytes) {
   if (region_ != nullptr) {
     std::byte* memory = region_ + used_;
-    used_ += align_up(bytes, kDeviceAlignment);
+    used_ += round_up(bytes, kDeviceAlignment);
     peak_ = std::max(peak_, used_);
     SHORI_CHECK(used_ <= region_bytes_, "the device workspace holds " + std::to_string(region_bytes_) + " bytes, " +
                                             std::to_string(used_) + " are needed");
     return memory;
   }
-  const std::size_t size = align_up(bytes);
+  const std::size_t size = round_up(bytes, kAlignment);
   if (used_ == 0 && blocks_.size() > 1) {
     // Nothing is handed out: one block of the largest need replaces the pieces it grew by.
     block_ = offset_ = 0;

@@ -19,6 +19,7 @@
 #include <mutex>
 
 #include "shori/ops/op_context.h"
+#include "shori/util/math.h"
 
 // Of MKL, which x86-64 builds of libtorch carry and export; absent elsewhere.
 extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int count);
@@ -91,7 +92,7 @@ class WorkerScratch {
                 std::int64_t workers = worker_count()) {
     for (std::size_t i = 0; i < kArrays; ++i) {
       offset_[i] = size_;
-      size_ += (floats[i] + 15) / 16 * 16;
+      size_ += round_up(floats[i], std::int64_t{16});
     }
     memory_ = context.workspace->take_array<float>(static_cast<std::size_t>(workers * size_));
   }
@@ -107,13 +108,11 @@ class WorkerScratch {
   std::array<std::int64_t, kArrays> offset_{};
 };
 
-inline std::int64_t tiles_of(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
-
 // Calls body(first, last, worker) for ranges that cover [0, rows); each range holds about 16,384 elements.
 template <typename Body>
 void for_each_row_range(std::int64_t rows, std::int64_t cols, const Body& body) {
   const std::int64_t rows_of_task = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cols));
-  for_each_task(tiles_of(rows, rows_of_task), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(rows, rows_of_task), [&](std::int64_t task, std::int64_t worker) {
     body(task * rows_of_task, std::min(rows, (task + 1) * rows_of_task), worker);
   });
 }

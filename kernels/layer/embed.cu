@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kThreads, 1) embed_kernel(EmbedLaunch a, unsig
 
 void launch_embed(const EmbedLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
-  const auto blocks_of_row = static_cast<unsigned>(divide_up<std::int64_t>(arguments.cols, kThreads * kPiece));
+  const auto blocks_of_row = block_count(arguments.cols, kThreads * kPiece);
   launch(embed_kernel, static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream, arguments,
          blocks_of_row);
 }

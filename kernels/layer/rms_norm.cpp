@@ -9,6 +9,7 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/layer/rms_norm_launch.h"
 #include "kernels/lora/lora_input.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -35,7 +36,7 @@ void rms_norm_on_device(const OpContext& context, ConstTensorView x, std::option
 }
 
 void rms_norm_backward_on_device(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
-                                 ConstTensorView dy_extended, const std::optional<LoraInputGradient>& lora,
+                                 ConstTensorView fused_dy, const std::optional<LoraInputGradient>& lora,
                                  const std::optional<ConstTensorView>& residual, TensorView dh) {
   constexpr const char* kOp = "rms_norm_backward";
   for (const auto& [name, view] : {std::pair{"h", h},
@@ -45,7 +46,7 @@ void rms_norm_backward_on_device(const OpContext& context, ConstTensorView h, Co
     check_device_rows(kOp, name, view);
   }
   SHORI_CHECK(h.cols <= kMaxNormColumns, "rms_norm_backward: rows are too long for the kernel");
-  launch_rms_norm_backward(input_gradient_launch(kOp, dy_extended, h.cols, lora),
+  launch_rms_norm_backward(input_gradient_launch(kOp, fused_dy, h.cols, lora),
                            {h.row<Bf16>(0), weight.row<Bf16>(0), residual ? residual->row<Bf16>(0) : nullptr,
                             dh.row<Bf16>(0), h.stride, residual ? residual->stride : 0, dh.stride, eps},
                            static_cast<cudaStream_t>(context.stream));
@@ -89,7 +90,7 @@ void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTe
 }
 
 void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
-                       ConstTensorView dy_extended, std::optional<LoraInputGradient> lora,
+                       ConstTensorView fused_dy, std::optional<LoraInputGradient> lora,
                        std::optional<ConstTensorView> residual_gradient, TensorView dh) {
   constexpr const char* kOp = "rms_norm_backward";
   check_context(context, kOp);
@@ -97,19 +98,19 @@ void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorV
   check_matrix(kOp, "weight", weight, h.dtype, 1, h.cols);
   check_matrix(kOp, "dh", dh, h.dtype, h.rows, h.cols);
   if (residual_gradient) check_matrix(kOp, "residual_gradient", *residual_gradient, h.dtype, h.rows, h.cols);
-  SHORI_CHECK(dy_extended.rows == h.rows && dy_extended.dtype == h.dtype, "rms_norm_backward: dy does not fit h");
+  SHORI_CHECK(fused_dy.rows == h.rows && fused_dy.dtype == h.dtype, "rms_norm_backward: dy does not fit h");
   log_work(context, {.bytes = (residual_gradient ? 4 : 3) * bytes_of(h)});
   if (on_device(context)) {
-    rms_norm_backward_on_device(context, h, weight, eps, dy_extended, lora, residual_gradient, dh);
+    rms_norm_backward_on_device(context, h, weight, eps, fused_dy, lora, residual_gradient, dh);
     return;
   }
 
   const WorkspaceFrame frame(*context.workspace);
   const ConstMatrix scale = widened(context, weight);
-  const InputGradient dy(context, kOp, dy_extended, h.cols, lora);
+  const InputGradient dy(context, kOp, fused_dy, h.cols, lora);
   const std::int64_t cols = h.cols, tile = InputGradient::kRows;
   const WorkerScratch scratch(context, {tile * cols, cols});
-  for_each_task(tiles_of(h.rows, tile), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(h.rows, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, h.rows - first);
     const auto [gradient, other] = scratch.of(worker);
     dy.load(first, count, worker, gradient);

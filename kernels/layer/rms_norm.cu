@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kThreads, 1) rms_norm_kernel(RmsNormLaunch a) 
 
 void launch_rms_norm(const RmsNormLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
-  const int pieces = static_cast<int>(divide_up<std::int64_t>(arguments.cols, kThreads * kPiece));
+  const int pieces = static_cast<int>(ceil_div<std::int64_t>(arguments.cols, kThreads * kPiece));
   const auto kernel = pieces <= 1   ? rms_norm_kernel<1>
                       : pieces <= 2 ? rms_norm_kernel<2>
                       : pieces <= 4 ? rms_norm_kernel<4>

@@ -87,8 +87,8 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 
 template <int kRows, int kPieces>
 void launch_rows(const InputGradientLaunch& gradient, const RmsNormBackwardLaunch& arguments, cudaStream_t stream) {
-  launch(rms_norm_backward_kernel<kRows, kPieces>, static_cast<unsigned>(divide_up<std::int64_t>(gradient.rows, kRows)),
-         kGradientThreads, 0, stream, gradient, arguments);
+  launch(rms_norm_backward_kernel<kRows, kPieces>, block_count(gradient.rows, kRows), kGradientThreads, 0, stream,
+         gradient, arguments);
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ void launch_rows(const InputGradientLaunch& gradient, const RmsNormBackwardLaunc
 void launch_rms_norm_backward(const InputGradientLaunch& gradient, const RmsNormBackwardLaunch& arguments,
                               cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const auto pieces = divide_up<std::int64_t>(gradient.cols, kGradientThreads * kGradientPiece);
+  const auto pieces = ceil_div<std::int64_t>(gradient.cols, kGradientThreads * kGradientPiece);
   if (pieces <= 1) return launch_rows<8, 1>(gradient, arguments, stream);
   if (pieces <= 2) return launch_rows<8, 2>(gradient, arguments, stream);
   if (pieces <= 4) return launch_rows<4, 4>(gradient, arguments, stream);

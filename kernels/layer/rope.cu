@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kMaxThreads, 1) rope_kernel(RopeLaunch a) {
 void launch_rope(const RopeLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0 || arguments.heads_of_row == 0) return;
   const int pieces = arguments.heads_of_row * arguments.half / kPiece;
-  const int threads = std::min(kMaxThreads, divide_up(pieces, 32) * 32);
+  const int threads = std::min(kMaxThreads, ceil_div(pieces, 32) * 32);
   launch(rope_kernel, static_cast<unsigned>(arguments.rows), static_cast<unsigned>(threads), 0, stream, arguments);
 }
 

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kThreads, 1) swiglu_kernel(SwigluLaunch a, uns
 
 void launch_swiglu(const SwigluLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
-  const auto blocks_of_row = static_cast<unsigned>(divide_up<std::int64_t>(arguments.cols, kThreads * kPiece));
+  const auto blocks_of_row = block_count(arguments.cols, kThreads * kPiece);
   launch(swiglu_kernel, static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream, arguments,
          blocks_of_row);
 }

@@ -43,8 +43,7 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 void launch_swiglu_backward(const InputGradientLaunch& gradient, Bf16* gate_up, std::int64_t stride,
                             cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(gradient.cols, kGradientThreads * kGradientPiece)),
-                  static_cast<unsigned>(divide_up<std::int64_t>(gradient.rows, kRows)));
+  const dim3 grid(block_count(gradient.cols, kGradientThreads * kGradientPiece), block_count(gradient.rows, kRows));
   launch(swiglu_backward_kernel, grid, kGradientThreads, 0, stream, gradient, gate_up, stride);
 }
 

@@ -74,8 +74,8 @@ void check_group(const char* op, const LinearGroup& group) {
     check_weight(op, module.weight);
     SHORI_CHECK(module.weight.cols == group.in(), subject + "modules of one group share their input");
     SHORI_CHECK(module.index >= 0 && module.index < 8, subject + "module index must be 0 to 6");
-    if (module.slot < 0) continue;
-    SHORI_CHECK(module.slot == slots++, subject + "slots count the modules with LoRA in order");
+    if (!module.has_lora()) continue;
+    SHORI_CHECK(module.lora_index == slots++, subject + "slots count the modules with LoRA in order");
     SHORI_CHECK(module.a != nullptr && module.b_scaled != nullptr, subject + "a module with LoRA lacks its factors");
   }
   SHORI_CHECK(slots == 0 || group.rank > 0, subject + "a group with LoRA needs a rank");

@@ -9,7 +9,7 @@
 namespace shori {
 
 ConstTensorView fused_weight(const OpContext& context, const char* op, const LinearGroup& group) {
-  const std::int64_t in = group.in(), tail = group.extension_columns(), cols = in + tail;
+  const std::int64_t in = group.in(), tail = group.lora_columns(), cols = in + tail;
   const std::string subject = std::string(op) + ": ";
   SHORI_CHECK(in % 8 == 0, subject + "a device takes weights whose columns are a multiple of 8");
   for (const LinearModule& module : group.modules) {
@@ -27,7 +27,7 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
   Bf16* out = scratch;
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
-    const bool nf4 = weight.dtype == DType::kU8, lora = module.slot >= 0;
+    const bool nf4 = weight.dtype == DType::kU8, lora = module.has_lora();
     launch_nf4_dequantize({.codes = nf4 ? weight.codes : nullptr,
                            .absmax = weight.absmax,
                            .absmax2 = weight.absmax2,
@@ -41,7 +41,7 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
                            .cols = in,
                            .tail = tail,
                            .rank = group.rank,
-                           .slot_column = module.slot * group.rank},
+                           .slot_column = module.lora_index * group.rank},
                           static_cast<cudaStream_t>(context.stream));
     out += weight.rows * cols;
   }

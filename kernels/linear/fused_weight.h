@@ -8,7 +8,7 @@
 
 namespace shori {
 
-// [W | B'] of all modules, one below the other: [out(), in() + extension_columns()] bf16, taken from the context's
+// [W | B'] of all modules, one below the other: [out(), in() + lora_columns()] bf16, taken from the context's
 // workspace (the caller holds a frame). A single dense weight without adapter is returned as it is.
 ConstTensorView fused_weight(const OpContext& context, const char* op, const LinearGroup& group);
 

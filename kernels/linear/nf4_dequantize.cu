@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeL
 void launch_nf4_dequantize(const Nf4DequantizeLaunch& arguments, cudaStream_t stream) {
   const auto pieces = static_cast<unsigned>(arguments.rows * (arguments.cols + arguments.tail) / kPiece);
   const auto kernel = arguments.codes != nullptr ? nf4_dequantize_kernel<false> : nf4_dequantize_kernel<true>;
-  launch(kernel, divide_up<unsigned>(pieces, kThreads * kPieces * kTurns), kThreads, 0, stream, arguments, pieces);
+  launch(kernel, ceil_div<unsigned>(pieces, kThreads * kPieces * kTurns), kThreads, 0, stream, arguments, pieces);
 }
 
 }  // namespace shori

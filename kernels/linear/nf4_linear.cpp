@@ -10,6 +10,7 @@
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/linear/fused_weight.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -31,7 +32,7 @@ std::vector<Module> prepare(const OpContext& context, const LinearGroup& group, 
   std::int64_t column = 0;
   for (const LinearModule& linear : group.modules) {
     Module module{&linear, column, {}};
-    if (linear.slot >= 0) {
+    if (linear.has_lora()) {
       module.b =
           widened(context, ConstTensorView{linear.b_scaled, activation, linear.weight.rows, group.rank, group.rank});
     }
@@ -64,24 +65,24 @@ void finish(const Accumulator& sum, TensorView view, std::int64_t row, std::int6
 
 }  // namespace
 
-void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y) {
+void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
   check_context(context, "nf4_linear");
   check_group("nf4_linear", group);
-  check_activation("nf4_linear", "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank;
-  check_matrix("nf4_linear", "x_extended", x_extended, x_extended.dtype, tokens, in + group.extension_columns());
-  check_matrix("nf4_linear", "y", y, x_extended.dtype, tokens, group.out());
-  log_work(context, {.flop = product_flop(tokens, group.out(), x_extended.cols)});
+  check_activation("nf4_linear", "fused_x", fused_x);
+  const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank;
+  check_matrix("nf4_linear", "fused_x", fused_x, fused_x.dtype, tokens, in + group.lora_columns());
+  check_matrix("nf4_linear", "y", y, fused_x.dtype, tokens, group.out());
+  log_work(context, {.flop = product_flop(tokens, group.out(), fused_x.cols)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
-    check_device_rows("nf4_linear", "x_extended", x_extended);
+    check_device_rows("nf4_linear", "fused_x", fused_x);
     check_device_rows("nf4_linear", "y", y);
-    device_matmul(context, MatmulB::kTransposed, x_extended, fused_weight(context, "nf4_linear", group), y);
+    device_matmul(context, MatmulB::kTransposed, fused_x, fused_weight(context, "nf4_linear", group), y);
     return;
   }
-  const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
-  const ConstMatrix x = widened(context, x_extended);
+  const std::vector<Module> modules = prepare(context, group, fused_x.dtype);
+  const ConstMatrix x = widened(context, fused_x);
   const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
   std::vector<OutputTile> tiles;
   for (const Module& module : modules) {
@@ -98,30 +99,29 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
     const Accumulator sum = accumulator(y, row, column, result_scratch, width);
     matmul(x.slice(row, rows, 0, in), weight_tile(linear.weight, col, width, 0, in, weight_scratch).transposed(),
            sum.data, sum.stride);
-    if (linear.slot >= 0) {
-      matmul(x.slice(row, rows, in + linear.slot * rank, rank), module->b.slice_rows(col, width).transposed(), sum.data,
-             sum.stride, Sum::kAdd);
+    if (linear.has_lora()) {
+      matmul(x.slice(row, rows, in + linear.lora_index * rank, rank), module->b.slice_rows(col, width).transposed(),
+             sum.data, sum.stride, Sum::kAdd);
     }
     finish(sum, y, row, rows, column, width);
   });
 }
 
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
-                         TensorView dx_extended) {
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx) {
   constexpr const char* kOp = "nf4_linear_backward";
   check_context(context, kOp);
   check_group(kOp, group);
   check_activation(kOp, "dy", dy);
-  const std::int64_t tokens = dy.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
+  const std::int64_t tokens = dy.rows, in = group.in(), rank = group.rank, tail = group.lora_columns();
   check_matrix(kOp, "dy", dy, dy.dtype, tokens, group.out());
-  check_matrix(kOp, "dx_extended", dx_extended, dy.dtype, tokens, in + tail);
+  check_matrix(kOp, "fused_dx", fused_dx, dy.dtype, tokens, in + tail);
   log_work(context, {.flop = product_flop(tokens, group.out(), in + tail)});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     check_device_rows(kOp, "dy", dy);
-    check_device_rows(kOp, "dx_extended", dx_extended);
-    device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), dx_extended);
+    check_device_rows(kOp, "fused_dx", fused_dx);
+    device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), fused_dx);
     return;
   }
   const std::vector<Module> modules = prepare(context, group, dy.dtype);
@@ -129,29 +129,29 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   std::int64_t most_rows = 0;
   for (const Module& module : modules) most_rows = std::max(most_rows, module.linear->weight.rows);
   const WorkerScratch scratch(context, {most_rows * kColumns, kTokens * std::max(kColumns, tail)});
-  const std::int64_t token_tiles = tiles_of(tokens, kTokens), base_tiles = tiles_of(in, kColumns);
+  const std::int64_t token_tiles = ceil_div(tokens, kTokens), base_tiles = ceil_div(in, kColumns);
 
   const auto base_part = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) {
     const auto [weight_scratch, result_scratch] = scratch.of(worker);
     const std::int64_t width = std::min(kColumns, in - col);
-    const Accumulator sum = accumulator(dx_extended, row, col, result_scratch, width);
+    const Accumulator sum = accumulator(fused_dx, row, col, result_scratch, width);
     for (const Module& module : modules) {
       const std::int64_t out = module.linear->weight.rows;
       matmul(gradient.slice(row, rows, module.first_column, out),
              weight_tile(module.linear->weight, 0, out, col, width, weight_scratch), sum.data, sum.stride,
              &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
     }
-    finish(sum, dx_extended, row, rows, col, width);
+    finish(sum, fused_dx, row, rows, col, width);
   };
   const auto lora_part = [&](std::int64_t row, std::int64_t rows, std::int64_t worker) {
     float* tile = scratch.of(worker)[1];
     std::fill_n(tile, rows * tail, 0.0f);
     for (const Module& module : modules) {
-      if (module.linear->slot < 0) continue;
-      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b, tile + module.linear->slot * rank,
-             tail);
+      if (!module.linear->has_lora()) continue;
+      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b,
+             tile + module.linear->lora_index * rank, tail);
     }
-    for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, dx_extended, row + i, in, tail);
+    for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, fused_dx, row + i, in, tail);
   };
   for_each_task(token_tiles * (base_tiles + (tail > 0 ? 1 : 0)), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
@@ -164,8 +164,8 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   });
 }
 
-std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in) {
-  return device_bytes(out * extended_in * static_cast<std::int64_t>(sizeof(Bf16))) + kMatmulWorkspaceBytes;
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t fused_in) {
+  return device_bytes(out * fused_in * static_cast<std::int64_t>(sizeof(Bf16))) + kMatmulWorkspaceBytes;
 }
 
 }  // namespace shori

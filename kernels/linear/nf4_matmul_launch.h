@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/common/launch.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -25,7 +26,7 @@ SHORI_LAUNCHER void launch_nf4_matmul(const Nf4MatmulLaunch& arguments, cudaStre
 // Parts into which the columns are cut, so that a narrow weight still gives about 256 blocks of 64 rows. They are added
 // in order.
 inline int nf4_matmul_splits(std::int64_t out, std::int64_t in) {
-  const std::int64_t row_blocks = (out + 63) / 64, chunks = in / 64;
+  const std::int64_t row_blocks = ceil_div<std::int64_t>(out, 64), chunks = in / 64;
   return static_cast<int>(std::max<std::int64_t>(1, std::min({256 / row_blocks, chunks, std::int64_t{8}})));
 }
 

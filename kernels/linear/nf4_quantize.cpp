@@ -27,7 +27,7 @@ void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, st
   SHORI_CHECK(blocks > 0, "nf4_quantize_absmax: a tensor without blocks");
   log_work(context, {.bytes = static_cast<double>(blocks) * (sizeof(float) + 1)});
   const WorkspaceFrame frame(*context.workspace);
-  const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
+  const std::int64_t groups = ceil_div<std::int64_t>(blocks, kNf4AbsmaxBlockSize);
   launch_nf4_quantize_absmax(
       {block_absmax, device_map_signed(), context.workspace->take_array<AbsmaxGroup>(static_cast<std::size_t>(groups)),
        absmax, absmax2, findings, blocks},

@@ -131,16 +131,14 @@ void launch_nf4_quantize(const Nf4QuantizeLaunch& arguments, cudaStream_t stream
   const auto kernel = arguments.source == FileDType::kBf16  ? nf4_quantize_kernel<FromBf16>
                       : arguments.source == FileDType::kF16 ? nf4_quantize_kernel<FromF16>
                                                             : nf4_quantize_kernel<FromF32>;
-  launch(kernel, static_cast<unsigned>(divide_up<std::int64_t>(arguments.count / kPiece, kThreads)), kThreads, 0,
-         stream, arguments);
+  launch(kernel, block_count(arguments.count / kPiece, kThreads), kThreads, 0, stream, arguments);
 }
 
 void launch_nf4_quantize_absmax(const AbsmaxLaunch& arguments, cudaStream_t stream) {
   static_assert(kNf4AbsmaxBlockSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
   constexpr int kGroupThreads = 32;  // few groups: spread them over the multiprocessors
-  const std::int64_t groups = divide_up<std::int64_t>(arguments.blocks, kNf4AbsmaxBlockSize);
-  launch(absmax_groups_kernel, static_cast<unsigned>(divide_up<std::int64_t>(groups, kGroupThreads)), kGroupThreads, 0,
-         stream, arguments);
+  const std::int64_t groups = ceil_div<std::int64_t>(arguments.blocks, kNf4AbsmaxBlockSize);
+  launch(absmax_groups_kernel, block_count(groups, kGroupThreads), kGroupThreads, 0, stream, arguments);
   launch(absmax_total_kernel, 1, kThreads, 0, stream, arguments, groups);
   launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4AbsmaxBlockSize, 0, stream, arguments);
 }

@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 
 void launch_input_gradient(const InputGradientLaunch& gradient, Bf16* out, cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(gradient.cols, kGradientThreads * kGradientPiece)),
-                  static_cast<unsigned>(divide_up<std::int64_t>(gradient.rows, kRows)));
+  const dim3 grid(block_count(gradient.cols, kGradientThreads * kGradientPiece), block_count(gradient.rows, kRows));
   launch(input_gradient_kernel, grid, kGradientThreads, 0, stream, gradient, out);
 }
 

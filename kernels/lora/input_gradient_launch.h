@@ -22,8 +22,8 @@ struct InputGradientLaunch {
   DropoutMask mask;
 };
 
-// The launch argument for rows `dx_extended`, checked. `op` names the caller in messages.
-InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView dx_extended, std::int64_t cols,
+// The launch argument for rows `fused_dx`, checked. `op` names the caller in messages.
+InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView fused_dx, std::int64_t cols,
                                           const std::optional<LoraInputGradient>& lora);
 
 // out [rows, cols], rows without gaps: round(dx + its LoRA part). For attention's backward, which is a library's.

@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a
   const int piece = half * 4 + t;
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kRows;
   const auto upper_row = static_cast<std::uint32_t>(first_row + upper);
-  const std::int64_t part = blockIdx.y, chunks = divide_up(a.in, kChunk);
+  const std::int64_t part = blockIdx.y, chunks = ceil_div(a.in, kChunk);
   const int first = static_cast<int>(chunks * part / kLoraDownParts);
   const int last = static_cast<int>(chunks * (part + 1) / kLoraDownParts);
   const auto load = [&](int chunk) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(LoraDownLaunch a) {
 
 template <int kSlots, int kTiles>
 void launch_tiles(const LoraDownLaunch& arguments, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(arguments.rows, kRows)), kLoraDownParts);
+  const dim3 grid(block_count(arguments.rows, kRows), kLoraDownParts);
   launch(lora_down_kernel<kSlots, kTiles>, grid, kThreads, Stages<kSlots, kTiles>::kBytes, stream, arguments);
 }
 
@@ -182,8 +182,7 @@ void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream) {
     launch_slots<3>(arguments, stream);
   }
   const std::int64_t pieces = arguments.rows * (arguments.tail / 8);
-  launch(finish_kernel, static_cast<unsigned>(divide_up<std::int64_t>(pieces, kThreads)), kThreads, 0, stream,
-         arguments);
+  launch(finish_kernel, block_count(pieces, kThreads), kThreads, 0, stream, arguments);
 }
 
 }  // namespace shori

@@ -17,8 +17,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_round_lora_factor(const float* master, float scale, Bf16* out, std::int64_t count, cudaStream_t stream) {
   if (count == 0) return;
-  launch(round_lora_factor_kernel, static_cast<unsigned>(divide_up<std::int64_t>(count, kThreads)), kThreads, 0, stream,
-         master, scale, out, count);
+  launch(round_lora_factor_kernel, block_count(count, kThreads), kThreads, 0, stream, master, scale, out, count);
 }
 
 }  // namespace shori

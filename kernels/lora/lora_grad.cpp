@@ -31,7 +31,7 @@ template <typename Extent>
 std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent& extent) {
   std::vector<GradientTile> tiles;
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     const std::int64_t columns = extent(module);
     for (std::int64_t first = 0; first < columns; first += kColumns) {
       tiles.push_back({&module, first, std::min(kColumns, columns - first)});
@@ -47,7 +47,7 @@ void gradients_on_device(const OpContext& context, const LinearGroup& group, con
   const WorkspaceFrame frame(*context.workspace);
   std::int64_t columns = 0;
   for (int i = 0; i < whole.count; ++i) columns += whole.gradients[i].columns;
-  const std::int64_t slabs = std::min(tiles_of(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
+  const std::int64_t slabs = std::min(ceil_div(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
   LoraGradLaunch pass = whole;
   float* sums = context.workspace->take_array<float>(static_cast<std::size_t>(slabs * columns * group.rank));
   for (int i = 0; i < pass.count; ++i) {
@@ -64,47 +64,48 @@ void gradients_on_device(const OpContext& context, const LinearGroup& group, con
 }
 
 void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                           ConstTensorView x_extended, ConstTensorView dx_extended) {
+                           ConstTensorView fused_x, ConstTensorView fused_dx) {
   const std::int64_t in = group.in(), rank = group.rank;
-  check_device_rows("lora_grad_a", "x_extended", x_extended);
-  check_device_rows("lora_grad_a", "dx_extended", dx_extended);
+  check_device_rows("lora_grad_a", "fused_x", fused_x);
+  check_device_rows("lora_grad_a", "fused_dx", fused_dx);
   SHORI_CHECK(in % 8 == 0, "lora_grad_a: a device takes inputs whose columns are a multiple of 8");
-  LoraGradLaunch launch{.wide = x_extended.row<Bf16>(0),
-                        .narrow = dx_extended.row<Bf16>(0) + in,
-                        .wide_stride = x_extended.stride,
-                        .narrow_stride = dx_extended.stride,
-                        .tokens = x_extended.rows,
+  LoraGradLaunch launch{.wide = fused_x.row<Bf16>(0),
+                        .narrow = fused_dx.row<Bf16>(0) + in,
+                        .wide_stride = fused_x.stride,
+                        .narrow_stride = fused_dx.stride,
+                        .tokens = fused_x.rows,
                         .column_stride = 1,
                         .rank_stride = in,
                         .rank = static_cast<int>(rank),
-                        .count = static_cast<int>(group.slots()),
+                        .count = static_cast<int>(group.lora_count()),
                         .shared_columns = true,
                         .scale = dropout.scale(),
                         .mask = DropoutMask(dropout),
                         .gradients = {}};
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     SHORI_CHECK(module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
-    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.index};
+    launch.gradients[module.lora_index] = {module.da,   nullptr, 0, in, static_cast<int>(module.lora_index * rank),
+                                           module.index};
   }
   gradients_on_device(context, group, launch);
 }
 
-void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended,
+void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x,
                            ConstTensorView dy) {
   const std::int64_t in = group.in(), rank = group.rank;
-  check_device_rows("lora_grad_b", "x_extended", x_extended);
+  check_device_rows("lora_grad_b", "fused_x", fused_x);
   check_device_rows("lora_grad_b", "dy", dy);
   SHORI_CHECK(in % 8 == 0, "lora_grad_b: a device takes inputs whose columns are a multiple of 8");
   LoraGradLaunch launch{.wide = dy.row<Bf16>(0),
-                        .narrow = x_extended.row<Bf16>(0) + in,
+                        .narrow = fused_x.row<Bf16>(0) + in,
                         .wide_stride = dy.stride,
-                        .narrow_stride = x_extended.stride,
-                        .tokens = x_extended.rows,
+                        .narrow_stride = fused_x.stride,
+                        .tokens = fused_x.rows,
                         .column_stride = rank,
                         .rank_stride = 1,
                         .rank = static_cast<int>(rank),
-                        .count = static_cast<int>(group.slots()),
+                        .count = static_cast<int>(group.lora_count()),
                         .shared_columns = false,
                         .scale = group.scaling,
                         .mask = {},
@@ -113,21 +114,21 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
   for (const LinearModule& module : group.modules) {
     const std::int64_t rows = module.weight.rows;
     SHORI_CHECK(rows % 8 == 0, "lora_grad_b: a device takes outputs whose columns are a multiple of 8");
-    if (module.slot >= 0) {
+    if (module.has_lora()) {
       SHORI_CHECK(module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
-      launch.gradients[module.slot] = {module.db,   nullptr, column, rows, static_cast<int>(module.slot * rank),
-                                       module.index};
+      launch.gradients[module.lora_index] = {
+          module.db, nullptr, column, rows, static_cast<int>(module.lora_index * rank), module.index};
     }
     column += rows;
   }
   gradients_on_device(context, group, launch);
 }
 
-OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView fused_x, ConstTensorView dy) {
   const std::int64_t in = group.in();
-  OpWork work{.bytes = bytes_of(x_extended.slice_cols(in, x_extended.cols - in))};
+  OpWork work{.bytes = bytes_of(fused_x.slice_cols(in, fused_x.cols - in))};
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     work.flop += product_flop(dy.rows, module.weight.rows, group.rank);
     work.bytes += bytes_of(dy.slice_cols(0, module.weight.rows));
   }
@@ -136,23 +137,23 @@ OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, Cons
 
 }  // namespace
 
-void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                 ConstTensorView x_extended, ConstTensorView dx_extended) {
+void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView fused_x,
+                 ConstTensorView fused_dx) {
   constexpr const char* kOp = "lora_grad_a";
   check_context(context, kOp);
   check_group(kOp, group);
-  check_activation(kOp, "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
-  check_matrix(kOp, "dx_extended", dx_extended, x_extended.dtype, tokens, in + tail);
-  log_work(context, {.flop = product_flop(tokens, group.slots() * rank, in), .bytes = bytes_of(x_extended)});
+  check_activation(kOp, "fused_x", fused_x);
+  const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank, tail = group.lora_columns();
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, tokens, in + tail);
+  check_matrix(kOp, "fused_dx", fused_dx, fused_x.dtype, tokens, in + tail);
+  log_work(context, {.flop = product_flop(tokens, group.lora_count() * rank, in), .bytes = bytes_of(fused_x)});
   if (on_device(context)) {
-    lora_grad_a_on_device(context, group, dropout, x_extended, dx_extended);
+    lora_grad_a_on_device(context, group, dropout, fused_x, fused_dx);
     return;
   }
 
   const WorkspaceFrame frame(*context.workspace);
-  const ConstMatrix dxa = widened(context, dx_extended.slice_cols(in, tail));
+  const ConstMatrix dxa = widened(context, fused_dx.slice_cols(in, tail));
   const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
   const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
@@ -162,10 +163,11 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
     for (std::int64_t row = 0; row < tokens; row += kSlab) {
       const std::int64_t rows = std::min(kSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) {
-        load_row(x_extended, row + i, first, width, input + i * width);
+        load_row(fused_x, row + i, first, width, input + i * width);
         if (dropout.probability > 0) drop_row(dropout, module->index, row + i, first, width, input + i * width);
       }
-      matmul(dxa.slice(row, rows, module->slot * rank, rank).transposed(), dense(input, rows, width), product, width);
+      matmul(dxa.slice(row, rows, module->lora_index * rank, rank).transposed(), dense(input, rows, width), product,
+             width);
       for (std::int64_t i = 0; i < rank; ++i) {
         add_scaled_row(dropout.scale(), product + i * width, module->da + i * in + first, width);
       }
@@ -173,22 +175,22 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
   });
 }
 
-void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, ConstTensorView dy) {
   constexpr const char* kOp = "lora_grad_b";
   check_context(context, kOp);
   check_group(kOp, group);
-  check_activation(kOp, "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
-  check_matrix(kOp, "dy", dy, x_extended.dtype, tokens, group.out());
-  log_work(context, work_of_grad_b(group, x_extended, dy));
+  check_activation(kOp, "fused_x", fused_x);
+  const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank, tail = group.lora_columns();
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, tokens, in + tail);
+  check_matrix(kOp, "dy", dy, fused_x.dtype, tokens, group.out());
+  log_work(context, work_of_grad_b(group, fused_x, dy));
   if (on_device(context)) {
-    lora_grad_b_on_device(context, group, x_extended, dy);
+    lora_grad_b_on_device(context, group, fused_x, dy);
     return;
   }
 
   const WorkspaceFrame frame(*context.workspace);
-  const ConstMatrix xa = widened(context, x_extended.slice_cols(in, tail));
+  const ConstMatrix xa = widened(context, fused_x.slice_cols(in, tail));
   const std::vector<GradientTile> tiles =
       gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
   std::array<std::int64_t, kMaxModulesOfGroup> first_column{};
@@ -203,7 +205,8 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
     for (std::int64_t row = 0; row < tokens; row += kSlab) {
       const std::int64_t rows = std::min(kSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) load_row(dy, row + i, column, width, gradient + i * width);
-      matmul(dense(gradient, rows, width).transposed(), xa.slice(row, rows, module->slot * rank, rank), product, rank);
+      matmul(dense(gradient, rows, width).transposed(), xa.slice(row, rows, module->lora_index * rank, rank), product,
+             rank);
       add_scaled_row(group.scaling, product, module->db + first * rank, width * rank);
     }
   });

@@ -26,7 +26,7 @@ struct Window {
 template <int kShared>
 __device__ Window window_of(const LoraGradLaunch& a, int first_gradient) {
   const int first = a.gradients[first_gradient].narrow_column / 8;
-  const int last = divide_up(a.gradients[first_gradient + kShared - 1].narrow_column + a.rank, 8);
+  const int last = ceil_div(a.gradients[first_gradient + kShared - 1].narrow_column + a.rank, 8);
   return {first, last - first, (last - first) | 1};
 }
 
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
   const int stage_pieces = kChunk * (kWideStride + window.stride);
   const std::int64_t slab = blockIdx.y, first_token = slab * kGradientSlab;
   const std::int64_t last_token = first_token + kGradientSlab < a.tokens ? first_token + kGradientSlab : a.tokens;
-  const int chunks = static_cast<int>(divide_up<std::int64_t>(last_token - first_token, kChunk));
+  const int chunks = static_cast<int>(ceil_div<std::int64_t>(last_token - first_token, kChunk));
   const int drawn_token = lane % 16;
   const int drawn_byte = drawn_token % 8 / 2 * 8 + lane / 16 * 4 + drawn_token / 8 * 2 + drawn_token % 2;
   const auto drawn_group = static_cast<std::uint32_t>(first_column / 8 + warp * 2 + lane / 16);
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads) add_slabs_kernel(LoraGradLaunch a) {
   const std::int64_t element = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const std::int64_t size = gradient.columns * a.rank;
   if (element >= size) return;
-  const int slabs = static_cast<int>(divide_up(a.tokens, kGradientSlab));
+  const int slabs = static_cast<int>(ceil_div(a.tokens, kGradientSlab));
   float value = gradient.gradient[element];
 #pragma unroll 4
   for (int slab = 0; slab < slabs; ++slab) value += a.scale * gradient.sums[slab * size + element];
@@ -170,7 +170,7 @@ void launch_tiles(const LoraGradLaunch& arguments, const dim3& grid, cudaStream_
   int most_pieces = 0;
   for (int i = 0; i < arguments.count; i += kShared) {
     const LoraGradient& last = arguments.gradients[i + kShared - 1];
-    const int pieces = divide_up(last.narrow_column + arguments.rank, 8) - arguments.gradients[i].narrow_column / 8;
+    const int pieces = ceil_div(last.narrow_column + arguments.rank, 8) - arguments.gradients[i].narrow_column / 8;
     most_pieces = pieces > most_pieces ? pieces : most_pieces;
   }
   const auto bytes = static_cast<std::size_t>(kStages * kChunk * (kWideStride + (most_pieces | 1))) * sizeof(uint4);
@@ -181,11 +181,10 @@ template <int kShared>
 void launch_shared(const LoraGradLaunch& arguments, std::int64_t columns, cudaStream_t stream) {
   int tiles = 0;
   for (int i = 0; i < arguments.count; ++i) {
-    const int needed = divide_up(arguments.gradients[i].narrow_column % 8 + arguments.rank, 8);
+    const int needed = ceil_div(arguments.gradients[i].narrow_column % 8 + arguments.rank, 8);
     tiles = needed > tiles ? needed : tiles;
   }
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(columns, kColumns)),
-                  static_cast<unsigned>(divide_up(arguments.tokens, kGradientSlab)),
+  const dim3 grid(block_count(columns, kColumns), block_count(arguments.tokens, kGradientSlab),
                   static_cast<unsigned>(arguments.count / kShared));
   if (tiles <= 2) {
     launch_tiles<kShared, 2>(arguments, grid, stream);
@@ -213,8 +212,7 @@ void launch_lora_grad(const LoraGradLaunch& arguments, cudaStream_t stream) {
   } else {
     launch_shared<3>(arguments, columns, stream);
   }
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(columns * arguments.rank, kThreads)),
-                  static_cast<unsigned>(arguments.count));
+  const dim3 grid(block_count(columns * arguments.rank, kThreads), static_cast<unsigned>(arguments.count));
   launch(add_slabs_kernel, grid, kThreads, 0, stream, arguments);
 }
 

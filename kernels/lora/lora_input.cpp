@@ -7,50 +7,50 @@
 
 namespace shori {
 
-InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView dx_extended, std::int64_t cols,
+InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView fused_dx, std::int64_t cols,
                                           const std::optional<LoraInputGradient>& lora) {
-  check_device_rows(op, "the gradient of a group's input", dx_extended);
-  SHORI_CHECK(cols % 8 == 0 && dx_extended.cols >= cols, std::string(op) + ": the gradient has too few columns");
+  check_device_rows(op, "the gradient of a group's input", fused_dx);
+  SHORI_CHECK(cols % 8 == 0 && fused_dx.cols >= cols, std::string(op) + ": the gradient has too few columns");
   InputGradientLaunch launch;
-  launch.dx = dx_extended.row<Bf16>(0);
-  launch.stride = dx_extended.stride;
-  launch.rows = dx_extended.rows;
+  launch.dx = fused_dx.row<Bf16>(0);
+  launch.stride = fused_dx.stride;
+  launch.rows = fused_dx.rows;
   launch.cols = cols;
   if (!lora) return launch;
   const LinearGroup& group = *lora->group;
   check_group(op, group);
   SHORI_CHECK(group.in() == cols, std::string(op) + ": the LoRA group has another input size");
-  check_matrix(op, "the gradient of a group's input", dx_extended, DType::kBf16, dx_extended.rows,
-               cols + group.extension_columns());
+  check_matrix(op, "the gradient of a group's input", fused_dx, DType::kBf16, fused_dx.rows,
+               cols + group.lora_columns());
   SHORI_CHECK(group.rank <= kMaxDeviceRank, std::string(op) + ": the rank is too large for the kernel");
   launch.rank = static_cast<int>(group.rank);
   launch.mask = DropoutMask(lora->dropout);
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
-    launch.a[module.slot] = static_cast<const Bf16*>(module.a);
-    launch.module[module.slot] = module.index;
+    if (!module.has_lora()) continue;
+    launch.a[module.lora_index] = static_cast<const Bf16*>(module.a);
+    launch.module[module.lora_index] = module.index;
     ++launch.slots;
   }
   return launch;
 }
 
-InputGradient::InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
+InputGradient::InputGradient(const OpContext& context, const char* op, ConstTensorView fused_dx, std::int64_t cols,
                              const std::optional<LoraInputGradient>& lora)
-    : dx_(dx_extended), cols_(cols), lora_(lora) {
-  check_activation(op, "the gradient of a group's input", dx_extended);
+    : dx_(fused_dx), cols_(cols), lora_(lora) {
+  check_activation(op, "the gradient of a group's input", fused_dx);
   if (!lora_) {
-    SHORI_CHECK(dx_extended.cols >= cols, std::string(op) + ": the gradient of a group's input has too few columns");
+    SHORI_CHECK(fused_dx.cols >= cols, std::string(op) + ": the gradient of a group's input has too few columns");
     return;
   }
   const LinearGroup& group = *lora_->group;
   check_group(op, group);
   SHORI_CHECK(group.in() == cols, std::string(op) + ": the LoRA group has another input size");
-  check_matrix(op, "the gradient of a group's input", dx_extended, dx_extended.dtype, dx_extended.rows,
-               cols + group.extension_columns());
+  check_matrix(op, "the gradient of a group's input", fused_dx, fused_dx.dtype, fused_dx.rows,
+               cols + group.lora_columns());
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     slots_[static_cast<std::size_t>(slot_count_++)] = {
-        module.index, widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
+        module.index, widened(context, ConstTensorView{module.a, fused_dx.dtype, group.rank, cols, cols})};
   }
   scratch_ = WorkerScratch(context, {kRows * cols, kRows * group.rank});
 }

@@ -17,9 +17,9 @@ class InputGradient {
   // Rows a caller may ask for at once.
   static constexpr std::int64_t kRows = 64;
 
-  // `dx_extended` [T, cols + extension] with `lora`, [T, >= cols] without. Takes its scratch from the workspace: the
+  // `fused_dx` [T, cols + extension] with `lora`, [T, >= cols] without. Takes its scratch from the workspace: the
   // caller's frame frees it.
-  InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
+  InputGradient(const OpContext& context, const char* op, ConstTensorView fused_dx, std::int64_t cols,
                 const std::optional<LoraInputGradient>& lora);
 
   // Rows first .. first + count - 1, count <= kRows, to out [count, cols]. `worker` as in for_each_task.

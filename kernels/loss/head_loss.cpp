@@ -11,6 +11,7 @@
 #include "kernels/loss/head_loss_launch.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -101,7 +102,7 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
   const ConstMatrix input = widened(context, h), head = widened(context, weight);
   const auto row_weight = static_cast<float>(gradient_weight);
   const WorkerScratch scratch(context, {kRows * vocabulary, kRows * cols}, std::min(worker_count(), kMaxWorkers));
-  for_each_task(tiles_of(h.rows, kRows), kMaxWorkers, [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(h.rows, kRows), kMaxWorkers, [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * kRows, count = std::min(kRows, h.rows - first);
     const auto [logits, gradient] = scratch.of(worker);
     multiply_by_slabs(input.slice_rows(first, count), head, logits);

@@ -12,6 +12,7 @@
 #include "kernels/optimizer/adamw8bit_math.h"
 #include "kernels/optimizer/map_search.h"
 #include "shori/quant/dynamic_map.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -186,7 +187,7 @@ AdamReport adamw8bit_on_device(const OpContext& context, const AdamSettings& set
   for (const AdamTensor& tensor : tensors) {
     check_tensor(tensor);
     entries.push_back(device_entry(settings, tensor, pieces));
-    pieces += tiles_of(tensor.count, kAdamPiece);
+    pieces += ceil_div(tensor.count, kAdamPiece);
   }
   SHORI_CHECK(pieces <= 0xffffffff / kAdamPiece, "adamw8bit: more than 2^32 elements in one step");
   const WorkspaceFrame frame(*context.workspace);
@@ -215,7 +216,7 @@ AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std
   for (std::size_t index = 0; index < tensors.size(); ++index) {
     check_tensor(tensors[index]);
     factors.push_back(step_factors(settings, tensors[index].step));
-    const std::int64_t blocks = tiles_of(tensors[index].count, settings.block_size);
+    const std::int64_t blocks = ceil_div(tensors[index].count, settings.block_size);
     for (std::int64_t block = 0; block < blocks; ++block) pieces.push_back({static_cast<std::int64_t>(index), block});
   }
   const WorkspaceFrame frame(*context.workspace);

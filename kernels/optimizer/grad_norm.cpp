@@ -8,6 +8,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/optimizer/grad_norm_launch.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -20,7 +21,7 @@ double gradient_norm_on_device(const OpContext& context, std::span<const Gradien
     SHORI_CHECK(reinterpret_cast<std::uintptr_t>(gradient.data) % 16 == 0, "grad_norm: unaligned memory on a device");
     if (gradient.count == 0) continue;
     entries.push_back({gradient.data, gradient.count, pieces});
-    pieces += tiles_of(gradient.count, kNormPiece);
+    pieces += ceil_div(gradient.count, kNormPiece);
   }
   const WorkspaceFrame frame(*context.workspace);
   const auto stream = static_cast<cudaStream_t>(context.stream);

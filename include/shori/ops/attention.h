@@ -24,12 +24,12 @@ struct AttentionShape {
 void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
                TensorView out, TensorView lse);
 
-// dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). dout_extended: first H * D columns, plus the LoRA part
+// dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). fused_dout: first H * D columns, plus the LoRA part
 // of the o projection's input with `lora`. Sums over the heads of a group and over tokens run in a fixed order. 2.5
 // times the FLOP of attention().
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv);
+                        ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
 // Runs both on a small pack of this shape on the context's device and on the CPU: E0703 if they differ by more than
 // rounding. For the start of a run: the device's version is a library's.

@@ -1,20 +1,24 @@
-// The linears that share one input (q k v; o; gate up; down), their frozen weights, their LoRA factors, and the buffers
-// they use.
+// The linears that share one input (q k v; o; gate up; down), their frozen weights and their LoRA factors.
 //
-// Layout ("extended rows"): a group's input x [T, K] lives in a buffer whose rows have K + E elements, E =
-// extension_columns(); columns K + r*s .. K + r*s + r - 1 hold xA of the module with LoRA slot s, the rest of the tail
-// is zero. The group's product is then one matrix product with one fp32 sum:  y = [x | xA] . [W | B']^T,  and its
-// backward  [dx | dxA] = dy . [W | B'].
+// A group's product and its LoRA part are one matrix product with one fp32 sum, because both operands are fused:
+//
+//   y = [x | xA] . [W | B']^T          fused input x fused weight
+//   [dx | dxA] = dy . [W | B']         fused gradient
+//
+// A fused row has fused_in() = in() + lora_columns() elements. Its LoRA columns hold xA of the group's modules with
+// LoRA, `rank` columns each in the order of their lora_index, and are zero from there to the end of the row.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 #include "shori/ops/tensor_view.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 inline constexpr int kMaxModulesOfGroup = 3;
+inline constexpr std::int64_t kLoraColumnMultiple = 32;  // keeps fused rows aligned for tensor cores
 
 // A frozen weight [rows = out, cols = in]: NF4 with double quantization or plain scales (dtype kU8), or dense (kBf16,
 // kF32).
@@ -30,15 +34,17 @@ struct FrozenWeight {
   const float* scales = nullptr;         // [rows * cols / 64], instead of absmax, absmax2 and offset
 };
 
-// One linear with its adapter. Without LoRA: slot -1.
+// One linear with its LoRA factors.
 struct LinearModule {
   FrozenWeight weight;
-  int index = 0;                   // 0..6 = q k v o gate up down: part of the dropout key
-  int slot = -1;                   // position among the group's modules that have LoRA
+  int index = 0;                   // 0..6 = q k v o gate up down; part of the dropout key
+  int lora_index = -1;             // position among the group's modules with LoRA; -1: this module has none
   const void* a = nullptr;         // [rank, in], activation dtype: rounded copy of the fp32 master
-  const void* b_scaled = nullptr;  // [out, rank], activation dtype: round(alpha / rank * B)
-  float* da = nullptr;             // [rank, in] fp32, gradients are added
-  float* db = nullptr;             // [out, rank] fp32, gradients are added (with respect to the unscaled B)
+  const void* b_scaled = nullptr;  // [out, rank], activation dtype: B' = round(alpha / rank * B)
+  float* da = nullptr;             // [rank, in] fp32; gradients are added to it
+  float* db = nullptr;             // [out, rank] fp32, with respect to the unscaled B; gradients are added to it
+
+  bool has_lora() const { return lora_index >= 0; }
 };
 
 struct LinearGroup {
@@ -52,13 +58,14 @@ struct LinearGroup {
     for (const LinearModule& module : modules) sum += module.weight.rows;
     return sum;
   }
-  std::int64_t slots() const {
+  // Number of modules with LoRA.
+  std::int64_t lora_count() const {
     std::int64_t count = 0;
-    for (const LinearModule& module : modules) count += module.slot >= 0 ? 1 : 0;
+    for (const LinearModule& module : modules) count += module.has_lora() ? 1 : 0;
     return count;
   }
-  // Tail of an extended row: ceil(slots * rank / 32) * 32 elements.
-  std::int64_t extension_columns() const { return (slots() * rank + 31) / 32 * 32; }
+  std::int64_t lora_columns() const { return round_up(lora_count() * rank, kLoraColumnMultiple); }
+  std::int64_t fused_in() const { return in() + lora_columns(); }
 };
 
 // Key of the LoRA dropout masks of one layer in one micro-batch. Masks are functions of (seed, step, micro_batch,
@@ -79,7 +86,7 @@ struct DropoutKey {
 };
 
 // The LoRA part of the gradient of a group's input: dx += scale * mask (.) (dxA . A), added in fp32 by the ops that
-// read dx anyway. `dx_extended` rows are [dx | dxA] as nf4_linear_backward leaves them.
+// read dx anyway. `fused_dx` rows are [dx | dxA] as nf4_linear_backward leaves them.
 struct LoraInputGradient {
   const LinearGroup* group = nullptr;
   DropoutKey dropout;

@@ -13,17 +13,16 @@
 
 namespace shori {
 
-// y [T, out()] = x W^T + xA B'^T; x_extended [T, in() + extension]. Columns of y: the modules in order. 2 * T * out *
+// y [T, out()] = x W^T + xA B'^T; fused_x [T, in() + extension]. Columns of y: the modules in order. 2 * T * out *
 // (in + extension) FLOP.
-void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y);
+void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y);
 
-// dx_extended [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx
+// fused_dx [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx
 // is added by its consumer (LoraInputGradient). The FLOP of nf4_linear.
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
-                         TensorView dx_extended);
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx);
 
-// Bytes that nf4_linear and nf4_linear_backward take from the workspace on a device: the dequantized weights of the group. `extended_in` =
-// in() + extension_columns().
-std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in);
+// Bytes that nf4_linear and nf4_linear_backward take from the workspace on a device: the dequantized weights of the group. `fused_in` =
+// in() + lora_columns().
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t fused_in);
 
 }  // namespace shori

@@ -18,11 +18,11 @@ namespace shori {
 void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
               std::optional<TensorView> h, ConstTensorView weight, float eps, TensorView y);
 
-// dh = (gradient of y through the norm) + residual_gradient, where the gradient of y is dy_extended's first C columns
+// dh = (gradient of y through the norm) + residual_gradient, where the gradient of y is fused_dy's first C columns
 // plus, with `lora`, its LoRA part. h is the norm's input [T, C]; residual_gradient and dh [T, C] may be the same
 // memory. fp32 inside, one rounding. Bytes: h, dy, residual_gradient read and dh written, each [T, C] once.
 void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
-                       ConstTensorView dy_extended, std::optional<LoraInputGradient> lora,
+                       ConstTensorView fused_dy, std::optional<LoraInputGradient> lora,
                        std::optional<ConstTensorView> residual_gradient, TensorView dh);
 
 }  // namespace shori

@@ -12,10 +12,10 @@ namespace shori {
 // fp32. Bytes: 3 T F elements.
 void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p);
 
-// In place: gate_up becomes [dgate | dup]. dp_extended: first F columns, plus the LoRA part of down's input with
+// In place: gate_up becomes [dgate | dup]. fused_dp: first F columns, plus the LoRA part of down's input with
 // `lora`. With s = 1/(1+e^-g): dgate = dp * up * s * (1 + g (1 - s)), dup = dp * g * s; fp32 inside, one rounding.
 // Bytes: 5 T F elements.
-void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std::optional<LoraInputGradient> lora,
+void swiglu_backward(const OpContext& context, ConstTensorView fused_dp, std::optional<LoraInputGradient> lora,
                      TensorView gate_up);
 
 }  // namespace shori
