@@ -14,7 +14,7 @@ SHORI_HD std::uint64_t checksum_mix(std::uint64_t value) {
   return value ^ (value >> 31);
 }
 
-// What word `index` adds to the sum.
+// The term of word `index` in the sum.
 SHORI_HD std::uint64_t checksum_of_word(std::uint64_t word, std::uint64_t index) {
   return checksum_mix(word ^ checksum_mix(index + 1));
 }

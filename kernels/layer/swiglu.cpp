@@ -20,7 +20,12 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   if (on_device(context)) {
     check_device_rows("swiglu", "gate_up", gate_up);
     check_device_rows("swiglu", "p", p);
-    launch_swiglu({gate_up.row<Bf16>(0), p.row<Bf16>(0), gate_up.stride, p.stride, p.rows, p.cols},
+    launch_swiglu({.gate_up = gate_up.row<Bf16>(0),
+                   .p = p.row<Bf16>(0),
+                   .gate_up_stride = gate_up.stride,
+                   .p_stride = p.stride,
+                   .rows = p.rows,
+                   .cols = p.cols},
                   static_cast<cudaStream_t>(context.stream));
     return;
   }

@@ -1,4 +1,4 @@
-// The rounded copies of the LoRA factors: made once after loading, so one element a thread is enough.
+// The rounded copies of the LoRA factors. They are made once after loading, so one element per thread is fast enough.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/lora/lora_factor_launch.h"
 
