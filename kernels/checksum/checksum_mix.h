@@ -8,7 +8,7 @@
 
 namespace shori {
 
-// What word `index` adds to the sum.
+// The term of word `index` in the sum.
 SHORI_HD std::uint64_t checksum_of_word(std::uint64_t word, std::uint64_t index) {
   return splitmix64(word ^ splitmix64(index + 1));
 }

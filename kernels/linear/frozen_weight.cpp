@@ -11,8 +11,8 @@ namespace shori {
 
 namespace {
 
-// Elements first .. first + count - 1 of the flattened weight. Blocks run over the flattened weight and need not begin
-// with a row.
+// Elements first .. first + count - 1 of the flattened weight. Quantization blocks run over the flattened weight, so a row
+// may begin inside one.
 void dequantize_run(const FrozenWeight& weight, std::int64_t first, std::int64_t count, float* out) {
   const float* map = dynamic_map_signed();
   for (std::int64_t element = first; element < first + count;) {
@@ -69,16 +69,16 @@ void check_group(const char* op, const LinearGroup& group) {
   const std::string subject = std::string(op) + ": ";
   SHORI_CHECK(!group.modules.empty() && group.modules.size() <= kMaxModulesOfGroup,
               subject + "a group has 1 to 3 modules");
-  int slots = 0;
+  int lora_count = 0;
   for (const LinearModule& module : group.modules) {
     check_weight(op, module.weight);
     SHORI_CHECK(module.weight.cols == group.in(), subject + "modules of one group share their input");
     SHORI_CHECK(module.index >= 0 && module.index < 8, subject + "module index must be 0 to 6");
-    if (module.slot < 0) continue;
-    SHORI_CHECK(module.slot == slots++, subject + "slots count the modules with LoRA in order");
+    if (!module.has_lora()) continue;
+    SHORI_CHECK(module.lora_index == lora_count++, subject + "lora_index counts the modules with LoRA in order");
     SHORI_CHECK(module.a != nullptr && module.b_scaled != nullptr, subject + "a module with LoRA lacks its factors");
   }
-  SHORI_CHECK(slots == 0 || group.rank > 0, subject + "a group with LoRA needs a rank");
+  SHORI_CHECK(lora_count == 0 || group.rank > 0, subject + "a group with LoRA needs a rank");
 }
 
 }  // namespace shori

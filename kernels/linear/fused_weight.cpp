@@ -9,7 +9,7 @@
 namespace shori {
 
 ConstTensorView fused_weight(const OpContext& context, const char* op, const LinearGroup& group) {
-  const std::int64_t in = group.in(), tail = group.extension_columns(), cols = in + tail;
+  const std::int64_t in = group.in(), lora_columns = group.lora_columns(), cols = group.fused_in();
   const std::string subject = std::string(op) + ": ";
   SHORI_CHECK(in % 8 == 0, subject + "a device takes weights whose columns are a multiple of 8");
   for (const LinearModule& module : group.modules) {
@@ -20,14 +20,14 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
     SHORI_CHECK(weight.rows * cols / 8 <= std::numeric_limits<std::int32_t>::max(), subject + "a weight is too large");
   }
   const FrozenWeight& first = group.modules.front().weight;
-  if (group.modules.size() == 1 && tail == 0 && first.dtype == DType::kBf16) {
+  if (group.modules.size() == 1 && lora_columns == 0 && first.dtype == DType::kBf16) {
     return {first.dense, DType::kBf16, first.rows, in, in};
   }
   auto* scratch = context.workspace->take_array<Bf16>(static_cast<std::size_t>(group.out() * cols));
   Bf16* out = scratch;
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
-    const bool nf4 = weight.dtype == DType::kU8, lora = module.slot >= 0;
+    const bool nf4 = weight.dtype == DType::kU8, lora = module.has_lora();
     launch_nf4_dequantize({.codes = nf4 ? weight.codes : nullptr,
                            .absmax = weight.absmax,
                            .absmax2 = weight.absmax2,
@@ -39,9 +39,9 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
                            .out = out,
                            .rows = weight.rows,
                            .cols = in,
-                           .tail = tail,
+                           .lora_columns = lora_columns,
                            .rank = group.rank,
-                           .slot_column = module.slot * group.rank},
+                           .b_column = module.lora_index * group.rank},
                           static_cast<cudaStream_t>(context.stream));
     out += weight.rows * cols;
   }

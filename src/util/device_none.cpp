@@ -20,7 +20,6 @@ DeviceStream::~DeviceStream() = default;
 DeviceEvent::DeviceEvent() { no_device(); }
 DeviceEvent::~DeviceEvent() = default;
 void DeviceEvent::record(void*) { no_device(); }
-void DeviceEvent::wait_on(void*) const { no_device(); }
 void DeviceEvent::synchronize() const { no_device(); }
 double DeviceEvent::seconds_since(const DeviceEvent&) const { no_device(); }
 void* device_allocate(std::size_t) { no_device(); }

@@ -106,7 +106,7 @@ class Group {
                                      absmax.data<std::uint8_t>(), absmax2.data<float>(), 0.02f},
                           .index = first_index + static_cast<int>(i)};
       if (rank > 0) {
-        module.slot = static_cast<int>(i);
+        module.lora_index = static_cast<int>(i);
         module.a = make(rank * in, DType::kBf16).view().data;
         module.b_scaled = make(rank * out, DType::kBf16).view().data;
         module.da = make(rank * in, DType::kF32).data<float>();
@@ -119,7 +119,7 @@ class Group {
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
   const LinearGroup& group() const { return group_; }
-  std::int64_t extended_in() const { return group_.in() + group_.extension_columns(); }
+  std::int64_t fused_in() const { return group_.in() + group_.lora_columns(); }
   double weights() const { return static_cast<double>(group_.in()) * static_cast<double>(group_.out()); }
 
  private:

@@ -28,7 +28,7 @@ class TwinGroup {
       seed += 10;
       LinearModule linear{.weight = parts_.back()->on_host, .index = module.index};
       if (module.lora) {
-        linear.slot = slot++;
+        linear.lora_index = slot++;
         linear.a = parts_.back()->a.host_values().data();
         linear.b_scaled = parts_.back()->b.host_values().data();
       }

@@ -85,14 +85,14 @@ class TestGroup {
     part.b_scaled = random_matrix(activation_, out, rank, seed + 2, 0.1);
     part.da = Matrix(DType::kF32, rank, in);
     part.db = Matrix(DType::kF32, out, rank);
-    module.slot = slot;
+    module.lora_index = slot;
     module.a = part.a.bytes().data();
     module.b_scaled = part.b_scaled.bytes().data();
     point_to_gradients(part, module);
   }
 
   static void point_to_gradients(Part& part, LinearModule& module) {
-    if (module.slot < 0) return;
+    if (!module.has_lora()) return;
     module.da = part.da.view().row<float>(0);
     module.db = part.db.view().row<float>(0);
   }

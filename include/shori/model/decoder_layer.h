@@ -89,8 +89,8 @@ class LayerBuffers {
   OwnedTensor product;               // [tile, F + E]
   OwnedTensor dmlp_input, dproduct;  // as mlp_input and product
   // In their place, in the backward pass of the attention.
-  OwnedTensor dqkv;       // as qkv
-  OwnedTensor dextended;  // first [T, H D + E], gradient of o's input, then [T, C + E], of that of q, k, v
+  OwnedTensor dqkv;            // as qkv
+  OwnedTensor fused_gradient;  // first [T, H D + E], gradient of o's input, then [T, C + E], of that of q, k, v
 };
 
 // What one layer keeps for its backward pass: nothing but its input, or tensors that stand in the place of those of
@@ -100,7 +100,7 @@ struct LayerKept {
   OwnedTensor attention_output, log_sum_exp, hidden;  // kAttention and kAll
   OwnedTensor qkv;                                    // kAll
   OwnedTensor gate_up;                                // kAll, [T, 2 F]
-  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kAll, the tails of their groups' inputs, [T, E]
+  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kAll, the LoRA columns of their groups' inputs, [T, E]
 
   static LayerKept make(const DecoderLayer& layer, DType activation, std::int64_t tokens, KeepOfLayer keep,
                         DeviceArena* arena);

@@ -51,7 +51,6 @@ class DeviceEvent {
   DeviceEvent(const DeviceEvent&) = delete;
   DeviceEvent& operator=(const DeviceEvent&) = delete;
   void record(void* stream);
-  void wait_on(void* stream) const;                        // work queued on `stream` after this waits for the event
   void synchronize() const;                                // the host waits
   double seconds_since(const DeviceEvent& earlier) const;  // both have happened
 

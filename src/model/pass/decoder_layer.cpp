@@ -14,22 +14,20 @@ namespace shori {
 namespace {
 
 LinearModule make_module(const LayerWeights& weights, const LoraAdapter* adapter, std::int64_t layer, int index,
-                         int& slots) {
+                         int& lora_count) {
   LinearModule module;
   module.weight = frozen_view(weights.linears[static_cast<std::size_t>(index)]);
   module.index = index;
   if (adapter == nullptr || !adapter->settings().targets[static_cast<std::size_t>(index)]) return module;
   const LoraFactor* a = adapter->find(layer, index, false);
   const LoraFactor* b = adapter->find(layer, index, true);
-  module.slot = slots++;
+  module.lora_index = lora_count++;
   module.a = a->copy.data<void>();
   module.b_scaled = b->copy.data<void>();
   module.da = a->gradient.data<float>();
   module.db = b->gradient.data<float>();
   return module;
 }
-
-std::int64_t extended_columns(const LinearGroup& group) { return group.in() + group.extension_columns(); }
 
 // The dropout key of this layer for rows that begin at `first_token`.
 DropoutKey key_of(const LayerContext& context, const DecoderLayer& layer, std::int64_t first_token) {
@@ -40,7 +38,7 @@ DropoutKey key_of(const LayerContext& context, const DecoderLayer& layer, std::i
 }
 
 std::optional<LoraInputGradient> lora_part(const LinearGroup& group, const DropoutKey& key) {
-  if (group.slots() == 0) return std::nullopt;
+  if (group.lora_count() == 0) return std::nullopt;
   return LoraInputGradient{&group, key};
 }
 
@@ -62,23 +60,23 @@ void probe_outputs(const LayerContext& context, const DecoderLayer& layer, const
   }
 }
 
-// y = W x + B' A x for the group whose normed input stands in x_extended.
+// y = W x + B' A x for the group whose normed input stands in fused_x.
 void forward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
-                   std::int64_t first_token, TensorView x_extended, TensorView y) {
-  if (group.slots() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), x_extended);
-  nf4_linear(context.ops, group, x_extended, y);
+                   std::int64_t first_token, TensorView fused_x, TensorView y) {
+  if (group.lora_count() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), fused_x);
+  nf4_linear(context.ops, group, fused_x, y);
   probe_outputs(context, layer, group, y, first_token);
 }
 
 // LoRA gradients of the group, and [dx | dxA] of its input.
 void backward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
-                    std::int64_t first_token, ConstTensorView x_extended, ConstTensorView dy, TensorView dx_extended) {
-  if (group.slots() > 0) lora_grad_b(context.ops, group, x_extended, dy);
-  nf4_linear_backward(context.ops, group, dy, dx_extended);
-  if (group.slots() > 0) lora_grad_a(context.ops, group, key_of(context, layer, first_token), x_extended, dx_extended);
+                    std::int64_t first_token, ConstTensorView fused_x, ConstTensorView dy, TensorView fused_dx) {
+  if (group.lora_count() > 0) lora_grad_b(context.ops, group, fused_x, dy);
+  nf4_linear_backward(context.ops, group, dy, fused_dx);
+  if (group.lora_count() > 0) lora_grad_a(context.ops, group, key_of(context, layer, first_token), fused_x, fused_dx);
   if (context.probe) {
     const std::string_view name = kLinearKinds[static_cast<std::size_t>(group.modules.front().index)].name;
-    probe(context, layer, "input gradient of " + std::string(name), dx_extended, first_token);
+    probe(context, layer, "input gradient of " + std::string(name), fused_dx, first_token);
   }
 }
 
@@ -103,9 +101,9 @@ LayerTensors tensors_of(const LayerContext& context, const DecoderLayer& layer, 
           buffers.delta.view(tokens)};
 }
 
-// The tail of a group's input to or from where it is kept.
-TensorView tail_of(const LinearGroup& group, TensorView extended) {
-  return extended.slice_cols(group.in(), group.extension_columns());
+// xA in the fused input of a group.
+TensorView xa_of(const LinearGroup& group, TensorView fused_x) {
+  return fused_x.slice_cols(group.in(), group.lora_columns());
 }
 TensorView kept_rows(const OwnedTensor& kept, std::int64_t first, std::int64_t count) {
   return kept.view().slice_rows(first, count);
@@ -124,7 +122,7 @@ void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
   probe(context, layer, "input_layernorm output", normed, 0);
   forward_group(context, layer, layer.qkv, 0, tensors.attention_input, tensors.qkv);
   if (kept.qkv_xa) {
-    copy_matrix(context.ops, tail_of(layer.qkv, tensors.attention_input), kept_rows(kept.qkv_xa, 0, x.rows));
+    copy_matrix(context.ops, xa_of(layer.qkv, tensors.attention_input), kept_rows(kept.qkv_xa, 0, x.rows));
   }
   rope(context.ops, *context.rope, context.position_ids, false, rotated_heads(layer, tensors.qkv));
 }
@@ -193,16 +191,16 @@ void restore_mlp_product(const LayerContext& context, const DecoderLayer& layer,
     forward_mlp_norm(context, layer, std::nullopt, tile);
     forward_swiglu(context, layer, tile);
     if (kept.gate_up_xa) {
-      copy_matrix(context.ops, kept_rows(kept.gate_up_xa, tile.first, tile.tokens), tail_of(layer.gate_up, tile.input));
+      copy_matrix(context.ops, kept_rows(kept.gate_up_xa, tile.first, tile.tokens), xa_of(layer.gate_up, tile.input));
     }
     if (kept.down_xa) {
-      copy_matrix(context.ops, kept_rows(kept.down_xa, tile.first, tile.tokens), tail_of(layer.down, tile.product));
+      copy_matrix(context.ops, kept_rows(kept.down_xa, tile.first, tile.tokens), xa_of(layer.down, tile.product));
     }
     return;
   }
   const bool has_hidden = kept.keep == KeepOfLayer::kAttention;
   forward_mlp_product(context, layer, has_hidden ? std::nullopt : std::optional<ConstTensorView>(x), tile);
-  if (layer.down.slots() > 0) lora_down(context.ops, layer.down, key, tile.product);
+  if (layer.down.lora_count() > 0) lora_down(context.ops, layer.down, key, tile.product);
 }
 
 // `dx`: gradient of the layer's output on entry, of h on return. Swiglu's backward destroys gate and up, so down comes
@@ -228,7 +226,7 @@ void restore_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
   rms_norm(context.ops, x, std::nullopt, std::nullopt, layer.input_norm, layer.rms_norm_eps,
            tensors.attention_input.slice_cols(0, x.cols));
   if (kept.qkv_xa) {
-    copy_matrix(context.ops, kept_rows(kept.qkv_xa, 0, x.rows), tail_of(layer.qkv, tensors.attention_input));
+    copy_matrix(context.ops, kept_rows(kept.qkv_xa, 0, x.rows), xa_of(layer.qkv, tensors.attention_input));
   }
 }
 
@@ -238,8 +236,8 @@ void backward_attention(const LayerContext& context, const DecoderLayer& layer, 
                         bool skip_input_gradient) {
   const std::int64_t tokens = context.tokens();
   const DropoutKey key = key_of(context, layer, 0);
-  const TensorView doutput = buffers.dextended.view_as(tokens, extended_columns(layer.o));
-  const TensorView dinput = buffers.dextended.view_as(tokens, extended_columns(layer.qkv));
+  const TensorView doutput = buffers.fused_gradient.view_as(tokens, layer.o.fused_in());
+  const TensorView dinput = buffers.fused_gradient.view_as(tokens, layer.qkv.fused_in());
   const TensorView dqkv = buffers.dqkv.view(tokens);
   backward_group(context, layer, layer.o, 0, tensors.attention_output, dx, doutput);
   attention_backward(context.ops, layer.attention, tensors.qkv, context.cu_seqlens,
@@ -263,9 +261,9 @@ DecoderLayer::DecoderLayer(const MistralConfig& config, const LayerWeights& weig
       attention{config.heads, config.kv_heads, config.head_dim, config.sliding_window},
       index(static_cast<std::uint32_t>(layer)) {
   const auto make_group = [&](LinearGroup& group, int first, int count) {
-    int slots = 0;
+    int lora_count = 0;
     for (int module = first; module < first + count; ++module) {
-      modules_[static_cast<std::size_t>(module)] = make_module(weights, adapter, layer, module, slots);
+      modules_[static_cast<std::size_t>(module)] = make_module(weights, adapter, layer, module, lora_count);
     }
     group.modules = std::span(modules_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
     group.rank = adapter == nullptr ? 0 : adapter->settings().rank;
@@ -287,10 +285,10 @@ void forward_layer(const LayerContext& context, const DecoderLayer& layer, Tenso
     forward_mlp_product(context, layer, ConstTensorView(x), tile);
     forward_group(context, layer, layer.down, first, tile.product, tile.delta);
     if (kept.gate_up_xa) {
-      copy_matrix(context.ops, tail_of(layer.gate_up, tile.input), kept_rows(kept.gate_up_xa, first, tile.tokens));
+      copy_matrix(context.ops, xa_of(layer.gate_up, tile.input), kept_rows(kept.gate_up_xa, first, tile.tokens));
     }
     if (kept.down_xa) {
-      copy_matrix(context.ops, tail_of(layer.down, tile.product), kept_rows(kept.down_xa, first, tile.tokens));
+      copy_matrix(context.ops, xa_of(layer.down, tile.product), kept_rows(kept.down_xa, first, tile.tokens));
     }
   }
 }

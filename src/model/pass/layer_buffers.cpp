@@ -6,8 +6,6 @@ namespace shori {
 
 namespace {
 
-std::int64_t extended_columns(const LinearGroup& group) { return group.in() + group.extension_columns(); }
-
 // Opens a group of pieces that share memory, on a device only.
 class Sharing {
  public:
@@ -44,10 +42,10 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   make(delta, tokens, hidden_size);
   {
     Sharing sharing(arena, "attention, or head");
-    make(attention_input, tokens, extended_columns(layer.qkv));
+    make(attention_input, tokens, layer.qkv.fused_in());
     if (!keeps_all) make(qkv, tokens, layer.qkv.out());
     if (!keeps_attention) {
-      make(attention_output, tokens, extended_columns(layer.o));
+      make(attention_output, tokens, layer.o.fused_in());
       log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
     }
     sharing.alternative();
@@ -56,15 +54,15 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
     if (backward) make(dnormed, tokens, hidden_size);
   }
   Sharing sharing(arena, "MLP tile, or gradients of the attention");
-  make(mlp_input, tile, extended_columns(layer.gate_up));
+  make(mlp_input, tile, layer.gate_up.fused_in());
   if (!keeps_all) make(gate_up, tile, layer.gate_up.out());
-  make(product, tile, extended_columns(layer.down));
+  make(product, tile, layer.down.fused_in());
   if (!backward) return;
-  make(dmlp_input, tile, extended_columns(layer.gate_up));
-  make(dproduct, tile, extended_columns(layer.down));
+  make(dmlp_input, tile, layer.gate_up.fused_in());
+  make(dproduct, tile, layer.down.fused_in());
   sharing.alternative();
   make(dqkv, tokens, layer.qkv.out());
-  make(dextended, tokens, std::max(extended_columns(layer.o), extended_columns(layer.qkv)));
+  make(fused_gradient, tokens, std::max(layer.o.fused_in(), layer.qkv.fused_in()));
 }
 
 LayerKept LayerKept::make(const DecoderLayer& layer, DType activation, std::int64_t tokens, KeepOfLayer keep,
@@ -73,18 +71,18 @@ LayerKept LayerKept::make(const DecoderLayer& layer, DType activation, std::int6
   kept.keep = keep;
   if (keep == KeepOfLayer::kInput) return kept;
   const auto make = [&](std::int64_t cols) { return OwnedTensor::zeros(activation, tokens, cols, arena); };
-  kept.attention_output = make(extended_columns(layer.o));
+  kept.attention_output = make(layer.o.fused_in());
   kept.log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
   kept.hidden = make(layer.input_norm.cols);
   if (keep == KeepOfLayer::kAttention) return kept;
   kept.qkv = make(layer.qkv.out());
   kept.gate_up = make(layer.gate_up.out());
-  const auto make_tail = [&](OwnedTensor& tail, const LinearGroup& group) {
-    if (group.slots() > 0) tail = make(group.extension_columns());
+  const auto make_xa = [&](OwnedTensor& xa, const LinearGroup& group) {
+    if (group.lora_count() > 0) xa = make(group.lora_columns());
   };
-  make_tail(kept.qkv_xa, layer.qkv);
-  make_tail(kept.gate_up_xa, layer.gate_up);
-  make_tail(kept.down_xa, layer.down);
+  make_xa(kept.qkv_xa, layer.qkv);
+  make_xa(kept.gate_up_xa, layer.gate_up);
+  make_xa(kept.down_xa, layer.down);
   return kept;
 }
 

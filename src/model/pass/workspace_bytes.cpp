@@ -15,8 +15,8 @@ namespace {
 // Of lora_grad_a and lora_grad_b.
 std::size_t gradient_bytes(const LinearGroup& group, std::int64_t tokens) {
   std::int64_t out = 0;
-  for (const LinearModule& module : group.modules) out += module.slot >= 0 ? module.weight.rows : 0;
-  return lora_grad_workspace_bytes(tokens, std::max(group.slots() * group.in(), out), group.rank);
+  for (const LinearModule& module : group.modules) out += module.has_lora() ? module.weight.rows : 0;
+  return lora_grad_workspace_bytes(tokens, std::max(group.lora_count() * group.in(), out), group.rank);
 }
 
 }  // namespace
@@ -26,8 +26,8 @@ std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfi
   constexpr std::size_t kSmall = std::size_t{4} << 20;
   std::size_t most = head_loss_workspace_bytes(tokens, config.vocab_size);
   for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-    most = std::max(most, nf4_linear_workspace_bytes(group->out(), group->in() + group->extension_columns()));
-    most = std::max(most, lora_down_workspace_bytes(tokens, group->slots(), group->rank));
+    most = std::max(most, nf4_linear_workspace_bytes(group->out(), group->fused_in()));
+    most = std::max(most, lora_down_workspace_bytes(tokens, group->lora_count(), group->rank));
     if (backward) most = std::max(most, gradient_bytes(*group, tokens));
   }
   if (backward) most = std::max(most, attention_backward_workspace_bytes(tokens, layer.o.in()));

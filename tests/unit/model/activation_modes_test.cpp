@@ -60,7 +60,7 @@ TEST_P(ActivationModes, GiveTheSameBits) {
   }
 }
 
-// Groups without a LoRA slot have no tail to keep.
+// Groups without LoRA have no xA to keep.
 TEST_P(ActivationModes, GiveTheSameBitsWithSomeModulesAdapted) {
   const MistralConfig config = three_layers();
   for (const std::array<bool, kLinearsOfLayer>& targets :

@@ -51,14 +51,14 @@ class Nf4LinearDevice : public testing::DeviceTest {
   }
   // The emulator's products take nothing of the workspace, and its memory checker holds far more than a byte for each.
   static std::size_t bytes_for(const LinearGroup& group) {
-    return nf4_linear_workspace_bytes(group.out(), group.in() + group.extension_columns()) -
+    return nf4_linear_workspace_bytes(group.out(), group.in() + group.lora_columns()) -
            (device_backend() == "emulated" ? kMatmulWorkspaceBytes : 0);
   }
 };
 
 // [W | B'] as the definition has it.
 std::vector<Bf16> wanted_weight(const LinearGroup& group) {
-  const std::int64_t cols = group.in() + group.extension_columns();
+  const std::int64_t cols = group.in() + group.lora_columns();
   std::vector<Bf16> rows(static_cast<std::size_t>(group.out() * cols), Bf16{0});
   Bf16* row = rows.data();
   for (const LinearModule& module : group.modules) {
@@ -77,8 +77,9 @@ std::vector<Bf16> wanted_weight(const LinearGroup& group) {
         const unsigned byte = weight.codes[element / 2];
         row[col] = nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale);
       }
-      for (std::int64_t k = 0; module.slot >= 0 && k < group.rank; ++k) {
-        row[group.in() + module.slot * group.rank + k] = static_cast<const Bf16*>(module.b_scaled)[i * group.rank + k];
+      for (std::int64_t k = 0; module.has_lora() && k < group.rank; ++k) {
+        row[group.in() + module.lora_index * group.rank + k] =
+            static_cast<const Bf16*>(module.b_scaled)[i * group.rank + k];
       }
     }
   }
@@ -129,7 +130,7 @@ constexpr double kProductBound = 1e-3;
 
 TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().extension_columns(), out = group.host().out();
+    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
     TwinMatrix<Bf16> x(shape.tokens, in, normal_bf16(static_cast<std::size_t>(shape.tokens * (in + 8)), 1), in + 8);
     TwinMatrix<Bf16> y(shape.tokens, out, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * out)));
     nf4_linear(cpu(), group.host(), x.host(), y.host());
@@ -142,7 +143,7 @@ TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
 
 TEST_F(Nf4LinearDevice, BackwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().extension_columns(), out = group.host().out();
+    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
     TwinMatrix<Bf16> dy(shape.tokens, out, normal_bf16(static_cast<std::size_t>(shape.tokens * out), 2));
     TwinMatrix<Bf16> dx(shape.tokens, in, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * in)));
     nf4_linear_backward(cpu(), group.host(), dy.host(), dx.host());
