@@ -26,15 +26,16 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   }
   check_device_rows(kOp, "x", x);
   check_device_rows(kOp, "y", y);
-  SHORI_CHECK(weight.cols % 64 == 0 && reinterpret_cast<std::uintptr_t>(weight.codes) % 16 == 0,
+  SHORI_CHECK(weight.cols % 64 == 0 && reinterpret_cast<std::uintptr_t>(weight.nf4.codes) % 16 == 0,
               "nf4_matmul: the kernel takes whole quantization blocks a row, 16-byte aligned");
   const WorkspaceFrame frame(*context.workspace);
   const int splits = nf4_matmul_splits(weight.rows, weight.cols);
   float* partials = splits == 1
                         ? nullptr
                         : context.workspace->take_array<float>(static_cast<std::size_t>(splits * x.rows * weight.rows));
-  launch_nf4_matmul({x.row<Bf16>(0), weight.codes, weight.absmax, weight.absmax2, device_map_signed(), weight.offset,
-                     weight.scales, y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
+  const Nf4View& nf4 = weight.nf4;
+  launch_nf4_matmul({x.row<Bf16>(0), nf4.codes, nf4.absmax, nf4.absmax2, device_map_signed(), nf4.offset, nf4.scales,
+                     y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
                      static_cast<int>(weight.rows), static_cast<int>(weight.cols), splits},
                     static_cast<cudaStream_t>(context.stream));
 }

@@ -40,7 +40,7 @@ void lora_down_on_device(const OpContext& context, const LinearGroup& group, con
     if (module.slot < 0) continue;
     SHORI_CHECK(reinterpret_cast<std::uintptr_t>(module.a) % 16 == 0, "lora_down: a factor is not 16-byte aligned");
     launch.a[module.slot] = static_cast<const Bf16*>(module.a);
-    launch.module_index[module.slot] = module.index;
+    launch.module_index[module.slot] = module.number();
   }
   for (std::int64_t row = 0; row < x_extended.rows; row += kLoraDownTokens) {
     launch.x = x_extended.row<Bf16>(row);
@@ -81,7 +81,7 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
       if (dropout.probability > 0) {
         std::copy_n(x, count * cols, dropped);
         for (std::int64_t i = 0; i < count; ++i)
-          drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
+          drop_row(dropout, module.number(), first + i, 0, cols, dropped + i * cols);
         input = dropped;
       }
       matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), xa, rank);

@@ -85,7 +85,7 @@ void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, c
   for (const LinearModule& module : group.modules) {
     if (module.slot < 0) continue;
     SHORI_CHECK(module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
-    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.index};
+    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.number()};
   }
   gradients_on_device(context, group, launch);
 }
@@ -115,8 +115,8 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
     SHORI_CHECK(rows % 8 == 0, "lora_grad_b: a device takes outputs whose columns are a multiple of 8");
     if (module.slot >= 0) {
       SHORI_CHECK(module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
-      launch.gradients[module.slot] = {module.db,   nullptr, column, rows, static_cast<int>(module.slot * rank),
-                                       module.index};
+      launch.gradients[module.slot] = {module.db,      nullptr, column, rows, static_cast<int>(module.slot * rank),
+                                       module.number()};
     }
     column += rows;
   }
@@ -163,7 +163,7 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
       const std::int64_t rows = std::min(kSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) {
         load_row(x_extended, row + i, first, width, input + i * width);
-        if (dropout.probability > 0) drop_row(dropout, module->index, row + i, first, width, input + i * width);
+        if (dropout.probability > 0) drop_row(dropout, module->number(), row + i, first, width, input + i * width);
       }
       matmul(dxa.slice(row, rows, module->slot * rank, rank).transposed(), dense(input, rows, width), product, width);
       for (std::int64_t i = 0; i < rank; ++i) {

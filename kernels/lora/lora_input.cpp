@@ -28,7 +28,7 @@ InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView dx_ext
   for (const LinearModule& module : group.modules) {
     if (module.slot < 0) continue;
     launch.a[module.slot] = static_cast<const Bf16*>(module.a);
-    launch.module[module.slot] = module.index;
+    launch.module[module.slot] = module.number();
     ++launch.slots;
   }
   return launch;
@@ -50,7 +50,7 @@ InputGradient::InputGradient(const OpContext& context, const char* op, ConstTens
   for (const LinearModule& module : group.modules) {
     if (module.slot < 0) continue;
     slots_[static_cast<std::size_t>(slot_count_++)] = {
-        module.index, widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
+        module.number(), widened(context, ConstTensorView{module.a, dx_extended.dtype, group.rank, cols, cols})};
   }
   scratch_ = WorkerScratch(context, {kRows * cols, kRows * group.rank});
 }

@@ -16,15 +16,13 @@
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
+#include "shori/util/linear.h"
 #include "shori/util/log.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-constexpr std::array<std::string_view, 7> kModuleOrder = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-                                                          "mlp.down_proj"};
 constexpr std::string_view kPrefix = "base_model.model.";
 
 // Place of a factor in the written order; nullopt for a name that is not a factor's.
@@ -36,11 +34,12 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
   const auto number = std::from_chars(begin, name.data() + name.size(), layer);
   if (number.ec != std::errc() || number.ptr == name.data() + name.size() || *number.ptr != '.') return std::nullopt;
   const std::string_view rest(number.ptr + 1, static_cast<std::size_t>(name.data() + name.size() - number.ptr - 1));
-  for (std::size_t i = 0; i < kModuleOrder.size(); ++i) {
-    if (!rest.starts_with(kModuleOrder[i])) continue;
-    const std::string_view factor = rest.substr(kModuleOrder[i].size());
-    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 0};
-    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 1};
+  for (const Linear linear : kLinears) {
+    if (!rest.starts_with(path_of(linear))) continue;
+    const std::string_view factor = rest.substr(path_of(linear).size());
+    const auto number = static_cast<std::int64_t>(index_of(linear));
+    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, number, 0};
+    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, number, 1};
   }
   return std::nullopt;
 }

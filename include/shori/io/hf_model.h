@@ -10,20 +10,16 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/io/mistral_config.h"
 #include "shori/io/safetensors.h"
 #include "shori/util/hash.h"
 
 namespace shori {
 
-// config.json, every value read from the file: class defaults of transformers differ between versions.
-struct HfModelConfig {
-  std::int64_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0,
-               num_key_value_heads = 0;
-  std::int64_t head_dim = 0;  // absent: hidden_size / num_attention_heads
-  std::int64_t vocab_size = 0, max_position_embeddings = 0;
-  std::int64_t sliding_window = 0;  // absent or null: 0, none
-  double rms_norm_eps = 0, rope_theta = 0;
-  bool tie_word_embeddings = false;
+// config.json. Every value is read from the file, as class defaults of transformers differ between versions; only an
+// absent head_dim is hidden_size / heads.
+struct HfModelConfig : MistralConfig {
+  std::int64_t max_position_embeddings = 0;
   bool is_nf4 = false;  // `quantization_config`: the linears are NF4, as bitsandbytes writes them
 };
 // E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a
@@ -133,6 +129,6 @@ class HfModel {
 void widen_values(FileDType dtype, const void* values, std::size_t count, float* out);
 
 // Name and shape of every tensor of the architecture.
-std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& config);
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const MistralConfig& config);
 
 }  // namespace shori

@@ -43,7 +43,7 @@ class DecoderLayer {
   std::uint32_t index;
 
  private:
-  std::array<LinearModule, kLinearsOfLayer> modules_;
+  std::array<LinearModule, kLinearCount> modules_;
 };
 
 // Sees each tensor that a pass makes; only the search for the first non-finite one sets it. `first_token`: token of row

@@ -11,34 +11,38 @@
 #include <span>
 
 #include "shori/ops/tensor_view.h"
+#include "shori/quant/nf4.h"
+#include "shori/util/linear.h"
 
 namespace shori {
 
 inline constexpr int kMaxModulesOfGroup = 3;
 
-// A frozen weight [rows = out, cols = in]: NF4 with double quantization or plain scales (dtype kU8), or dense (kBf16,
-// kF32).
+// A frozen weight [rows = out, cols = in]: NF4 (dtype kU8), or dense (kBf16, kF32).
 struct FrozenWeight {
   DType dtype = DType::kU8;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  const void* dense = nullptr;           // [rows, cols], when not NF4
-  const std::uint8_t* codes = nullptr;   // [rows * cols / 2], even element in the high nibble
-  const std::uint8_t* absmax = nullptr;  // [rows * cols / 64], index into the signed dynamic map
-  const float* absmax2 = nullptr;        // [ceil(rows * cols / 64 / 256)]
-  float offset = 0.0f;                   // added to every scale
-  const float* scales = nullptr;         // [rows * cols / 64], instead of absmax, absmax2 and offset
+  const void* dense = nullptr;  // [rows, cols], if it is not NF4
+  Nf4View nf4;                  // if it is
+
+  static FrozenWeight of(const Nf4View& nf4) { return {DType::kU8, nf4.layout.rows, nf4.layout.cols, nullptr, nf4}; }
+  static FrozenWeight of(DType dtype, std::int64_t rows, std::int64_t cols, const void* dense) {
+    return {dtype, rows, cols, dense, {}};
+  }
 };
 
 // One linear with its adapter. Without LoRA: slot -1.
 struct LinearModule {
   FrozenWeight weight;
-  int index = 0;                   // 0..6 = q k v o gate up down: part of the dropout key
+  Linear linear = Linear::kQ;
   int slot = -1;                   // position among the group's modules that have LoRA
   const void* a = nullptr;         // [rank, in], activation dtype: rounded copy of the fp32 master
   const void* b_scaled = nullptr;  // [out, rank], activation dtype: round(alpha / rank * B)
   float* da = nullptr;             // [rank, in] fp32, gradients are added
   float* db = nullptr;             // [out, rank] fp32, gradients are added (with respect to the unscaled B)
+
+  int number() const { return static_cast<int>(linear); }  // part of the dropout key
 };
 
 struct LinearGroup {

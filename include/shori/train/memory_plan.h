@@ -13,7 +13,7 @@
 #include "shori/config/train_config.h"
 #include "shori/model/activation_plan.h"
 #include "shori/model/lora_adapter.h"
-#include "shori/model/mistral_config.h"
+#include "shori/model/mistral_weights.h"
 #include "shori/optim/adamw8bit.h"
 #include "shori/util/device_arena.h"
 #include "shori/util/error.h"
@@ -42,8 +42,7 @@ struct PackShape {
 // Everything that decides the need of a stage.
 struct MemoryDemand {
   MistralConfig model;
-  DType activation = DType::kBf16;
-  bool quantize = true;
+  WeightFormat format;  // of the base
   LoraSettings lora;
   AdamOptions adam;
   std::int64_t positions = 0;       // longest segment, at least sequence_len

@@ -1,6 +1,7 @@
 #include "shori/model/decoder_layer.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string>
 
 #include "shori/ops/lora_down.h"
@@ -8,19 +9,20 @@
 #include "shori/ops/nf4_linear.h"
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/swiglu.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
 namespace {
 
-LinearModule make_module(const LayerWeights& weights, const LoraAdapter* adapter, std::int64_t layer, int index,
+LinearModule make_module(const LayerWeights& weights, const LoraAdapter* adapter, std::int64_t layer, Linear linear,
                          int& slots) {
   LinearModule module;
-  module.weight = frozen_view(weights.linears[static_cast<std::size_t>(index)]);
-  module.index = index;
-  if (adapter == nullptr || !adapter->settings().targets[static_cast<std::size_t>(index)]) return module;
-  const LoraFactor* a = adapter->find(layer, index, false);
-  const LoraFactor* b = adapter->find(layer, index, true);
+  module.weight = frozen_view(weights[linear]);
+  module.linear = linear;
+  if (adapter == nullptr || !adapter->settings().has(linear)) return module;
+  const LoraFactor* a = adapter->find(layer, linear, false);
+  const LoraFactor* b = adapter->find(layer, linear, true);
   module.slot = slots++;
   module.a = a->copy.data<void>();
   module.b_scaled = b->copy.data<void>();
@@ -47,7 +49,7 @@ std::optional<LoraInputGradient> lora_part(const LinearGroup& group, const Dropo
 void probe(const LayerContext& context, const DecoderLayer& layer, std::string_view name, ConstTensorView tensor,
            std::int64_t first_token) {
   if (!context.probe) return;
-  context.probe("layers." + std::to_string(layer.index) + "." + std::string(name), tensor, first_token);
+  context.probe(concat("layers.", layer.index, ".", name), tensor, first_token);
 }
 
 // Output of a group: each module's columns under its own name.
@@ -56,8 +58,8 @@ void probe_outputs(const LayerContext& context, const DecoderLayer& layer, const
   if (!context.probe) return;
   std::int64_t column = 0;
   for (const LinearModule& module : group.modules) {
-    const std::string name = std::string(kLinearKinds[static_cast<std::size_t>(module.index)].name) + " output";
-    probe(context, layer, name, y.slice_cols(column, module.weight.rows), first_token);
+    probe(context, layer, concat(name_of(module.linear), " output"), y.slice_cols(column, module.weight.rows),
+          first_token);
     column += module.weight.rows;
   }
 }
@@ -77,8 +79,8 @@ void backward_group(const LayerContext& context, const DecoderLayer& layer, cons
   nf4_linear_backward(context.ops, group, dy, dx_extended);
   if (group.slots() > 0) lora_grad_a(context.ops, group, key_of(context, layer, first_token), x_extended, dx_extended);
   if (context.probe) {
-    const std::string_view name = kLinearKinds[static_cast<std::size_t>(group.modules.front().index)].name;
-    probe(context, layer, "input gradient of " + std::string(name), dx_extended, first_token);
+    const std::string name = concat("input gradient of ", name_of(group.modules.front().linear));
+    probe(context, layer, name, dx_extended, first_token);
   }
 }
 
@@ -262,19 +264,19 @@ DecoderLayer::DecoderLayer(const MistralConfig& config, const LayerWeights& weig
       rms_norm_eps(config.rms_norm_eps),
       attention{config.heads, config.kv_heads, config.head_dim, config.sliding_window},
       index(static_cast<std::uint32_t>(layer)) {
-  const auto make_group = [&](LinearGroup& group, int first, int count) {
+  const auto make_group = [&](LinearGroup& group, std::initializer_list<Linear> linears) {
     int slots = 0;
-    for (int module = first; module < first + count; ++module) {
-      modules_[static_cast<std::size_t>(module)] = make_module(weights, adapter, layer, module, slots);
+    for (const Linear linear : linears) {
+      modules_[index_of(linear)] = make_module(weights, adapter, layer, linear, slots);
     }
-    group.modules = std::span(modules_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+    group.modules = std::span(modules_).subspan(index_of(*linears.begin()), linears.size());
     group.rank = adapter == nullptr ? 0 : adapter->settings().rank;
     group.scaling = adapter == nullptr ? 0.0f : adapter->settings().scaling();
   };
-  make_group(qkv, 0, 3);
-  make_group(o, 3, 1);
-  make_group(gate_up, 4, 2);
-  make_group(down, 6, 1);
+  make_group(qkv, {Linear::kQ, Linear::kK, Linear::kV});
+  make_group(o, {Linear::kO});
+  make_group(gate_up, {Linear::kGate, Linear::kUp});
+  make_group(down, {Linear::kDown});
 }
 
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,

@@ -11,6 +11,7 @@
 #include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "src/model/pass/workspace_bytes.h"
 
 namespace shori {
@@ -51,9 +52,7 @@ std::optional<std::int64_t> non_finite_row(const OpContext& context, ConstTensor
 }
 
 std::string gradient_name(const LoraFactor& factor) {
-  return "layers." + std::to_string(factor.layer) + "." +
-         std::string(kLinearKinds[static_cast<std::size_t>(factor.module)].name) +
-         (factor.is_b ? ".lora_B" : ".lora_A") + " gradient";
+  return concat("layers.", factor.layer, ".", name_of(factor.linear), factor.is_b ? ".lora_B" : ".lora_A", " gradient");
 }
 
 PackedBatch batch_of_prompt(std::span<const std::int32_t> ids) {
@@ -111,7 +110,7 @@ void Mistral::reserve(std::int64_t tokens, std::int64_t positions, bool backward
   DeviceArena* arena = on_device() ? &memory_->device : nullptr;
   const bool fits = tokens <= capacity_tokens_ && (!backward || capacity_backward_);
   SHORI_CHECK(!on_device() || capacity_tokens_ == 0 || (fits && positions <= rope_.positions),
-              "a pass of " + std::to_string(tokens) + " tokens was not planned");
+              concat("a pass of ", tokens, " tokens was not planned"));
   if (positions > rope_.positions) reserve_positions(positions);
   if (fits) return;
   capacity_tokens_ = std::max(tokens, capacity_tokens_);
@@ -275,7 +274,7 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
   final_norm();
   const OwnedTensor& weight = weights_->head_weight();
   LinearModule head;
-  head.weight = {.dtype = weight.dtype(), .rows = weight.rows(), .cols = weight.cols(), .dense = weight.data<void>()};
+  head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());
   const LinearGroup group{.modules = {&head, 1}};
   const std::int64_t tokens = context_.tokens();
   std::optional<DeviceArena> arena;

@@ -160,9 +160,8 @@ std::int64_t MemoryDemand::tokens() const {
 MemoryDemand memory_demand(const PreparedStage& stage) {
   const TrainConfig& config = stage.stage.config;
   MemoryDemand demand;
-  demand.model = mistral_config(*stage.base->model);
-  demand.activation = activation_dtype(config);
-  demand.quantize = config.load_in_4bit;
+  demand.model = stage.base->model->config();
+  demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
   demand.lora = lora_settings(config);
   demand.adam = adam_options(config);
   demand.positions = config.sequence_len;
@@ -184,8 +183,8 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
 MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count) {
   DeviceMemory memory = DeviceMemory::planning();
   // The order in which StageTrainer makes them.
-  MistralWeights weights = allocate_weights(demand.model, demand.activation, demand.quantize, memory.device);
-  LoraAdapter adapter(demand.model, demand.lora, demand.activation, &memory);
+  MistralWeights weights = allocate_weights(demand.model, demand.format, &memory.device);
+  LoraAdapter adapter(demand.model, demand.lora, demand.format.activation, &memory);
   Mistral model(std::move(weights), &adapter, &memory);
   model.set_plan(activation);
   model.reserve(demand.tokens(), demand.positions, true);

@@ -63,7 +63,7 @@ TEST_P(ActivationModes, GiveTheSameBits) {
 // Groups without a LoRA slot have no tail to keep.
 TEST_P(ActivationModes, GiveTheSameBitsWithSomeModulesAdapted) {
   const MistralConfig config = three_layers();
-  for (const std::array<bool, kLinearsOfLayer>& targets :
+  for (const std::array<bool, kLinearCount>& targets :
        {std::array{true, false, true, false, false, false, false}, {false, false, false, true, false, true, true}}) {
     const LoraSettings settings{.rank = 8, .alpha = 16, .targets = targets};
     const Numbers wanted = run(GetParam(), config, settings, ActivationPlan::recompute_all(3), false);

@@ -19,7 +19,7 @@ struct Case {
   float dropout = 0;
   std::int64_t window = 0;
   std::int64_t rank = 20;
-  std::array<bool, kLinearsOfLayer> targets = {true, true, true, true, true, true, true};
+  std::array<bool, kLinearCount> targets = {true, true, true, true, true, true, true};
   bool quantize = true;
   bool tied = false;
 };

@@ -94,11 +94,11 @@ TEST(LoraAdapter, SubsetOfTargetsStartsFromTheSameValues) {
   full.initialize(cpu(), 1);
   some.initialize(cpu(), 1);
   ASSERT_EQ(some.factors().size(), 8u);
-  EXPECT_EQ(some.factors()[0].module, 1);
-  EXPECT_EQ(some.factors()[2].module, 6);
-  EXPECT_EQ(some.find(0, 0, false), nullptr);
+  EXPECT_EQ(some.factors()[0].linear, Linear::kK);
+  EXPECT_EQ(some.factors()[2].linear, Linear::kDown);
+  EXPECT_EQ(some.find(0, Linear::kQ, false), nullptr);
   for (const LoraFactor& factor : some.factors()) {
-    const LoraFactor& other = *full.find(factor.layer, factor.module, factor.is_b);
+    const LoraFactor& other = *full.find(factor.layer, factor.linear, factor.is_b);
     EXPECT_TRUE(std::ranges::equal(factor.values(), other.values())) << factor.name;
   }
   const std::string wrong[] = {"lm_head"};

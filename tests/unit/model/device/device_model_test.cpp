@@ -19,10 +19,25 @@ using Keep = KeepOfLayer;
 const LoraSettings kSettings{.rank = 20, .alpha = 16};
 constexpr std::int64_t kTokens = 192;
 
+void upload(const OwnedTensor& from, OwnedTensor& to) {
+  ASSERT_EQ(to.bytes(), from.bytes());
+  copy_to_device(to.data<void>(), from.data<void>(), from.bytes(), nullptr);
+  synchronize_stream(nullptr);
+}
+
+void upload(const LinearWeight& from, LinearWeight& to) {
+  const auto& host = std::get<Nf4Weight>(from);
+  auto& device = std::get<Nf4Weight>(to);
+  upload(host.codes, device.codes);
+  upload(host.absmax, device.absmax);
+  upload(host.absmax2, device.absmax2);
+  device.offset = host.offset;
+}
+
 // Everything of one device run, or its plan, in the order in which a trainer makes it.
 struct DeviceModel {
   DeviceModel(DeviceMemory& memory, const MistralConfig& config, const ActivationPlan& plan)
-      : memory(memory), weights(allocate_weights(config, DType::kBf16, true, memory.device)) {
+      : memory(memory), weights(allocate_weights(config, {}, &memory.device)) {
     if (!memory.is_planning()) fill(tiny_weights(config, DType::kBf16));
     adapter = std::make_unique<LoraAdapter>(config, kSettings, DType::kBf16, &memory);
     model = std::make_unique<Mistral>(std::move(weights), adapter.get(), &memory);
@@ -39,7 +54,7 @@ struct DeviceModel {
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {
       upload(host.layers[i].input_norm, weights.layers[i].input_norm);
       upload(host.layers[i].post_attention_norm, weights.layers[i].post_attention_norm);
-      for (std::size_t j = 0; j < kLinearsOfLayer; ++j) upload(host.layers[i].linears[j], weights.layers[i].linears[j]);
+      for (const Linear linear : kLinears) upload(host.layers[i][linear], weights.layers[i][linear]);
     }
   }
 
@@ -185,7 +200,7 @@ TEST_F(DeviceModelTest, FirstTensorThatIsNotFiniteIsNamed) {
   randomize(*device.adapter, device.model->ops());
   EXPECT_FALSE(device.model->find_non_finite(first_pack(), {}, 0.1));
   for (LoraFactor& factor : device.adapter->factors()) {
-    if (factor.layer == 1 && factor.module == 6 && factor.is_b) factor.values()[0] = INFINITY;
+    if (factor.layer == 1 && factor.linear == Linear::kDown && factor.is_b) factor.values()[0] = INFINITY;
   }
   device.adapter->upload(device.model->ops());
   const auto found = device.model->find_non_finite(first_pack(), {}, 0.1);
