@@ -89,33 +89,34 @@ TensorView rotated_heads(const DecoderLayer& layer, TensorView qkv) {
   return qkv.slice_cols(0, (layer.attention.heads + layer.attention.kv_heads) * layer.attention.head_dim);
 }
 
-// Tensors of the layer for the tokens of this micro-batch: where they are kept, else in the shared buffers.
+// Tensors of the layer for the tokens of this micro-batch: where they are saved, else in the shared buffers.
 struct LayerTensors {
   TensorView attention_input, qkv, attention_output, log_sum_exp, hidden, delta;
 };
 LayerTensors tensors_of(const LayerContext& context, const DecoderLayer& layer, const LayerBuffers& buffers,
-                        const LayerKept& kept) {
+                        const SavedActivations& saved) {
   const std::int64_t tokens = context.tokens();
-  const bool all = kept.keep == KeepOfLayer::kAll, attention = kept.keep != KeepOfLayer::kInput;
+  const bool all = saved.recompute == Recompute::kNone, attention = saved.recompute != Recompute::kAll;
   return {buffers.attention_input.view(tokens),
-          (all ? kept.qkv : buffers.qkv).view(tokens),
-          (attention ? kept.attention_output : buffers.attention_output).view(tokens),
-          (attention ? kept.log_sum_exp : buffers.log_sum_exp).view_as(layer.attention.heads, tokens),
-          kept.hidden_of(buffers).view(tokens),
+          (all ? saved.qkv : buffers.qkv).view(tokens),
+          (attention ? saved.attention_output : buffers.attention_output).view(tokens),
+          (attention ? saved.log_sum_exp : buffers.log_sum_exp).view_as(layer.attention.heads, tokens),
+          saved.hidden_of(buffers).view(tokens),
           buffers.delta.view(tokens)};
 }
 
-// The tail of a group's input to or from where it is kept.
+// The tail of a group's input to or from where it is saved.
 TensorView tail_of(const LinearGroup& group, TensorView extended) {
   return extended.slice_cols(group.in(), group.extension_columns());
 }
-TensorView kept_rows(const OwnedTensor& kept, std::int64_t first, std::int64_t count) {
-  return kept.view().slice_rows(first, count);
+TensorView rows_of(const OwnedTensor& saved, std::int64_t first, std::int64_t count) {
+  return saved.view().slice_rows(first, count);
 }
 
 // From x to q, k, v.
 void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorView x,
-                 std::optional<ConstTensorView> hidden_before, const LayerTensors& tensors, const LayerKept& kept) {
+                 std::optional<ConstTensorView> hidden_before, const LayerTensors& tensors,
+                 const SavedActivations& saved) {
   const TensorView normed = tensors.attention_input.slice_cols(0, x.cols);
   if (hidden_before) {
     rms_norm(context.ops, *hidden_before, tensors.delta, x, layer.input_norm, layer.rms_norm_eps, normed);
@@ -125,8 +126,8 @@ void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
   }
   probe(context, layer, "input_layernorm output", normed, 0);
   forward_group(context, layer, layer.qkv, 0, tensors.attention_input, tensors.qkv);
-  if (kept.qkv_xa) {
-    copy_matrix(context.ops, tail_of(layer.qkv, tensors.attention_input), kept_rows(kept.qkv_xa, 0, x.rows));
+  if (saved.qkv_xa) {
+    copy_matrix(context.ops, tail_of(layer.qkv, tensors.attention_input), rows_of(saved.qkv_xa, 0, x.rows));
   }
   rope(context.ops, *context.rope, context.position_ids, false, rotated_heads(layer, tensors.qkv));
 }
@@ -146,14 +147,14 @@ struct MlpTile {
   TensorView input, gate_up, product;  // the tile's own memory, gate_up also the layer's
 };
 MlpTile make_tile(const LayerContext& context, const LayerTensors& tensors, const LayerBuffers& buffers,
-                  const LayerKept& kept, std::int64_t first) {
+                  const SavedActivations& saved, std::int64_t first) {
   const std::int64_t tokens = std::min(kMlpTile, context.tokens() - first);
   return {first,
           tokens,
           tensors.hidden.slice_rows(first, tokens),
           tensors.delta.slice_rows(first, tokens),
           buffers.mlp_input.view(tokens),
-          kept.gate_up ? kept_rows(kept.gate_up, first, tokens) : buffers.gate_up.view(tokens),
+          saved.gate_up ? rows_of(saved.gate_up, first, tokens) : buffers.gate_up.view(tokens),
           buffers.product.view(tokens)};
 }
 
@@ -179,7 +180,7 @@ void forward_swiglu(const LayerContext& context, const DecoderLayer& layer, cons
   probe(context, layer, "gated product", product, tile.first);
 }
 
-// From x and delta, or from a kept h, to p.
+// From x and delta, or from a saved h, to p.
 void forward_mlp_product(const LayerContext& context, const DecoderLayer& layer, std::optional<ConstTensorView> x,
                          const MlpTile& tile) {
   forward_mlp_norm(context, layer, x, tile);
@@ -189,20 +190,20 @@ void forward_mlp_product(const LayerContext& context, const DecoderLayer& layer,
 
 // The tile as the forward pass had it when it came to down.
 void restore_mlp_product(const LayerContext& context, const DecoderLayer& layer, TensorView x, const MlpTile& tile,
-                         const LayerKept& kept) {
+                         const SavedActivations& saved) {
   const DropoutKey key = key_of(context, layer, tile.first);
-  if (kept.keep == KeepOfLayer::kAll) {
+  if (saved.recompute == Recompute::kNone) {
     forward_mlp_norm(context, layer, std::nullopt, tile);
     forward_swiglu(context, layer, tile);
-    if (kept.gate_up_xa) {
-      copy_matrix(context.ops, kept_rows(kept.gate_up_xa, tile.first, tile.tokens), tail_of(layer.gate_up, tile.input));
+    if (saved.gate_up_xa) {
+      copy_matrix(context.ops, rows_of(saved.gate_up_xa, tile.first, tile.tokens), tail_of(layer.gate_up, tile.input));
     }
-    if (kept.down_xa) {
-      copy_matrix(context.ops, kept_rows(kept.down_xa, tile.first, tile.tokens), tail_of(layer.down, tile.product));
+    if (saved.down_xa) {
+      copy_matrix(context.ops, rows_of(saved.down_xa, tile.first, tile.tokens), tail_of(layer.down, tile.product));
     }
     return;
   }
-  const bool has_hidden = kept.keep == KeepOfLayer::kAttention;
+  const bool has_hidden = saved.recompute == Recompute::kMlp;
   forward_mlp_product(context, layer, has_hidden ? std::nullopt : std::optional<ConstTensorView>(x), tile);
   if (layer.down.slots() > 0) lora_down(context.ops, layer.down, key, tile.product);
 }
@@ -224,13 +225,13 @@ void backward_mlp_tile(const LayerContext& context, const DecoderLayer& layer, c
 
 // The attention's input and q, k, v as the forward pass had them.
 void restore_qkv(const LayerContext& context, const DecoderLayer& layer, TensorView x, const LayerTensors& tensors,
-                 const LayerKept& kept) {
-  if (kept.keep == KeepOfLayer::kAttention) return forward_qkv(context, layer, x, std::nullopt, tensors, kept);
-  if (kept.keep != KeepOfLayer::kAll) return;
+                 const SavedActivations& saved) {
+  if (saved.recompute == Recompute::kMlp) return forward_qkv(context, layer, x, std::nullopt, tensors, saved);
+  if (saved.recompute != Recompute::kNone) return;
   rms_norm(context.ops, x, std::nullopt, std::nullopt, layer.input_norm, layer.rms_norm_eps,
            tensors.attention_input.slice_cols(0, x.cols));
-  if (kept.qkv_xa) {
-    copy_matrix(context.ops, kept_rows(kept.qkv_xa, 0, x.rows), tail_of(layer.qkv, tensors.attention_input));
+  if (saved.qkv_xa) {
+    copy_matrix(context.ops, rows_of(saved.qkv_xa, 0, x.rows), tail_of(layer.qkv, tensors.attention_input));
   }
 }
 
@@ -280,36 +281,36 @@ DecoderLayer::DecoderLayer(const MistralConfig& config, const LayerWeights& weig
 }
 
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,
-                   std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const LayerKept& kept) {
-  const LayerTensors tensors = tensors_of(context, layer, buffers, kept);
-  forward_qkv(context, layer, x, hidden_before, tensors, kept);
+                   std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const SavedActivations& saved) {
+  const LayerTensors tensors = tensors_of(context, layer, buffers, saved);
+  forward_qkv(context, layer, x, hidden_before, tensors, saved);
   forward_attention(context, layer, tensors);
   for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
-    const MlpTile tile = make_tile(context, tensors, buffers, kept, first);
+    const MlpTile tile = make_tile(context, tensors, buffers, saved, first);
     forward_mlp_product(context, layer, ConstTensorView(x), tile);
     forward_group(context, layer, layer.down, first, tile.product, tile.delta);
-    if (kept.gate_up_xa) {
-      copy_matrix(context.ops, tail_of(layer.gate_up, tile.input), kept_rows(kept.gate_up_xa, first, tile.tokens));
+    if (saved.gate_up_xa) {
+      copy_matrix(context.ops, tail_of(layer.gate_up, tile.input), rows_of(saved.gate_up_xa, first, tile.tokens));
     }
-    if (kept.down_xa) {
-      copy_matrix(context.ops, tail_of(layer.down, tile.product), kept_rows(kept.down_xa, first, tile.tokens));
+    if (saved.down_xa) {
+      copy_matrix(context.ops, tail_of(layer.down, tile.product), rows_of(saved.down_xa, first, tile.tokens));
     }
   }
 }
 
 void backward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, LayerBuffers& buffers,
-                    TensorView dx, bool skip_input_gradient, const LayerKept& kept) {
-  const LayerTensors tensors = tensors_of(context, layer, buffers, kept);
-  if (kept.keep == KeepOfLayer::kInput) {
-    forward_qkv(context, layer, x, std::nullopt, tensors, kept);
+                    TensorView dx, bool skip_input_gradient, const SavedActivations& saved) {
+  const LayerTensors tensors = tensors_of(context, layer, buffers, saved);
+  if (saved.recompute == Recompute::kAll) {
+    forward_qkv(context, layer, x, std::nullopt, tensors, saved);
     forward_attention(context, layer, tensors);
   }
   for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
-    const MlpTile tile = make_tile(context, tensors, buffers, kept, first);
-    restore_mlp_product(context, layer, x, tile, kept);
+    const MlpTile tile = make_tile(context, tensors, buffers, saved, first);
+    restore_mlp_product(context, layer, x, tile, saved);
     backward_mlp_tile(context, layer, tile, buffers, dx.slice_rows(first, tile.tokens));
   }
-  restore_qkv(context, layer, x, tensors, kept);
+  restore_qkv(context, layer, x, tensors, saved);
   backward_attention(context, layer, x, tensors, buffers, dx, skip_input_gradient);
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 std::int64_t extended_columns(const LinearGroup& group) { return group.in() + group.extension_columns(); }
 
-// Opens a group of pieces that share memory, on a device only.
+// Opens a group of tensors that share memory, on a device only.
 class Sharing {
  public:
   Sharing(DeviceArena* arena, const char* category) {
@@ -27,26 +27,25 @@ class Sharing {
 }  // namespace
 
 void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int64_t tokens, bool backward,
-                           const ActivationPlan* plan, DeviceArena* arena) {
+                           const CheckpointingPolicy& policy, DeviceArena* arena) {
   *this = LayerBuffers();
-  const auto every_layer_keeps = [&](auto... kinds) {
-    return plan != nullptr && backward &&
-           std::ranges::all_of(plan->layers, [&](KeepOfLayer keep) { return ((keep == kinds) || ...); });
-  };
-  const bool keeps_all = every_layer_keeps(KeepOfLayer::kAll),
-             keeps_attention = every_layer_keeps(KeepOfLayer::kAttention, KeepOfLayer::kAll);
+  // Without a backward pass nothing is saved. A tensor that every layer saves needs no scratch memory.
+  const bool scratch_attention =
+      !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what == Recompute::kAll; });
+  const bool scratch_products =
+      !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what != Recompute::kNone; });
   const std::int64_t hidden_size = layer.input_norm.cols, tile = std::min(tokens, kMlpTile);
   const auto make = [&](OwnedTensor& tensor, std::int64_t rows, std::int64_t cols) {
     tensor = OwnedTensor::zeros(activation, rows, cols, arena);
   };
   if (arena != nullptr) arena->begin("buffers of a pass");
-  if (!keeps_attention) make(hidden, tokens, hidden_size);
+  if (scratch_attention) make(hidden, tokens, hidden_size);
   make(delta, tokens, hidden_size);
   {
     Sharing sharing(arena, "attention, or head");
     make(attention_input, tokens, extended_columns(layer.qkv));
-    if (!keeps_all) make(qkv, tokens, layer.qkv.out());
-    if (!keeps_attention) {
+    if (scratch_products) make(qkv, tokens, layer.qkv.out());
+    if (scratch_attention) {
       make(attention_output, tokens, extended_columns(layer.o));
       log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
     }
@@ -57,7 +56,7 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   }
   Sharing sharing(arena, "MLP tile, or gradients of the attention");
   make(mlp_input, tile, extended_columns(layer.gate_up));
-  if (!keeps_all) make(gate_up, tile, layer.gate_up.out());
+  if (scratch_products) make(gate_up, tile, layer.gate_up.out());
   make(product, tile, extended_columns(layer.down));
   if (!backward) return;
   make(dmlp_input, tile, extended_columns(layer.gate_up));
@@ -67,25 +66,25 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   make(dextended, tokens, std::max(extended_columns(layer.o), extended_columns(layer.qkv)));
 }
 
-LayerKept LayerKept::make(const DecoderLayer& layer, DType activation, std::int64_t tokens, KeepOfLayer keep,
-                          DeviceArena* arena) {
-  LayerKept kept;
-  kept.keep = keep;
-  if (keep == KeepOfLayer::kInput) return kept;
+SavedActivations SavedActivations::make(const DecoderLayer& layer, DType activation, std::int64_t tokens,
+                                        Recompute recompute, DeviceArena* arena) {
+  SavedActivations saved;
+  saved.recompute = recompute;
+  if (recompute == Recompute::kAll) return saved;
   const auto make = [&](std::int64_t cols) { return OwnedTensor::zeros(activation, tokens, cols, arena); };
-  kept.attention_output = make(extended_columns(layer.o));
-  kept.log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
-  kept.hidden = make(layer.input_norm.cols);
-  if (keep == KeepOfLayer::kAttention) return kept;
-  kept.qkv = make(layer.qkv.out());
-  kept.gate_up = make(layer.gate_up.out());
+  saved.attention_output = make(extended_columns(layer.o));
+  saved.log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
+  saved.hidden = make(layer.input_norm.cols);
+  if (recompute == Recompute::kMlp) return saved;
+  saved.qkv = make(layer.qkv.out());
+  saved.gate_up = make(layer.gate_up.out());
   const auto make_tail = [&](OwnedTensor& tail, const LinearGroup& group) {
     if (group.slots() > 0) tail = make(group.extension_columns());
   };
-  make_tail(kept.qkv_xa, layer.qkv);
-  make_tail(kept.gate_up_xa, layer.gate_up);
-  make_tail(kept.down_xa, layer.down);
-  return kept;
+  make_tail(saved.qkv_xa, layer.qkv);
+  make_tail(saved.gate_up_xa, layer.gate_up);
+  make_tail(saved.down_xa, layer.down);
+  return saved;
 }
 
 }  // namespace shori

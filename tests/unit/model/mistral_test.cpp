@@ -1,6 +1,5 @@
 // Properties of whole passes: packs, tiles, threads, replay, evaluation, the search for NaN.
 #include "shori/model/mistral.h"
-
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
@@ -10,6 +9,7 @@
 #include <limits>
 #include <numeric>
 
+#include "shori/model/find_non_finite.h"
 #include "shori/util/error.h"
 #include "tests/support/tiny_mistral.h"
 
@@ -190,7 +190,7 @@ TEST(Adapter, WithZeroBChangesNothing) {
 TEST(NonFinite, NothingIsFoundInAHealthyPass) {
   const PackedBatch pack = pack_of(random_samples({20}, 160));
   Runner runner(DType::kF32);
-  EXPECT_FALSE(runner.model.find_non_finite(pack, {}, 0.1));
+  EXPECT_FALSE(find_non_finite(runner.model, pack, {}, 0.1));
 }
 
 TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
@@ -203,7 +203,7 @@ TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
     LoraAdapter adapter(tiny_config(), {.rank = 4, .alpha = 16}, DType::kF32);
     Mistral model(std::move(weights), &adapter);
     randomize(adapter, model.ops());
-    const auto found = model.find_non_finite(pack, {}, 0.1);
+    const auto found = find_non_finite(model, pack, {}, 0.1);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "embedding");
     EXPECT_EQ(found->token, 27);
@@ -215,14 +215,14 @@ TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
         factor.values()[0] = std::numeric_limits<float>::infinity();
     }
     runner.adapter.upload(runner.model.ops());
-    const auto found = runner.model.find_non_finite(pack, {}, 0.1);
+    const auto found = find_non_finite(runner.model, pack, {}, 0.1);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "layers.1.down_proj output");
     EXPECT_EQ(found->token, 0);
   }
   {
     Runner runner(DType::kF32);
-    const auto found = runner.model.find_non_finite(pack, {}, std::numeric_limits<double>::infinity());
+    const auto found = find_non_finite(runner.model, pack, {}, std::numeric_limits<double>::infinity());
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "gradient of the last layer's output");
   }
