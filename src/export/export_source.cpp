@@ -18,6 +18,7 @@
 #include "shori/util/json_text.h"
 #include "shori/util/linear.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -25,7 +26,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
 
-// Place of a factor in the written order; nullopt for a name that is not a factor's.
+// Layer, linear and factor of a name, which give the written order; nullopt if no factor has such a name.
 std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
   constexpr std::string_view kStart = "base_model.model.model.layers.";
   if (!name.starts_with(kStart)) return std::nullopt;
@@ -47,7 +48,7 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
 AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
   for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
     if (path_exists(join_path(folder, checkpoint_name(step)))) return {folder, checkpoint_name(step), true};
-  throw Error(Diagnostic("E0510", "no checkpoint of step " + std::to_string(step) + " in " + run.checkpoints()));
+  throw Error(Diagnostic("E0510", concat("no checkpoint of step ", step, " in ", run.checkpoints())));
 }
 
 std::uint64_t newest_step(const RunFolder& run) {
@@ -77,7 +78,7 @@ AdapterSource choose_file(const ExportChoice& choice) {
   if (choice.best) return best_checkpoint(run);
   if (run.read_done()) return find_adapter_source(choice.run);
   const std::uint64_t newest = newest_step(run);
-  log_info("the run is not finished: exporting step " + std::to_string(newest));
+  log_info(concat("the run is not finished: exporting step ", newest));
   return checkpoint_of_step(run, newest);
 }
 
@@ -161,7 +162,7 @@ std::string ExportSource::tokenizer_sha256() const { return metadata_value(*this
 std::string ExportSource::base_fingerprint() const { return metadata_value(*this, "shori.base_fingerprint"); }
 
 const NamedArray* ExportSource::find(const std::string& module, const char* factor) const {
-  const std::string name = std::string(kPrefix) + module + "." + factor + ".weight";
+  const std::string name = concat(kPrefix, module, ".", factor, ".weight");
   for (const NamedArray& tensor : tensors)
     if (tensor.name == name) return &tensor;
   return nullptr;

@@ -28,19 +28,19 @@ class ConfigReader {
     if (!root || !root->is_object()) {
       const std::size_t at = std::min(problem.offset, text.size());
       throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
-                      .at(place(at))
+                      .at(location(at))
                       .help("get the config of this model again"));
     }
     root_ = std::move(*root);
   }
 
-  SourceLocation place(std::size_t offset) const {
+  SourceLocation location(std::size_t offset) const {
     const TextPosition position = position_of(text_, offset);
     return {path_, position.line, position.column, 0, std::string(position.line_text)};
   }
   void problem(const JsonValue* value, const std::string& message) {
     Diagnostic diagnostic("E0204", message);
-    value ? diagnostic.at(place(value->key_offset)) : diagnostic.at(path_);
+    value ? diagnostic.at(location(value->key_offset)) : diagnostic.at(path_);
     problems_.add(diagnostic.help("get the config of this model again"));
   }
   const JsonValue* find(std::string_view key) const { return root_.find(key); }
@@ -49,15 +49,14 @@ class ConfigReader {
     const JsonValue* value = find(key);
     const auto number = value ? value->as_integer() : std::nullopt;
     if (number && *number >= low && *number <= high) return *number;
-    problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " +
-                       std::to_string(high) + found_text(value));
+    problem(value, concat("`", key, "` must be an integer from ", low, " to ", high, found_text(value)));
     return 0;
   }
   double real(const JsonValue* value, const std::string& key, double low, double high) {
     const auto number = value ? value->as_double() : std::nullopt;
     if (number && *number > low && *number <= high) return *number;
-    problem(value, "`" + key + "` wants a number above " + format_double(low) + " and up to " + format_double(high) +
-                       found_text(value));
+    problem(value, concat("`", key, "` must be a number above ", format_double(low), " and up to ", format_double(high),
+                          found_text(value)));
     return 0;
   }
   void finish() const { problems_.throw_if_errors(); }
@@ -80,8 +79,7 @@ void check_architecture(ConfigReader& reader) {
     reader.problem(architectures ? architectures : type,
                    "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
-    if (reader.find(key))
-      log_info(std::string("config.json: `") + key + "` is ignored; no code of a model is ever loaded");
+    if (reader.find(key)) log_info(concat("config.json: `", key, "` is ignored; no code of a model is ever loaded"));
   const JsonValue* dropout = reader.find("attention_dropout");
   if (dropout && dropout->as_double() != 0.0)
     reader.problem(dropout, "`attention_dropout` other than 0 is not supported");
@@ -106,7 +104,7 @@ bool read_quantization(const ConfigReader& reader) {
   const bool bitsandbytes = says("quant_method", "bitsandbytes") || quantization->find("quant_method") == nullptr;
   if (bitsandbytes && is_true("load_in_4bit") && says("bnb_4bit_quant_type", "nf4")) return true;
   throw Error(Diagnostic("E0216", "this base is quantized in a way that is not read (`quantization_config`)")
-                  .at(reader.place(quantization->key_offset))
+                  .at(reader.location(quantization->key_offset))
                   .note("only NF4 by bitsandbytes is read: `load_in_4bit` true, `bnb_4bit_quant_type` \"nf4\"")
                   .help("use the 16-bit weights"));
 }
@@ -128,21 +126,21 @@ void read_heads(ConfigReader& reader, HfModelConfig& config) {
   config.kv_heads = reader.integer("num_key_value_heads", 1, 1024);
   if (config.heads == 0 || config.kv_heads == 0 || config.hidden_size == 0) return;
   if (config.heads % config.kv_heads != 0)
-    reader.problem(reader.find("num_key_value_heads"), "`num_attention_heads` " + std::to_string(config.heads) +
-                                                           " is not divisible by " + std::to_string(config.kv_heads) +
-                                                           " key/value heads");
+    reader.problem(
+        reader.find("num_key_value_heads"),
+        concat("`num_attention_heads` ", config.heads, " is not divisible by ", config.kv_heads, " key/value heads"));
   const JsonValue* head_dim = reader.find("head_dim");
   if (head_dim && !head_dim->is_null()) {
     config.head_dim = reader.integer("head_dim", 2, 1024);
   } else if (config.hidden_size % config.heads != 0) {
-    reader.problem(reader.find("hidden_size"), "`hidden_size` " + std::to_string(config.hidden_size) +
-                                                   " is not divisible by " + std::to_string(config.heads) + " heads");
+    reader.problem(reader.find("hidden_size"),
+                   concat("`hidden_size` ", config.hidden_size, " is not divisible by ", config.heads, " heads"));
   } else {
     config.head_dim = config.hidden_size / config.heads;
   }
   if (config.head_dim % 2 != 0)
     reader.problem(head_dim ? head_dim : reader.find("hidden_size"),
-                   "the head size must be even, found " + std::to_string(config.head_dim));
+                   concat("the head size must be even, found ", config.head_dim));
 }
 
 }  // namespace

@@ -13,8 +13,8 @@ TensorStream::TensorStream(std::vector<StreamedTensor> tensors, Options options)
     : tensors_(std::move(tensors)), options_(std::move(options)), digests_(tensors_.size()), free_(options_.buffers) {
   SHORI_CHECK(free_.size() >= 2 && options_.chunk_bytes > 0 && options_.chunk_bytes % 256 == 0,
               "a tensor stream needs two buffers of whole quantization blocks");
-  const auto most = static_cast<std::size_t>(std::max(options_.threads, 1));
-  for (std::size_t i = 0; i < std::min({most, free_.size(), tensors_.size()}); ++i) {
+  const auto threads = static_cast<std::size_t>(std::max(options_.threads, 1));
+  for (std::size_t i = 0; i < std::min({threads, free_.size(), tensors_.size()}); ++i) {
     threads_.emplace_back([this] { work(); });
   }
 }

@@ -13,8 +13,8 @@
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/error.h"
 
-// One body is compiled for wider registers as well, and the dynamic loader picks a version. Contraction is off for every
-// instruction set, so the bits are the same.
+// One body is compiled for wider registers as well, and the dynamic loader picks a version. Contraction is off for
+// every instruction set, so the bits are the same.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define SHORI_QUANT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))

@@ -1,5 +1,5 @@
 // A Hugging Face model folder of Mistral type: config.json and safetensors, one file or shards. Headers are checked
-// when it is opened; weights are read on demand, in pieces.
+// when it is opened; weights are read on demand, in chunks.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include "shori/io/mistral_config.h"
 #include "shori/io/safetensors.h"
 #include "shori/util/hash.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -31,7 +32,7 @@ struct HfShard {
   std::uint64_t size = 0;
 };
 
-// What a tensor of the files is: values, or one of the parts of a linear that is NF4 already. For P.weight [out, in]
+// A tensor of the files is values, or a part of a linear that is NF4 already. For P.weight [out, in]
 // with n = out * in (bitsandbytes 0.50, QuantState.as_dict(packed=True)):
 //   P.weight                  codes, ceil(n / 2) bytes in any dtype, even element in the high nibble
 //   P.weight.absmax           U8 [blocks] if nested, else F32 [blocks]; blocks = ceil(n / block_size)
@@ -57,7 +58,7 @@ struct Nf4Header {
   float nested_offset = 0;
   std::vector<float> map, nested_map;  // [16]; [256] if nested
 
-  std::int64_t blocks(std::int64_t count) const { return (count + block_size - 1) / block_size; }
+  std::int64_t blocks(std::int64_t count) const { return ceil_div(count, block_size); }
 };
 
 struct HfTensor {
@@ -89,25 +90,24 @@ class HfModel {
   // Text of model.safetensors.index.json; empty for a single file.
   const std::string& index_json() const { return index_json_; }
 
-  // The tensors the architecture asks for, no more and no less, in file order (shard by shard, by offset). Of a base
-  // that is NF4 already: with all parts of its linears.
+  // Exactly the tensors of the architecture, in file order (shard by shard, by offset). If the base is NF4 already, all
+  // parts of its linears are among them.
   const std::vector<HfTensor>& tensors() const { return tensors_; }
   const HfTensor* find(std::string_view name) const;
   std::uint64_t tensor_bytes() const;
 
-  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. The file's pages are dropped from the cache
-  // behind it.
+  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. Pages of the file that have been read are
+  // dropped from the system's cache.
   void read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const;
   void read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const;
 
-  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype and shape as in the
-  // file
-  // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Independent of the shard layout. Reads
-  // all weights once; throws Stopped when a stop was requested.
+  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file
+  // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Does not depend on the shard layout.
+  // Reads all weights once; throws Stopped when a stop was requested.
   std::string fingerprint(const Report& report = {}) const;
-  // The same from the SHA-256 of each tensor's bytes, in the order of tensors().
+  // The same, from the SHA-256 of each tensor's bytes in the order of tensors().
   std::string fingerprint_of(const std::vector<Sha256Digest>& digests) const;
-  // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is
+  // SHA-256 over config.json and the name, size and header SHA-256 of each shard: cheap, and changes whenever a file is
   // replaced by one of another shape.
   std::string header_fingerprint() const;
 

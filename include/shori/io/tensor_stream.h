@@ -1,5 +1,5 @@
-// Reads tensors of safetensors files once, in chunks, on threads of its own, and hashes them on the way: the caller
-// works on one chunk while the next ones arrive. Memory is that of the buffers, whatever the size of the files.
+// Reads tensors of safetensors files once, in chunks, on its own threads, and hashes them on the way: the caller works
+// on one chunk while the next ones arrive. Memory is that of the buffers, however large the files are.
 #pragma once
 
 #include <condition_variable>
@@ -26,7 +26,7 @@ struct TensorChunk {
   std::size_t tensor = 0;    // index in the list of tensors
   std::uint64_t offset = 0;  // bytes of the tensor before it
   std::uint64_t bytes = 0;
-  std::byte* data = nullptr;  // the caller's, until it gives the chunk back
+  std::byte* data = nullptr;  // the caller's until release()
   bool is_last = false;       // of its tensor
 };
 
@@ -36,16 +36,16 @@ class TensorStream {
     std::vector<std::byte*> buffers;  // at least 2, `chunk_bytes` each; they outlive the stream
     std::size_t chunk_bytes = 0;      // a multiple of 256
     int threads = 1;                  // each reads and hashes one tensor after the other
-    bool drop_pages = true;           // what has been read leaves the system's cache: it is not read again
+    bool drop_pages = true;           // from the system's cache after reading: they are not read again
   };
-  // Tensors are taken in the order of the list, several at the same time. The files outlive the stream.
+  // Tensors are read in the order of the list, several at the same time. The files outlive the stream.
   TensorStream(std::vector<StreamedTensor> tensors, Options options);
-  ~TensorStream();  // ends early if need be
+  ~TensorStream();  // stops reading
   TensorStream(const TensorStream&) = delete;
   TensorStream& operator=(const TensorStream&) = delete;
 
-  // The next chunk; those of one tensor come in order, those of different tensors mixed. nullopt behind the last.
-  // Throws what reading threw (E0213), and Stopped. A caller may hold all buffers but one.
+  // The next chunk; those of one tensor come in order, those of different tensors mixed. nullopt after the last. Throws
+  // what reading threw (E0213), and Stopped. A caller may hold all buffers but one.
   std::optional<TensorChunk> next();
   void release(const TensorChunk& chunk);
 

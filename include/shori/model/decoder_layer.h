@@ -45,8 +45,8 @@ class DecoderLayer {
   std::array<LinearModule, kLinearCount> modules_;
 };
 
-// Called for each tensor that a pass makes. Only the search for non-finite values sets it. `first_token` is the token of
-// row 0.
+// Called for each tensor that a pass makes. Only the search for non-finite values sets it. `first_token` is the token
+// of row 0.
 using TensorProbe = std::function<void(std::string_view name, ConstTensorView tensor, std::int64_t first_token)>;
 
 // What all layers share in one micro-batch.
@@ -107,14 +107,16 @@ struct SavedActivations {
   }
 };
 
-// x [T, C] is the layer's input. If `hidden_before` is given, x is computed first, as hidden_before + buffers.delta; the
-// RMSNorm kernel fuses the addition. Leaves h in saved.hidden_of(buffers) and the output of down_proj in buffers.delta.
+// x [T, C] is the layer's input. If `hidden_before` is given, x is computed first, as hidden_before + buffers.delta;
+// the RMSNorm kernel fuses the addition. Leaves h in saved.hidden_of(buffers) and the output of down_proj in
+// buffers.delta.
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,
                    std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const SavedActivations& saved);
 
-// Recomputes from x what was not saved, then runs the layer backward. dx [T, C]: gradient of the layer's output on entry,
-// of its input on return; undefined on return with `skip_input_gradient` (first layer: nothing below it is trained).
-// LoRA gradients are added to the adapter's. Saved gate and up are overwritten: one backward pass per forward pass.
+// Recomputes from x what was not saved, then runs the layer backward. dx [T, C]: gradient of the layer's output on
+// entry, of its input on return; undefined on return with `skip_input_gradient` (first layer: nothing below it is
+// trained). LoRA gradients are added to the adapter's. Saved gate and up are overwritten: one backward pass per forward
+// pass.
 void backward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, LayerBuffers& buffers,
                     TensorView dx, bool skip_input_gradient, const SavedActivations& saved);
 

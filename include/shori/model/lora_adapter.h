@@ -27,8 +27,8 @@ struct LoraSettings {
 // Targets by name ("q_proj", ...); an unknown name is an internal error.
 std::array<bool, kLinearCount> lora_targets(std::span<const std::string> names);
 
-// One factor: fp32 master, fp32 gradient, and the copy that the matrix products use. On a device the host has a mirror of
-// the master; it cannot read the gradient.
+// One factor: fp32 master, fp32 gradient, and the copy that the matrix products use. On a device the host has a mirror
+// of the master; it cannot read the gradient.
 struct LoraFactor {
   std::string name;  // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
   std::int64_t layer = 0;

@@ -49,7 +49,8 @@ struct WeightFormat {
   bool nested = true;               // scales of NF4: nested, else flat
 };
 
-// Memory for the weights of a model, contents undefined, always in the same order. `arena`: of a device; null: the heap.
+// Memory for the weights of a model, contents undefined, always in the same order. `arena`: of a device; null: the
+// heap.
 MistralWeights allocate_weights(const MistralConfig& config, const WeightFormat& format, DeviceArena* arena);
 
 // Checksum of every frozen tensor (NF4: of all its arrays and the offset together), to find a bit that flipped in

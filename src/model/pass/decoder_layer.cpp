@@ -64,7 +64,7 @@ void probe_outputs(const LayerContext& context, const DecoderLayer& layer, const
   }
 }
 
-// y = W x + B' A x for the group whose normed input stands in x_extended.
+// y = W x + B' A x for the group whose normed input is in x_extended.
 void forward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
                    std::int64_t first_token, TensorView x_extended, TensorView y) {
   if (group.slots() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), x_extended);

@@ -3,7 +3,8 @@
 namespace shori {
 
 Nf4Weight Nf4Weight::make(const Nf4Layout& layout, DeviceArena* arena) {
-  Nf4Weight weight{.layout = layout};
+  Nf4Weight weight;
+  weight.layout = layout;
   weight.codes = OwnedTensor::make(DType::kU8, 1, layout.codes(), arena);
   if (layout.nested) {
     weight.absmax = OwnedTensor::make(DType::kU8, 1, layout.blocks(), arena);

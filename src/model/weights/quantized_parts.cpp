@@ -11,7 +11,7 @@
 namespace shori {
 namespace {
 
-// Whether absmax and absmax2 can be taken as they are.
+// Whether absmax and absmax2 can be used unchanged.
 bool has_our_form(const Nf4Header& header) {
   return header.nested && header.block_size == kNf4BlockSize && header.nested_block_size == kNf4GroupSize &&
          std::memcmp(header.nested_map.data(), dynamic_map_signed(), header.nested_map.size() * sizeof(float)) == 0;
@@ -85,7 +85,8 @@ Nf4Weight QuantizedParts::make_scales(const HfTensor& codes, const Collected& pa
   const Nf4Header& header = *codes.nf4;
   const std::vector<float> file_scales = scales_of(header, parts.absmax, parts.nested_absmax);
   check_finite(file_scales, codes.name);
-  Nf4Weight weight{.layout = {codes.rows(), codes.cols(), nested_}};
+  Nf4Weight weight;
+  weight.layout = {codes.rows(), codes.cols(), nested_};
   if (nested_) {
     weight.absmax = OwnedTensor::make(DType::kU8, 1, weight.layout.blocks());
     weight.absmax2 = OwnedTensor::make(DType::kF32, 1, weight.layout.groups());

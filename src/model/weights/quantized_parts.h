@@ -13,9 +13,9 @@
 
 namespace shori {
 
-// Whether the scales of every linear can be kept nested. False if those of some linear are flat, or have other blocks or
-// another quantization map than this program's; then all linears have flat scales, so that the memory of a base depends
-// on this alone. True for a base that is not NF4 in its files.
+// Whether the scales of every linear can be kept nested. False if those of some linear are flat, or have other blocks
+// or another quantization map than this program's; then all linears have flat scales, so that the memory of a base
+// depends on this alone. True for a base that is not NF4 in its files.
 bool has_nested_scales(const HfModel& model);
 // E0217 if the codes of some linear mean other values than the NF4 levels.
 void check_nf4_levels(const HfModel& model);

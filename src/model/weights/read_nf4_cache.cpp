@@ -116,8 +116,9 @@ void read_arrays(const SealedFile& sealed, const FrozenArrays& frozen, const Loa
   reader.wait();
 }
 
-void read_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options, MistralWeights& weights) {
-  const SealedFile sealed = open_sealed_file(place.folder, place.name, kNf4CacheFormat.magic);
+void read_cache(const Nf4CachePath& path, const HfModel& model, const LoadOptions& options, MistralWeights& weights) {
+  const SealedFile sealed = open_sealed_file(path.folder, path.name, kNf4CacheFormat.magic);
+  if (sealed.number != 0) throw DamagedFile{"the seal does not match the file"};
   if (sealed.version != kNf4CacheVersion) throw Unusable{"another version of this program made it"};
   check_files(sealed.manifest, model, options.activation);
   const FrozenArrays frozen(weights);
@@ -133,13 +134,13 @@ void read_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptio
 
 }  // namespace
 
-bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
+bool read_nf4_cache(const Nf4CachePath& path, const HfModel& model, const LoadOptions& options,
                     MistralWeights& weights) {
-  if (!path_exists(place.path())) return false;
+  if (!path_exists(path.path())) return false;
   std::string reason;
   try {
-    read_cache(place, model, options, weights);
-    log_info(concat("the base comes from the NF4 cache ", escape_for_log(place.path(), 400)));
+    read_cache(path, model, options, weights);
+    log_info(concat("the base comes from the NF4 cache ", escape_for_log(path.path(), 400)));
     return true;
   } catch (const Unusable& unusable) {
     reason = unusable.reason;
@@ -149,7 +150,7 @@ bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadO
     if (error.exit_code() == 5) throw;  // an error of the device, not of the file
     reason = concat("it is damaged: ", error.diagnostics().front().message);
   }
-  log_info(concat("the NF4 cache ", escape_for_log(place.path(), 400), " is not used and will be replaced: ", reason));
+  log_info(concat("the NF4 cache ", escape_for_log(path.path(), 400), " is not used and will be replaced: ", reason));
   return false;
 }
 

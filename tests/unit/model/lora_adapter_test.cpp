@@ -79,7 +79,7 @@ TEST(LoraAdapter, InitialValuesFollowTheWrittenCounterRule) {
   LoraAdapter adapter(tiny_config(), {.rank = 20, .alpha = 16}, DType::kF32);
   const std::uint64_t seed = 0xabcdef0012345678u;
   adapter.initialize(cpu(), seed);
-  const LoraFactor& down = *adapter.find(1, 6, false);  // tensor 14 + 12
+  const LoraFactor& down = *adapter.find(1, Linear::kDown, false);  // tensor 14 + 12
   for (const std::size_t element : {0, 1, 2, 3, 4, 777, 2559}) {
     const PhiloxWords random = philox4x32(seed, {{static_cast<std::uint32_t>(element / 4), 26, 0, 0xffffffffu}});
     const double unit = 2.0 * (random.word[element % 4] >> 8) / 16777216.0 - 1.0;

@@ -82,7 +82,10 @@ TEST_F(Nf4Cache, AnyFlippedBitIsFoundAndTheFileReplaced) {
   const HfModel model = folder.open();
   const std::uint64_t wanted = checksum(load_mistral(model, options()));
   const std::string whole = cache_bytes();
-  for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 200) {
+  std::vector<std::size_t> bytes;
+  for (std::size_t at = 0; at < whole.size(); at += 1 + whole.size() / 200) bytes.push_back(at);
+  for (std::size_t at = whole.size() - 64; at < whole.size(); at += 8) bytes.push_back(at);  // each field of the seal
+  for (const std::size_t at : bytes) {
     std::string damaged = whole;
     damaged[at] = static_cast<char>(damaged[at] ^ (1 << at % 8));
     caches_.write("base.safetensors", damaged);
