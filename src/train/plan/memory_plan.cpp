@@ -28,9 +28,9 @@ std::string gib(std::size_t bytes) {
 }
 
 // What is kept, in words.
-std::string kept_text(const ActivationPlan& plan) {
-  const auto count = [&](KeepOfLayer keep) { return std::ranges::count(plan.layers, keep); };
-  const auto recomputed = count(KeepOfLayer::kInput), attention = count(KeepOfLayer::kAttention);
+std::string checkpointing_text(const CheckpointingPolicy& policy) {
+  const auto count = [&](Recompute recompute) { return std::ranges::count(policy.layers, recompute); };
+  const auto recomputed = count(Recompute::kAll), attention = count(Recompute::kMlp);
   std::string text;
   const auto add = [&](std::ptrdiff_t layers, const char* what) {
     if (layers == 0) return;
@@ -38,14 +38,14 @@ std::string kept_text(const ActivationPlan& plan) {
   };
   add(recomputed, "recomputed");
   add(attention, "with the attention kept");
-  add(count(KeepOfLayer::kAll), "kept whole");
+  add(count(Recompute::kNone), "kept whole");
   return text;
 }
 
-ActivationPlan last_layers_whole(std::int64_t layers, std::int64_t whole) {
-  ActivationPlan plan = ActivationPlan::same_for_all(layers, KeepOfLayer::kAttention);
-  std::fill(plan.layers.end() - whole, plan.layers.end(), KeepOfLayer::kAll);
-  return plan;
+CheckpointingPolicy last_layers_whole(std::int64_t layers, std::int64_t whole) {
+  CheckpointingPolicy policy = CheckpointingPolicy::uniform(layers, Recompute::kMlp);
+  std::fill(policy.layers.end() - whole, policy.layers.end(), Recompute::kNone);
+  return policy;
 }
 
 std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
@@ -63,7 +63,7 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
     return plan_memory(demand, last_layers_whole(layers, whole), limits.sm_count);
   };
   if (!fits(with_whole(0), limits)) {
-    return plan_memory(demand, ActivationPlan::recompute_all(layers), limits.sm_count);
+    return plan_memory(demand, CheckpointingPolicy::uniform(layers, Recompute::kAll), limits.sm_count);
   }
   std::int64_t low = 0, high = layers;
   while (low < high) {
@@ -135,18 +135,18 @@ bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
 }
 
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
-  const auto same = [&](KeepOfLayer keep) {
-    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
+  const auto same = [&](Recompute recompute) {
+    return plan_memory(demand, CheckpointingPolicy::uniform(demand.model.layers, recompute), limits.sm_count);
   };
   switch (choice) {
     case ActivationMemory::kAuto:
       return keep_what_fits(demand, limits);
     case ActivationMemory::kRecompute:
-      return same(KeepOfLayer::kInput);
+      return same(Recompute::kAll);
     case ActivationMemory::kKeepAttention:
-      return same(KeepOfLayer::kAttention);
+      return same(Recompute::kMlp);
     case ActivationMemory::kKeep:
-      return same(KeepOfLayer::kAll);
+      return same(Recompute::kNone);
   }
   internal_error(__FILE__, __LINE__, "unknown activation_memory");
 }
@@ -160,9 +160,8 @@ std::int64_t MemoryDemand::tokens() const {
 MemoryDemand memory_demand(const PreparedStage& stage) {
   const TrainConfig& config = stage.stage.config;
   MemoryDemand demand;
-  demand.model = mistral_config(*stage.base->model);
-  demand.activation = activation_dtype(config);
-  demand.quantize = config.load_in_4bit;
+  demand.model = stage.base->model->config();
+  demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
   demand.lora = lora_settings(config);
   demand.adam = adam_options(config);
   demand.positions = config.sequence_len;
@@ -181,20 +180,20 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
   return demand;
 }
 
-MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count) {
+MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count) {
   DeviceMemory memory = DeviceMemory::planning();
   // The order in which StageTrainer makes them.
-  MistralWeights weights = allocate_weights(demand.model, demand.activation, demand.quantize, memory.device);
-  LoraAdapter adapter(demand.model, demand.lora, demand.activation, &memory);
+  MistralWeights weights = allocate_weights(demand.model, demand.format, &memory.device);
+  LoraAdapter adapter(demand.model, demand.lora, demand.format.activation, &memory);
   Mistral model(std::move(weights), &adapter, &memory);
-  model.set_plan(activation);
+  model.set_checkpointing(checkpointing);
   model.reserve(demand.tokens(), demand.positions, true);
   const AdamW8bit optimizer(adapter, demand.adam, &memory);
 
   MemoryPlan plan;
   plan.tokens = demand.tokens();
   plan.positions = demand.positions;
-  plan.activation = activation;
+  plan.checkpointing = checkpointing;
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
@@ -245,7 +244,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
   add("sum", plan.total_bytes);
   add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
-  text += "  backward pass: " + kept_text(plan.activation) + "\n";
+  text += "  backward pass: " + checkpointing_text(plan.checkpointing) + "\n";
   add("page-locked host memory", plan.pinned_bytes);
   return text;
 }

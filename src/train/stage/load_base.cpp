@@ -79,7 +79,7 @@ void StageTrainer::acquire_base() {
     base_.model->release();
     base_.memory->device.release_to(base_.stage_begin.device);
     base_.memory->pinned.release_to(base_.stage_begin.pinned);
-    base_.model->set_plan(stage_.memory->activation);
+    base_.model->set_checkpointing(stage_.memory->checkpointing);
     base_.model->reserve(stage_.memory->tokens, stage_.memory->positions, true);
   } else {
     base_.model->reserve(stage_.plan.longest_micro_batch(), config().sequence_len, true);
