@@ -41,6 +41,9 @@ struct AdamSettings {
   float gradient_scale = 1.0f;      // the clip coefficient
 };
 
+// What each parameter is multiplied by after its update: 1 - learning_rate * weight_decay, in fp32.
+float adam_decay_factor(float learning_rate, float weight_decay);
+
 // Bytes an element: parameter 8, gradient 4, moments 4 (fp32: 16), and the copy; scales not counted.
 // Returns the largest absolute change of a parameter before decay, and where.
 struct AdamReport {
