@@ -10,7 +10,7 @@
 #include "shori/train/prepared_stage.h"
 #include "shori/util/device.h"
 #include "shori/util/number_text.h"
-#include "shori/util/progress.h"
+#include "shori/util/text.h"
 #include "src/train/plan/attention_memory.h"
 #include "src/train/plan/make_batch.h"
 #include "src/train/plan/stage_options.h"
@@ -18,7 +18,7 @@
 namespace shori {
 namespace {
 
-// For gaps between libtorch's blocks, and what another program may take.
+// For gaps between the blocks of libtorch's allocator, and for what another program may allocate.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
 
 std::string gib(std::size_t bytes) {
@@ -34,7 +34,7 @@ std::string checkpointing_text(const CheckpointingPolicy& policy) {
   std::string text;
   const auto add = [&](std::ptrdiff_t layers, const char* what) {
     if (layers == 0) return;
-    text += (text.empty() ? "" : ", ") + std::to_string(layers) + (layers == 1 ? " layer " : " layers ") + what;
+    text += concat(text.empty() ? "" : ", ", layers, layers == 1 ? " layer " : " layers ", what);
   };
   add(recomputed, "recomputed");
   add(attention, "with the attention kept");
@@ -73,7 +73,7 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
   return with_whole(low);
 }
 
-// The same stage with packs of at most `tokens`, the many samples of one pack included.
+// The same stage with packs of at most `tokens`.
 MemoryDemand shortened(MemoryDemand demand, std::int64_t tokens) {
   demand.positions = std::min(demand.positions, tokens);
   for (PackShape& pack : demand.packs) {
@@ -96,30 +96,31 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
 
 [[noreturn]] void refuse(const PreparedStage& stage, const MemoryDemand& demand, const MemoryPlan& plan,
                          const DeviceLimits& limits) {
-  const TrainConfig& config = stage.stage.config;
+  const TrainConfig& config = stage.config;
   const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
-  Diagnostic diagnostic("E0401", "the plan of stage `" + stage.stage.name + "` needs " + gib(plan.total_bytes) + ", " +
-                                     gib(available) +
-                                     (limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  Diagnostic diagnostic("E0401", concat("the plan of stage `", stage.name, "` needs ", gib(plan.total_bytes), ", ",
+                                        gib(available),
+                                        limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
   note_memory_lines(plan, diagnostic);
   const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
   if (shares_attention) {
-    diagnostic.note("the attention's line is that of a later or earlier stage with longer packs, over the same base")
-        .help("`--only " + stage.stage.name + "` plans this stage alone");
+    diagnostic.note("the line of the attention is that of another stage with longer packs, which shares the base")
+        .help(concat("`--only ", stage.name, "` plans this stage alone"));
   }
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
-    diagnostic.help("`activation_memory: auto` fits (`recompute` needs " + gib(least.total_bytes) + ")");
+    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", gib(least.total_bytes), ")"));
   }
   const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
   if (rows > 1) {
     const MemoryPlan single =
         plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
-    diagnostic.help("`micro_batch_size: 1` needs " + gib(single.total_bytes) + (fits(single, limits) ? ": fits" : ""));
+    diagnostic.help(
+        concat("`micro_batch_size: 1` needs ", gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
   }
   if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
     const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
-    diagnostic.help("`sequence_len: " + std::to_string(tokens / rows) + "` fits (" + gib(shorter.total_bytes) + ")");
+    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", gib(shorter.total_bytes), ")"));
   } else if (shares_attention) {
     diagnostic.help("a smaller `sequence_len` in the stage of the longest packs");
   } else {
@@ -158,7 +159,7 @@ std::int64_t MemoryDemand::tokens() const {
 }
 
 MemoryDemand memory_demand(const PreparedStage& stage) {
-  const TrainConfig& config = stage.stage.config;
+  const TrainConfig& config = stage.config;
   MemoryDemand demand;
   demand.model = stage.base->model->config();
   demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
@@ -182,7 +183,7 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
 
 MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count) {
   DeviceMemory memory = DeviceMemory::planning();
-  // The order in which StageTrainer makes them.
+  // In the order of load_base(), prepare_base() and StageSession.
   MistralWeights weights = allocate_weights(demand.model, demand.format, &memory.device);
   LoraAdapter adapter(demand.model, demand.lora, demand.format.activation, &memory);
   Mistral model(std::move(weights), &adapter, &memory);
@@ -217,7 +218,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
   share_attention(demands, limits.sm_count);
   std::size_t arena = 0, pinned = 0;
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    MemoryPlan plan = plan_for(demands[i], stages[i]->stage.config.activation_memory, limits);
+    MemoryPlan plan = plan_for(demands[i], stages[i]->config.activation_memory, limits);
     if (!fits(plan, limits)) refuse(*stages[i], demands[i], plan, limits);
     arena = std::max(arena, plan.arena_bytes);
     pinned = std::max(pinned, plan.pinned_bytes);
@@ -230,7 +231,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
 }
 
 void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
-  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(line.category + " " + gib(line.bytes));
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", gib(line.bytes)));
 }
 
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
@@ -244,7 +245,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
   add("sum", plan.total_bytes);
   add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
-  text += "  backward pass: " + checkpointing_text(plan.checkpointing) + "\n";
+  text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
   add("page-locked host memory", plan.pinned_bytes);
   return text;
 }

@@ -6,18 +6,19 @@
 
 namespace shori {
 
-// One write at a time, in a thread of its own. What the write reads must not change before wait() has returned: that is
-// the barrier which keeps at most one finished step from being on the disk.
+// Runs one write at a time in a thread. The data that a write reads must not change until wait() returns. This also
+// guarantees that at most one completed step is not yet on disk.
 class CheckpointWriter {
  public:
   CheckpointWriter() = default;
-  ~CheckpointWriter();  // as wait(), but tells an error instead of throwing it
+  // Waits for the running write; an error is logged, not thrown.
+  ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // wait() first, then the write begins.
+  // Waits for the write before, then starts this one.
   void start(std::function<void()> write);
-  // Returns when nothing is being written. What the write threw is thrown here, once.
+  // Returns when no write is running. Throws, once, what the write threw.
   void wait();
 
  private:
