@@ -17,7 +17,7 @@ struct FixedFile {
   std::string full_path;  // as it lies on the disk
   std::string beneath;    // the way down from the entry's folder; of a file named by itself its name
   std::string before, after;
-  LintFixes fixes{};
+  FixOutcome fixes;
 };
 
 // Reads each file of the entries once and hands on what becomes of it. JSONL lines keep every byte but those of the
