@@ -117,6 +117,16 @@ def test_fix(tmp_path):
     assert (tmp_path / "e/a.blockml").read_text() == "other"
 
 
+def test_fix_leaves_what_would_change_a_block(tmp_path):
+    text = "▀message\nWenna: ?!▄\n▀message\nTam: ! I knew.▄\n▀message\nTam: (OOC: brb)▄\n"
+    path = write(tmp_path, "a.blockml", text)
+    fixed = must(data("check", "a.blockml", "--fix", "--in-place", cwd=tmp_path))
+    assert path.read_text() == text
+    assert "prose/spacing: 2 left as they are (the fix would change more than the text)\n" in fixed.out
+    assert "ooc/inline: 1 left as they are (the fix would change more than the text)\n" in fixed.out
+    assert fixed.out.endswith("0 files changed\n")
+
+
 def test_levels_of_a_config_hold_for_check_and_training(tmp_path, text_model):
     write(tmp_path, "u.txt", "wenna42\n")
     write(tmp_path, "a.blockml", "▀message\nA: _x, says Wenna42▄\n")

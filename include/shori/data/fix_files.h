@@ -17,7 +17,7 @@ struct FixedFile {
   std::string full_path;  // of the file itself
   std::string relative;   // path below the entry's folder; for a file that the entry names, its name
   std::string before, after;
-  LintFixes fixes{};
+  FixOutcome fixes;
 };
 
 struct FixSummary {

@@ -60,11 +60,19 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
                     std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report);
 
-// Changes by rule.
+// How often each rule was fixed.
 using LintFixes = std::array<std::size_t, kLintRuleCount>;
 
-// Applies the fixes of rules that have one and are not off. Other bodies keep their bytes, and a second run changes
-// nothing. A message that is nothing but out-of-character talk becomes an `ooc` block, unless it is the only message.
-LintFixes fix_document(BlockmlDocument& document, const LintOptions& options);
+// What became of the findings that have a fix. Those dropped are still findings.
+struct FixOutcome {
+  LintFixes fixed{};
+  LintFixes dropped{};  // the fix would change more than the text it is about
+};
+
+// Applies the fixes of rules that have one and are not off. A fix changes prose and never what a block is: number and
+// order of the blocks, roles, hints, speakers and fenced text stay, no message gains or loses a speaker or its text,
+// and talk out of character becomes blocks `ooc` directly after its message. A fix that would do anything else is
+// dropped. Bodies that need no fix are the same bytes afterwards, and a second run changes nothing.
+FixOutcome fix_document(BlockmlDocument& document, const LintOptions& options);
 
 }  // namespace shori

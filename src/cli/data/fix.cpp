@@ -48,7 +48,10 @@ class FixRun {
     if (arguments_.dry_run) std::fputs(unified_diff(file.path, file.before, file.after).c_str(), stdout);
     if (!arguments_.out.empty()) output_.check(file.relative, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
     if (file.before != file.after) ++changed_;
-    for (std::size_t i = 0; i < kLintRuleCount; ++i) fixes_[i] += file.fixes[i];
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+      fixes_.fixed[i] += file.fixes.fixed[i];
+      fixes_.dropped[i] += file.fixes.dropped[i];
+    }
   }
 
   void apply(const FixedFile& file) {
@@ -62,8 +65,11 @@ class FixRun {
   void print() const {
     std::FILE* to = arguments_.dry_run ? stderr : stdout;  // stdout holds the diff
     for (std::size_t i = 0; i < kLintRuleCount; ++i) {
-      if (fixes_[i] > 0)
-        std::fprintf(to, "%s: %zu fixed\n", std::string(lint_rule_name(static_cast<LintRule>(i))).c_str(), fixes_[i]);
+      const std::string rule(lint_rule_name(static_cast<LintRule>(i)));
+      if (fixes_.fixed[i] > 0) std::fprintf(to, "%s: %zu fixed\n", rule.c_str(), fixes_.fixed[i]);
+      if (fixes_.dropped[i] > 0)
+        std::fprintf(to, "%s: %zu left as they are (the fix would change more than the text)\n", rule.c_str(),
+                     fixes_.dropped[i]);
     }
     if (unfixed_ > 0)
       std::fprintf(to, "YAML conversations left as they are (a fix would lose their layout; fix them by hand): %zu\n",
@@ -75,7 +81,7 @@ class FixRun {
   const FixArguments& arguments_;
   NewFiles output_;
   Diagnostics diagnostics_;
-  LintFixes fixes_{};
+  FixOutcome fixes_;
   std::size_t changed_ = 0, unfixed_ = 0;
 };
 

@@ -12,6 +12,10 @@
 namespace shori {
 namespace {
 
+bool any(const LintFixes& fixes) {
+  return std::any_of(fixes.begin(), fixes.end(), [](std::size_t n) { return n > 0; });
+}
+
 class FileFixer {
  public:
   FileFixer(const DataEntry& entry, const LintOptions& options, const YamlSourceOptions& yaml, FixSummary& summary,
@@ -53,12 +57,15 @@ class FileFixer {
   }
 
   // The canonical text with its fixes; nullopt where there are none, or the text does not parse.
-  std::optional<std::string> fixed_text(const std::string& text, const TextSource& source, LintFixes& fixes) {
+  std::optional<std::string> fixed_text(const std::string& text, const TextSource& source, FixOutcome& fixes) {
     std::optional<BlockmlDocument> document = parse_blockml(text, source, diagnostics_);
     if (!document) return std::nullopt;
-    const LintFixes found = fix_document(*document, options_);
-    if (std::all_of(found.begin(), found.end(), [](std::size_t n) { return n == 0; })) return std::nullopt;
-    for (std::size_t i = 0; i < found.size(); ++i) fixes[i] += found[i];
+    const FixOutcome found = fix_document(*document, options_);
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+      fixes.fixed[i] += found.fixed[i];
+      fixes.dropped[i] += found.dropped[i];
+    }
+    if (!any(found.fixed)) return std::nullopt;
     return render(*document);
   }
 
@@ -102,8 +109,7 @@ class FileFixer {
     for (const YamlText& document : split_yaml_documents(file.before)) {
       auto conversation = parse_yaml_conversation(document.text, file.path, document.line, yaml_, diagnostics_);
       if (!conversation) continue;
-      const LintFixes fixes = fix_document(conversation->document, options_);
-      summary_.unfixed += std::any_of(fixes.begin(), fixes.end(), [](std::size_t n) { return n > 0; }) ? 1 : 0;
+      summary_.unfixed += any(fix_document(conversation->document, options_).fixed) ? 1 : 0;
     }
   }
 
