@@ -18,6 +18,7 @@
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
 #include "shori/util/bf16.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
@@ -297,8 +298,7 @@ void export_merged(const MergeOptions& options) {
                     .help("name the folder of the 16-bit base with `--base`"));
   Progress progress(5);
   const std::string fingerprint = base.model->fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update("checking the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                    format_bytes(static_cast<double>(total)));
+    progress.update("checking the base: " + format_bytes(done) + " of " + format_bytes(total));
   });
   check_base(*base.model, source, fingerprint);
 

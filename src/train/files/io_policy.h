@@ -1,6 +1,7 @@
 // What happens when writing the state of a run fails: a full disk pauses, other errors get three tries with a new file.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -13,7 +14,7 @@ bool is_out_of_space(int error);  // ENOSPC, EDQUOT, EFBIG
 struct IoTask {
   std::string what;  // "step-000118.safetensors"
   std::string folder;
-  double bytes = 0;  // how much room it needs
+  std::uint64_t bytes = 0;  // how much disk space it needs
   std::string safe;  // what is not lost: "step 117 is safe"
 };
 

@@ -29,7 +29,7 @@ std::unique_ptr<DeviceMemory> reserve_memory(const MemoryPlan& plan) {
         DeviceMemory{{ArenaKind::kDevice, plan.base_arena_bytes}, {ArenaKind::kPinned, plan.base_pinned_bytes}});
   } catch (const Error& error) {
     if (error.code() != "E0401") throw;
-    throw Error(Diagnostic("E0405", "the GPU has no " + format_bytes(static_cast<double>(plan.base_arena_bytes)) +
+    throw Error(Diagnostic("E0405", "the GPU has no " + format_bytes(plan.base_arena_bytes) +
                                         " in one piece any more, which were free when the run was planned")
                     .note(error.diagnostics().front().message)
                     .help("stop the other program, or set `gpu_memory_limit` to what is left"));
@@ -50,8 +50,7 @@ void StageTrainer::load_base() {
   load.arena = base_.memory ? &base_.memory->device : nullptr;
   load.nf4_cache = config().nf4_cache;
   load.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.update("loading the base: " + format_bytes(static_cast<double>(done)) + " of " +
-                    format_bytes(static_cast<double>(total)));
+    progress.update("loading the base: " + format_bytes(done) + " of " + format_bytes(total));
   };
   MistralWeights weights = load_mistral(files, load);
   base_.fingerprint = weights.fingerprint;
@@ -61,7 +60,7 @@ void StageTrainer::load_base() {
       std::make_unique<LoraAdapter>(weights.config, lora_settings(config()), load.activation, base_.memory.get());
   base_.model = std::make_unique<Mistral>(std::move(weights), base_.adapter.get(), base_.memory.get());
   if (base_.memory) base_.stage_begin = {base_.memory->device.mark(), base_.memory->pinned.mark()};
-  progress.finish("base loaded: " + format_bytes(static_cast<double>(base_.model->weights().bytes())) + ", adapter " +
+  progress.finish("base loaded: " + format_bytes(base_.model->weights().bytes()) + ", adapter " +
                   std::to_string(base_.adapter->parameter_count()) + " parameters");
 }
 
@@ -116,7 +115,7 @@ void StageTrainer::check_with_trial_pass() {
     const MemoryPlan& plan = *stage_.memory;
     Diagnostic diagnostic("E0401", "the GPU's memory does not suffice for the trial pass before step 1");
     diagnostic.note(error.diagnostics().front().message);
-    diagnostic.note(format_bytes(static_cast<double>(plan.total_bytes)) +
+    diagnostic.note(format_bytes(plan.total_bytes) +
                     " were planned and free: either another program took memory since, or the plan is wrong");
     note_memory_lines(plan, diagnostic);
     diagnostic.help("see with `nvidia-smi` what else runs on the GPU, then start again")

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/ops/op_profile.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
@@ -291,10 +292,9 @@ void StageTrainer::log_device_peak() const {
   base_.memory->device.check_guards();
   base_.memory->pinned.check_guards();
   const MemoryPlan& plan = *stage_.memory;
-  log_info("GPU memory: " + format_bytes(static_cast<double>(device_peak_bytes())) + " taken at most, " +
-           format_bytes(static_cast<double>(plan.base_arena_bytes)) + " planned for it; " +
-           format_bytes(static_cast<double>(device_bytes_in_use())) + " in use on the GPU, " +
-           format_bytes(static_cast<double>(plan.total_bytes)) + " planned in all");
+  log_info("GPU memory: " + format_bytes(device_peak_bytes()) + " taken at most, " +
+           format_bytes(plan.base_arena_bytes) + " planned for it; " + format_bytes(device_bytes_in_use()) +
+           " in use on the GPU, " + format_bytes(plan.total_bytes) + " planned in all");
 }
 
 void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
@@ -304,7 +304,7 @@ void StageTrainer::report(const StepResult& result, const StepTiming& timing) {
   line.memory_peak_bytes = memory.peak;
   timing_->add(timing_line(line));
   timing_->write(false);
-  const double used = base_.memory ? static_cast<double>(device_bytes_in_use()) : static_cast<double>(memory.now);
+  const std::uint64_t used = base_.memory ? device_bytes_in_use() : static_cast<std::uint64_t>(memory.now);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::uint64_t total = stage_.total_steps();
