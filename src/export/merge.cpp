@@ -6,6 +6,7 @@
 #include "shori/io/hf_model.h"
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
@@ -73,8 +74,7 @@ BaseModel open_base(const std::string& folder) {
 std::string fingerprint_of(const HfModel& base) {
   Progress progress(5);
   return base.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update(concat("checking the base: ", format_bytes(static_cast<double>(done)), " of ",
-                           format_bytes(static_cast<double>(total))));
+    progress.update(concat("checking the base: ", format_bytes(done), " of ", format_bytes(total)));
   });
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "shori/data/length_buckets.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
@@ -98,8 +99,7 @@ void import_data(ImportArguments arguments) {
   }
   Progress progress(2);
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.live("importing " + format_bytes(static_cast<double>(done)) + " of " +
-                  format_bytes(static_cast<double>(total)) + " (read, then written)");
+    progress.live("importing " + format_bytes(done) + " of " + format_bytes(total) + " (read, then written)");
   };
   Diagnostics diagnostics;
   const ImportReport report = import_files(options, diagnostics);

@@ -9,6 +9,7 @@
 #include "shori/config/load_config.h"
 #include "shori/data/data_options.h"
 #include "shori/io/hf_model.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/file.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
@@ -139,8 +140,7 @@ Dataset load_with_progress(const InputSet& set, const std::function<void(const R
   DataOptions options = set.options;
   options.observe = observe;
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.live(
-        concat("reading ", format_bytes(static_cast<double>(done)), " of ", format_bytes(static_cast<double>(total))));
+    progress.live(concat("reading ", format_bytes(done), " of ", format_bytes(total)));
   };
   return load_datasets(set.entries, set.test_entries, options, set.tokenizer.get(), diagnostics);
 }

@@ -243,7 +243,7 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
   std::optional<DeviceArena> arena;
   if (on_device()) {
     const std::size_t bytes = static_cast<std::size_t>(tokens * weight.rows()) * size_of(weights_->activation);
-    arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kPieceOverhead);
+    arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kMaxSliceOverhead);
   }
   const OwnedTensor rounded = OwnedTensor::make(weights_->activation, tokens, weight.rows(), arena ? &*arena : nullptr);
   nf4_linear(context_.ops, group, buffers_.normed.view(tokens), rounded.view());

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/util/atomic_file.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -77,8 +78,8 @@ class ArrayWriter {
 // As much as the file takes must stay free.
 bool has_space(const Nf4CachePath& path, std::uint64_t size) {
   if (std::filesystem::space(path.folder).available >= 2 * size) return true;
-  log_info(concat("no NF4 cache is kept: it needs ", format_bytes(static_cast<double>(size)),
-                  ", and as much must stay free on the disk of ", escape_for_log(path.folder, 400)));
+  log_info(concat("no NF4 cache is kept: it needs ", format_bytes(size), ", and as much must stay free on the disk of ",
+                  escape_for_log(path.folder, 400)));
   return false;
 }
 
@@ -120,8 +121,7 @@ void write_nf4_cache(const Nf4CachePath& path, const HfModel& model, MistralWeig
     make_directories(path.folder);
     if (!has_space(path, layout.file_size())) return;
     write_file(path, layout, frozen, manifest, on_device);
-    log_info(concat("NF4 cache written, ", format_bytes(static_cast<double>(layout.file_size())), ": ",
-                    escape_for_log(path.path(), 400)));
+    log_info(concat("NF4 cache written, ", format_bytes(layout.file_size()), ": ", escape_for_log(path.path(), 400)));
   } catch (const std::filesystem::filesystem_error& error) {
     log_info(concat("no NF4 cache is kept, the next start quantizes again: ", error.what()));
   } catch (const Error& error) {

@@ -121,8 +121,8 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
                                                         const std::map<std::string, std::string>& metadata,
                                                         AdapterDType dtype, bool peft_06) {
   const std::string temporary = join_path(parent, "." + name + ".tmp");
-  double bytes = 0;
-  for (const NamedArray& factor : factors) bytes += static_cast<double>(factor.bytes());
+  std::uint64_t bytes = 0;
+  for (const NamedArray& factor : factors) bytes += factor.bytes();
   IoTask task{name + "/", parent, bytes, "the last checkpoint is safe"};
   const auto attempt = [&] {
     remove_folder(temporary);

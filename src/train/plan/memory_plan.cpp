@@ -8,6 +8,7 @@
 #include "shori/model/mistral.h"
 #include "shori/ops/packed_batch.h"
 #include "shori/train/prepared_stage.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
@@ -20,12 +21,6 @@ namespace {
 
 // For gaps between the blocks of libtorch's allocator, and for what another program may allocate.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
-
-std::string gib(std::size_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
-  return text;
-}
 
 // What is kept, in words.
 std::string checkpointing_text(const CheckpointingPolicy& policy) {
@@ -98,9 +93,9 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
                          const DeviceLimits& limits) {
   const TrainConfig& config = stage.config;
   const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
-  Diagnostic diagnostic("E0401", concat("the plan of stage `", stage.name, "` needs ", gib(plan.total_bytes), ", ",
-                                        gib(available),
-                                        limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  Diagnostic diagnostic(
+      "E0401", concat("the plan of stage `", stage.name, "` needs ", format_gib(plan.total_bytes), ", ",
+                      format_gib(available), limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
   note_memory_lines(plan, diagnostic);
   const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
   if (shares_attention) {
@@ -109,18 +104,18 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   }
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
-    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", gib(least.total_bytes), ")"));
+    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", format_gib(least.total_bytes), ")"));
   }
   const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
   if (rows > 1) {
     const MemoryPlan single =
         plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
     diagnostic.help(
-        concat("`micro_batch_size: 1` needs ", gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
+        concat("`micro_batch_size: 1` needs ", format_gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
   }
   if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
     const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
-    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", gib(shorter.total_bytes), ")"));
+    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", format_gib(shorter.total_bytes), ")"));
   } else if (shares_attention) {
     diagnostic.help("a smaller `sequence_len` in the stage of the longest packs");
   } else {
@@ -231,7 +226,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
 }
 
 void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
-  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", gib(line.bytes)));
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", format_gib(line.bytes)));
 }
 
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
