@@ -69,7 +69,7 @@ void InputGradient::add_lora(const Module& module, std::int64_t lora_index, std:
   const DropoutKey& dropout = lora_->dropout;
   for (std::int64_t i = 0; i < count; ++i) {
     float* row = product + i * cols_;
-    if (dropout.probability > 0) drop_row(dropout, module.number(), first + i, 0, cols_, row);
+    if (dropout.probability > 0) drop_row(dropout, module.number, first + i, 0, cols_, row);
     add_scaled_row(dropout.scale(), row, out + i * cols_, cols_);
   }
 }
