@@ -8,14 +8,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "shori/data/dataset.h"
-#include "src/data/dataset/ratings.h"
-#include "src/data/sources/find_files.h"
+#include "src/data/dataset/sources.h"
 
 namespace shori {
 
@@ -23,12 +21,8 @@ namespace shori {
 struct PreparedInputs {
   const DataOptions& options;
   const std::string& tokenizer_sha256;
-  const std::vector<DataEntry>& entries;  // test entries behind the others
-  std::size_t train_entries;
-  const std::vector<FoundFile>& found;
-  const std::vector<std::uint32_t>& entry_of_file;
+  const DataSources& sources;
   const std::vector<DataFile>& files;  // with their hashes
-  const std::map<std::string, RatingFile>& rating_files;
 };
 std::string prepared_key(const PreparedInputs& inputs);
 
