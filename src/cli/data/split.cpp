@@ -90,7 +90,8 @@ class Splitting {
       const auto& segments = conversation.blocks->segments;
       const SplitOptions options{arguments_.budget, set_->options.bos, set_->options.eos,
                                  arguments_.repeat_scenario || set_->options.repeat_scenario};
-      SplitResult result = split_conversation(segments, segment_costs(segments, *set_->tokenizer), options);
+      const EncodedSample whole = encode_segments(segments, *set_->tokenizer, {}, false, false);
+      SplitResult result = split_conversation(segments, segment_costs(whole, segments), options);
       if (result.parts.empty()) add_overlong(conversation, segments[result.needed_at], result.needed);
       for (Part& part : result.parts) split.parts.push_back(std::move(part.segments));
       was_cut_ += result.parts.size() > 1 ? 1 : 0;

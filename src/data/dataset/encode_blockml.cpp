@@ -79,26 +79,27 @@ void count_repeated(Encoding& encoding, const SplitResult& split, std::int64_t l
   counts.tokens_repeated = kept - length;
 }
 
-// Splits or truncates a conversation of `length` ids, more than sequence_len.
-void cut(Encoding& encoding, const std::vector<Segment>& segments, std::int64_t length) {
+// Splits or truncates a conversation that is longer than sequence_len.
+void cut(Encoding& encoding, const std::vector<Segment>& segments, const EncodedSample& whole) {
   const DataOptions& options = encoding.options;
   Document& document = encoding.document;
   const bool split = options.overlong == OverlongPolicy::kSplit;
   const SplitOptions split_options{options.sequence_len, options.bos, eos_rule(options), options.repeat_scenario};
-  const std::vector<std::int64_t> costs = segment_costs(segments, *encoding.tokenizer);
+  const std::vector<std::int64_t> costs = segment_costs(whole, segments);
   const SplitResult result = split ? split_conversation(segments, costs, split_options)
                                    : truncate_conversation(segments, costs, split_options);
   if (result.parts.empty()) {
     document.overlong = {result.needed, true};
     return;
   }
+  const MaskOptions mask = mask_options(options);
   for (const Part& part : result.parts)
-    add_sample(encoding, encode_part(segments, part, *encoding.tokenizer, mask_options(options), options.bos));
+    add_sample(encoding, encode_part(whole, segments, part, *encoding.tokenizer, mask, options.bos));
   if (split) {
     number_parts(document.samples);
-    count_repeated(encoding, result, length);
+    count_repeated(encoding, result, id_count(whole.ids));
   } else {
-    dropped_tokens(document, DropRule::kTruncated) = length - result.parts.front().ids;
+    dropped_tokens(document, DropRule::kTruncated) = id_count(whole.ids) - result.parts.front().ids;
   }
 }
 
@@ -112,7 +113,7 @@ void encode_blocks(Encoding& encoding, const std::vector<Segment>& segments) {
   if (length <= options.sequence_len) return add_sample(encoding, std::move(whole));
   const bool may_cut = options.overlong == OverlongPolicy::kSplit || options.overlong == OverlongPolicy::kTruncate;
   if (options.compat || !may_cut) return drop_or_refuse(encoding, length);
-  cut(encoding, segments, length);
+  cut(encoding, segments, whole);
 }
 
 }  // namespace

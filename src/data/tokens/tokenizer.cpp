@@ -138,6 +138,7 @@ std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(im
 std::int32_t Tokenizer::open_id() const { return impl_->model.open_id; }
 std::int32_t Tokenizer::close_id() const { return impl_->model.close_id; }
 std::int32_t Tokenizer::newline_id() const { return impl_->model.newline_id; }
+std::int32_t Tokenizer::space_id() const { return impl_->model.space_id; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 
 }  // namespace shori

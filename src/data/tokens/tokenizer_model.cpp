@@ -26,7 +26,7 @@ class ModelReader {
   void read();
   void check_count(std::int64_t vocab_size) const;
   void find_block_marks();
-  void check_white_space() const;
+  void check_white_space();
   TokenizerModel take() { return std::move(model_); }
 
  private:
@@ -295,11 +295,12 @@ void ModelReader::find_block_marks() {
   model_.newline_id = newline->second;
 }
 
-void ModelReader::check_white_space() const {
+void ModelReader::check_white_space() {
   const auto space = ids_.find("\xE2\x96\x81");
   if (space == ids_.end() || piece_at(space->second).type != PieceType::kNormal) {
     fail_blockml("this tokenizer has no piece for the space (U+2581)", "");
   }
+  model_.space_id = space->second;
   if (model_.add_dummy_prefix && !model_.remove_extra_whitespaces && model_.escape_whitespaces &&
       !model_.whitespace_as_suffix) {
     return;

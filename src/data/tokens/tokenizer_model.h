@@ -36,6 +36,7 @@ struct TokenizerModel {
   std::string unk_surface = " \xE2\x81\x87 ";
   std::int32_t open_id = 0, close_id = 0;  // ▀ and ▄
   std::int32_t newline_id = 0;             // <0x0A>
+  std::int32_t space_id = 0;               // ▁
 };
 
 // Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 broken or refused by a rule, E0205
