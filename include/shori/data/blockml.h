@@ -33,6 +33,16 @@ inline std::optional<Role> find_role(std::string_view name) { return find_word<R
 // One of the nine words; "" for kNone.
 inline std::string_view length_name(LengthHint hint) { return hint == LengthHint::kNone ? "" : word_of(hint); }
 
+// The white space of BlockML: no other is trimmed or separates.
+constexpr bool is_blockml_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+// Without white space at both ends.
+constexpr std::string_view trim_blockml(std::string_view text) {
+  while (!text.empty() && is_blockml_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blockml_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
 // A block or an instruction. `body` is not empty and has no white space at either end.
 struct Segment {
   Role role = Role::kMessage;

@@ -60,7 +60,7 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
 // Hands each finding on as a message: W0304 (of severity info where the level is), or E0319 at level error. `text` is
 // what the places of the segments count in; empty where they are places of the file itself (YAML).
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
-                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& tell);
+                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report);
 
 // For each rule how often.
 using LintFixes = std::array<std::size_t, kLintRuleCount>;

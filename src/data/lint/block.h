@@ -37,7 +37,7 @@ class BlockFindings {
 };
 
 std::string_view lint_rule_message(LintRule rule);
-std::string_view lint_rule_cure(LintRule rule);
+std::string_view lint_rule_help(LintRule rule);
 
 // A body with its fenced text blanked by bytes that no rule looks for, offsets kept.
 struct FencedText {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/text_problem.h"
 #include "src/data/lint/block.h"
@@ -13,7 +14,7 @@ namespace {
 struct RuleRow {
   LintLevel level;
   bool fix;
-  std::string_view message, cure;
+  std::string_view message, help;
 };
 
 using enum LintLevel;
@@ -111,7 +112,7 @@ bool any_level(const LintOptions& options, LintRule first, LintRule last) {
 }  // namespace
 
 std::string_view lint_rule_message(LintRule rule) { return row(rule).message; }
-std::string_view lint_rule_cure(LintRule rule) { return row(rule).cure; }
+std::string_view lint_rule_help(LintRule rule) { return row(rule).help; }
 LintLevel default_lint_level(LintRule rule) { return row(rule).level; }
 bool has_lint_fix(LintRule rule) { return row(rule).fix; }
 
@@ -176,28 +177,28 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
 }
 
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
-                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& tell) {
+                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report) {
   TextCursor cursor(text);
   for (const LintFinding& finding : findings) {
     const Segment& segment = document.segments[finding.segment];
-    const std::string name(lint_rule_name(finding.rule));
-    Diagnostic problem(finding.level == LintLevel::kError ? "E0319" : "W0304", "");
+    const bool error = finding.level == LintLevel::kError;
+    const std::string_view name = lint_rule_name(finding.rule);
+    Diagnostic problem(error ? "E0319" : "W0304", concat(name, ": ", finding.message));
+    problem.rule = name;
+    if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
+    problem.help(std::string(lint_rule_help(finding.rule)));
+    if (error) problem.help(concat("or `lint: {", name, ": warn}` in the config"));
     if (text.empty()) {
       problem.at(source.file, segment.line, segment.column);
     } else if (finding.offset) {
       const std::size_t at = body_begin(segment, text) + *finding.offset;
       cursor.move_to(at);
-      problem = text_problem(problem.code, "", source, cursor, count_code_points(text.substr(at, finding.bytes)));
+      problem = text_problem(std::move(problem), source, cursor, count_code_points(text.substr(at, finding.bytes)));
     } else {
       cursor.move_to(segment.begin);
-      problem = text_problem(problem.code, "", source, cursor);
+      problem = text_problem(std::move(problem), source, cursor);
     }
-    problem.message = name + ": " + finding.message + problem.message;
-    problem.rule = name;
-    if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
-    problem.help(std::string(lint_rule_cure(finding.rule)));
-    if (finding.level == LintLevel::kError) problem.help("or `lint: {" + name + ": warn}` in the config");
-    tell(std::move(problem));
+    report(std::move(problem));
   }
 }
 
