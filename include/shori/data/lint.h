@@ -25,9 +25,6 @@ namespace shori {
 
 inline std::string_view lint_level_name(LintLevel level) { return word_of(level); }  // "off", "info", "warn", "error"
 inline std::string_view lint_rule_name(LintRule rule) { return word_of(rule); }      // "prose/thoughts"
-inline std::optional<LintRule> find_lint_rule(std::string_view name) { return find_word<LintRule>(name); }
-LintLevel default_lint_level(LintRule rule);
-bool has_lint_fix(LintRule rule);
 
 struct LintOptions {
   // Empty: the default. For privacy/* the default is warn for patterns, error for what the two lists name.

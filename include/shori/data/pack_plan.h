@@ -17,7 +17,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "shori/data/packer.h"
@@ -102,8 +101,5 @@ std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std:
                                     std::int64_t accumulation, std::int64_t epochs);
 
 std::string serialize_pack_plan(const PackPlan& plan);
-// Parses and checks everything: sizes, order, each sample once an epoch, capacity, sums. `name` is shown in errors
-// (E0508: not the plan of a run).
-PackPlan parse_pack_plan(std::string_view bytes, const std::string& name);
 
 }  // namespace shori

@@ -57,8 +57,6 @@ std::size_t run_length(std::string_view text, std::size_t begin, char c);
 
 bool is_ascii_letter(char c);
 bool is_ascii_digit(char c);
-char ascii_lower(char c);
-std::string ascii_lower(std::string_view text);
 bool is_word_code_point(char32_t value);  // a letter or digit
 // The code points next to a byte offset; 0 at the ends.
 char32_t code_point_before(std::string_view text, std::size_t offset);

@@ -3,6 +3,7 @@
 #include <array>
 #include <optional>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
 
@@ -15,7 +16,7 @@ constexpr std::size_t kNone = std::string_view::npos;
 class PrivacyLint {
  public:
   PrivacyLint(std::string_view body, BlockFindings& findings)
-      : lower_(ascii_lower(body)), text_(lower_), findings_(findings) {}
+      : lower_(lower_ascii(body)), text_(lower_), findings_(findings) {}
 
   void run() {
     if (findings_.wants(LintRule::kUsername)) user_patterns();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/emoji.h"
 #include "src/data/lint/block.h"
@@ -101,7 +102,7 @@ class ProseLint {
                                                         "round", "cept", "nuff", "n",     "twere", "twill"};
     std::size_t end = apostrophe + 1;
     while (is_ascii_letter(at(end))) ++end;
-    const std::string word = ascii_lower(text_.substr(apostrophe + 1, end - apostrophe - 1));
+    const std::string word = lower_ascii(text_.substr(apostrophe + 1, end - apostrophe - 1));
     return std::find(words.begin(), words.end(), word) != words.end();
   }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
 
@@ -102,7 +103,7 @@ class StructureLint {
     std::map<std::string, std::size_t> by_folded;
     std::vector<std::u32string> names;
     for (std::size_t i = 0; i < speakers_.size(); ++i) {
-      const auto [first, is_new] = by_folded.try_emplace(ascii_lower(speakers_[i].name), i);
+      const auto [first, is_new] = by_folded.try_emplace(lower_ascii(speakers_[i].name), i);
       std::optional<std::size_t> like = is_new ? std::nullopt : std::optional(first->second);
       if (i < kComparedSpeakers) {
         names.push_back(code_points(speakers_[i].name));

@@ -1,4 +1,6 @@
 // What the rules and the fixes share: pieces of a text, and the runs that a fix replaces.
+#include "shori/util/text.h"
+
 #include <algorithm>
 #include <array>
 
@@ -44,13 +46,12 @@ std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view 
 }
 
 bool starts_with_folded(std::string_view text, std::string_view lower) {
-  return text.size() >= lower.size() && ascii_lower(text.substr(0, lower.size())) == lower;
+  return text.size() >= lower.size() && lower_ascii(text.substr(0, lower.size())) == lower;
 }
 
 TextSpan trimmed(std::string_view text, TextSpan span) {
-  const auto is_space = [&](std::size_t at) { return text[at] == ' ' || text[at] == '\t' || text[at] == '\n'; };
-  while (span.begin < span.end && is_space(span.begin)) ++span.begin;
-  while (span.begin < span.end && is_space(span.end - 1)) --span.end;
+  while (span.begin < span.end && is_blockml_space(text[span.begin])) ++span.begin;
+  while (span.begin < span.end && is_blockml_space(text[span.end - 1])) --span.end;
   return span;
 }
 
@@ -116,14 +117,6 @@ std::size_t run_length(std::string_view text, std::size_t begin, char c) {
 
 bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
-char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string ascii_lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) c = ascii_lower(c);
-  return lower;
-}
-
 // ASCII exactly; beyond it by blocks: scripts are letters, punctuation, symbols and pictures are not.
 bool is_word_code_point(char32_t value) {
   if (value < 0x80) return is_ascii_letter(static_cast<char>(value)) || is_ascii_digit(static_cast<char>(value));

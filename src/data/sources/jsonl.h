@@ -24,7 +24,6 @@ class LineReader {
   // `too_long`: the line passes kMaxLine and nothing more can be read.
   bool next(std::string& line, bool& too_long);
   std::uint64_t newlines() const { return newlines_; }
-  std::uint64_t bytes_read() const { return offset_; }
   std::string sha256();  // of the file; once, after the last line
 
  private:

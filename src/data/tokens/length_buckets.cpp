@@ -9,14 +9,12 @@
 namespace shori {
 namespace {
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
-
 std::int64_t count_words(std::string_view text) {
   std::int64_t words = 0;
   bool inside = false;
   for (const char c : text) {
-    if (!is_space(c) && !inside) ++words;
-    inside = !is_space(c);
+    if (!is_blockml_space(c) && !inside) ++words;
+    inside = !is_blockml_space(c);
   }
   return words;
 }

@@ -277,12 +277,12 @@ TEST(LintFix, OfRulesThatAreOffTouchesNothing) {
 
 TEST(LintRules, NamesAreThoseOfTheConfig) {
   for (std::size_t i = 0; i < kLintRuleCount; ++i) {
-    EXPECT_EQ(find_lint_rule(kWords<LintRule>[i]), static_cast<LintRule>(i));
+    EXPECT_EQ(find_word<LintRule>(kWords<LintRule>[i]), static_cast<LintRule>(i));
   }
-  EXPECT_EQ(find_lint_rule("prose/none"), std::nullopt);
-  EXPECT_EQ(default_lint_level(LintRule::kU2581), LintLevel::kError);
-  EXPECT_EQ(default_lint_level(LintRule::kCaps), LintLevel::kInfo);
-  EXPECT_EQ(default_lint_level(LintRule::kLookalike), LintLevel::kWarn);
+  EXPECT_EQ(find_word<LintRule>("prose/none"), std::nullopt);
+  EXPECT_EQ(LintOptions().level(LintRule::kU2581), LintLevel::kError);
+  EXPECT_EQ(LintOptions().level(LintRule::kCaps), LintLevel::kInfo);
+  EXPECT_EQ(LintOptions().level(LintRule::kLookalike), LintLevel::kWarn);
 }
 
 }  // namespace
