@@ -1,5 +1,5 @@
-// The order and content of every pack of every epoch, and what each optimizer step is made of: known before the first
-// step. A pure function of sample lengths, target counts, options and seed.
+// The content and order of all packs of all epochs, and the micro-batches of each optimizer step: known before the
+// first step. A pure function of sample lengths, target counts, options and seed.
 //
 // pack_plan.bin (do not change; version 1), little endian, no padding:
 //   "SHORIPLN" | u32 version = 1 | u32 flags: 1 packing, 2 pad_to_sequence_len, 4 compat, 8 axolotl_step_estimate
@@ -41,14 +41,13 @@ struct PlanOptions {
   std::int64_t rows_per_micro_batch() const;
 };
 
-// What the plan must know of a sample.
+// What the plan needs to know of a sample.
 struct SampleCost {
   std::uint32_t length = 0;
   std::uint32_t inner_targets = 0;  // labels at index 1 .. length - 1
-  bool first_label = false;         // a label at index 0: a target only under compat, behind another sample of the row
+  bool first_label = false;         // a label at index 0: a target only under compat, after another sample of the row
 };
 
-// What the plan must know of each sample.
 std::vector<SampleCost> sample_costs(std::span<const Sample> samples);
 
 struct PlanEpoch {
@@ -92,7 +91,7 @@ struct PackPlan {
   std::int64_t longest_micro_batch() const;  // ids with padding, over all micro-batches
 };
 
-// Builds the plan. A sample longer than sequence_len, or no sample, is a bug of ours.
+// A sample longer than sequence_len, or no sample at all, is an internal error.
 PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options);
 
 // Axolotl's estimate of a run's steps: ceil(epochs * max(len / accumulation, 1)), len from `tokens` and the measured

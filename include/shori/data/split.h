@@ -41,8 +41,8 @@ struct SplitResult {
   std::int64_t removed = 0;            // ids of the segments that truncation left out
 };
 
-// Ids that each segment adds to a sample, without the dummy prefix of a sample that starts with ▀. `whole` is the sample
-// of all segments. Sizes are additive: sample = BOS + EOS + sum of costs + 1 if it starts with a block.
+// Ids that each segment adds to a sample, without the dummy prefix of a sample that starts with ▀. `whole` is the
+// sample of all segments. Sizes are additive: sample = BOS + EOS + sum of costs + 1 if it starts with a block.
 std::vector<std::int64_t> segment_costs(const EncodedSample& whole, std::span<const Segment> segments);
 
 // One part if the conversation fits; otherwise cut as above. Every part holds at least one unit and no more than budget

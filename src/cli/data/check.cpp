@@ -136,7 +136,7 @@ class SetCheck {
           problem_at("E0319",
                      "strict: not the canonical form: " + std::string(variant_name(static_cast<Variant>(i))) + ", " +
                          std::to_string(blocks.variants[i]) + " in this conversation",
-                     text, source, blocks.variant_places[i]);
+                     text, source, blocks.variant_offsets[i]);
       problem.rule = "strict";
       problem.help("`shori-data convert` writes the canonical form; without --strict it is accepted");
       diagnostics_.add(std::move(problem));
@@ -173,7 +173,7 @@ class SetCheck {
       std::size_t places = 0;
       std::string first;
       for (const FileLedger& file : data.file_ledgers) {
-        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().place;
+        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().location;
         places += file.dropped[rule].size();
       }
       if (places > 0)

@@ -45,7 +45,7 @@ class Fixing {
 
   void look(const FixedFile& file) {
     if (arguments_.dry_run) std::fputs(unified_diff(file.path, file.before, file.after).c_str(), stdout);
-    if (!arguments_.out.empty()) output_.check(file.beneath, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
+    if (!arguments_.out.empty()) output_.check(file.relative, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
     if (file.before != file.after) ++changed_;
     for (std::size_t i = 0; i < kLintRuleCount; ++i) {
       fixes_.fixed[i] += file.fixes.fixed[i];
@@ -55,7 +55,7 @@ class Fixing {
 
   void write(const FixedFile& file) {
     if (!arguments_.out.empty()) {
-      output_.write(file.beneath, file.after);
+      output_.write(file.relative, file.after);
     } else if (file.before != file.after) {
       write_file_atomically(parent_path(file.full_path), file_name(file.full_path), file.after);
     }

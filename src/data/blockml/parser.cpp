@@ -1,5 +1,5 @@
-// The parser: one pass over bytes, from segment to segment. Searches that may look far ahead are remembered, so that no
-// byte is looked at more than a fixed number of times however the text is built.
+// The parser: one pass over the bytes, segment by segment. Searches that may run far ahead are remembered, so that each
+// byte is read a bounded number of times whatever the text is.
 #include <algorithm>
 
 #include "shori/data/blockml.h"
@@ -48,11 +48,11 @@ class Parser {
   std::size_t resume_after(std::size_t offset) const;
   void count(Variant variant, std::size_t offset) {
     const auto index = static_cast<std::size_t>(variant);
-    if (document_.variants[index]++ == 0) document_.variant_places[index] = offset;
+    if (document_.variants[index]++ == 0) document_.variant_offsets[index] = offset;
   }
 
-  // Reports a problem of `bytes` bytes at `offset`, which is not left of the one before. Always nullopt, which stands for
-  // "no end of a segment".
+  // Reports a problem of `bytes` bytes at `offset`, which is not left of the one before. Always nullopt, which stands
+  // for "no end of a segment".
   std::nullopt_t fail(Diagnostic problem, std::size_t offset, std::size_t bytes = 1);
   std::nullopt_t fail_limit(Diagnostic problem, std::size_t offset);
 

@@ -21,8 +21,8 @@ Diagnostic too_large(std::string message);
 Diagnostic segment_too_large(Role role);
 
 // The first problem of a segment that is not read from BlockML: what parse_blockml() would find in its rendering, that
-// is E0304, E0308, E0309 or E0317. Positions are those in the body. Expects a body that is trimmed, not empty, and free of
-// block marks, and of `[/INST]` in an instruction.
+// is E0304, E0308, E0309 or E0317. Positions are those in the body. Expects a body that is trimmed, not empty, and free
+// of block marks, and of `[/INST]` in an instruction.
 std::optional<Diagnostic> check_segment(const Segment& segment, const std::string& file);
 
 }  // namespace shori

@@ -75,11 +75,11 @@ Dataset load_prepared(const DataSources& sources, const DataOptions& options, co
 
 }  // namespace
 
-std::string Dataset::place_of(const Sample& sample) const {
+std::string Dataset::location_of(const Sample& sample) const {
   const Conversation& source = conversations.at(sample.conversation);
-  std::string place = location_text(files.at(source.file).path, source.line, source.is_line);
-  if (sample.parts > 1) place += concat('#', sample.part, '/', sample.parts);
-  return place;
+  std::string location = location_text(files.at(source.file).path, source.line, source.is_line);
+  if (sample.parts > 1) location += concat('#', sample.part, '/', sample.parts);
+  return location;
 }
 
 Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,

@@ -39,8 +39,8 @@ struct Document {
   bool duplicate = false;     // left out by `dedupe`
 };
 
-// In the order of entries, files and lines. A deque, because a data set has many and each takes half a kilobyte: it grows
-// without a copy, and build_dataset() frees it from the front.
+// In the order of entries, files and lines. A deque, because a data set has many and each takes half a kilobyte: it
+// grows without a copy, and build_dataset() frees it from the front.
 using Documents = std::deque<Document>;
 
 // How a file was read.

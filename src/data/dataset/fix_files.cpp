@@ -27,14 +27,14 @@ class FileFixer {
     FixedFile file;
     file.path = found.path;
     file.full_path = found.full_path;
-    file.beneath = beneath(found.path);
+    file.relative = relative(found.path);
     file.before = read_whole_file(input, kConversationBytes * 4, "E0317");
     file.after = fixed(found, file);
     return file;
   }
 
  private:
-  std::string beneath(const std::string& path) const {
+  std::string relative(const std::string& path) const {
     std::string folder = entry_.path;
     while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
     return path.starts_with(folder + "/") ? path.substr(folder.size() + 1) : file_name(path);
@@ -106,8 +106,8 @@ class FileFixer {
 
   void count_yaml(const FixedFile& file) {
     if (!check_text(file.before, {file.path, 0}, diagnostics_)) return;
-    for (const YamlPiece& piece : split_yaml_documents(file.before)) {
-      auto conversation = parse_yaml_conversation(piece.text, file.path, piece.line, yaml_, diagnostics_);
+    for (const YamlText& document : split_yaml_documents(file.before)) {
+      auto conversation = parse_yaml_conversation(document.text, file.path, document.line, yaml_, diagnostics_);
       if (!conversation) continue;
       summary_.unfixed += any(fix_document(conversation->document, options_).fixed) ? 1 : 0;
     }
@@ -123,15 +123,15 @@ class FileFixer {
 }  // namespace
 
 FixSummary fix_data_files(const std::vector<DataEntry>& entries, const LintOptions& options,
-                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& hand_on,
+                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& use,
                           Diagnostics& diagnostics) {
   FixSummary summary;
   for (const DataEntry& entry : entries) {
     FileFixer fixer(entry, options, yaml, summary, diagnostics);
-    std::vector<std::string> passed_over;
-    for (const FoundFile& found : find_data_files(entry, passed_over, diagnostics)) {
+    std::vector<std::string> skipped;
+    for (const FoundFile& found : find_data_files(entry, skipped, diagnostics)) {
       throw_if_stop_requested();
-      hand_on(fixer.fix(found));
+      use(fixer.fix(found));
     }
   }
   return summary;

@@ -13,7 +13,7 @@ namespace {
 class Lines {
  public:
   void add(const std::string& name, const std::string& value) { text_ += name + "\t" + value + "\n"; }
-  void add(const std::string& name, std::int64_t value) { add(name, std::to_string(value)); }
+  void add(const std::string& name, std::int64_t value) { add(name, concat(value)); }
   std::string take() { return std::move(text_); }
 
  private:

@@ -20,7 +20,7 @@ struct DocumentReader::OpenFile {
   std::optional<LineReader> lines;  // of a JSONL file, which is read line by line
   std::uint64_t line = 0;           // lines read
   std::string text;                 // of any other file, which is read at once
-  std::vector<YamlPiece> parts;     // the conversations in `text`
+  std::vector<YamlText> parts;      // the conversations in `text`
   std::size_t next_part = 0;
 };
 
@@ -98,7 +98,7 @@ bool DocumentReader::read_line(DocumentBatch& batch) {
 // The documents of a YAML file are named by their lines only if there are several.
 bool DocumentReader::read_part(DocumentBatch& batch) {
   if (open_->next_part == open_->parts.size()) return false;
-  const YamlPiece& part = open_->parts[open_->next_part++];
+  const YamlText& part = open_->parts[open_->next_part++];
   const bool whole = part.text.size() == open_->text.size();
   add(batch, part.line, open_->parts.size() > 1, whole ? std::move(open_->text) : std::string(part.text));
   return true;

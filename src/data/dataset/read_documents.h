@@ -33,8 +33,8 @@ class DocumentReader {
   explicit DocumentReader(const DataSources& sources, BatchLimits limits = {});
   ~DocumentReader();
 
-  // nullopt when all files are read. Throws Error for a file that cannot be read or that changes meanwhile, Stopped on a
-  // signal.
+  // nullopt when all files are read. Throws Error for a file that cannot be read or that changes meanwhile, Stopped on
+  // a signal.
   std::optional<DocumentBatch> next_batch();
 
   // How each file was read, once next_batch() has returned nullopt.

@@ -9,9 +9,9 @@
 
 namespace shori {
 
-// Sets Conversation::held_out, leaves out copies if the options ask for it, and adds the problems of the data as a whole
-// to `diagnostics`: E0305, E0306, E0307, E0315, W0301 to W0303. Returns the names of the held-out sets by number: "val",
-// then the paths of the test entries.
+// Sets Conversation::held_out, leaves out copies if the options ask for it, and adds the problems of the data as a
+// whole to `diagnostics`: E0305, E0306, E0307, E0315, W0301 to W0303. Returns the names of the held-out sets by number:
+// "val", then the paths of the test entries.
 std::vector<std::string> select_documents(DocumentList& list, const DataSources& sources, const DataOptions& options,
                                           Diagnostics& diagnostics);
 

@@ -36,8 +36,8 @@ std::string location_text(const std::string& path, std::uint64_t line, bool is_l
 // Does an item of `skip_samples` name the conversation: by id, `path` or `path:line`?
 bool is_named_by(const std::string& name, const Conversation& conversation, const std::string& path);
 
-// `can_encode_text`: whether there is a tokenizer, or none is needed; else text is E0203 (thrown). Problems with entries
-// (E0315) and rating files (E0312) go to `diagnostics`.
+// `can_encode_text`: whether there is a tokenizer, or none is needed; else text is E0203 (thrown). Problems with
+// entries (E0315) and rating files (E0312) go to `diagnostics`.
 DataSources find_sources(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
                          bool can_encode_text, Diagnostics& diagnostics);
 

@@ -30,7 +30,7 @@ constexpr RuleRow kRules[kLintRuleCount] = {
     {kInfo, "words in capitals", "louder text may stand in capitals; the words are only counted"},
     {kWarn, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
     {kWarn, "a fence of backticks is not closed, or text follows the closing one",
-     "put ``` on a line of its own behind the formatted text"},
+     "put ``` on a line of its own after the formatted text"},
     {kWarn, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
      "put 1 to 3 of them directly before the dialogue or thought, or delete them"},
     {kInfo, "ellipsis that is not three dots", "write `...`"},
@@ -41,13 +41,13 @@ constexpr RuleRow kRules[kLintRuleCount] = {
     {kInfo, "message without a speaker", "narration may stand so; else `Name: text`"},
     {kInfo, "speaker that no description names", "add a block `description`, or correct the name"},
     {kWarn, "two speakers whose names differ by one character or by case", "spell each name the same everywhere"},
-    {kWarn, "`tags` not directly behind a `title`", "move it behind its title"},
-    {kWarn, "the first `title` stands behind other blocks", "move it to the front"},
+    {kWarn, "`tags` not directly after a `title`", "move it after its title"},
+    {kWarn, "the first `title` stands after other blocks", "move it to the front"},
     {kWarn, "second description of a character with no message between", "join the two"},
-    {kWarn, "block behind the last message", "nothing follows that it could describe: move or delete it"},
+    {kWarn, "block after the last message", "nothing follows that it could describe: move or delete it"},
     {kInfo, "the length hint is far from the text's length", "correct the hint, or delete it"},
     {kWarn, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
-    {kError, "U+2581 in a text: the tokenizer cannot tell it from a space", "write another character"},
+    {kError, "U+2581 in a text: to the tokenizer it is a space", "write another character"},
     {kWarn, "a character that looks like ▀ or ▄ at the edge of a block",
      "probably mistyped: the marks are U+2580 and U+2584"},
 };
@@ -141,8 +141,7 @@ void BlockFindings::add_block(LintRule rule, std::string detail, std::size_t cou
 void BlockFindings::move_to(std::vector<LintFinding>& all) {
   for (auto& finding : found_) {
     if (!finding) continue;
-    if (finding->count > 1 && finding->offset)
-      finding->message += " (" + std::to_string(finding->count) + " in this block)";
+    if (finding->count > 1 && finding->offset) finding->message += concat(" (", finding->count, " in this block)");
     all.push_back(std::move(*finding));
   }
 }
@@ -166,8 +165,8 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
     findings.move_to(all);
   }
   lint_structure(document, message_ids, options, all);
-  const auto place = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
-  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  const auto position = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
+  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return position(a) < position(b); });
   return all;
 }
 

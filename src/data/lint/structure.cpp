@@ -12,7 +12,7 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kComparedSpeakers = 1000;
-constexpr int kStepsOff = 2;  // a hint may be so far from its text
+constexpr int kStepsOff = 2;  // words by which a hint may differ from the text's length
 
 struct SpeakerUse {
   std::string name;
@@ -80,8 +80,8 @@ class StructureLint {
   }
 
   static std::string shown(const SpeakerUse& speaker) {
-    return "`" + escape_for_log(speaker.name) + "` (" + std::to_string(speaker.messages) +
-           (speaker.messages == 1 ? " message)" : " messages)");
+    return concat('`', escape_for_log(speaker.name), "` (", speaker.messages,
+                  speaker.messages == 1 ? " message)" : " messages)");
   }
 
   void unknown_speakers() {
@@ -97,7 +97,7 @@ class StructureLint {
     }
   }
 
-  // Of two names that are alike, the one that comes later is told.
+  // Of two names that are alike, the later one is reported.
   void name_drift() {
     if (options_.level(LintRule::kNameDrift) == LintLevel::kOff) return;
     std::map<std::string, std::size_t> by_folded;
@@ -152,14 +152,13 @@ class StructureLint {
       const LengthHint word = options_.buckets.word_for(length);
       if (std::abs(static_cast<int>(word) - static_cast<int>(segment.hint)) <= kStepsOff) continue;
       report(LintRule::kLengthMismatch, i,
-             ": `" + std::string(length_name(segment.hint)) + "`, the text has " + std::to_string(length) + " " +
-                 unit_name() + " (" + std::string(length_name(word)) + ")");
+             concat(": `", length_name(segment.hint), "`, the text has ", length, ' ', unit_name(), " (",
+                    length_name(word), ')'));
     }
   }
 
-  std::string unit_name() const {
-    constexpr std::string_view names[] = {"tokens", "words", "characters"};
-    return std::string(names[static_cast<std::size_t>(options_.buckets.unit)]);
+  std::string_view unit_name() const {
+    return options_.buckets.unit == LengthUnit::kChars ? "characters" : word_of(options_.buckets.unit);
   }
 
   const std::vector<Segment>& segments_;

@@ -8,7 +8,7 @@
 namespace shori {
 namespace {
 
-// Odd, with bits all over: the base of the rolling hash over words.
+// The base of the rolling hash over words: odd, with its bits spread out.
 constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15;
 
 // FNV-1a.
@@ -120,7 +120,7 @@ std::string whole_id(std::string_view id) {
   const std::string_view stem = id.substr(0, id.size() - kExtension.size());
   const std::size_t dot = stem.rfind('.');
   if (dot == std::string_view::npos || !is_part_number(stem.substr(dot + 1), "-of-")) return std::string(id);
-  // Parts are told by their file's name wherever they lie: the two sides are usually two folders.
+  // A part is known by the name of its file in any folder, as train and evaluation data are usually two folders.
   const std::size_t slash = stem.rfind('/');
   const std::size_t begin = slash == std::string_view::npos ? 0 : slash + 1;
   return std::string(stem.substr(begin, dot - begin)) + std::string(kExtension);

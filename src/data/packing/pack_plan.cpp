@@ -7,6 +7,7 @@
 
 #include "shori/util/error.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "src/data/packing/shuffle.h"
 
 namespace shori {
@@ -19,8 +20,7 @@ void check_inputs(const std::vector<SampleCost>& samples, const PlanOptions& opt
               "plan options out of range");
   for (const SampleCost& sample : samples) {
     SHORI_CHECK(sample.length >= 1 && sample.length <= options.sequence_len && sample.inner_targets < sample.length,
-                "sample of " + std::to_string(sample.length) + " ids with " + std::to_string(sample.inner_targets) +
-                    " targets");
+                concat("sample of ", sample.length, " ids with ", sample.inner_targets, " targets"));
   }
 }
 
@@ -93,7 +93,7 @@ PackMode PlanOptions::mode() const {
   return compat ? PackMode::kNextFit : PackMode::kBestFit;
 }
 
-// Axolotl's packer fills a whole micro-batch at once; ours joins rows of sequence_len.
+// Axolotl's packer fills a whole micro-batch at once; otherwise a micro-batch joins rows of sequence_len.
 std::int64_t PlanOptions::row_capacity() const {
   return mode() == PackMode::kNextFit ? micro_batch_size * sequence_len : sequence_len;
 }

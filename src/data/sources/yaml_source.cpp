@@ -25,7 +25,7 @@ constexpr std::array<std::string_view, 2> kCharacterKeys = {"name", "description
 struct Character {
   std::string name;
   const YamlNode* description = nullptr;
-  bool introduced = false;  // by an item of `messages`
+  bool introduced = false;  // by an item of `messages`, so that it has no block in the header
 };
 
 bool is_speaker(const std::string& name) {
@@ -62,7 +62,7 @@ class ConversationReader {
   }
 
  private:
-  SourceLocation place(const YamlNode& node) const {
+  SourceLocation location_of(const YamlNode& node) const {
     SourceLocation at = yaml_.place(node);
     at.line += first_line_ - 1;
     return at;
@@ -70,7 +70,7 @@ class ConversationReader {
 
   Diagnostic& problem(std::string_view code, const YamlNode& node, std::string message) {
     has_problem_ = true;
-    problems_.push_back(Diagnostic(code, std::move(message)).at(place(node)));
+    problems_.push_back(Diagnostic(code, std::move(message)).at(location_of(node)));
     return problems_.back();
   }
 
@@ -180,7 +180,7 @@ class ConversationReader {
     if (const YamlNode* scenario = root.find("scenario")) add_text(Role::kScenario, *scenario, "scenario");
   }
 
-  // `<<id>>` by the character's name.
+  // The text with each `<<id>>` replaced by the character's name.
   std::string with_names(const YamlNode& node) {
     std::string text;
     std::size_t done = 0;
@@ -244,7 +244,7 @@ class ConversationReader {
     segment.role = role;
     segment.hint = hint;
     segment.body = trim_blockml(text);
-    const SourceLocation at = place(node);
+    const SourceLocation at = location_of(node);
     segment.line = at.line;
     segment.column = at.column;
     if (segment.body.empty()) {
@@ -379,12 +379,12 @@ bool has_content(std::string_view text) {
 
 }  // namespace
 
-std::vector<YamlPiece> split_yaml_documents(std::string_view text) {
-  std::vector<YamlPiece> pieces;
+std::vector<YamlText> split_yaml_documents(std::string_view text) {
+  std::vector<YamlText> documents;
   std::size_t begin = 0, begin_line = 1, line_number = 1;
   const auto take = [&](std::size_t end) {
-    const std::string_view piece = text.substr(begin, end - begin);
-    if (has_content(piece)) pieces.push_back({piece, begin_line});
+    const std::string_view document = text.substr(begin, end - begin);
+    if (has_content(document)) documents.push_back({document, begin_line});
     begin = end;
     begin_line = line_number;
   };
@@ -398,7 +398,7 @@ std::vector<YamlPiece> split_yaml_documents(std::string_view text) {
     at = end + 1;
   }
   take(text.size());
-  return pieces;
+  return documents;
 }
 
 std::optional<YamlConversation> parse_yaml_conversation(std::string_view text, const std::string& file,

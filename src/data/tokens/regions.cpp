@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -86,9 +87,8 @@ void check_counts(std::span<const Segment> segments, const std::vector<std::int3
   const auto blocks = std::count_if(segments.begin(), segments.end(), [](const Segment& s) { return s.is_block(); });
   const auto opened = std::count(ids.begin(), ids.end(), tokenizer.open_id());
   const auto closed = std::count(ids.begin(), ids.end(), tokenizer.close_id());
-  SHORI_CHECK(opened == blocks && closed == blocks, std::to_string(blocks) + " blocks became " +
-                                                        std::to_string(opened) + " opening and " +
-                                                        std::to_string(closed) + " closing ids");
+  SHORI_CHECK(opened == blocks && closed == blocks,
+              concat(blocks, " blocks became ", opened, " opening and ", closed, " closing ids"));
 }
 
 }  // namespace

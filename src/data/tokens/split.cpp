@@ -48,7 +48,7 @@ std::vector<Range> find_units(Segments segments, std::size_t header_end) {
 
 std::string_view first_line(std::string_view text) { return text.substr(0, text.find('\n')); }
 
-// What a part must be told of the parts before it.
+// The state of a conversation after some of its segments: what a part has to repeat of the parts before it.
 class State {
  public:
   explicit State(Segments segments) : segments_(segments) {}

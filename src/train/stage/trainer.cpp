@@ -274,7 +274,7 @@ void StageTrainer::not_finite(const std::vector<PackedBatch>& batches, const Ste
       const auto after = std::upper_bound(batch.cu_seqlens.begin(), batch.cu_seqlens.end(), found->tensor.token);
       const auto index = static_cast<std::size_t>(after - batch.cu_seqlens.begin()) - 1;
       if (index < batch.samples.size()) {
-        const std::string place = stage_.data.place_of(stage_.data.train[batch.samples[index]]);
+        const std::string place = stage_.data.location_of(stage_.data.train[batch.samples[index]]);
         diagnostic.note("sample " + place).help("`skip_samples: [\"" + place + "\"]` leaves it out");
       }
     }
