@@ -60,7 +60,7 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
                     std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report);
 
-// How often each rule was fixed.
+// A count for each rule.
 using LintFixes = std::array<std::size_t, kLintRuleCount>;
 
 // What became of the findings that have a fix. Those dropped are still findings.
@@ -71,8 +71,8 @@ struct FixOutcome {
 
 // Applies the fixes of rules that have one and are not off. A fix changes prose and never what a block is: number and
 // order of the blocks, roles, hints, speakers and fenced text stay, no message gains or loses a speaker or its text,
-// and talk out of character becomes blocks `ooc` directly after its message. A fix that would do anything else is
-// dropped. Bodies that need no fix are the same bytes afterwards, and a second run changes nothing.
+// and out-of-character talk becomes `ooc` blocks directly after its message. A fix that would do anything else is
+// dropped. Bodies that need no fix keep their bytes, and a second run changes nothing.
 FixOutcome fix_document(BlockmlDocument& document, const LintOptions& options);
 
 }  // namespace shori

@@ -111,7 +111,7 @@ TEST_F(SelectDocuments, WhatIsWrongWithTheWholeIsReportedInOrder) {
   options.skip_samples = {"nobody"};
   select();
   EXPECT_EQ(problems(), (Texts{"E0305 train/f.jsonl:1", "E0306 config.yaml:7", "E0315 "}));
-  EXPECT_EQ(diagnostics.all()[0].notes, Texts{"\"train/f.jsonl:1\": 1200 ids (+200)"});
+  EXPECT_EQ(diagnostics.all()[0].notes, Texts{"train/f.jsonl:1: 1200 ids (+200)"});
 }
 
 TEST_F(SelectDocuments, AnEntryWhoseFileWasRefusedIsNotAlsoUntrained) {
@@ -181,7 +181,7 @@ TEST_F(SelectDocuments, TheDataSetIsDealtFromTheList) {
   EXPECT_EQ(dataset.file_ledgers[1].split.at(0).tokens, 6);
   EXPECT_EQ(dataset.file_ledgers[2].counts.tokens_held_out, 6);
   EXPECT_EQ(dataset.file_ledgers[2].held_out.at(0).tokens, 6);
-  EXPECT_EQ(dataset.unknown_keys, Texts{"\"more/f.jsonl\": `note` in 2 lines"});
+  EXPECT_EQ(dataset.unknown_keys, Texts{"more/f.jsonl: `note` in 2 lines"});
 }
 
 // The text of fingerprint.h, written out.
