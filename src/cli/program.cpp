@@ -55,7 +55,8 @@ std::string unknown_option(const CLI::App& app) {
 int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (error.get_exit_code() == 0) return app.exit(error);
   std::string message = unknown_command(app, argc, argv);
-  if (message.empty() && error.get_name() == "ExtrasError") message = unknown_option(app);
+  const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (message.empty() && has_extras) message = unknown_option(app);
   if (message.empty()) {
     app.exit(error);
   } else {

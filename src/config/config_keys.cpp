@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -108,7 +109,7 @@ std::string value_kind_text(const KeyInfo& key) {
 }
 
 std::string number_text(double value) {
-  if (value == std::floor(value) && std::fabs(value) < 1e15) return std::to_string(static_cast<long long>(value));
+  if (value == std::floor(value) && std::fabs(value) < 1e15) return concat(static_cast<long long>(value));
   std::string text = format_double(value);
   const std::size_t exponent = text.find_first_of("eE");
   if (exponent != std::string::npos && text.size() > exponent + 3 && text[exponent + 2] == '0') {

@@ -60,13 +60,13 @@ std::string lint_text(const LintConfig& lint) {
 std::string length_bounds_text(const LengthBounds& lengths) {
   std::string text;
   for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
-    text += (i == 0 ? "" : ", ") + std::string(kBoundedLengths[i]) + ": " + std::to_string(lengths[i]);
+    text += concat(i == 0 ? "" : ", ", kBoundedLengths[i], ": ", lengths[i]);
   return "{" + text + "}";
 }
 
 struct YamlText {
   std::string operator()(const bool* field) const { return *field ? "true" : "false"; }
-  std::string operator()(const Integer* field) const { return std::to_string(*field); }
+  std::string operator()(const Integer* field) const { return concat(*field); }
   std::string operator()(const double* field) const { return number_text(*field); }
   std::string operator()(const std::string* field) const { return field->empty() ? "null" : yaml_text(*field); }
   std::string operator()(const WordField& field) const { return std::string(field.words[field.get(field.field)]); }

@@ -54,7 +54,8 @@ TEST(ShippedConfigs, EveryStageHasTheValuesOfTheRecipe) {
     EXPECT_EQ(recipe.stages[i].config.learning_rate, rates[i]);
     const std::string text = resolved_config_text(recipe.stages[i]);
     for (const std::string value : kRecipeValues) {
-      const bool there = text.find("\n" + value + "\n") != std::string::npos || text.find("\n" + value + " ") != std::string::npos;
+      const bool there =
+          text.find("\n" + value + "\n") != std::string::npos || text.find("\n" + value + " ") != std::string::npos;
       EXPECT_TRUE(there) << value << " is not in\n" << text;
     }
   }
@@ -74,8 +75,7 @@ TEST(ShippedConfigs, StageFilesAreTheStagesOfTheRecipe) {
     EXPECT_EQ(config.init_from, i == 0 ? "" : recipe.stages[i - 1].config.output_dir);
     TrainConfig in_recipe = stage.config;  // begins from the stage before without naming it
     in_recipe.init_from = config.init_from;
-    EXPECT_EQ(canonical_config(config, ConfigScope::kComplete).text(),
-              canonical_config(in_recipe, ConfigScope::kComplete).text());
+    EXPECT_EQ(canonical_config(config, ConfigScope::kComplete), canonical_config(in_recipe, ConfigScope::kComplete));
   }
 }
 
