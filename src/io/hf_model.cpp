@@ -11,6 +11,7 @@
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "src/io/shape_text.h"
 
 namespace shori {
@@ -98,7 +99,7 @@ std::string HfModel::header_fingerprint() const {
   Sha256 hash;
   hash.update(config_json_);
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    hash.update(shards_[i].name).update("\0", 1).update(std::to_string(shards_[i].size)).update("\0", 1);
+    hash.update(shards_[i].name).update("\0", 1).update(concat(shards_[i].size)).update("\0", 1);
     hash.update(files_[i].header_sha256());
   }
   return to_hex(hash.finish());

@@ -62,6 +62,7 @@ struct LayerContext {
 };
 
 // Scratch tensors of a pass; every layer reuses them. On a device, tensors that are never needed together share memory.
+// C, F: hidden and feed-forward size. L: LoRA columns of the group that reads the tensor.
 class LayerBuffers {
  public:
   // Allocates for micro-batches of up to `tokens`. `layer` is any layer of the model. Tensors that all layers save
@@ -74,21 +75,21 @@ class LayerBuffers {
   OwnedTensor delta;   // [T, C]: pending residual: output of o_proj, later of down_proj, not yet added to h
 
   // In use while a layer's attention runs, forward or backward.
-  OwnedTensor attention_input;   // [T, C + E]: norm of the layer's input and its xA
+  OwnedTensor attention_input;   // [T, C + L]: norm of the layer's input and its xA
   OwnedTensor qkv;               // [T, (H + 2 Hkv) D], rotated
-  OwnedTensor attention_output;  // [T, H D + E]
+  OwnedTensor attention_output;  // [T, H D + L]
   OwnedTensor log_sum_exp;       // [H, T] fp32
   // In use, in the same memory, while the head runs: input of the final norm, its output, and the gradient of that.
   OwnedTensor final_input, normed, dnormed;  // [T, C]
 
   // In use while the MLP runs, one tile at a time.
-  OwnedTensor mlp_input;             // [tile, C + E]
+  OwnedTensor mlp_input;             // [tile, C + L]
   OwnedTensor gate_up;               // [tile, 2 F]
-  OwnedTensor product;               // [tile, F + E]
+  OwnedTensor product;               // [tile, F + L]
   OwnedTensor dmlp_input, dproduct;  // as mlp_input and product
   // In use, in the same memory, in the backward pass of the attention.
   OwnedTensor dqkv;            // as qkv
-  OwnedTensor fused_gradient;  // first [T, H D + E]: gradient of o's input; then [T, C + E]: of the input of q, k, v
+  OwnedTensor fused_gradient;  // first [T, H D + L]: gradient of o's input; then [T, C + L]: of the input of q, k, v
 };
 
 // What one layer saves for its backward pass besides its input. A saved tensor takes the place of the scratch tensor of
@@ -98,7 +99,7 @@ struct SavedActivations {
   OwnedTensor attention_output, log_sum_exp, hidden;  // kMlp and kNone
   OwnedTensor qkv;                                    // kNone
   OwnedTensor gate_up;                                // kNone, [T, 2 F]
-  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kNone, the LoRA columns of their groups' inputs, [T, E]
+  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kNone, the LoRA columns of their groups' inputs, [T, L]
 
   static SavedActivations make(const DecoderLayer& layer, DType activation, std::int64_t tokens, Recompute recompute,
                                DeviceArena* arena);

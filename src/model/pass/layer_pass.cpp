@@ -86,9 +86,9 @@ LayerTensors tensors_of(const LayerContext& context, const DecoderLayer& layer, 
           buffers.delta.view(tokens)};
 }
 
-// The tail of a group's input to or from where it is saved.
-TensorView tail_of(const LinearGroup& group, TensorView extended) {
-  return extended.slice_cols(group.in(), group.lora_columns());
+// The LoRA columns of a group's fused input, and the same rows where they are saved.
+TensorView lora_columns_of(const LinearGroup& group, TensorView fused) {
+  return fused.slice_cols(group.in(), group.lora_columns());
 }
 TensorView rows_of(const OwnedTensor& saved, std::int64_t first, std::int64_t count) {
   return saved.view().slice_rows(first, count);
@@ -108,7 +108,7 @@ void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
   probe(context, layer, "input_layernorm output", normed, 0);
   forward_group(context, layer, layer.qkv, 0, tensors.attention_input, tensors.qkv);
   if (saved.qkv_xa) {
-    copy_matrix(context.ops, tail_of(layer.qkv, tensors.attention_input), rows_of(saved.qkv_xa, 0, x.rows));
+    copy_matrix(context.ops, lora_columns_of(layer.qkv, tensors.attention_input), rows_of(saved.qkv_xa, 0, x.rows));
   }
   rope(context.ops, *context.rope, context.position_ids, false, rotated_heads(layer, tensors.qkv));
 }
@@ -177,10 +177,12 @@ void restore_mlp_product(const LayerContext& context, const DecoderLayer& layer,
     forward_mlp_norm(context, layer, std::nullopt, tile);
     forward_swiglu(context, layer, tile);
     if (saved.gate_up_xa) {
-      copy_matrix(context.ops, rows_of(saved.gate_up_xa, tile.first, tile.tokens), tail_of(layer.gate_up, tile.input));
+      copy_matrix(context.ops, rows_of(saved.gate_up_xa, tile.first, tile.tokens),
+                  lora_columns_of(layer.gate_up, tile.input));
     }
     if (saved.down_xa) {
-      copy_matrix(context.ops, rows_of(saved.down_xa, tile.first, tile.tokens), tail_of(layer.down, tile.product));
+      copy_matrix(context.ops, rows_of(saved.down_xa, tile.first, tile.tokens),
+                  lora_columns_of(layer.down, tile.product));
     }
     return;
   }
@@ -212,7 +214,7 @@ void restore_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
   rms_norm(context.ops, x, std::nullopt, std::nullopt, layer.input_norm, layer.rms_norm_eps,
            tensors.attention_input.slice_cols(0, x.cols));
   if (saved.qkv_xa) {
-    copy_matrix(context.ops, rows_of(saved.qkv_xa, 0, x.rows), tail_of(layer.qkv, tensors.attention_input));
+    copy_matrix(context.ops, rows_of(saved.qkv_xa, 0, x.rows), lora_columns_of(layer.qkv, tensors.attention_input));
   }
 }
 
@@ -249,10 +251,11 @@ void forward_layer(const LayerContext& context, const DecoderLayer& layer, Tenso
     forward_mlp_product(context, layer, ConstTensorView(x), tile);
     forward_group(context, layer, layer.down, first, tile.product, tile.delta);
     if (saved.gate_up_xa) {
-      copy_matrix(context.ops, tail_of(layer.gate_up, tile.input), rows_of(saved.gate_up_xa, first, tile.tokens));
+      copy_matrix(context.ops, lora_columns_of(layer.gate_up, tile.input),
+                  rows_of(saved.gate_up_xa, first, tile.tokens));
     }
     if (saved.down_xa) {
-      copy_matrix(context.ops, tail_of(layer.down, tile.product), rows_of(saved.down_xa, first, tile.tokens));
+      copy_matrix(context.ops, lora_columns_of(layer.down, tile.product), rows_of(saved.down_xa, first, tile.tokens));
     }
   }
 }
