@@ -35,7 +35,7 @@ std::uint64_t HfModel::tensor_bytes() const {
 void HfModel::read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const {
   const SafetensorsFile& file = files_[tensor.shard];
   file.read(tensor.entry, offset, into, bytes);
-  // Weights are read once: keeping their pages would push more useful ones out of memory.
+  // Weights are read once. Their pages would only displace more useful ones in the page cache.
   (void)posix_fadvise(file.file().descriptor(), static_cast<off_t>(file.data_start() + tensor.entry.begin + offset),
                       static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
 }
@@ -52,7 +52,7 @@ void widen_values(FileDType dtype, const void* values, std::size_t count, float*
 }
 
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {
-  SHORI_CHECK(tensor.role == TensorRole::kValues, tensor.name + " holds no values");
+  SHORI_CHECK(tensor.role == TensorRole::kValues, tensor.name + " is not a tensor of values");
   const std::uint64_t size = dtype_size(tensor.dtype);
   const std::uint64_t values = static_cast<std::uint64_t>(count * tensor.cols());
   const std::uint64_t offset = static_cast<std::uint64_t>(first * tensor.cols()) * size;

@@ -1,4 +1,4 @@
-// config.json of a Mistral-type model.
+// config.json of a Mistral model.
 #include <cmath>
 
 #include "shori/io/hf_model.h"
@@ -20,28 +20,26 @@ std::string found_text(const JsonValue* value) {
   return ", found " + escape_for_log(value->text);
 }
 
+constexpr char kDownloadAgain[] = "download the config.json of this model again";
+
 class ConfigReader {
  public:
   ConfigReader(std::string_view text, const std::string& path) : text_(text), path_(path) {
     JsonProblem problem;
     auto root = parse_json(text, {.bytes = kMaxJsonFile, .depth = 16}, problem);
     if (!root || !root->is_object()) {
-      const std::size_t at = std::min(problem.offset, text.size());
       throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
-                      .at(location(at))
-                      .help("get the config of this model again"));
+                      .at(location(problem.offset))
+                      .help(kDownloadAgain));
     }
     root_ = std::move(*root);
   }
 
-  SourceLocation location(std::size_t offset) const {
-    const TextPosition position = position_of(text_, offset);
-    return {path_, position.line, position.column, 0, std::string(position.line_text)};
-  }
+  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
   void problem(const JsonValue* value, const std::string& message) {
     Diagnostic diagnostic("E0204", message);
     value ? diagnostic.at(location(value->key_offset)) : diagnostic.at(path_);
-    problems_.add(diagnostic.help("get the config of this model again"));
+    problems_.add(diagnostic.help(kDownloadAgain));
   }
   const JsonValue* find(std::string_view key) const { return root_.find(key); }
 
@@ -77,9 +75,10 @@ void check_architecture(ConfigReader& reader) {
   }
   if (!mistral)
     reader.problem(architectures ? architectures : type,
-                   "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
+                   "not a Mistral model: `architectures` must contain \"MistralForCausalLM\"");
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
-    if (reader.find(key)) log_info(concat("config.json: `", key, "` is ignored; no code of a model is ever loaded"));
+    if (reader.find(key))
+      log_info(concat("config.json: `", key, "` is ignored; the program never loads code of a model"));
   const JsonValue* dropout = reader.find("attention_dropout");
   if (dropout && dropout->as_double() != 0.0)
     reader.problem(dropout, "`attention_dropout` other than 0 is not supported");
@@ -88,7 +87,7 @@ void check_architecture(ConfigReader& reader) {
     reader.problem(activation, "`hidden_act` must be \"silu\"");
 }
 
-// Whether the linears are NF4 by bitsandbytes; every other quantization is refused.
+// Whether the linears are NF4 by bitsandbytes. Every other quantization is refused.
 bool read_quantization(const ConfigReader& reader) {
   const JsonValue* quantization = reader.find("quantization_config");
   if (!quantization || quantization->is_null()) return false;
@@ -100,16 +99,17 @@ bool read_quantization(const ConfigReader& reader) {
     const JsonValue* value = quantization->find(key);
     return value != nullptr && value->kind == JsonValue::Kind::kBool && value->boolean;
   };
-  // transformers of early 2024 left `quant_method` out.
+  // Versions of transformers from early 2024 do not write `quant_method`.
   const bool bitsandbytes = says("quant_method", "bitsandbytes") || quantization->find("quant_method") == nullptr;
   if (bitsandbytes && is_true("load_in_4bit") && says("bnb_4bit_quant_type", "nf4")) return true;
-  throw Error(Diagnostic("E0216", "this base is quantized in a way that is not read (`quantization_config`)")
+  throw Error(Diagnostic("E0216", "this base is quantized in a way that is not supported (`quantization_config`)")
                   .at(reader.location(quantization->key_offset))
                   .note("only NF4 by bitsandbytes is read: `load_in_4bit` true, `bnb_4bit_quant_type` \"nf4\"")
                   .help("use the 16-bit weights"));
 }
 
-// rope_theta at the top (transformers 4) or in rope_parameters (transformers 5); scaled variants are other models.
+// rope_theta is at the top level (transformers 4) or in rope_parameters (transformers 5). Scaled variants are other
+// models.
 double read_rope_theta(ConfigReader& reader) {
   const JsonValue* parameters = reader.find("rope_parameters");
   const JsonValue* inner = parameters && parameters->is_object() ? parameters->find("rope_theta") : nullptr;

@@ -1,4 +1,4 @@
-// Linears that are NF4 already, as bitsandbytes writes them: their parts and headers.
+// Linears that are already NF4, as bitsandbytes writes them: their parts and headers.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -47,7 +47,7 @@ class LinearParts {
     want(TensorRole::kAbsmax, header_.nested ? FileDType::kU8 : FileDType::kF32, blocks);
     header_.map = read_floats(want(TensorRole::kQuantMap, FileDType::kF32, kLevels));
     if (!header_.nested) {
-      if (const HfTensor* map = find(TensorRole::kNestedQuantMap)) refuse(*map, "belongs to no nested absmax");
+      if (const HfTensor* map = find(TensorRole::kNestedQuantMap)) refuse(*map, "is there, but no nested absmax");
       return std::move(header_);
     }
     if (header_.nested_block_size == 0) refuse(state, "lacks `nested_blocksize`");
@@ -60,7 +60,7 @@ class LinearParts {
   [[noreturn]] void refuse(const HfTensor& tensor, const std::string& problem) const {
     throw Error(Diagnostic("E0217", concat("`", escape_for_log(tensor.name, 200), "` ", problem))
                     .at(model_.shard_file(tensor.shard).file().path())
-                    .help("get the model again from its publisher, or use the 16-bit weights"));
+                    .help("download the model from its publisher again, or use the 16-bit weights"));
   }
 
   const HfTensor* find(TensorRole role) const {
@@ -84,12 +84,12 @@ class LinearParts {
     std::vector<float> values(tensor.entry.bytes() / sizeof(float));
     model_.read_bytes(tensor, 0, values.data(), tensor.entry.bytes());
     if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
-      refuse(tensor, "holds NaN or Inf");
+      refuse(tensor, "contains NaN or infinity");
     return values;
   }
 
   void read_state(const HfTensor& state, const std::vector<std::int64_t>& shape) {
-    if (state.dtype != FileDType::kU8 || state.entry.bytes() > kMaxStateBytes) refuse(state, "is no quant_state");
+    if (state.dtype != FileDType::kU8 || state.entry.bytes() > kMaxStateBytes) refuse(state, "is not a quant_state");
     std::string text(state.entry.bytes(), '\0');
     model_.read_bytes(state, 0, text.data(), text.size());
     JsonProblem problem;
@@ -105,7 +105,7 @@ class LinearParts {
     header_.nested_block_size = integer(state, *json, "nested_blocksize", 1, 1 << 20);
     const JsonValue* offset = json->find("nested_offset");
     const auto number = offset ? offset->as_double() : std::nullopt;
-    if (!number || !std::isfinite(static_cast<float>(*number))) refuse(state, "`nested_offset` is no number");
+    if (!number || !std::isfinite(static_cast<float>(*number))) refuse(state, "`nested_offset` is not a number");
     header_.nested_offset = static_cast<float>(*number);
   }
 

@@ -1,4 +1,4 @@
-// Opening a model folder: which files, and whether they hold exactly what the architecture needs.
+// Opening a model folder: finds its files and checks that they have exactly the tensors that the architecture needs.
 #include <algorithm>
 #include <set>
 
@@ -18,12 +18,15 @@ namespace {
 constexpr char kIndexName[] = "model.safetensors.index.json";
 constexpr char kSingleName[] = "model.safetensors";
 
+constexpr char kDownloadAgain[] = "download the file again";
+constexpr char kDownloadModelAgain[] = "download the model from its publisher again";
+
 using Shapes = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
 using WeightMap = std::map<std::string, std::string>;
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// One plain file name ending in .safetensors: no folder, no "..", no leading dot. This alone keeps a shard inside the
+// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside the
 // model folder.
 bool is_plain_shard_name(std::string_view name) {
   if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
@@ -43,10 +46,10 @@ bool is_ignored(std::string_view name, const HfModelConfig& config) {
       if (name.ends_with(ending))
         throw Error(Diagnostic("E0202", "found " + escape_for_log(name) + ", no *.safetensors")
                         .at(folder)
-                        .note("pickle files can run code when read; they are never read")
-                        .help("get the safetensors copy"));
+                        .note("pickle files can run code when they are loaded, so they are never read")
+                        .help("download the safetensors version of the model"));
   throw Error(Diagnostic("E0203", "no model.safetensors and no model.safetensors.index.json in " + folder)
-                  .help("name a Hugging Face model folder"));
+                  .help("give the folder of a Hugging Face model"));
 }
 
 // model.safetensors.index.json: which shard holds which tensor.
@@ -57,12 +60,11 @@ class IndexReader {
   WeightMap read() {
     JsonProblem problem;
     auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root)
-      throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help("get the file again"));
+    if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
     root_ = std::move(*root);
     const JsonValue* map = root_.find("weight_map");
     if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help("get the file again"));
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
     WeightMap weight_map;
     for (const auto& [tensor, shard] : map->members) {
       check_shard_name(shard);
@@ -81,17 +83,14 @@ class IndexReader {
   }
 
  private:
-  SourceLocation location(std::size_t offset) const {
-    const TextPosition position = position_of(text_, offset);
-    return {path_, position.line, position.column, 0, std::string(position.line_text)};
-  }
+  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
 
   void check_shard_name(const JsonValue& shard) const {
     if (shard.is_string() && is_plain_shard_name(shard.text)) return;
     throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
                     .at(location(shard.offset))
-                    .note("refused before opening: it could lead out of the model folder")
-                    .help("get the model again from its publisher"));
+                    .note("such a name could lead out of the model folder, so no shard was opened")
+                    .help(kDownloadModelAgain));
   }
 
   const std::string& text_;
@@ -99,7 +98,7 @@ class IndexReader {
   JsonValue root_;
 };
 
-// Compares what the files hold with what the architecture needs. All problems are reported together.
+// Compares the tensors of the files with those that the architecture needs. Reports all problems together.
 class TensorTable {
  public:
   TensorTable(const std::string& folder, const HfModelConfig& config, const WeightMap& weight_map)
@@ -133,17 +132,17 @@ class TensorTable {
   }
 
   void finish() {
-    // An expected tensor that is missing or elsewhere has its own message.
+    // Expected tensors that are missing or in another shard have their own message.
     for (const auto& [name, shard] : weight_map_)
       if (!expected_.contains(find_part(name, config_).weight) && !found_.contains({name, shard}))
-        refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
+        refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not have",
                shard);
     for (const auto& [name, shape] : expected_)
       if (!accepted_.contains(name))
         problems_.add(Diagnostic("E0208", "tensor `" + name + "` is missing")
                           .at(folder_)
                           .note(concat(accepted_.size(), " of ", expected_.size(), " found"))
-                          .help("get the model again from its publisher"));
+                          .help(kDownloadModelAgain));
     problems_.throw_if_errors();
   }
 
@@ -161,9 +160,9 @@ class TensorTable {
   void refuse_quantized(const TensorEntry& entry, const std::string& shard) const {
     if (entry.name.find(".quant_state.bitsandbytes__") == std::string::npos) return;
     throw Error(Diagnostic("E0216", "this base is quantized (`" + escape_for_log(entry.name, 200) +
-                                        "`), its config.json does not say how")
+                                        "`), but its config.json does not say how")
                     .at(join_path(folder_, shard))
-                    .help("get its config.json with `quantization_config`, or the 16-bit weights"));
+                    .help("use its config.json with `quantization_config`, or the 16-bit weights"));
   }
 
   const std::string& folder_;
@@ -217,7 +216,7 @@ void HfModel::open_shards(const std::vector<std::string>& names) {
     shards_.push_back({name, files_.back().file().size()});
     tensors += files_.back().tensors().size();
     if (tensors > kMaxTensors)
-      throw Error(Diagnostic("E0208", concat("the shards hold more than ", kMaxTensors, " tensors")).at(folder_));
+      throw Error(Diagnostic("E0208", concat("the shards have more than ", kMaxTensors, " tensors")).at(folder_));
   }
 }
 

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/io/limits.h"
-#include "shori/util/checked.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
@@ -42,7 +41,7 @@ constexpr std::array<DTypeInfo, 15> kDTypes = {{{"BOOL", 1},
   throw Error(Diagnostic("E0207", concat(name, ", header byte ", byte, ": ", message))
                   .at(name)
                   .note(concat("rule ", rule))
-                  .help("the file is damaged or made by hand: get it again"));
+                  .help("download the file again: it is damaged, or was made to mislead"));
 }
 
 // First bytes of a zip archive (PyTorch's newer format) or of a pickle of protocol 2 to 5.
@@ -108,32 +107,33 @@ class HeaderReader {
 
   TensorEntry read_tensor(const std::string& tensor, const JsonValue& value) const {
     if (tensor.empty() || tensor.size() > kMaxTensorName)
-      fail(value.key_offset, "S5", "a tensor name has 1 to 512 bytes");
+      fail(value.key_offset, "S5", "a tensor name must have 1 to 512 bytes");
     if (!value.is_object()) fail(value.offset, "S5", "a tensor is not an object");
     const JsonValue *dtype = value.find("dtype"), *shape = value.find("shape"), *offsets = value.find("data_offsets");
     if (!dtype || !shape || !offsets || value.members.size() != 3)
-      fail(value.offset, "S5", "a tensor has exactly `dtype`, `shape` and `data_offsets`");
+      fail(value.offset, "S5", "a tensor must have exactly `dtype`, `shape` and `data_offsets`");
     const auto type = dtype->is_string() ? find_dtype(dtype->text) : std::nullopt;
     if (!type) fail(dtype->offset, "S6", "unknown dtype");
     if (!shape->is_array() || shape->items.size() > kMaxTensorRank)
-      fail(shape->offset, "S5", "`shape` is a list of at most 8 numbers");
+      fail(shape->offset, "S5", "`shape` must be a list of at most 8 numbers");
     if (!offsets->is_array() || offsets->items.size() != 2)
-      fail(offsets->offset, "S5", "`data_offsets` is a list of two numbers");
+      fail(offsets->offset, "S5", "`data_offsets` must be a list of two numbers");
     TensorEntry entry{tensor,
                       *type,
                       {},
                       read_number(offsets->items[0], "`data_offsets`"),
                       read_number(offsets->items[1], "`data_offsets`")};
-    std::optional<std::uint64_t> bytes = dtype_size(*type);
+    std::uint64_t bytes = dtype_size(*type);
+    bool overflow = false;
     for (const JsonValue& item : shape->items) {
       const std::uint64_t size = read_number(item, "`shape`");
       if (size > INT64_MAX) fail(item.offset, "S7", "a dimension is out of range");
       entry.shape.push_back(static_cast<std::int64_t>(size));
-      bytes = bytes ? checked_mul(*bytes, size) : bytes;
+      overflow |= __builtin_mul_overflow(bytes, size, &bytes);
     }
-    const auto length = checked_sub(entry.end, entry.begin);
-    if (!length) fail(offsets->offset, "S7", "offsets end before they begin");
-    if (!bytes || *bytes != *length) fail(offsets->offset, "S7", "offsets do not hold the bytes that the shape needs");
+    if (entry.end < entry.begin) fail(offsets->offset, "S7", "offsets end before they begin");
+    if (overflow || bytes != entry.bytes())
+      fail(offsets->offset, "S7", "offsets do not have the number of bytes that the shape needs");
     return entry;
   }
 
@@ -195,8 +195,8 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   if (length > kMaxSafetensorsHeader && is_pickle_or_zip(length_bytes))
     throw Error(Diagnostic("E0202", path + " is a pickle or zip file under another name")
                     .at(path)
-                    .note("pickle files can run code when read; they are never read")
-                    .help("get the safetensors copy"));
+                    .note("pickle files can run code when they are loaded, so they are never read")
+                    .help("download the safetensors version of the model"));
   if (length < 2) refuse(path, 0, "S1", concat("a header of ", length, " bytes is too short"));
   if (length > kMaxSafetensorsHeader) refuse(path, 0, "S1", concat("a header of ", length, " bytes is too long"));
   if (length > size - 8)

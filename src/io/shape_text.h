@@ -1,4 +1,4 @@
-// A shape as text: decimal numbers joined by ','.
+// A shape as decimal numbers joined by ',': "4096,14336".
 #pragma once
 
 #include <cstdint>

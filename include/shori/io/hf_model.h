@@ -21,10 +21,10 @@ namespace shori {
 // absent head_dim is hidden_size / heads.
 struct HfModelConfig : MistralConfig {
   std::int64_t max_position_embeddings = 0;
-  bool is_nf4 = false;  // `quantization_config`: the linears are NF4, as bitsandbytes writes them
+  bool is_nf4 = false;  // the linears are NF4 as bitsandbytes writes them (`quantization_config`)
 };
-// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a
-// model quantized in another way than NF4 by bitsandbytes.
+// E0204 with line and column for every value that is missing, of the wrong kind, or out of range; E0216 for a model that
+// is quantized in another way than NF4 by bitsandbytes.
 HfModelConfig parse_model_config(std::string_view text, const std::string& path);
 
 struct HfShard {
@@ -37,8 +37,8 @@ struct HfShard {
 //   P.weight                  codes, ceil(n / 2) bytes in any dtype, even element in the high nibble
 //   P.weight.absmax           U8 [blocks] if nested, else F32 [blocks]; blocks = ceil(n / block_size)
 //   P.weight.quant_map        F32 [16]
-//   P.weight.nested_absmax    F32 [ceil(blocks / nested_block_size)]   } only
-//   P.weight.nested_quant_map F32 [256]                                } nested
+//   P.weight.nested_absmax    F32 [ceil(blocks / nested_block_size)], only if nested
+//   P.weight.nested_quant_map F32 [256], only if nested
 //   P.weight.quant_state.bitsandbytes__nf4   U8: JSON, see Nf4Header
 enum class TensorRole : std::uint8_t {
   kValues,
@@ -50,7 +50,7 @@ enum class TensorRole : std::uint8_t {
   kQuantState
 };
 
-// The quant_state of a linear, and its maps.
+// The quant_state of a linear and its quantization maps.
 struct Nf4Header {
   std::int64_t block_size = 64;  // a multiple of 64
   bool nested = false;
@@ -68,8 +68,8 @@ struct HfTensor {
   std::size_t shard = 0;
   TensorEntry entry;
   TensorRole role = TensorRole::kValues;
-  std::string weight;                    // the P.weight it is a part of; its own name for values and codes
-  std::shared_ptr<const Nf4Header> nf4;  // of codes
+  std::string weight;                    // the P.weight that it is a part of; for values and codes their own name
+  std::shared_ptr<const Nf4Header> nf4;  // only for codes
 
   std::int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
   std::int64_t cols() const { return shape.back(); }

@@ -14,7 +14,7 @@ inline constexpr std::size_t kMaxTensorName = 512;
 inline constexpr std::size_t kMaxMetadataBytes = 1u << 20;
 inline constexpr int kMaxHeaderDepth = 4;
 inline constexpr int kMaxIndexDepth = 8;
-inline constexpr std::size_t kMaxJsonFile = 16u << 20;  // index: 25,125
-inline constexpr std::size_t kMaxShards = 1000;         // 3
+inline constexpr std::size_t kMaxJsonFile = 16u << 20;  // [25,125: the index]
+inline constexpr std::size_t kMaxShards = 1000;         // [3]
 
 }  // namespace shori

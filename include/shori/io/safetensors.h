@@ -75,7 +75,7 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   // `bytes` bytes of a tensor from `offset` within it.
   void read(const TensorEntry& entry, std::uint64_t offset, void* into, std::uint64_t bytes) const;
-  // Length of everything before the data.
+  // Bytes before the data.
   std::uint64_t data_start() const { return data_start_; }
   const InputFile& file() const { return file_; }
   const std::string& header_sha256() const { return header_sha256_; }  // of the first data_start() bytes
@@ -89,12 +89,12 @@ class SafetensorsFile {
   std::string header_sha256_;
 };
 
-// An array in memory under the name that it has in a file: to be written, or to be filled from it.
+// An array in memory and its name in a file, to write it or to fill it from the file.
 struct NamedArray {
   std::string name;
   FileDType dtype = FileDType::kF32;
   std::vector<std::int64_t> shape;
-  void* data = nullptr;  // row-major, not owned; null where only a header is made
+  void* data = nullptr;  // row-major, not owned; null where only the header matters
 
   std::uint64_t count() const;
   std::uint64_t bytes() const { return count() * dtype_size(dtype); }
@@ -104,8 +104,8 @@ struct NamedArray {
   }
 };
 
-// The bytes before the data: length and JSON, `__metadata__` first (in the order given), arrays in data order, no white
-// space, padded with spaces to a multiple of 8.
+// The bytes before the data: length and JSON. `__metadata__` comes first, in the order given, then the arrays in the order
+// of their data; no white space except the spaces that pad the JSON to a multiple of 8 bytes.
 std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata);
 

@@ -49,7 +49,7 @@ class TensorStream {
   std::optional<TensorChunk> next();
   void release(const TensorChunk& chunk);
 
-  // SHA-256 of a tensor whose last chunk has come.
+  // SHA-256 of a tensor whose last chunk was returned.
   const Sha256Digest& digest(std::size_t tensor) const { return digests_[tensor]; }
 
  private:
@@ -64,11 +64,11 @@ class TensorStream {
   std::condition_variable buffer_free_, chunk_ready_;
   std::vector<std::byte*> free_;
   std::deque<TensorChunk> ready_;
-  std::size_t next_tensor_ = 0,
-              finished_ = 0;  // tensors given to threads; tensors whose last chunk is in ready_ or gone
+  std::size_t next_tensor_ = 0;  // the next one that a thread will read
+  std::size_t finished_ = 0;     // tensors whose last chunk is in ready_ or was returned
   std::exception_ptr failure_;
   bool ending_ = false;
-  std::vector<std::jthread> threads_;  // last: they use everything above
+  std::vector<std::jthread> threads_;  // declared last, destroyed first: they use everything above
 };
 
 }  // namespace shori

@@ -28,8 +28,7 @@ struct ConfigReader {
 
   void refuse(const JsonValue* value, const std::string& message, const std::string& note) {
     Diagnostic diagnostic("E0511", message);
-    const TextPosition position = position_of(text, value ? value->offset : 0);
-    diagnostic.at({path, position.line, position.column, 0, std::string(position.line_text)});
+    diagnostic.at(location_of(path, text, value ? value->offset : 0));
     if (!note.empty()) diagnostic.note(note);
     problems.add(diagnostic);
   }
@@ -69,11 +68,9 @@ void check_adapter_config(const std::string& folder, const AdapterSettings& sett
   const std::string text = read_whole_file(InputFile::open_in(folder, kConfigName, "E0511"), 16u << 20, "E0511");
   JsonProblem problem;
   const auto json = parse_json(text, {}, problem);
-  if (!json || !json->is_object()) {
-    const TextPosition at = position_of(text, std::min(problem.offset, text.size()));
+  if (!json || !json->is_object())
     throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0511", json ? "not a JSON object" : problem.message)
-                    .at({path, at.line, at.column, 0, std::string(at.line_text)}));
-  }
+                    .at(location_of(path, text, problem.offset)));
   ConfigReader reader{*json, text, path, {}};
   const JsonValue* type = json->find("peft_type");
   if (!type || type->text != "LORA") reader.refuse(type, "`peft_type` is not \"LORA\"", "");
