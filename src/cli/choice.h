@@ -1,4 +1,4 @@
-// Options whose value is one of a few words. Help shows them as `[blockml|jsonl|yaml]`, and a wrong one is answered with
+// Options whose value is one of a few words. Help shows them as `[blockml|jsonl|yaml]`, and the error for another word is
 // "--to xml: choose blockml, jsonl or yaml".
 #pragma once
 

@@ -51,7 +51,7 @@ std::string unknown_option(const CLI::App& app) {
   return "";
 }
 
-// --help and --version come here, too.
+// --help and --version end the parser as well.
 int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (error.get_exit_code() == 0) return app.exit(error);
   std::string message = unknown_command(app, argc, argv);

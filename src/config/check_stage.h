@@ -8,7 +8,7 @@
 namespace shori {
 
 // Checks which keys do not go together (E0107) and runs of 0 steps (E0115); sets lora_target_linear to whether
-// lora_target_modules names all modules. `settings` are those that made `stage`, `refused` the keys whose value was wrong.
+// lora_target_modules names all modules. `settings` are those that made `stage`, `refused` the keys with a wrong value.
 void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
                  Diagnostics& diagnostics);
 

@@ -43,7 +43,7 @@ class Collector {
       if (known->decided) without_effect_.push_back(setting);
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
-      const std::string what = "`" + escape_for_log(setting.key) + "`";
+      const std::string what = concat("`", escape_for_log(setting.key), "`");
       if (check_foreign_value(*row, setting, what, diagnostics_)) without_effect_.push_back(std::move(setting));
     } else {
       add_unknown(setting, nested);

@@ -40,7 +40,7 @@ std::vector<Setting> split_rates(const Setting& rates) {
     while (last > first && text[last - 1] == ' ') --last;
     Setting part = rates;
     part.value.text = text.substr(first, last - first);
-    // The arrow form is a text, so quotes around the whole of it are natural; the rates inside are plain numbers.
+    // The arrow form is a text, so it may be quoted as a whole; the rates inside are plain numbers.
     part.value.column += first + (rates.value.quoted ? 1 : 0);
     part.value.quoted = false;
     parts.push_back(std::move(part));
@@ -159,7 +159,7 @@ class RecipeBuilder {
     const std::vector<std::string> categories = categories_present();
     if (rates.size() > categories.size() && !categories.empty()) refuse_rates(rates_setting, rates, categories);
     erase_setting(source_.shared, "name");
-    // Every rate and every key is checked, even where the categories give no stages.
+    // Check every rate and every key, even if the categories give no stages.
     const std::size_t count = std::max({rates.size(), categories.size(), std::size_t{1}});
     for (std::size_t i = 0; i < count; ++i) {
       Settings settings = source_.shared;
@@ -226,7 +226,7 @@ class RecipeBuilder {
     loaded_.stages.push_back(std::move(stage));
   }
 
-  // A shared `optimizer_state: carry` is about the steps from stage to stage; a first stage without init_from follows none.
+  // A shared `optimizer_state: carry` is meant for stages that follow another; a first stage without init_from does not.
   void drop_shared_carry(const StageConfig& stage, Settings& settings) const {
     const Setting* carry = find_setting(settings, "optimizer_state");
     const bool shared = carry != nullptr && carry->kind != ValueOrigin::Kind::kStage;

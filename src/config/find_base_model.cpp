@@ -1,4 +1,4 @@
-// Where a base model lies: a folder, or a snapshot in the local Hugging Face cache.
+// Finds the folder of a base model: a folder as named, or a snapshot in the local Hugging Face cache.
 #include <algorithm>
 #include <cstdlib>
 
@@ -73,7 +73,7 @@ std::string likely_name(const std::string& wanted, const std::vector<std::string
   return found == names.end() ? "" : *found;
 }
 
-void log_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
+void note_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
   const std::string parent = parent_path(path).empty() ? "." : parent_path(path);
   if (!is_directory(parent)) {
     missing.note("there is no folder " + escape_for_log(parent, 400));
@@ -101,7 +101,7 @@ Diagnostic missing_model(const std::string& written, const std::string& path) {
     missing.note("not in the Hugging Face cache: " + escape_for_log(cached_model_folder(written), 400));
     missing.help(concat("download it: `hf download ", written, "` (older: `huggingface-cli download ", written, "`)"));
   }
-  log_neighbours(missing, written, path);
+  note_neighbours(missing, written, path);
   if (missing.helps.empty()) {
     const std::string name = file_name(path).starts_with("Mistral-") ? file_name(path) : "Mistral-7B-Instruct-v0.2";
     missing.help(

@@ -1,4 +1,4 @@
-// Keys that a published Axolotl config carries and that mean nothing here, and keys of later versions of this program.
+// Keys of published Axolotl configs that mean nothing here, and keys of later versions of this program.
 #pragma once
 
 #include <string>

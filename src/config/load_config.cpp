@@ -101,7 +101,8 @@ class Loader {
   }
 
   void refuse_stages(const YamlDocument& document, const YamlNode& key, const YamlNode& value) {
-    const std::string found = value.kind == YamlNode::Kind::kSequence ? "an empty list" : "`" + value_text(value) + "`";
+    const std::string found =
+        value.kind == YamlNode::Kind::kSequence ? "an empty list" : concat("`", value_text(value), "`");
     diagnostics_.add(Diagnostic("E0104", "`stages` must be a list of stages, found " + found)
                          .at(document.place(key))
                          .help("write `stages: [{name: low, ...}, ...]`, or delete the line"));
@@ -127,7 +128,7 @@ class Loader {
     if (!problem.empty()) return diagnostics_.add(malformed_override(text, problem));
     const std::size_t equals = text.find('=');
     const std::string key = text.substr(0, equals);
-    const YamlDocument* document = parse("--set", key + ": " + text.substr(equals + 1));
+    const YamlDocument* document = parse("--set", concat(key, ": ", text.substr(equals + 1)));
     if (document == nullptr) return;
     if (document->root.members.size() != 1 || key == kStagesKey) {
       return diagnostics_.add(malformed_override(text, "expected the value of a single key"));

@@ -16,7 +16,7 @@ Diagnostic wrong_form(const Setting& setting, const std::string& wanted) {
   return diagnostic;
 }
 
-// `7.25e5` -> `7.25e-5`, if that is in range: the sign of an exponent is easily lost.
+// `7.25e5` -> `7.25e-5`, if that is in range: people often forget the sign of an exponent.
 std::string text_with_negative_exponent(const ValueRule& rule, const std::string& text) {
   const std::size_t e = text.find_first_of("eE");
   if (e == std::string::npos || e + 1 == text.size() || text[e + 1] == '-') return "";
@@ -38,12 +38,12 @@ Diagnostic out_of_range(const KeyInfo& key, const Setting& setting, const std::s
   const bool fraction = key.rule.share_or_count && value && bounds.contains(*value);
   const std::string reason =
       fraction ? " is neither a share below 1 nor a whole number" : " is outside " + key.rule.range_text();
-  Diagnostic diagnostic("E0103", "`" + setting.key + "` " + number + reason);
+  Diagnostic diagnostic("E0103", concat("`", setting.key, "` ", number, reason));
   diagnostic.at(setting.value_place());
   const std::string text = value_text(setting.value);
-  if (text != number) diagnostic.note("read from `" + text + "`");
+  if (text != number) diagnostic.note(concat("read from `", text, "`"));
   const std::string likely = text_with_negative_exponent(key.rule, setting.value.text);
-  if (!likely.empty()) diagnostic.help("write `" + likely + "`");
+  if (!likely.empty()) diagnostic.help(concat("write `", likely, "`"));
   return diagnostic;
 }
 
@@ -96,7 +96,7 @@ class ValueReader {
   }
 
   bool operator()(TextList* field) {
-    if (setting_.value.kind != YamlNode::Kind::kSequence) return refuse("a list such as [" + example() + "]");
+    if (setting_.value.kind != YamlNode::Kind::kSequence) return refuse(concat("a list such as [", example(), "]"));
     TextList list;
     bool good = true;
     for (const YamlNode& item : setting_.value.items) good = add_item(item, list) && good;
@@ -170,7 +170,7 @@ class ValueReader {
     return true;
   }
 
-  // Lists of words are sets: one order, so that equal sets have one hash.
+  // Lists of words are sets. They get one order, so that equal sets have one hash.
   TextList in_table_order(TextList list) const {
     if (key_.rule.words.empty()) return list;
     TextList ordered;

@@ -1,4 +1,4 @@
-// Every key of a training config: YAML name, default, allowed values, class and meaning, one row a key.
+// Every key of a training config: YAML name, default, allowed values, class and meaning, one row per key.
 //
 // The three row lists below are the only place where a key is named. They declare the fields of TrainConfig and drive
 // parsing, `--help-keys`, the printed config, the config hash and the proposals for misspelt keys.

@@ -122,7 +122,7 @@ class SetCheck {
     print_new(std::move(remarks));
   }
 
-  // What is new among the loader's problems, and the remarks about the same conversation, by place.
+  // Prints the new problems of the loader and the remarks about the same conversation, ordered by location.
   void print_new(std::vector<Diagnostic> remarks) {
     const auto& all = diagnostics_.all();
     for (; printed_ < all.size(); ++printed_) remarks.push_back(all[printed_]);

@@ -112,7 +112,7 @@ class Conversion {
     lines_ += json_text(line) + "\n";
   }
 
-  // The name of a single input; else conversations.jsonl.
+  // Named after a single input file; otherwise conversations.jsonl.
   std::string jsonl_name() const {
     const std::string& path = arguments_.input.paths.front();
     const bool single = arguments_.input.paths.size() == 1 && path_exists(path) && !is_directory(path);

@@ -99,7 +99,7 @@ void import_data(ImportArguments arguments) {
   }
   Progress progress(2);
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.live("importing " + format_bytes(done) + " of " + format_bytes(total) + " (read, then written)");
+    progress.live(concat("importing ", format_bytes(done), " of ", format_bytes(total), " (read, then written)"));
   };
   Diagnostics diagnostics;
   const ImportReport report = import_files(options, diagnostics);

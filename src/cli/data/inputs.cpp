@@ -23,7 +23,7 @@ namespace {
 constexpr std::uint64_t kConfigBytes = 1u << 20;
 constexpr std::int64_t kMaxSample = 1 << 20;  // the largest sequence_len of a config
 
-// A YAML file is a config if one of its lines begins with a key that every config has and no conversation.
+// A YAML file is a config if a line begins with a key that configs have and conversations do not.
 bool is_config(const std::string& path) {
   constexpr std::array<const char*, 4> keys = {"base_model", "datasets", "stages", "output_dir"};
   if (!(path.ends_with(".yaml") || path.ends_with(".yml")) || !path_exists(path) || is_directory(path)) return false;
@@ -39,7 +39,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, std::op
   return std::make_shared<const Tokenizer>(Tokenizer::load(file, vocab_size));
 }
 
-// Rows of the embedding, where the folder says so.
+// Rows of the embedding, if the folder has a config.json.
 std::optional<std::int64_t> vocab_of_model(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
   if (!path_exists(path)) return std::nullopt;

@@ -21,7 +21,7 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
-constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a piece
+constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a token
 
 enum class View { kTokens, kText };
 
@@ -82,7 +82,7 @@ void print_tokens(const Sample& sample, const Tokenizer& tokenizer) {
   }
 }
 
-// The byte of a piece `<0xNN>`; -1 for others.
+// The byte of a token `<0xNN>`; -1 for other tokens.
 int byte_of(std::string_view piece) {
   int value = 0;
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return -1;
@@ -176,7 +176,7 @@ void add_inspect_command(CLI::App& app) {
   command->add_option("--config", arguments->config, "training config: its masks, lengths and splitting");
   command->add_flag("--ids", arguments->ids, "the ids alone, on one line");
   add_choice<View>(*command, "--view", arguments->view,
-                   "tokens: `index id piece region label`; text: coloured (default on a terminal)");
+                   "tokens: `index id token region label`; text: coloured (default on a terminal)");
   command->footer(
       "Examples:  shori-data inspect data/high/shrine.blockml\n"
       "           shori-data inspect data/chats.jsonl:12 --config configs/stage_high.yaml --view tokens");

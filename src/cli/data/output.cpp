@@ -22,15 +22,15 @@ std::string stem_of(const ReadConversation& conversation) {
   std::string stem = file_name(path);
   stem.resize(std::min(stem.rfind('.'), stem.size()));
   if (!source.is_line) return import_file_stem(stem);
-  std::string number = std::to_string(source.line);
+  std::string number = concat(source.line);
   number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
-  return import_file_stem(stem + "-" + number);
+  return import_file_stem(concat(stem, "-", number));
 }
 
 void NewFiles::check(const std::string& name, std::string_view content, const SourceLocation& place,
                      Diagnostics& diagnostics) {
   const std::string shown = concat(place.file, ":", place.line);
-  const auto [first, is_new] = places_.try_emplace(name, shown);
+  const auto [first, is_new] = locations_.try_emplace(name, shown);
   if (!is_new) {
     diagnostics.add(Diagnostic("E0318", concat("two results would be one file: `", escape_for_log(name), "`"))
                         .at(place)

@@ -181,7 +181,7 @@ class SplitRun {
   const SplitArguments& arguments_;
   const InputSet* set_ = nullptr;
   std::vector<PlannedSplit> planned_;
-  std::unordered_map<std::string, std::string> stems_;  // and the place of each
+  std::unordered_map<std::string, std::string> stems_;  // and the location of each
   std::vector<std::string> overlong_;
   SourceLocation first_overlong_;
   std::size_t next_ = 0, was_cut_ = 0, written_ = 0, unchanged_ = 0;

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kShownCharacters = 10;
 constexpr std::size_t kAll = static_cast<std::size_t>(-1);
-constexpr std::int64_t kSequenceLen = 16384;  // of the published card; for files, which have no config
+constexpr std::int64_t kSequenceLen = 16384;  // that of the published card; for files, which have no config
 
 enum class Table { kCategory, kRole, kCharacter };
 
@@ -46,7 +46,7 @@ struct StatsArguments {
 struct StageFigures {
   std::string name;
   CorpusStats stats;
-  std::optional<Ledger> ledger;  // none where nothing is trained
+  std::optional<Ledger> ledger;  // empty if nothing is trained
 };
 
 PlanOptions plan_of(const InputSet& set, const Dataset& data, const StatsArguments& arguments) {
@@ -61,7 +61,7 @@ PlanOptions plan_of(const InputSet& set, const Dataset& data, const StatsArgumen
 
 // Reads a set into its own figures and into those of all sets.
 StageFigures read_stage(InputSet set, const StatsArguments& arguments, CorpusStats& all) {
-  set.options.allow_overlap = true;  // `check` refuses; here the figures are wanted
+  set.options.allow_overlap = true;  // an error of `check`, but no reason to hide the figures
   StageFigures figures{set.stage, CorpusStats(all.unit()), std::nullopt};
   Diagnostics diagnostics;
   const auto observe = [&](const ReadConversation& conversation) {
