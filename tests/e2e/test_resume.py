@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, tensor_state
+from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, pinned_steps, tensor_state
 from shori_programs import export, in_parallel, must, start_train, train
 from small_jobs import TokenJob, make_model, token_lines
 
@@ -125,13 +125,37 @@ def test_pin_request(tmp_path, token_model, untouched):
         assert running.wait_for(r"saved step 1 \(durable\)")
         running.signal(signal.SIGUSR1)
         assert running.finish().code == 0
-    usual = {path.name for path in (untouched.run / "checkpoints/pinned").iterdir()}
-    pinned = {path.name for path in (job.run / "checkpoints/pinned").iterdir()}
-    assert usual <= pinned
-    for name in pinned:
-        Checkpoint(job.run / "checkpoints/pinned" / name)
+    assert pinned_steps(job.run) == pinned_steps(untouched.run)
+    (requested,) = (job.run / "checkpoints/requested").iterdir()
+    step = Checkpoint(requested).step
+    must(export("adapter", job.run, "--step", str(step), "--out", tmp_path / "requested"))
     assert tensor_state(job.run)["adapter/adapter_model.safetensors"] == \
         tensor_state(untouched.run)["adapter/adapter_model.safetensors"]
+
+
+def test_superseded_evaluations_of_an_older_version(tmp_path, token_model):
+    """It kept each evaluation that was the best so far; the resumed run ends with the bytes of an untouched one."""
+    settings = {"eval_steps": 1, "num_epochs": 3}
+    untouched = TokenJob(tmp_path / "untouched", token_model, **settings)
+    must(train(untouched.config))
+    job, links = TokenJob(tmp_path / "job", token_model, save_total_limit=9, **settings), []
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 7 \(durable\)")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 75
+    for step, path in checkpoints(job.run).items():
+        name = job.run / "checkpoints/pinned" / path.name
+        if Checkpoint(path).manifest["guards"]["best_step"] == step and not name.exists():
+            name.hardlink_to(path)
+            links.append(step)
+    assert len(links) > 1
+    (job.run / "checkpoints/pinned/notes.txt").write_text("mine")
+    job.write(save_total_limit=2)
+    must(train(job.config, "--resume"))
+    (job.run / "checkpoints/pinned/notes.txt").unlink()
+    ours, theirs = final_state(job.run), final_state(untouched.run)
+    assert len(theirs) > 4 and {key: ours.get(key) for key in theirs} == theirs
+    assert pinned_steps(job.run) == pinned_steps(untouched.run)
 
 
 def test_start_without_resume_is_refused(tmp_path, half_way):

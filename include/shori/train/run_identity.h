@@ -28,11 +28,11 @@ struct BaseIdentity {
 std::string base_model_name(const BaseModel& base);
 
 // run.json of a stage that begins; `parent` is the SHA-256 of the adapter file it begins from. done.json of one that is
-// finished.
+// finished; `best_step` had the lowest evaluation loss.
 std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
                      Device device);
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
-                      const std::map<std::string, std::string>& adapter_files);
+                      std::optional<std::uint64_t> best_step, const std::map<std::string, std::string>& adapter_files);
 
 // What decides bits: on a CPU the instruction-set level that libtorch uses, on a GPU its model and number of
 // multiprocessors. A change is E0509.

@@ -94,11 +94,12 @@ std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const
 }
 
 std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
-                      const std::map<std::string, std::string>& adapter_files) {
+                      std::optional<std::uint64_t> best_step, const std::map<std::string, std::string>& adapter_files) {
   Json json = {{"format", "shori-done/1"},
                {"stage", stage.stage.name},
                {"step", stage.total_steps()},
                {"checkpoint", checkpoint_name(stage.total_steps())},
+               {"best_step", best_step ? Json(*best_step) : Json()},
                {"adapter", adapter_files}};
   add_identity(json, stage, base, parent);
   return json_text(json, 2) + "\n";

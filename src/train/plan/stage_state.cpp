@@ -22,9 +22,11 @@ std::string parent_sha256(const PreparedStage& stage, const std::vector<Prepared
 
 void check_parent(const JsonValue& record, PreparedStage& stage, const std::vector<PreparedStage>& stages) {
   const int previous = stage.stage.previous_stage;
-  if (previous >= 0 && stages[static_cast<std::size_t>(previous)].state != StageState::kDone) {
+  const PreparedStage* before_it = previous >= 0 ? &stages[static_cast<std::size_t>(previous)] : nullptr;
+  if (before_it && before_it->state != StageState::kDone) {
+    const bool is_changed = before_it->state == StageState::kChanged;
     stage.changes.push_back(parent_changed(
-        "stage " + stages[static_cast<std::size_t>(previous)].stage.name + " before it is not done", ""));
+        "stage " + before_it->stage.name + " before it " + (is_changed ? "changed" : "is not done"), ""));
     return;
   }
   const std::string now = parent_sha256(stage, stages), before = text_member(record, "parent");

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 
+#include "shori/train/adapter_file.h"
 #include "shori/train/prepared_stage.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
@@ -56,34 +57,113 @@ void print_preparation(const LoadedConfig& config, const std::vector<PreparedSta
   print_lines(stage_table(stages));
 }
 
+// Run folder, adapter folder or checkpoint that a stage begins from; empty: a fresh adapter.
+std::string source_of(const std::vector<PreparedStage>& stages, const PreparedStage& stage) {
+  const int previous = stage.stage.previous_stage;
+  return previous >= 0 ? stages[static_cast<std::size_t>(previous)].folder.path() : stage.stage.config.init_from;
+}
+
 std::string command_for(const LoadedConfig& config, const std::string& option) {
   return "shori-train " + config.file + option;
 }
 
-// What the user must decide: a changed stage, or an interrupted one without --resume.
-void refuse_unclear(const LoadedConfig& config, const PreparedStage& stage, const RecipeOptions& options) {
-  if (stage.state == StageState::kChanged) {
-    std::vector<Diagnostic> diagnostics = stage.changes;
-    if (config.is_recipe)
-      diagnostics.back().help("retrain from here on: " + command_for(config, " --from " + stage.stage.name));
-    throw Error(diagnostics);
-  }
-  if (stage.state == StageState::kInterrupted && !options.resume)
-    throw Error(Diagnostic("E0507", "`" + stage.folder.path() + "` already holds a run (step " +
-                                        std::to_string(stage.step) + " of " + std::to_string(stage.total_steps()) + ")")
-                    .help("go on with it: " + command_for(config, " --resume"))
-                    .help("or train elsewhere: another `output_dir`"));
+// The stages that a command trains: `only` alone if it names one, those from `from` on once more. Each is the number of
+// stages where the option is not given.
+struct Chosen {
+  std::size_t count = 0, from = 0, only = 0;
+
+  bool contains(std::size_t stage) const { return only == count || stage == only; }
+  bool retrains(std::size_t stage) const { return stage >= from; }
+};
+
+Chosen choose_stages(const std::vector<PreparedStage>& stages, const RecipeOptions& options) {
+  Chosen chosen{stages.size(), stages.size(), stages.size()};
+  if (!options.from.empty()) chosen.from = index_of_stage(stages, options.from, "--from");
+  if (!options.only.empty()) chosen.only = index_of_stage(stages, options.only, "--only");
+  return chosen;
 }
 
-void move_aside_from(std::vector<PreparedStage>& stages, std::size_t first) {
+// A changed stage makes all behind it changed as well. So the first one is named, whichever of them is asked for, and
+// the proposed command begins there: one that begins later would be refused.
+[[noreturn]] void refuse_changed(const LoadedConfig& config, const std::vector<PreparedStage>& stages,
+                                 const PreparedStage& stage) {
+  const auto first =
+      std::ranges::find_if(stages, [](const PreparedStage& s) { return s.state == StageState::kChanged; });
+  std::vector<Diagnostic> diagnostics = first->changes;
+  if (&*first != &stage) {
+    diagnostics.front().note("stage " + stage.stage.name + " depends on stage " + first->stage.name);
+    diagnostics.insert(diagnostics.end(), stage.changes.begin(), stage.changes.end());
+  }
+  const bool interrupted =
+      std::any_of(stages.begin(), first, [](const PreparedStage& s) { return s.state == StageState::kInterrupted; });
+  if (config.is_recipe)
+    diagnostics.back().help("retrain from there on: " +
+                            command_for(config, " --from " + first->stage.name + (interrupted ? " --resume" : "")));
+  throw Error(diagnostics);
+}
+
+[[noreturn]] void refuse_interrupted(const LoadedConfig& config, const PreparedStage& stage) {
+  throw Error(Diagnostic("E0507", "`" + stage.folder.path() + "` already holds a run (step " +
+                                      std::to_string(stage.step) + " of " + std::to_string(stage.total_steps()) + ")")
+                  .help("go on with it: " + command_for(config, " --resume"))
+                  .help("or train elsewhere: another `output_dir`"));
+}
+
+// A new run replaces adapter/ when it ends, and pinned checkpoints as it meets their steps. Without checkpoint and
+// done.json nobody can say whose they are.
+void refuse_remains(const PreparedStage& stage) {
+  const RunFolder& folder = stage.folder;
+  for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
+    if (path_exists(remains))
+      throw Error(Diagnostic("E0507", "`" + folder.path() + "` holds no run to go on with, but the remains of one")
+                      .note("there is " + remains)
+                      .help("another `output_dir`, or move that folder away"));
+}
+
+// What the user must decide, found before a weight is loaded and a folder moved: a changed stage, an interrupted one
+// without --resume, an adapter to begin from that is not there.
+void refuse_unclear(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const Chosen& chosen,
+                    const RecipeOptions& options) {
+  bool begun = false;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const PreparedStage& stage = stages[i];
+    if (!chosen.contains(i)) continue;
+    const StageState state = chosen.retrains(i) ? StageState::kToTrain : stage.state;
+    if (state == StageState::kDone) continue;
+    if (state == StageState::kChanged) refuse_changed(config, stages, stage);
+    if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage);
+    if (state == StageState::kToTrain && !chosen.retrains(i)) refuse_remains(stage);
+    // Later stages begin from what this one will have trained.
+    const std::string source = source_of(stages, stage);
+    if (state == StageState::kToTrain && !begun && !source.empty()) find_adapter_source(source);
+    begun = true;
+  }
+}
+
+// Another program that works in a folder to be moved is noticed before the first one is. The locks go along with the
+// folders.
+std::vector<RunLock> lock_old_folders(const std::vector<PreparedStage>& stages, std::size_t first) {
+  std::vector<RunLock> locks;
   for (std::size_t i = first; i < stages.size(); ++i) {
-    if (path_exists(stages[i].folder.path()))
-      log_info("moved " + stages[i].folder.path() + " to " + move_aside(stages[i].folder.path()));
+    const std::string& path = stages[i].folder.path();
+    if (is_directory(path) && !is_symlink(path)) locks.push_back(RunLock::take(path));
+  }
+  return locks;
+}
+
+void forget_runs(std::vector<PreparedStage>& stages, std::size_t first) {
+  for (std::size_t i = first; i < stages.size(); ++i) {
     stages[i].state = StageState::kToTrain;
     stages[i].step = 0;
     stages[i].changes.clear();
     stages[i].adapter_sha256.reset();
   }
+}
+
+void move_aside_from(const std::vector<PreparedStage>& stages, std::size_t first) {
+  for (std::size_t i = first; i < stages.size(); ++i)
+    if (path_exists(stages[i].folder.path()))
+      log_info("moved " + stages[i].folder.path() + " to " + move_aside(stages[i].folder.path()));
 }
 
 // E0506 when --resume has nothing to go on with.
@@ -168,13 +248,16 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   diagnostics.throw_if_errors(strict);
   for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
   find_stage_states(stages);
-  const std::size_t from = options.from.empty() ? stages.size() : index_of_stage(stages, options.from, "--from");
-  const std::size_t only = options.only.empty() ? stages.size() : index_of_stage(stages, options.only, "--only");
+  const Chosen chosen = choose_stages(stages, options);
   print_preparation(config, stages);
+  if (!options.check && !options.plan) {
+    if (options.resume) check_resume(stages);
+    refuse_unclear(config, stages, chosen, options);
+  }
   std::vector<PreparedStage*> to_train;
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    const bool chosen = only == stages.size() || i == only, done = stages[i].state == StageState::kDone && i < from;
-    if (options.plan || (chosen && !done)) to_train.push_back(&stages[i]);
+    const bool done = stages[i].state == StageState::kDone && !chosen.retrains(i);
+    if (options.plan || (chosen.contains(i) && !done)) to_train.push_back(&stages[i]);
   }
   if (!options.check) plan_device_memory(to_train, options);
   if (options.check || options.plan) {
@@ -182,35 +265,40 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
       if (stage.state == StageState::kChanged) throw Error(stage.changes);
     return RecipeOutcome::kDone;
   }
-  if (options.resume) check_resume(stages);
-
   // The recipe's own lock keeps a second program away from the folders that are still to be made.
   std::optional<RunLock> lock;
   if (config.is_recipe) lock = RunLock::take(config.output_dir);
-  move_aside_from(stages, from);
+  std::vector<RunLock> old_folders = lock_old_folders(stages, chosen.from);
+  forget_runs(stages, chosen.from);
+  bool moved = chosen.from == stages.size();
+  const auto make_room = [&] {
+    if (moved) return;
+    moved = true;
+    move_aside_from(stages, chosen.from);
+    old_folders.clear();
+  };
   LoadedBase base;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     PreparedStage& stage = stages[i];
-    if (only != stages.size() && i != only) continue;
+    if (!chosen.contains(i)) continue;
     if (stage.state == StageState::kDone) {
       log_info("stage " + stage.stage.name + " is done (" + std::to_string(stage.step) + " steps): passed over");
       continue;
     }
-    refuse_unclear(config, stage, options);
     TrainerOptions trainer;
+    trainer.make_room = make_room;
+    trainer.folder_is_old = !moved && chosen.retrains(i);
     trainer.resume = stage.state == StageState::kInterrupted;
     trainer.profile_first = options.profile_first;
     trainer.profile_last = options.profile_last;
     trainer.resume_command = command_for(config, " --resume");
-    trainer.init_from = stage.stage.previous_stage >= 0
-                            ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()
-                            : stage.stage.config.init_from;
+    trainer.init_from = source_of(stages, stage);
     if (base.key != base_key(stage.stage.config)) {
       base = LoadedBase();
       base.key = base_key(stage.stage.config);
     }
     if (!train_stage(stage, base, trainer)) return RecipeOutcome::kStopped;
-    const bool more = i + 1 < stages.size() && only == stages.size();
+    const bool more = i + 1 < stages.size() && options.only.empty();
     if (more && stop_requested()) return RecipeOutcome::kStopped;
   }
   return RecipeOutcome::kDone;

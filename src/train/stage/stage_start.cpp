@@ -34,11 +34,28 @@ StageTrainer::StageTrainer(PreparedStage& stage, LoadedBase& base, const Trainer
     : stage_(stage),
       base_(base),
       options_(options),
-      lock_(RunLock::take(stage.folder.path())),
       guards_({stage.stage.config.loss_watchdog_threshold, stage.stage.config.loss_watchdog_patience}),
       schedule_{lr_shape(stage.stage.config.lr_scheduler), stage.stage.config.learning_rate,
                 stage.stage.config.warmup_steps, static_cast<std::int64_t>(stage.total_steps())},
       tokens_of_file_(stage.data.files.size(), 0) {}
+
+// The folder is this program's from here on.
+void StageTrainer::open_folder() {
+  const RunFolder& folder = stage_.folder;
+  lock_ = RunLock::take(folder.path());
+  // Its state was found without the lock. A program that has finished or begun a run there since keeps it.
+  if (!options_.resume && (folder.newest_checkpoint() || folder.read_done()))
+    throw Error(Diagnostic("E0507", "`" + folder.path() + "` has got a run while this program was starting")
+                    .help("start again to see what is left to do"));
+  set_log_file(folder.file("train.log"));
+}
+
+// The last moment at which nothing of an older run has been touched: what can be checked has been, but for the room.
+void StageTrainer::make_room() {
+  if (options_.folder_is_old) checkpoints_->check_room(parent_path(stage_.folder.path()));
+  options_.make_room();
+  if (!lock_) open_folder();
+}
 
 // Another build or instruction set may round differently: a resume with it is refused unless the config allows it.
 void StageTrainer::check_build() const {
@@ -114,6 +131,9 @@ void StageTrainer::begin_new() {
   fill_start(adapter(), base_.model->ops());
   const bool carry = config().optimizer_state == OptimizerStart::kCarry;
   if (carry) carry_optimizer(find_adapter_source(options_.init_from));
+  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), state_arrays());
+  checkpoints_->set_manifest_bytes(manifest_bytes());
+  make_room();
   log_info("stage " + stage_.stage.name + " begins " +
            (parent_ ? "from " + options_.init_from + ", adapter sha256 " + parent_->substr(0, 8)
                     : std::string("with a fresh adapter")) +
@@ -124,8 +144,6 @@ void StageTrainer::begin_new() {
   folder.write("run.json", run_json(stage_, identity_, parent_, device_kind()));
   metrics_ = std::make_unique<LineLog>(folder.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder.path(), "timing.jsonl", 0, "");
-  checkpoints_ = std::make_unique<CheckpointStore>(folder.path(), state_arrays());
-  checkpoints_->set_manifest_bytes(manifest_bytes());
   checkpoints_->prepare();
   remember_start();
   if (!evaluate_if_due()) throw Stopped();
@@ -149,6 +167,9 @@ void StageTrainer::resume() {
   adapter().upload(base_.model->ops());
   optimizer_->upload(base_.model->ops());
   if (guards_.moving_steps < 2) remember_start();
+  // A kill may have come between a pin and the deletion of what it supersedes.
+  pins_unsettled_ = true;
+  make_room();
   log_info("resumed at step " + std::to_string(step_) + " of " + std::to_string(stage_.total_steps()) + " (epoch " +
            format_double(epoch()) + ")");
 }
@@ -244,7 +265,9 @@ Json StageTrainer::manifest() const {
   json["guards"] = guards_.state();
   json["ledger"] = {{"tokens", tokens_}, {"targets", targets_}, {"tokens_of_file", tokens_of_file_}};
   json["lr"] = step_ == 0 ? 0.0 : learning_rate(step_);
-  json["metrics"] = {{"bytes", metrics_->bytes()}, {"sha256", metrics_->sha256()}};
+  // Before the log is open, only the length of this text is wanted.
+  json["metrics"] = {{"bytes", metrics_ ? metrics_->bytes() : 0},
+                     {"sha256", metrics_ ? metrics_->sha256() : sha256_hex("")}};
   const std::size_t next =
       step_ == 0 ? 0 : stage_.plan.steps[step_ - 1].first_micro_batch + stage_.plan.steps[step_ - 1].micro_batch_count;
   json["next_micro_batch"] = next;

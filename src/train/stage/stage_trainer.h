@@ -29,9 +29,12 @@ class StageTrainer {
  public:
   StageTrainer(PreparedStage& stage, LoadedBase& base, const TrainerOptions& options);
   bool run();
+  bool holds_folder() const { return lock_.has_value(); }
 
  private:
   // Beginning (src/train/stage_start.cpp).
+  void open_folder();
+  void make_room();
   void acquire_base();
   void load_base();
   void restore_matmul_choices();
@@ -53,9 +56,11 @@ class StageTrainer {
   bool run_step(std::uint64_t step);
   std::optional<StepResult> train_or_profile(std::span<const PackedBatch> batches, std::uint64_t step);
   bool evaluate_if_due();
+  std::vector<std::uint64_t> epoch_ends() const;
   bool pin_due() const;
+  PinReasons pin_reasons() const;
   void check_base() const;
-  void save(bool pin = false);
+  void save(bool requested = false);
   void wait_saved();
   bool stop_saved();
   void check_alive();
@@ -78,7 +83,7 @@ class StageTrainer {
   PreparedStage& stage_;
   LoadedBase& base_;
   const TrainerOptions& options_;
-  RunLock lock_;
+  std::optional<RunLock> lock_;
   BaseIdentity identity_;
   std::optional<std::string> parent_;
   std::unique_ptr<AdamW8bit> optimizer_;
@@ -92,6 +97,7 @@ class StageTrainer {
   std::uint64_t step_ = 0;                        // last completed
   std::uint64_t durable_ = 0;                     // last known to be saved
   std::uint64_t saving_ = 0;                      // last whose saving has begun
+  bool pins_unsettled_ = false;                   // pinned/ may hold more than it should: the next save looks
   Progress progress_;
   double seconds_per_step_ = 0;  // running average, for the time left
   CheckpointWriter writer_;      // last: a write that runs ends before what it reads

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "shori/ops/op_profile.h"
 #include "shori/util/json_text.h"
@@ -58,12 +60,12 @@ void log_stopped(std::uint64_t step, std::uint64_t total, const std::string& res
 
 bool train_stage(PreparedStage& stage, LoadedBase& base, const TrainerOptions& options) {
   StageTrainer trainer(stage, base, options);
-  set_log_file(stage.folder.file("train.log"));
   try {
     return trainer.run();
   } catch (const Stopped&) {
-    // While loading for a resume, or while the finished adapter was written: all that counts is on the disk already.
-    const auto step = stage.folder.newest_checkpoint();
+    // While loading for a resume, or while the finished adapter was written: all that counts is on the disk already. A
+    // folder that is not held yet has the checkpoints of an older run.
+    const auto step = trainer.holds_folder() ? stage.folder.newest_checkpoint() : std::nullopt;
     if (!step) throw;
     log_stopped(*step, stage.total_steps(), options.resume_command);
     return false;
@@ -72,6 +74,7 @@ bool train_stage(PreparedStage& stage, LoadedBase& base, const TrainerOptions& o
 
 bool StageTrainer::run() {
   set_stop_note("nothing of this stage has been saved yet");
+  if (!options_.folder_is_old) open_folder();
   acquire_base();
   options_.resume ? resume() : begin_new();
   if (!train()) return false;
@@ -85,7 +88,7 @@ bool StageTrainer::train() {
   // A stop may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due()) return stop_saved();
   wait_saved();
-  if (step_ > 0 && pin_due()) checkpoints_->pin(step_);
+  if (step_ > 0 && pin_due()) (void)checkpoints_->pin(step_, PinFolder::kPinned);
   while (step_ < stage_.total_steps()) {
     if (stop_requested()) return stop_saved();
     if (!run_step(step_ + 1)) return stop_saved();
@@ -162,9 +165,9 @@ bool StageTrainer::run_step(std::uint64_t step) {
   const double trained = now_seconds() - begun;
   const bool evaluated = evaluate_if_due();
   const double before_save = now_seconds();
-  const bool pin = take_pin_request() || pin_due();
+  const bool requested = take_pin_request();
   const bool due = step % static_cast<std::uint64_t>(config().save_steps) == 0;
-  if (due || pin || !evaluated || stop_requested()) save(pin);
+  if (due || requested || pin_due() || !evaluated || stop_requested()) save(requested);
   StepTiming timing{step,
                     trained,
                     result->forward_seconds,
@@ -176,11 +179,22 @@ bool StageTrainer::run_step(std::uint64_t step) {
   return evaluated;
 }
 
-// Epoch ends, the end, and the best evaluation so far are kept for good.
-bool StageTrainer::pin_due() const {
+// Last steps of the epochs and of the run, ascending.
+std::vector<std::uint64_t> StageTrainer::epoch_ends() const {
+  std::set<std::uint64_t> steps{stage_.total_steps()};
   for (std::size_t epoch = 0; epoch < stage_.plan.epochs.size(); ++epoch)
-    if (stage_.plan.last_step_of_epoch(epoch) == step_) return true;
-  return step_ == stage_.total_steps() || guards_.best_step == step_;
+    if (const auto step = stage_.plan.last_step_of_epoch(epoch)) steps.insert(*step);
+  return {steps.begin(), steps.end()};
+}
+
+bool StageTrainer::pin_due() const {
+  const std::vector<std::uint64_t> ends = epoch_ends();
+  return std::ranges::find(ends, step_) != ends.end() || guards_.best_step == step_;
+}
+
+PinReasons StageTrainer::pin_reasons() const {
+  return {step_, epoch_ends(), static_cast<std::size_t>(config().save_total_limit), guards_.best_step,
+          [this](std::uint64_t step) { return evaluation_due(stage_, step); }};
 }
 
 // true: nothing was due, or its lines are added. false: a stop was requested; the lines are made up for by the resume.
@@ -212,7 +226,9 @@ void StageTrainer::check_base() const {
 
 // Metrics first, so that a durable checkpoint never names lines that are not on the disk. On a device the state is
 // copied to the host and written while the next step runs; on the CPU the step waits, its threads would only compete.
-void StageTrainer::save(bool pin) {
+// A checkpoint that loses its place in pinned/ goes when the newer one is durable there: a kill at any moment leaves
+// all that the newest checkpoint names.
+void StageTrainer::save(bool requested) {
   wait_saved();
   check_base();
   const OpContext& ops = base_.model->ops();
@@ -221,11 +237,14 @@ void StageTrainer::save(bool pin) {
   wait_for_device(ops);
   metrics_->write(true);
   saving_ = step_;
-  const auto write = [this, pin, step = step_, fields = manifest()] {
+  const bool pin = pin_due(), settle = std::exchange(pins_unsettled_, false) || pin;
+  const auto write = [this, requested, pin, settle, reasons = pin_reasons(), step = step_, fields = manifest()] {
     checkpoints_->write(step, fields);
     set_stop_note("step " + std::to_string(step) + " is safe; go on with: " + options_.resume_command);
     log_detail("saved step " + std::to_string(step) + " (durable)");
-    if (pin) checkpoints_->pin(step);
+    if (requested) (void)checkpoints_->pin(step, PinFolder::kRequested);
+    const bool pinned = !pin || checkpoints_->pin(step, PinFolder::kPinned);
+    if (settle && pinned) checkpoints_->drop_outdated_pins(reasons);
     checkpoints_->keep_newest(static_cast<std::size_t>(config().save_total_limit));
   };
   if (ops.device != Device::kCpu) return writer_.start(write);
@@ -336,7 +355,9 @@ void StageTrainer::finish() {
   metrics_->write(true);
   checkpoints_->release_next();
   if (base_.memory) log_device_peak();
-  folder.write("done.json", done_json(stage_, identity_, parent_, files));
+  folder.write("done.json", done_json(stage_, identity_, parent_, guards_.best_step, files));
+  // After a stop inside the last evaluation only done.json knows its outcome, so that the old best one stays until now.
+  checkpoints_->drop_outdated_pins(pin_reasons());
   stage_.state = StageState::kDone;
   stage_.step = step_;
   log_info("stage " + stage_.stage.name + " done: " + std::to_string(step_) + " steps, adapter sha256 " +

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,6 +30,10 @@ struct TrainerOptions {
   std::string resume_command;                         // printed when stopped
   std::uint64_t profile_first = 0, profile_last = 0;  // steps whose ops are timed, from 1; 0: none
   std::string init_from;  // run folder, adapter folder or checkpoint; empty: a fresh adapter
+  // Called when all that can fail before step 1 has been checked, before the stage's first write: it moves folders of
+  // older runs away.
+  std::function<void()> make_room = [] {};
+  bool folder_is_old = false;  // the stage's folder is one of those: nothing is written there before
 };
 
 // true: finished; false: stopped by a signal with the state saved. Takes the stage's run lock.
