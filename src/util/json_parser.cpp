@@ -1,15 +1,23 @@
 // Strict JSON (RFC 8259) with an explicit stack instead of recursion.
+//
+// nlohmann's SAX interface, whose tree json_text.cpp prints, is not used for reading. Its lexer copies every byte into two
+// buffers: with a handler that does nothing it reads JSONL of long texts at a sixth of this reader's speed
+// (tests/bench/json_bench.cpp). Its events also carry no position, while messages name the column of the value that is
+// wrong; it takes a NUL for the end of the text; and it refuses numbers beyond the range of a double, which are kept as
+// text here.
 #include <charconv>
 #include <cmath>
 #include <unordered_set>
 
 #include "shori/util/json.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
 void append_utf8(std::string& out, std::uint32_t value) {
+  // A continuation byte: the six bits of `value` from `shift` on.
   const auto tail = [&out, value](int shift) { out += static_cast<char>(0x80 | ((value >> shift) & 0x3f)); };
   if (value < 0x80) {
     out += static_cast<char>(value);
@@ -36,7 +44,7 @@ class Parser {
     while (!open_.empty())
       if (!next_item()) return false;
     skip_space();
-    return at_end() || fail("found more behind the value");
+    return at_end() || fail("expected the end of the text after the value");
   }
 
  private:
@@ -55,10 +63,9 @@ class Parser {
 
   bool text_fits() {
     if (text_.size() > limits_.bytes)
-      return fail("the text has " + std::to_string(text_.size()) + " bytes, at most " + std::to_string(limits_.bytes) +
-                  " are read");
-    if (text_.starts_with("\xef\xbb\xbf")) return fail("a byte order mark stands before the value");
-    if (const auto bad = find_invalid_utf8(text_)) return fail_at(*bad, "the text is not UTF-8 here");
+      return fail(concat("the text has ", text_.size(), " bytes, the limit is ", limits_.bytes));
+    if (text_.starts_with("\xef\xbb\xbf")) return fail("there is a byte order mark before the value");
+    if (const auto bad = find_invalid_utf8(text_)) return fail_at(*bad, "this byte is not UTF-8");
     return true;
   }
 
@@ -80,7 +87,7 @@ class Parser {
 
   bool open(JsonValue& into, JsonValue::Kind kind) {
     if (static_cast<int>(open_.size()) >= limits_.depth)
-      return fail("nested deeper than " + std::to_string(limits_.depth) + " levels");
+      return fail(concat("nested deeper than ", limits_.depth, " levels"));
     ++at_;
     into.kind = kind;
     open_.push_back({&into, {}, true});
@@ -91,7 +98,7 @@ class Parser {
   bool value(JsonValue& into) {
     skip_space();
     into.offset = at_;
-    if (++values_ > limits_.values) return fail("more than " + std::to_string(limits_.values) + " values");
+    if (++values_ > limits_.values) return fail(concat("more than ", limits_.values, " values"));
     switch (peek()) {
       case '{':
         return open(into, JsonValue::Kind::kObject);
@@ -141,7 +148,7 @@ class Parser {
     std::string key;
     if (!string(key)) return false;
     if (!open_.back().keys.insert(key).second) {
-      problem_ = {"key `" + escape_for_log(key) + "` is given twice", key_offset, true};
+      problem_ = {concat("key `", escape_for_log(key), "` is given twice"), key_offset, true};
       return false;
     }
     skip_space();
@@ -154,12 +161,12 @@ class Parser {
   bool string(std::string& into) {
     const std::size_t begin = at_++;
     while (true) {
-      const std::size_t plain = at_;
+      const std::size_t run = at_;  // bytes that stand for themselves
       while (!at_end() && peek() != '"' && peek() != '\\' && static_cast<unsigned char>(peek()) >= 0x20) ++at_;
-      into.append(text_.substr(plain, at_ - plain));
-      if (at_end()) return fail_at(begin, "this text in quotes is not closed");
+      into.append(text_.substr(run, at_ - run));
+      if (at_end()) return fail_at(begin, "this string is not closed");
       if (take('"')) return true;
-      if (peek() != '\\') return fail("a control character stands unescaped in a text");
+      if (peek() != '\\') return fail("a control character in a string must be escaped");
       if (!escape(into)) return false;
     }
   }
@@ -173,14 +180,14 @@ class Parser {
       into += kValues[which];
       return true;
     }
-    if (!take('u')) return fail_at(begin, "unknown escape");
+    if (!take('u')) return fail_at(begin, "unknown escape sequence");
     return unicode_escape(begin, into);
   }
 
   bool unicode_escape(std::size_t begin, std::string& into) {
     std::uint32_t value = 0, low = 0;
-    if (!hex4(value)) return fail_at(begin, "expected four hex digits behind `\\u`");
-    if (value == 0) return fail_at(begin, "a NUL character stands in a text");
+    if (!hex4(value)) return fail_at(begin, "expected four hex digits after `\\u`");
+    if (value == 0) return fail_at(begin, "a string must not contain NUL");
     if (value >= 0xd800 && value < 0xe000) {
       const bool pair = value < 0xdc00 && take_word("\\u") && hex4(low) && low >= 0xdc00 && low < 0xe000;
       if (!pair) return fail_at(begin, "half of a surrogate pair");
@@ -210,8 +217,8 @@ class Parser {
     const bool leading_zero = peek() == '0';
     const std::size_t first_digit = at_;
     if (!digits()) return fail_at(begin, "expected a value");
-    if (leading_zero && at_ > first_digit + 1) return fail_at(begin, "a number begins with a needless zero");
-    if (take('.') && !digits()) return fail("expected a digit behind the point");
+    if (leading_zero && at_ > first_digit + 1) return fail_at(begin, "a number must not begin with an unneeded zero");
+    if (take('.') && !digits()) return fail("expected a digit after the point");
     if (take('e') || take('E')) {
       if (!take('-')) take('+');
       if (!digits()) return fail("expected a digit in the exponent");

@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <mutex>
 #include <string>
 
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -36,8 +36,8 @@ std::string cut_to_width(std::string_view text) {
   return count_code_points(text) <= width ? std::string(text) : escape_for_log(text, width > 3 ? width - 3 : 0);
 }
 
-// A terminal that is gone must not stop the program, so the result is of no interest.
-void write_stderr(const std::string& text) { (void)write_all(STDERR_FILENO, text.data(), text.size()); }
+// A closed terminal must not stop the program, so the result is ignored.
+void write_stderr(std::string_view text) { (void)write_all(STDERR_FILENO, text.data(), text.size()); }
 
 }  // namespace
 
@@ -47,21 +47,22 @@ void show_live_line(std::string_view text) {
   LiveLine& line = live_line();
   const std::lock_guard lock(line.mutex);
   line.text = cut_to_width(text);
-  write_stderr(std::string(kClear) + line.text);
+  write_stderr(concat(kClear, line.text));
 }
 
 void end_live_line() {
   LiveLine& line = live_line();
   const std::lock_guard lock(line.mutex);
-  if (!line.text.empty()) write_stderr(std::string(kClear));
+  if (!line.text.empty()) write_stderr(kClear);
   line.text.clear();
 }
 
-void write_above_live_line(std::string_view text) {
-  LiveLine& line = live_line();
-  const std::lock_guard lock(line.mutex);
-  if (line.text.empty()) return write_stderr(std::string(text));
-  write_stderr(std::string(kClear) + std::string(text) + line.text);
+LiveLinePause::LiveLinePause() : lock_(live_line().mutex) {
+  if (!live_line().text.empty()) write_stderr(kClear);
+}
+
+LiveLinePause::~LiveLinePause() {
+  if (!live_line().text.empty()) write_stderr(live_line().text);
 }
 
 }  // namespace shori

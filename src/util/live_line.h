@@ -1,6 +1,7 @@
-// The live line at the bottom of a terminal, shared by Progress and the log so that neither garbles the other.
+// The live line at the bottom of a terminal. Progress and the log share it, so that neither overwrites the other.
 #pragma once
 
+#include <mutex>
 #include <string_view>
 
 namespace shori {
@@ -8,9 +9,20 @@ namespace shori {
 bool stderr_is_terminal();
 // Replaces the live line; text wider than the terminal is cut.
 void show_live_line(std::string_view text);
-// Takes the live line away for good.
+// Removes the live line.
 void end_live_line();
-// Writes text that ends in a newline, above the live line if there is one.
-void write_above_live_line(std::string_view text);
+
+// While it exists, the live line is cleared and stderr belongs to its owner, who writes whole lines; afterwards the live
+// line is drawn again.
+class LiveLinePause {
+ public:
+  LiveLinePause();
+  ~LiveLinePause();
+  LiveLinePause(const LiveLinePause&) = delete;
+  LiveLinePause& operator=(const LiveLinePause&) = delete;
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
 
 }  // namespace shori

@@ -1,9 +1,13 @@
 #include "shori/util/log.h"
 
 #include <spdlog/logger.h>
-#include <spdlog/sinks/base_sink.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 
@@ -13,70 +17,108 @@
 namespace shori {
 namespace {
 
-constexpr spdlog::level::level_enum kDetail = spdlog::level::debug;
+using Level = spdlog::level::level_enum;
 
-// stderr, with the live line kept at the bottom.
-class TerminalSink : public spdlog::sinks::base_sink<std::mutex> {
- protected:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    if (message.level == kDetail && stderr_is_terminal()) return;
-    spdlog::memory_buf_t text;
-    formatter_->format(message, text);
-    write_above_live_line(std::string_view(text.data(), text.size()));
+// What only the log file shows while a live line runs on the terminal.
+constexpr Level kDetail = spdlog::level::debug;
+
+// https://no-color.org
+bool wants_no_color() {
+  const char* value = std::getenv("NO_COLOR");
+  return value != nullptr && value[0] != '\0';
+}
+
+// The flag `%*` of the pattern: the message. The head of a diagnostic, "error[E0101]", takes the color of its level.
+class MessageFlag : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&, spdlog::memory_buf_t& out) override {
+    const char *begin = message.payload.data(), *end = begin + message.payload.size();
+    if (message.level >= spdlog::level::warn) {
+      message.color_range_start = out.size();
+      message.color_range_end = out.size() + static_cast<std::size_t>(std::find(begin, end, ':') - begin);
+    }
+    out.append(begin, end);
   }
-  void flush_() override {}
+  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<MessageFlag>(); }
+};
+
+std::unique_ptr<spdlog::formatter> make_formatter() {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<MessageFlag>('*').set_pattern("%*");
+  return formatter;
+}
+
+// stderr, with the live line kept at the bottom of a terminal.
+class TerminalSink : public spdlog::sinks::ansicolor_stderr_sink_st {
+ public:
+  void log(const spdlog::details::log_msg& message) override {
+    if (message.level == kDetail && stderr_is_terminal()) return;
+    set_color_mode(colors && !wants_no_color() ? spdlog::color_mode::automatic : spdlog::color_mode::never);
+    const LiveLinePause pause;
+    spdlog::sinks::ansicolor_stderr_sink_st::log(message);
+  }
+
+  bool colors = true;
 };
 
 class Log {
  public:
-  Log() : logger_("shori", std::make_shared<TerminalSink>()) {
-    logger_.set_pattern("%v");
+  Log() : terminal_(std::make_shared<TerminalSink>()), logger_("shori", terminal_) {
+    terminal_->set_formatter(make_formatter());
     logger_.set_level(spdlog::level::trace);
     logger_.flush_on(spdlog::level::trace);
-    // A full disk must not stop the run for the sake of its log; it is told once where it can still be seen.
+    // A full disk must not stop the run because of its log. It is reported once, where it can still be seen.
     logger_.set_error_handler([this](const std::string& reason) {
-      if (!std::exchange(failure_told_, true)) write_above_live_line("train.log cannot be written: " + reason + "\n");
+      if (std::exchange(failure_reported_, true)) return;
+      const LiveLinePause pause;
+      std::fprintf(stderr, "train.log cannot be written: %s\n", reason.c_str());
     });
   }
 
-  // The text is never a format string.
-  void write(spdlog::level::level_enum level, std::string_view text) {
+  // `text` is never a format string.
+  void write(Level level, std::string_view text) {
     const std::lock_guard lock(mutex_);
     logger_.log(level, spdlog::string_view_t(text.data(), text.size()));
+  }
+
+  void write(const Diagnostic& diagnostic) {
+    std::string text = json_errors_ ? diagnostic_to_json(diagnostic) : format_diagnostic(diagnostic);
+    if (text.ends_with('\n')) text.pop_back();
+    write(diagnostic.severity == Severity::kError ? spdlog::level::err : spdlog::level::warn, text);
   }
 
   void set_file(const std::string& path) {
     const std::lock_guard lock(mutex_);
     logger_.sinks().resize(1);
-    failure_told_ = false;
+    failure_reported_ = false;
     if (path.empty()) return;
     try {
-      auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(path, false);
-      sink->set_pattern("%v");
-      logger_.sinks().push_back(std::move(sink));
+      auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path, false);
+      file->set_formatter(make_formatter());
+      logger_.sinks().push_back(std::move(file));
     } catch (const spdlog::spdlog_ex& exception) {
       throw Error(Diagnostic("E0513", "the log file cannot be opened: " + escape_for_log(exception.what(), 400)));
     }
   }
 
-  bool json_errors = false;
+  void set_json_errors(bool on) {
+    json_errors_ = on;
+    terminal_->colors = !on;
+  }
+
   bool warnings_as_errors = false;
 
  private:
   std::mutex mutex_;
+  std::shared_ptr<TerminalSink> terminal_;
   spdlog::logger logger_;
-  bool failure_told_ = false;
+  bool json_errors_ = false;
+  bool failure_reported_ = false;
 };
 
 Log& the_log() {
   static Log log;
   return log;
-}
-
-void write_diagnostic(spdlog::level::level_enum level, const Diagnostic& diagnostic) {
-  std::string text = the_log().json_errors ? diagnostic_to_json(diagnostic) : format_diagnostic(diagnostic);
-  if (text.ends_with('\n')) text.pop_back();
-  the_log().write(level, text);
 }
 
 }  // namespace
@@ -87,14 +129,14 @@ void log_detail(std::string_view text) { the_log().write(kDetail, text); }
 
 void log_warning(const Diagnostic& diagnostic) {
   if (the_log().warnings_as_errors) throw Error(diagnostic);
-  write_diagnostic(spdlog::level::warn, diagnostic);
+  the_log().write(diagnostic);
 }
 
-void log_error(const Diagnostic& diagnostic) { write_diagnostic(spdlog::level::err, diagnostic); }
+void log_error(const Diagnostic& diagnostic) { the_log().write(diagnostic); }
 
 void set_warnings_as_errors(bool on) { the_log().warnings_as_errors = on; }
 
-void set_json_errors(bool on) { the_log().json_errors = on; }
+void set_json_errors(bool on) { the_log().set_json_errors(on); }
 
 void set_log_file(const std::string& path) { the_log().set_file(path); }
 

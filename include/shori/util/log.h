@@ -1,5 +1,5 @@
-// What people read: lines on stderr (and in <output_dir>/train.log once opened). stdout carries only what was asked
-// for.
+// The log for people: lines on stderr and, once it is open, in <output_dir>/train.log. stdout carries only what was asked
+// for. On a terminal the heads of diagnostics are colored unless NO_COLOR is set.
 #pragma once
 
 #include <string>
@@ -9,15 +9,18 @@
 
 namespace shori {
 
-void log_info(std::string_view text);  // one line; text from files must have passed escape_for_log
-// Goes where log_info goes, but on a terminal only into the log file: the live line shows it there.
+// One line. Text from files must have passed escape_for_log.
+void log_info(std::string_view text);
+// As log_info, but not shown on a terminal, where the live line shows the same.
 void log_detail(std::string_view text);
-void log_warning(const Diagnostic& diagnostic);  // printed in full; thrown as an Error under set_warnings_as_errors
+// The whole diagnostic. With set_warnings_as_errors(true) a warning is thrown as an Error instead.
+void log_warning(const Diagnostic& diagnostic);
 void log_error(const Diagnostic& diagnostic);
 void set_warnings_as_errors(bool on);
-void set_json_errors(bool on);  // diagnostics as one JSON object a line instead of text
+// Diagnostics become one JSON object per line instead of text.
+void set_json_errors(bool on);
 
-// Copies everything from now on into `path` (appending). Closing is done at exit or by an empty path.
+// Appends everything logged from now on to `path` as well; an empty path closes the file. E0513 if it cannot be opened.
 void set_log_file(const std::string& path);
 
 }  // namespace shori

@@ -1,7 +1,7 @@
 // Stopping when told. Handlers only store a number; the program polls.
 //
 // SIGINT, SIGTERM, SIGHUP (unless inherited as ignored): the first asks for an orderly stop, a second ends the program
-// at once (exit 130 or 143 after printing the note set below). SIGUSR1 asks for a pinned checkpoint. SIGPIPE and
+// at once (exit 130 or 143 after printing the note set below). SIGUSR1 asks for a checkpoint that is kept. SIGPIPE and
 // SIGXFSZ are ignored.
 #pragma once
 

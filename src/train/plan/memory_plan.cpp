@@ -98,9 +98,9 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
                          const DeviceLimits& limits) {
   const TrainConfig& config = stage.config;
   const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
-  Diagnostic diagnostic("E0401", concat("the plan of stage `", stage.name, "` needs ", gib(plan.total_bytes), ", ",
-                                        gib(available),
-                                        limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  Diagnostic diagnostic(
+      "E0401", concat("the plan of stage `", stage.name, "` needs ", gib(plan.total_bytes), ", ", gib(available),
+                      limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
   note_memory_lines(plan, diagnostic);
   const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
   if (shares_attention) {

@@ -30,10 +30,11 @@ std::unique_ptr<DeviceMemory> reserve_memory(const MemoryPlan& plan) {
         DeviceMemory{{ArenaKind::kDevice, plan.base_arena_bytes}, {ArenaKind::kPinned, plan.base_pinned_bytes}});
   } catch (const Error& error) {
     if (error.code() != "E0401") throw;
-    throw Error(Diagnostic("E0405", concat("the GPU no longer has ", format_bytes(static_cast<double>(plan.base_arena_bytes)),
-                                           " in one block, which were free when the run was planned"))
-                    .note(error.diagnostics().front().message)
-                    .help("stop the other program, or set `gpu_memory_limit` to what is left"));
+    throw Error(
+        Diagnostic("E0405", concat("the GPU no longer has ", format_bytes(static_cast<double>(plan.base_arena_bytes)),
+                                   " in one block, which were free when the run was planned"))
+            .note(error.diagnostics().front().message)
+            .help("stop the other program, or set `gpu_memory_limit` to what is left"));
   }
 }
 
@@ -62,15 +63,15 @@ LoadedBase load_base(const PreparedStage& stage) {
   base.fingerprint = weights.fingerprint;
   if (weights.zero_blocks > 0)
     log_info(concat(weights.zero_blocks, " quantization blocks of the base hold only zeros"));
-  base.adapter = std::make_unique<LoraAdapter>(weights.config, lora_settings(stage.config), options.activation,
-                                               base.memory.get());
+  base.adapter =
+      std::make_unique<LoraAdapter>(weights.config, lora_settings(stage.config), options.activation, base.memory.get());
   base.model = std::make_unique<Mistral>(std::move(weights), base.adapter.get(), base.memory.get());
   if (base.memory) {
     base.device_mark = base.memory->device.mark();
     base.pinned_mark = base.memory->pinned.mark();
   }
-  progress.finish(concat("base loaded: ", format_bytes(static_cast<double>(base.model->weights().bytes())), ", adapter ",
-                         base.adapter->parameter_count(), " parameters"));
+  progress.finish(concat("base loaded: ", format_bytes(static_cast<double>(base.model->weights().bytes())),
+                         ", adapter ", base.adapter->parameter_count(), " parameters"));
   return base;
 }
 

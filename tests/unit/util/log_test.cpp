@@ -24,10 +24,11 @@ std::string on_terminal(int columns, Call call) {
   size.ws_row = 24;
   ioctl(terminal.get(), TIOCSWINSZ, &size);
   const FileDescriptor saved(dup(STDERR_FILENO));
+  setenv("COLORTERM", "truecolor", 1);  // spdlog looks once, at the first line that goes to a terminal
   dup2(terminal.get(), STDERR_FILENO);
   call();
   dup2(saved.get(), STDERR_FILENO);
-  // A last byte of our own says when everything has come.
+  // This byte marks the end of what was written.
   EXPECT_TRUE(write_all(terminal.get(), "\x04$", 1));
   std::string text;
   char buffer[4096];
@@ -75,7 +76,34 @@ TEST(Log, AFileThatCannotBeOpenedIsAnError) {
   }
 }
 
-TEST(Log, AFullDiskIsToldOnceAndDoesNotStopTheLog) {
+TEST(Log, ATerminalShowsTheHeadOfADiagnosticInColor) {
+  unsetenv("NO_COLOR");
+  const std::string text = on_terminal(80, [] {
+    log_info("plain: not a diagnostic");
+    log_warning(Diagnostic("W0201", "sizes differ"));
+    log_error(Diagnostic("E0207", "a hole"));
+  });
+  EXPECT_EQ(text,
+            "plain: not a diagnostic\r\n"
+            "\x1b[33m\x1b[1mwarning[W0201]\x1b[m: sizes differ\r\n"
+            "   = explain: shori-train --explain W0201\r\n"
+            "\x1b[31m\x1b[1merror[E0207]\x1b[m: a hole\r\n"
+            "   = explain: shori-train --explain E0207\r\n");
+}
+
+TEST(Log, NoColorAndJsonSwitchColorsOff) {
+  const Diagnostic diagnostic("E0207", "a hole");
+  setenv("NO_COLOR", "1", 1);
+  const std::string plain = on_terminal(80, [&] { log_error(diagnostic); });
+  unsetenv("NO_COLOR");
+  EXPECT_EQ(plain.find('\x1b'), std::string::npos);
+  set_json_errors(true);
+  const std::string json = on_terminal(80, [&] { log_error(diagnostic); });
+  set_json_errors(false);
+  EXPECT_EQ(json, diagnostic_to_json(diagnostic) + "\r\n");
+}
+
+TEST(Log, AFullDiskIsReportedOnceAndDoesNotStopTheLog) {
   testing::internal::CaptureStderr();
   set_log_file("/dev/full");
   for (int i = 0; i < 3; ++i) log_info("line");
