@@ -31,7 +31,7 @@ ROOMS = {
 HEADER_ROOMS = {
     "data": {},
     "ops": {"tensor_view": "common", "packed_batch": "common", "linear_group": "common", "device_limits": "common"},
-    "model": {"activation_plan": "weights", "mistral_config": "weights"},
+    "model": {"checkpointing_policy": "weights"},
     "train": {},
 }
 TORCH_MAINS = {"shori_train_main.cpp", "shori_export_main.cpp"}

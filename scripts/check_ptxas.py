@@ -59,7 +59,7 @@ def short_names(mangled):
 def read_reports(folder):
     """{"rms_norm.cu rms_norm_kernel<4>": {architecture: figures}}"""
     kernels = {}
-    sources = {path.stem for path in (ROOT / "kernels").glob("*.cu")}
+    sources = {path.stem for path in (ROOT / "kernels").rglob("*.cu")}
     for path in sorted(folder.glob("*.ptxas")):
         if path.stem not in sources:
             continue  # of a kernel file that is gone

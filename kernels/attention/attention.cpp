@@ -1,3 +1,7 @@
+// Attention. On a device it is FlashAttention-2 of libtorch (device_attention.h), which this file prepares operands for.
+// The CPU version cuts each sample into blocks of 128 queries. A block's scores against all keys it may see are one matrix
+// product, so memory is bounded by a block and not by the square of the pack. Backward recomputes the scores of a block
+// from the saved log-sum-exp.
 #include "shori/ops/attention.h"
 
 #include <algorithm>
@@ -12,23 +16,27 @@
 #include "kernels/lora/input_gradient_launch.h"
 #include "kernels/lora/lora_input.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 namespace {
 
-// Queries of one product. Scores of one such block against all keys it may see are the largest thing that exists.
+constexpr const char* kForward = "attention";
+constexpr const char* kBackward = "attention_backward";
+
+// Queries per block. Their scores against all visible keys are the largest temporary.
 constexpr std::int64_t kQueries = 128;
 
 // One block of queries of one sample. Rows count from the start of the pack.
 struct QueryBlock {
-  std::int64_t start;         // of the sample
-  std::int64_t first, count;  // queries
-  std::int64_t keys;          // first key any of them sees
-  std::int64_t key_count;     // keys .. first + count
+  std::int64_t start;         // first row of the sample
+  std::int64_t first, count;  // the queries
+  std::int64_t keys;          // first key that any of them sees
+  std::int64_t key_count;     // number of keys up to the last query
 };
 
-// Columns of scores that query `i` of the block sees: [low, high).
+// The columns of the block's scores that query `i` sees: [low, high).
 struct VisibleKeys {
   std::int64_t low, high;
 };
@@ -54,10 +62,10 @@ std::vector<QueryBlock> query_blocks(std::span<const std::int32_t> cu_seqlens, s
   return blocks;
 }
 
-std::int64_t most_keys(std::span<const QueryBlock> blocks) {
-  std::int64_t most = 0;
-  for (const QueryBlock& block : blocks) most = std::max(most, block.key_count);
-  return most;
+std::int64_t max_keys(std::span<const QueryBlock> blocks) {
+  std::int64_t count = 0;
+  for (const QueryBlock& block : blocks) count = std::max(count, block.key_count);
+  return count;
 }
 
 void check_attention(const char* op, const AttentionShape& shape, ConstTensorView qkv,
@@ -79,12 +87,12 @@ void check_device_attention_operands(const char* op, const AttentionShape& shape
   check_device_rows(op, "the result", result);
   SHORI_CHECK(shape.head_dim % 8 == 0 && shape.head_dim <= kMaxDeviceHeadDim,
               std::string(op) + ": a device takes head sizes that are multiples of 8, up to 256");
-  SHORI_CHECK(cu_seqlens.device != nullptr, std::string(op) + ": cu_seqlens is not on the device");
+  check_device_integers(op, "cu_seqlens", cu_seqlens);
 }
 
-// q, k, v of one query head among the fp32 columns of qkv.
+// The first columns of q, k and v of one query head in qkv.
 struct Head {
-  std::int64_t q, k, v;  // first columns
+  std::int64_t q, k, v;
 };
 Head head_columns(const AttentionShape& shape, std::int64_t head) {
   const std::int64_t kv = head / (shape.heads / shape.kv_heads);
@@ -94,8 +102,8 @@ Head head_columns(const AttentionShape& shape, std::int64_t head) {
 
 float scale_of(const AttentionShape& shape) { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
 
-// Scores -> probabilities times their sum; keys that a query does not see get exact zeros. Leaves 1 / sum and the
-// log-sum-exp.
+// Turns scores into e^(score - maximum), with exact zeros for keys that a query does not see, and writes 1 / sum and the
+// log-sum-exp of each query.
 void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* scores, float* inverse_sum,
                    float* lse) {
   const float scale = scale_of(shape);
@@ -111,16 +119,18 @@ void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* 
   }
 }
 
-// What the backward reads and writes.
+// What the backward pass reads and writes on the CPU; all fp32.
 struct BackwardOperands {
-  ConstMatrix qkv;      // [T, ...]
+  ConstMatrix qkv;      // [T, (H + 2 Hkv) D]
   ConstMatrix dout;     // [T, H D]
   ConstTensorView lse;  // [H, T]
-  const float* delta;   // [H, T]: dout . out
-  float* dqkv;          // [T, (H + 2 Hkv) D] fp32, k and v parts hold sums
+  const float* delta;   // [H, T]: dout . out of each head
+  float* dqkv;          // [T, (H + 2 Hkv) D]; the k and v columns are sums
   std::int64_t dqkv_stride;
 };
 
+// Writes dq of one block and head, and adds its parts of dk and dv. `scores` and `dscores` are scratch of the block's
+// size.
 void backward_block(const AttentionShape& shape, const QueryBlock& block, std::int64_t index,
                     const BackwardOperands& operands, float* scores, float* dscores) {
   const Head head = head_columns(shape, index);
@@ -152,8 +162,8 @@ void backward_block(const AttentionShape& shape, const QueryBlock& block, std::i
   matmul(p.transposed(), dout, target(block.keys, head.v), operands.dqkv_stride, Sum::kAdd);
 }
 
-// All that one key/value head of the sample [start, end) takes part in: heads of its group in order, query blocks in
-// order, so that the sums into its k and v have one order.
+// The gradients of one key/value head and of its query heads in the sample [start, end). Query heads and query blocks run
+// in order, so that the sums into dk and dv have one order.
 void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_t end, std::int64_t kv,
                     const BackwardOperands& operands, float* scores, float* dscores) {
   const std::int64_t group = shape.heads / shape.kv_heads;
@@ -169,13 +179,13 @@ void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_
   }
 }
 
-// fp32 gradient of the attention output with its LoRA part, and delta[h, t] = dout . out of each head.
+// Returns the gradient of the attention output with its LoRA part, and writes delta[h, t] = dout . out of each head.
 ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape& shape, ConstTensorView out,
                                  const InputGradient& source, float* delta) {
   const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
   float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
   const WorkerScratch scratch(context, {cols});
-  for_each_task(tiles_of(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, tokens - first);
     source.load(first, count, worker, gradient + first * cols);
     const auto [values] = scratch.of(worker);
@@ -200,26 +210,12 @@ double forward_flop(const AttentionShape& shape, std::span<const std::int32_t> c
   return 4 * pairs * static_cast<double>(shape.heads * shape.head_dim);
 }
 
-}  // namespace
-
-void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
-               TensorView out, TensorView lse) {
-  check_context(context, "attention");
-  check_attention("attention", shape, qkv, cu_seqlens.host);
-  check_matrix("attention", "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
-  check_matrix("attention", "lse", lse, DType::kF32, shape.heads, qkv.rows);
-  log_work(context, {.flop = forward_flop(shape, cu_seqlens.host)});
-  if (on_device(context)) {
-    check_device_attention_operands("attention", shape, qkv, cu_seqlens, out);
-    if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
-    return;
-  }
-
-  const WorkspaceFrame frame(*context.workspace);
+void attention_on_cpu(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                      std::span<const std::int32_t> cu_seqlens, TensorView out, TensorView lse) {
   const ConstMatrix input = widened(context, qkv);
-  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
+  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens, shape.window);
   const std::int64_t dim = shape.head_dim;
-  const WorkerScratch scratch(context, {kQueries * most_keys(blocks), kQueries * dim, kQueries});
+  const WorkerScratch scratch(context, {kQueries * max_keys(blocks), kQueries * dim, kQueries});
   for_each_task(static_cast<std::int64_t>(blocks.size()) * shape.heads, [&](std::int64_t task, std::int64_t worker) {
     const QueryBlock& block = blocks[static_cast<std::size_t>(task / shape.heads)];
     const std::int64_t index = task % shape.heads;
@@ -237,53 +233,27 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
   });
 }
 
-void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-                        const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv) {
-  constexpr const char* kOp = "attention_backward";
-  check_context(context, kOp);
-  check_attention(kOp, shape, qkv, cu_seqlens.host);
-  const std::int64_t tokens = qkv.rows, cols = shape.heads * shape.head_dim;
-  check_matrix(kOp, "out", out, qkv.dtype, tokens, cols);
-  check_matrix(kOp, "lse", lse, DType::kF32, shape.heads, tokens);
-  check_matrix(kOp, "dqkv", dqkv, qkv.dtype, tokens, qkv.cols);
-  SHORI_CHECK(dout_extended.rows == tokens && dout_extended.dtype == qkv.dtype,
-              "attention_backward: dout does not fit qkv");
-  log_work(context, {.flop = 2.5 * forward_flop(shape, cu_seqlens.host)});
-
-  const WorkspaceFrame frame(*context.workspace);
-  if (on_device(context)) {
-    check_device_attention_operands(kOp, shape, qkv, cu_seqlens, dqkv);
-    if (tokens == 0) return;
-    // The library wants the whole gradient, and both matrices in rows without gaps.
-    auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
-    launch_input_gradient(input_gradient_launch(kOp, dout_extended, cols, lora), dout,
-                          static_cast<cudaStream_t>(context.stream));
-    auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
-    const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
-    copy_rows_on_device(whole_out, row_bytes, out.data, static_cast<std::size_t>(out.stride) * sizeof(Bf16), row_bytes,
-                        static_cast<std::size_t>(tokens), context.stream);
-    device_attention_backward(context, shape, qkv, cu_seqlens, {whole_out, DType::kBf16, tokens, cols, cols}, lse,
-                              {dout, DType::kBf16, tokens, cols, cols}, dqkv);
-    return;
-  }
+void attention_backward_on_cpu(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                               std::span<const std::int32_t> cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                               ConstTensorView fused_dout, const std::optional<LoraInputGradient>& lora,
+                               TensorView dqkv) {
   Workspace& workspace = *context.workspace;
+  const std::int64_t tokens = qkv.rows;
   const ConstMatrix input = widened(context, qkv);
-  const InputGradient source(context, kOp, dout_extended, cols, lora);
+  const InputGradient source(context, kBackward, fused_dout, shape.heads * shape.head_dim, lora);
   float* delta = workspace.take_array<float>(static_cast<std::size_t>(shape.heads * tokens));
   const ConstMatrix dout = load_output_gradient(context, shape, out, source, delta);
-  const bool direct = dqkv.dtype == DType::kF32;
+  const bool direct = dqkv.dtype == DType::kF32;  // then dqkv itself holds the sums
   float* sums = direct ? dqkv.row<float>(0) : workspace.take_array<float>(static_cast<std::size_t>(tokens * dqkv.cols));
   const std::int64_t stride = direct ? dqkv.stride : dqkv.cols;
-  const std::vector<QueryBlock> blocks = query_blocks(cu_seqlens.host, shape.window);
-  const std::int64_t score_floats = kQueries * most_keys(blocks);
+  const std::int64_t score_floats = kQueries * max_keys(query_blocks(cu_seqlens, shape.window));
   const WorkerScratch scratch(context, {score_floats, score_floats});
 
   const BackwardOperands operands{input, dout, lse, delta, sums, stride};
   const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
   for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
     const auto sample = static_cast<std::size_t>(task / shape.kv_heads);
-    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens.host[sample], end = cu_seqlens.host[sample + 1];
+    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens[sample], end = cu_seqlens[sample + 1];
     const auto [scores, dscores] = scratch.of(worker);
     backward_group(shape, start, end, kv, operands, scores, dscores);
     if (direct) return;
@@ -294,6 +264,62 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
       store_row(sums + row * stride + columns.v, dqkv, row, columns.v, shape.head_dim);
     }
   });
+}
+
+// The library reads the completed gradient of `out`, and both matrices without gaps between rows.
+void attention_backward_on_device(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                                  const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                                  ConstTensorView fused_dout, const std::optional<LoraInputGradient>& lora,
+                                  TensorView dqkv) {
+  const std::int64_t tokens = qkv.rows, cols = shape.heads * shape.head_dim;
+  auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+  launch_input_gradient(input_gradient_launch(kBackward, fused_dout, cols, lora), dout,
+                        static_cast<cudaStream_t>(context.stream));
+  auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
+  const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
+  copy_rows_on_device(whole_out, row_bytes, out.data, static_cast<std::size_t>(out.stride) * sizeof(Bf16), row_bytes,
+                      static_cast<std::size_t>(tokens), context.stream);
+  device_attention_backward(context, shape, qkv, cu_seqlens, {whole_out, DType::kBf16, tokens, cols, cols}, lse,
+                            {dout, DType::kBf16, tokens, cols, cols}, dqkv);
+}
+
+}  // namespace
+
+void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
+               TensorView out, TensorView lse) {
+  check_context(context, kForward);
+  check_attention(kForward, shape, qkv, cu_seqlens.host);
+  check_matrix(kForward, "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
+  check_matrix(kForward, "lse", lse, DType::kF32, shape.heads, qkv.rows);
+  log_work(context, {.flop = forward_flop(shape, cu_seqlens.host)});
+  const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_attention_operands(kForward, shape, qkv, cu_seqlens, out);
+    if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
+    return;
+  }
+  attention_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse);
+}
+
+void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
+                        const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
+                        ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv) {
+  check_context(context, kBackward);
+  check_attention(kBackward, shape, qkv, cu_seqlens.host);
+  check_matrix(kBackward, "out", out, qkv.dtype, qkv.rows, shape.heads * shape.head_dim);
+  check_matrix(kBackward, "lse", lse, DType::kF32, shape.heads, qkv.rows);
+  check_matrix(kBackward, "dqkv", dqkv, qkv.dtype, qkv.rows, qkv.cols);
+  SHORI_CHECK(fused_dout.rows == qkv.rows && fused_dout.dtype == qkv.dtype,
+              "attention_backward: dout does not fit qkv");
+  log_work(context, {.flop = 2.5 * forward_flop(shape, cu_seqlens.host)});
+  const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_attention_operands(kBackward, shape, qkv, cu_seqlens, dqkv);
+    if (qkv.rows == 0) return;
+    attention_backward_on_device(context, shape, qkv, cu_seqlens, out, lse, fused_dout, lora, dqkv);
+    return;
+  }
+  attention_backward_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse, fused_dout, lora, dqkv);
 }
 
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns) {

@@ -1,5 +1,5 @@
-// Attention on a device: libtorch's FlashAttention-2 on a GPU (kernels/cuda/), the CPU version in the emulator.
-// Operands as in ops/attention.h, checked by it, all bf16 with lse fp32.
+// Attention on a device: libtorch's FlashAttention-2 on a GPU (kernels/cuda/attention_flash.cpp), the CPU version in the
+// emulator. The operands are those of ops/attention.h, already checked; all are bf16 but lse, which is fp32.
 #pragma once
 
 #include "kernels/common/launch.h"
@@ -11,7 +11,7 @@ namespace shori {
 SHORI_LAUNCHER void device_attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                                      const Int32Array& cu_seqlens, TensorView out, TensorView lse);
 
-// Rows of `out` and `dout` [T, H * D] are contiguous; `dout` has no LoRA part left to add.
+// Rows of `out` and `dout` [T, H * D] are contiguous; `dout` already includes its LoRA part.
 SHORI_LAUNCHER void device_attention_backward(const OpContext& context, const AttentionShape& shape,
                                               ConstTensorView qkv, const Int32Array& cu_seqlens, ConstTensorView out,
                                               ConstTensorView lse, ConstTensorView dout, TensorView dqkv);

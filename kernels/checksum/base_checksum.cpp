@@ -1,3 +1,5 @@
+// The base checksum proves that frozen weights are those that were loaded. Every word is mixed with its position before it
+// is added, so the sum may be taken in any order: by tasks on the CPU, by thread blocks on a device.
 #include "shori/ops/base_checksum.h"
 
 #include <algorithm>
@@ -8,6 +10,7 @@
 #include "kernels/checksum/checksum_mix.h"
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/parallel.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -25,17 +28,12 @@ std::uint64_t base_checksum_on_device(const OpContext& context, const void* data
   return result;
 }
 
-}  // namespace
-
-std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes) {
-  check_context(context, "base_checksum");
-  SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
-  log_work(context, {.bytes = static_cast<double>(bytes)});
-  if (on_device(context)) return base_checksum_on_device(context, data, bytes);
+std::uint64_t base_checksum_on_cpu(const void* data, std::size_t bytes) {
   constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
-  const std::size_t words = (bytes + kWord - 1) / kWord;
+  const std::size_t words = ceil_div(bytes, kWord);
+  const auto tasks = static_cast<std::int64_t>(ceil_div(words, kWordsOfTask));
   std::atomic<std::uint64_t> total{0};
-  for_each_task(tiles_of(static_cast<std::int64_t>(words), kWordsOfTask), [&](std::int64_t task, std::int64_t) {
+  for_each_task(tasks, [&](std::int64_t task, std::int64_t) {
     const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
                       last = std::min(words, first + kWordsOfTask);
     std::uint64_t sum = 0;
@@ -47,6 +45,15 @@ std::uint64_t base_checksum(const OpContext& context, const void* data, std::siz
     total += sum;
   });
   return total;
+}
+
+}  // namespace
+
+std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes) {
+  check_context(context, "base_checksum");
+  SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
+  log_work(context, {.bytes = static_cast<double>(bytes)});
+  return on_device(context) ? base_checksum_on_device(context, data, bytes) : base_checksum_on_cpu(data, bytes);
 }
 
 }  // namespace shori

@@ -1,4 +1,5 @@
-// Checksum of frozen weights. Whole-number addition gives one result in any order, so blocks add to the sum atomically.
+// Checksum of frozen weights. Addition of integers gives one result in any order, so thread blocks add their sums
+// atomically.
 #include <algorithm>
 
 #include "kernels/checksum/base_checksum_launch.h"
@@ -9,13 +10,13 @@ namespace shori {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr std::uint64_t kPairBytes = 16;   // two words, one access
-constexpr std::uint64_t kMaxBlocks = 512;  // enough to fill any card; each adds to the sum once
+constexpr std::uint64_t kPairBytes = 16;   // two words of one access
+constexpr std::uint64_t kMaxBlocks = 512;  // fills any card, and each block adds to the sum only once
 constexpr std::uint64_t kWordBytes = 8;
 
 __device__ std::uint64_t word_of(unsigned low, unsigned high) { return std::uint64_t{high} << 32 | low; }
 
-// The words behind the last whole pair, the last one zero-padded.
+// Adds the words after the last whole pair; the last word is padded with zeros.
 __device__ std::uint64_t sum_of_rest(const std::uint8_t* data, std::uint64_t bytes) {
   std::uint64_t sum = 0;
   for (std::uint64_t first = bytes / kPairBytes * kPairBytes; first < bytes; first += kWordBytes) {
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 void launch_base_checksum(const void* data, std::uint64_t bytes, unsigned long long* sum, cudaStream_t stream) {
   if (bytes == 0) return;
   const std::uint64_t blocks =
-      std::clamp<std::uint64_t>(divide_up(bytes / kPairBytes, std::uint64_t{kThreads}), 1, kMaxBlocks);
+      std::clamp<std::uint64_t>(ceil_div(bytes / kPairBytes, std::uint64_t{kThreads}), 1, kMaxBlocks);
   launch(base_checksum_kernel, static_cast<unsigned>(blocks), kThreads, 0, stream,
          static_cast<const std::uint8_t*>(data), bytes, sum);
 }

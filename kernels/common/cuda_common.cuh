@@ -1,13 +1,16 @@
-// What every kernel file includes, and the only place with inline PTX. Under SHORI_CUDA_EMULATOR the same names come
-// from tests/cuda_emulator, so a kernel that uses nothing else runs on the CPU as well.
+// What every kernel file includes, and the only file with inline PTX. Under SHORI_CUDA_EMULATOR the same names come from
+// tests/cuda_emulator, so a kernel that uses nothing else runs on the CPU as well.
 //
-//   launch(kernel, grid, block, dynamic_shared_bytes, stream, args...)   the one way to start a kernel
-//   SHORI_SHARED(float, tile, [32][33])   dynamic_shared<T>()            the two kinds of shared memory, 16-byte
-//   aligned cp_async_16, cp_async_commit, cp_async_wait<N>                       16-byte copies global -> shared
-//   ldmatrix_x2, ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16       tensor cores
-//   unpack_bf16, pack_bf16_vector                                        8 bf16 values of one 16-byte access
-//   warp_sum, warp_max, block_sum, block_max                             fixed-order reductions: the result never
-//   varies
+// clang-format off
+//   launch(kernel, grid, block, dynamic_shared_bytes, stream, args...)    the one way to start a kernel
+//   block_count(items, items_per_block)                                   a grid dimension
+//   SHORI_SHARED(float, tile, [32][33])                                   static shared memory, 16-byte aligned
+//   dynamic_shared<T>()                                                   dynamic shared memory, 16-byte aligned
+//   cp_async_16, cp_async_commit, cp_async_wait<N>                        16-byte copies global -> shared
+//   ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16                     tensor cores
+//   load_vector, load_constant_vector, store_vector                       8 bf16 values by one 16-byte access, as fp32
+//   warp_sum, warp_max, block_sum, block_max                              reductions in a fixed order
+// clang-format on
 #pragma once
 
 #include <cstddef>
@@ -15,6 +18,7 @@
 
 #include "kernels/common/launch.h"
 #include "shori/util/bf16.h"
+#include "shori/util/math.h"
 
 #ifdef SHORI_CUDA_EMULATOR
 #include "cuda_emulator.h"
@@ -39,7 +43,8 @@ __device__ T* dynamic_shared() {
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
             Args&&... args) {
-  // Above 48 KiB with its static part, which is at most 8 KiB, a kernel must ask; the card decides whether it gets it.
+  // A kernel must ask for more than 48 KiB of shared memory, its static part (at most 8 KiB here) included. The card
+  // decides whether it gets it.
   if (dynamic_shared_bytes > 40 * 1024) {
     SHORI_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           static_cast<int>(dynamic_shared_bytes)));
@@ -54,22 +59,22 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// Copies 16 bytes, or writes 16 zeros when !valid (then `global` is not read). Both addresses are multiples of 16.
+// Copies 16 bytes, or writes 16 zeros if !valid, and then `global` is not read. Both addresses are multiples of 16.
 __device__ inline void cp_async_16(void* shared, const void* global, bool valid = true) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
                "r"(valid ? 16 : 0)
                : "memory");
 }
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// Waits until at most kGroupsLeft of this thread's committed groups are under way. A __syncthreads shows the data to
-// others.
+// Waits until at most kGroupsLeft of this thread's committed groups are in flight. Other threads see the data after a
+// __syncthreads.
 template <int kGroupsLeft>
 __device__ inline void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kGroupsLeft) : "memory");
 }
 
-// Lane 8*i + j passes the address of row j of 8x8 matrix i; register i then holds row lane/4, columns 2*(lane%4) and
-// +1.
+// Loads four 8x8 matrices: lane 8*i + j passes the address of row j of matrix i. Register i of a lane then holds row
+// lane/4, columns 2*(lane%4) and the next. `_trans` loads the transposed matrices.
 __device__ inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -82,14 +87,8 @@ __device__ inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* row)
                : "r"(shared_address(row))
                : "memory");
 }
-__device__ inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-               : "=r"(r[0]), "=r"(r[1])
-               : "r"(shared_address(row))
-               : "memory");
-}
 
-// c (16x8, fp32) += a (16x16, bf16) * b (16x8, bf16).
+// c (16x8, fp32) += a (16x16, bf16) . b (16x8, bf16).
 __device__ inline void mma_m16n8k16_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
@@ -104,26 +103,37 @@ __device__ inline void mma_m16n8k16_bf16(float (&c)[4], const std::uint32_t (&a)
 namespace shori {
 
 inline constexpr unsigned kFullWarp = 0xffffffffu;
+inline constexpr int kVector = 8;  // bf16 values of one 16-byte access
 
-template <class T>
-__host__ __device__ constexpr T divide_up(T value, T by) {
-  return (value + by - 1) / by;
+// Thread blocks for `items` when each block takes `items_per_block`: a grid dimension.
+inline unsigned block_count(std::int64_t items, std::int64_t items_per_block) {
+  return static_cast<unsigned>(ceil_div(items, items_per_block));
 }
 
-// 8 bf16 values of one 16-byte access, as fp32 and back (one rounding each).
-__device__ inline void unpack_bf16(uint4 packed, float (&value)[8]) {
+// The values of one 16-byte access as fp32, and back with one rounding each.
+__device__ inline void unpack_bf16(uint4 packed, float (&value)[kVector]) {
   const unsigned words[4] = {packed.x, packed.y, packed.z, packed.w};
   for (int i = 0; i < 4; ++i) {
     value[2 * i] = low_bf16(words[i]);
     value[2 * i + 1] = high_bf16(words[i]);
   }
 }
-__device__ inline uint4 pack_bf16_vector(const float (&value)[8]) {
+__device__ inline uint4 pack_bf16_vector(const float (&value)[kVector]) {
   return make_uint4(pack_bf16(value[0], value[1]), pack_bf16(value[2], value[3]), pack_bf16(value[4], value[5]),
                     pack_bf16(value[6], value[7]));
 }
+__device__ inline void load_vector(const Bf16* from, float (&value)[kVector]) {
+  unpack_bf16(*reinterpret_cast<const uint4*>(from), value);
+}
+// For memory that no thread writes while the kernel runs: it may be read through the read-only cache.
+__device__ inline void load_constant_vector(const Bf16* from, float (&value)[kVector]) {
+  unpack_bf16(__ldg(reinterpret_cast<const uint4*>(from)), value);
+}
+__device__ inline void store_vector(const float (&value)[kVector], Bf16* to) {
+  *reinterpret_cast<uint4*>(to) = pack_bf16_vector(value);
+}
 
-// Butterfly: every lane gets the same bits.
+// A butterfly exchange, so that every lane gets the same bits.
 __device__ inline float warp_sum(float value) {
   for (int bits = 16; bits > 0; bits /= 2) value += __shfl_xor_sync(kFullWarp, value, bits);
   return value;
@@ -136,7 +146,7 @@ __device__ inline float warp_max(float value) {
   return value;
 }
 
-// Over the blockDim.x threads of a one-dimensional block; every thread gets the same bits. `partial` has 32 entries of
+// Reductions over the threads of a one-dimensional block; every thread gets the same bits. `partial` has 32 entries of
 // shared memory, and is free again after the next barrier of the block.
 __device__ inline float block_sum(float value, float* partial) {
   value = warp_sum(value);

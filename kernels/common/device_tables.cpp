@@ -8,7 +8,7 @@ namespace shori {
 
 namespace {
 
-// Kept until the process ends, like the device itself.
+// The copy is never freed: it lives as long as the device does.
 const float* upload(const float* map) {
   auto* copy = static_cast<float*>(device_allocate(kMapSize * sizeof(float)));
   copy_to_device(copy, map, kMapSize * sizeof(float), nullptr);

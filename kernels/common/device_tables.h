@@ -1,9 +1,10 @@
-// The 8-bit dynamic maps in device memory: kernels index them with values, so they are not compiled in.
+// The 8-bit dynamic maps (quant/dynamic_map.h) in device memory. Kernels look values up in them, so the maps are uploaded
+// and not compiled in.
 #pragma once
 
 namespace shori {
 
-// [256] fp32, made at the first call, on the opened device; the same bytes as quant/dynamic_map.h.
+// [256] fp32 each, uploaded to the opened device at the first call.
 const float* device_map_signed();
 const float* device_map_unsigned();
 

@@ -1,6 +1,6 @@
-// What launch headers (kernels/<op>_launch.h) share. A launcher takes raw device pointers, sizes and a stream, queues
-// its kernels and returns; operands are checked by the op before. It is defined in <op>.cu, which a program with a
-// device links either as nvcc compiled it or as the CUDA emulator of the tests did.
+// What launch headers (kernels/<folder>/<op>_launch.h) share. A launcher takes raw device pointers, sizes and a stream,
+// queues its kernels and returns; the op has checked the operands before. It is defined in <op>.cu, which a program links
+// either as compiled by nvcc or as compiled for the CUDA emulator of the tests.
 #pragma once
 
 #include <cstdint>
@@ -9,5 +9,5 @@
 
 using cudaStream_t = struct CUstream_st*;
 
-// Weak, so that a CPU build links without the kernels. It never calls one: open_device() refuses there.
+// Weak, so that a CPU build links without the kernels. Such a build never calls a launcher, because open_device() throws.
 #define SHORI_LAUNCHER __attribute__((weak))

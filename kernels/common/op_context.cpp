@@ -7,6 +7,8 @@
 #include <string_view>
 
 #include "shori/util/error.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -14,16 +16,12 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 constexpr std::size_t kDeviceAlignment = 256;
-constexpr std::size_t kSmallestBlock = std::size_t{1} << 20;
+constexpr std::size_t kMinBlock = std::size_t{1} << 20;
 
-std::size_t align_up(std::size_t value, std::size_t alignment = kAlignment) {
-  return (value + alignment - 1) / alignment * alignment;
-}
-
-// First aligned byte of a block; blocks are allocated with room for the shift.
+// The first aligned byte of a block. Blocks are allocated kAlignment bytes too large for this.
 std::byte* aligned_start(std::byte* memory) {
   const auto address = reinterpret_cast<std::uintptr_t>(memory);
-  return memory + (align_up(address) - address);
+  return memory + (round_up<std::uintptr_t>(address, kAlignment) - address);
 }
 
 }  // namespace
@@ -31,15 +29,15 @@ std::byte* aligned_start(std::byte* memory) {
 void* Workspace::take(std::size_t bytes) {
   if (region_ != nullptr) {
     std::byte* memory = region_ + used_;
-    used_ += align_up(bytes, kDeviceAlignment);
+    used_ += round_up(bytes, kDeviceAlignment);
     peak_ = std::max(peak_, used_);
-    SHORI_CHECK(used_ <= region_bytes_, "the device workspace holds " + std::to_string(region_bytes_) + " bytes, " +
-                                            std::to_string(used_) + " are needed");
+    SHORI_CHECK(used_ <= region_bytes_,
+                concat("the device workspace holds ", region_bytes_, " bytes, ", used_, " are needed"));
     return memory;
   }
-  const std::size_t size = align_up(bytes);
+  const std::size_t size = round_up(bytes, kAlignment);
   if (used_ == 0 && blocks_.size() > 1) {
-    // Nothing is handed out: one block of the largest need replaces the pieces it grew by.
+    // Nothing is handed out, so one block of the peak size can replace the blocks that grew one by one.
     block_ = offset_ = 0;
     blocks_.clear();
     blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(peak_ + kAlignment), peak_});
@@ -49,7 +47,7 @@ void* Workspace::take(std::size_t bytes) {
     offset_ = 0;
   }
   if (block_ == blocks_.size()) {
-    const std::size_t capacity = std::max(size, kSmallestBlock);
+    const std::size_t capacity = std::max(size, kMinBlock);
     blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(capacity + kAlignment), capacity});
   }
   std::byte* memory = aligned_start(blocks_[block_].memory.get()) + offset_;

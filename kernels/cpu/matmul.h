@@ -1,4 +1,5 @@
-// fp32 matrix products of the CPU versions: libtorch's BLAS on one thread, or plain loops with SHORI_OPS=reference.
+// fp32 matrix products of the CPU versions: libtorch's BLAS on one thread. With SHORI_OPS=reference in the environment, and
+// in builds without libtorch, they are plain loops.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,7 @@
 
 namespace shori {
 
-// An fp32 operand; strides in elements.
+// An fp32 operand. Strides are in elements.
 struct ConstMatrix {
   const float* data = nullptr;
   std::int64_t rows = 0;
@@ -26,10 +27,10 @@ struct ConstMatrix {
 
 enum class Sum { kReplace, kAdd };
 
-// out [a.rows, b.cols] = a b, or += a b. Call it inside for_each_task: the product then runs on one thread.
+// out [a.rows, b.cols] = a b, or += a b. It is called inside for_each_task, where the product runs on one thread.
 void matmul(const ConstMatrix& a, const ConstMatrix& b, float* out, std::int64_t out_stride, Sum sum = Sum::kReplace);
 
-// The view as fp32: itself, or a widened copy in the workspace.
+// The view as fp32: the view itself if it is fp32, else a copy in the workspace.
 ConstMatrix widened(const OpContext& context, ConstTensorView view);
 inline ConstMatrix dense(const float* data, std::int64_t rows, std::int64_t cols) {
   return {data, rows, cols, cols, 1};

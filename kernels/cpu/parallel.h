@@ -1,7 +1,7 @@
-// Splitting work of the CPU versions over threads so that no bit depends on their number.
+// Splits the work of the CPU versions over threads so that no bit depends on their number.
 //
-// Tasks are cut by shape alone and write different memory; threads take them in any order. Library matrix products
-// called inside a task run on that one thread, so each product's bits are those of one thread.
+// Tasks are cut by shape alone and write different memory, so threads may take them in any order. A matrix product of the
+// library runs on the thread of the task that calls it, so its bits are always those of one thread.
 #pragma once
 
 #ifndef SHORI_WITHOUT_TORCH
@@ -19,8 +19,9 @@
 #include <mutex>
 
 #include "shori/ops/op_context.h"
+#include "shori/util/math.h"
 
-// Of MKL, which x86-64 builds of libtorch carry and export; absent elsewhere.
+// A function of MKL. x86-64 builds of libtorch contain MKL and export it; elsewhere the pointer is null.
 extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int count);
 
 namespace shori {
@@ -40,8 +41,8 @@ class SingleThreadBlas {
   int before_;
 };
 
-// Number of workers whose scratch a call must hold. Without libtorch (builds that check kernels under sanitizers) there
-// is one, and products are plain loops.
+// The number of workers, each of which needs scratch of its own. Builds without libtorch, which run kernels under
+// sanitizers, have one worker.
 #ifdef SHORI_WITHOUT_TORCH
 inline std::int64_t worker_count() { return 1; }
 #else
@@ -49,7 +50,7 @@ inline std::int64_t worker_count() { return 1; }
 inline std::int64_t worker_count() { return omp_get_max_threads(); }
 #endif
 
-// Calls body(task, worker) for every task in [0, count), worker in [0, min(worker_count(), max_workers)).
+// Calls body(task, worker) for every task in [0, count), with worker in [0, min(worker_count(), max_workers)).
 template <typename Body>
 void for_each_task(std::int64_t count, std::int64_t max_workers, const Body& body) {
   if (count == 0) return;
@@ -82,8 +83,10 @@ void for_each_task(std::int64_t count, const Body& body) {
   for_each_task(count, worker_count(), body);
 }
 
-// fp32 arrays for each worker, every one aligned to 64 bytes, so that no product depends on which worker has taken a
-// task.
+// fp32 arrays for each worker. Every array is aligned to 64 bytes, so that no product depends on which worker takes a task.
+//
+//   const WorkerScratch scratch(context, {rows * cols, cols});
+//   const auto [tile, row] = scratch.of(worker);
 template <std::size_t kArrays>
 class WorkerScratch {
  public:
@@ -91,7 +94,7 @@ class WorkerScratch {
                 std::int64_t workers = worker_count()) {
     for (std::size_t i = 0; i < kArrays; ++i) {
       offset_[i] = size_;
-      size_ += (floats[i] + 15) / 16 * 16;
+      size_ += round_up(floats[i], std::int64_t{16});
     }
     memory_ = context.workspace->take_array<float>(static_cast<std::size_t>(workers * size_));
   }
@@ -107,13 +110,11 @@ class WorkerScratch {
   std::array<std::int64_t, kArrays> offset_{};
 };
 
-inline std::int64_t tiles_of(std::int64_t count, std::int64_t tile) { return (count + tile - 1) / tile; }
-
-// Calls body(first, last, worker) for ranges that cover [0, rows); each range holds about 16,384 elements.
+// Calls body(first, last, worker) for ranges of rows that cover [0, rows). A range has about 16,384 elements.
 template <typename Body>
 void for_each_row_range(std::int64_t rows, std::int64_t cols, const Body& body) {
   const std::int64_t rows_of_task = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, cols));
-  for_each_task(tiles_of(rows, rows_of_task), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(rows, rows_of_task), [&](std::int64_t task, std::int64_t worker) {
     body(task * rows_of_task, std::min(rows, (task + 1) * rows_of_task), worker);
   });
 }

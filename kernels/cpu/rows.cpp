@@ -1,3 +1,4 @@
+// The row functions, compiled for several instruction sets. O3 vectorizes the loops; the project's O2 does not.
 #pragma GCC optimize("O3")
 
 #include "kernels/cpu/rows.h"
@@ -17,11 +18,11 @@ namespace {
 SHORI_INLINE Lanes load_lanes(const float* in) { return *reinterpret_cast<const UnalignedLanes*>(in); }
 SHORI_INLINE void store_lanes(const Lanes& value, float* out) { *reinterpret_cast<UnalignedLanes*>(out) = value; }
 
-// The last, incomplete vector of a row; missing lanes hold `fill`.
+// The last, incomplete vector of a row. Lanes past the end hold `fill`.
 SHORI_INLINE Lanes load_partial(const float* in, std::int64_t count, float fill) {
-  float part[kLanes];
-  for (std::int64_t i = 0; i < kLanes; ++i) part[i] = i < count ? in[i] : fill;
-  return load_lanes(part);
+  float lanes[kLanes];
+  for (std::int64_t i = 0; i < kLanes; ++i) lanes[i] = i < count ? in[i] : fill;
+  return load_lanes(lanes);
 }
 SHORI_INLINE void store_partial(const Lanes& value, std::int64_t count, float* out) {
   for (std::int64_t i = 0; i < count; ++i) out[i] = value[i];
@@ -102,19 +103,6 @@ SHORI_CLONES void norm_gradient_row(const float* h, float rstd, float mean, floa
   for (std::int64_t i = 0; i < count; ++i) g[i] = rstd * (g[i] - (h[i] * rstd) * mean);
 }
 
-SHORI_CLONES void exp_row(float* values, std::int64_t count) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    Lanes value = load_lanes(values + i);
-    exp_lanes(value);
-    store_lanes(value, values + i);
-  }
-  if (i == count) return;
-  Lanes value = load_partial(values + i, count - i, 0.0f);
-  exp_lanes(value);
-  store_partial(value, count - i, values + i);
-}
-
 SHORI_CLONES void silu_row(float* gate, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
@@ -148,7 +136,7 @@ SHORI_CLONES void swiglu_gradient_row(const float* dp, float* gate, float* up, s
 
 SHORI_CLONES float max_of_row(const float* values, std::int64_t count) {
   Lanes largest = Lanes{} - std::numeric_limits<float>::infinity();
-  Lanes poison = {};  // becomes NaN with the first NaN (or infinity: tested below)
+  Lanes poison = {};  // becomes NaN with the first NaN, and with an infinity, which the last loop tells apart
   std::int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     const Lanes value = load_lanes(values + i);
@@ -178,7 +166,7 @@ SHORI_CLONES float exp_shifted_row(float scale, float shift, float* values, std:
     sum = sum + value;
   }
   if (i < count) {
-    // Lanes that do not exist hold -infinity: they add 0.
+    // Lanes past the end hold -infinity, so they add 0 to the sum.
     Lanes value = load_partial(values + i, count - i, -std::numeric_limits<float>::infinity()) * scale - shift;
     exp_lanes(value);
     store_partial(value, count - i, values + i);
@@ -234,16 +222,16 @@ void rotate_row(DType dtype, const float* cos, const float* sin, float* first, f
 
 namespace {
 
-constexpr std::int64_t kGroups = 8;  // Philox calls side by side
+constexpr std::int64_t kGroups = 8;  // Philox calls computed side by side
 constexpr std::int64_t kMaskColumns = 8 * kGroups;
-using Words = std::uint64_t __attribute__((vector_size(64)));  // 8 counters' words, each below 2^32
+using Words = std::uint64_t __attribute__((vector_size(64)));  // one word of 8 counters, each below 2^32
 
-// philox4x32() on 8 counters {group + i, token, step, place}; the draws of columns 8 * group .. 8 * (group + 8) - 1.
+// philox4x32() of the 8 counters {group + i, token, step, stream}: the draws of columns 8 * group .. 8 * (group + 8) - 1.
 SHORI_INLINE void draw_columns(std::uint64_t key, std::uint32_t group, std::uint32_t token, std::uint32_t step,
-                               std::uint32_t place, std::uint64_t* draws) {
+                               std::uint32_t stream, std::uint64_t* draws) {
   constexpr std::uint64_t kLow = 0xffffffffu;
   Words c0 = (Words{0, 1, 2, 3, 4, 5, 6, 7} + group) & kLow, c1 = Words{} + token, c2 = Words{} + step,
-        c3 = Words{} + place;
+        c3 = Words{} + stream;
   std::uint32_t key0 = static_cast<std::uint32_t>(key), key1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const Words product0 = c0 * 0xD2511F53u, product1 = c2 * 0xCD9E8D57u;
@@ -263,39 +251,39 @@ SHORI_INLINE void draw_columns(std::uint64_t key, std::uint32_t group, std::uint
 
 }  // namespace
 
-SHORI_CLONES static void drop_columns(const DropoutKey& key, std::uint32_t token, std::uint32_t place,
+SHORI_CLONES static void drop_columns(const DropoutKey& key, std::uint32_t token, std::uint32_t stream,
                                       std::int64_t first_column, std::int64_t count, float* values) {
   const std::uint32_t threshold = key.threshold();
   std::uint64_t words[2 * kGroups];
   std::uint16_t draws[kMaskColumns];
   for (std::int64_t first = 0; first < count; first += kMaskColumns) {
-    draw_columns(key.seed, static_cast<std::uint32_t>((first_column + first) / 8), token, key.step, place, words);
+    draw_columns(key.seed, static_cast<std::uint32_t>((first_column + first) / 8), token, key.step, stream, words);
     std::memcpy(draws, words, sizeof(draws));
     const std::int64_t columns = count - first < kMaskColumns ? count - first : kMaskColumns;
-    float* part = values + first;
-    for (std::int64_t i = 0; i < columns; ++i) part[i] = draws[i] < threshold ? 0.0f : part[i];
+    float* chunk = values + first;
+    for (std::int64_t i = 0; i < columns; ++i) chunk[i] = draws[i] < threshold ? 0.0f : chunk[i];
   }
 }
 
 void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
               float* values) {
   const std::uint32_t token = key.first_token + static_cast<std::uint32_t>(row);
-  const std::uint32_t place = key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module));
-  drop_columns(key, token, place, first_column, count, values);
+  const std::uint32_t stream = key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module));
+  drop_columns(key, token, stream, first_column, count, values);
 }
 
 SHORI_CLONES float sum_of_squares_by_halving(const float* values, std::int64_t count) {
-  constexpr std::int64_t kPiece = 4096;
-  float sums[kPiece / 2];
+  constexpr std::int64_t kChunk = 4096;
+  float sums[kChunk / 2];
   const auto square = [&](std::int64_t i) { return i < count ? values[i] * values[i] : 0.0f; };
-  if (count == kPiece) {
-    for (std::int64_t i = 0; i < kPiece / 2; ++i) {
-      sums[i] = values[i] * values[i] + values[i + kPiece / 2] * values[i + kPiece / 2];
+  if (count == kChunk) {
+    for (std::int64_t i = 0; i < kChunk / 2; ++i) {
+      sums[i] = values[i] * values[i] + values[i + kChunk / 2] * values[i + kChunk / 2];
     }
   } else {
-    for (std::int64_t i = 0; i < kPiece / 2; ++i) sums[i] = square(i) + square(i + kPiece / 2);
+    for (std::int64_t i = 0; i < kChunk / 2; ++i) sums[i] = square(i) + square(i + kChunk / 2);
   }
-  for (std::int64_t half = kPiece / 4; half > 0; half /= 2) {
+  for (std::int64_t half = kChunk / 4; half > 0; half /= 2) {
     for (std::int64_t i = 0; i < half; ++i) sums[i] = sums[i] + sums[i + half];
   }
   return sums[0];

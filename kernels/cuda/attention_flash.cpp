@@ -1,6 +1,7 @@
-// Attention on a GPU: libtorch's FlashAttention-2, packed form, one call a pack. Its ops are private to libtorch and
-// may change between releases: this is the one file that names them, the release is pinned, and
-// check_device_attention() compares them with the CPU version before training.
+// Attention on a GPU: libtorch's FlashAttention-2 in its packed form, one call per pack.
+//
+// Its ops are private to libtorch and may change between releases. So this is the only file that names them, the release is
+// pinned, and check_device_attention() compares them with the CPU version before training.
 #include <ATen/Context.h>
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
@@ -25,8 +26,8 @@ namespace shori {
 
 namespace {
 
-// Libtorch's work goes to our stream. No autograd; sums in a fixed order; fresh memory is not filled with NaN, which
-// deterministic mode would do.
+// Inside this scope libtorch queues its work on our stream, records nothing for autograd and sums in a fixed order. It does
+// not fill new memory with NaN, as its deterministic mode otherwise would.
 class FlashScope {
  public:
   explicit FlashScope(const OpContext& context)
@@ -52,7 +53,7 @@ at::Tensor heads_of(ConstTensorView matrix, std::int64_t first, std::int64_t hea
   return at::from_blob(data, {matrix.rows, heads, dim}, {matrix.stride, dim, 1}, on_gpu(at::kBFloat16));
 }
 
-// q, k, v of a pack, and what both directions say of it.
+// q, k and v of a pack, and the arguments that both directions take.
 struct Packed {
   at::Tensor q, k, v, cu_seqlens;
   std::int64_t longest = 0;
@@ -69,12 +70,12 @@ struct Packed {
     for (std::size_t i = 1; i < cu.size(); ++i) {
       longest = std::max<std::int64_t>(longest, cu.host[i] - cu.host[i - 1]);
     }
-    // A token sees itself and `window - 1` before it; the causal mask closes the other side.
+    // A token sees itself and the `window - 1` tokens before it; the causal mask hides the tokens after it.
     if (shape.window > 0) window_left = shape.window - 1;
   }
 };
 
-// Runs libtorch's ops. Its failures become the program's where memory or the device is to blame; all others are bugs.
+// Runs libtorch's ops. Failures of memory or of the device become errors of the program; any other failure is a bug.
 template <class Ops>
 void run(const Ops& ops) {
   try {
@@ -119,7 +120,7 @@ void device_attention_backward(const OpContext& context, const AttentionShape& s
     const Packed pack(shape, qkv, cu_seqlens);
     const at::Tensor log_sum_exp =
         at::from_blob(const_cast<void*>(lse.data), {lse.rows, lse.cols}, {lse.stride, 1}, on_gpu(at::kFloat));
-    // State of the dropout that is not used here.
+    // The ops take the state of a dropout, which is not used here.
     const at::Tensor no_state = at::zeros({2}, on_gpu(at::kLong));
     const auto [dq, dk, dv] = at::_flash_attention_backward(
         heads_of(dout, 0, shape.heads, shape.head_dim), pack.q, pack.k, pack.v,

@@ -8,6 +8,7 @@
 #include "kernels/common/cuda_check.h"
 #include "kernels/cuda/opened_device.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -42,7 +43,7 @@ std::string cuda_error_code(int code, bool device_listed) {
   }
 }
 
-// Records of /dev/kmsg are read one a call, the oldest first, and end with EAGAIN.
+// Each read of /dev/kmsg returns one record, the oldest first, and EAGAIN after the last.
 std::string last_xid() {
   const int file = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (file < 0) return {};
@@ -60,25 +61,23 @@ std::string last_xid() {
 void throw_cuda_error(int code, const char* call, const char* file, int line) {
   const auto error = static_cast<cudaError_t>(code);
   const std::string_view path = file;
-  Diagnostic diagnostic(
-      cuda_error_code(code, opened_device_is_listed()),
-      "CUDA error " + std::to_string(code) + " (" + cudaGetErrorName(error) + "): " + cudaGetErrorString(error));
-  diagnostic.note(std::string(call) + ", " + std::string(path.substr(path.rfind('/') + 1)) + ":" +
-                  std::to_string(line));
+  Diagnostic diagnostic(cuda_error_code(code, opened_device_is_listed()),
+                        concat("CUDA error ", code, " (", cudaGetErrorName(error), "): ", cudaGetErrorString(error)));
+  diagnostic.note(concat(call, ", ", path.substr(path.rfind('/') + 1), ":", line));
   if (diagnostic.code == "E0701" || diagnostic.code == "E0702") {
     const std::string xid = last_xid();
-    if (!xid.empty()) diagnostic.note("the kernel's log: " + xid);
+    if (!xid.empty()) diagnostic.note("the system log: " + xid);
     diagnostic.help(
-        "lower the power limit (`nvidia-smi -pl`) or the clocks (`nvidia-smi -lgc`), look at the temperature, "
+        "lower the power limit (`nvidia-smi -pl`) or the clocks (`nvidia-smi -lgc`), check the temperature, "
         "reseat card and power cables");
   } else if (code == cudaErrorInitializationError) {
-    diagnostic.help("see whether `nvidia-smi` works; after an update of the driver, restart the machine");
+    diagnostic.help("check that `nvidia-smi` works; after an update of the driver, restart the machine");
   } else if (code == cudaErrorOperatingSystem) {
     diagnostic.help("give this user access to /dev/nvidia* (`ls -l /dev/nvidia*`), and a container the GPU's devices");
   } else if (code == cudaErrorLaunchTimeout) {
     diagnostic.help("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
   } else if (diagnostic.code == "E0703") {
-    diagnostic.help("if it repeats at the same step, report it; if it moves about, suspect the card");
+    diagnostic.help("if it repeats at the same step, report it; if the step varies, suspect the card");
   }
   throw Error(diagnostic);
 }

@@ -1,4 +1,4 @@
-// The device backend `cuda`: one NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES leaves.
+// The device backend `cuda`: one NVIDIA GPU, the first that CUDA_VISIBLE_DEVICES shows.
 #include <ATen/Context.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
@@ -15,8 +15,10 @@
 #include "kernels/cuda/late_libraries.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/opened_device.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -24,7 +26,7 @@ namespace {
 
 constexpr int kDevice = 0;
 constexpr char kDriverNeeded[] = "580.65.06";  // the first driver of CUDA 13.0
-// FlashAttention of libtorch 2.11.0 is machine code for these and nothing else.
+// The FlashAttention of libtorch 2.11.0 has machine code for these cards and no virtual code.
 constexpr char kAttentionArchitectures[] = "80-real,86-real,90-real,100-real,120-real";
 
 struct State {
@@ -32,23 +34,15 @@ struct State {
   std::string pci_bus_id;
   std::map<void*, std::size_t> allocations;
   std::size_t in_use = 0, peak = 0;
-  std::optional<std::size_t> limit;  // of ours and libtorch's together
+  std::optional<std::size_t> limit;  // for our allocations and libtorch's together
 };
 State& state() {
-  static State* const device = new State;  // never destroyed: owners of device memory may be static, too
+  static State* const device = new State;  // never destroyed, because static objects may own device memory
   return *device;
 }
 
-std::string gibibytes(std::size_t bytes) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text.data();
-}
-
-// "13.0" of 13000.
-std::string cuda_release(int number) {
-  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
+// 13000 -> "13.0"
+std::string cuda_release(int number) { return concat(number / 1000, ".", number % 1000 / 10); }
 
 Diagnostic no_usable_gpu(const std::string& message) {
   Diagnostic diagnostic("E0404", message);
@@ -123,7 +117,7 @@ DeviceInfo read_info() {
 cudaStream_t as_stream(void* handle) { return static_cast<cudaStream_t>(handle); }
 cudaEvent_t as_event(void* handle) { return static_cast<cudaEvent_t>(handle); }
 
-// Libtorch's allocator may take what the limit leaves beside our own allocations.
+// Libtorch's allocator may take what our own allocations leave of the limit.
 void share_limit() {
   const State& device = state();
   if (!device.limit) return;
@@ -132,26 +126,26 @@ void share_limit() {
   c10::cuda::CUDACachingAllocator::setMemoryFraction(std::min(share, 1.0), kDevice);
 }
 
-// Why `bytes` could not be had: others took memory since the device was opened, or it is too much.
+// Reports why `bytes` could not be allocated: another process took memory since the device was opened, or it is too much.
 [[noreturn]] void throw_no_memory(std::size_t bytes) {
-  cudaGetLastError();  // not sticky: what follows must not meet it again
+  cudaGetLastError();  // clears the error, so that the next check does not see it
   const State& device = state();
   std::size_t free_now = 0, total = 0;
   SHORI_CUDA_CHECK(cudaMemGetInfo(&free_now, &total));
   const std::size_t expected = device.info->free_bytes - std::min(device.in_use, device.info->free_bytes);
   const bool taken = bytes <= expected && free_now < expected;
   Diagnostic diagnostic(taken ? "E0405" : "E0401",
-                        taken ? gibibytes(expected - free_now) + " of GPU memory were taken by another process"
-                              : gibibytes(bytes) + " of GPU memory are needed, " + gibibytes(free_now) + " are free");
-  diagnostic.note("this process holds " + gibibytes(device.in_use) + " of the GPU's " + gibibytes(total));
+                        taken ? "another process took " + format_gib(expected - free_now) + " of GPU memory"
+                              : format_gib(bytes) + " of GPU memory are needed, " + format_gib(free_now) + " are free");
+  diagnostic.note("this process holds " + format_gib(device.in_use) + " of the GPU's " + format_gib(total));
   for (const std::string& process : nvml_other_processes(device.pci_bus_id)) diagnostic.note(process);
   throw Error(diagnostic.help(taken ? "end that process and start again" : "`--plan` shows what would fit"));
 }
 
 [[noreturn]] void throw_beyond_limit(std::size_t bytes) {
   const State& device = state();
-  throw Error(Diagnostic("E0401", gibibytes(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
-                                      gibibytes(*device.limit))
+  throw Error(Diagnostic("E0401", format_gib(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
+                                      format_gib(*device.limit))
                   .help("`--plan` shows what would fit"));
 }
 
@@ -173,7 +167,7 @@ const DeviceInfo& open_device() {
   return *device.info;
 }
 
-// Not ordered behind the default stream: two streams overlap.
+// The stream does not wait for the default stream, so that two streams overlap.
 DeviceStream::DeviceStream() {
   cudaStream_t stream = nullptr;
   SHORI_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
@@ -188,9 +182,6 @@ DeviceEvent::DeviceEvent() {
 }
 DeviceEvent::~DeviceEvent() { cudaEventDestroy(as_event(handle_)); }
 void DeviceEvent::record(void* stream) { SHORI_CUDA_CHECK(cudaEventRecord(as_event(handle_), as_stream(stream))); }
-void DeviceEvent::wait_on(void* stream) const {
-  SHORI_CUDA_CHECK(cudaStreamWaitEvent(as_stream(stream), as_event(handle_), 0));
-}
 void DeviceEvent::synchronize() const { SHORI_CUDA_CHECK(cudaEventSynchronize(as_event(handle_))); }
 double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
   float milliseconds = 0;
@@ -205,8 +196,8 @@ void* device_allocate(std::size_t bytes) {
   void* memory = nullptr;
   cudaError_t result = cudaMalloc(&memory, bytes);
   if (result == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: what follows must not meet it again
-    // Libtorch keeps what the attention of an earlier stage took.
+    cudaGetLastError();  // clears the error, so that the next check does not see it
+    // Libtorch caches what the attention of an earlier stage used.
     c10::cuda::CUDACachingAllocator::emptyCache();
     result = cudaMalloc(&memory, bytes);
   }
@@ -232,7 +223,7 @@ void device_free(void* memory) noexcept {
 
 void limit_device_memory(std::size_t bytes) {
   state().limit = bytes;
-  at::globalContext().lazyInitDevice(at::kCUDA);  // makes libtorch's allocator
+  at::globalContext().lazyInitDevice(at::kCUDA);  // creates libtorch's allocator
   share_limit();
 }
 
@@ -242,7 +233,7 @@ void* pinned_allocate(std::size_t bytes) {
   const cudaError_t result = cudaHostAlloc(&memory, bytes, cudaHostAllocDefault);
   if (result == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    throw Error(Diagnostic("E0401", gibibytes(bytes) + " of page-locked host memory cannot be had")
+    throw Error(Diagnostic("E0401", format_gib(bytes) + " of page-locked host memory cannot be allocated")
                     .help("free host memory, or raise the limit that `ulimit -l` shows"));
   }
   SHORI_CUDA_CHECK(result);

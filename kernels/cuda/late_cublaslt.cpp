@@ -1,11 +1,11 @@
-// cuBLASLt by the names of its header, each call handed on to the library that open_device() loaded. Hidden: libtorch
-// binds to the library itself.
+// The functions of cuBLASLt under the names of its header. Each forwards to the library that open_device() loaded. They are
+// hidden, so that libtorch still binds to the library itself.
 #pragma GCC visibility push(hidden)
 #include <cublasLt.h>
 
 #include "kernels/cuda/late_libraries.h"
 
-// The compiler holds each against its declaration in the header.
+// The compiler checks each definition against its declaration in the header.
 #define SHORI_LATE(result, name, parameters, arguments)                                            \
   result name parameters {                                                                         \
     static const auto function = reinterpret_cast<decltype(&name)>(::shori::late_function(#name)); \

@@ -16,13 +16,13 @@ namespace shori {
 
 namespace {
 
-// Of these one copy each may be mapped, whatever their versions. libc10 to libtorch_cuda are libtorch's. Not libcuda:
-// it comes with the driver, and that of WSL consists of two files of the name.
+// Libraries of which only one copy may be mapped, whatever its version; libc10 to libtorch_cuda are libtorch's own. libcuda
+// is not among them: it comes with the driver, and the driver of WSL has two files of that name.
 constexpr std::string_view kSingleLibraries[] = {"libc10.so",        "libc10_cuda.so", "libtorch_cpu.so",
                                                  "libtorch_cuda.so", "libcudart.so",   "libcublas.so",
                                                  "libcublasLt.so",   "libcudnn.so",    "libnvrtc.so"};
 
-const char kCure[] = "run scripts/setup.sh --cuda, or install torch " SHORI_TORCH_VERSION
+const char kHelp[] = "run scripts/setup.sh --cuda, or install torch " SHORI_TORCH_VERSION
                      " with all its NVIDIA packages and put its library folders into LD_LIBRARY_PATH";
 
 std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
@@ -68,21 +68,21 @@ std::vector<std::string> libraries_mapped_twice(std::string_view maps) {
 }
 
 void load_cuda_libraries() {
-  // Read once by libtorch's allocator, when it is first used: segments that grow leave no gaps between the sizes that
-  // attention asks for.
+  // Libtorch's allocator reads the variable when it is first used. Segments that can grow leave no gaps between the sizes
+  // that attention asks for.
   if (std::getenv("PYTORCH_ALLOC_CONF") == nullptr) setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     const char* reason = dlerror();
     throw Error(Diagnostic("E0407", std::string("libtorch's CUDA part cannot be loaded: ") + (reason ? reason : ""))
-                    .help(kCure));
+                    .help(kHelp));
   }
-  // Libtorch asks once for its CUDA part, at the first question about CUDA, and for good: show_config() is one.
+  // Libtorch looks for its CUDA part once, when it is first asked about CUDA. show_config() below asks.
   SHORI_CHECK(at::detail::getCUDAHooks().hasCUDART(), "libtorch was asked about CUDA before its CUDA part was loaded");
   const std::string version = libtorch_version(at::show_config());
   if (version != SHORI_TORCH_VERSION) {
     throw Error(Diagnostic("E0407",
                            "the libtorch found is release '" + version + "', this program needs " + SHORI_TORCH_VERSION)
-                    .help(kCure));
+                    .help(kHelp));
   }
   const std::vector<std::string> twice = libraries_mapped_twice(process_maps());
   if (twice.empty()) return;
@@ -94,7 +94,7 @@ void load_cuda_libraries() {
 void* late_function(const char* name) {
   void* address = dlsym(RTLD_DEFAULT, name);
   if (address == nullptr) {
-    throw Error(Diagnostic("E0407", std::string("no library that libtorch loaded has ") + name).help(kCure));
+    throw Error(Diagnostic("E0407", std::string("no library that libtorch loaded has ") + name).help(kHelp));
   }
   return address;
 }

@@ -1,5 +1,5 @@
-// The large CUDA libraries, loaded when a device is opened. Linked, they would cost every start of a program more time
-// than all the rest of it, also where no GPU is used (README.md, "How the code is laid out").
+// Loads the large CUDA libraries when a device is opened. If they were linked, the program would not start on a machine
+// without them, and loading them would take longer than everything else it does at its start.
 #pragma once
 
 #include <string>
@@ -8,18 +8,18 @@
 
 namespace shori {
 
-// Loads libtorch_cuda of the libtorch that this process runs with, and with it cuBLASLt and FlashAttention's kernels.
-// E0407: libtorch is another release than the one built with, a library is missing, or one is mapped twice.
+// Loads libtorch_cuda of the libtorch that this process runs with, and with it cuBLASLt and the kernels of FlashAttention.
+// E0407: libtorch is not the release that the program was built with, a library is missing, or one is mapped twice.
 void load_cuda_libraries();
 
-// The address of a function of the libraries loaded so; E0407 if none has it.
+// The address of a function of the loaded libraries; E0407 if none of them has it.
 void* late_function(const char* name);
 
-// "2.11.0" out of at::show_config(), empty if it does not say.
+// The version in the text of at::show_config(), "2.11.0"; empty if there is none.
 std::string libtorch_version(std::string_view config);
 
-// Libraries that `maps`, the text of /proc/self/maps, shows under more than one path: "libcublasLt.so.13: A, B" each.
-// Two copies have two states, so that handles and streams of one mean nothing to the other.
+// The libraries that `maps`, the text of /proc/self/maps, shows under more than one path, each as "libcublasLt.so: A, B".
+// Two copies of a library do not share their state, so handles and streams of one mean nothing to the other.
 std::vector<std::string> libraries_mapped_twice(std::string_view maps);
 
 }  // namespace shori

@@ -1,9 +1,11 @@
 // Large products on a GPU by cuBLASLt.
 //
-// Its matrices are column-major: a row-major c = a b is c' = b' a' there, so the library's first operand is our b, its
-// second our a, and its m, n, k are our N, M, K. One algorithm serves each (form, N, K, strides) at every M: the
-// heuristic's first answer at kPlannedTokens without split-K and without reduction over blocks, which every M of
-// kAcceptedTokens takes as well. Never chosen by timing or by free memory.
+// The library's matrices are column-major. A row-major c = a b is c' = b' a' there, so the library's first operand is our b,
+// its second is our a, and its m, n, k are our N, M, K.
+//
+// One algorithm serves each (form, N, K, strides) at every M, and neither timing nor free memory plays a part in its choice:
+// it is the heuristic's first answer for kPlannedTokens that has no split-K and no reduction over thread blocks, and that
+// the library also accepts for every M of kAcceptedTokens.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
@@ -19,19 +21,20 @@
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
 namespace {
 
-constexpr std::int64_t kPlannedTokens = 4096;  // the MLP's tile
+constexpr std::int64_t kPlannedTokens = 4096;  // a tile of the MLP
 constexpr std::array<std::int64_t, 5> kAcceptedTokens = {1, 64, 65, 4096, 16384};
-constexpr std::uint32_t kAlignment = 16;  // of all operands, in bytes
+constexpr std::uint32_t kAlignment = 16;  // bytes, of all operands
 constexpr int kMaxAnswers = 64;
 
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  SHORI_CUDA_CHECK(cudaGetLastError());  // a device that failed says so itself
+  SHORI_CUDA_CHECK(cudaGetLastError());  // a failure of the device is the better message
   throw Error(Diagnostic("E0703", std::string(call) + ": " + cublasLtGetStatusString(status)));
 }
 #define SHORI_CUBLAS_CHECK(call) check((call), #call)
@@ -42,13 +45,12 @@ struct Product {
   auto operator<=>(const Product&) const = default;
 
   std::string name() const {
-    return std::string(form == MatmulB::kTransposed ? "x.wT" : "x.w") + " n " + std::to_string(n) + " k " +
-           std::to_string(k) + " rows " + std::to_string(a_stride) + " " + std::to_string(b_stride) + " " +
-           std::to_string(c_stride);
+    return concat(form == MatmulB::kTransposed ? "x.wT" : "x.w", " n ", n, " k ", k, " rows ", a_stride, " ", b_stride,
+                  " ", c_stride);
   }
 };
 
-// The library's descriptors of one product at one M; they live here, nothing is allocated.
+// The library's descriptors of one product at one M. They are plain members, so nothing is allocated.
 struct Descriptors {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t first, second, result;
@@ -90,7 +92,7 @@ class CublasLt {
  private:
   CublasLt() { SHORI_CUBLAS_CHECK(cublasLtCreate(&handle_)); }
 
-  static std::string version() { return std::to_string(cublasLtGetVersion()) + ":"; }
+  static std::string version() { return concat(cublasLtGetVersion(), ":"); }
 
   bool accepts(const Product& product, const cublasLtMatmulAlgo_t& algorithm) const {
     for (const std::int64_t tokens : kAcceptedTokens) {
@@ -103,14 +105,14 @@ class CublasLt {
     return true;
   }
 
-  // Neither split-K nor a reduction over blocks: each element is summed by one thread block, in one order.
+  // Without split-K and without a reduction over blocks, one thread block sums each element, in one order.
   static bool sums_in_one_block(const cublasLtMatmulAlgo_t& algorithm) {
-    for (const auto& [attribute, most] :
+    for (const auto& [attribute, maximum] :
          {std::pair{CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 1}, {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 0}}) {
       std::uint32_t value = 0;
       std::size_t written = 0;
       SHORI_CUBLAS_CHECK(cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value, sizeof(value), &written));
-      if (static_cast<std::int64_t>(value) > most) return false;
+      if (static_cast<std::int64_t>(value) > maximum) return false;
     }
     return true;
   }
@@ -151,9 +153,9 @@ class CublasLt {
                digits + 2;
     }
     if (usable && accepts(product, algorithm)) return algorithm;
-    throw Error(Diagnostic("E0509", "cuBLASLt " + prefix.substr(0, prefix.size() - 1) +
-                                        " does not take the algorithm that the run was begun with for the product " +
-                                        product.name())
+    throw Error(Diagnostic("E0509", concat("cuBLASLt ", prefix.substr(0, prefix.size() - 1),
+                                           " does not accept the algorithm that the run started with for the product ",
+                                           product.name()))
                     .note("recorded: " + recorded));
   }
 

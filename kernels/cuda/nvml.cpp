@@ -8,11 +8,13 @@
 #include <cstdio>
 #include <fstream>
 
+#include "shori/util/text.h"
+
 namespace shori {
 
 namespace {
 
-// The library comes with the driver and its header with neither, so this is the part of its interface used here:
+// The library comes with the driver, but its header does not. This is the part of its interface that is used here, from
 // https://docs.nvidia.com/deploy/nvml-api/.
 constexpr int kNvmlSuccess = 0;
 struct NvmlMemory {
@@ -20,7 +22,7 @@ struct NvmlMemory {
 };
 struct NvmlProcess {
   unsigned pid;
-  std::uint64_t used_bytes;  // all ones where it is not known
+  std::uint64_t used_bytes;  // all ones if it is not known
   unsigned gpu_instance, compute_instance;
 };
 
@@ -64,7 +66,7 @@ class Nvml {
 };
 
 std::string process_name(unsigned pid) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
+  std::ifstream file(concat("/proc/", pid, "/comm"));
   std::string name;
   std::getline(file, name);
   return name;
@@ -100,7 +102,7 @@ std::vector<std::string> nvml_other_processes(const std::string& pci_bus_id) {
       const NvmlProcess& process = processes[i];
       if (process.pid == static_cast<unsigned>(getpid())) continue;
       const std::string name = process_name(process.pid);
-      std::string text = "pid " + std::to_string(process.pid) + (name.empty() ? "" : " (" + name + ")");
+      std::string text = concat("pid ", process.pid, name.empty() ? "" : " (" + name + ")");
       if (process.used_bytes != ~std::uint64_t{0}) {
         std::array<char, 32> size{};
         std::snprintf(size.data(), size.size(), " holds %.1f GiB", static_cast<double>(process.used_bytes) / (1 << 30));

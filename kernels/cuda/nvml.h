@@ -1,5 +1,5 @@
-// What the NVIDIA driver itself says of a GPU, through its management library. It needs no CUDA context and still
-// answers when one is lost. Where the library is missing, everything here says so by an empty result.
+// What the NVIDIA driver reports about a GPU through its management library. This needs no CUDA context and works when one
+// is lost. If the library is missing, every function returns an empty result.
 #pragma once
 
 #include <optional>
@@ -10,10 +10,10 @@ namespace shori {
 
 std::string nvml_driver_version();  // "580.65.06"
 
-// Whether the driver still reaches the GPU at this PCI address; nothing where it cannot be asked.
+// Whether the driver still reaches the GPU at this PCI address; empty if it cannot be asked.
 std::optional<bool> nvml_lists_device(const std::string& pci_bus_id);
 
-// The processes that hold memory on it, this one left out: "pid 4121 (Xorg) holds 0.4 GiB" each.
+// The other processes that hold memory on the GPU, each as "pid 4121 (Xorg) holds 0.4 GiB".
 std::vector<std::string> nvml_other_processes(const std::string& pci_bus_id);
 
 }  // namespace shori

@@ -5,6 +5,7 @@
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/layer/embed_launch.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -13,14 +14,20 @@ void embed(const OpContext& context, ConstTensorView table, const Int32Array& id
   check_activation("embed", "table", table);
   check_matrix("embed", "x", x, table.dtype, static_cast<std::int64_t>(ids.size()), table.cols);
   for (const std::int32_t id : ids.host) {
-    SHORI_CHECK(id >= 0 && id < table.rows, "embed: token id " + std::to_string(id) + " is outside the vocabulary");
+    SHORI_CHECK(id >= 0 && id < table.rows, concat("embed: token id ", id, " is outside the vocabulary"));
   }
   log_work(context, {.bytes = 2 * bytes_of(x)});
   if (on_device(context)) {
     check_device_rows("embed", "table", table);
     check_device_rows("embed", "x", x);
     check_device_integers("embed", "ids", ids);
-    launch_embed({table.row<Bf16>(0), ids.device, x.row<Bf16>(0), table.stride, x.stride, x.rows, x.cols},
+    launch_embed({.table = table.row<Bf16>(0),
+                  .ids = ids.device,
+                  .x = x.row<Bf16>(0),
+                  .table_stride = table.stride,
+                  .x_stride = x.stride,
+                  .rows = x.rows,
+                  .cols = x.cols},
                  static_cast<cudaStream_t>(context.stream));
     return;
   }

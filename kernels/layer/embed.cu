@@ -1,4 +1,4 @@
-// Embedding gather: 16 bytes a thread, a few blocks a row.
+// Embedding lookup: each thread copies 16 bytes, a few blocks copy a row.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/layer/embed_launch.h"
 
@@ -6,11 +6,10 @@ namespace shori {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPiece = 8;  // values of one 16-byte access
 
 __global__ void __launch_bounds__(kThreads, 1) embed_kernel(EmbedLaunch a, unsigned blocks_of_row) {
   const std::int64_t row = blockIdx.x / blocks_of_row;
-  const std::int64_t column = (blockIdx.x % blocks_of_row * kThreads + threadIdx.x) * std::int64_t{kPiece};
+  const std::int64_t column = (blockIdx.x % blocks_of_row * kThreads + threadIdx.x) * std::int64_t{kVector};
   if (column >= a.cols) return;
   const std::int64_t id = __ldg(a.ids + row);
   *reinterpret_cast<uint4*>(a.x + row * a.x_stride + column) =
@@ -21,7 +20,7 @@ __global__ void __launch_bounds__(kThreads, 1) embed_kernel(EmbedLaunch a, unsig
 
 void launch_embed(const EmbedLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
-  const auto blocks_of_row = static_cast<unsigned>(divide_up<std::int64_t>(arguments.cols, kThreads * kPiece));
+  const unsigned blocks_of_row = block_count(arguments.cols, kThreads * kVector);
   launch(embed_kernel, static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream, arguments,
          blocks_of_row);
 }

@@ -9,8 +9,8 @@ namespace shori {
 
 struct RmsNormLaunch {
   const Bf16* x;       // [rows, cols]
-  const Bf16* delta;   // [rows, cols] or null: h = x
-  Bf16* h;             // [rows, cols] or null: not stored
+  const Bf16* delta;   // [rows, cols]; null: h = x
+  Bf16* h;             // [rows, cols]; null: h is not stored
   const Bf16* weight;  // [cols]
   Bf16* y;             // [rows, cols]
   std::int64_t x_stride, delta_stride, h_stride, y_stride;
@@ -19,11 +19,11 @@ struct RmsNormLaunch {
 };
 SHORI_LAUNCHER void launch_rms_norm(const RmsNormLaunch& arguments, cudaStream_t stream);
 
-// The gradient of y comes as `gradient`, whose rows and cols are those of h. At most kMaxNormColumns columns.
+// `gradient` is the gradient of y; its rows and cols are those of h, at most kMaxNormColumns columns.
 struct RmsNormBackwardLaunch {
   const Bf16* h;         // [rows, cols]
   const Bf16* weight;    // [cols]
-  const Bf16* residual;  // [rows, cols] or null; may be dh
+  const Bf16* residual;  // [rows, cols], may be dh; null: none is added
   Bf16* dh;              // [rows, cols]
   std::int64_t h_stride, residual_stride, dh_stride;
   float eps;

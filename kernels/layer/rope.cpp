@@ -7,6 +7,8 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/layer/rope_launch.h"
+#include "shori/ops/device_limits.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -61,7 +63,7 @@ void rope_on_device(const OpContext& context, const RopeTable& table, const Int3
                     TensorView heads) {
   check_device_rows("rope", "heads", heads);
   check_device_integers("rope", "positions", positions);
-  SHORI_CHECK(table.half % 8 == 0, "rope: head sizes on a device are multiples of 16");
+  SHORI_CHECK(2 * table.half % kDeviceHeadMultiple == 0, "rope: head sizes on a device are multiples of 16");
   SHORI_CHECK(table.device_cos != nullptr && table.device_sin != nullptr, "rope: the table is not on the device");
   launch_rope({.heads = heads.row<Bf16>(0),
                .cos = static_cast<const Bf16*>(table.device_cos),
@@ -75,23 +77,9 @@ void rope_on_device(const OpContext& context, const RopeTable& table, const Int3
               static_cast<cudaStream_t>(context.stream));
 }
 
-}  // namespace
-
-void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
-          TensorView heads) {
-  check_context(context, "rope");
+void rope_on_cpu(const OpContext& context, const RopeTable& table, std::span<const std::int32_t> positions,
+                 bool inverse, TensorView heads) {
   const std::int64_t half = table.half, head_dim = 2 * half;
-  check_matrix("rope", "heads", heads, table.dtype, static_cast<std::int64_t>(positions.size()), heads.cols);
-  SHORI_CHECK(head_dim > 0 && heads.cols % head_dim == 0, "rope: columns must be whole heads");
-  for (const std::int32_t position : positions.host) {
-    SHORI_CHECK(position >= 0 && position < table.positions,
-                "rope: position " + std::to_string(position) + " is beyond the table");
-  }
-  log_work(context, {.bytes = 2 * bytes_of(heads)});
-  if (on_device(context)) {
-    rope_on_device(context, table, positions, inverse, heads);
-    return;
-  }
   const ConstTensorView cos_view{table.cos.data(), table.dtype, table.positions, half, half};
   const ConstTensorView sin_view{table.sin.data(), table.dtype, table.positions, half, half};
   const WorkspaceFrame frame(*context.workspace);
@@ -99,7 +87,7 @@ void rope(const OpContext& context, const RopeTable& table, const Int32Array& po
   for_each_row_range(heads.rows, heads.cols, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
     const auto [cos, sin, head] = scratch.of(worker);
     for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t position = positions.host[static_cast<std::size_t>(row)];
+      const std::int64_t position = positions[static_cast<std::size_t>(row)];
       load_row(cos_view, position, 0, half, cos);
       load_row(sin_view, position, 0, half, sin);
       if (inverse) scale_row(-1.0f, sin, half);
@@ -110,6 +98,26 @@ void rope(const OpContext& context, const RopeTable& table, const Int32Array& po
       }
     }
   });
+}
+
+}  // namespace
+
+void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
+          TensorView heads) {
+  check_context(context, "rope");
+  const std::int64_t head_dim = 2 * table.half;
+  check_matrix("rope", "heads", heads, table.dtype, static_cast<std::int64_t>(positions.size()), heads.cols);
+  SHORI_CHECK(head_dim > 0 && heads.cols % head_dim == 0, "rope: columns must be whole heads");
+  for (const std::int32_t position : positions.host) {
+    SHORI_CHECK(position >= 0 && position < table.positions,
+                concat("rope: position ", position, " is beyond the table"));
+  }
+  log_work(context, {.bytes = 2 * bytes_of(heads)});
+  if (on_device(context)) {
+    rope_on_device(context, table, positions, inverse, heads);
+  } else {
+    rope_on_cpu(context, table, positions.host, inverse, heads);
+  }
 }
 
 }  // namespace shori

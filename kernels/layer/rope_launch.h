@@ -11,7 +11,7 @@ struct RopeLaunch {
   const std::int32_t* positions;  // [rows]
   std::int64_t stride, rows;
   int heads_of_row;
-  int half;  // of the head size, a multiple of 8
+  int half;  // half of the head size, a multiple of 8
   bool inverse;
 };
 SHORI_LAUNCHER void launch_rope(const RopeLaunch& arguments, cudaStream_t stream);

@@ -7,6 +7,7 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/layer/swiglu_launch.h"
 #include "kernels/lora/lora_input.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -19,7 +20,12 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   if (on_device(context)) {
     check_device_rows("swiglu", "gate_up", gate_up);
     check_device_rows("swiglu", "p", p);
-    launch_swiglu({gate_up.row<Bf16>(0), p.row<Bf16>(0), gate_up.stride, p.stride, p.rows, p.cols},
+    launch_swiglu({.gate_up = gate_up.row<Bf16>(0),
+                   .p = p.row<Bf16>(0),
+                   .gate_up_stride = gate_up.stride,
+                   .p_stride = p.stride,
+                   .rows = p.rows,
+                   .cols = p.cols},
                   static_cast<cudaStream_t>(context.stream));
     return;
   }
@@ -40,27 +46,27 @@ void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p) {
   });
 }
 
-void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std::optional<LoraInputGradient> lora,
+void swiglu_backward(const OpContext& context, ConstTensorView fused_dp, std::optional<LoraInputGradient> lora,
                      TensorView gate_up) {
   constexpr const char* kOp = "swiglu_backward";
   check_context(context, kOp);
   check_activation(kOp, "gate_up", gate_up);
   SHORI_CHECK(gate_up.cols % 2 == 0, "swiglu_backward: gate_up must have two halves");
-  SHORI_CHECK(dp_extended.rows == gate_up.rows && dp_extended.dtype == gate_up.dtype,
+  SHORI_CHECK(fused_dp.rows == gate_up.rows && fused_dp.dtype == gate_up.dtype,
               "swiglu_backward: dp does not fit gate_up");
   log_work(context, {.bytes = 2.5 * bytes_of(gate_up)});
   if (on_device(context)) {
     check_device_rows(kOp, "gate_up", gate_up);
-    launch_swiglu_backward(input_gradient_launch(kOp, dp_extended, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),
+    launch_swiglu_backward(input_gradient_launch(kOp, fused_dp, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),
                            gate_up.stride, static_cast<cudaStream_t>(context.stream));
     return;
   }
 
   const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = gate_up.cols / 2, tile = InputGradient::kRows;
-  const InputGradient dp(context, kOp, dp_extended, cols, lora);
+  const InputGradient dp(context, kOp, fused_dp, cols, lora);
   const WorkerScratch scratch(context, {tile * cols, cols, cols});
-  for_each_task(tiles_of(gate_up.rows, tile), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(gate_up.rows, tile), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * tile, count = std::min(tile, gate_up.rows - first);
     const auto [gradient, gate, up] = scratch.of(worker);
     dp.load(first, count, worker, gradient);

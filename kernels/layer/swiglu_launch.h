@@ -1,4 +1,4 @@
-// Launcher of ops/swiglu.h, forward.
+// Launchers of ops/swiglu.h.
 #pragma once
 
 #include "kernels/common/launch.h"
@@ -14,7 +14,7 @@ struct SwigluLaunch {
 };
 SHORI_LAUNCHER void launch_swiglu(const SwigluLaunch& arguments, cudaStream_t stream);
 
-// In place over gate_up [rows, 2 * cols]; the gradient of p comes as `gradient`.
+// gate_up [rows, 2 * cols] becomes its gradient. `gradient` is the gradient of p.
 SHORI_LAUNCHER void launch_swiglu_backward(const InputGradientLaunch& gradient, Bf16* gate_up, std::int64_t stride,
                                            cudaStream_t stream);
 

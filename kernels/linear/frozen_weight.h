@@ -1,4 +1,4 @@
-// Frozen weights as fp32 tiles for the CPU products.
+// Frozen weights: checks that all ops share, and fp32 tiles for the CPU products.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,14 @@
 
 namespace shori {
 
-// Rows [row, row + rows), columns [col, col + cols) of the weight; NF4 values are rounded to bf16. An fp32 weight is
-// its own tile, else it is written to `scratch` [rows, cols].
+// Rows [row, row + rows), columns [col, col + cols) of the weight as fp32; NF4 values are rounded to bf16. The tile of an
+// fp32 weight is a view of it, any other is written to `scratch` [rows, cols].
 ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64_t rows, std::int64_t col,
                         std::int64_t cols, float* scratch);
 
-// Bytes the weight says it has are there.
+// The weight has a shape and the memory that its dtype needs.
 void check_weight(const char* op, const FrozenWeight& weight);
-// One group with activations of `dtype`: shapes agree, slots are 0, 1, ..., and adapters have their factors.
+// The modules share their input, their lora_index count up from 0, and those with LoRA have their factors.
 void check_group(const char* op, const LinearGroup& group);
 
 }  // namespace shori

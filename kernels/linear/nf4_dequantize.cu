@@ -1,5 +1,6 @@
-// A thread takes pieces of 8 columns: 4 bytes of codes in, 16 bytes out, so a warp writes 512 neighbouring bytes.
-// Several pieces are read before the first is written, to have enough loads under way.
+// Frozen weights to fused rows [W | B']. A thread decodes vectors of 8 columns, 4 bytes of codes in and 16 bytes out, so
+// a warp writes 512 neighbouring bytes. It reads several vectors before it writes the first, to keep enough loads in
+// flight.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/linear/nf4_dequantize_launch.h"
 #include "shori/quant/nf4_levels.h"
@@ -8,80 +9,80 @@ namespace shori {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPieces = 4;  // under way at once
-constexpr int kTurns = 2;
-constexpr int kPiece = 8;
+constexpr int kInFlight = 4;  // vectors that a thread reads before it writes
+constexpr int kRounds = 2;    // times that it does so
 
 // A copy of the levels for each lane: 32 lanes that look up 32 codes never meet in one bank of shared memory.
 using LevelTable = float[16][32];
 
 __device__ uint4 decode(unsigned codes, float scale, const LevelTable& level, unsigned lane) {
-  float value[kPiece];
-  for (int i = 0; i < kPiece; ++i) {
+  float value[kVector];
+  for (int i = 0; i < kVector; ++i) {
     const unsigned byte = codes >> (i / 2 * 8);
     value[i] = level[(i % 2 == 0 ? byte >> 4 : byte) & 15u][lane] * scale;
   }
   return pack_bf16_vector(value);
 }
 
-// 8 columns of the tail, from column `first` of it.
-__device__ uint4 tail_piece(const Nf4DequantizeLaunch& a, std::int64_t row, std::int64_t first) {
-  unsigned word[kPiece / 2] = {};
-  for (int i = 0; i < kPiece && a.b != nullptr; ++i) {
-    const std::int64_t column = first + i - a.slot_column;
+// 8 of the LoRA columns of a row, from LoRA column `first` on: B' of this module, zeros elsewhere.
+__device__ uint4 lora_vector(const Nf4DequantizeLaunch& a, std::int64_t row, std::int64_t first) {
+  unsigned word[kVector / 2] = {};
+  for (int i = 0; i < kVector && a.b != nullptr; ++i) {
+    const std::int64_t column = first + i - a.b_column;
     if (column < 0 || column >= a.rank) continue;
     word[i / 2] |= static_cast<unsigned>(a.b[row * a.rank + column].bits) << (i % 2 * 16);
   }
   return make_uint4(word[0], word[1], word[2], word[3]);
 }
 
+// kDense: the weight is bf16 and is copied.
 template <bool kDense>
-__global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeLaunch a, unsigned all_pieces) {
+__global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeLaunch a, unsigned vectors) {
   SHORI_SHARED(float, level, [16][32]);
   const unsigned lane = threadIdx.x % 32;
   if (!kDense) {
     for (unsigned i = threadIdx.x; i < 16 * 32; i += kThreads) level[i / 32][i % 32] = nf4_level(i / 32);
     __syncthreads();
   }
-  const auto weight_pieces = static_cast<unsigned>(a.cols / kPiece);
-  const auto row_pieces = static_cast<unsigned>((a.cols + a.tail) / kPiece);
-  unsigned piece = blockIdx.x * (kThreads * kPieces * kTurns) + threadIdx.x;
-  unsigned row = piece / row_pieces, column = piece % row_pieces;
-  for (int turn = 0; turn < kTurns; ++turn) {
+  const auto weight_vectors = static_cast<unsigned>(a.cols / kVector);  // of one row
+  const auto row_vectors = static_cast<unsigned>((a.cols + a.lora_columns) / kVector);
+  unsigned vector = blockIdx.x * (kThreads * kInFlight * kRounds) + threadIdx.x;
+  unsigned row = vector / row_vectors, column = vector % row_vectors;
+  for (int round = 0; round < kRounds; ++round) {
     struct {
       unsigned row, column, codes;
       bool inside;
       float scale;
       uint4 dense;
-    } at[kPieces];
+    } loads[kInFlight];
 #pragma unroll
-    for (auto& here : at) {
-      here.row = row;
-      here.column = column;
-      here.inside = piece < all_pieces;
-      if (here.inside && column < weight_pieces) {
-        const std::int64_t group = static_cast<std::int64_t>(row) * weight_pieces + column;
+    for (auto& load : loads) {
+      load.row = row;
+      load.column = column;
+      load.inside = vector < vectors;
+      if (load.inside && column < weight_vectors) {
+        const std::int64_t index = static_cast<std::int64_t>(row) * weight_vectors + column;
         if (kDense) {
-          here.dense = __ldcs(reinterpret_cast<const uint4*>(a.dense) + group);
+          load.dense = __ldcs(reinterpret_cast<const uint4*>(a.dense) + index);
         } else {
-          here.codes = __ldcs(reinterpret_cast<const unsigned*>(a.codes) + group);
-          const std::int64_t block = group / (kNf4BlockSize / kPiece);
-          here.scale = a.scales != nullptr ? __ldg(a.scales + block)
+          load.codes = __ldcs(reinterpret_cast<const unsigned*>(a.codes) + index);
+          const std::int64_t block = index / (kNf4BlockSize / kVector);
+          load.scale = a.scales != nullptr ? __ldg(a.scales + block)
                                            : nf4_scale(__ldg(a.map + __ldg(a.absmax + block)),
-                                                       __ldg(a.absmax2 + block / kNf4AbsmaxBlockSize), a.offset);
+                                                       __ldg(a.absmax2 + block / kNf4GroupSize), a.offset);
         }
       }
-      piece += kThreads;
-      for (column += kThreads; column >= row_pieces; column -= row_pieces) ++row;
+      vector += kThreads;
+      for (column += kThreads; column >= row_vectors; column -= row_vectors) ++row;
     }
 #pragma unroll
-    for (const auto& here : at) {
-      if (!here.inside) continue;
-      auto* out = reinterpret_cast<uint4*>(a.out) + static_cast<std::int64_t>(here.row) * row_pieces + here.column;
-      if (here.column >= weight_pieces) {
-        *out = tail_piece(a, here.row, static_cast<std::int64_t>(here.column - weight_pieces) * kPiece);
+    for (const auto& load : loads) {
+      if (!load.inside) continue;
+      auto* out = reinterpret_cast<uint4*>(a.out) + static_cast<std::int64_t>(load.row) * row_vectors + load.column;
+      if (load.column >= weight_vectors) {
+        *out = lora_vector(a, load.row, static_cast<std::int64_t>(load.column - weight_vectors) * kVector);
       } else {
-        *out = kDense ? here.dense : decode(here.codes, here.scale, level, lane);
+        *out = kDense ? load.dense : decode(load.codes, load.scale, level, lane);
       }
     }
   }
@@ -90,9 +91,9 @@ __global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeL
 }  // namespace
 
 void launch_nf4_dequantize(const Nf4DequantizeLaunch& arguments, cudaStream_t stream) {
-  const auto pieces = static_cast<unsigned>(arguments.rows * (arguments.cols + arguments.tail) / kPiece);
+  const auto vectors = static_cast<unsigned>(arguments.rows * (arguments.cols + arguments.lora_columns) / kVector);
   const auto kernel = arguments.codes != nullptr ? nf4_dequantize_kernel<false> : nf4_dequantize_kernel<true>;
-  launch(kernel, divide_up<unsigned>(pieces, kThreads * kPieces * kTurns), kThreads, 0, stream, arguments, pieces);
+  launch(kernel, block_count(vectors, kThreads * kInFlight * kRounds), kThreads, 0, stream, arguments, vectors);
 }
 
 }  // namespace shori

@@ -1,3 +1,6 @@
+// The linears of one group. Frozen weights are never kept dequantized: a device writes [W | B'] of the whole group to the
+// workspace and runs one large product; the CPU cuts the result into tiles, and each task dequantizes the part of the
+// weight that its tile needs. Both add xA B'^T into the same fp32 sum before they round.
 #include "shori/ops/nf4_linear.h"
 
 #include <algorithm>
@@ -10,28 +13,28 @@
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/linear/fused_weight.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 namespace {
 
-// Tiles of the result; part of the arithmetic, chosen by shape alone.
+// Tiles of the result on the CPU. They are part of the arithmetic, so they depend on nothing but the shape.
 constexpr std::int64_t kTokens = 512;
 constexpr std::int64_t kColumns = 128;
 
 struct Module {
   const LinearModule* linear;
   std::int64_t first_column;  // of its output among the group's
-  ConstMatrix b;              // [out, rank], empty without LoRA
+  ConstMatrix b;              // B' [out, rank] as fp32; empty without LoRA
 };
 
-// Modules in order, with B' widened.
-std::vector<Module> prepare(const OpContext& context, const LinearGroup& group, DType activation) {
+std::vector<Module> widen_modules(const OpContext& context, const LinearGroup& group, DType activation) {
   std::vector<Module> result;
   std::int64_t column = 0;
   for (const LinearModule& linear : group.modules) {
     Module module{&linear, column, {}};
-    if (linear.slot >= 0) {
+    if (linear.has_lora()) {
       module.b =
           widened(context, ConstTensorView{linear.b_scaled, activation, linear.weight.rows, group.rank, group.rank});
     }
@@ -41,13 +44,23 @@ std::vector<Module> prepare(const OpContext& context, const LinearGroup& group, 
   return result;
 }
 
-// One tile of y: tokens from `row`, outputs of the module from `col`.
+// One tile of y: tokens from `row` on, outputs of the module from `col` on.
 struct OutputTile {
   const Module* module;
   std::int64_t row, col;
 };
 
-// Where a tile of the result is summed: in `view` itself when that is fp32, else in scratch.
+std::vector<OutputTile> output_tiles(const std::vector<Module>& modules, std::int64_t tokens) {
+  std::vector<OutputTile> tiles;
+  for (const Module& module : modules) {
+    for (std::int64_t col = 0; col < module.linear->weight.rows; col += kColumns) {
+      for (std::int64_t row = 0; row < tokens; row += kTokens) tiles.push_back({&module, row, col});
+    }
+  }
+  return tiles;
+}
+
+// Where a tile of the result is summed: in the result itself if that is fp32, else in scratch.
 struct Accumulator {
   float* data;
   std::int64_t stride;
@@ -56,39 +69,18 @@ Accumulator accumulator(TensorView view, std::int64_t row, std::int64_t col, flo
   if (view.dtype == DType::kF32) return {view.row<float>(row) + col, view.stride};
   return {scratch, width};
 }
-void finish(const Accumulator& sum, TensorView view, std::int64_t row, std::int64_t rows, std::int64_t col,
-            std::int64_t width) {
+void store_tile(const Accumulator& sum, TensorView view, std::int64_t row, std::int64_t rows, std::int64_t col,
+                std::int64_t width) {
   if (view.dtype == DType::kF32) return;
   for (std::int64_t i = 0; i < rows; ++i) store_row(sum.data + i * sum.stride, view, row + i, col, width);
 }
 
-}  // namespace
-
-void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y) {
-  check_context(context, "nf4_linear");
-  check_group("nf4_linear", group);
-  check_activation("nf4_linear", "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank;
-  check_matrix("nf4_linear", "x_extended", x_extended, x_extended.dtype, tokens, in + group.extension_columns());
-  check_matrix("nf4_linear", "y", y, x_extended.dtype, tokens, group.out());
-  log_work(context, {.flop = product_flop(tokens, group.out(), x_extended.cols)});
-
-  const WorkspaceFrame frame(*context.workspace);
-  if (on_device(context)) {
-    check_device_rows("nf4_linear", "x_extended", x_extended);
-    check_device_rows("nf4_linear", "y", y);
-    device_matmul(context, MatmulB::kTransposed, x_extended, fused_weight(context, "nf4_linear", group), y);
-    return;
-  }
-  const std::vector<Module> modules = prepare(context, group, x_extended.dtype);
-  const ConstMatrix x = widened(context, x_extended);
+void nf4_linear_on_cpu(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
+  const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank;
+  const std::vector<Module> modules = widen_modules(context, group, fused_x.dtype);
+  const std::vector<OutputTile> tiles = output_tiles(modules, tokens);
+  const ConstMatrix x = widened(context, fused_x);
   const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
-  std::vector<OutputTile> tiles;
-  for (const Module& module : modules) {
-    for (std::int64_t col = 0; col < module.linear->weight.rows; col += kColumns) {
-      for (std::int64_t row = 0; row < tokens; row += kTokens) tiles.push_back({&module, row, col});
-    }
-  }
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, row, col] = tiles[static_cast<std::size_t>(task)];
     const auto [weight_scratch, result_scratch] = scratch.of(worker);
@@ -98,74 +90,122 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
     const Accumulator sum = accumulator(y, row, column, result_scratch, width);
     matmul(x.slice(row, rows, 0, in), weight_tile(linear.weight, col, width, 0, in, weight_scratch).transposed(),
            sum.data, sum.stride);
-    if (linear.slot >= 0) {
-      matmul(x.slice(row, rows, in + linear.slot * rank, rank), module->b.slice_rows(col, width).transposed(), sum.data,
-             sum.stride, Sum::kAdd);
+    if (linear.has_lora()) {
+      matmul(x.slice(row, rows, in + linear.lora_index * rank, rank), module->b.slice_rows(col, width).transposed(),
+             sum.data, sum.stride, Sum::kAdd);
     }
-    finish(sum, y, row, rows, column, width);
+    store_tile(sum, y, row, rows, column, width);
   });
 }
 
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
-                         TensorView dx_extended) {
+// The backward pass on the CPU: tiles of dx, then d(xA) of all modules for a tile of tokens.
+class CpuBackward {
+ public:
+  CpuBackward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx)
+      : in_(group.in()),
+        rank_(group.rank),
+        lora_columns_(group.lora_columns()),
+        fused_dx_(fused_dx),
+        modules_(widen_modules(context, group, dy.dtype)),
+        dy_(widened(context, dy)),
+        scratch_(context, {max_rows() * kColumns, kTokens * std::max(kColumns, lora_columns_)}) {}
+
+  void run() const {
+    const std::int64_t tokens = dy_.rows, token_tiles = ceil_div(tokens, kTokens), base_tiles = ceil_div(in_, kColumns);
+    const std::int64_t column_tiles = base_tiles + (lora_columns_ > 0 ? 1 : 0);
+    for_each_task(token_tiles * column_tiles, [&](std::int64_t task, std::int64_t worker) {
+      const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
+      const std::int64_t tile = task / token_tiles;
+      if (tile < base_tiles) {
+        base_tile(row, rows, tile * kColumns, worker);
+      } else {
+        lora_tile(row, rows, worker);
+      }
+    });
+  }
+
+ private:
+  std::int64_t max_rows() const {
+    std::int64_t rows = 0;
+    for (const Module& module : modules_) rows = std::max(rows, module.linear->weight.rows);
+    return rows;
+  }
+
+  // Columns from `col` on of dy W, summed over the modules in order.
+  void base_tile(std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) const {
+    const auto [weight_scratch, result_scratch] = scratch_.of(worker);
+    const std::int64_t width = std::min(kColumns, in_ - col);
+    const Accumulator sum = accumulator(fused_dx_, row, col, result_scratch, width);
+    for (const Module& module : modules_) {
+      const std::int64_t out = module.linear->weight.rows;
+      matmul(dy_.slice(row, rows, module.first_column, out),
+             weight_tile(module.linear->weight, 0, out, col, width, weight_scratch), sum.data, sum.stride,
+             &module == &modules_.front() ? Sum::kReplace : Sum::kAdd);
+    }
+    store_tile(sum, fused_dx_, row, rows, col, width);
+  }
+
+  // All LoRA columns: dy B' of each module with LoRA, then zeros.
+  void lora_tile(std::int64_t row, std::int64_t rows, std::int64_t worker) const {
+    float* tile = scratch_.of(worker)[1];
+    std::fill_n(tile, rows * lora_columns_, 0.0f);
+    for (const Module& module : modules_) {
+      if (!module.linear->has_lora()) continue;
+      matmul(dy_.slice(row, rows, module.first_column, module.b.rows), module.b,
+             tile + module.linear->lora_index * rank_, lora_columns_);
+    }
+    for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * lora_columns_, fused_dx_, row + i, in_, lora_columns_);
+  }
+
+  std::int64_t in_, rank_, lora_columns_;
+  TensorView fused_dx_;
+  std::vector<Module> modules_;
+  ConstMatrix dy_;
+  WorkerScratch<2> scratch_;  // a tile of the weight, a tile of the result
+};
+
+}  // namespace
+
+void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
+  constexpr const char* kOp = "nf4_linear";
+  check_context(context, kOp);
+  check_group(kOp, group);
+  check_activation(kOp, "fused_x", fused_x);
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
+  check_matrix(kOp, "y", y, fused_x.dtype, fused_x.rows, group.out());
+  log_work(context, {.flop = product_flop(fused_x.rows, group.out(), group.fused_in())});
+
+  const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    check_device_rows(kOp, "fused_x", fused_x);
+    check_device_rows(kOp, "y", y);
+    device_matmul(context, MatmulB::kTransposed, fused_x, fused_weight(context, kOp, group), y);
+    return;
+  }
+  nf4_linear_on_cpu(context, group, fused_x, y);
+}
+
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx) {
   constexpr const char* kOp = "nf4_linear_backward";
   check_context(context, kOp);
   check_group(kOp, group);
   check_activation(kOp, "dy", dy);
-  const std::int64_t tokens = dy.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix(kOp, "dy", dy, dy.dtype, tokens, group.out());
-  check_matrix(kOp, "dx_extended", dx_extended, dy.dtype, tokens, in + tail);
-  log_work(context, {.flop = product_flop(tokens, group.out(), in + tail)});
+  check_matrix(kOp, "dy", dy, dy.dtype, dy.rows, group.out());
+  check_matrix(kOp, "fused_dx", fused_dx, dy.dtype, dy.rows, group.fused_in());
+  log_work(context, {.flop = product_flop(dy.rows, group.out(), group.fused_in())});
 
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     check_device_rows(kOp, "dy", dy);
-    check_device_rows(kOp, "dx_extended", dx_extended);
-    device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), dx_extended);
+    check_device_rows(kOp, "fused_dx", fused_dx);
+    device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), fused_dx);
     return;
   }
-  const std::vector<Module> modules = prepare(context, group, dy.dtype);
-  const ConstMatrix gradient = widened(context, dy);
-  std::int64_t most_rows = 0;
-  for (const Module& module : modules) most_rows = std::max(most_rows, module.linear->weight.rows);
-  const WorkerScratch scratch(context, {most_rows * kColumns, kTokens * std::max(kColumns, tail)});
-  const std::int64_t token_tiles = tiles_of(tokens, kTokens), base_tiles = tiles_of(in, kColumns);
-
-  const auto base_part = [&](std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) {
-    const auto [weight_scratch, result_scratch] = scratch.of(worker);
-    const std::int64_t width = std::min(kColumns, in - col);
-    const Accumulator sum = accumulator(dx_extended, row, col, result_scratch, width);
-    for (const Module& module : modules) {
-      const std::int64_t out = module.linear->weight.rows;
-      matmul(gradient.slice(row, rows, module.first_column, out),
-             weight_tile(module.linear->weight, 0, out, col, width, weight_scratch), sum.data, sum.stride,
-             &module == &modules.front() ? Sum::kReplace : Sum::kAdd);
-    }
-    finish(sum, dx_extended, row, rows, col, width);
-  };
-  const auto lora_part = [&](std::int64_t row, std::int64_t rows, std::int64_t worker) {
-    float* tile = scratch.of(worker)[1];
-    std::fill_n(tile, rows * tail, 0.0f);
-    for (const Module& module : modules) {
-      if (module.linear->slot < 0) continue;
-      matmul(gradient.slice(row, rows, module.first_column, module.b.rows), module.b, tile + module.linear->slot * rank,
-             tail);
-    }
-    for (std::int64_t i = 0; i < rows; ++i) store_row(tile + i * tail, dx_extended, row + i, in, tail);
-  };
-  for_each_task(token_tiles * (base_tiles + (tail > 0 ? 1 : 0)), [&](std::int64_t task, std::int64_t worker) {
-    const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
-    const std::int64_t part = task / token_tiles;
-    if (part < base_tiles) {
-      base_part(row, rows, part * kColumns, worker);
-    } else {
-      lora_part(row, rows, worker);
-    }
-  });
+  CpuBackward(context, group, dy, fused_dx).run();
 }
 
-std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in) {
-  return device_bytes(out * extended_in * static_cast<std::int64_t>(sizeof(Bf16))) + kMatmulWorkspaceBytes;
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t fused_in) {
+  return device_bytes(out * fused_in * static_cast<std::int64_t>(sizeof(Bf16))) + kMatmulWorkspaceBytes;
 }
 
 }  // namespace shori

@@ -6,6 +6,7 @@
 #include "kernels/linear/nf4_matmul_launch.h"
 #include "shori/ops/device_limits.h"
 #include "shori/ops/nf4_linear.h"
+#include "shori/quant/nf4_levels.h"
 
 namespace shori {
 
@@ -14,7 +15,7 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   check_context(context, kOp);
   check_weight(kOp, weight);
   SHORI_CHECK(weight.dtype == DType::kU8, "nf4_matmul: the weight must be NF4");
-  SHORI_CHECK(x.rows <= kMaxFusedTokens, "nf4_matmul: too many tokens");
+  SHORI_CHECK(x.rows <= kMaxNf4MatmulTokens, "nf4_matmul: too many tokens");
   check_activation(kOp, "x", x);
   check_matrix(kOp, "x", x, x.dtype, x.rows, weight.cols);
   check_matrix(kOp, "y", y, x.dtype, x.rows, weight.rows);
@@ -26,16 +27,28 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   }
   check_device_rows(kOp, "x", x);
   check_device_rows(kOp, "y", y);
-  SHORI_CHECK(weight.cols % 64 == 0 && reinterpret_cast<std::uintptr_t>(weight.codes) % 16 == 0,
-              "nf4_matmul: the kernel takes whole quantization blocks a row, 16-byte aligned");
+  SHORI_CHECK(weight.cols % kNf4BlockSize == 0 && reinterpret_cast<std::uintptr_t>(weight.nf4.codes) % 16 == 0,
+              "nf4_matmul: the kernel takes rows of whole quantization blocks, 16-byte aligned");
   const WorkspaceFrame frame(*context.workspace);
   const int splits = nf4_matmul_splits(weight.rows, weight.cols);
   float* partials = splits == 1
                         ? nullptr
                         : context.workspace->take_array<float>(static_cast<std::size_t>(splits * x.rows * weight.rows));
-  launch_nf4_matmul({x.row<Bf16>(0), weight.codes, weight.absmax, weight.absmax2, device_map_signed(), weight.offset,
-                     weight.scales, y.row<Bf16>(0), partials, x.stride, y.stride, static_cast<int>(x.rows),
-                     static_cast<int>(weight.rows), static_cast<int>(weight.cols), splits},
+  launch_nf4_matmul({.x = x.row<Bf16>(0),
+                     .codes = weight.nf4.codes,
+                     .absmax = weight.nf4.absmax,
+                     .absmax2 = weight.nf4.absmax2,
+                     .map = device_map_signed(),
+                     .offset = weight.nf4.offset,
+                     .scales = weight.nf4.scales,
+                     .y = y.row<Bf16>(0),
+                     .partials = partials,
+                     .x_stride = x.stride,
+                     .y_stride = y.stride,
+                     .tokens = static_cast<int>(x.rows),
+                     .out = static_cast<int>(weight.rows),
+                     .in = static_cast<int>(weight.cols),
+                     .splits = splits},
                     static_cast<cudaStream_t>(context.stream));
 }
 

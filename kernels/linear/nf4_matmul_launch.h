@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/common/launch.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -14,18 +15,18 @@ struct Nf4MatmulLaunch {
   const float* absmax2;
   const float* map;  // [256] device_map_signed()
   float offset;
-  const float* scales;  // of each block, instead of the four above; or null
+  const float* scales;  // flat scale of each block, instead of the four above; or null
   Bf16* y;              // [tokens, out]
-  float* partials;      // [splits, tokens, out], unused with one split
+  float* partials;      // [splits, tokens, out]; unused if there is one split
   std::int64_t x_stride, y_stride;
   int tokens, out, in, splits;
 };
 SHORI_LAUNCHER void launch_nf4_matmul(const Nf4MatmulLaunch& arguments, cudaStream_t stream);
 
-// Parts into which the columns are cut, so that a narrow weight still gives about 256 blocks of 64 rows. They are added
-// in order.
+// The number of splits of the columns, so that a narrow weight still gives about 256 thread blocks of 64 rows. Their sums
+// are added in order.
 inline int nf4_matmul_splits(std::int64_t out, std::int64_t in) {
-  const std::int64_t row_blocks = (out + 63) / 64, chunks = in / 64;
+  const std::int64_t row_blocks = ceil_div<std::int64_t>(out, 64), chunks = in / 64;
   return static_cast<int>(std::max<std::int64_t>(1, std::min({256 / row_blocks, chunks, std::int64_t{8}})));
 }
 

@@ -5,7 +5,6 @@
 #include "kernels/linear/nf4_quantize_launch.h"
 #include "shori/ops/device_limits.h"
 #include "shori/quant/nf4_levels.h"
-#include "shori/util/math.h"
 
 namespace shori {
 
@@ -16,7 +15,7 @@ void nf4_quantize(const OpContext& context, FileDType source, const void* values
               "nf4_quantize: values must be BF16, F16 or F32");
   SHORI_CHECK(count % 8 == 0 && reinterpret_cast<std::uintptr_t>(values) % 16 == 0 &&
                   reinterpret_cast<std::uintptr_t>(codes) % 4 == 0,
-              "nf4_quantize: a piece has 8 n values, 16-byte aligned");
+              "nf4_quantize: a chunk is a multiple of 8 values, 16-byte aligned");
   launch_nf4_quantize({source, values, codes, block_absmax, count}, static_cast<cudaStream_t>(context.stream));
 }
 
@@ -27,16 +26,19 @@ void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, st
   SHORI_CHECK(blocks > 0, "nf4_quantize_absmax: a tensor without blocks");
   log_work(context, {.bytes = static_cast<double>(blocks) * (sizeof(float) + 1)});
   const WorkspaceFrame frame(*context.workspace);
-  const std::int64_t groups = (blocks + kNf4AbsmaxBlockSize - 1) / kNf4AbsmaxBlockSize;
-  launch_nf4_quantize_absmax(
-      {block_absmax, device_map_signed(), context.workspace->take_array<AbsmaxGroup>(static_cast<std::size_t>(groups)),
-       absmax, absmax2, findings, blocks},
-      static_cast<cudaStream_t>(context.stream));
+  const std::int64_t groups = nf4_groups(blocks);
+  launch_nf4_quantize_absmax({.block_absmax = block_absmax,
+                              .map = device_map_signed(),
+                              .groups = context.workspace->take_array<AbsmaxGroup>(static_cast<std::size_t>(groups)),
+                              .absmax = absmax,
+                              .absmax2 = absmax2,
+                              .findings = findings,
+                              .blocks = blocks},
+                             static_cast<cudaStream_t>(context.stream));
 }
 
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
-  const std::int64_t groups = ceil_div<std::int64_t>(blocks, kNf4AbsmaxBlockSize);
-  return device_bytes(groups * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
+  return device_bytes(nf4_groups(blocks) * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
 }
 
 }  // namespace shori

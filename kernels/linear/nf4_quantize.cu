@@ -1,5 +1,5 @@
-// Values to codes, 8 a thread: 8 neighbouring lanes hold one block of 64. Then the double quantization, in three small
-// kernels whose fp64 sums run in the order of the CPU version.
+// NF4 quantization: each thread turns 8 values into codes, so 8 neighbouring lanes hold one block of 64. Three small
+// kernels then quantize the absmax of the blocks; their fp64 sums run in the order of the CPU version.
 #include <cmath>
 
 #include "kernels/common/cuda_common.cuh"
@@ -12,28 +12,27 @@ namespace shori {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPiece = 8;
 constexpr unsigned kInfinityBits = 0x7f800000u;
 constexpr unsigned kSmallestNormalBits = 0x00800000u;
 
 struct FromBf16 {
-  static __device__ void load(const void* values, std::int64_t piece, float (&value)[kPiece]) {
-    unpack_bf16(__ldcs(static_cast<const uint4*>(values) + piece), value);
+  static __device__ void load(const void* values, std::int64_t vector, float (&value)[kVector]) {
+    unpack_bf16(__ldcs(static_cast<const uint4*>(values) + vector), value);
   }
 };
 struct FromF16 {
-  static __device__ void load(const void* values, std::int64_t piece, float (&value)[kPiece]) {
-    const uint4 packed = __ldcs(static_cast<const uint4*>(values) + piece);
+  static __device__ void load(const void* values, std::int64_t vector, float (&value)[kVector]) {
+    const uint4 packed = __ldcs(static_cast<const uint4*>(values) + vector);
     const unsigned words[4] = {packed.x, packed.y, packed.z, packed.w};
-    for (int i = 0; i < kPiece; ++i) {
+    for (int i = 0; i < kVector; ++i) {
       value[i] = half_to_float(static_cast<std::uint16_t>(words[i / 2] >> (i % 2 * 16)));
     }
   }
 };
 struct FromF32 {
-  static __device__ void load(const void* values, std::int64_t piece, float (&value)[kPiece]) {
+  static __device__ void load(const void* values, std::int64_t vector, float (&value)[kVector]) {
     for (int half = 0; half < 2; ++half) {
-      const float4 four = __ldcs(static_cast<const float4*>(values) + piece * 2 + half);
+      const float4 four = __ldcs(static_cast<const float4*>(values) + vector * 2 + half);
       value[4 * half] = four.x;
       value[4 * half + 1] = four.y;
       value[4 * half + 2] = four.z;
@@ -51,38 +50,40 @@ __device__ unsigned code_of(float normalized) {
 
 template <class Source>
 __global__ void __launch_bounds__(kThreads) nf4_quantize_kernel(Nf4QuantizeLaunch a) {
-  const std::int64_t piece = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const bool inside = piece < a.count / kPiece;
-  float value[kPiece] = {};  // zeros behind the end change neither absmax nor codes
-  if (inside) Source::load(a.values, piece, value);
-  unsigned most = 0;  // of non-negative floats, order of bits = order of values, and NaN and Inf come last
-  for (int i = 0; i < kPiece; ++i) {
+  const std::int64_t vector = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const bool inside = vector < a.count / kVector;
+  float value[kVector] = {};  // zeros past the end change neither absmax nor codes
+  if (inside) Source::load(a.values, vector, value);
+  // Bits of non-negative floats are ordered as their values are, with Inf and then NaN at the end.
+  unsigned absmax = 0;
+  for (int i = 0; i < kVector; ++i) {
     const unsigned bits = std::bit_cast<unsigned>(value[i]) & 0x7fffffffu;
-    most = bits > most ? bits : most;
+    absmax = bits > absmax ? bits : absmax;
   }
-  for (int lanes = 1; lanes < kNf4BlockSize / kPiece; lanes *= 2) {
-    const unsigned other = __shfl_xor_sync(kFullWarp, most, lanes);
-    most = other > most ? other : most;
+  for (int lanes = 1; lanes < kNf4BlockSize / kVector; lanes *= 2) {
+    const unsigned other = __shfl_xor_sync(kFullWarp, absmax, lanes);
+    absmax = other > absmax ? other : absmax;
   }
   if (!inside) return;
-  if (most < kSmallestNormalBits) most = 0;
+  if (absmax < kSmallestNormalBits) absmax = 0;
   unsigned codes = 0;
-  if (most != 0) {
-    const float reciprocal = 1.0f / std::bit_cast<float>(most);
-    for (int i = 0; i < kPiece; ++i) {  // the even element of a byte is its high nibble
+  if (absmax != 0) {
+    const float reciprocal = 1.0f / std::bit_cast<float>(absmax);
+    for (int i = 0; i < kVector; ++i) {  // the even element of a byte is its high nibble
       codes |= code_of(value[i] * reciprocal) << (i / 2 * 8 + (i % 2 == 0 ? 4 : 0));
     }
   }
-  reinterpret_cast<unsigned*>(a.codes)[piece] = codes;
-  constexpr int kPieces = kNf4BlockSize / kPiece;
-  if (piece % kPieces == 0) a.block_absmax[piece / kPieces] = std::bit_cast<float>(most);
+  reinterpret_cast<unsigned*>(a.codes)[vector] = codes;
+  constexpr int kBlockVectors = kNf4BlockSize / kVector;
+  if (vector % kBlockVectors == 0) a.block_absmax[vector / kBlockVectors] = std::bit_cast<float>(absmax);
 }
 
+// Each thread sums one group of 256 absmax.
 __global__ void __launch_bounds__(kThreads) absmax_groups_kernel(AbsmaxLaunch a) {
   const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const std::int64_t first = group * kNf4AbsmaxBlockSize;
+  const std::int64_t first = group * kNf4GroupSize;
   if (first >= a.blocks) return;
-  const std::int64_t last = first + kNf4AbsmaxBlockSize < a.blocks ? first + kNf4AbsmaxBlockSize : a.blocks;
+  const std::int64_t last = first + kNf4GroupSize < a.blocks ? first + kNf4GroupSize : a.blocks;
   AbsmaxGroup result{0, 0, -1};
   for (std::int64_t block = first; block < last; ++block) {
     const float absmax = a.block_absmax[block];
@@ -93,7 +94,7 @@ __global__ void __launch_bounds__(kThreads) absmax_groups_kernel(AbsmaxLaunch a)
   a.groups[group] = result;
 }
 
-// One block; thread 0 adds in order what all have fetched.
+// One thread block: all threads fetch groups, thread 0 adds them in order.
 __global__ void __launch_bounds__(kThreads) absmax_total_kernel(AbsmaxLaunch a, std::int64_t groups) {
   SHORI_SHARED(AbsmaxGroup, fetched, [kThreads]);
   AbsmaxGroup total{0, 0, -1};
@@ -112,16 +113,17 @@ __global__ void __launch_bounds__(kThreads) absmax_total_kernel(AbsmaxLaunch a, 
   *a.findings = {total.zero_blocks, total.bad_block, static_cast<float>(total.sum / static_cast<double>(a.blocks))};
 }
 
-__global__ void __launch_bounds__(kNf4AbsmaxBlockSize) absmax_encode_kernel(AbsmaxLaunch a) {
+// One thread block per group of 256 absmax, one thread per absmax.
+__global__ void __launch_bounds__(kNf4GroupSize) absmax_encode_kernel(AbsmaxLaunch a) {
   SHORI_SHARED(float, map, [kMapSize]);
   SHORI_SHARED(float, partial, [32]);
-  const std::int64_t group = blockIdx.x, block = group * kNf4AbsmaxBlockSize + threadIdx.x;
+  const std::int64_t group = blockIdx.x, block = group * kNf4GroupSize + threadIdx.x;
   map[threadIdx.x] = a.map[threadIdx.x];
   const bool inside = block < a.blocks;
   const float value = inside ? a.block_absmax[block] - a.findings->offset : 0.0f;
-  const float most = block_max(fabsf(value), partial);
-  if (inside) a.absmax[block] = nearest_in_map(map, value * (1.0f / most));
-  if (threadIdx.x == 0) a.absmax2[group] = most;
+  const float absmax2 = block_max(fabsf(value), partial);
+  if (inside) a.absmax[block] = nearest_in_map(map, value * (1.0f / absmax2));
+  if (threadIdx.x == 0) a.absmax2[group] = absmax2;
 }
 
 }  // namespace
@@ -131,18 +133,16 @@ void launch_nf4_quantize(const Nf4QuantizeLaunch& arguments, cudaStream_t stream
   const auto kernel = arguments.source == FileDType::kBf16  ? nf4_quantize_kernel<FromBf16>
                       : arguments.source == FileDType::kF16 ? nf4_quantize_kernel<FromF16>
                                                             : nf4_quantize_kernel<FromF32>;
-  launch(kernel, static_cast<unsigned>(divide_up<std::int64_t>(arguments.count / kPiece, kThreads)), kThreads, 0,
-         stream, arguments);
+  launch(kernel, block_count(arguments.count / kVector, kThreads), kThreads, 0, stream, arguments);
 }
 
 void launch_nf4_quantize_absmax(const AbsmaxLaunch& arguments, cudaStream_t stream) {
-  static_assert(kNf4AbsmaxBlockSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
-  constexpr int kGroupThreads = 32;  // few groups: spread them over the multiprocessors
-  const std::int64_t groups = divide_up<std::int64_t>(arguments.blocks, kNf4AbsmaxBlockSize);
-  launch(absmax_groups_kernel, static_cast<unsigned>(divide_up<std::int64_t>(groups, kGroupThreads)), kGroupThreads, 0,
-         stream, arguments);
+  static_assert(kNf4GroupSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
+  constexpr int kGroupThreads = 32;  // small blocks spread the few groups over the multiprocessors
+  const std::int64_t groups = nf4_groups(arguments.blocks);
+  launch(absmax_groups_kernel, block_count(groups, kGroupThreads), kGroupThreads, 0, stream, arguments);
   launch(absmax_total_kernel, 1, kThreads, 0, stream, arguments, groups);
-  launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4AbsmaxBlockSize, 0, stream, arguments);
+  launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4GroupSize, 0, stream, arguments);
 }
 
 }  // namespace shori

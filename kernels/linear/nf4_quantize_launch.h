@@ -19,7 +19,7 @@ SHORI_LAUNCHER void launch_nf4_quantize(const Nf4QuantizeLaunch& arguments, cuda
 struct AbsmaxGroup {
   double sum;  // in index order
   std::int64_t zero_blocks;
-  std::int64_t bad_block;  // the first that is not finite, else -1
+  std::int64_t bad_block;  // the first one that is not finite, else -1
 };
 struct AbsmaxLaunch {
   const float* block_absmax;  // [blocks]

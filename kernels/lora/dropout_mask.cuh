@@ -1,5 +1,5 @@
-// LoRA dropout masks in kernels: a function of the key alone (ops/linear_group.h), so every kernel that needs a mask
-// makes it anew, the same bits as drop_row() of the CPU versions.
+// LoRA dropout masks in kernels. A mask is a function of its key alone (ops/linear_group.h), so every kernel that needs
+// one computes it again: the same bits as drop_row() of the CPU versions.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@ namespace shori {
 struct DropoutMask {
   std::uint64_t seed = 0;
   std::uint32_t step = 0;
-  std::uint32_t stream = 0;       // micro_batch << 16 | layer * 8: module is added
-  std::uint32_t first_token = 0;  // of row 0
+  std::uint32_t stream = 0;       // micro_batch << 16 | layer * 8, to which the module's index is added
+  std::uint32_t first_token = 0;  // token of row 0
   std::uint32_t threshold = 0;    // 0: nothing is dropped
-  float scale = 1.0f;             // of what is kept
+  float scale = 1.0f;             // factor of kept elements
 
   DropoutMask() = default;
   explicit DropoutMask(const DropoutKey& key)
@@ -29,8 +29,8 @@ struct DropoutMask {
         scale(key.scale()) {}
 };
 
-// Which of columns 8 * group .. 8 * group + 7 of row `row` module `module` keeps: bit i for column 8 * group + i. One
-// Philox call.
+// Which of columns 8 * group .. 8 * group + 7 of row `row` module `module` keeps: bit i for column 8 * group + i. It
+// costs one Philox call.
 SHORI_HD unsigned kept_columns(const DropoutMask& mask, int module, std::uint32_t row, std::uint32_t group) {
   if (mask.threshold == 0) return 0xffu;
   const PhiloxWords draws = philox4x32(

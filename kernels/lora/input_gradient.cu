@@ -1,4 +1,4 @@
-// dx with its LoRA part, written out for consumers that are not kernels of ours.
+// dx with its LoRA part, written out for a consumer that is not one of our kernels: the library's attention backward.
 #include "kernels/lora/input_gradient.cuh"
 
 namespace shori {
@@ -11,14 +11,14 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
   SHORI_SHARED(float, dxa, [kMaxDxaColumns][kRows]);
   const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
   load_dxa<kRows>(a, first_row, dxa);
-  const auto column = static_cast<int>((blockIdx.x * kGradientThreads + threadIdx.x) * kGradientPiece);
+  const auto column = static_cast<int>((blockIdx.x * kGradientThreads + threadIdx.x) * kVector);
   if (column >= a.cols) return;
-  float value[kRows][kGradientPiece];
+  float value[kRows][kVector];
   input_gradient<kRows>(a, first_row, column, dxa, value);
 #pragma unroll
   for (int row = 0; row < kRows; ++row) {
     if (first_row + row >= a.rows) continue;
-    *reinterpret_cast<uint4*>(out + (first_row + row) * a.cols + column) = pack_bf16_vector(value[row]);
+    store_vector(value[row], out + (first_row + row) * a.cols + column);
   }
 }
 
@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 
 void launch_input_gradient(const InputGradientLaunch& gradient, Bf16* out, cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(gradient.cols, kGradientThreads * kGradientPiece)),
-                  static_cast<unsigned>(divide_up<std::int64_t>(gradient.rows, kRows)));
+  const dim3 grid(block_count(gradient.cols, kGradientThreads * kVector), block_count(gradient.rows, kRows));
   launch(input_gradient_kernel, grid, kGradientThreads, 0, stream, gradient, out);
 }
 

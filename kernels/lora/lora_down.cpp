@@ -1,6 +1,9 @@
+// xA is computed before the group's product and written beside x, so that the product adds the LoRA part for free. The
+// mask is drawn where x is read: on the CPU into a copy of a tile of rows, on a device into the registers of the product.
 #include "shori/ops/lora_down.h"
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/matmul.h"
@@ -9,94 +12,111 @@
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/lora/lora_down_launch.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 namespace {
 
-constexpr std::int64_t kRows = 128;
+constexpr const char* kOp = "lora_down";
+constexpr std::int64_t kRows = 128;  // tokens of a task on the CPU
 
 void lora_down_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                         TensorView x_extended) {
+                         TensorView fused_x) {
   const std::int64_t in = group.in();
-  check_device_rows("lora_down", "x_extended", x_extended);
+  check_device_rows(kOp, "fused_x", fused_x);
   SHORI_CHECK(in % 8 == 0, "lora_down: a device takes inputs whose columns are a multiple of 8");
-  if (group.slots() == 0) return;
+  if (group.lora_count() == 0) return;
   SHORI_CHECK(group.rank <= kMaxDeviceRank, "lora_down: the rank is too large for the kernel");
-  const std::int64_t most_rows = std::min(x_extended.rows, kLoraDownTokens);
+  const std::int64_t max_rows = std::min(fused_x.rows, kLoraDownTokens);
   LoraDownLaunch launch{.x = nullptr,
                         .sums = context.workspace->take_array<float>(
-                            static_cast<std::size_t>(kLoraDownParts * most_rows * group.slots() * group.rank)),
-                        .x_stride = x_extended.stride,
+                            static_cast<std::size_t>(kLoraDownSplits * max_rows * group.lora_count() * group.rank)),
+                        .x_stride = fused_x.stride,
                         .rows = 0,
                         .in = static_cast<int>(in),
-                        .tail = static_cast<int>(group.extension_columns()),
+                        .lora_columns = static_cast<int>(group.lora_columns()),
                         .rank = static_cast<int>(group.rank),
-                        .slots = static_cast<int>(group.slots()),
+                        .modules = static_cast<int>(group.lora_count()),
                         .a = {},
                         .module_index = {},
                         .mask = DropoutMask(dropout)};
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     SHORI_CHECK(reinterpret_cast<std::uintptr_t>(module.a) % 16 == 0, "lora_down: a factor is not 16-byte aligned");
-    launch.a[module.slot] = static_cast<const Bf16*>(module.a);
-    launch.module_index[module.slot] = module.index;
+    launch.a[module.lora_index] = static_cast<const Bf16*>(module.a);
+    launch.module_index[module.lora_index] = module.number();
   }
-  for (std::int64_t row = 0; row < x_extended.rows; row += kLoraDownTokens) {
-    launch.x = x_extended.row<Bf16>(row);
-    launch.rows = std::min(x_extended.rows - row, kLoraDownTokens);
+  for (std::int64_t row = 0; row < fused_x.rows; row += kLoraDownTokens) {
+    launch.x = fused_x.row<Bf16>(row);
+    launch.rows = std::min(fused_x.rows - row, kLoraDownTokens);
     launch.mask.first_token = dropout.first_token + static_cast<std::uint32_t>(row);
     launch_lora_down(launch, static_cast<cudaStream_t>(context.stream));
   }
 }
 
-}  // namespace
+using Factors = std::array<ConstMatrix, kMaxModulesOfGroup>;  // A of the modules with LoRA, fp32
 
-void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended) {
-  check_context(context, "lora_down");
-  check_group("lora_down", group);
-  check_activation("lora_down", "x_extended", x_extended);
-  const std::int64_t cols = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix("lora_down", "x_extended", x_extended, x_extended.dtype, x_extended.rows, cols + tail);
-  log_work(context, {.flop = product_flop(x_extended.rows, group.slots() * rank, cols), .bytes = bytes_of(x_extended)});
-  const WorkspaceFrame frame(*context.workspace);
-  if (on_device(context)) {
-    lora_down_on_device(context, group, dropout, x_extended);
-    return;
-  }
-  std::array<ConstMatrix, kMaxModulesOfGroup> factors;
+Factors widened_factors(const OpContext& context, const LinearGroup& group, DType activation) {
+  Factors factors;
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
-    factors[static_cast<std::size_t>(module.slot)] =
-        widened(context, ConstTensorView{module.a, x_extended.dtype, rank, cols, cols});
+    if (!module.has_lora()) continue;
+    factors[static_cast<std::size_t>(module.lora_index)] =
+        widened(context, ConstTensorView{module.a, activation, group.rank, group.in(), group.in()});
   }
-  const WorkerScratch scratch(context, {kRows * cols, kRows * cols, kRows * rank + tail});
-  for_each_task(tiles_of(x_extended.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
+  return factors;
+}
+
+void lora_down_on_cpu(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                      TensorView fused_x) {
+  const std::int64_t cols = group.in(), rank = group.rank, lora_columns = group.lora_columns();
+  const Factors factors = widened_factors(context, group, fused_x.dtype);
+  const WorkerScratch scratch(context, {kRows * cols, kRows * cols, kRows * rank + lora_columns});
+  for_each_task(ceil_div(fused_x.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
     const auto [x, dropped, xa] = scratch.of(worker);
-    const std::int64_t first = task * kRows, count = std::min(kRows, x_extended.rows - first);
-    for (std::int64_t i = 0; i < count; ++i) load_row(x_extended, first + i, 0, cols, x + i * cols);
+    const std::int64_t first = task * kRows, count = std::min(kRows, fused_x.rows - first);
+    for (std::int64_t i = 0; i < count; ++i) load_row(fused_x, first + i, 0, cols, x + i * cols);
     for (const LinearModule& module : group.modules) {
-      if (module.slot < 0) continue;
+      if (!module.has_lora()) continue;
       const float* input = x;
       if (dropout.probability > 0) {
         std::copy_n(x, count * cols, dropped);
-        for (std::int64_t i = 0; i < count; ++i)
-          drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
+        for (std::int64_t i = 0; i < count; ++i) {
+          drop_row(dropout, module.number(), first + i, 0, cols, dropped + i * cols);
+        }
         input = dropped;
       }
-      matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.slot)].transposed(), xa, rank);
+      matmul(dense(input, count, cols), factors[static_cast<std::size_t>(module.lora_index)].transposed(), xa, rank);
       scale_row(dropout.scale(), xa, count * rank);
-      for (std::int64_t i = 0; i < count; ++i)
-        store_row(xa + i * rank, x_extended, first + i, cols + module.slot * rank, rank);
+      for (std::int64_t i = 0; i < count; ++i) {
+        store_row(xa + i * rank, fused_x, first + i, cols + module.lora_index * rank, rank);
+      }
     }
-    const std::int64_t used = group.slots() * rank;
-    std::fill_n(xa, tail - used, 0.0f);
-    for (std::int64_t i = 0; i < count; ++i) store_row(xa, x_extended, first + i, cols + used, tail - used);
+    const std::int64_t used = group.lora_count() * rank;
+    std::fill_n(xa, lora_columns - used, 0.0f);
+    for (std::int64_t i = 0; i < count; ++i) store_row(xa, fused_x, first + i, cols + used, lora_columns - used);
   });
 }
 
-std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t slots, std::int64_t rank) {
-  return device_bytes(kLoraDownParts * std::min(tokens, kLoraDownTokens) * slots * rank *
+}  // namespace
+
+void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView fused_x) {
+  check_context(context, kOp);
+  check_group(kOp, group);
+  check_activation(kOp, "fused_x", fused_x);
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
+  log_work(context, {.flop = product_flop(fused_x.rows, group.lora_count() * group.rank, group.in()),
+                     .bytes = bytes_of(fused_x)});
+  const WorkspaceFrame frame(*context.workspace);
+  if (on_device(context)) {
+    lora_down_on_device(context, group, dropout, fused_x);
+  } else {
+    lora_down_on_cpu(context, group, dropout, fused_x);
+  }
+}
+
+std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t modules, std::int64_t rank) {
+  return device_bytes(kLoraDownSplits * std::min(tokens, kLoraDownTokens) * modules * rank *
                       static_cast<std::int64_t>(sizeof(float)));
 }
 

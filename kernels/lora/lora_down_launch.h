@@ -6,18 +6,20 @@
 
 namespace shori {
 
-inline constexpr int kLoraDownParts = 4;                // of the columns: their sums are in memory
-inline constexpr std::int64_t kLoraDownTokens = 16384;  // of one launch: bounds the sums
+inline constexpr int kLoraDownSplits = 4;               // parts of the columns, whose sums are added in order
+inline constexpr std::int64_t kLoraDownTokens = 16384;  // at most in one launch, which bounds the memory of the sums
 
-// One pass over x for the adapters of all slots. Pointers are 16-byte aligned, x_stride, in and tail multiples of 8.
-// Bytes: x read once, the sums of the parts written and read, the tail written once.
+// One pass over x for all modules with LoRA. Pointers are 16-byte aligned; x_stride, in and lora_columns are multiples
+// of 8. Bytes: x is read once, the sums of the splits are written and read, the LoRA columns are written once.
 struct LoraDownLaunch {
-  Bf16* x;      // [rows, in + tail]; the tail is written
-  float* sums;  // [kLoraDownParts, rows, slots * rank]
+  Bf16* x;      // [rows, in + lora_columns]; the LoRA columns are written
+  float* sums;  // [kLoraDownSplits, rows, modules * rank]
   std::int64_t x_stride, rows;
-  int in, tail, rank, slots;             // slots * rank <= tail; 1 <= rank <= kMaxDeviceRank
-  const Bf16* a[kMaxModulesOfGroup];     // [rank, in] of each slot
-  int module_index[kMaxModulesOfGroup];  // of each slot, for its mask
+  int in, lora_columns;
+  int rank;                              // 1 .. kMaxDeviceRank
+  int modules;                           // number of modules with LoRA; modules * rank <= lora_columns
+  const Bf16* a[kMaxModulesOfGroup];     // [rank, in], in the order of the modules' lora_index
+  int module_index[kMaxModulesOfGroup];  // part of the mask's key
   DropoutMask mask;
 };
 SHORI_LAUNCHER void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream);

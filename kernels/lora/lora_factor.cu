@@ -1,4 +1,4 @@
-// The rounded copies of the LoRA factors: made once after loading, so one element a thread is enough.
+// The rounded copies of the LoRA factors. They are made once after loading, so one element per thread is fast enough.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/lora/lora_factor_launch.h"
 
@@ -17,8 +17,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_round_lora_factor(const float* master, float scale, Bf16* out, std::int64_t count, cudaStream_t stream) {
   if (count == 0) return;
-  launch(round_lora_factor_kernel, static_cast<unsigned>(divide_up<std::int64_t>(count, kThreads)), kThreads, 0, stream,
-         master, scale, out, count);
+  launch(round_lora_factor_kernel, block_count(count, kThreads), kThreads, 0, stream, master, scale, out, count);
 }
 
 }  // namespace shori

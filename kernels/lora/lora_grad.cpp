@@ -1,3 +1,6 @@
+// The gradient of a factor is a product over tokens. Its sum is cut at fixed slabs of tokens, so that the bits depend
+// neither on how a caller cuts the tokens into calls nor on tiles and threads. On the CPU a task owns some columns of one
+// gradient and walks all slabs; on a device all slabs run at once and a second kernel adds them in order.
 #include "shori/ops/lora_grad.h"
 
 #include <algorithm>
@@ -17,21 +20,21 @@ namespace shori {
 
 namespace {
 
-constexpr std::int64_t kSlab = kGradientSlab;
-constexpr std::int64_t kColumns = 64;  // of the wide side of a factor; a multiple of 8, the columns of one mask draw
+// Columns of a factor's wide side (in or out) that one task takes; a multiple of 8, the columns of one draw of the mask.
+constexpr std::int64_t kColumns = 64;
 
-// One tile of one module's gradient.
+// Some columns of one module's gradient.
 struct GradientTile {
   const LinearModule* module;
   std::int64_t first, width;
 };
 
-// Tiles of `extent(module)` columns of all modules with LoRA.
+// Cuts the gradients of all modules with LoRA into tiles; `extent(module)` is the number of columns of a gradient.
 template <typename Extent>
 std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent& extent) {
   std::vector<GradientTile> tiles;
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     const std::int64_t columns = extent(module);
     for (std::int64_t first = 0; first < columns; first += kColumns) {
       tiles.push_back({&module, first, std::min(kColumns, columns - first)});
@@ -40,14 +43,13 @@ std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent&
   return tiles;
 }
 
-// All gradients of `whole`, as many tokens at a time as the workspace has sums for.
+// Launches all gradients of `whole`, in passes of as many tokens as the workspace has sums for.
 void gradients_on_device(const OpContext& context, const LinearGroup& group, const LoraGradLaunch& whole) {
   if (whole.count == 0) return;
   SHORI_CHECK(group.rank <= kMaxDeviceRank, "lora_grad: the rank is too large for the kernel");
-  const WorkspaceFrame frame(*context.workspace);
   std::int64_t columns = 0;
   for (int i = 0; i < whole.count; ++i) columns += whole.gradients[i].columns;
-  const std::int64_t slabs = std::min(tiles_of(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
+  const std::int64_t slabs = std::min(ceil_div(whole.tokens, kGradientSlab), kGradientSlabsOfPass);
   LoraGradLaunch pass = whole;
   float* sums = context.workspace->take_array<float>(static_cast<std::size_t>(slabs * columns * group.rank));
   for (int i = 0; i < pass.count; ++i) {
@@ -64,47 +66,51 @@ void gradients_on_device(const OpContext& context, const LinearGroup& group, con
 }
 
 void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                           ConstTensorView x_extended, ConstTensorView dx_extended) {
+                           ConstTensorView fused_x, ConstTensorView fused_dx) {
   const std::int64_t in = group.in(), rank = group.rank;
-  check_device_rows("lora_grad_a", "x_extended", x_extended);
-  check_device_rows("lora_grad_a", "dx_extended", dx_extended);
+  check_device_rows("lora_grad_a", "fused_x", fused_x);
+  check_device_rows("lora_grad_a", "fused_dx", fused_dx);
   SHORI_CHECK(in % 8 == 0, "lora_grad_a: a device takes inputs whose columns are a multiple of 8");
-  LoraGradLaunch launch{.wide = x_extended.row<Bf16>(0),
-                        .narrow = dx_extended.row<Bf16>(0) + in,
-                        .wide_stride = x_extended.stride,
-                        .narrow_stride = dx_extended.stride,
-                        .tokens = x_extended.rows,
+  LoraGradLaunch launch{.wide = fused_x.row<Bf16>(0),
+                        .narrow = fused_dx.row<Bf16>(0) + in,
+                        .wide_stride = fused_x.stride,
+                        .narrow_stride = fused_dx.stride,
+                        .tokens = fused_x.rows,
                         .column_stride = 1,
                         .rank_stride = in,
                         .rank = static_cast<int>(rank),
-                        .count = static_cast<int>(group.slots()),
+                        .count = static_cast<int>(group.lora_count()),
                         .shared_columns = true,
                         .scale = dropout.scale(),
                         .mask = DropoutMask(dropout),
                         .gradients = {}};
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
-    SHORI_CHECK(module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
-    launch.gradients[module.slot] = {module.da, nullptr, 0, in, static_cast<int>(module.slot * rank), module.index};
+    if (!module.has_lora()) continue;
+    launch.gradients[module.lora_index] = {.gradient = module.da,
+                                           .sums = nullptr,
+                                           .first_column = 0,
+                                           .columns = in,
+                                           .narrow_column = static_cast<int>(module.lora_index * rank),
+                                           .module_index = module.number()};
   }
   gradients_on_device(context, group, launch);
 }
 
-void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended,
+void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x,
                            ConstTensorView dy) {
   const std::int64_t in = group.in(), rank = group.rank;
-  check_device_rows("lora_grad_b", "x_extended", x_extended);
+  check_device_rows("lora_grad_b", "fused_x", fused_x);
   check_device_rows("lora_grad_b", "dy", dy);
   SHORI_CHECK(in % 8 == 0, "lora_grad_b: a device takes inputs whose columns are a multiple of 8");
   LoraGradLaunch launch{.wide = dy.row<Bf16>(0),
-                        .narrow = x_extended.row<Bf16>(0) + in,
+                        .narrow = fused_x.row<Bf16>(0) + in,
                         .wide_stride = dy.stride,
-                        .narrow_stride = x_extended.stride,
-                        .tokens = x_extended.rows,
+                        .narrow_stride = fused_x.stride,
+                        .tokens = fused_x.rows,
                         .column_stride = rank,
                         .rank_stride = 1,
                         .rank = static_cast<int>(rank),
-                        .count = static_cast<int>(group.slots()),
+                        .count = static_cast<int>(group.lora_count()),
                         .shared_columns = false,
                         .scale = group.scaling,
                         .mask = {},
@@ -113,21 +119,72 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
   for (const LinearModule& module : group.modules) {
     const std::int64_t rows = module.weight.rows;
     SHORI_CHECK(rows % 8 == 0, "lora_grad_b: a device takes outputs whose columns are a multiple of 8");
-    if (module.slot >= 0) {
-      SHORI_CHECK(module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
-      launch.gradients[module.slot] = {module.db,   nullptr, column, rows, static_cast<int>(module.slot * rank),
-                                       module.index};
+    if (module.has_lora()) {
+      launch.gradients[module.lora_index] = {.gradient = module.db,
+                                             .sums = nullptr,
+                                             .first_column = column,
+                                             .columns = rows,
+                                             .narrow_column = static_cast<int>(module.lora_index * rank),
+                                             .module_index = module.number()};
     }
     column += rows;
   }
   gradients_on_device(context, group, launch);
 }
 
-OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
-  const std::int64_t in = group.in();
-  OpWork work{.bytes = bytes_of(x_extended.slice_cols(in, x_extended.cols - in))};
+void lora_grad_a_on_cpu(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
+                        ConstTensorView fused_x, ConstTensorView fused_dx) {
+  const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank;
+  const ConstMatrix dxa = widened(context, fused_dx.slice_cols(in, group.lora_columns()));
+  const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
+  const WorkerScratch scratch(context, {kGradientSlab * kColumns, rank * kColumns});
+  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
+    const auto [input, product] = scratch.of(worker);
+    for (std::int64_t row = 0; row < tokens; row += kGradientSlab) {
+      const std::int64_t rows = std::min(kGradientSlab, tokens - row);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        load_row(fused_x, row + i, first, width, input + i * width);
+        if (dropout.probability > 0) drop_row(dropout, module->number(), row + i, first, width, input + i * width);
+      }
+      matmul(dxa.slice(row, rows, module->lora_index * rank, rank).transposed(), dense(input, rows, width), product,
+             width);
+      for (std::int64_t i = 0; i < rank; ++i) {
+        add_scaled_row(dropout.scale(), product + i * width, module->da + i * in + first, width);
+      }
+    }
+  });
+}
+
+void lora_grad_b_on_cpu(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x,
+                        ConstTensorView dy) {
+  const std::int64_t tokens = fused_x.rows, rank = group.rank;
+  const ConstMatrix xa = widened(context, fused_x.slice_cols(group.in(), group.lora_columns()));
+  const std::vector<GradientTile> tiles =
+      gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
+  std::array<std::int64_t, kMaxModulesOfGroup> first_column{};  // of each module's output in dy
+  for (std::size_t i = 1; i < group.modules.size(); ++i) {
+    first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
+  }
+  const WorkerScratch scratch(context, {kGradientSlab * kColumns, rank * kColumns});
+  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
+    const std::int64_t column = first_column[static_cast<std::size_t>(module - group.modules.data())] + first;
+    const auto [gradient, product] = scratch.of(worker);
+    for (std::int64_t row = 0; row < tokens; row += kGradientSlab) {
+      const std::int64_t rows = std::min(kGradientSlab, tokens - row);
+      for (std::int64_t i = 0; i < rows; ++i) load_row(dy, row + i, column, width, gradient + i * width);
+      matmul(dense(gradient, rows, width).transposed(), xa.slice(row, rows, module->lora_index * rank, rank), product,
+             rank);
+      add_scaled_row(group.scaling, product, module->db + first * rank, width * rank);
+    }
+  });
+}
+
+OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView fused_x, ConstTensorView dy) {
+  OpWork work{.bytes = bytes_of(fused_x.slice_cols(group.in(), group.lora_columns()))};
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
+    if (!module.has_lora()) continue;
     work.flop += product_flop(dy.rows, module.weight.rows, group.rank);
     work.bytes += bytes_of(dy.slice_cols(0, module.weight.rows));
   }
@@ -136,77 +193,44 @@ OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView x_extended, Cons
 
 }  // namespace
 
-void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                 ConstTensorView x_extended, ConstTensorView dx_extended) {
+void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView fused_x,
+                 ConstTensorView fused_dx) {
   constexpr const char* kOp = "lora_grad_a";
   check_context(context, kOp);
   check_group(kOp, group);
-  check_activation(kOp, "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
-  check_matrix(kOp, "dx_extended", dx_extended, x_extended.dtype, tokens, in + tail);
-  log_work(context, {.flop = product_flop(tokens, group.slots() * rank, in), .bytes = bytes_of(x_extended)});
-  if (on_device(context)) {
-    lora_grad_a_on_device(context, group, dropout, x_extended, dx_extended);
-    return;
+  check_activation(kOp, "fused_x", fused_x);
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
+  check_matrix(kOp, "fused_dx", fused_dx, fused_x.dtype, fused_x.rows, group.fused_in());
+  for (const LinearModule& module : group.modules) {
+    SHORI_CHECK(!module.has_lora() || module.da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
   }
-
+  log_work(context, {.flop = product_flop(fused_x.rows, group.lora_count() * group.rank, group.in()),
+                     .bytes = bytes_of(fused_x)});
   const WorkspaceFrame frame(*context.workspace);
-  const ConstMatrix dxa = widened(context, dx_extended.slice_cols(in, tail));
-  const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
-  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
-  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
-    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
-    SHORI_CHECK(module->da != nullptr, "lora_grad_a: a module with LoRA lacks its gradient");
-    const auto [input, product] = scratch.of(worker);
-    for (std::int64_t row = 0; row < tokens; row += kSlab) {
-      const std::int64_t rows = std::min(kSlab, tokens - row);
-      for (std::int64_t i = 0; i < rows; ++i) {
-        load_row(x_extended, row + i, first, width, input + i * width);
-        if (dropout.probability > 0) drop_row(dropout, module->index, row + i, first, width, input + i * width);
-      }
-      matmul(dxa.slice(row, rows, module->slot * rank, rank).transposed(), dense(input, rows, width), product, width);
-      for (std::int64_t i = 0; i < rank; ++i) {
-        add_scaled_row(dropout.scale(), product + i * width, module->da + i * in + first, width);
-      }
-    }
-  });
+  if (on_device(context)) {
+    lora_grad_a_on_device(context, group, dropout, fused_x, fused_dx);
+  } else {
+    lora_grad_a_on_cpu(context, group, dropout, fused_x, fused_dx);
+  }
 }
 
-void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, ConstTensorView dy) {
+void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, ConstTensorView dy) {
   constexpr const char* kOp = "lora_grad_b";
   check_context(context, kOp);
   check_group(kOp, group);
-  check_activation(kOp, "x_extended", x_extended);
-  const std::int64_t tokens = x_extended.rows, in = group.in(), rank = group.rank, tail = group.extension_columns();
-  check_matrix(kOp, "x_extended", x_extended, x_extended.dtype, tokens, in + tail);
-  check_matrix(kOp, "dy", dy, x_extended.dtype, tokens, group.out());
-  log_work(context, work_of_grad_b(group, x_extended, dy));
-  if (on_device(context)) {
-    lora_grad_b_on_device(context, group, x_extended, dy);
-    return;
+  check_activation(kOp, "fused_x", fused_x);
+  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
+  check_matrix(kOp, "dy", dy, fused_x.dtype, fused_x.rows, group.out());
+  for (const LinearModule& module : group.modules) {
+    SHORI_CHECK(!module.has_lora() || module.db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
   }
-
+  log_work(context, work_of_grad_b(group, fused_x, dy));
   const WorkspaceFrame frame(*context.workspace);
-  const ConstMatrix xa = widened(context, x_extended.slice_cols(in, tail));
-  const std::vector<GradientTile> tiles =
-      gradient_tiles(group, [](const LinearModule& module) { return module.weight.rows; });
-  std::array<std::int64_t, kMaxModulesOfGroup> first_column{};
-  for (std::size_t i = 1; i < group.modules.size(); ++i)
-    first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
-  const WorkerScratch scratch(context, {kSlab * kColumns, rank * kColumns});
-  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
-    const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
-    SHORI_CHECK(module->db != nullptr, "lora_grad_b: a module with LoRA lacks its gradient");
-    const std::int64_t column = first_column[static_cast<std::size_t>(module - group.modules.data())] + first;
-    const auto [gradient, product] = scratch.of(worker);
-    for (std::int64_t row = 0; row < tokens; row += kSlab) {
-      const std::int64_t rows = std::min(kSlab, tokens - row);
-      for (std::int64_t i = 0; i < rows; ++i) load_row(dy, row + i, column, width, gradient + i * width);
-      matmul(dense(gradient, rows, width).transposed(), xa.slice(row, rows, module->slot * rank, rank), product, rank);
-      add_scaled_row(group.scaling, product, module->db + first * rank, width * rank);
-    }
-  });
+  if (on_device(context)) {
+    lora_grad_b_on_device(context, group, fused_x, dy);
+  } else {
+    lora_grad_b_on_cpu(context, group, fused_x, dy);
+  }
 }
 
 void round_lora_factor(const OpContext& context, ConstTensorView master, float scale, TensorView out) {

@@ -1,8 +1,11 @@
-// Gradients of LoRA factors: products over tokens. A block has 128 columns of the wide operand and one slab of tokens,
-// in chunks of 32; each warp has 16 columns as the m16 side of the tensor cores, the rank is the n8 side. The wide
-// operand is read once for all gradients that share its columns, and masked for each.
+// Gradients of LoRA factors: products over tokens, by tensor cores.
 //
-// A warp draws the masks of its own 16 tokens x 16 columns, one call a lane, and exchanges them through shared memory.
+// A thread block works on 128 columns of the wide operand (x or dy) and one slab of tokens, in chunks of 32 tokens. Each
+// warp has 16 of the columns as the m16 side of the products; the rank is the n8 side. The wide operand is read once for
+// all gradients that share its columns, and masked for each of them.
+//
+// A warp draws the masks of its own 16 tokens x 16 columns, one Philox call per lane, and exchanges them through shared
+// memory.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/lora/lora_grad_launch.h"
 
@@ -15,126 +18,117 @@ constexpr int kColumns = 16 * kWarps;
 constexpr int kChunk = 32;  // tokens
 constexpr int kSteps = kChunk / 16;
 constexpr int kStages = 3;
-constexpr int kWidePieces = kColumns / 8;     // 16-byte pieces of a row
-constexpr int kWideStride = kWidePieces + 1;  // odd: the 8 rows of a matrix lie in different banks
+constexpr int kWideVectors = kColumns / kVector;  // of one row
+constexpr int kWideStride = kWideVectors + 1;     // odd, so that the 8 rows of a matrix lie in different banks
 
-// Columns of the narrow operand that a block needs, in pieces of 8.
+// The columns of the narrow operand that a block needs, counted in vectors.
 struct Window {
-  int first, pieces, stride;
+  int first, vectors, stride;  // stride: odd, like kWideStride
 };
 
 template <int kShared>
 __device__ Window window_of(const LoraGradLaunch& a, int first_gradient) {
-  const int first = a.gradients[first_gradient].narrow_column / 8;
-  const int last = divide_up(a.gradients[first_gradient + kShared - 1].narrow_column + a.rank, 8);
+  const int first = a.gradients[first_gradient].narrow_column / kVector;
+  const int last = ceil_div(a.gradients[first_gradient + kShared - 1].narrow_column + a.rank, kVector);
   return {first, last - first, (last - first) | 1};
 }
 
-// Tokens beyond `last_token` and columns beyond `columns` become zeros.
+// Starts the copies of one chunk. Tokens from `last_token` on and columns past the end of the gradient become zeros.
 __device__ void load_stage(uint4* stage, const LoraGradLaunch& a, const LoraGradient& gradient, const Window& window,
                            std::int64_t first_token, std::int64_t last_token, std::int64_t first_column) {
   const auto thread = static_cast<int>(threadIdx.x);
 #pragma unroll
-  for (int first = 0; first < kChunk; first += kThreads / kWidePieces) {
-    const int row = first + thread / kWidePieces, piece = thread % kWidePieces;
-    const std::int64_t token = first_token + row, column = first_column + piece * 8;
+  for (int first = 0; first < kChunk; first += kThreads / kWideVectors) {
+    const int row = first + thread / kWideVectors, vector = thread % kWideVectors;
+    const std::int64_t token = first_token + row, column = first_column + vector * kVector;
     const bool valid = token < last_token && column < gradient.columns;
-    cp_async_16(stage + row * kWideStride + piece,
+    cp_async_16(stage + row * kWideStride + vector,
                 valid ? a.wide + token * a.wide_stride + gradient.first_column + column : a.wide, valid);
   }
-  constexpr int kLanes = kThreads / kChunk;  // of a row
-  const int row = thread / kLanes;
+  constexpr int kThreadsOfRow = kThreads / kChunk;
+  const int row = thread / kThreadsOfRow;
   uint4* narrow = stage + kChunk * kWideStride + row * window.stride;
   const std::int64_t token = first_token + row;
   const bool valid = token < last_token;
-  for (int piece = thread % kLanes; piece < window.pieces; piece += kLanes) {
-    cp_async_16(narrow + piece, valid ? a.narrow + token * a.narrow_stride + (window.first + piece) * 8 : a.narrow,
-                valid);
+  for (int vector = thread % kThreadsOfRow; vector < window.vectors; vector += kThreadsOfRow) {
+    cp_async_16(narrow + vector,
+                valid ? a.narrow + token * a.narrow_stride + (window.first + vector) * kVector : a.narrow, valid);
   }
+}
+
+// The masks of one warp for a chunk. Word [step][gradient][t] has a byte for each of the tokens 2t, 2t + 1, 2t + 8 and
+// 2t + 9 of the step, those that lane t holds in a fragment, for each of the two groups of 8 columns; a byte has a bit
+// for each column of its group.
+template <int kShared>
+using WarpMasks = uint2[kSteps][kShared][4];
+
+// Draws the masks of the chunk that begins at `first_token`. Each lane draws one token of each step and one group of 8
+// columns.
+template <int kShared>
+__device__ __forceinline__ void draw_masks(const LoraGradLaunch& a, int first_gradient, std::int64_t first_token,
+                                           std::int64_t first_column, WarpMasks<kShared>& kept) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int token = lane % 16, side = lane / 16;
+  const int byte = token % 8 / 2 * 8 + side * 4 + token / 8 * 2 + token % 2;
+  const auto group = static_cast<std::uint32_t>(first_column / 8 + warp * 2 + side);
+  for (int step = 0; step < kSteps; ++step) {
+    for (int i = 0; i < kShared; ++i) {
+      reinterpret_cast<std::uint8_t*>(kept[step][i])[byte] =
+          static_cast<std::uint8_t>(kept_columns(a.mask, a.gradients[first_gradient + i].module_index,
+                                                 static_cast<std::uint32_t>(first_token + step * 16 + token), group));
+    }
+  }
+  __syncwarp();
 }
 
 // Bits 0 and 8 of `bits` as two halves of ones or zeros.
 __device__ std::uint32_t halves(std::uint32_t bits) { return ((bits & 1u) | (bits & 0x100u) << 8) * 0xffffu; }
 
-// kShared: gradients of a block; kTiles: of 8 narrow columns, for each.
+// Clears what is dropped in a transposed fragment of the wide operand: columns g and g + 8, tokens of lane t.
+__device__ __forceinline__ void apply_mask(uint2 bytes, int g, std::uint32_t (&fragment)[4]) {
+  const std::uint32_t low = bytes.x >> g, high = bytes.y >> g;
+  fragment[0] &= halves(low);
+  fragment[1] &= halves(high);
+  fragment[2] &= halves(low >> 16);
+  fragment[3] &= halves(high >> 16);
+}
+
+// The sums of one warp: its 16 columns x tiles of 8 columns of the narrow operand, for each gradient.
 template <int kShared, int kTiles>
-__global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lora_grad_kernel(LoraGradLaunch a) {
-  // Which columns are kept, for each step and gradient: word [t][group] has a byte for each of tokens 2t, 2t + 1,
-  // 2t + 8, 2t + 9 of the step, which are those of lane t in a fragment, and a bit for each of the group's 8 columns.
-  SHORI_SHARED(uint2, kept, [kWarps][kSteps][kShared][4]);
-  uint4* stages = dynamic_shared<uint4>();
+using Sums = float[kShared][kTiles][4];
+
+// Adds the products of the 16 tokens of one step to the sums.
+template <int kShared, int kTiles>
+__device__ __forceinline__ void multiply_step(const LoraGradLaunch& a, int first_gradient, const Window& window,
+                                              const uint4* stage, int step, const WarpMasks<kShared>& kept,
+                                              Sums<kShared, kTiles>& sum) {
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   const int g = lane / 4, t = lane % 4;
-  const int first_gradient = static_cast<int>(blockIdx.z) * kShared;
-  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) * kColumns;
-  if (first_column >= a.gradients[first_gradient].columns) return;  // the whole block
-
-  const Window window = window_of<kShared>(a, first_gradient);
-  const int stage_pieces = kChunk * (kWideStride + window.stride);
-  const std::int64_t slab = blockIdx.y, first_token = slab * kGradientSlab;
-  const std::int64_t last_token = first_token + kGradientSlab < a.tokens ? first_token + kGradientSlab : a.tokens;
-  const int chunks = static_cast<int>(divide_up<std::int64_t>(last_token - first_token, kChunk));
-  const int drawn_token = lane % 16;
-  const int drawn_byte = drawn_token % 8 / 2 * 8 + lane / 16 * 4 + drawn_token / 8 * 2 + drawn_token % 2;
-  const auto drawn_group = static_cast<std::uint32_t>(first_column / 8 + warp * 2 + lane / 16);
-  const bool masked = a.mask.threshold != 0;
-
-  const auto load = [&](int chunk) {
-    if (chunk < chunks) {
-      load_stage(stages + chunk % kStages * stage_pieces, a, a.gradients[first_gradient], window,
-                 first_token + chunk * kChunk, last_token, first_column);
-    }
-    cp_async_commit();  // also when empty: the wait below counts groups
-  };
-
-  float sum[kShared][kTiles][4] = {};
-  for (int chunk = 0; chunk < kStages - 1; ++chunk) load(chunk);
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    cp_async_wait<kStages - 2>();
-    __syncthreads();  // the chunk is there for all, and the stage of the one before is free
-    load(chunk + kStages - 1);
-    if (masked) {
-      for (int step = 0; step < kSteps; ++step) {
-        for (int i = 0; i < kShared; ++i) {
-          reinterpret_cast<std::uint8_t*>(kept[warp][step][i])[drawn_byte] = static_cast<std::uint8_t>(kept_columns(
-              a.mask, a.gradients[first_gradient + i].module_index,
-              static_cast<std::uint32_t>(first_token + chunk * kChunk + step * 16 + drawn_token), drawn_group));
-        }
-      }
-      __syncwarp();
-    }
-    const uint4* wide = stages + chunk % kStages * stage_pieces;
-    const uint4* narrow = wide + kChunk * kWideStride;
+  const uint4* narrow = stage + kChunk * kWideStride;
+  std::uint32_t columns[4];
+  ldmatrix_x4_trans(columns, stage + (step * 16 + lane / 16 * 8 + lane % 8) * kWideStride + warp * 2 + lane / 8 % 2);
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      std::uint32_t columns[4];  // transposed: columns g and g + 8, tokens of lane t
-      ldmatrix_x4_trans(columns, wide + (step * 16 + lane / 16 * 8 + lane % 8) * kWideStride + warp * 2 + lane / 8 % 2);
+  for (int i = 0; i < kShared; ++i) {
+    std::uint32_t left[4] = {columns[0], columns[1], columns[2], columns[3]};
+    if (a.mask.threshold != 0) apply_mask(kept[step][i][t], g, left);
+    const int first_vector = a.gradients[first_gradient + i].narrow_column / kVector - window.first;
 #pragma unroll
-      for (int i = 0; i < kShared; ++i) {
-        std::uint32_t left[4] = {columns[0], columns[1], columns[2], columns[3]};
-        if (masked) {
-          const uint2 bytes = kept[warp][step][i][t];
-          const std::uint32_t low = bytes.x >> g, high = bytes.y >> g;
-          left[0] &= halves(low);
-          left[1] &= halves(high);
-          left[2] &= halves(low >> 16);
-          left[3] &= halves(high >> 16);
-        }
-        const int first_piece = a.gradients[first_gradient + i].narrow_column / 8 - window.first;
-#pragma unroll
-        for (int tile = 0; tile < kTiles; tile += 2) {
-          std::uint32_t right[4];
-          int piece = first_piece + tile + lane / 16;
-          if (piece >= window.pieces) piece = window.pieces - 1;  // of a tile that is not used
-          ldmatrix_x4_trans(right, narrow + (step * 16 + lane % 16) * window.stride + piece);
-          mma_m16n8k16_bf16(sum[i][tile], left, {right[0], right[1]});
-          if (tile + 1 < kTiles) mma_m16n8k16_bf16(sum[i][tile + 1], left, {right[2], right[3]});
-        }
-      }
+    for (int tile = 0; tile < kTiles; tile += 2) {
+      std::uint32_t right[4];
+      int vector = first_vector + tile + lane / 16;
+      if (vector >= window.vectors) vector = window.vectors - 1;  // a tile past the rank, whose sums are not stored
+      ldmatrix_x4_trans(right, narrow + (step * 16 + lane % 16) * window.stride + vector);
+      mma_m16n8k16_bf16(sum[i][tile], left, {right[0], right[1]});
+      if (tile + 1 < kTiles) mma_m16n8k16_bf16(sum[i][tile + 1], left, {right[2], right[3]});
     }
   }
-  cp_async_wait<0>();
+}
 
+template <int kShared, int kTiles>
+__device__ __forceinline__ void store_sums(const LoraGradLaunch& a, int first_gradient, std::int64_t slab,
+                                           std::int64_t first_column, const Sums<kShared, kTiles>& sum) {
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const int g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int i = 0; i < kShared; ++i) {
     const LoraGradient& gradient = a.gradients[first_gradient + i];
@@ -144,7 +138,7 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const std::int64_t column = first_column + warp * 16 + g + j / 2 * 8;
-        const int row = tile * 8 + 2 * t + j % 2 - gradient.narrow_column % 8;
+        const int row = tile * 8 + 2 * t + j % 2 - gradient.narrow_column % kVector;
         if (row < 0 || row >= a.rank || column >= gradient.columns) continue;
         sums[column * a.column_stride + row * a.rank_stride] = sum[i][tile][j];
       }
@@ -152,13 +146,56 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
   }
 }
 
-// One element of a gradient a thread.
+// kShared: gradients that share the columns of the wide operand. kTiles: tiles of 8 columns of the narrow operand that
+// the rank of one gradient touches.
+template <int kShared, int kTiles>
+__global__ void __launch_bounds__(kThreads) lora_grad_kernel(LoraGradLaunch a) {
+  SHORI_SHARED(WarpMasks<kShared>, kept, [kWarps]);
+  uint4* stages = dynamic_shared<uint4>();
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int first_gradient = static_cast<int>(blockIdx.z) * kShared;
+  const std::int64_t first_column = static_cast<std::int64_t>(blockIdx.x) * kColumns;
+  if (first_column >= a.gradients[first_gradient].columns) return;  // the whole block
+
+  const Window window = window_of<kShared>(a, first_gradient);
+  const int stage_vectors = kChunk * (kWideStride + window.stride);
+  const std::int64_t slab = blockIdx.y, first_token = slab * kGradientSlab;
+  const std::int64_t last_token = first_token + kGradientSlab < a.tokens ? first_token + kGradientSlab : a.tokens;
+  const int chunks = static_cast<int>(ceil_div<std::int64_t>(last_token - first_token, kChunk));
+  const auto load = [&](int chunk) {
+    if (chunk < chunks) {
+      load_stage(stages + chunk % kStages * stage_vectors, a, a.gradients[first_gradient], window,
+                 first_token + chunk * kChunk, last_token, first_column);
+    }
+    cp_async_commit();  // an empty group as well, because the wait below counts groups
+  };
+
+  Sums<kShared, kTiles> sum = {};
+  for (int chunk = 0; chunk < kStages - 1; ++chunk) load(chunk);
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    cp_async_wait<kStages - 2>();
+    __syncthreads();  // all threads see the chunk, and nobody reads the stage of the previous one any more
+    load(chunk + kStages - 1);
+    if (a.mask.threshold != 0) {
+      draw_masks<kShared>(a, first_gradient, first_token + chunk * kChunk, first_column, kept[warp]);
+    }
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      multiply_step<kShared, kTiles>(a, first_gradient, window, stages + chunk % kStages * stage_vectors, step,
+                                     kept[warp], sum);
+    }
+  }
+  cp_async_wait<0>();
+  store_sums<kShared, kTiles>(a, first_gradient, slab, first_column, sum);
+}
+
+// Adds the slabs in order; each thread adds one element of a gradient.
 __global__ void __launch_bounds__(kThreads) add_slabs_kernel(LoraGradLaunch a) {
   const LoraGradient& gradient = a.gradients[blockIdx.y];
   const std::int64_t element = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const std::int64_t size = gradient.columns * a.rank;
   if (element >= size) return;
-  const int slabs = static_cast<int>(divide_up(a.tokens, kGradientSlab));
+  const int slabs = static_cast<int>(ceil_div(a.tokens, kGradientSlab));
   float value = gradient.gradient[element];
 #pragma unroll 4
   for (int slab = 0; slab < slabs; ++slab) value += a.scale * gradient.sums[slab * size + element];
@@ -167,13 +204,14 @@ __global__ void __launch_bounds__(kThreads) add_slabs_kernel(LoraGradLaunch a) {
 
 template <int kShared, int kTiles>
 void launch_tiles(const LoraGradLaunch& arguments, const dim3& grid, cudaStream_t stream) {
-  int most_pieces = 0;
+  int max_vectors = 0;
   for (int i = 0; i < arguments.count; i += kShared) {
     const LoraGradient& last = arguments.gradients[i + kShared - 1];
-    const int pieces = divide_up(last.narrow_column + arguments.rank, 8) - arguments.gradients[i].narrow_column / 8;
-    most_pieces = pieces > most_pieces ? pieces : most_pieces;
+    const int first_vector = arguments.gradients[i].narrow_column / kVector;
+    const int vectors = ceil_div(last.narrow_column + arguments.rank, kVector) - first_vector;
+    max_vectors = vectors > max_vectors ? vectors : max_vectors;
   }
-  const auto bytes = static_cast<std::size_t>(kStages * kChunk * (kWideStride + (most_pieces | 1))) * sizeof(uint4);
+  const auto bytes = static_cast<std::size_t>(kStages * kChunk * (kWideStride + (max_vectors | 1))) * sizeof(uint4);
   launch(lora_grad_kernel<kShared, kTiles>, grid, kThreads, bytes, stream, arguments);
 }
 
@@ -181,11 +219,10 @@ template <int kShared>
 void launch_shared(const LoraGradLaunch& arguments, std::int64_t columns, cudaStream_t stream) {
   int tiles = 0;
   for (int i = 0; i < arguments.count; ++i) {
-    const int needed = divide_up(arguments.gradients[i].narrow_column % 8 + arguments.rank, 8);
+    const int needed = ceil_div(arguments.gradients[i].narrow_column % kVector + arguments.rank, kVector);
     tiles = needed > tiles ? needed : tiles;
   }
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(columns, kColumns)),
-                  static_cast<unsigned>(divide_up(arguments.tokens, kGradientSlab)),
+  const dim3 grid(block_count(columns, kColumns), block_count(arguments.tokens, kGradientSlab),
                   static_cast<unsigned>(arguments.count / kShared));
   if (tiles <= 2) {
     launch_tiles<kShared, 2>(arguments, grid, stream);
@@ -213,8 +250,7 @@ void launch_lora_grad(const LoraGradLaunch& arguments, cudaStream_t stream) {
   } else {
     launch_shared<3>(arguments, columns, stream);
   }
-  const dim3 grid(static_cast<unsigned>(divide_up<std::int64_t>(columns * arguments.rank, kThreads)),
-                  static_cast<unsigned>(arguments.count));
+  const dim3 grid(block_count(columns * arguments.rank, kThreads), static_cast<unsigned>(arguments.count));
   launch(add_slabs_kernel, grid, kThreads, 0, stream, arguments);
 }
 

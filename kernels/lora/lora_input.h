@@ -1,4 +1,4 @@
-// The gradient of a group's input, as its consumers read it: base part plus the LoRA parts, fp32.
+// The gradient of a group's input, as the CPU versions of its consumers read it: base part plus LoRA part, fp32.
 #pragma once
 
 #include <array>
@@ -11,33 +11,33 @@
 
 namespace shori {
 
-// Rows of d(input) = dx + scale * sum over slots of mask (.) (dxA . A), in the order of the slots.
+// Rows of dx + scale * sum over the modules with LoRA, in order, of mask (.) (dxA . A).
 class InputGradient {
  public:
-  // Rows a caller may ask for at once.
+  // Rows that a caller may ask for at once.
   static constexpr std::int64_t kRows = 64;
 
-  // `dx_extended` [T, cols + extension] with `lora`, [T, >= cols] without. Takes its scratch from the workspace: the
-  // caller's frame frees it.
-  InputGradient(const OpContext& context, const char* op, ConstTensorView dx_extended, std::int64_t cols,
+  // fused_dx is [T, fused_in() of the group] with `lora`, [T, >= cols] without. The constructor takes scratch from the
+  // workspace, and the caller's frame releases it.
+  InputGradient(const OpContext& context, const char* op, ConstTensorView fused_dx, std::int64_t cols,
                 const std::optional<LoraInputGradient>& lora);
 
-  // Rows first .. first + count - 1, count <= kRows, to out [count, cols]. `worker` as in for_each_task.
+  // Writes rows first .. first + count - 1, count <= kRows, to out [count, cols]. `worker` as in for_each_task.
   void load(std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const;
 
  private:
-  struct Slot {
-    int module;
+  struct Module {
+    int index;      // part of the dropout key
     ConstMatrix a;  // [rank, cols]
   };
-  void add_slot(const Slot& slot, std::int64_t index, std::int64_t first, std::int64_t count, std::int64_t worker,
-                float* out) const;
+  void add_lora(const Module& module, std::int64_t lora_index, std::int64_t first, std::int64_t count,
+                std::int64_t worker, float* out) const;
 
   ConstTensorView dx_;
   std::int64_t cols_;
   std::optional<LoraInputGradient> lora_;
-  std::array<Slot, kMaxModulesOfGroup> slots_{};
-  std::int64_t slot_count_ = 0;
+  std::array<Module, kMaxModulesOfGroup> modules_{};  // those with LoRA, in order
+  std::int64_t module_count_ = 0;
   std::optional<WorkerScratch<2>> scratch_;  // product [kRows, cols] and dxA [kRows, rank]
 };
 

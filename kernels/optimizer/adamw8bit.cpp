@@ -1,3 +1,6 @@
+// The optimizer. The arithmetic of one element is written once (adamw8bit_math.h) and shared with the kernel. Quantization
+// blocks are independent, so a task on the CPU takes some of them and a thread block on a device takes one chunk; both
+// report the largest update by the first element that has it.
 #include "shori/ops/adamw8bit.h"
 
 #include <algorithm>
@@ -12,12 +15,13 @@
 #include "kernels/optimizer/adamw8bit_math.h"
 #include "kernels/optimizer/map_search.h"
 #include "shori/quant/dynamic_map.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 namespace {
 
-// powf is the double pow rounded once, so that the result does not depend on a library's powf.
+// pow in double, rounded once, so that the result does not depend on a library's powf.
 float power(float base, std::uint64_t exponent) {
   return static_cast<float>(std::pow(static_cast<double>(base), static_cast<double>(exponent)));
 }
@@ -37,7 +41,7 @@ AdamFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
           .guard = settings.zero_gradient_guard};
 }
 
-// The largest |update| of some elements, and the first that has it.
+// The largest |update| of some elements, and the first element that has it.
 struct LargestUpdate {
   float value = 0.0f;
   std::int64_t element = 0;
@@ -59,7 +63,7 @@ void store_copy(const AdamTensor& tensor, std::int64_t i) {
   }
 }
 
-// Moments below the 8-bit size stay fp32.
+// Updates elements whose moments are fp32.
 LargestUpdate update_fp32(const AdamFactors& factors, const AdamTensor& tensor, std::int64_t first, std::int64_t last) {
   LargestUpdate largest;
   for (std::int64_t i = first; i < last; ++i) {
@@ -81,14 +85,14 @@ const MapSearch& unsigned_search() {
   return search;
 }
 
-// One quantization block; `m` and `v` are scratch of block_size each.
+// Updates one quantization block. `m` and `v` are scratch of block_size elements each.
 LargestUpdate update_block(const AdamFactors& factors, const AdamTensor& tensor, std::int64_t block,
                            std::int64_t block_size, float* m, float* v) {
   const float *signed_map = dynamic_map_signed(), *unsigned_map = dynamic_map_unsigned();
   const std::int64_t first = block * block_size, count = std::min(block_size, tensor.count - first);
   const float old_m = tensor.m_absmax[block], old_v = tensor.v_absmax[block];
   LargestUpdate largest;
-  // Lanes of the kernel beyond a tensor's end hold code 128 and a gradient of 0.
+  // In bitsandbytes' kernel, lanes past the end of a tensor hold code 128 and a gradient of 0.
   float m_absmax = count < block_size ? std::fabs(signed_map[128] * old_m * factors.beta1) : 0.0f, v_absmax = 0.0f;
   for (std::int64_t j = 0; j < count; ++j) {
     const std::int64_t i = first + j;
@@ -117,10 +121,10 @@ LargestUpdate update_block(const AdamFactors& factors, const AdamTensor& tensor,
   return largest;
 }
 
-// A part of one tensor that one task updates.
-struct Piece {
+// block_size elements of one tensor, which one task updates.
+struct Chunk {
   std::int64_t tensor;
-  std::int64_t index;  // of the block, or of the piece of block_size elements
+  std::int64_t index;  // in the tensor; for 8-bit moments the number of the quantization block
 };
 
 void check_tensor(const AdamTensor& tensor) {
@@ -132,7 +136,7 @@ void check_tensor(const AdamTensor& tensor) {
   SHORI_CHECK(quantized != plain, "adamw8bit: a tensor needs either 8-bit or 32-bit moments");
 }
 
-AdamEntry device_entry(const AdamSettings& settings, const AdamTensor& tensor, std::int64_t first_piece) {
+AdamEntry device_entry(const AdamSettings& settings, const AdamTensor& tensor, std::int64_t first_chunk) {
   for (const void* pointer : {static_cast<const void*>(tensor.parameter), static_cast<const void*>(tensor.gradient),
                               static_cast<const void*>(tensor.m), static_cast<const void*>(tensor.v),
                               static_cast<const void*>(tensor.m_codes), static_cast<const void*>(tensor.v_codes),
@@ -153,7 +157,7 @@ AdamEntry device_entry(const AdamSettings& settings, const AdamTensor& tensor, s
           .copy_scale = tensor.copy_scale,
           .factors = step_factors(settings, tensor.step),
           .count = tensor.count,
-          .first = first_piece};
+          .first = first_chunk};
 }
 
 double bytes_of_step(std::span<const AdamTensor> tensors) {
@@ -166,41 +170,74 @@ double bytes_of_step(std::span<const AdamTensor> tensors) {
   return bytes;
 }
 
-// The report, from launch_adamw8bit's *largest.
+// Reads the report from the key that launch_adamw8bit() leaves.
 AdamReport unpack_report(std::uint64_t key, std::span<const AdamEntry> entries) {
   if (key == 0) return {};
   const auto position = static_cast<std::int64_t>(0xffffffffu - static_cast<std::uint32_t>(key));
   std::size_t tensor = entries.size() - 1;
-  while (entries[tensor].first * kAdamPiece > position) --tensor;
+  while (entries[tensor].first * kAdamChunk > position) --tensor;
   return {.update_max = std::bit_cast<float>(static_cast<std::uint32_t>(key >> 32)),
           .tensor = static_cast<std::int64_t>(tensor),
-          .element = position - entries[tensor].first * kAdamPiece};
+          .element = position - entries[tensor].first * kAdamChunk};
 }
 
 AdamReport adamw8bit_on_device(const OpContext& context, const AdamSettings& settings,
                                std::span<const AdamTensor> tensors) {
-  SHORI_CHECK(settings.block_size == 256 || settings.block_size == kAdamPiece,
+  SHORI_CHECK(settings.block_size == 256 || settings.block_size == kAdamChunk,
               "adamw8bit: blocks on a device have 256 or 2048 elements");
   std::vector<AdamEntry> entries;
-  std::int64_t pieces = 0;
+  std::int64_t chunks = 0;
   for (const AdamTensor& tensor : tensors) {
     check_tensor(tensor);
-    entries.push_back(device_entry(settings, tensor, pieces));
-    pieces += tiles_of(tensor.count, kAdamPiece);
+    entries.push_back(device_entry(settings, tensor, chunks));
+    chunks += ceil_div(tensor.count, kAdamChunk);
   }
-  SHORI_CHECK(pieces <= 0xffffffff / kAdamPiece, "adamw8bit: more than 2^32 elements in one step");
+  SHORI_CHECK(chunks <= 0xffffffff / kAdamChunk, "adamw8bit: more than 2^32 elements in one step");
   const WorkspaceFrame frame(*context.workspace);
   const auto stream = static_cast<cudaStream_t>(context.stream);
   auto* table = context.workspace->take_array<AdamEntry>(entries.size());
   auto* largest = context.workspace->take_array<unsigned long long>(1);
   copy_to_device(table, entries.data(), entries.size() * sizeof(AdamEntry), stream);
   fill_zero_on_device(largest, sizeof(*largest), stream);
-  launch_adamw8bit(table, static_cast<int>(entries.size()), pieces, settings.block_size, device_map_signed(),
+  launch_adamw8bit(table, static_cast<int>(entries.size()), chunks, settings.block_size, device_map_signed(),
                    device_map_unsigned(), largest, stream);
   unsigned long long key = 0;
   copy_to_host(&key, largest, sizeof(key), stream);
   synchronize_stream(stream);
   return unpack_report(key, entries);
+}
+
+AdamReport adamw8bit_on_cpu(const OpContext& context, const AdamSettings& settings,
+                            std::span<const AdamTensor> tensors) {
+  const std::int64_t size = settings.block_size;
+  std::vector<Chunk> chunks;
+  std::vector<AdamFactors> factors;
+  for (std::size_t tensor = 0; tensor < tensors.size(); ++tensor) {
+    check_tensor(tensors[tensor]);
+    factors.push_back(step_factors(settings, tensors[tensor].step));
+    const std::int64_t count = ceil_div(tensors[tensor].count, size);
+    for (std::int64_t index = 0; index < count; ++index) chunks.push_back({static_cast<std::int64_t>(tensor), index});
+  }
+  const WorkspaceFrame frame(*context.workspace);
+  const WorkerScratch scratch(context, {size, size});
+  auto* largest = context.workspace->take_array<LargestUpdate>(chunks.size());
+  for_each_row_range(
+      static_cast<std::int64_t>(chunks.size()), size, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
+        const auto [m, v] = scratch.of(worker);
+        for (std::int64_t i = first; i < last; ++i) {
+          const auto& [number, index] = chunks[static_cast<std::size_t>(i)];
+          const AdamTensor& tensor = tensors[static_cast<std::size_t>(number)];
+          const AdamFactors& step = factors[static_cast<std::size_t>(number)];
+          largest[i] = tensor.m_codes != nullptr
+                           ? update_block(step, tensor, index, size, m, v)
+                           : update_fp32(step, tensor, index * size, std::min(tensor.count, (index + 1) * size));
+        }
+      });
+  AdamReport report;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    if (largest[i].value > report.update_max) report = {largest[i].value, chunks[i].tensor, largest[i].element};
+  }
+  return report;
 }
 
 }  // namespace
@@ -212,35 +249,7 @@ AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std
   SHORI_CHECK(settings.block_size > 0, "adamw8bit: the block size must be positive");
   log_work(context, {.bytes = bytes_of_step(tensors)});
   if (on_device(context)) return adamw8bit_on_device(context, settings, tensors);
-  std::vector<Piece> pieces;
-  std::vector<AdamFactors> factors;
-  for (std::size_t index = 0; index < tensors.size(); ++index) {
-    check_tensor(tensors[index]);
-    factors.push_back(step_factors(settings, tensors[index].step));
-    const std::int64_t blocks = tiles_of(tensors[index].count, settings.block_size);
-    for (std::int64_t block = 0; block < blocks; ++block) pieces.push_back({static_cast<std::int64_t>(index), block});
-  }
-  const WorkspaceFrame frame(*context.workspace);
-  const std::int64_t size = settings.block_size;
-  const WorkerScratch scratch(context, {size, size});
-  auto* largest = context.workspace->take_array<LargestUpdate>(pieces.size());
-  for_each_row_range(
-      static_cast<std::int64_t>(pieces.size()), size, [&](std::int64_t first, std::int64_t last, std::int64_t worker) {
-        const auto [m, v] = scratch.of(worker);
-        for (std::int64_t i = first; i < last; ++i) {
-          const auto& [index, block] = pieces[static_cast<std::size_t>(i)];
-          const AdamTensor& tensor = tensors[static_cast<std::size_t>(index)];
-          const AdamFactors& step = factors[static_cast<std::size_t>(index)];
-          largest[i] = tensor.m_codes != nullptr
-                           ? update_block(step, tensor, block, size, m, v)
-                           : update_fp32(step, tensor, block * size, std::min(tensor.count, (block + 1) * size));
-        }
-      });
-  AdamReport report;
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    if (largest[i].value > report.update_max) report = {largest[i].value, pieces[i].tensor, largest[i].element};
-  }
-  return report;
+  return adamw8bit_on_cpu(context, settings, tensors);
 }
 
 }  // namespace shori

@@ -11,20 +11,20 @@ namespace shori {
 inline constexpr std::uint8_t kZeroCodeM = 127;  // the code of +0 in the signed map
 inline constexpr std::uint8_t kZeroCodeV = 0;
 
-// What one step needs of one tensor beside its memory: computed once on the host, in fp32.
+// The scalars of one step for one tensor, computed once on the host, in fp32.
 struct AdamFactors {
   float beta1, beta2, one_minus_beta1, one_minus_beta2;
   float step_size;  // -lr * c2 / c1
   float eps;        // c2 * eps
   float decay;      // 1 - lr * weight_decay
   float gradient_scale;
-  bool decays;
-  bool guard;
+  bool decays;  // whether there is any weight decay
+  bool guard;   // AdamSettings::zero_gradient_guard
 };
 
 struct AdamMoments {
   float m, v;
-  bool still = false;  // the parameter does not move: the guard holds it
+  bool still = false;  // the guard: the parameter gets no update
 };
 
 SHORI_HD AdamMoments guarded(const AdamFactors& factors, float m, float v) {
@@ -32,21 +32,21 @@ SHORI_HD AdamMoments guarded(const AdamFactors& factors, float m, float v) {
   return {m, v, false};
 }
 
-// Fresh moments of an element with 8-bit state, from its decoded old ones and a finite gradient.
+// Fresh moments of an element with 8-bit moments, from its decoded old moments and a finite gradient.
 SHORI_HD AdamMoments fresh_moments(const AdamFactors& factors, float old_m, float old_v, float gradient) {
   const float g = gradient * factors.gradient_scale;
   return guarded(factors, old_m * factors.beta1 + factors.one_minus_beta1 * g,
                  old_v * factors.beta2 + (factors.one_minus_beta2 * g) * g);
 }
 
-// The same for fp32 state. There is no rule for NaN here, as in the original.
+// The same for fp32 moments. As in the original, there is no rule for NaN, and g * g is rounded first.
 SHORI_HD AdamMoments fresh_moments_fp32(const AdamFactors& factors, float old_m, float old_v, float gradient) {
   const float g = gradient * factors.gradient_scale;
   return guarded(factors, old_m * factors.beta1 + factors.one_minus_beta1 * g,
                  old_v * factors.beta2 + factors.one_minus_beta2 * (g * g));
 }
 
-// Moves the parameter by the unquantized moments; decay comes after the update. Returns |update|.
+// Moves the parameter by the moments before they are encoded, then decays it. Returns |update|.
 SHORI_HD float move_parameter(const AdamFactors& factors, const AdamMoments& moments, float& parameter) {
   float size = 0.0f;
   if (!moments.still) {
@@ -58,7 +58,7 @@ SHORI_HD float move_parameter(const AdamFactors& factors, const AdamMoments& mom
   return size;
 }
 
-// The code of m, given the nearest entry of the signed map: never on the other side of zero.
+// The code of m: the nearest entry of the signed map, or its neighbour if that entry is on the other side of zero.
 SHORI_HD std::uint8_t with_sign_of(const float* map, std::uint8_t nearest, float m) {
   if (std::signbit(map[nearest]) == std::signbit(m)) return nearest;
   return static_cast<std::uint8_t>(m > 0.0f ? nearest + 1 : nearest - 1);

@@ -1,7 +1,10 @@
-// Gradient norm. Stage 1, one block a piece: the tree of sum_of_squares_by_halving. A thread holds the elements
-// 1,024 k + 4 t + 0..3, so halves of 2,048 and 1,024 meet inside a thread, 512 to 128 across warps, 64 to 4 across
-// lanes, and the last two inside a thread again. Stage 2: one thread, since the order is fixed; 12,800 sums for 52
-// million parameters.
+// Gradient norm in two stages.
+//
+// Stage 1 sums each chunk by one thread block, with the tree of sum_of_squares_by_halving. Thread t holds the elements
+// 1,024 k + 4 t + 0..3, so the halves of 2,048 and 1,024 elements are added inside a thread, those of 512 to 128 across
+// warps, those of 64 to 4 across lanes, and the last two inside a thread again.
+//
+// Stage 2 adds the sums by one thread, because their order is fixed: 12,800 sums for 52 million parameters.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/common/tensor_table.cuh"
 #include "kernels/optimizer/grad_norm_launch.h"
@@ -10,24 +13,24 @@ namespace shori {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kVector = 4, kVectors = kNormPiece / (kThreads * kVector);
+constexpr int kQuad = 4, kQuads = kNormChunk / (kThreads * kQuad);
 constexpr int kWarps = kThreads / 32;
-static_assert(kVectors == 4 && kWarps == 8);
+static_assert(kQuads == 4 && kWarps == 8);
 
 struct Quad {
-  float value[kVector];
+  float value[kQuad];
   __device__ void add(const Quad& other) {
-    for (int i = 0; i < kVector; ++i) value[i] += other.value[i];
+    for (int i = 0; i < kQuad; ++i) value[i] += other.value[i];
   }
 };
 
 __device__ Quad squares(const float* data, std::int64_t index, std::int64_t count) {
   Quad result = {};
-  if (index + kVector <= count) {
+  if (index + kQuad <= count) {
     const float4 loaded = __ldcs(reinterpret_cast<const float4*>(data + index));
     result = {{loaded.x, loaded.y, loaded.z, loaded.w}};
   } else {
-    for (int i = 0; i < kVector; ++i) result.value[i] = index + i < count ? data[index + i] : 0.0f;
+    for (int i = 0; i < kQuad; ++i) result.value[i] = index + i < count ? data[index + i] : 0.0f;
   }
   for (float& value : result.value) value *= value;
   return result;
@@ -36,12 +39,11 @@ __device__ Quad squares(const float* data, std::int64_t index, std::int64_t coun
 __global__ void __launch_bounds__(kThreads, 1)
     square_sums_kernel(const GradNormEntry* table, int entries, float* sums) {
   SHORI_SHARED(Quad, of_warp, [kWarps][32]);
-  const GradNormEntry entry = table[entry_of_piece(table, entries, blockIdx.x)];
-  const std::int64_t first = (blockIdx.x - entry.first) * kNormPiece;
-  Quad part[kVectors];
-  for (int k = 0; k < kVectors; ++k) {
-    part[k] =
-        squares(entry.data + first, (k * kThreads + static_cast<int>(threadIdx.x)) * kVector, entry.count - first);
+  const GradNormEntry entry = table[entry_of_chunk(table, entries, blockIdx.x)];
+  const std::int64_t first = (blockIdx.x - entry.first) * kNormChunk;
+  Quad part[kQuads];
+  for (int k = 0; k < kQuads; ++k) {
+    part[k] = squares(entry.data + first, (k * kThreads + static_cast<int>(threadIdx.x)) * kQuad, entry.count - first);
   }
   part[0].add(part[2]);
   part[1].add(part[3]);
@@ -82,10 +84,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
-void launch_square_sums(const GradNormEntry* table, int entries, std::int64_t pieces, float* sums,
+void launch_square_sums(const GradNormEntry* table, int entries, std::int64_t chunks, float* sums,
                         cudaStream_t stream) {
-  if (pieces == 0) return;
-  launch(square_sums_kernel, static_cast<unsigned>(pieces), kThreads, 0, stream, table, entries, sums);
+  if (chunks == 0) return;
+  launch(square_sums_kernel, static_cast<unsigned>(chunks), kThreads, 0, stream, table, entries, sums);
 }
 
 void launch_ordered_sum(const float* sums, std::int64_t count, double* total, cudaStream_t stream) {

@@ -1,4 +1,4 @@
-// nearest_in_map() by table: the same code for every value, in a few instructions.
+// nearest_in_map() by a table: it returns the same code for every value, in a few instructions.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ class MapSearch {
 
  private:
   std::array<std::uint8_t, 65536> lowest_;  // code of the lowest value with these upper 16 bits
-  std::array<float, 256> first_of_next_;    // the lowest value that takes code + 1
+  std::array<float, 256> first_of_next_;    // the lowest value whose code is code + 1
 };
 
 }  // namespace shori

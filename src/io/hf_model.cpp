@@ -16,7 +16,7 @@
 namespace shori {
 namespace {
 
-constexpr std::uint64_t kPiece = 4u << 20;
+constexpr std::uint64_t kChunk = 4u << 20;
 
 }  // namespace
 
@@ -64,13 +64,13 @@ void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t
 std::string HfModel::fingerprint(const Report& report) const {
   std::vector<Sha256Digest> digests;
   const std::uint64_t total = tensor_bytes();
-  std::vector<std::uint8_t> buffer(std::min(kPiece, total));
+  std::vector<std::uint8_t> buffer(std::min(kChunk, total));
   std::uint64_t done = 0;
   for (const HfTensor& tensor : tensors_) {
     Sha256 hash;
     for (std::uint64_t offset = 0; offset < tensor.entry.bytes();) {
       throw_if_stop_requested();
-      const std::uint64_t count = std::min(kPiece, tensor.entry.bytes() - offset);
+      const std::uint64_t count = std::min(kChunk, tensor.entry.bytes() - offset);
       read_bytes(tensor, offset, buffer.data(), count);
       hash.update(buffer.data(), count);
       offset += count;

@@ -7,6 +7,7 @@
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/io/shape_text.h"
 #include "src/io/tensor_part.h"
@@ -56,11 +57,12 @@ class IndexReader {
   WeightMap read() {
     JsonProblem problem;
     auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root) throw Error(Diagnostic("E0214", problem.message).at(place(problem.offset)).help("get the file again"));
+    if (!root)
+      throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help("get the file again"));
     root_ = std::move(*root);
     const JsonValue* map = root_.find("weight_map");
     if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(place(0)).help("get the file again"));
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help("get the file again"));
     WeightMap weight_map;
     for (const auto& [tensor, shard] : map->members) {
       check_shard_name(shard);
@@ -73,13 +75,13 @@ class IndexReader {
     const JsonValue* metadata = root_.find("metadata");
     const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
     if (!total || total->as_unsigned() == bytes) return;
-    log_warning(Diagnostic("W0201", "`metadata.total_size` is " + escape_for_log(total->text) + ", the tensors have " +
-                                        std::to_string(bytes) + " bytes")
-                    .at(place(total->offset)));
+    log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(total->text),
+                                           ", the tensors have ", bytes, " bytes"))
+                    .at(location(total->offset)));
   }
 
  private:
-  SourceLocation place(std::size_t offset) const {
+  SourceLocation location(std::size_t offset) const {
     const TextPosition position = position_of(text_, offset);
     return {path_, position.line, position.column, 0, std::string(position.line_text)};
   }
@@ -87,7 +89,7 @@ class IndexReader {
   void check_shard_name(const JsonValue& shard) const {
     if (shard.is_string() && is_plain_shard_name(shard.text)) return;
     throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
-                    .at(place(shard.offset))
+                    .at(location(shard.offset))
                     .note("refused before opening: it could lead out of the model folder")
                     .help("get the model again from its publisher"));
   }
@@ -97,7 +99,7 @@ class IndexReader {
   JsonValue root_;
 };
 
-// Compares what the files hold with what the architecture needs. All problems are told together.
+// Compares what the files hold with what the architecture needs. All problems are reported together.
 class TensorTable {
  public:
   TensorTable(const std::string& folder, const HfModelConfig& config, const WeightMap& weight_map)
@@ -106,7 +108,7 @@ class TensorTable {
   }
 
   // True if the tensor is one of the model's.
-  bool take(const TensorEntry& entry, const std::string& shard) {
+  bool add(const TensorEntry& entry, const std::string& shard) {
     const std::string name = "`" + escape_for_log(entry.name, 200) + "`";
     if (!config_.is_nf4) refuse_quantized(entry, shard);
     found_.insert({entry.name, shard});
@@ -117,7 +119,7 @@ class TensorTable {
     const TensorPart part = find_part(entry.name, config_);
     const auto wanted = expected_.find(part.weight);
     if (wanted == expected_.end()) return refuse("E0208", "unexpected tensor " + name, shard);
-    if (!taken_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
+    if (!accepted_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
     if (!weight_map_.empty() && !is_mapped(entry.name, shard))
       return refuse("E0208", "tensor " + name + " is not where the index says", shard);
     if (part.role != TensorRole::kValues) return true;  // its size is checked against the quant_state
@@ -125,8 +127,8 @@ class TensorTable {
         entry.dtype == FileDType::kBf16 || entry.dtype == FileDType::kF16 || entry.dtype == FileDType::kF32;
     if (known && entry.shape == wanted->second) return true;
     return refuse("E0209",
-                  name + " is " + std::string(dtype_name(entry.dtype)) + " [" + shape_text(entry.shape) +
-                      "], expected BF16, F16 or F32 [" + shape_text(wanted->second) + "]",
+                  concat(name, " is ", dtype_name(entry.dtype), " [", shape_text(entry.shape),
+                         "], expected BF16, F16 or F32 [", shape_text(wanted->second), "]"),
                   shard);
   }
 
@@ -137,10 +139,10 @@ class TensorTable {
         refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
                shard);
     for (const auto& [name, shape] : expected_)
-      if (!taken_.contains(name))
+      if (!accepted_.contains(name))
         problems_.add(Diagnostic("E0208", "tensor `" + name + "` is missing")
                           .at(folder_)
-                          .note(std::to_string(taken_.size()) + " of " + std::to_string(expected_.size()) + " found")
+                          .note(concat(accepted_.size(), " of ", expected_.size(), " found"))
                           .help("get the model again from its publisher"));
     problems_.throw_if_errors();
   }
@@ -168,7 +170,7 @@ class TensorTable {
   const HfModelConfig& config_;
   const WeightMap& weight_map_;
   Shapes expected_;
-  std::set<std::string, std::less<>> taken_;             // expected tensors that were met
+  std::set<std::string, std::less<>> accepted_;          // expected tensors that were met
   std::set<std::pair<std::string, std::string>> found_;  // every tensor met, with its shard
   Diagnostics problems_;
 };
@@ -200,8 +202,7 @@ void HfModel::open_index(WeightMap& weight_map) {
   std::set<std::string> names;
   for (const auto& [tensor, shard] : weight_map) names.insert(shard);
   if (names.size() > kMaxShards)
-    throw Error(
-        Diagnostic("E0204", "more than " + std::to_string(kMaxShards) + " shards").at(join_path(folder_, kIndexName)));
+    throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(join_path(folder_, kIndexName)));
   open_shards({names.begin(), names.end()});
   std::uint64_t bytes = 0;
   for (const SafetensorsFile& file : files_)
@@ -216,8 +217,7 @@ void HfModel::open_shards(const std::vector<std::string>& names) {
     shards_.push_back({name, files_.back().file().size()});
     tensors += files_.back().tensors().size();
     if (tensors > kMaxTensors)
-      throw Error(
-          Diagnostic("E0208", "the shards hold more than " + std::to_string(kMaxTensors) + " tensors").at(folder_));
+      throw Error(Diagnostic("E0208", concat("the shards hold more than ", kMaxTensors, " tensors")).at(folder_));
   }
 }
 
@@ -225,7 +225,7 @@ void HfModel::collect_tensors(const WeightMap& weight_map) {
   TensorTable table(folder_, config_, weight_map);
   for (std::size_t shard = 0; shard < files_.size(); ++shard) {
     for (const TensorEntry& entry : files_[shard].tensors()) {
-      if (!table.take(entry, shards_[shard].name)) continue;
+      if (!table.add(entry, shards_[shard].name)) continue;
       by_name_[entry.name] = tensors_.size();
       const TensorPart part = find_part(entry.name, config_);
       tensors_.push_back({entry.name, entry.dtype, entry.shape, shard, entry, part.role, part.weight, nullptr});

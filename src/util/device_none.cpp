@@ -1,4 +1,4 @@
-// The backend of a CPU build: there is no device. Nothing but device_backend() and open_device() is ever reached.
+// The backend of a CPU build: there is no device, and only device_backend() and open_device() are ever called.
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 
@@ -12,7 +12,7 @@ std::string_view device_backend() { return "none"; }
 
 const DeviceInfo& open_device() {
   throw Error(Diagnostic("E0404", "this program was built without CUDA")
-                  .help("`device: cpu` runs tiny models; a build with CUDA trains the real ones"));
+                  .help("`device: cpu` runs tiny models; real ones need a build with CUDA"));
 }
 
 DeviceStream::DeviceStream() { no_device(); }
@@ -20,7 +20,6 @@ DeviceStream::~DeviceStream() = default;
 DeviceEvent::DeviceEvent() { no_device(); }
 DeviceEvent::~DeviceEvent() = default;
 void DeviceEvent::record(void*) { no_device(); }
-void DeviceEvent::wait_on(void*) const { no_device(); }
 void DeviceEvent::synchronize() const { no_device(); }
 double DeviceEvent::seconds_since(const DeviceEvent&) const { no_device(); }
 void* device_allocate(std::size_t) { no_device(); }

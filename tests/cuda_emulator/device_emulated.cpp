@@ -76,7 +76,6 @@ DeviceStream::~DeviceStream() = default;
 DeviceEvent::DeviceEvent() : handle_(new double(0)) {}
 DeviceEvent::~DeviceEvent() { delete static_cast<double*>(handle_); }
 void DeviceEvent::record(void*) { *static_cast<double*>(handle_) = now_seconds(); }
-void DeviceEvent::wait_on(void*) const {}
 void DeviceEvent::synchronize() const {}
 double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
   return *static_cast<const double*>(handle_) - *static_cast<const double*>(earlier.handle_);

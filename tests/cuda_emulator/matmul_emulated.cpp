@@ -3,6 +3,7 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/rows.h"
+#include "shori/util/math.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori {
@@ -15,7 +16,7 @@ void device_matmul(const OpContext&, MatmulB form, ConstTensorView a, ConstTenso
   const ConstMatrix left = widened(context, a), stored = widened(context, b);
   const ConstMatrix right = form == MatmulB::kTransposed ? stored.transposed() : stored;
   const WorkerScratch scratch(context, {kRows * c.cols});
-  for_each_task(tiles_of(c.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
+  for_each_task(ceil_div(c.rows, kRows), [&](std::int64_t task, std::int64_t worker) {
     const std::int64_t first = task * kRows, count = std::min(kRows, c.rows - first);
     const auto [sums] = scratch.of(worker);
     matmul(left.slice_rows(first, count), right, sums, c.cols);

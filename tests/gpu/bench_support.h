@@ -99,14 +99,15 @@ class Group {
  public:
   Group(std::int64_t in, const std::vector<std::int64_t>& outs, std::int64_t rank, int first_index = 0) {
     for (std::size_t i = 0; i < outs.size(); ++i) {
-      const std::int64_t out = outs[i], count = in * out;
-      const Tensor &codes = make(count / 2, DType::kU8), &absmax = make((count + 63) / 64, DType::kU8),
-                   &absmax2 = make((count + 16383) / 16384, DType::kF32);
-      LinearModule module{.weight = {DType::kU8, out, in, nullptr, codes.data<std::uint8_t>(),
-                                     absmax.data<std::uint8_t>(), absmax2.data<float>(), 0.02f},
-                          .index = first_index + static_cast<int>(i)};
+      const std::int64_t out = outs[i];
+      const Nf4Layout layout{out, in};
+      const Tensor &codes = make(layout.codes(), DType::kU8), &absmax = make(layout.blocks(), DType::kU8),
+                   &absmax2 = make(layout.groups(), DType::kF32);
+      LinearModule module{.weight = FrozenWeight::of({layout, codes.data<std::uint8_t>(), absmax.data<std::uint8_t>(),
+                                                      absmax2.data<float>(), 0.02f}),
+                          .linear = static_cast<Linear>(first_index + static_cast<int>(i))};
       if (rank > 0) {
-        module.slot = static_cast<int>(i);
+        module.lora_index = static_cast<int>(i);
         module.a = make(rank * in, DType::kBf16).view().data;
         module.b_scaled = make(rank * out, DType::kBf16).view().data;
         module.da = make(rank * in, DType::kF32).data<float>();
@@ -119,7 +120,7 @@ class Group {
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
   const LinearGroup& group() const { return group_; }
-  std::int64_t extended_in() const { return group_.in() + group_.extension_columns(); }
+  std::int64_t fused_in() const { return group_.in() + group_.lora_columns(); }
   double weights() const { return static_cast<double>(group_.in()) * static_cast<double>(group_.out()); }
 
  private:

@@ -57,20 +57,20 @@ void add_linears() {
     const auto with_group = [shape](auto&& body) {
       return [shape, body](benchmark::State& state) {
         const Group group(shape.in, shape.outs, s.rank, shape.first_index);
-        const std::int64_t in = group.extended_in(), out = group.group().out(), tokens = shape.tokens;
+        const std::int64_t in = group.fused_in(), out = group.group().out(), tokens = shape.tokens;
         const Tensor x(tokens, in), y(tokens, out);
         body(state, group, x, y, 2 * product(tokens, out, in));
       };
     };
     entry("nf4_dequantize" + suffix, with_group([](auto& state, const Group& g, const Tensor&, const Tensor&, double) {
-            const double bytes = g.weights() * kNf4 + product(g.group().out(), g.extended_in()) * kBf16;
+            const double bytes = g.weights() * kNf4 + product(g.group().out(), g.fused_in()) * kBf16;
             measure(state, {.bytes = bytes}, [&](const OpContext& context) {
               const WorkspaceFrame frame(*context.workspace);
               fused_weight(context, "bench", g.group());
             });
           }));
     entry("matmul" + suffix, with_group([](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {
-            const Tensor weight(g.group().out(), g.extended_in());
+            const Tensor weight(g.group().out(), g.fused_in());
             measure(state, {.flop = flop}, [&](const OpContext& context) {
               device_matmul(context, MatmulB::kTransposed, x.view(), weight.view(), y.view());
             });
@@ -86,14 +86,14 @@ void add_linears() {
                     [&](const OpContext& context) { nf4_linear_backward(context, g.group(), y.view(), x.view()); });
           }));
     entry("lora_down" + suffix, with_group([](auto& state, const Group& g, const Tensor& x, const Tensor&, double) {
-            const double adapters = static_cast<double>(g.group().slots() * g.group().rank);
-            measure(state,
-                    {product(x.view().rows, g.extended_in()) * kBf16,
-                     2 * product(x.view().rows, g.group().in()) * adapters},
-                    [&](const OpContext& context) { lora_down(context, g.group(), kDropout, x.view()); });
+            const double adapters = static_cast<double>(g.group().lora_count() * g.group().rank);
+            measure(
+                state,
+                {product(x.view().rows, g.fused_in()) * kBf16, 2 * product(x.view().rows, g.group().in()) * adapters},
+                [&](const OpContext& context) { lora_down(context, g.group(), kDropout, x.view()); });
           }));
     entry("lora_grad_a" + suffix, with_group([](auto& state, const Group& g, const Tensor& x, const Tensor&, double) {
-            const Tensor dx(x.view().rows, g.extended_in());
+            const Tensor dx(x.view().rows, g.fused_in());
             measure(state, {.bytes = product(x.view().rows, g.group().in()) * kBf16},
                     [&](const OpContext& context) { lora_grad_a(context, g.group(), kDropout, x.view(), dx.view()); });
           }));
@@ -151,7 +151,7 @@ void add_rows() {
   for (const bool lora : {false, true}) {
     entry(lora ? "rms_norm_backward/qkv_lora" : "rms_norm_backward", [lora](benchmark::State& state) {
       const Group group(s.hidden, {s.hidden, s.kv, s.kv}, s.rank);
-      const std::int64_t cols = lora ? group.extended_in() : s.hidden;
+      const std::int64_t cols = lora ? group.fused_in() : s.hidden;
       const Tensor h(s.tokens, s.hidden), dy(s.tokens, cols), dh(s.tokens, s.hidden), weight(1, s.hidden);
       const auto part = lora ? std::optional(LoraInputGradient{&group.group(), kDropout}) : std::nullopt;
       measure(state, {.bytes = 4 * product(s.tokens, s.hidden) * kBf16}, [&](const OpContext& context) {
@@ -160,7 +160,7 @@ void add_rows() {
     });
     entry(lora ? "swiglu_backward/lora" : "swiglu_backward", [lora](benchmark::State& state) {
       const Group group(s.feed_forward, {s.hidden}, s.rank, 6);
-      const Tensor dp(s.tile, lora ? group.extended_in() : s.feed_forward), gate_up(s.tile, 2 * s.feed_forward);
+      const Tensor dp(s.tile, lora ? group.fused_in() : s.feed_forward), gate_up(s.tile, 2 * s.feed_forward);
       const auto part = lora ? std::optional(LoraInputGradient{&group.group(), kDropout}) : std::nullopt;
       measure(state, {.bytes = 5 * product(s.tile, s.feed_forward) * kBf16},
               [&](const OpContext& context) { swiglu_backward(context, dp.view(), part, gate_up.view()); });
@@ -239,9 +239,9 @@ void add_head() {
 
 void add_loading() {
   entry("nf4_quantize", [](benchmark::State& state) {
-    const std::int64_t count = s.feed_forward * s.hidden, blocks = count / 64;
+    const std::int64_t count = s.feed_forward * s.hidden, blocks = nf4_blocks(count);
     const Tensor values(s.feed_forward, s.hidden), codes(1, count / 2, DType::kU8), absmax(1, blocks, DType::kF32),
-        absmax_codes(1, blocks, DType::kU8), absmax2(1, (blocks + 255) / 256, DType::kF32),
+        absmax_codes(1, blocks, DType::kU8), absmax2(1, nf4_groups(blocks), DType::kF32),
         findings(1, sizeof(Nf4Findings), DType::kU8);
     measure(state, {.bytes = static_cast<double>(count) * (kBf16 + kNf4 + kF32 / 64)}, [&](const OpContext& context) {
       nf4_quantize(context, FileDType::kBf16, values.view().data, count, codes.data<std::uint8_t>(),

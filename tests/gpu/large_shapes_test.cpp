@@ -115,11 +115,11 @@ TEST_F(LargeShapes, Swiglu) {
 TEST_F(LargeShapes, LinearsWithLora) {
   const TwinGroup group(kHidden, kRank, {{0, kHidden, true}, {1, 1024, true}, {2, 1024, true}}, DType::kU8, 10);
   const DropoutKey dropout{.seed = 7, .step = 3, .layer = 31, .probability = 0.1f};
-  const std::int64_t in = kHidden + group.host().extension_columns(), out = group.host().out();
+  const std::int64_t in = kHidden + group.host().lora_columns(), out = group.host().out();
   for_each_length([&](std::int64_t tokens) {
-    const std::size_t bytes =
-        std::max({nf4_linear_workspace_bytes(out, in), lora_down_workspace_bytes(tokens, group.host().slots(), kRank),
-                  lora_grad_workspace_bytes(tokens, in, kRank), lora_grad_workspace_bytes(tokens, out, kRank)});
+    const std::size_t bytes = std::max(
+        {nf4_linear_workspace_bytes(out, in), lora_down_workspace_bytes(tokens, group.host().lora_count(), kRank),
+         lora_grad_workspace_bytes(tokens, in, kRank), lora_grad_workspace_bytes(tokens, out, kRank)});
     TwinMatrix<Bf16> x(tokens, in, repeated(tokens, in, 6)), y(tokens, out, empty(tokens, out));
     lora_down(cpu(), group.host(), dropout, x.host());
     nf4_linear(cpu(), group.host(), x.host(), y.host());

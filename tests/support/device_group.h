@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "shori/ops/linear_group.h"
-#include "shori/quant/nf4.h"
 #include "tests/support/device_test.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori::testing {
 
@@ -19,16 +19,16 @@ struct TwinModule {
 
 class TwinGroup {
  public:
-  // `dtype`: of the weights, kU8 (NF4, with nested or plain scales) or kBf16.
+  // `dtype`: of the weights, kU8 (NF4, with nested or flat scales) or kBf16.
   TwinGroup(std::int64_t in, std::int64_t rank, const std::vector<TwinModule>& modules, DType dtype, std::uint32_t seed,
-            bool plain_scales = false) {
+            bool nested = true) {
     int slot = 0;
     for (const TwinModule& module : modules) {
-      parts_.push_back(std::make_unique<Part>(in, rank, module, dtype, seed, plain_scales));
+      parts_.push_back(std::make_unique<Part>(in, rank, module, dtype, seed, nested));
       seed += 10;
-      LinearModule linear{.weight = parts_.back()->on_host, .index = module.index};
+      LinearModule linear{.weight = parts_.back()->on_host, .linear = static_cast<Linear>(module.index)};
       if (module.lora) {
-        linear.slot = slot++;
+        linear.lora_index = slot++;
         linear.a = parts_.back()->a.host_values().data();
         linear.b_scaled = parts_.back()->b.host_values().data();
       }
@@ -51,50 +51,46 @@ class TwinGroup {
 
  private:
   struct Part {
-    Part(std::int64_t in, std::int64_t rank, const TwinModule& module, DType dtype, std::uint32_t seed,
-         bool plain_scales)
+    Part(std::int64_t in, std::int64_t rank, const TwinModule& module, DType dtype, std::uint32_t seed, bool nested)
         : dense(module.out, in, weights(module.out * in, seed)),
           nf4(*quantize_nf4(to_floats(dense.host_values()), module.out, in)),
+          flat(flat_of(nf4)),
           codes(nf4.codes),
           absmax(nf4.absmax),
           absmax2(nf4.absmax2),
-          host_scales(scales_of(nf4)),
-          scales(host_scales),
+          scales(flat.scales),
           a(rank, in, weights(rank * in, seed + 1)),
           b(module.out, rank, weights(module.out * rank, seed + 2)) {
-      on_host = {dtype, module.out, in};
-      on_device = on_host;
-      if (dtype == DType::kU8 && plain_scales) {
-        on_host.codes = nf4.codes.data();
-        on_host.scales = host_scales.data();
-        on_device.codes = codes.get();
-        on_device.scales = scales.get();
-      } else if (dtype == DType::kU8) {
-        on_host = {dtype, module.out, in, nullptr, nf4.codes.data(), nf4.absmax.data(), nf4.absmax2.data(), nf4.offset};
-        on_device = {dtype, module.out, in, nullptr, codes.get(), absmax.get(), absmax2.get(), nf4.offset};
+      if (dtype != DType::kU8) {
+        on_host = FrozenWeight::of(dtype, module.out, in, dense.host().data);
+        on_device = FrozenWeight::of(dtype, module.out, in, dense.device().data);
+      } else if (nested) {
+        on_host = FrozenWeight::of(nf4);
+        on_device = FrozenWeight::of({nf4.layout, codes.get(), absmax.get(), absmax2.get(), nf4.offset});
       } else {
-        on_host.dense = dense.host().data;
-        on_device.dense = dense.device().data;
+        on_host = FrozenWeight::of(flat);
+        on_device = FrozenWeight::of({.layout = flat.layout, .codes = codes.get(), .scales = scales.get()});
       }
     }
     static std::vector<Bf16> weights(std::int64_t count, std::uint32_t seed) {
       return normal_bf16(static_cast<std::size_t>(count), seed, 0.05f);
     }
-    // Of each block, by no rule that nested scales could follow.
-    static std::vector<float> scales_of(const Nf4Tensor& tensor) {
-      std::vector<float> result;
-      for (std::int64_t block = 0; block * kNf4BlockSize < tensor.count(); ++block)
-        result.push_back(nf4_block_scale(tensor, block) * (1.0f + 0.01f * static_cast<float>(block % 7)));
-      return result;
+    // The same codes with a scale for each block that nested scales could not have.
+    static Nf4Vectors flat_of(const Nf4Vectors& nested) {
+      Nf4Vectors flat({nested.layout.rows, nested.layout.cols, false});
+      flat.codes = nested.codes;
+      for (std::size_t i = 0; i < flat.scales.size(); ++i) {
+        const auto block = static_cast<std::int64_t>(i);
+        flat.scales[i] = nf4_block_scale(nested, block) * (1.0f + 0.01f * static_cast<float>(block % 7));
+      }
+      return flat;
     }
     static std::vector<float> to_floats(const std::vector<Bf16>& values) { return floats(values); }
 
     TwinMatrix<Bf16> dense;
-    Nf4Tensor nf4;
+    Nf4Vectors nf4, flat;
     DeviceArray<std::uint8_t> codes, absmax;
-    DeviceArray<float> absmax2;
-    std::vector<float> host_scales;
-    DeviceArray<float> scales;
+    DeviceArray<float> absmax2, scales;
     TwinMatrix<Bf16> a, b;
     FrozenWeight on_host, on_device;
   };

@@ -3,11 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "shori/ops/linear_group.h"
-#include "shori/quant/nf4.h"
 #include "shori/util/philox.h"
+#include "tests/support/nf4_vectors.h"
 #include "tests/support/ops_matrix.h"
 
 namespace shori {
@@ -32,7 +33,7 @@ class TestGroup {
       make_weight(parts_[i], modules[i].out, in, kind, part_seed);
       LinearModule module;
       module.weight = parts_[i].frozen;
-      module.index = modules[i].index;
+      module.linear = static_cast<Linear>(modules[i].index);
       if (modules[i].lora) make_adapter(parts_[i], module, slot++, rank, part_seed);
       modules_.push_back(module);
     }
@@ -60,23 +61,21 @@ class TestGroup {
  private:
   struct Part {
     FrozenWeight frozen;
-    Nf4Tensor nf4;
+    std::optional<Nf4Vectors> nf4;
     Matrix dense, a, b_scaled, da, db;
   };
 
   void make_weight(Part& part, std::int64_t out, std::int64_t in, WeightKind kind, std::uint32_t seed) {
     const double deviation = 1.0 / std::sqrt(static_cast<double>(in));
     part.dense = random_matrix(kind == WeightKind::kF32 ? DType::kF32 : DType::kBf16, out, in, seed, deviation);
-    part.frozen = {part.dense.dtype(), out, in, part.dense.bytes().data()};
+    part.frozen = FrozenWeight::of(part.dense.dtype(), out, in, part.dense.bytes().data());
     if (kind != WeightKind::kNf4) return;
     const at::Tensor values = part.dense.tensor().to(at::kFloat).contiguous();
-    part.nf4 = *quantize_nf4({values.data_ptr<float>(), static_cast<std::size_t>(out * in)}, out, in);
+    part.nf4 = quantize_nf4({values.data_ptr<float>(), static_cast<std::size_t>(out * in)}, out, in);
     at::Tensor decoded = at::empty({out, in}, at::kFloat);
-    dequantize_nf4(part.nf4, 0, {decoded.data_ptr<float>(), static_cast<std::size_t>(out * in)});
+    dequantize_nf4(*part.nf4, 0, {decoded.data_ptr<float>(), static_cast<std::size_t>(out * in)});
     part.dense.set(decoded);
-    part.frozen = {
-        DType::kU8,     out, in, nullptr, part.nf4.codes.data(), part.nf4.absmax.data(), part.nf4.absmax2.data(),
-        part.nf4.offset};
+    part.frozen = FrozenWeight::of(*part.nf4);
   }
 
   void make_adapter(Part& part, LinearModule& module, int slot, std::int64_t rank, std::uint32_t seed) {
@@ -85,14 +84,14 @@ class TestGroup {
     part.b_scaled = random_matrix(activation_, out, rank, seed + 2, 0.1);
     part.da = Matrix(DType::kF32, rank, in);
     part.db = Matrix(DType::kF32, out, rank);
-    module.slot = slot;
+    module.lora_index = slot;
     module.a = part.a.bytes().data();
     module.b_scaled = part.b_scaled.bytes().data();
     point_to_gradients(part, module);
   }
 
   static void point_to_gradients(Part& part, LinearModule& module) {
-    if (module.slot < 0) return;
+    if (!module.has_lora()) return;
     module.da = part.da.view().row<float>(0);
     module.db = part.db.view().row<float>(0);
   }

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "shori/util/linear.h"
+
 namespace shori {
 
 // kWords<E>: the words of E in the order of its enumerators.
@@ -78,8 +80,7 @@ template <>
 inline constexpr auto kWords<OtherBuild> = word_list("error", "warn");
 
 // The linear modules of a decoder layer, which can have an adapter.
-inline constexpr auto kLoraModules =
-    word_list("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj");
+inline constexpr auto kLoraModules = kLinearNames;
 
 // --- samples ---
 

@@ -1,11 +1,16 @@
 // The safetensors container, read strictly and written in one fixed form.
 //   u64 LE N | N bytes of JSON | data.  Offsets are relative to the data. Source: huggingface/safetensors README.
 //
-// Rules of the reader (E0207 names the rule): S1 sizes; S2 header is UTF-8, begins with '{', only spaces behind it; S3
-// no duplicate keys; S4 __metadata__ maps strings to strings; S5 a tensor has exactly dtype, shape, data_offsets, all
-// unsigned integer literals; S6 known dtype; S7 tensors in the order of their offsets cover the data without hole,
-// overlap or rest, and each has the bytes its shape needs; S8 a shape with a 0 is checked like any other, and no two
-// empty tensors share an offset.
+// Rules of the reader (E0207 names the rule):
+//   S1  sizes are within the limits
+//   S2  the header is UTF-8, begins with '{', and only spaces follow its '}'
+//   S3  no duplicate keys
+//   S4  __metadata__ maps strings to strings
+//   S5  a tensor has exactly dtype, shape and data_offsets, whose numbers are unsigned integer literals
+//   S6  the dtype is known
+//   S7  tensors in the order of their offsets cover the data without hole, overlap or rest, and each has the bytes that
+//       its shape needs
+//   S8  a shape with a 0 is checked like any other, and no two empty tensors share an offset
 #pragma once
 
 #include <cstdint>
@@ -56,8 +61,8 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Parses and checks a header. `json`: the N bytes; `data_bytes`: size of the data behind it; `name`: for messages.
-// E0207.
+// Parses and checks a header: E0207. `json`: the N bytes; `data_bytes`: size of the data after it; `name`: for
+// messages.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t data_bytes, const std::string& name);
 
 class SafetensorsFile {

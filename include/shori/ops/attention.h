@@ -1,5 +1,12 @@
-// Causal grouped-query attention, block-diagonal by cu_seqlens. There is no dense mask over the pack and no unmasked
-// fallback. Source: FlashAttention-2's varlen interface; softmax in fp32.
+// Causal grouped-query attention over a pack of samples. Each sample attends to itself only.
+//
+//   out = softmax(q k^T / sqrt(D), causal, within a sample and its window) v
+//
+// Rounding: fp32 inside on the CPU, `out` and dqkv are rounded once. The device version is a library's: it rounds the
+//   probabilities to bf16 before they are multiplied, so check_device_attention() compares the two at the start of a run.
+// Deterministic: sums over keys, over tokens and over the query heads of a group run in a fixed order.
+// Memory: no score matrix over the pack exists. The CPU holds the scores of 128 queries per worker.
+// Source: FlashAttention-2's varlen interface.
 #pragma once
 
 #include <cstddef>
@@ -12,30 +19,31 @@
 namespace shori {
 
 struct AttentionShape {
-  std::int64_t heads = 0;     // H; query head h uses key/value head h / (H / Hkv)
+  std::int64_t heads = 0;     // H; query head h reads key/value head h / (H / Hkv)
   std::int64_t kv_heads = 0;  // Hkv
-  std::int64_t head_dim = 0;  // D; scale is 1 / sqrt(D)
-  std::int64_t window = 0;    // 0: none; else a token sees itself and the window - 1 tokens before it
+  std::int64_t head_dim = 0;  // D
+  std::int64_t window = 0;    // a token sees itself and the window - 1 tokens before it; 0: all tokens before it
 };
 
-// qkv [T, (H + 2 Hkv) * D], rotated, columns q heads, k heads, v heads. cu_seqlens [n + 1], from 0 to T. out [T, H * D]
-// (longer rows allowed), lse [H, T] fp32 (log-sum-exp of the scaled scores). fp32 inside, one rounding of `out`.
-// FLOP: 2 * H * D * l^2 for a sample of l tokens, the causal half; with a window w < l, w^2 + 2 (l - w) w for l^2.
+// qkv [T, (H + 2 Hkv) * D]: q heads, k heads (both rotated), v heads. cu_seqlens [n + 1]: starts of the samples, from 0
+// to T. out [T, H * D], rows may be longer. lse [H, T] fp32: log-sum-exp of the scaled scores.
+// Cost: 2 * H * D * l^2 FLOP for a sample of l tokens (the causal half); with a window w < l, l^2 becomes
+// w^2 + 2 (l - w) w.
 void attention(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
                TensorView out, TensorView lse);
 
-// dqkv [T, (H + 2 Hkv) * D] (with respect to the rotated q, k). dout_extended: first H * D columns, plus the LoRA part
-// of the o projection's input with `lora`. Sums over the heads of a group and over tokens run in a fixed order. 2.5
-// times the FLOP of attention().
+// dqkv [T, (H + 2 Hkv) * D]: gradient of the rotated q and k, and of v. fused_dout: the first H * D columns are the
+// gradient of `out`; with `lora` the op adds the LoRA part of the o projection's input gradient.
+// Cost: 2.5 times the FLOP of attention(). Workspace on a device: attention_backward_workspace_bytes().
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                        ConstTensorView dout_extended, std::optional<LoraInputGradient> lora, TensorView dqkv);
+                        ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
-// Runs both on a small pack of this shape on the context's device and on the CPU: E0703 if they differ by more than
-// rounding. For the start of a run: the device's version is a library's.
+// Runs both ops on a small pack of this shape, on the context's device and on the CPU. Throws E0703 if they differ by
+// more than rounding.
 void check_device_attention(const OpContext& context, const AttentionShape& shape);
 
-// Bytes that attention_backward takes from the workspace on a device: its output and the gradient of it, without gaps between rows.
+// The library reads `out` and its gradient without gaps between rows; this is room for both copies. `columns`: H * D.
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns);
 
 }  // namespace shori

@@ -1,4 +1,10 @@
-// A 64-bit checksum of frozen weights that finds any flipped bit and depends on positions; the same on every device.
+// A 64-bit checksum of frozen weights. It finds any flipped bit and depends on the position of each word.
+//
+//   sum over 64-bit little-endian words w_i of mix(w_i ^ mix(i + 1)), modulo 2^64
+//
+// mix is the finalizer of splitmix64; the last word is padded with zeros.
+// Deterministic: addition of integers has no order, so every device returns the same sum.
+// Workspace on a device: 8 bytes. Cost: `bytes` bytes read.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +14,7 @@
 
 namespace shori {
 
-// Sum over 64-bit little-endian words w_i (the last one zero-padded) of mix(w_i ^ mix(i + 1)), modulo 2^64, mix = the
-// splitmix64 finalizer. Order-free, so any device may sum in any order. `bytes` are read.
+// On a device `data` is 16-byte aligned.
 std::uint64_t base_checksum(const OpContext& context, const void* data, std::size_t bytes);
 
 }  // namespace shori

@@ -1,44 +1,53 @@
-// The linears that share one input (q k v; o; gate up; down), their frozen weights, their LoRA factors, and the buffers
-// they use.
+// The linears that share one input (q k v; o; gate up; down), their frozen weights and their LoRA factors.
 //
-// Layout ("extended rows"): a group's input x [T, K] lives in a buffer whose rows have K + E elements, E =
-// extension_columns(); columns K + r*s .. K + r*s + r - 1 hold xA of the module with LoRA slot s, the rest of the tail
-// is zero. The group's product is then one matrix product with one fp32 sum:  y = [x | xA] . [W | B']^T,  and its
-// backward  [dx | dxA] = dy . [W | B'].
+// A group's product and its LoRA part are one matrix product with one fp32 sum, because both operands are fused:
+//
+//   y = [x | xA] . [W | B']^T          fused input x fused weight
+//   [dx | dxA] = dy . [W | B']         fused gradient
+//
+// A fused row has fused_in() = in() + lora_columns() elements. Its LoRA columns hold xA of the group's modules with
+// LoRA, `rank` columns each in the order of their lora_index, and are zero from there to the end of the row.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
 #include "shori/ops/tensor_view.h"
+#include "shori/quant/nf4.h"
+#include "shori/util/linear.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
 inline constexpr int kMaxModulesOfGroup = 3;
+inline constexpr std::int64_t kLoraColumnMultiple = 32;  // keeps fused rows aligned for tensor cores
 
-// A frozen weight [rows = out, cols = in]: NF4 with double quantization or plain scales (dtype kU8), or dense (kBf16,
-// kF32).
+// A frozen weight [rows = out, cols = in]: NF4 (dtype kU8), or dense (kBf16, kF32).
 struct FrozenWeight {
   DType dtype = DType::kU8;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  const void* dense = nullptr;           // [rows, cols], when not NF4
-  const std::uint8_t* codes = nullptr;   // [rows * cols / 2], even element in the high nibble
-  const std::uint8_t* absmax = nullptr;  // [rows * cols / 64], index into the signed dynamic map
-  const float* absmax2 = nullptr;        // [ceil(rows * cols / 64 / 256)]
-  float offset = 0.0f;                   // added to every scale
-  const float* scales = nullptr;         // [rows * cols / 64], instead of absmax, absmax2 and offset
+  const void* dense = nullptr;  // [rows, cols], if it is not NF4
+  Nf4View nf4;                  // if it is
+
+  static FrozenWeight of(const Nf4View& nf4) { return {DType::kU8, nf4.layout.rows, nf4.layout.cols, nullptr, nf4}; }
+  static FrozenWeight of(DType dtype, std::int64_t rows, std::int64_t cols, const void* dense) {
+    return {dtype, rows, cols, dense, {}};
+  }
 };
 
-// One linear with its adapter. Without LoRA: slot -1.
+// One linear with its LoRA factors.
 struct LinearModule {
   FrozenWeight weight;
-  int index = 0;                   // 0..6 = q k v o gate up down: part of the dropout key
-  int slot = -1;                   // position among the group's modules that have LoRA
+  Linear linear = Linear::kQ;
+  int lora_index = -1;             // position among the group's modules with LoRA; -1: this module has none
   const void* a = nullptr;         // [rank, in], activation dtype: rounded copy of the fp32 master
-  const void* b_scaled = nullptr;  // [out, rank], activation dtype: round(alpha / rank * B)
-  float* da = nullptr;             // [rank, in] fp32, gradients are added
-  float* db = nullptr;             // [out, rank] fp32, gradients are added (with respect to the unscaled B)
+  const void* b_scaled = nullptr;  // [out, rank], activation dtype: B' = round(alpha / rank * B)
+  float* da = nullptr;             // [rank, in] fp32; gradients are added to it
+  float* db = nullptr;             // [out, rank] fp32, with respect to the unscaled B; gradients are added to it
+
+  bool has_lora() const { return lora_index >= 0; }
+  int number() const { return static_cast<int>(linear); }  // part of the dropout key
 };
 
 struct LinearGroup {
@@ -52,34 +61,38 @@ struct LinearGroup {
     for (const LinearModule& module : modules) sum += module.weight.rows;
     return sum;
   }
-  std::int64_t slots() const {
+  // Number of modules with LoRA.
+  std::int64_t lora_count() const {
     std::int64_t count = 0;
-    for (const LinearModule& module : modules) count += module.slot >= 0 ? 1 : 0;
+    for (const LinearModule& module : modules) count += module.has_lora() ? 1 : 0;
     return count;
   }
-  // Tail of an extended row: ceil(slots * rank / 32) * 32 elements.
-  std::int64_t extension_columns() const { return (slots() * rank + 31) / 32 * 32; }
+  std::int64_t lora_columns() const { return round_up(lora_count() * rank, kLoraColumnMultiple); }
+  std::int64_t fused_in() const { return in() + lora_columns(); }
 };
 
-// Key of the LoRA dropout masks of one layer in one micro-batch. Masks are functions of (seed, step, micro_batch,
-// layer, module, token, column) and are never stored:
-//   Philox4x32-10, key = (seed low, seed high), counter = {column / 8, token, step, micro_batch << 16 | layer * 8 +
-//   module}; column 8g + i uses word i / 2, the low half for even i; dropped if the 16-bit draw < threshold.
-// Kept elements count scale() times, applied in fp32.
+// Key of the LoRA dropout masks of one layer in one micro-batch. A mask is a function of (seed, step, micro_batch, layer,
+// module, token, column), so it is never stored and any part of it can be computed again:
+//
+//   Philox4x32-10, key = (seed low, seed high),
+//   counter = {column / 8, token, step, micro_batch << 16 | layer * 8 + module}
+//
+// Column 8g + i reads word i / 2, the low half for even i, and is dropped if that 16-bit draw is below threshold().
+// Kept elements are multiplied by scale() in fp32.
 struct DropoutKey {
   std::uint64_t seed = 0;
   std::uint32_t step = 0;         // optimizer step of the stage, from 1
   std::uint32_t micro_batch = 0;  // from 0 within the step
   std::uint32_t layer = 0;
   std::uint32_t first_token = 0;  // token index, in the pack, of row 0 of the views
-  float probability = 0.0f;       // 0: no dropout (evaluation, or lora_dropout: 0)
+  float probability = 0.0f;       // 0: no dropout (evaluation, or `lora_dropout: 0`)
 
   std::uint32_t threshold() const { return static_cast<std::uint32_t>(probability * 65536.0 + 0.5); }
   float scale() const { return probability > 0 ? 1.0f / (1.0f - probability) : 1.0f; }
 };
 
-// The LoRA part of the gradient of a group's input: dx += scale * mask (.) (dxA . A), added in fp32 by the ops that
-// read dx anyway. `dx_extended` rows are [dx | dxA] as nf4_linear_backward leaves them.
+// What an op needs to complete the gradient of a group's input while it reads the fused gradient [dx | dxA] that
+// nf4_linear_backward left: dx += scale * mask (.) (dxA . A) in fp32, summed over the modules with LoRA.
 struct LoraInputGradient {
   const LinearGroup* group = nullptr;
   DropoutKey dropout;

@@ -1,5 +1,14 @@
-// xA of every adapter that shares one input. Source of the rule: PEFT's LoRA Linear, lora_A(dropout(x)), with fewer
-// roundings.
+// xA of every module with LoRA of a group, written beside x.
+//
+//   xA = scale * (mask (.) x) . A^T         for each module, with its own mask
+//
+// Rounding: fp32 sums, one rounding to the activation dtype.
+// Order of the sums: fixed by the number of columns. A device cuts the columns into four parts that are added in order.
+// Deterministic: the result does not depend on threads or on how tokens are cut into calls. The masks of the CPU and a
+//   device are equal, their sums differ by roundings.
+// Memory: neither a mask nor a dropped x is stored. Workspace on a device: lora_down_workspace_bytes().
+// Cost: 2 * T * modules * rank * in FLOP; the fused input is read or written once.
+// Source: PEFT's LoRA Linear, lora_A(dropout(x)), with fewer roundings.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +18,11 @@
 
 namespace shori {
 
-// For each module with a slot s:  x_extended[:, K + r*s ...] = round( scale * sum_k A[., k] * mask_k * x_k ), fp32
-// sums, one rounding; the rest of the tail becomes zero. x_extended: [T, K + extension], activation dtype, its first K
-// columns are x. Neither mask nor dropped x is stored. 2 * T * slots * r * K FLOP; bytes: x_extended once.
-// Workspace on a device: lora_down_workspace_bytes().
-void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView x_extended);
+// fused_x [T, fused_in()], activation dtype. Its first in() columns are x; the op writes the LoRA columns, zeros
+// included.
+void lora_down(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, TensorView fused_x);
 
-// Bytes that lora_down takes from the workspace on a device: sums of parts of the columns.
-std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t slots, std::int64_t rank);
+// The sums of the four parts of the columns. `modules`: lora_count() of the group.
+std::size_t lora_down_workspace_bytes(std::int64_t tokens, std::int64_t modules, std::int64_t rank);
 
 }  // namespace shori

@@ -1,9 +1,16 @@
-// The frozen linears of one group together with their LoRA up-projections. Source: bitsandbytes Linear4bit + PEFT, one
-// sum instead of three roundings.
+// The frozen linears of one group and their LoRA up-projections, as one product of fused operands (linear_group.h).
 //
-// Weights are dequantized to a scratch for each call (two separately rounded operations for the scale, one multiply,
-// one rounding to bf16), also under fp32 activations. CPU products: operands widened to fp32, fp32 sums, one rounding
-// to the activation dtype.
+//   y = [x | xA] . [W | B']^T
+//   [dx | dxA] = dy . [W | B']
+//
+// Rounding: a weight is dequantized by separately rounded operations (its scale, then one multiply) and rounded to bf16,
+//   also under fp32 activations. Products sum in fp32 and round once to the activation dtype.
+// Order of the sums: fixed by the shape. On a device it does not depend on the number of tokens either.
+// Deterministic: the result does not depend on threads, timing or free memory. The CPU and a device differ by roundings;
+//   the dequantized weights agree bit for bit.
+// Workspace on a device: nf4_linear_workspace_bytes(). Each call dequantizes the weights again.
+// Cost: 2 * T * out * fused_in FLOP, forward and backward each.
+// Source: bitsandbytes Linear4bit and PEFT, with one sum instead of three roundings.
 #pragma once
 
 #include <cstddef>
@@ -13,17 +20,14 @@
 
 namespace shori {
 
-// y [T, out()] = x W^T + xA B'^T; x_extended [T, in() + extension]. Columns of y: the modules in order. 2 * T * out *
-// (in + extension) FLOP.
-void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView x_extended, TensorView y);
+// fused_x [T, fused_in()], y [T, out()]. Columns of y: the modules in order.
+void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y);
 
-// dx_extended [T, in() + extension] = [dy W | dy B']: the base part of dx and d(xA) of each slot. The LoRA part of dx
-// is added by its consumer (LoraInputGradient). The FLOP of nf4_linear.
-void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy,
-                         TensorView dx_extended);
+// dy [T, out()], fused_dx [T, fused_in()]. The LoRA part of dx is not included: the op that reads dx adds it
+// (LoraInputGradient).
+void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx);
 
-// Bytes that nf4_linear and nf4_linear_backward take from the workspace on a device: the dequantized weights of the group. `extended_in` =
-// in() + extension_columns().
-std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t extended_in);
+// The dequantized weights of the group and the workspace of the product.
+std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t fused_in);
 
 }  // namespace shori

@@ -1,5 +1,14 @@
-// One frozen linear for a few tokens at once, as sampling needs it. Training and evaluation never call it: there,
+// One frozen linear without LoRA, for few tokens: the product of decoding. Training and evaluation never call it, because
 // nf4_linear has one set of bits for every number of tokens.
+//
+//   y = x W^T
+//
+// Rounding: weights as in nf4_linear, fp32 sums, one rounding.
+// Order of the sums: depends on (out, in) alone. A device cuts the columns of a narrow weight into splits, added in order.
+// Deterministic. The CPU and a device differ by roundings.
+// Workspace on a device: nf4_matmul_workspace_bytes().
+// Cost: 2 * M * out * in FLOP. A device decodes the weights inside the product: 0.516 bytes per weight are read and
+//   nothing is written but y.
 #pragma once
 
 #include <cstddef>
@@ -10,15 +19,12 @@
 
 namespace shori {
 
-inline constexpr std::int64_t kMaxFusedTokens = 128;
+inline constexpr std::int64_t kMaxNf4MatmulTokens = 128;
 
-// y [M, out] = x [M, in] W^T without adapter, W in NF4, M <= kMaxFusedTokens. On a device the weights are decoded
-// inside the product and never written: 0.516 bytes a weight are read; in is a multiple of 64, out of 8. fp32 sums in
-// an order that depends on (out, in) alone, one rounding. 2 * M * out * in FLOP. Workspace on a device:
-// nf4_matmul_workspace_bytes().
+// x [M, in], y [M, out], M <= kMaxNf4MatmulTokens; the weight is NF4. On a device `in` is a multiple of 64, `out` of 8.
 void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTensorView x, TensorView y);
 
-// Bytes that nf4_matmul takes from the workspace on a device: partial sums of the parts into which columns are cut.
+// The sums of the splits.
 std::size_t nf4_matmul_workspace_bytes(std::int64_t tokens, std::int64_t out, std::int64_t in);
 
 }  // namespace shori

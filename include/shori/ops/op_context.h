@@ -10,10 +10,11 @@
 
 namespace shori {
 
-// Scratch memory handed out in order and given back in reverse (WorkspaceFrame). `peak_bytes` is what a planner needs
-// to know. On the CPU it grows by whole blocks, which are kept for the next call, 64-byte aligned. On a device it is
-// one fixed region, 256-byte aligned; ops on one stream may use it one after the other without waiting. More than the
-// region holds is a bug of ours: the memory plan was wrong.
+// Scratch memory, handed out in order and released in reverse order (WorkspaceFrame).
+//
+// On the CPU it grows by whole blocks, which are kept for the next call; memory is 64-byte aligned. On a device it is one
+// fixed region and memory is 256-byte aligned. Ops on one stream may reuse it without waiting for each other. To need
+// more than the region holds is a bug: the memory plan was wrong. `peak_bytes` gives a planner the size it needs.
 class Workspace {
  public:
   Workspace() = default;
@@ -33,13 +34,13 @@ class Workspace {
     std::unique_ptr<std::byte[]> memory;
     std::size_t size = 0;
   };
-  std::byte* region_ = nullptr;  // of a device; else blocks_ are used
+  std::byte* region_ = nullptr;  // a device's region; null: blocks_ are used
   std::size_t region_bytes_ = 0;
   std::vector<Block> blocks_;
   std::size_t block_ = 0, offset_ = 0, used_ = 0, peak_ = 0;
 };
 
-// Gives back, at the end of its scope, everything taken since it was made.
+// Releases, at the end of its scope, everything taken since it was constructed.
 class WorkspaceFrame {
  public:
   explicit WorkspaceFrame(Workspace& workspace)
@@ -58,13 +59,14 @@ class WorkspaceFrame {
 };
 
 struct OpContext {
-  Device device = Device::kCpu;  // of all operands and of the workspace
-  void* stream = nullptr;        // a device op is queued here and has not run when it returns
+  Device device = Device::kCpu;  // where all operands and the workspace are
+  void* stream = nullptr;        // a device op is queued here and has not run yet when it returns
   Workspace* workspace = nullptr;
-  OpProfile* profile = nullptr;  // usually null; else every op tells it that it begins, and its work
+  OpProfile* profile = nullptr;  // usually null; else every op reports its begin and its work to it
 };
 
-// SHORI_OPS=reference in the environment: plain loops instead of library matrix products, everywhere.
+// Whether SHORI_OPS=reference is set in the environment. The matrix products of the CPU versions (kernels/cpu/matmul.h)
+// then run as plain loops instead of libtorch's BLAS; nothing else changes.
 bool use_reference_ops();
 
 }  // namespace shori

@@ -1,5 +1,5 @@
-// Where the time of a pass goes, by op: measured by events on a device, by the clock on the CPU. Where the headers of
-// NVTX were there when this was built, each op is also a named range for a profiler.
+// Where the time of a pass goes, by op: measured by events on a device, by the clock on the CPU. If the program was built
+// with the NVTX headers, each op is also an NVTX range.
 #pragma once
 
 #include <cstdint>
@@ -12,26 +12,26 @@
 
 namespace shori {
 
-// What an op has to do, by the formula in its header; 0: not stated. Products say how much they compute, ops that wait
-// for memory how much they read and write.
+// The work of one call by the formula in the op's header; 0: not stated. Matrix products state what they compute, ops
+// limited by memory state what they read and write.
 struct OpWork {
-  double flop = 0;   // a multiply-add is two; causal attention counts half of its square
-  double bytes = 0;  // each operand once
+  double flop = 0;   // a multiply-add counts as two
+  double bytes = 0;  // each operand counts once
 };
 
 class OpProfile {
  public:
-  // Of the work queued on `stream` of `device`.
+  // Measures the work queued on `stream` of `device`.
   OpProfile(Device device, void* stream) : device_(device), stream_(stream) {}
   ~OpProfile() { end(); }
   OpProfile(const OpProfile&) = delete;
   OpProfile& operator=(const OpProfile&) = delete;
 
-  // Ops of one stream run one after the other: each begins where the one before ends. Time before the first is not
-  // counted. `op` is a literal.
+  // Ops of one stream run one after the other, so an op ends where the next one begins. Time before the first op is not
+  // counted. `op` is a string literal.
   void begin(const char* op);
-  void add_work(const OpWork& work);  // of the op that began last
-  void end();                         // of the last op, for now
+  void add_work(const OpWork& work);  // adds to the op that began last
+  void end();                         // ends the last op; time until the next begin() is not counted
 
   struct Line {
     std::string op;
@@ -41,12 +41,12 @@ class OpProfile {
     double tflop_per_second() const { return seconds > 0 ? work.flop / seconds * 1e-12 : 0; }
     double gb_per_second() const { return seconds > 0 ? work.bytes / seconds * 1e-9 : 0; }
   };
-  // Longest first. Ends the last op and waits for the device.
+  // One line per op, longest time first. Ends the last op and waits for the device.
   std::vector<Line> lines();
 
  private:
   struct Point {
-    const char* op;  // that begins here; null: nothing does
+    const char* op;  // the op that begins here; null: no op does
     std::unique_ptr<DeviceEvent> event;
     double seconds;
     OpWork work;
@@ -58,8 +58,8 @@ class OpProfile {
   std::vector<Point> points_;
 };
 
-// Lines "op  calls  ms  share  TFLOP/s  GB/s", rates where the op states its work; the last line for the sum, its
-// TFLOP/s those of all products over the whole time. No newline at the end.
+// Lines "op  calls  ms  share  TFLOP/s  GB/s", with rates where the op states its work. The last line is the sum; its
+// TFLOP/s are those of all products over the whole time. No newline at the end.
 std::string profile_table(const std::vector<OpProfile::Line>& lines);
 
 }  // namespace shori

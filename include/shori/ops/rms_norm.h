@@ -1,9 +1,14 @@
-// RMSNorm with the residual add in front. Source: transformers MistralRMSNorm.
+// RMSNorm, with the residual add before it in the same pass.
 //
-//   h = x + delta                                   rounded once to the activation dtype (h = x without delta)
-//   y = weight * round(h32 * rsqrt(mean(h32^2) + eps))     fp32 inside, rounded before and after the weight
-// Sums run in a fixed order per row, independent of the number of threads. Bytes: x and delta read, h and y written,
-// each [T, C] once.
+//   h = x + delta                                         (h = x without delta)
+//   y = weight * round(h * rsqrt(mean(h^2) + eps))
+//
+// Rounding: h once; y before and after the weight, as transformers does. fp32 inside. dh once.
+// Order of the sums: fixed for each row.
+// Deterministic: the result does not depend on the number of threads. h agrees bit for bit between the CPU and a device;
+//   y and dh differ by roundings, since the two sum a row in different orders.
+// Workspace on a device: none.
+// Source: transformers MistralRMSNorm.
 #pragma once
 
 #include <optional>
@@ -13,16 +18,18 @@
 
 namespace shori {
 
-// x, delta, h, y: [T, C], activation dtype (kBf16 or kF32); y may have longer rows. weight: [1, C], activation dtype. h
-// may be x.
+// x, delta, h, y: [T, C], activation dtype (kBf16 or kF32); rows may be longer. weight [1, C], activation dtype. h may
+// be x.
+// Cost: x and delta read, h and y written, each [T, C] once.
 void rms_norm(const OpContext& context, ConstTensorView x, std::optional<ConstTensorView> delta,
               std::optional<TensorView> h, ConstTensorView weight, float eps, TensorView y);
 
-// dh = (gradient of y through the norm) + residual_gradient, where the gradient of y is dy_extended's first C columns
-// plus, with `lora`, its LoRA part. h is the norm's input [T, C]; residual_gradient and dh [T, C] may be the same
-// memory. fp32 inside, one rounding. Bytes: h, dy, residual_gradient read and dh written, each [T, C] once.
+// dh = (gradient of y through the norm) + residual_gradient. fused_dy: its first C columns are the gradient of y; with
+// `lora` the op adds the LoRA part. h [T, C] is the norm's input. residual_gradient and dh [T, C] may be the same
+// memory.
+// Cost: h, dy and residual_gradient read, dh written, each [T, C] once.
 void rms_norm_backward(const OpContext& context, ConstTensorView h, ConstTensorView weight, float eps,
-                       ConstTensorView dy_extended, std::optional<LoraInputGradient> lora,
+                       ConstTensorView fused_dy, std::optional<LoraInputGradient> lora,
                        std::optional<ConstTensorView> residual_gradient, TensorView dh);
 
 }  // namespace shori

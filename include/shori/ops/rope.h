@@ -1,4 +1,11 @@
-// Rotary position embedding, half-split layout (pairs i, i + D/2), in place. Source: transformers apply_rotary_pos_emb.
+// Rotary position embedding in place, half-split layout: element i of a head is paired with element i + D/2.
+//
+//   q' = round( round(q * cos) + round(rotate_half(q) * sin) )
+//
+// Rounding: to the activation dtype, after each product and after the sum, as transformers does.
+// Deterministic: no sums. The table is computed on the host, so the CPU and a device agree bit for bit.
+// Workspace on a device: none. Cost: the heads read once and written once.
+// Source: transformers apply_rotary_pos_emb.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +16,8 @@
 
 namespace shori {
 
-// cos and sin of fp32(position * inv_freq[k]), rounded to the activation dtype, [positions, D/2]. Made on the host, so
-// that every device has the same bits. inv_freq[k] = fp32(1 / fp32(pow(theta, 2k/D))), pow in double.
+// cos and sin of fp32(position * inv_freq[k]), rounded to the activation dtype, [positions, D/2].
+// inv_freq[k] = fp32(1 / fp32(pow(theta, 2k/D))), pow in double.
 struct RopeTable {
   DType dtype = DType::kF32;
   std::int64_t positions = 0;
@@ -21,9 +28,8 @@ struct RopeTable {
 RopeTable make_rope_table(DType dtype, std::int64_t positions, std::int64_t head_dim, double theta);
 std::vector<float> rope_inverse_frequencies(std::int64_t head_dim, double theta);
 
-// heads [T, n * D]: q' = round( round(q * cos) + round(rotate_half(q) * sin) ), each head. `positions` [T] restart at 0
-// in every sample. inverse: with -sin, which is the backward of the forward rotation. Bytes: heads once
-// read, once written.
+// heads [T, n * D]. positions [T]: they restart at 0 in every sample. inverse: rotates by -sin, which is the backward of
+// the forward rotation.
 void rope(const OpContext& context, const RopeTable& table, const Int32Array& positions, bool inverse,
           TensorView heads);
 

@@ -1,21 +1,31 @@
-// SwiGLU: p = silu(gate) * up. Source: transformers MistralMLP.
+// SwiGLU.
+//
+//   p = round( round(silu(gate)) * up )
+//
+// and backward, with s = 1 / (1 + e^-gate):
+//
+//   dgate = dp * up * s * (1 + gate * (1 - s))
+//   dup = dp * gate * s
+//
+// Rounding: fp32 inside; p twice as shown, dgate and dup once.
+// Deterministic: no sums but those of the LoRA part. The CPU and a device differ where their e^x differs.
+// Workspace on a device: none.
+// Source: transformers MistralMLP.
 #pragma once
 
 #include <optional>
 
+#include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
-#include "shori/ops/rms_norm.h"
 
 namespace shori {
 
-// gate_up [T, 2F] (gate columns first), p [T, F] (longer rows allowed): p = round( round(silu(gate)) * up ), silu in
-// fp32. Bytes: 3 T F elements.
+// gate_up [T, 2F], gate columns first. p [T, F], rows may be longer. Cost: 3 T F elements read or written.
 void swiglu(const OpContext& context, ConstTensorView gate_up, TensorView p);
 
-// In place: gate_up becomes [dgate | dup]. dp_extended: first F columns, plus the LoRA part of down's input with
-// `lora`. With s = 1/(1+e^-g): dgate = dp * up * s * (1 + g (1 - s)), dup = dp * g * s; fp32 inside, one rounding.
-// Bytes: 5 T F elements.
-void swiglu_backward(const OpContext& context, ConstTensorView dp_extended, std::optional<LoraInputGradient> lora,
+// In place: gate_up becomes [dgate | dup]. fused_dp: its first F columns are the gradient of p; with `lora` the op adds
+// the LoRA part of the down projection's input gradient. Cost: 5 T F elements read or written.
+void swiglu_backward(const OpContext& context, ConstTensorView fused_dp, std::optional<LoraInputGradient> lora,
                      TensorView gate_up);
 
 }  // namespace shori

@@ -1,4 +1,4 @@
-// What every op takes: views of memory that somebody else owns. Ops never allocate and never return tensors.
+// Operands of ops: views of memory that the caller owns. Ops never allocate and never return tensors.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ enum class DType : std::uint8_t { kF32, kBf16, kU8, kI32 };
 
 constexpr std::size_t size_of(DType dtype) { return dtype == DType::kU8 ? 1 : dtype == DType::kBf16 ? 2 : 4; }
 
-// A matrix of `rows` x `cols` elements, row-major, `stride` elements from row to row (stride >= cols). Vectors have one
+// A row-major matrix of `rows` x `cols` elements, `stride` elements from row to row (stride >= cols). A vector has one
 // row.
 struct ConstTensorView {
   const void* data = nullptr;
@@ -60,8 +60,8 @@ struct TensorView {
   }
 };
 
-// Small integers that the host reads to check and to plan, and kernels read by element: the host's copy and, for ops on
-// a device, the same numbers there.
+// An array of integers that the host reads for checks and plans, and that kernels read by element: the host's copy and,
+// for ops on a device, a copy there.
 struct Int32Array {
   std::span<const std::int32_t> host;
   const std::int32_t* device = nullptr;

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "shori/config/train_config.h"
-#include "shori/model/activation_plan.h"
+#include "shori/model/checkpointing_policy.h"
 #include "shori/model/lora_adapter.h"
-#include "shori/model/mistral_config.h"
+#include "shori/model/mistral_weights.h"
 #include "shori/optim/adamw8bit.h"
 #include "shori/util/device_arena.h"
 #include "shori/util/error.h"
@@ -42,8 +42,7 @@ struct PackShape {
 // Everything that the memory of a stage depends on.
 struct MemoryDemand {
   MistralConfig model;
-  DType activation = DType::kBf16;
-  bool quantize = true;
+  WeightFormat format;  // of the base
   LoraSettings lora;
   AdamOptions adam;
   std::int64_t positions = 0;       // longest segment, at least sequence_len
@@ -55,7 +54,7 @@ MemoryDemand memory_demand(const PreparedStage& stage);
 
 struct MemoryPlan {
   std::int64_t tokens = 0, positions = 0;  // for which buffers are reserved
-  ActivationPlan activation;
+  CheckpointingPolicy checkpointing;
   std::vector<DeviceArena::Line> lines;  // of the arena, then of everything outside of it
   std::size_t arena_bytes = 0;           // of this stage
   std::size_t pinned_bytes = 0;          // page-locked host memory of this stage
@@ -63,7 +62,7 @@ struct MemoryPlan {
   std::size_t base_arena_bytes = 0, base_pinned_bytes = 0;
   std::size_t total_bytes = 0;  // sum of the lines: the device memory of the process
 };
-MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count);
+MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count);
 
 // The plan under one `activation_memory`. `auto` saves as much as fits: the attention of all layers and everything of
 // the last n layers, else nothing. The plan may not fit.

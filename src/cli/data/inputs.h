@@ -19,6 +19,8 @@ struct InputArguments {
 };
 // Options PATH..., --tokenizer and --type.
 void add_input_arguments(CLI::App& command, InputArguments& arguments);
+// --type. A wrong word is E0315, like that of a config.
+void add_type_option(CLI::App& command, std::string& type);
 
 // The data of one stage, or of the files named.
 struct InputSet {

@@ -16,7 +16,7 @@ std::string stem_of(const ReadConversation& conversation);
 // Whether the id is one that the data gives, not the place.
 bool has_own_id(const ReadConversation& conversation);
 
-// New files beneath a folder. First all are checked, then all are written, so that a problem leaves nothing behind.
+// New files in a folder. First all are checked, then all are written, so that a problem leaves no file.
 class NewFiles {
  public:
   explicit NewFiles(std::string folder) : folder_(std::move(folder)) {}

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"

@@ -1,6 +1,7 @@
 // What the program does when it cannot write the state of a run: a full disk pauses it, other errors get three tries.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
@@ -13,8 +14,8 @@ bool is_out_of_space(int error);  // ENOSPC, EDQUOT, EFBIG
 struct IoTask {
   std::string what;  // "step-000118.safetensors"
   std::string folder;
-  double bytes = 0;  // disk space it needs
-  std::string safe;  // what is not lost: "step 117 is safe"
+  std::uint64_t bytes = 0;  // disk space it needs
+  std::string safe;         // what is not lost: "step 117 is safe"
 };
 
 // Runs `attempt` until it succeeds. After each IoFailure `discard` removes what the attempt left. If the disk is full,

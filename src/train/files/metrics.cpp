@@ -115,7 +115,7 @@ LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64
 void LineLog::add(const std::string& line) { pending_ += line + "\n"; }
 
 void LineLog::write(bool durable) {
-  IoTask task{name_, folder_, static_cast<double>(pending_.size()), "the last saved step is safe"};
+  IoTask task{name_, folder_, pending_.size(), "the last saved step is safe"};
   const auto attempt = [&] {
     if (::lseek(fd_.get(), static_cast<off_t>(bytes_), SEEK_SET) < 0) throw IoFailure{"lseek", errno};
     if (const IoResult result = write_all(fd_.get(), pending_.data(), pending_.size()); result.error)

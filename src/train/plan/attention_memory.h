@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "shori/model/mistral_config.h"
+#include "shori/io/mistral_config.h"
 
 namespace shori {
 

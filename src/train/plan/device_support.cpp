@@ -1,7 +1,7 @@
 // What the device versions of the ops require of a stage.
 #include <string>
 
-#include "shori/model/load_mistral.h"
+#include "shori/io/hf_model.h"
 #include "shori/ops/device_limits.h"
 #include "shori/train/memory_plan.h"
 #include "shori/train/prepared_stage.h"
@@ -15,7 +15,7 @@ class Checker {
   Checker(const PreparedStage& stage, Diagnostics& diagnostics) : stage_(stage), diagnostics_(diagnostics) {}
 
   void check() {
-    const MistralConfig model = mistral_config(*stage_.base->model);
+    const MistralConfig& model = stage_.base->model->config();
     if (!stage_.config.bf16) {
       diagnostics_.add(Diagnostic("E0107", "`bf16: false` is not possible on a GPU")
                            .at(stage_.origin("bf16").place)

@@ -8,6 +8,7 @@
 #include "shori/model/mistral.h"
 #include "shori/ops/packed_batch.h"
 #include "shori/train/prepared_stage.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
@@ -21,16 +22,10 @@ namespace {
 // For gaps between the blocks of libtorch's allocator, and for what another program may allocate.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
 
-std::string gib(std::size_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
-  return text;
-}
-
-// "8 layers recomputed, 24 layers kept whole"
-std::string kept_text(const ActivationPlan& plan) {
-  const auto count = [&](KeepOfLayer keep) { return std::ranges::count(plan.layers, keep); };
-  const auto recomputed = count(KeepOfLayer::kInput), attention = count(KeepOfLayer::kAttention);
+// What is kept, in words.
+std::string checkpointing_text(const CheckpointingPolicy& policy) {
+  const auto count = [&](Recompute recompute) { return std::ranges::count(policy.layers, recompute); };
+  const auto recomputed = count(Recompute::kAll), attention = count(Recompute::kMlp);
   std::string text;
   const auto add = [&](std::ptrdiff_t layers, const char* what) {
     if (layers == 0) return;
@@ -38,14 +33,14 @@ std::string kept_text(const ActivationPlan& plan) {
   };
   add(recomputed, "recomputed");
   add(attention, "with the attention kept");
-  add(count(KeepOfLayer::kAll), "kept whole");
+  add(count(Recompute::kNone), "kept whole");
   return text;
 }
 
-ActivationPlan last_layers_whole(std::int64_t layers, std::int64_t whole) {
-  ActivationPlan plan = ActivationPlan::same_for_all(layers, KeepOfLayer::kAttention);
-  std::fill(plan.layers.end() - whole, plan.layers.end(), KeepOfLayer::kAll);
-  return plan;
+CheckpointingPolicy last_layers_whole(std::int64_t layers, std::int64_t whole) {
+  CheckpointingPolicy policy = CheckpointingPolicy::uniform(layers, Recompute::kMlp);
+  std::fill(policy.layers.end() - whole, policy.layers.end(), Recompute::kNone);
+  return policy;
 }
 
 std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
@@ -63,7 +58,7 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
     return plan_memory(demand, last_layers_whole(layers, whole), limits.sm_count);
   };
   if (!fits(with_whole(0), limits)) {
-    return plan_memory(demand, ActivationPlan::recompute_all(layers), limits.sm_count);
+    return plan_memory(demand, CheckpointingPolicy::uniform(layers, Recompute::kAll), limits.sm_count);
   }
   std::int64_t low = 0, high = layers;
   while (low < high) {
@@ -99,8 +94,8 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   const TrainConfig& config = stage.config;
   const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
   Diagnostic diagnostic(
-      "E0401", concat("the plan of stage `", stage.name, "` needs ", gib(plan.total_bytes), ", ", gib(available),
-                      limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+      "E0401", concat("the plan of stage `", stage.name, "` needs ", format_gib(plan.total_bytes), ", ",
+                      format_gib(available), limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
   note_memory_lines(plan, diagnostic);
   const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
   if (shares_attention) {
@@ -109,18 +104,18 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   }
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
-    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", gib(least.total_bytes), ")"));
+    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", format_gib(least.total_bytes), ")"));
   }
   const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
   if (rows > 1) {
     const MemoryPlan single =
         plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
     diagnostic.help(
-        concat("`micro_batch_size: 1` needs ", gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
+        concat("`micro_batch_size: 1` needs ", format_gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
   }
   if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
     const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
-    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", gib(shorter.total_bytes), ")"));
+    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", format_gib(shorter.total_bytes), ")"));
   } else if (shares_attention) {
     diagnostic.help("a smaller `sequence_len` in the stage of the longest packs");
   } else {
@@ -136,18 +131,18 @@ bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
 }
 
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
-  const auto same = [&](KeepOfLayer keep) {
-    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
+  const auto same = [&](Recompute recompute) {
+    return plan_memory(demand, CheckpointingPolicy::uniform(demand.model.layers, recompute), limits.sm_count);
   };
   switch (choice) {
     case ActivationMemory::kAuto:
       return keep_what_fits(demand, limits);
     case ActivationMemory::kRecompute:
-      return same(KeepOfLayer::kInput);
+      return same(Recompute::kAll);
     case ActivationMemory::kKeepAttention:
-      return same(KeepOfLayer::kAttention);
+      return same(Recompute::kMlp);
     case ActivationMemory::kKeep:
-      return same(KeepOfLayer::kAll);
+      return same(Recompute::kNone);
   }
   internal_error(__FILE__, __LINE__, "unknown activation_memory");
 }
@@ -161,9 +156,8 @@ std::int64_t MemoryDemand::tokens() const {
 MemoryDemand memory_demand(const PreparedStage& stage) {
   const TrainConfig& config = stage.config;
   MemoryDemand demand;
-  demand.model = mistral_config(*stage.base->model);
-  demand.activation = activation_dtype(config);
-  demand.quantize = config.load_in_4bit;
+  demand.model = stage.base->model->config();
+  demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
   demand.lora = lora_settings(config);
   demand.adam = adam_options(config);
   demand.positions = config.sequence_len;
@@ -182,20 +176,20 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
   return demand;
 }
 
-MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count) {
+MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count) {
   DeviceMemory memory = DeviceMemory::planning();
   // In the order of load_base(), prepare_base() and StageSession.
-  MistralWeights weights = allocate_weights(demand.model, demand.activation, demand.quantize, memory.device);
-  LoraAdapter adapter(demand.model, demand.lora, demand.activation, &memory);
+  MistralWeights weights = allocate_weights(demand.model, demand.format, &memory.device);
+  LoraAdapter adapter(demand.model, demand.lora, demand.format.activation, &memory);
   Mistral model(std::move(weights), &adapter, &memory);
-  model.set_plan(activation);
+  model.set_checkpointing(checkpointing);
   model.reserve(demand.tokens(), demand.positions, true);
   const AdamW8bit optimizer(adapter, demand.adam, &memory);
 
   MemoryPlan plan;
   plan.tokens = demand.tokens();
   plan.positions = demand.positions;
-  plan.activation = activation;
+  plan.checkpointing = checkpointing;
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
@@ -232,7 +226,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
 }
 
 void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
-  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", gib(line.bytes)));
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", format_gib(line.bytes)));
 }
 
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
@@ -246,7 +240,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
   add("sum", plan.total_bytes);
   add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
-  text += concat("  backward pass: ", kept_text(plan.activation), "\n");
+  text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
   add("page-locked host memory", plan.pinned_bytes);
   return text;
 }

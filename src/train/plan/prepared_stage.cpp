@@ -6,6 +6,7 @@
 
 #include "shori/data/data_options.h"
 #include "shori/data/pack_plan.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/hash.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
@@ -133,8 +134,8 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     options.keep_prepared = keep_prepared;
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
-      progress.update(concat("reading data of stage ", stage.name, ": ", format_bytes(static_cast<double>(done)),
-                             " of ", format_bytes(static_cast<double>(total))));
+      progress.update(
+          concat("reading data of stage ", stage.name, ": ", format_bytes(done), " of ", format_bytes(total)));
     };
     if (stage_device(stage.config) == Device::kCuda) check_device_support(prepared, diagnostics);
     const std::size_t errors_before = diagnostics.error_count();

@@ -30,11 +30,10 @@ std::unique_ptr<DeviceMemory> reserve_memory(const MemoryPlan& plan) {
         DeviceMemory{{ArenaKind::kDevice, plan.base_arena_bytes}, {ArenaKind::kPinned, plan.base_pinned_bytes}});
   } catch (const Error& error) {
     if (error.code() != "E0401") throw;
-    throw Error(
-        Diagnostic("E0405", concat("the GPU no longer has ", format_bytes(static_cast<double>(plan.base_arena_bytes)),
-                                   " in one block, which were free when the run was planned"))
-            .note(error.diagnostics().front().message)
-            .help("stop the other program, or set `gpu_memory_limit` to what is left"));
+    throw Error(Diagnostic("E0405", concat("the GPU no longer has ", format_bytes(plan.base_arena_bytes),
+                                           " in one block, which were free when the run was planned"))
+                    .note(error.diagnostics().front().message)
+                    .help("stop the other program, or set `gpu_memory_limit` to what is left"));
   }
 }
 
@@ -46,8 +45,7 @@ LoadOptions load_options(const TrainConfig& config, DeviceMemory* memory, Progre
   options.arena = memory != nullptr ? &memory->device : nullptr;
   options.nf4_cache = config.nf4_cache;
   options.progress = [&progress](std::uint64_t done, std::uint64_t total) {
-    progress.update(concat("loading the base: ", format_bytes(static_cast<double>(done)), " of ",
-                           format_bytes(static_cast<double>(total))));
+    progress.update(concat("loading the base: ", format_bytes(done), " of ", format_bytes(total)));
   };
   return options;
 }
@@ -70,8 +68,8 @@ LoadedBase load_base(const PreparedStage& stage) {
     base.device_mark = base.memory->device.mark();
     base.pinned_mark = base.memory->pinned.mark();
   }
-  progress.finish(concat("base loaded: ", format_bytes(static_cast<double>(base.model->weights().bytes())),
-                         ", adapter ", base.adapter->parameter_count(), " parameters"));
+  progress.finish(concat("base loaded: ", format_bytes(base.model->weights().bytes()), ", adapter ",
+                         base.adapter->parameter_count(), " parameters"));
   return base;
 }
 
@@ -80,7 +78,7 @@ void reserve_buffers(const PreparedStage& stage, LoadedBase& base) {
   base.model->release();
   base.memory->device.release_to(base.device_mark);
   base.memory->pinned.release_to(base.pinned_mark);
-  base.model->set_plan(stage.memory->activation);
+  base.model->set_checkpointing(stage.memory->checkpointing);
   base.model->reserve(stage.memory->tokens, stage.memory->positions, true);
 }
 

@@ -169,7 +169,7 @@ Diagnostic StageSession::describe_non_finite(std::span<const PackedBatch> batche
   const auto segment_end = std::ranges::upper_bound(batch.cu_seqlens, found->tensor.token);
   const auto segment = static_cast<std::size_t>(segment_end - batch.cu_seqlens.begin()) - 1;
   if (segment >= batch.samples.size()) return diagnostic;
-  const std::string sample = stage_.data.place_of(stage_.data.train[batch.samples[segment]]);
+  const std::string sample = stage_.data.location_of(stage_.data.train[batch.samples[segment]]);
   return diagnostic.note(concat("sample ", sample)).help(concat("`skip_samples: [\"", sample, "\"]` leaves it out"));
 }
 

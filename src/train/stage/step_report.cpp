@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <fstream>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 
 namespace shori {
 namespace {
 
-std::string bytes_text(std::size_t bytes) { return format_bytes(static_cast<double>(bytes)); }
+std::string bytes_text(std::size_t bytes) { return format_bytes(bytes); }
 
 void add_process_memory(StepTiming& timing) {
   std::ifstream status("/proc/self/status");

@@ -1,6 +1,7 @@
 #include "src/train/stage/trial_pass.h"
 
 #include "shori/ops/attention.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -43,7 +44,7 @@ void run_pass(const PackedBatch& batch, Mistral& model) {
 Diagnostic out_of_memory(const MemoryPlan& plan, const Error& error) {
   Diagnostic diagnostic("E0401", "the GPU's memory does not suffice for the trial pass before step 1");
   diagnostic.note(error.diagnostics().front().message);
-  diagnostic.note(concat(format_bytes(static_cast<double>(plan.total_bytes)),
+  diagnostic.note(concat(format_bytes(plan.total_bytes),
                          " were planned and free: either another program took memory since, or the plan is wrong"));
   note_memory_lines(plan, diagnostic);
   return diagnostic.help("see with `nvidia-smi` what else runs on the GPU, then start again")

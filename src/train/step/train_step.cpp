@@ -117,7 +117,7 @@ std::optional<NonFiniteReport> find_non_finite(Mistral& model, std::span<const P
   const std::int64_t targets = count_targets(micro_batches);
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const double weight = token_weight(micro_batches[i], targets, settings);
-    if (const auto found = model.find_non_finite(micro_batches[i], dropout_key(settings, step, i), weight)) {
+    if (const auto found = find_non_finite(model, micro_batches[i], dropout_key(settings, step, i), weight)) {
       return NonFiniteReport{static_cast<int>(i), *found};
     }
   }

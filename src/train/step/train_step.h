@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "shori/model/find_non_finite.h"
 #include "shori/model/mistral.h"
 #include "shori/ops/packed_batch.h"
 #include "shori/optim/adamw8bit.h"

@@ -65,7 +65,7 @@ class Attention : public testing::TestWithParam<Case> {
   Matrix dqkv{test.dtype, tokens, width};
   TestGroup linears{test.dtype, cols, 7, {{3, 16, true}}, WeightKind::kBf16, 50};
   DropoutKey dropout{.seed = 4, .step = 9, .layer = 1, .probability = 0.1f};
-  Matrix dout = random_matrix(test.dtype, tokens, cols + (test.lora ? linears.group().extension_columns() : 0), 2);
+  Matrix dout = random_matrix(test.dtype, tokens, cols + (test.lora ? linears.group().lora_columns() : 0), 2);
 
   void run() {
     attention(context, test.shape, qkv, test.cu_seqlens, out, lse);

@@ -7,6 +7,7 @@
 #include "shori/ops/lora_down.h"
 #include "shori/ops/lora_grad.h"
 #include "shori/ops/nf4_linear.h"
+#include "shori/util/math.h"
 #include "tests/support/ops_linear.h"
 #include "tests/support/ops_matrix.h"
 
@@ -57,7 +58,7 @@ class Linear : public testing::TestWithParam<Case> {
                      .layer = 3,
                      .first_token = 11,
                      .probability = shape.probability};
-  const std::int64_t tail = linears.group().extension_columns();
+  const std::int64_t tail = linears.group().lora_columns();
   Matrix input = random_matrix(shape.dtype, shape.tokens, shape.in, 1);
   Matrix x{shape.dtype, shape.tokens, shape.in + tail};
   Matrix y{shape.dtype, shape.tokens, linears.group().out(), 4};
@@ -70,7 +71,7 @@ class Linear : public testing::TestWithParam<Case> {
     extended.narrow(1, 0, shape.in).copy_(input.doubles());
     x.set(extended);
   }
-  bool has_lora() const { return linears.group().slots() > 0; }
+  bool has_lora() const { return linears.group().lora_count() > 0; }
   void run() {
     linears.clear_gradients();
     if (has_lora()) lora_down(context, linears.group(), dropout, x);
@@ -88,7 +89,7 @@ class Linear : public testing::TestWithParam<Case> {
         has_lora() ? std::optional(LoraInputGradient{&linears.group(), dropout}) : std::nullopt;
     const InputGradient source(context, "test", dx, shape.in, lora);
     const std::int64_t tile = InputGradient::kRows;
-    for_each_task(tiles_of(shape.tokens, tile), [&](std::int64_t task, std::int64_t worker) {
+    for_each_task(ceil_div(shape.tokens, tile), [&](std::int64_t task, std::int64_t worker) {
       const std::int64_t first = task * tile;
       source.load(first, std::min(tile, shape.tokens - first), worker, whole_dx.view().row<float>(first));
     });
@@ -160,7 +161,7 @@ TEST_P(Linear, ReferenceAgrees) {
 
 TEST_P(Linear, TailsBeyondTheSlotsAreZero) {
   run();
-  const std::int64_t used = linears.group().slots() * shape.rank;
+  const std::int64_t used = linears.group().lora_count() * shape.rank;
   EXPECT_EQ(x.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
   EXPECT_EQ(dx.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
   EXPECT_TRUE(x.tensor().narrow(1, 0, shape.in).equal(input.tensor())) << "x itself is left alone";
@@ -242,7 +243,7 @@ TEST(LinearChecks, WrongGroupsAreRefused) {
   EXPECT_ANY_THROW(nf4_linear(context, linears.group(), narrow, y));
   EXPECT_ANY_THROW(lora_down(context, linears.group(), {}, narrow));
   LinearModule module = linears.group().modules[0];
-  module.slot = 1;
+  module.lora_index = 1;
   const LinearGroup gap{std::span(&module, 1), 4, 0.8f};
   EXPECT_ANY_THROW(nf4_linear(context, gap, x, y));
   OpContext device = context.context;

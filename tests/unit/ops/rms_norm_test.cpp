@@ -44,7 +44,7 @@ class RmsNorm : public testing::TestWithParam<Case> {
   DropoutKey dropout{
       .seed = 99, .step = 3, .micro_batch = 1, .layer = 2, .first_token = 7, .probability = shape.probability};
   Matrix dy =
-      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 5);
+      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().lora_columns() : 0), 5);
 
   void forward() {
     rms_norm(context, x, shape.delta ? std::optional<ConstTensorView>(delta) : std::nullopt, h.view(), weight, kEps, y);

@@ -32,7 +32,7 @@ class Swiglu : public testing::TestWithParam<Case> {
   TestGroup linears{shape.dtype, shape.cols, 6, {{6, 16, true}}, WeightKind::kBf16, 50};
   DropoutKey dropout{.seed = 4, .step = 9, .layer = 1, .first_token = 4096, .probability = 0.2f};
   Matrix dp =
-      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().extension_columns() : 0), 2);
+      random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().lora_columns() : 0), 2);
 
   void run() {
     swiglu(context, gate_up, p);

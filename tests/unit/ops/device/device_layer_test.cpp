@@ -37,7 +37,7 @@ TEST_F(DeviceLayer, CopiesArriveThroughPinnedMemoryAndStreams) {
   copy_to_device(first.get(), pinned, kBytes, up.handle());
   copy_on_device(second.get(), first.get(), kBytes, up.handle());
   arrived.record(up.handle());
-  arrived.wait_on(down.handle());
+  arrived.synchronize();
   std::vector<std::uint32_t> back(kCount);
   copy_to_host(back.data(), second.get(), kBytes, down.handle());
   synchronize_stream(down.handle());

@@ -39,12 +39,12 @@ std::size_t count_of(std::int64_t rows, std::int64_t cols) { return static_cast<
 
 // [dx | dxA] with dxA of about the size that a product gives.
 TwinMatrix<Bf16> extended(const Shape& shape, const LinearGroup& group, std::uint32_t seed) {
-  const std::int64_t cols = shape.cols + group.extension_columns();
+  const std::int64_t cols = shape.cols + group.lora_columns();
   return TwinMatrix<Bf16>(shape.rows, cols, normal_bf16(count_of(shape.rows, cols), seed));
 }
 
 std::optional<LoraInputGradient> lora_of(const LinearGroup& group, const DropoutKey& key) {
-  if (group.slots() == 0) return std::nullopt;
+  if (group.lora_count() == 0) return std::nullopt;
   return LoraInputGradient{&group, key};
 }
 
@@ -127,7 +127,7 @@ TEST_F(InputGradientDevice, SwigluBackwardMatchesCpu) {
 TEST_F(InputGradientDevice, MasksAreThoseOfTheCpuToTheBit) {
   const Shape shape{11, 1032, 4, {{0, 16}, {1, 8}, {2, 8}}, 0.1f};
   const TwinGroup group(shape.cols, shape.rank, shape.modules, DType::kBf16, 1);
-  const std::int64_t extended_cols = shape.cols + group.host().extension_columns();
+  const std::int64_t extended_cols = shape.cols + group.host().lora_columns();
   std::vector<Bf16> ones(count_of(shape.rank, shape.cols), to_bf16(1.0f));
   const TwinMatrix<Bf16> unused(1, 8, std::vector<Bf16>(8));
   for (int slot = 0; slot < 3; ++slot) {

@@ -55,7 +55,7 @@ TwinMatrix<Bf16> rows_of(std::int64_t tokens, std::int64_t cols, std::uint32_t s
   return {tokens, cols, normal_bf16(static_cast<std::size_t>(tokens * (cols + 8)), seed), cols + 8};
 }
 
-std::int64_t extended(const LinearGroup& group) { return group.in() + group.extension_columns(); }
+std::int64_t extended(const LinearGroup& group) { return group.in() + group.lora_columns(); }
 
 enum class Factor { kA, kB };
 using Gradients = std::vector<std::vector<float>>;  // by slot
@@ -67,11 +67,11 @@ std::size_t size_of(const LinearGroup& group, const LinearModule& module, Factor
 
 // What the gradients hold before: not zero, since ops add.
 Gradients start_of(const LinearGroup& group, Factor factor) {
-  Gradients start(static_cast<std::size_t>(group.slots()));
+  Gradients start(static_cast<std::size_t>(group.lora_count()));
   for (const LinearModule& module : group.modules) {
-    if (module.slot < 0) continue;
-    start[static_cast<std::size_t>(module.slot)] =
-        normal_values(size_of(group, module, factor), 100 + static_cast<std::uint32_t>(module.slot));
+    if (!module.has_lora()) continue;
+    start[static_cast<std::size_t>(module.lora_index)] =
+        normal_values(size_of(group, module, factor), 100 + static_cast<std::uint32_t>(module.lora_index));
   }
   return start;
 }
@@ -79,8 +79,8 @@ Gradients start_of(const LinearGroup& group, Factor factor) {
 void run_with(const LinearGroup& group, Factor factor, const std::vector<float*>& memory, const Run& run) {
   std::vector<LinearModule> modules(group.modules.begin(), group.modules.end());
   for (LinearModule& module : modules) {
-    if (module.slot < 0) continue;
-    (factor == Factor::kA ? module.da : module.db) = memory[static_cast<std::size_t>(module.slot)];
+    if (!module.has_lora()) continue;
+    (factor == Factor::kA ? module.da : module.db) = memory[static_cast<std::size_t>(module.lora_index)];
   }
   run({modules, group.rank, group.scaling});
 }
@@ -129,7 +129,7 @@ class LoraDevice : public testing::DeviceTest {
   std::size_t bytes_for(const LinearGroup& group, std::int64_t tokens, Factor factor) {
     std::int64_t columns = 0;
     for (const LinearModule& module : group.modules) {
-      if (module.slot >= 0) columns += factor == Factor::kA ? group.in() : module.weight.rows;
+      if (module.has_lora()) columns += factor == Factor::kA ? group.in() : module.weight.rows;
     }
     return lora_grad_workspace_bytes(tokens, columns, group.rank);
   }
@@ -142,14 +142,14 @@ TEST_F(LoraDevice, DownMatchesCpu) {
     lora_down(cpu(), group.host(), key, wanted.host());
     for_each_schedule([&] {
       TwinMatrix<Bf16> x = rows_of(shape.tokens, cols, 1);
-      const std::size_t bytes = lora_down_workspace_bytes(shape.tokens, group.host().slots(), shape.rank);
+      const std::size_t bytes = lora_down_workspace_bytes(shape.tokens, group.host().lora_count(), shape.rank);
       lora_down(device(bytes), group.device(), key, x.device());
       ASSERT_EQ(device_workspace().peak_bytes(), bytes);
       const auto got = x.device_values();
       std::vector<float> got_tail, wanted_tail;
       for (std::size_t i = 0; i < got.size(); ++i) {
         const auto column = static_cast<std::int64_t>(i) % (cols + 8);
-        if (column >= shape.in && column < shape.in + group.host().slots() * shape.rank) {
+        if (column >= shape.in && column < shape.in + group.host().lora_count() * shape.rank) {
           got_tail.push_back(to_float(got[i]));
           wanted_tail.push_back(to_float(wanted.host_values()[i]));
         } else {

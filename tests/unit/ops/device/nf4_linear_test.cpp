@@ -20,7 +20,7 @@ struct Case {
   std::int64_t tokens, in, rank;
   std::vector<testing::TwinModule> modules;
   DType weights;
-  bool plain_scales = false;
+  bool nested = true;
 };
 
 const std::vector<Case>& cases() {
@@ -31,7 +31,7 @@ const std::vector<Case>& cases() {
       {64, 192, 8, {{0, 64, false}, {1, 32, true}, {2, 32, true}}, DType::kU8},
       {65, 2056, 20, {{6, 40, true}}, DType::kU8},
       {17, 136, 0, {{3, 24, false}}, DType::kU8},
-      {15, 72, 20, {{4, 200, true}, {5, 64, true}}, DType::kU8, true},
+      {15, 72, 20, {{4, 200, true}, {5, 64, true}}, DType::kU8, false},
       {9, 64, 33, {{0, 64, true}, {1, 40, true}}, DType::kBf16},
       {9, 64, 0, {{0, 64, false}, {1, 40, false}}, DType::kBf16},
       {9, 64, 0, {{3, 64, false}}, DType::kBf16},
@@ -46,19 +46,19 @@ class Nf4LinearDevice : public testing::DeviceTest {
     for (std::size_t i = 0; i < cases().size(); ++i) {
       SCOPED_TRACE("case " + std::to_string(i));
       const Case& shape = cases()[i];
-      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10, shape.plain_scales));
+      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10, shape.nested));
     }
   }
   // The emulator's products take nothing of the workspace, and its memory checker holds far more than a byte for each.
   static std::size_t bytes_for(const LinearGroup& group) {
-    return nf4_linear_workspace_bytes(group.out(), group.in() + group.extension_columns()) -
+    return nf4_linear_workspace_bytes(group.out(), group.in() + group.lora_columns()) -
            (device_backend() == "emulated" ? kMatmulWorkspaceBytes : 0);
   }
 };
 
 // [W | B'] as the definition has it.
 std::vector<Bf16> wanted_weight(const LinearGroup& group) {
-  const std::int64_t cols = group.in() + group.extension_columns();
+  const std::int64_t cols = group.in() + group.lora_columns();
   std::vector<Bf16> rows(static_cast<std::size_t>(group.out() * cols), Bf16{0});
   Bf16* row = rows.data();
   for (const LinearModule& module : group.modules) {
@@ -70,15 +70,16 @@ std::vector<Bf16> wanted_weight(const LinearGroup& group) {
           row[col] = static_cast<const Bf16*>(weight.dense)[element];
           continue;
         }
-        const float scale = weight.scales != nullptr
-                                ? weight.scales[block]
-                                : nf4_scale(dynamic_map_signed()[weight.absmax[block]],
-                                            weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
-        const unsigned byte = weight.codes[element / 2];
+        const Nf4View& nf4 = weight.nf4;
+        const float scale = nf4.layout.nested ? nf4_scale(dynamic_map_signed()[nf4.absmax[block]],
+                                                          nf4.absmax2[block / kNf4GroupSize], nf4.offset)
+                                              : nf4.scales[block];
+        const unsigned byte = nf4.codes[element / 2];
         row[col] = nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale);
       }
-      for (std::int64_t k = 0; module.slot >= 0 && k < group.rank; ++k) {
-        row[group.in() + module.slot * group.rank + k] = static_cast<const Bf16*>(module.b_scaled)[i * group.rank + k];
+      for (std::int64_t k = 0; module.has_lora() && k < group.rank; ++k) {
+        row[group.in() + module.lora_index * group.rank + k] =
+            static_cast<const Bf16*>(module.b_scaled)[i * group.rank + k];
       }
     }
   }
@@ -110,16 +111,15 @@ TEST_F(Nf4LinearDevice, DequantizesEveryCodeAndScale) {
   std::vector<std::uint8_t> codes(kRows * kCols / 2), absmax(kBlocks);
   for (auto& byte : codes) byte = static_cast<std::uint8_t>(generator());
   for (std::size_t i = 0; i < absmax.size(); ++i) absmax[i] = static_cast<std::uint8_t>(i);
-  const std::vector<float> absmax2 = {1e-38f, 3e38f, 0.0f, 0.37f};
+  std::vector<float> absmax2 = {1e-38f, 3e38f, 0.0f, 0.37f};
   ASSERT_GE(absmax2.size() * 256, absmax.size());
   const DeviceArray<std::uint8_t> device_codes(codes), device_absmax(absmax);
   const DeviceArray<float> device_absmax2(absmax2);
-  LinearModule module{.weight = {DType::kU8, kRows, kCols, nullptr, codes.data(), absmax.data(), absmax2.data(), 0.02f},
-                      .index = 3};
+  const Nf4Layout layout{kRows, kCols};
+  LinearModule module{.weight = FrozenWeight::of({layout, codes.data(), absmax.data(), absmax2.data(), 0.02f}),
+                      .linear = Linear::kO};
   const std::vector<Bf16> wanted = wanted_weight({{&module, 1}, 0, 0.0f});
-  module.weight.codes = device_codes.get();
-  module.weight.absmax = device_absmax.get();
-  module.weight.absmax2 = device_absmax2.get();
+  module.weight = FrozenWeight::of({layout, device_codes.get(), device_absmax.get(), device_absmax2.get(), 0.02f});
   ASSERT_EQ(extended_on_device(device(), {{&module, 1}, 0, 0.0f}), wanted);
 }
 
@@ -129,7 +129,7 @@ constexpr double kProductBound = 1e-3;
 
 TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().extension_columns(), out = group.host().out();
+    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
     TwinMatrix<Bf16> x(shape.tokens, in, normal_bf16(static_cast<std::size_t>(shape.tokens * (in + 8)), 1), in + 8);
     TwinMatrix<Bf16> y(shape.tokens, out, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * out)));
     nf4_linear(cpu(), group.host(), x.host(), y.host());
@@ -142,7 +142,7 @@ TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
 
 TEST_F(Nf4LinearDevice, BackwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().extension_columns(), out = group.host().out();
+    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
     TwinMatrix<Bf16> dy(shape.tokens, out, normal_bf16(static_cast<std::size_t>(shape.tokens * out), 2));
     TwinMatrix<Bf16> dx(shape.tokens, in, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * in)));
     nf4_linear_backward(cpu(), group.host(), dy.host(), dx.host());

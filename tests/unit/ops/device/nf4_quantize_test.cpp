@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "shori/io/half.h"
-#include "shori/quant/nf4.h"
 #include "tests/support/device_test.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
@@ -50,7 +50,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   // In pieces of `piece` values.
   Quantized quantize(const Source& source, std::int64_t piece) {
     const auto count = static_cast<std::int64_t>(source.values.size());
-    const std::int64_t blocks = (count + 63) / 64, width = static_cast<std::int64_t>(dtype_size(source.dtype));
+    const std::int64_t blocks = nf4_blocks(count), width = static_cast<std::int64_t>(dtype_size(source.dtype));
     const DeviceArray<std::uint8_t> codes(static_cast<std::size_t>(count / 2));
     const DeviceArray<float> block_absmax(static_cast<std::size_t>(blocks));
     const OpContext context = device(nf4_quantize_workspace_bytes(blocks));
@@ -65,7 +65,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   Quantized finish(const OpContext& context, std::vector<std::uint8_t> codes, const DeviceArray<float>& block_absmax) {
     const std::size_t blocks = block_absmax.size();
     const DeviceArray<std::uint8_t> absmax(blocks);
-    const DeviceArray<float> absmax2((blocks + 255) / 256);
+    const DeviceArray<float> absmax2(static_cast<std::size_t>(nf4_groups(static_cast<std::int64_t>(blocks))));
     const DeviceArray<Nf4Findings> findings(1);
     nf4_quantize_absmax(context, block_absmax.get(), static_cast<std::int64_t>(blocks), absmax.get(), absmax2.get(),
                         findings.get());
@@ -74,7 +74,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   }
 };
 
-void expect_same(const Quantized& got, const Nf4Tensor& wanted) {
+void expect_same(const Quantized& got, const Nf4Vectors& wanted) {
   ASSERT_EQ(got.codes, wanted.codes);
   ASSERT_EQ(got.absmax, wanted.absmax);
   ASSERT_EQ(got.absmax2.size(), wanted.absmax2.size());
@@ -105,7 +105,7 @@ TEST_F(Nf4QuantizeDevice, BytesAreThoseOfTheCpu) {
          std::vector<std::array<std::int64_t, 3>>{{1, 8, 64}, {3, 72, 128}, {40, 1032, 4096}, {64, 512, 64 * 512}}) {
       SCOPED_TRACE(std::string(dtype_name(dtype)) + " " + std::to_string(rows) + " x " + std::to_string(cols));
       const Source source = encode(dtype, hard_values(static_cast<std::size_t>(rows * cols)));
-      const Nf4Tensor wanted = *quantize_nf4(source.values, rows, cols);
+      const Nf4Vectors wanted = *quantize_nf4(source.values, rows, cols);
       for_each_schedule([&] { expect_same(quantize(source, piece), wanted); });
     }
   }
@@ -116,8 +116,9 @@ TEST_F(Nf4QuantizeDevice, DoubleQuantizationOfManyBlocks) {
     SCOPED_TRACE(blocks);
     std::vector<float> block_absmax = testing::normal_values(blocks, 12, 0.05f);
     for (float& value : block_absmax) value = std::fabs(value);
-    Nf4Tensor wanted;
-    quantize_absmax(block_absmax, wanted);
+    Nf4Vectors wanted({static_cast<std::int64_t>(blocks), kNf4BlockSize});
+    wanted.codes.clear();
+    wanted.offset = quantize_absmax(block_absmax, wanted.absmax.data(), wanted.absmax2.data());
     const DeviceArray<float> device_absmax(block_absmax);
     for_each_schedule([&] {
       expect_same(finish(device(nf4_quantize_workspace_bytes(static_cast<std::int64_t>(blocks))), {}, device_absmax),

@@ -1,4 +1,4 @@
-#include "src/util/open_beneath.h"
+#include "src/util/open_inside.h"
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -24,7 +24,7 @@ int fail_with(int error) {
 
 }  // namespace
 
-int open_beneath_by_steps(int directory_fd, const char* name) {
+int open_inside_by_steps(int directory_fd, const char* name) {
   std::string_view rest(name);
   if (rest.empty()) return fail_with(ENOENT);
   if (rest.front() == '/') return fail_with(EXDEV);
@@ -44,17 +44,17 @@ int open_beneath_by_steps(int directory_fd, const char* name) {
   }
 }
 
-int open_beneath(int directory_fd, const char* name) {
+int open_inside(int directory_fd, const char* name) {
   open_how how{};
   how.flags = kReadFlags;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   while (true) {
     const long fd = syscall(SYS_openat2, directory_fd, name, &how, sizeof how);
     if (fd >= 0) return static_cast<int>(fd);
-    // EAGAIN: a rename ran beside the look-up.
+    // EAGAIN: a rename happened during the look-up.
     if (errno == EINTR || errno == EAGAIN) continue;
-    // EPERM comes from container filters that do not know the call; a file itself gives EACCES.
-    return errno == ENOSYS || errno == EPERM ? open_beneath_by_steps(directory_fd, name) : -1;
+    // EPERM comes from container filters that do not know the call. A file without permission gives EACCES.
+    return errno == ENOSYS || errno == EPERM ? open_inside_by_steps(directory_fd, name) : -1;
   }
 }
 
