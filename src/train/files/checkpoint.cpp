@@ -106,11 +106,10 @@ void CheckpointStore::prepare() {
 }
 
 void CheckpointStore::refuse_for_room(const IoFailure& failure, const std::string& folder) const {
-  throw Error(
-      Diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
-                 concat("no room for a checkpoint of ", format_bytes(file_size()), " in ", folder))
-          .note(concat(failure.call, ": ", error_text(failure.error)))
-          .help("free space, or another `output_dir`"));
+  throw Error(Diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
+                         concat("no room for a checkpoint of ", format_bytes(file_size()), " in ", folder))
+                  .note(concat(failure.call, ": ", error_text(failure.error)))
+                  .help("free space, or another `output_dir`"));
 }
 
 void CheckpointStore::check_room(const std::string& folder) const {
