@@ -46,7 +46,7 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
 }
 
 AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
-  for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
+  for (const std::string& folder : {run.checkpoints(), run.pinned(), run.requested()})
     if (path_exists(join_path(folder, checkpoint_name(step)))) return {folder, checkpoint_name(step), true};
   throw Error(Diagnostic("E0510", concat("no checkpoint of step ", step, " in ", run.checkpoints())));
 }
@@ -56,12 +56,19 @@ std::uint64_t newest_step(const RunFolder& run) {
   throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
 }
 
-// The newest checkpoint knows which step had the lowest evaluation loss; that one is pinned.
-AdapterSource best_checkpoint(const RunFolder& run) {
+// The step with the lowest evaluation loss: done.json knows it, in a run that is not finished the newest checkpoint.
+std::optional<std::uint64_t> best_step(const RunFolder& run) {
+  if (const auto done = run.read_done())
+    if (const JsonValue* best = done->find("best_step")) return best->as_unsigned();
   const SealedFile checkpoint = open_checkpoint(run.checkpoints(), checkpoint_name(newest_step(run)), false);
   const JsonValue* guards = checkpoint.manifest.find("guards");
   const JsonValue* best = guards ? guards->find("best_step") : nullptr;
-  const auto step = best ? best->as_unsigned() : std::nullopt;
+  return best ? best->as_unsigned() : std::nullopt;
+}
+
+// That one is pinned, or still among the rolling ones.
+AdapterSource best_checkpoint(const RunFolder& run) {
+  const auto step = best_step(run);
   if (!step)
     throw Error(Diagnostic("E0510", "this run has no best checkpoint: nothing was evaluated")
                     .help("`test_datasets` or `val_set_size`"));

@@ -149,7 +149,7 @@ def test_stages_of_one_base_share_its_memory(tmp_path, token_model):
     """Trained again from the second stage on, they give the same adapter."""
     recipe = chain(tmp_path, token_model)
     told = must(emulated(recipe)).err
-    peaks = re.findall(r"GPU memory: (.+?) taken at most, (.+?) planned for it", told)
+    peaks = re.findall(r"GPU memory: (.+?) at peak, (.+?) planned for it", told)
     assert len(peaks) == 2 and peaks[0] == peaks[1] and told.count("base loaded") == 1
     before = tensor_state(tmp_path / "runs/long")
     assert "GPU memory: " in must(emulated(recipe, "--from", "long")).err

@@ -172,6 +172,15 @@ def test_checkpoints_can_be_exported(nf4_run, tmp_path):
     losses = {line["step"]: line["loss"] for line in metrics(nf4_run.run, "eval") if line["step"]}
     best = read_safetensors(tmp_path / "best/adapter_model.safetensors")[0]
     assert int(best["shori.step"]) == min(losses, key=losses.get)
+    # done.json has the last word: a stop inside the last evaluation leaves checkpoints that do not know its outcome.
+    for number, step in ((1, 4), (2, None)):
+        run = shutil.copytree(nf4_run.run, tmp_path / f"run-{number}")
+        record = json.loads((run / "done.json").read_text())
+        record.update(best_step=step) if step else record.pop("best_step")  # an older version did not write it
+        (run / "done.json").write_text(json.dumps(record))
+        must(export("adapter", run, "--best", "--out", tmp_path / f"best-{number}"))
+        found = read_safetensors(tmp_path / f"best-{number}/adapter_model.safetensors")[0]
+        assert found["shori.step"] == (str(step) if step else best["shori.step"])
     must(export("adapter", nf4_run.run / "adapter", "--out", tmp_path / "bare"))
     wrong = must(export("adapter", nf4_run.run, "--step", 99, "--out", tmp_path / "none"), 2)
     assert wrong.errors == ["E0510"] and not (tmp_path / "none").exists()

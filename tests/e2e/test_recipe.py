@@ -1,4 +1,6 @@
 """Chains of stages: the recipe, the arrow form and single files give the same adapters, stopped anywhere or not."""
+import copy
+import fcntl
 import json
 import re
 import shutil
@@ -8,7 +10,7 @@ import pytest
 
 from run_folders import check_nothing_half_written, file_sha256, final_state, metrics, snapshot, tensor_state
 from shori_programs import must, start_train, train
-from small_jobs import SETTINGS, STAGES, token_lines, write_config
+from small_jobs import SETTINGS, STAGES, make_model, token_lines, write_config
 
 RATES = {"low": 0.004, "mid": 0.003, "high": 0.002, "top": 0.001, "top-pg13": 0.001}
 SHARED = {**SETTINGS, "num_epochs": 1}
@@ -59,7 +61,17 @@ class Recipe:
         stages = [{"name": stage, "learning_rate": RATES[stage], "datasets": [entry(stage)]} for stage in STAGES]
         self.config = write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", **SHARED,
                                    **settings, stages=stages)
-        self.runs = {stage: folder / "runs" / stage for stage in STAGES}
+
+    @property
+    def runs(self):
+        return {stage: self.folder / "runs" / stage for stage in STAGES}
+
+    def copy(self, folder):
+        """The same recipe in another folder, its runs included."""
+        shutil.copytree(self.folder, folder)
+        copied = copy.copy(self)
+        copied.folder, copied.config = folder, folder / self.config.name
+        return copied
 
     def adapters(self):
         return {stage: file_sha256(run / "adapter/adapter_model.safetensors") for stage, run in self.runs.items()}
@@ -73,14 +85,6 @@ def finished(tmp_path_factory, token_model):
     recipe = Recipe(tmp_path_factory.mktemp("recipe"), token_model)
     recipe.outcome = must(train(recipe.config))
     return recipe
-
-
-def copy_of(recipe, folder):
-    shutil.copytree(recipe.folder, folder)
-    copied = object.__new__(Recipe)
-    copied.folder, copied.config = folder, folder / recipe.config.name
-    copied.runs = {stage: folder / "runs" / stage for stage in STAGES}
-    return copied
 
 
 def table_of(outcome):
@@ -153,7 +157,7 @@ def test_more_rates_than_categories(tmp_path, token_model):
 def test_same_command_twice_trains_nothing_twice(finished):
     before = snapshot(finished.folder)
     outcome = must(train(finished.config))
-    assert outcome.acknowledged == -1 and len(re.findall("passed over", outcome.err)) == 5
+    assert outcome.acknowledged == -1 and len(re.findall("skipped", outcome.err)) == 5
     after = snapshot(finished.folder)
     assert {k: v for k, v in after.items() if k != "runs/run.lock"} == \
         {k: v for k, v in before.items() if k != "runs/run.lock"}
@@ -195,7 +199,7 @@ def test_resume_with_nothing_begun(tmp_path, token_model):
 
 
 def test_changed_data_is_noticed_and_from_retrains(tmp_path, finished, token_model):
-    recipe = copy_of(finished, tmp_path / "recipe")
+    recipe = finished.copy(tmp_path / "recipe")
     (recipe.folder / "top.jsonl").write_text(token_lines(8, 99))
     before = snapshot(recipe.folder / "runs")
     for arguments in ([], ["--resume"], ["--check"]):
@@ -209,7 +213,7 @@ def test_changed_data_is_noticed_and_from_retrains(tmp_path, finished, token_mod
 
     old = recipe.states()
     outcome = must(train(recipe.config, "--from", "top"))
-    assert len(re.findall("passed over", outcome.err)) == 3
+    assert len(re.findall("skipped", outcome.err)) == 3
     states = recipe.states()
     assert [states[s] == old[s] for s in STAGES] == [True, True, True, False, False]
     for stage in ("top", "top-pg13"):
@@ -222,8 +226,78 @@ def test_changed_data_is_noticed_and_from_retrains(tmp_path, finished, token_mod
     assert (recipe.folder / "runs/top-pg13.old-2").is_dir() and recipe.states() == states
 
 
+def without_locks(folder):
+    """A lock's text tells people who holds it: it changes with each start."""
+    return {key: value for key, value in snapshot(folder).items() if not key.endswith("run.lock")}
+
+
+def test_from_checks_before_it_moves(tmp_path, finished):
+    """What is refused leaves each run folder as it was, and the proposed command is one that works."""
+    recipe = finished.copy(tmp_path / "recipe")
+    runs, config = recipe.folder / "runs", recipe.config.read_text()
+    before = without_locks(runs)
+
+    def is_refused(codes, *arguments, code=None):
+        outcome = train(recipe.config, *arguments)
+        assert outcome.errors == codes and outcome.code == code, repr(outcome)
+        assert without_locks(runs) == before
+        return outcome.err
+
+    # Data of an earlier stage.
+    data = (recipe.folder / "high.jsonl").read_text()
+    (recipe.folder / "high.jsonl").write_text(token_lines(8, 99))
+    told = is_refused(["E0508"], "--from", "top", code=3)
+    assert "high.jsonl" in told and "--from high" in told
+    told = is_refused(["E0508", "E0504"], "--only", "top", code=3)
+    assert "--from high" in told and "--from top" not in told, told
+    (recipe.folder / "high.jsonl").write_text(data)
+    # Another base of the same shape: only its weights tell.
+    other = make_model(tmp_path / "other", "--vocab", 512, "--seed", 7)
+    is_refused(["E0505"], "--from", "top", "--set", f"base_model={other}", code=3)
+    # A device that this program has not.
+    is_refused(["E0404"], "--from", "top", "--set", "device=cuda", code=5)
+    # Another key of an earlier stage.
+    recipe.config.write_text(config.replace('"learning_rate": 0.002', '"learning_rate": 0.0015'))
+    assert "--from high" in is_refused(["E0504"], "--from", "top", code=2)
+    recipe.config.write_text(config)
+    # A program that works in one of the folders.
+    with (runs / "top-pg13/run.lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        is_refused(["E0501"], "--from", "top", code=7)
+    # An earlier stage that is not finished.
+    (runs / "high/done.json").unlink()
+    before = without_locks(runs)
+    is_refused(["E0507"], "--from", "top", code=2)
+    assert "--from top --resume" in is_refused(["E0504"], "--only", "top", code=2)
+    must(train(recipe.config, "--from", "top", "--resume"))
+    assert recipe.states() == finished.states()
+    assert sorted(path.name for path in runs.glob("*.old-*")) == ["top-pg13.old-1", "top.old-1"]
+
+
+def test_from_a_stage_without_a_folder_moves_the_later_ones(tmp_path, finished):
+    recipe = finished.copy(tmp_path / "recipe")
+    shutil.rmtree(recipe.runs["high"])
+    told = must(train(recipe.config), 2)
+    assert "--from top" in told.err and not recipe.runs["high"].exists(), "before anything is trained"
+    must(train(recipe.config, "--from", "high"))
+    assert recipe.states() == finished.states()
+    assert sorted(path.name for path in (recipe.folder / "runs").glob("*.old-*")) == ["top-pg13.old-1", "top.old-1"]
+
+
+def test_stop_after_the_folders_are_moved(tmp_path, finished):
+    """What is left to train is found by --resume alone."""
+    recipe = finished.copy(tmp_path / "recipe")
+    with start_train(recipe.config, "--from", "high") as running:
+        assert running.wait_for("stage high begins") and running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 75
+    must(train(recipe.config, "--resume"))
+    assert recipe.states() == finished.states()
+    assert len(list((recipe.folder / "runs").glob("*.old-1"))) == 3
+
+
 def test_changed_key_and_parent_are_noticed(tmp_path, finished):
-    recipe = copy_of(finished, tmp_path / "recipe")
+    recipe = finished.copy(tmp_path / "recipe")
     text = recipe.config.read_text()
     recipe.config.write_text(text.replace('"learning_rate": 0.002', '"learning_rate": 0.0015'))
     outcome = must(train(recipe.config), 2)

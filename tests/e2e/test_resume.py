@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, tensor_state
+from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, pinned_steps, tensor_state
 from shori_programs import export, in_parallel, must, start_train, train
 from small_jobs import TokenJob, make_model, token_lines
 
@@ -33,15 +33,6 @@ def half_way(tmp_path_factory, token_model):
         assert running.finish().code == 75
     assert 3 <= newest_checkpoint(job.run).step < STEPS
     return job
-
-
-def copy_of(job, folder):
-    """The same job in another folder: the run goes along."""
-    shutil.copytree(job.folder, folder)
-    copied = object.__new__(TokenJob)
-    copied.__dict__.update(job.__dict__)
-    copied.folder, copied.run, copied.config = folder, folder / "run", folder / "job.yaml"
-    return copied
 
 
 def resume(job, stopped, expected=tensor_state):
@@ -125,17 +116,41 @@ def test_pin_request(tmp_path, token_model, untouched):
         assert running.wait_for(r"saved step 1 \(durable\)")
         running.signal(signal.SIGUSR1)
         assert running.finish().code == 0
-    usual = {path.name for path in (untouched.run / "checkpoints/pinned").iterdir()}
-    pinned = {path.name for path in (job.run / "checkpoints/pinned").iterdir()}
-    assert usual <= pinned
-    for name in pinned:
-        Checkpoint(job.run / "checkpoints/pinned" / name)
+    assert pinned_steps(job.run) == pinned_steps(untouched.run)
+    (requested,) = (job.run / "checkpoints/requested").iterdir()
+    step = Checkpoint(requested).step
+    must(export("adapter", job.run, "--step", str(step), "--out", tmp_path / "requested"))
     assert tensor_state(job.run)["adapter/adapter_model.safetensors"] == \
         tensor_state(untouched.run)["adapter/adapter_model.safetensors"]
 
 
+def test_superseded_evaluations_of_an_older_version(tmp_path, token_model):
+    """It kept each evaluation that was the best so far; the resumed run ends with the bytes of an untouched one."""
+    settings = {"eval_steps": 1, "num_epochs": 3}
+    untouched = TokenJob(tmp_path / "untouched", token_model, **settings)
+    must(train(untouched.config))
+    job, links = TokenJob(tmp_path / "job", token_model, save_total_limit=9, **settings), []
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 7 \(durable\)")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 75
+    for step, path in checkpoints(job.run).items():
+        name = job.run / "checkpoints/pinned" / path.name
+        if Checkpoint(path).manifest["guards"]["best_step"] == step and not name.exists():
+            name.hardlink_to(path)
+            links.append(step)
+    assert len(links) > 1
+    (job.run / "checkpoints/pinned/notes.txt").write_text("mine")
+    job.write(save_total_limit=2)
+    must(train(job.config, "--resume"))
+    (job.run / "checkpoints/pinned/notes.txt").unlink()
+    ours, theirs = final_state(job.run), final_state(untouched.run)
+    assert len(theirs) > 4 and {key: ours.get(key) for key in theirs} == theirs
+    assert pinned_steps(job.run) == pinned_steps(untouched.run)
+
+
 def test_start_without_resume_is_refused(tmp_path, half_way):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     before = {path: path.stat().st_mtime_ns for path in job.run.rglob("*")}
     outcome = must(train(job.config), 2)
     assert outcome.errors == ["E0507"] and "--resume" in outcome.err
@@ -172,7 +187,7 @@ def test_damaged_newest_checkpoint(tmp_path, half_way, untouched):
     places = damaged_places(newest.path)
 
     def work(name):
-        job = copy_of(half_way, tmp_path / name.replace(" ", "-"))
+        job = half_way.copy(tmp_path / name.replace(" ", "-"))
         path = checkpoints(job.run)[newest.step]
         if name == "truncated":
             path.write_bytes(newest.bytes[:-1])
@@ -196,7 +211,7 @@ def test_damaged_newest_checkpoint(tmp_path, half_way, untouched):
 
 
 def test_all_checkpoints_damaged(tmp_path, half_way):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     for path in checkpoints(job.run).values():
         flip(path, path.stat().st_size // 2)
     outcome = must(train(job.config, "--resume"), 4)
@@ -220,7 +235,7 @@ def replace_in_manifest(path, before, after, version=1):
 
 def test_checkpoint_of_a_newer_program(tmp_path, half_way):
     """A whole file of format 2: manifest and seal agree about it."""
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     path = newest_checkpoint(job.run).path
     replace_in_manifest(path, b'"format":1,', b'"format":2,', version=2)
     assert must(train(job.config, "--resume"), 4).errors == ["E0515"]
@@ -228,7 +243,7 @@ def test_checkpoint_of_a_newer_program(tmp_path, half_way):
 
 
 def test_foreign_names_are_ignored(tmp_path, half_way, untouched):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     folder = job.run / "checkpoints"
     for name in ("step-99.safetensors", "step-000099.safetensors.bak", "step-0000000000099.safetensors", ".next.tmp",
                  ".other.tmp"):
@@ -239,7 +254,7 @@ def test_foreign_names_are_ignored(tmp_path, half_way, untouched):
 
 
 def test_linked_checkpoint_is_not_followed(tmp_path, half_way):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     path = newest_checkpoint(job.run).path
     path.rename(tmp_path / path.name)
     path.symlink_to(tmp_path / path.name)
@@ -248,12 +263,12 @@ def test_linked_checkpoint_is_not_followed(tmp_path, half_way):
 
 
 def test_metrics_cut_and_missing(tmp_path, half_way, untouched):
-    longer = copy_of(half_way, tmp_path / "longer")
+    longer = half_way.copy(tmp_path / "longer")
     with (longer.run / "metrics.jsonl").open("a") as file:
         file.write('{"type":"step","stage":"run","st')
     outcome = must(train(longer.config, "--resume"))
     assert outcome.codes == [] and tensor_state(longer.run) == tensor_state(untouched.run)
-    shorter = copy_of(half_way, tmp_path / "shorter")
+    shorter = half_way.copy(tmp_path / "shorter")
     (shorter.run / "metrics.jsonl").write_text("")
     outcome = must(train(shorter.config, "--resume"))
     assert outcome.codes == ["W0501"]
@@ -262,7 +277,7 @@ def test_metrics_cut_and_missing(tmp_path, half_way, untouched):
 
 
 def test_changed_config(tmp_path, half_way):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     job.write(learning_rate=0.002, lora_dropout=0.0)
     outcome = must(train(job.config, "--resume"), 2)
     assert outcome.errors == ["E0504"]
@@ -272,7 +287,7 @@ def test_changed_config(tmp_path, half_way):
 
 
 def test_keys_that_may_change(tmp_path, half_way, untouched):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     job.write(logging_steps=3, save_total_limit=4, threads=2)
     must(train(job.config, "--resume"))
     expected = tensor_state(untouched.run)
@@ -304,7 +319,7 @@ def test_run_of_an_earlier_version(tmp_path, half_way, untouched):
 
 
 def test_changed_data(tmp_path, half_way):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     (job.folder / "train.jsonl").write_text(token_lines(14, 2))
     outcome = must(train(job.config, "--resume"), 3)
     assert outcome.errors == ["E0508"] and "train.jsonl" in outcome.err
@@ -313,7 +328,7 @@ def test_changed_data(tmp_path, half_way):
 
 def test_changed_base(tmp_path, half_way, token_model):
     """Another header is seen before loading, other weights when they are read."""
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     job.write(base_model=str(make_model(tmp_path / "longer", "--vocab", 520)))
     assert must(train(job.config, "--resume"), 3).errors == ["E0508"]
     job.write(base_model=str(make_model(tmp_path / "seed", "--vocab", 512, "--seed", 7)))
@@ -325,7 +340,7 @@ def test_changed_base(tmp_path, half_way, token_model):
 
 
 def test_other_build(tmp_path, half_way, untouched):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     record = json.loads((job.run / "run.json").read_text())
     text = (job.run / "run.json").read_text().replace(json.dumps(record["build"]), '"another build"')
     (job.run / "run.json").write_text(text)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from run_folders import Checkpoint, checkpoints, file_sha256, metrics, read_safetensors, snapshot
+from run_folders import Checkpoint, checkpoints, file_sha256, metrics, pinned_steps, read_safetensors, snapshot
 from shori_programs import SAVED, SOURCE, in_parallel, must, train
 from small_jobs import Job, TokenJob, scenes
 
@@ -49,7 +49,7 @@ def test_metrics_lines(finished):
         assert line["clip_factor"] == pytest.approx(min(1, 1 / (line["grad_norm"] + 1e-6)), rel=1e-12)
         assert line["learning_rate"] == 0.004
         assert line["targets"] == line["tokens"] - line["samples"], "only first tokens have nothing that predicts them"
-    assert [line["step"] for line in metrics(job.run, "eval")] == [0, 3, 6]
+    assert [line["step"] for line in metrics(job.run, "eval")] == [0, 3, 6, 8], "the last step, an epoch end, once"
     for line in metrics(job.run, "eval"):
         assert line["dataset"] == "test.jsonl" and line["samples"] == 3
         assert line["perplexity"] == pytest.approx(math.exp(line["loss"]), rel=1e-12)
@@ -79,17 +79,49 @@ def test_timing_lines(finished):
         assert 0 < line["memory_bytes"] <= line["memory_peak_bytes"]
 
 
+def best_evaluation(run):
+    losses = {line["step"]: line["loss"] for line in metrics(run, "eval") if line["step"] > 0}
+    return min(losses, key=losses.get)
+
+
+def test_pinned_holds_the_newest_epoch_ends_and_one_evaluation(tmp_path, token_model):
+    """Each evaluation is the best so far: of all of them but the last nothing is left."""
+    job = TokenJob(tmp_path, token_model, num_epochs=4, eval_steps=1)
+    must(train(job.config))
+    losses = [line["loss"] for line in metrics(job.run, "eval")]
+    assert len(losses) == 17 and sum(loss < min(losses[:i]) for i, loss in enumerate(losses) if i) > 4
+    best = best_evaluation(job.run)
+    assert pinned_steps(job.run) == sorted({12, 16, best})
+    assert json.loads((job.run / "done.json").read_text())["best_step"] == best
+
+
+@pytest.mark.parametrize("settings, steps", [({"eval_steps": 5}, [0, 5, 8]), ({"eval_steps": 4}, [0, 4, 8]),
+                                             ({"eval_steps": 0.4}, [0, 4, 8]), ({"eval_steps": 99}, [0, 8]),
+                                             ({"eval_steps": 2, "max_steps": 5}, [0, 2, 4, 5])])
+def test_last_step_is_evaluated_once(tmp_path, token_model, settings, steps):
+    job = TokenJob(tmp_path, token_model, **settings)
+    must(train(job.config))
+    assert [line["step"] for line in metrics(job.run, "eval")] == steps
+
+
+def test_remains_of_a_run_are_not_overwritten(tmp_path, token_model):
+    """Without checkpoint and done.json they cannot be gone on with, and a new run would replace them."""
+    for name in ("adapter", "checkpoints/pinned", "checkpoints/requested", "checkpoints/damaged"):
+        job = TokenJob(tmp_path / name.replace("/", "-"), token_model)
+        (job.run / name).mkdir(parents=True)
+        (job.run / name / "mine").write_text("mine")
+        outcome = must(train(job.config), 2)
+        assert outcome.errors == ["E0507"] and str(job.run / name) in outcome.err, repr(outcome)
+        assert [path.name for path in job.run.rglob("*") if path.is_file()] == ["mine"]
+
+
 def test_run_folder_holds_what_is_documented(finished):
     job, outcome = finished
     assert sorted(path.name for path in job.run.iterdir()) == [
         "adapter", "checkpoints", "data_report.json", "done.json", "metrics.jsonl", "pack_plan.bin", "run.json",
         "run.lock", "timing.jsonl", "train.log"]
     assert sorted(checkpoints(job.run)) == [7, 8], "save_total_limit is 2"
-    pinned = {path.name for path in (job.run / "checkpoints/pinned").iterdir()}
-    assert {"step-000004.safetensors", "step-000008.safetensors"} <= pinned, "epoch ends"
-    evaluations = {line["step"]: line["loss"] for line in metrics(job.run, "eval") if line["step"] > 0}
-    best = min(evaluations, key=evaluations.get)
-    assert f"step-{best:06}.safetensors" in pinned, "the best evaluation"
+    assert pinned_steps(job.run) == sorted({4, 8, best_evaluation(job.run)}), "epoch ends and the best evaluation"
     log = (job.run / "train.log").read_text()
     assert outcome.err.endswith(log[log.index("saved step 0"):]), "train.log is what stderr showed"
 

@@ -9,7 +9,7 @@ import pytest
 
 from faults import CAN_BE_INTERRUPTED, CAN_FAIL, CAN_LACK_ROOM, TRAIN, WRITES, ShortJob, check_recovery, error, go_on, surroundings
 from run_folders import checkpoints, final_state
-from shori_programs import in_parallel, must, start_train, train
+from shori_programs import export, in_parallel, must, start_train, train
 
 # Codes by which a run may end when the disk fails it: all of them say what is safe and how to go on.
 DISK_CODES = {"E0502", "E0503", "E0506", "E0508", "E0512", "E0513", "E0514", "E0213", "E0804"}
@@ -66,6 +66,28 @@ class Subject:
 @pytest.fixture(scope="module")
 def subject(tmp_path_factory, one_layer, injector):
     return Subject(tmp_path_factory.mktemp("subject"), one_layer, injector)
+
+
+def test_kill_between_a_new_best_evaluation_and_the_end_of_the_old_one(tmp_path, one_layer, injector):
+    """The new one is durable in pinned/ before the old one goes, and a resume finishes what the kill left."""
+    done = ShortJob(tmp_path / "traced", one_layer, eval_steps=1)
+    calls = injector.trace(TRAIN, done.run, tmp_path / "trace", done.config)
+    gone = [at for at, (call, path) in enumerate(calls, 1)
+            if call == "unlinkat" and path.startswith("checkpoints/pinned/")]
+    assert len(gone) > 1
+    for at in gone:
+        before = [call for call, path in calls[:at - 1] if path.startswith("checkpoints/pinned")]
+        linked = max(i for i, call in enumerate(before) if call == "linkat")
+        assert "fsync" in before[linked:], "the new name is synced first"
+
+    def kill(at):
+        job, log = ShortJob(tmp_path / f"job-{at}", one_layer, eval_steps=1), tmp_path / f"log-{at}"
+        around = surroundings(job)
+        outcome = injector.run(TRAIN, job.run, log, at, "kill", job.config)
+        must(export("adapter", job.run, "--best", "--out", tmp_path / f"best-{at}"))
+        check_recovery(job, outcome, around, final_state(done.run))
+
+    in_parallel(kill, sorted({at + offset for at in gone for offset in (-2, -1, 0, 1)}))
 
 
 def test_the_order_of_calls_makes_steps_durable(subject):

@@ -73,7 +73,7 @@ def test_second_signal_ends_a_program_that_hangs(tmp_path, one_layer, injector, 
                 running.signal(number)
                 outcome = running.finish()
             assert outcome.code == code, repr(outcome)
-            assert "stopped at once" in outcome.err and "is safe; go on with: " in outcome.err, repr(outcome)
+            assert "stopped at once" in outcome.err and "is safe; resume with: " in outcome.err, repr(outcome)
             check_recovery(job, outcome, around, final_state(done.run))
 
 
@@ -97,8 +97,8 @@ def test_pin_requests_at_any_call(tmp_path, one_layer, injector, traced):
         assert {key: state[key] for key in expected} == expected, (at, calls[at - 1])
         return set(state) - set(expected)
 
-    pinned = in_parallel(work, range(5, len(calls), len(calls) // 12))
-    assert any(pinned) and all(name.startswith("checkpoints/pinned/") for names in pinned for name in names)
+    kept = in_parallel(work, range(5, len(calls), len(calls) // 12))
+    assert any(kept) and all(name.startswith("checkpoints/requested/") for names in kept for name in names)
 
 
 def test_closed_terminal_does_not_stop_training(tmp_path, one_layer, traced):

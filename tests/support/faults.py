@@ -1,4 +1,4 @@
-"""Lets the shipped programs meet failing disks, signals and kills at any one of their calls on a folder."""
+"""Makes any one call of the shipped programs on a folder fail, or interrupts or kills the program at it."""
 import errno
 import pathlib
 import re
@@ -11,7 +11,7 @@ from shori_programs import SOURCE, TRAIN, must, run, train
 from small_jobs import TokenJob, make_model
 
 WRITES = {"write", "pwrite"}
-# Calls that may fail with an error of the disk, with no room on it, or be interrupted, by their manual pages.
+# By their manual pages: calls that may fail with an I/O error, for lack of space, or because of a signal.
 CAN_FAIL = WRITES | {"open", "openat", "fsync", "fdatasync", "renameat", "renameat2", "rename", "linkat", "ftruncate",
                      "fallocate", "mkdir", "close", "unlink", "unlinkat"}
 CAN_LACK_ROOM = WRITES | {"openat", "fallocate", "mkdir", "linkat", "fsync"}
@@ -37,10 +37,10 @@ class Injector:
         return [(call, path.removeprefix(str(root)).lstrip("/")) for (_, call, _), path in zip(calls, paths)]
 
     def run(self, program, root, log, at, kind, *arguments, **settings):
-        """The outcome of a run whose call number `at` met the fault. That it did is asserted."""
+        """The outcome of a run with the fault in call number `at`. Asserts that the fault happened."""
         outcome = run(program, *arguments, env=self.environment(root, log, at=at, kind=kind, **settings))
-        told = pathlib.Path(log).read_text() if pathlib.Path(log).exists() else ""
-        assert f"fired {at} " in told, f"the fault did not fire: {kind} at {at}\n{outcome!r}"
+        fired = pathlib.Path(log).read_text() if pathlib.Path(log).exists() else ""
+        assert f"fired {at} " in fired, f"the fault did not fire: {kind} at {at}\n{outcome!r}"
         return outcome
 
 

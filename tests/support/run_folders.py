@@ -36,7 +36,7 @@ class Checkpoint:
             assert first == position and last - first == count, f"{path}: {name}"
             self.tensors[name] = data[begin + first:begin + last]
             self.shapes[name], self.dtypes[name], position = entry["shape"], entry["dtype"], last
-        assert begin + position == len(data), f"{path}: bytes behind the last tensor"
+        assert begin + position == len(data), f"{path}: bytes after the last tensor"
         names = list(self.tensors)
         assert names[-2:] == ["shori.manifest", "shori.seal"]
         kinds = [self.dtypes[name] for name in names]
@@ -65,6 +65,15 @@ def checkpoints(run):
     return {int(name[1]): folder / name[0] for name in sorted(filter(None, found), key=lambda match: int(match[1]))}
 
 
+def kept_checkpoints(run):
+    """Epoch ends and the best evaluation, and what SIGUSR1 asked for."""
+    return [path for folder in ("pinned", "requested") for path in sorted((run / "checkpoints" / folder).glob("*"))]
+
+
+def pinned_steps(run):
+    return [int(STEP_NAME.fullmatch(path.name)[1]) for path in sorted((run / "checkpoints/pinned").iterdir())]
+
+
 def newest_checkpoint(run):
     return Checkpoint(list(checkpoints(run).values())[-1])
 
@@ -75,11 +84,11 @@ def metrics(run, kind=None):
 
 
 def final_state(run):
-    """What two equal runs must agree on: path -> SHA-256. Checkpoints: the newest two and the pinned ones."""
+    """What two equal runs must agree on: path -> SHA-256. Checkpoints: the newest two and those kept beside."""
     assert (run / "done.json").is_file(), f"{run} is not finished"
     done = json.loads((run / "done.json").read_text())
     paths = [run / "metrics.jsonl", run / "pack_plan.bin", run / "data_report.json", *(run / "adapter").iterdir()]
-    paths += list(checkpoints(run).values())[-2:] + sorted((run / "checkpoints/pinned").glob("*"))
+    paths += list(checkpoints(run).values())[-2:] + kept_checkpoints(run)
     state = {str(path.relative_to(run)): file_sha256(path) for path in paths}
     for name, digest in done["adapter"].items():
         assert state[f"adapter/{name}"] == digest, f"done.json disagrees about {name}"
@@ -96,8 +105,8 @@ def tensor_state(run):
 
 
 def check_nothing_half_written(run):
-    """Whatever stands under a final name is complete. Temporary names begin with a dot."""
-    for path in [*checkpoints(run).values(), *(run / "checkpoints/pinned").glob("*")]:
+    """Every file with a final name is complete. Temporary names begin with a dot."""
+    for path in [*checkpoints(run).values(), *kept_checkpoints(run)]:
         Checkpoint(path)
     for name in ("run.json", "data_report.json", "done.json"):
         if (run / name).exists():

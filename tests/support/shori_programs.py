@@ -35,9 +35,9 @@ class Outcome:
 
     @property
     def codes(self):
-        """Error and warning codes in the order they were told, from either form."""
-        told = [d["code"] for d in self.diagnostics]
-        return told or re.findall(r"^(?:error|warning)\[([EW]\d{4})\]", self.err, re.M)
+        """Error and warning codes in the order of their reports, from either form."""
+        codes = [d["code"] for d in self.diagnostics]
+        return codes or re.findall(r"^(?:error|warning)\[([EW]\d{4})\]", self.err, re.M)
 
     @property
     def errors(self):
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def diagnostics(self):
-        """What --json-errors printed: one object a line."""
+        """What --json-errors printed: one object per line."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith('{"code"')]
 
     @property

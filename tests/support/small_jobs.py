@@ -1,4 +1,5 @@
 """Small models, data and configs for tests: a run of a few steps takes about a second."""
+import copy
 import json
 import os
 import pathlib
@@ -87,6 +88,14 @@ class Job:
         self.settings = {key: value for key, value in {**self.settings, **changes}.items() if value is not ...}
         write_config(self.config, **self.settings)
         return self
+
+    def copy(self, folder):
+        """The same job in another folder, its run included."""
+        shutil.copytree(self.folder, folder)
+        copied = copy.copy(self)
+        copied.folder = pathlib.Path(folder)
+        copied.run, copied.config = copied.folder / self.run.name, copied.folder / self.config.name
+        return copied
 
 
 class TokenJob(Job):

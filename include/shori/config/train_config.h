@@ -105,9 +105,10 @@ using DatasetList = std::vector<DataEntry>;
   X(OptionalInteger, threads, {}, kOutput, between(1, 1024),                                                           \
     "CPU threads; otherwise one per core. Does not affect results")                                                    \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \
-    "steps, or share of the run below 1; else at epoch ends")                                                          \
+    "steps, or share of the run below 1; else at epoch ends. The last step always")                                    \
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
-  X(Integer, save_total_limit, 2, kOutput, between(2, 1000000), "rolling checkpoints to keep")                         \
+  X(Integer, save_total_limit, 2, kOutput, between(2, 1000000),                                                        \
+    "newest checkpoints that are kept, and newest epoch ends in pinned/, beside the best evaluation")                  \
   X(Integer, logging_steps, 1, kOutput, between(1, 1000000000), "steps between progress lines; metrics.jsonl has all") \
   X(OptionalReal, loss_watchdog_threshold, {}, kOutput, above(0, 1e6), "stop when the loss stays above this")          \
   X(Integer, loss_watchdog_patience, 3, kOutput, between(1, 1000000), "steps above the threshold before it stops")     \

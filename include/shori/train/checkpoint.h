@@ -7,22 +7,37 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "shori/io/sealed_file.h"
+#include "shori/train/run_folder.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 
 namespace shori {
 
+struct IoFailure;
+
 inline constexpr std::uint64_t kCheckpointVersion = 1;
 
 // One checkpoint file, checked against everything it says of itself: container, seal, manifest, and with `check_tensors`
 // the SHA-256 of every tensor. `number` is its step. Throws Error E0503 with the reason, E0515 for a newer format.
 SealedFile open_checkpoint(const std::string& folder, const std::string& name, bool check_tensors);
+
+enum class PinFolder { kPinned, kRequested };
+
+// Why a checkpoint may lie in pinned/, as of one step.
+struct PinReasons {
+  std::uint64_t step = 0;                 // files of later steps, which a run that fell back will meet again, are left
+  std::vector<std::uint64_t> epoch_ends;  // of the whole run, ascending
+  std::size_t save_total_limit = 2;       // how many of them are kept
+  std::optional<std::uint64_t> best_step;
+  std::function<bool(std::uint64_t)> is_evaluated;  // whether an evaluation belongs to a step
+};
 
 // Writes and loads the checkpoints of one run folder.
 class CheckpointStore {
@@ -44,10 +59,16 @@ class CheckpointStore {
   // Keeps the newest `save_total_limit` rolling checkpoints and deletes older ones; then reserves disk space for the next
   // checkpoint.
   void keep_newest(std::size_t save_total_limit);
+  // E0502 if a disk, that of `folder`, has no room for a checkpoint. Leaves nothing there.
+  void check_room(const std::string& folder) const;
   // Gives back the reserved space: no further checkpoint will be written.
   void release_next() { discard_next(); }
-  // Hard link (copy where links are refused) in pinned/; never deleted by the program.
-  void pin(std::uint64_t step);
+  // Hard link (copy where links are refused) in pinned/, or in requested/, of which the program deletes nothing.
+  // Another file of that name gives way. false: it is not known to be durable.
+  [[nodiscard]] bool pin(std::uint64_t step, PinFolder into);
+  // Deletes from pinned/ the epoch ends before the newest `save_total_limit`, and evaluations that are the best no
+  // longer. What lies there for another reason stays.
+  void drop_outdated_pins(const PinReasons& reasons);
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported
   // (E0503) and moved to damaged/ (newest two kept). nullopt if there is no checkpoint file at all; E0506 if none of
@@ -62,6 +83,8 @@ class CheckpointStore {
   std::uint64_t file_size() const { return layout_->file_size(); }
 
  private:
+  void reserve_space(const FileDescriptor& file) const;
+  [[noreturn]] void refuse_for_room(const IoFailure& failure, const std::string& folder) const;
   void create_next();
   void discard_next();
   void write_once(std::uint64_t step, const Json& fields);
@@ -69,6 +92,7 @@ class CheckpointStore {
   void load_arrays(const SealedFile& checkpoint);
   void quarantine(const std::string& name);
 
+  RunFolder run_;
   std::string folder_;  // <run>/checkpoints
   std::vector<NamedArray> arrays_;
   std::optional<SealedLayout> layout_;

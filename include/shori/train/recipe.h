@@ -17,7 +17,9 @@ struct RecipeOptions {
   std::optional<std::size_t> gpu_memory;  // of that GPU, with its multiprocessors, where it is not the one here
   int sm_count = 0;
   std::uint64_t profile_first = 0, profile_last = 0;  // steps of each stage whose ops are timed; 0: none
-  std::string from;  // retrain from this stage on; the old run folders of it and later ones are set aside
+  // Retrain from this stage on. The old run folders of it and later ones are set aside once all that can fail before
+  // step 1 has been checked.
+  std::string from;
   std::string only;  // train this stage and no other
 };
 

@@ -1,7 +1,7 @@
 // The folder of one run (one stage): its lock, the names in it, and the small files that are written once.
 //
 //   run.lock  run.json  pack_plan.bin  data_report.json  metrics.jsonl  timing.jsonl  train.log
-//   checkpoints/{.next.tmp, step-NNNNNN.safetensors, pinned/, damaged/}   adapter/   done.json
+//   checkpoints/{.next.tmp, step-NNNNNN.safetensors, pinned/, requested/, damaged/}   adapter/   done.json
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,9 @@ class RunFolder {
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return join_path(path_, name); }
   std::string checkpoints() const { return file("checkpoints"); }
+  std::string pinned() const { return join_path(checkpoints(), "pinned"); }        // epoch ends and the best evaluation
+  std::string requested() const { return join_path(checkpoints(), "requested"); }  // by SIGUSR1
+  std::string damaged() const { return join_path(checkpoints(), "damaged"); }
   std::string adapter() const { return file("adapter"); }
 
   // Number of the newest checkpoint file by name; nullopt if there is none.

@@ -33,10 +33,10 @@ struct RunIdentity {
   Device device = Device::kCpu;
 };
 
-// Texts of run.json, written when a stage begins, and of done.json, written when it is finished. `adapter_files`:
-// SHA-256 of each file of adapter/.
+// Texts of run.json, written when a stage begins, and of done.json, written when it is finished. `best_step`: the one
+// with the lowest evaluation loss. `adapter_files`: SHA-256 of each file of adapter/.
 std::string run_json(const PreparedStage& stage, const RunIdentity& identity);
-std::string done_json(const PreparedStage& stage, const RunIdentity& identity,
+std::string done_json(const PreparedStage& stage, const RunIdentity& identity, std::optional<std::uint64_t> best_step,
                       const std::map<std::string, std::string>& adapter_files);
 
 // A resumed run uses the algorithms of run.json for its large products, so that their sums have the same order. Does

@@ -1,8 +1,8 @@
 // Stopping on a signal. The handlers only store a number; the program polls.
 //
 // SIGINT, SIGTERM and SIGHUP (unless inherited as ignored): the first one requests an orderly stop, the second ends the
-// program at once, with exit code 130 or 143, after printing the note of set_stop_note(). SIGUSR1 requests a pinned
-// checkpoint. SIGPIPE and SIGXFSZ are ignored.
+// program at once, with exit code 130 or 143, after printing the note of set_stop_note(). SIGUSR1 requests a
+// checkpoint that is kept. SIGPIPE and SIGXFSZ are ignored.
 #pragma once
 
 #include <string>

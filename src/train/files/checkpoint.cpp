@@ -78,7 +78,7 @@ SealedFile open_checkpoint(const std::string& folder, const std::string& name, b
 }
 
 CheckpointStore::CheckpointStore(std::string run_folder, std::vector<NamedArray> arrays)
-    : folder_(join_path(run_folder, "checkpoints")), arrays_(std::move(arrays)) {
+    : run_(std::move(run_folder)), folder_(run_.checkpoints()), arrays_(std::move(arrays)) {
   SHORI_CHECK(std::ranges::is_partitioned(
                   arrays_, [](FileDType dtype) { return dtype == FileDType::kF32; }, &NamedArray::dtype),
               "F32 tensors come before U8 tensors in a checkpoint");
@@ -101,20 +101,39 @@ void CheckpointStore::prepare() {
     create_next();
   } catch (const IoFailure& failure) {
     discard_next();
-    throw Error(Diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
-                           concat("no room for a checkpoint of ", format_bytes(file_size()), " in ", folder_))
-                    .note(concat(failure.call, ": ", error_text(failure.error)))
-                    .help("free space, or another `output_dir`"));
+    refuse_for_room(failure, folder_);
   }
+}
+
+void CheckpointStore::refuse_for_room(const IoFailure& failure, const std::string& folder) const {
+  throw Error(Diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
+                         concat("no room for a checkpoint of ", format_bytes(file_size()), " in ", folder))
+                  .note(concat(failure.call, ": ", error_text(failure.error)))
+                  .help("free space, or another `output_dir`"));
+}
+
+void CheckpointStore::check_room(const std::string& folder) const {
+  // A file without a name, gone when it is closed. Where there are none, prepare() finds out.
+  const FileDescriptor file(::open(folder.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+  if (!file.valid()) return;
+  try {
+    reserve_space(file);
+  } catch (const IoFailure& failure) {
+    refuse_for_room(failure, folder);
+  }
+}
+
+// Blocks reserved now cannot be taken by another program before they are written.
+void CheckpointStore::reserve_space(const FileDescriptor& file) const {
+  const int error = fallocate(file.get(), 0, 0, static_cast<off_t>(file_size())) == 0 ? 0 : errno;
+  if (error != 0 && error != EOPNOTSUPP && error != ENOSYS && error != EINVAL) throw IoFailure{"fallocate", error};
 }
 
 void CheckpointStore::create_next() {
   next_ =
       FileDescriptor(openat(directory_.get(), kNextName, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!next_.valid()) throw IoFailure{"open", errno};
-  // Blocks reserved now cannot be taken by another program before the next save.
-  const int error = fallocate(next_.get(), 0, 0, static_cast<off_t>(file_size())) == 0 ? 0 : errno;
-  if (error != 0 && error != EOPNOTSUPP && error != ENOSYS && error != EINVAL) throw IoFailure{"fallocate", error};
+  reserve_space(next_);
 }
 
 void CheckpointStore::discard_next() {
@@ -171,17 +190,6 @@ void CheckpointStore::keep_newest(std::size_t save_total_limit) {
   }
 }
 
-void CheckpointStore::pin(std::uint64_t step) {
-  const std::string name = checkpoint_name(step), pinned = join_path(folder_, "pinned");
-  make_directories(pinned);
-  const FileDescriptor target = open_directory(pinned);
-  if (linkat(directory_.get(), name.c_str(), target.get(), name.c_str(), 0) != 0 && errno != EEXIST) {
-    const std::string content = read_whole_file(InputFile::open_in(folder_, name, "E0506"), file_size(), "E0503");
-    write_file_atomically(pinned, name, content);
-  }
-  (void)sync_file(target.get());
-}
-
 std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest() {
   const std::vector<std::uint64_t> steps = is_directory(folder_) ? steps_in(folder_) : std::vector<std::uint64_t>();
   if (steps.empty()) return std::nullopt;
@@ -217,7 +225,7 @@ void CheckpointStore::load_arrays(const SealedFile& checkpoint) {
 }
 
 void CheckpointStore::quarantine(const std::string& name) {
-  const std::string damaged = join_path(folder_, "damaged");
+  const std::string damaged = run_.damaged();
   make_directories(damaged);
   // An older file of the same name gives way: the newest evidence is kept.
   if (::rename(join_path(folder_, name).c_str(), join_path(damaged, name).c_str()) != 0)

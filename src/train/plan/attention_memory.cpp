@@ -9,9 +9,7 @@ namespace shori {
 namespace {
 
 // Large blocks of the caching allocator are multiples of 2 MiB.
-std::size_t block(std::int64_t bytes) {
-  return round_up(static_cast<std::size_t>(bytes), std::size_t{2} << 20);
-}
+std::size_t block(std::int64_t bytes) { return round_up(static_cast<std::size_t>(bytes), std::size_t{2} << 20); }
 
 }  // namespace
 

@@ -84,8 +84,8 @@ PackedBatch make_batch(std::span<const Sample> samples, const PackPlan& plan, st
     add_row(batch, samples, plan.row(row), rules);
     targets += plan.row_targets(row);
   }
-  SHORI_CHECK(batch.targets == targets, concat("micro-batch ", index, " has ", batch.targets,
-                                               " targets, the plan says ", targets));
+  SHORI_CHECK(batch.targets == targets,
+              concat("micro-batch ", index, " has ", batch.targets, " targets, the plan says ", targets));
   return batch;
 }
 

@@ -92,12 +92,13 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
   return json_text(json, 2) + "\n";
 }
 
-std::string done_json(const PreparedStage& stage, const RunIdentity& identity,
+std::string done_json(const PreparedStage& stage, const RunIdentity& identity, std::optional<std::uint64_t> best_step,
                       const std::map<std::string, std::string>& adapter_files) {
   Json json = {{"format", "shori-done/1"},
                {"stage", stage.name},
                {"step", stage.total_steps()},
                {"checkpoint", checkpoint_name(stage.total_steps())},
+               {"best_step", best_step ? Json(*best_step) : Json()},
                {"adapter", adapter_files}};
   add_identity(json, stage, identity);
   return json_text(json, 2) + "\n";

@@ -25,9 +25,11 @@ std::string parent_sha256(const PreparedStage& stage, const std::vector<Prepared
 
 void check_parent(const JsonValue& record, PreparedStage& stage, const std::vector<PreparedStage>& stages) {
   const int previous = stage.previous_stage;
-  if (previous >= 0 && stages[static_cast<std::size_t>(previous)].state != StageState::kDone) {
-    stage.changes.push_back(parent_changed(
-        concat("stage ", stages[static_cast<std::size_t>(previous)].name, " before it is not done"), ""));
+  const PreparedStage* before_it = previous >= 0 ? &stages[static_cast<std::size_t>(previous)] : nullptr;
+  if (before_it && before_it->state != StageState::kDone) {
+    const bool is_changed = before_it->state == StageState::kChanged;
+    stage.changes.push_back(
+        parent_changed(concat("stage ", before_it->name, " before it ", is_changed ? "changed" : "is not done"), ""));
     return;
   }
   const std::string now = parent_sha256(stage, stages), before = text_member(record, "parent");

@@ -9,6 +9,7 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/train/plan/stage_options.h"
+#include "src/train/stage/pins.h"
 
 namespace shori {
 
@@ -20,14 +21,17 @@ RunFiles::RunFiles(const PreparedStage& stage, BaseIdentity base, Device device,
       resume_command_(std::move(resume_command)),
       checkpoints_(stage.folder.path(), std::move(arrays)) {}
 
-void RunFiles::create(const std::optional<std::string>& parent) {
+void RunFiles::plan(const std::optional<std::string>& parent) {
   identity_.parent = parent;
+  checkpoints_.set_manifest_bytes(manifest_bytes(stage_, identity_));
+}
+
+void RunFiles::create() {
   folder_.write("pack_plan.bin", stage_.plan_bytes);
   folder_.write("data_report.json", stage_.ledger.to_json());
   folder_.write("run.json", run_json(stage_, identity_));
   metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", 0, "");
-  checkpoints_.set_manifest_bytes(manifest_bytes(stage_, identity_));
   checkpoints_.prepare();
 }
 
@@ -37,12 +41,15 @@ TrainingState RunFiles::load() {
   const auto loaded = checkpoints_.load_newest();
   SHORI_CHECK(loaded, "a resume without checkpoints");
   Manifest manifest = read_manifest(loaded->manifest, stage_);
-  metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", manifest.metrics_bytes, manifest.metrics_sha256);
+  metrics_ =
+      std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", manifest.metrics_bytes, manifest.metrics_sha256);
   std::error_code absent;
   const auto timing_bytes = std::filesystem::file_size(folder_.file("timing.jsonl"), absent);
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", absent ? 0 : timing_bytes, std::nullopt);
   checkpoints_.prepare();
   saved_ = durable_ = manifest.state.step;
+  // A kill may have come between a pin and the removal of what it replaces.
+  pins_unsettled_ = true;
   return std::move(manifest.state);
 }
 
@@ -50,16 +57,21 @@ Manifest RunFiles::manifest_of(const TrainingState& state) const {
   return {state, metrics_->bytes(), metrics_->sha256()};
 }
 
-// Metrics first, so that a durable checkpoint never names lines that are not on the disk.
-void RunFiles::save(const TrainingState& state, bool pin, bool in_background) {
+// Metrics first, so that a durable checkpoint never names lines that are not on the disk. Outdated pins go only when the
+// new one is durable, so that after a kill everything that the newest checkpoint names is there.
+void RunFiles::save(const TrainingState& state, bool requested, bool in_background) {
   wait();
   metrics_->write(true);
   saved_ = state.step;
-  const auto write = [this, pin, step = state.step, fields = manifest_json(stage_, identity_, manifest_of(state))] {
+  const bool pin = is_pin_due(stage_, state), settle = std::exchange(pins_unsettled_, false) || pin;
+  const auto write = [this, requested, pin, settle, reasons = pin_reasons(stage_, state), step = state.step,
+                      fields = manifest_json(stage_, identity_, manifest_of(state))] {
     checkpoints_.write(step, fields);
     set_stop_note(concat("step ", step, " is safe; resume with: ", resume_command_));
     log_detail(concat("saved step ", step, " (durable)"));
-    if (pin) checkpoints_.pin(step);
+    if (requested) (void)checkpoints_.pin(step, PinFolder::kRequested);
+    const bool is_pinned = !pin || checkpoints_.pin(step, PinFolder::kPinned);
+    if (settle && is_pinned) checkpoints_.drop_outdated_pins(reasons);
     checkpoints_.keep_newest(static_cast<std::size_t>(stage_.config.save_total_limit));
   };
   if (in_background) return writer_.start(write);
@@ -77,12 +89,13 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
   // A run that was killed before done.json may have left one; the same state makes the same files again.
   std::error_code ignored;
   std::filesystem::remove_all(folder_.adapter(), ignored);
-  auto files = write_adapter_folder(folder_.path(), "adapter", adapter_settings(stage_.config, identity_.base.name), factors,
-                                    {{"shori.base_fingerprint", identity_.base.fingerprint},
-                                     {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
-                                     {"shori.config_hash", stage_.config_hash},
-                                     {"shori.parent", identity_.parent.value_or("")},
-                                     {"shori.step", concat(state.step)}});
+  auto files =
+      write_adapter_folder(folder_.path(), "adapter", adapter_settings(stage_.config, identity_.base.name), factors,
+                           {{"shori.base_fingerprint", identity_.base.fingerprint},
+                            {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
+                            {"shori.config_hash", stage_.config_hash},
+                            {"shori.parent", identity_.parent.value_or("")},
+                            {"shori.step", concat(state.step)}});
   metrics_->add(end_line({stage_.name, state.step, stage_.plan.epoch_after(state.step), state.tokens, state.targets,
                           files.at("adapter_model.safetensors")}));
   metrics_->write(true);
@@ -90,8 +103,11 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
   return files;
 }
 
-void RunFiles::write_done(const std::map<std::string, std::string>& adapter_files) {
-  folder_.write("done.json", done_json(stage_, identity_, adapter_files));
+void RunFiles::write_done(const TrainingState& state, const std::map<std::string, std::string>& adapter_files) {
+  folder_.write("done.json", done_json(stage_, identity_, state.guards.best_step, adapter_files));
+  // After a stop inside the last evaluation only done.json has its result. So the checkpoint that was the best before
+  // stays until now.
+  checkpoints_.drop_outdated_pins(pin_reasons(stage_, state));
 }
 
 }  // namespace shori

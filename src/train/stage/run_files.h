@@ -23,9 +23,11 @@ class RunFiles {
   RunFiles(const PreparedStage& stage, BaseIdentity base, Device device, std::vector<NamedArray> arrays,
            std::string resume_command);
 
-  // For a new run: pack_plan.bin, data_report.json, run.json, empty logs, and disk space for the first checkpoint.
-  // `parent`: SHA-256 of the adapter file that the run begins from, if any.
-  void create(const std::optional<std::string>& parent);
+  // For a new run that begins from the adapter file with SHA-256 `parent`, or from a fresh adapter. Writes nothing, but
+  // the size of its checkpoints is known afterwards.
+  void plan(const std::optional<std::string>& parent);
+  // After plan(): pack_plan.bin, data_report.json, run.json, empty logs, and disk space for the first checkpoint.
+  void create();
   // For a resumed run: fills the arrays from the newest usable checkpoint, cuts metrics.jsonl to what it names, and
   // returns the state it holds. E0503, E0504, E0506.
   TrainingState load();
@@ -33,21 +35,25 @@ class RunFiles {
   LineLog& metrics() { return *metrics_; }
   LineLog& timing() { return *timing_; }
   const std::string& resume_command() const { return resume_command_; }
+  const std::optional<std::string>& parent() const { return identity_.parent; }
+  // E0502 if the disk of `folder` has no space for a checkpoint.
+  void check_room(const std::string& folder) const { checkpoints_.check_room(folder); }
 
-  // Writes metrics.jsonl, then a checkpoint of `state` and the arrays; both are durable when wait() has returned.
-  // `pin`: also keep it in pinned/. `in_background`: write while the caller continues, who must not change the arrays
-  // before wait() has returned.
-  void save(const TrainingState& state, bool pin, bool in_background);
+  // Writes metrics.jsonl, then a checkpoint of `state` and the arrays, which is pinned if that is due, and also kept in
+  // requested/ if the user asked for it. All of it is durable when wait() has returned. `in_background`: write while the
+  // caller continues, who must not change the arrays before wait() has returned.
+  void save(const TrainingState& state, bool requested, bool in_background);
   // Returns when nothing is being written; throws what the write threw.
   void wait();
-  void pin(std::uint64_t step) { checkpoints_.pin(step); }
+  // Pins the checkpoint of `step` again, in case a kill came between its write and its pin.
+  void pin(std::uint64_t step) { (void)checkpoints_.pin(step, PinFolder::kPinned); }
   std::uint64_t saved_step() const { return saved_; }      // the last that save() was called for
   std::uint64_t durable_step() const { return durable_; }  // the last that is known to be on the disk
 
   // The end of a run, in this order: adapter/ with `factors`, the last line of metrics.jsonl, done.json. Each of them
   // exists only if all before it are durable. Returns the SHA-256 of each file of the adapter.
   std::map<std::string, std::string> write_adapter(const TrainingState& state, const std::vector<NamedArray>& factors);
-  void write_done(const std::map<std::string, std::string>& adapter_files);
+  void write_done(const TrainingState& state, const std::map<std::string, std::string>& adapter_files);
 
  private:
   Manifest manifest_of(const TrainingState& state) const;
@@ -59,7 +65,8 @@ class RunFiles {
   CheckpointStore checkpoints_;
   std::unique_ptr<LineLog> metrics_, timing_;
   std::uint64_t saved_ = 0, durable_ = 0;
-  CheckpointWriter writer_;  // declared last, so that a write ends before the members that it reads are destroyed
+  bool pins_unsettled_ = false;  // pinned/ may hold more than it should: the next save() looks
+  CheckpointWriter writer_;      // declared last, so that a write ends before the members that it reads are destroyed
 };
 
 }  // namespace shori

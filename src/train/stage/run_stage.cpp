@@ -18,16 +18,33 @@ void log_stopped(const PreparedStage& stage, std::uint64_t step, const StageRunO
   log_info(concat("resume with: ", options.resume_command));
 }
 
+// The state of the folder was found without its lock.
+RunLock open_folder(const PreparedStage& stage, const StageRunOptions& options) {
+  RunLock lock = RunLock::take(stage.folder.path());
+  if (!options.resume && (stage.folder.newest_checkpoint() || stage.folder.read_done()))
+    throw Error(Diagnostic("E0507", concat("another program began a run in `", stage.folder.path(),
+                                           "` while this one was starting"))
+                    .help("start again to see what is left to do"));
+  set_log_file(stage.folder.file("train.log"));
+  return lock;
+}
+
 void prepare_device(const PreparedStage& stage, LoadedBase& base, const StageRunOptions& options) {
   if (!base.memory) return;
   if (options.resume) restore_matmul_choices(stage.folder);
   run_trial_pass(stage, *base.model);
 }
 
+// Up to here nothing of an older run has been touched, and only the disk space is still unchecked.
+void replace_old_runs(const PreparedStage& stage, const RunFiles& files, OldRuns& old_runs) {
+  if (old_runs.contains(stage.folder)) files.check_room(parent_path(stage.folder.path()));
+  old_runs.move_aside();
+}
+
 void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const LoadedBase& base) {
   const auto adapter_files = files.write_adapter(session.state(), session.adapter().arrays());
   if (base.memory) log_device_peak(*base.memory, *stage.memory);
-  files.write_done(adapter_files);
+  files.write_done(session.state(), adapter_files);
   stage.state = StageState::kDone;
   stage.step = session.state().step;
   stage.adapter_sha256 = adapter_files.at("adapter_model.safetensors");
@@ -35,11 +52,16 @@ void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const 
                   stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
 }
 
-bool train(PreparedStage& stage, LoadedBase& base, const StageRunOptions& options) {
+// `lock`: none while the folder still has an old run.
+bool train(PreparedStage& stage, LoadedBase& base, OldRuns& old_runs, const StageRunOptions& options,
+           std::optional<RunLock>& lock) {
   StageSession session(stage, base);
   prepare_device(stage, base, options);
   RunFiles files(stage, session.base_identity(), session.ops().device, session.arrays(), options.resume_command);
-  options.resume ? resume_run(session, files, options.init_from) : begin_run(session, files, options.init_from);
+  options.resume ? resume_run(session, files, options.init_from) : prepare_run(session, files, options.init_from);
+  replace_old_runs(stage, files, old_runs);
+  if (!lock) lock = open_folder(stage, options);
+  options.resume ? log_resumed(session) : begin_run(session, files, options.init_from);
   if (!run_steps(session, files, options)) {
     save_unless_saved(session, files);
     log_stopped(stage, session.state().step, options);
@@ -51,15 +73,17 @@ bool train(PreparedStage& stage, LoadedBase& base, const StageRunOptions& option
 
 }  // namespace
 
-bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, const StageRunOptions& options) {
-  const RunLock lock = RunLock::take(stage.folder.path());
-  set_log_file(stage.folder.file("train.log"));
+bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& old_runs,
+               const StageRunOptions& options) {
   set_stop_note("nothing of this stage has been saved yet");
+  std::optional<RunLock> lock;
+  if (!old_runs.contains(stage.folder)) lock = open_folder(stage, options);
   try {
-    return train(stage, prepare_base(stage, base), options);
+    return train(stage, prepare_base(stage, base), old_runs, options, lock);
   } catch (const Stopped&) {
-    // While a run was loaded to resume it, or while its adapter was written: the newest checkpoint has everything.
-    const auto step = stage.folder.newest_checkpoint();
+    // While a run was loaded to resume it, or while its adapter was written: the newest checkpoint has everything. Without
+    // the lock the checkpoints are those of an old run.
+    const auto step = lock ? stage.folder.newest_checkpoint() : std::nullopt;
     if (!step) throw;
     log_stopped(stage, *step, options);
     return false;

@@ -7,6 +7,7 @@
 
 #include "shori/train/prepared_stage.h"
 #include "src/train/stage/loaded_base.h"
+#include "src/train/stage/old_runs.h"
 
 namespace shori {
 
@@ -21,6 +22,9 @@ struct StageRunOptions {
 
 // Returns true if the stage is finished, false if a signal stopped it with its state saved. Holds the lock of the run
 // folder meanwhile. `base` is the one an earlier stage loaded, if any, and afterwards the one this stage used.
-bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, const StageRunOptions& options);
+// `old_runs` are moved aside when everything that can fail before step 1 has been checked. E0507 if another program
+// began a run in the folder since the stage was prepared.
+bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& old_runs,
+               const StageRunOptions& options);
 
 }  // namespace shori

@@ -134,8 +134,8 @@ void StageSession::check_factors_moved() {
   }
   std::vector<float> decay;
   for (std::uint64_t step = 1; step <= state_.step; ++step)
-    decay.push_back(adam_decay_factor(static_cast<float>(learning_rate(step)),
-                                      static_cast<float>(stage_.config.weight_decay)));
+    decay.push_back(
+        adam_decay_factor(static_cast<float>(learning_rate(step)), static_cast<float>(stage_.config.weight_decay)));
   check_adapter_alive(factors, decay, fresh_start_);
   start_values_.clear();
 }
@@ -157,10 +157,10 @@ std::optional<std::vector<EvalMetrics>> StageSession::evaluate_if_due() {
 
 Diagnostic StageSession::describe_non_finite(std::span<const PackedBatch> batches, const StepResult& result) {
   const std::uint64_t step = state_.step + 1;
-  Diagnostic diagnostic =
-      result.first_bad_micro_batch >= 0
-          ? Diagnostic("E0601", concat("loss is not finite at step ", step, ", micro-batch ", result.first_bad_micro_batch))
-          : Diagnostic("E0605", concat("gradient norm is not finite at step ", step));
+  Diagnostic diagnostic = result.first_bad_micro_batch >= 0
+                              ? Diagnostic("E0601", concat("loss is not finite at step ", step, ", micro-batch ",
+                                                           result.first_bad_micro_batch))
+                              : Diagnostic("E0605", concat("gradient norm is not finite at step ", step));
   const auto found = find_non_finite(model(), batches, step, step_settings());
   if (!found) return diagnostic;
   diagnostic.note(concat("first tensor that is not finite: ", found->tensor.name));

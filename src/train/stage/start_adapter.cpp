@@ -67,7 +67,8 @@ void carry_optimizer(const std::string& init_from, AdamW8bit& optimizer, const O
 
 FactorValues copy_values(const LoraAdapter& adapter) {
   FactorValues values;
-  for (const LoraFactor& factor : adapter.factors()) values.emplace_back(factor.values().begin(), factor.values().end());
+  for (const LoraFactor& factor : adapter.factors())
+    values.emplace_back(factor.values().begin(), factor.values().end());
   return values;
 }
 

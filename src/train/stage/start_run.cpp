@@ -1,6 +1,7 @@
 #include "src/train/stage/start_run.h"
 
 #include "shori/util/build_info.h"
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -38,15 +39,19 @@ void check_pack_plan(const PreparedStage& stage) {
 
 }  // namespace
 
+void prepare_run(StageSession& session, RunFiles& files, const std::string& init_from) {
+  files.plan(session.start(init_from));
+}
+
 void begin_run(StageSession& session, RunFiles& files, const std::string& init_from) {
   const PreparedStage& stage = session.stage();
-  const auto parent = session.start(init_from);
+  const std::optional<std::string>& parent = files.parent();
   const bool carried = stage.config.optimizer_state == OptimizerStart::kCarry;
-  log_info(concat("stage ", stage.name, " begins ",
-                  parent ? concat("from ", init_from, ", adapter sha256 ", parent->substr(0, 8)) : "with a fresh adapter",
-                  "; optimizer: ", carried ? "carried" : "fresh", "; learning rate ",
-                  format_double(stage.config.learning_rate)));
-  files.create(parent);
+  log_info(concat(
+      "stage ", stage.name, " begins ",
+      parent ? concat("from ", init_from, ", adapter sha256 ", parent->substr(0, 8)) : "with a fresh adapter",
+      "; optimizer: ", carried ? "carried" : "fresh", "; learning rate ", format_double(stage.config.learning_rate)));
+  files.create();
   if (!evaluate_if_due(session, files)) throw Stopped();
   save(session, files);
 }
@@ -59,7 +64,10 @@ void resume_run(StageSession& session, RunFiles& files, const std::string& init_
   }
   check_pack_plan(stage);
   session.restore(files.load(), init_from);
-  log_info(concat("resumed at step ", session.state().step, " of ", stage.total_steps(), " (epoch ",
+}
+
+void log_resumed(const StageSession& session) {
+  log_info(concat("resumed at step ", session.state().step, " of ", session.stage().total_steps(), " (epoch ",
                   format_double(session.epoch()), ")"));
 }
 

@@ -6,6 +6,7 @@
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "src/train/stage/pins.h"
 #include "src/train/stage/step_profile.h"
 #include "src/train/stage/step_report.h"
 
@@ -50,20 +51,11 @@ StepMetrics metrics_of(const StageSession& session, const StepResult& result, st
           .update_max = result.update_max};
 }
 
-// Epoch ends, the end, and the best evaluation so far are kept for good.
-bool pin_due(const StageSession& session) {
-  const PackPlan& plan = session.stage().plan;
-  const std::uint64_t step = session.state().step;
-  for (std::size_t epoch = 0; epoch < plan.epochs.size(); ++epoch)
-    if (plan.last_step_of_epoch(epoch) == step) return true;
-  return session.is_done() || session.state().guards.best_step == step;
-}
-
 void save_if_due(StageSession& session, RunFiles& files, bool stopping) {
-  const bool pin = take_pin_request() || pin_due(session);
+  const bool requested = take_pin_request();
   const auto interval = static_cast<std::uint64_t>(session.stage().config.save_steps);
-  const bool due = session.state().step % interval == 0;
-  if (due || pin || stopping || stop_requested()) save(session, files, pin);
+  const bool due = session.state().step % interval == 0 || is_pin_due(session.stage(), session.state());
+  if (due || requested || stopping || stop_requested()) save(session, files, requested);
 }
 
 StepTiming timing_of(std::uint64_t step, const StepResult& result, double seconds, double checkpoint_seconds) {
@@ -104,7 +96,7 @@ bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& op
   // The stop before this start may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due(session, files)) return false;
   files.wait();
-  if (session.state().step > 0 && pin_due(session)) files.pin(session.state().step);
+  if (session.state().step > 0 && is_pin_due(session.stage(), session.state())) files.pin(session.state().step);
   while (!session.is_done())
     if (stop_requested() || !run_next_step(session, files, options, report)) return false;
   files.wait();
@@ -132,11 +124,11 @@ bool evaluate_if_due(StageSession& session, RunFiles& files) {
   return true;
 }
 
-void save(StageSession& session, RunFiles& files, bool pin) {
+void save(StageSession& session, RunFiles& files, bool requested) {
   files.wait();
   check_base(session, files);
   session.download();
-  files.save(session.state(), pin, session.ops().device != Device::kCpu);
+  files.save(session.state(), requested, session.ops().device != Device::kCpu);
 }
 
 void save_unless_saved(StageSession& session, RunFiles& files) {

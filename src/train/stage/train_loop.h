@@ -19,8 +19,8 @@ std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const
 bool evaluate_if_due(StageSession& session, RunFiles& files);
 
 // Checks the frozen base (E0702), then writes a checkpoint of the current step: on the CPU before it returns, for a
-// device in the background. `pin`: also keep it in pinned/.
-void save(StageSession& session, RunFiles& files, bool pin = false);
+// device in the background. `requested`: by the user, so that it is kept.
+void save(StageSession& session, RunFiles& files, bool requested = false);
 // Returns when the current step is durable.
 void save_unless_saved(StageSession& session, RunFiles& files);
 

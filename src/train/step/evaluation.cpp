@@ -64,14 +64,14 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
 
 bool evaluation_due(const PreparedStage& stage, std::uint64_t step) {
   if (stage.data.held_out.empty()) return false;
-  if (step == 0) return true;
+  if (step == 0 || step == stage.total_steps()) return true;
   if (const auto every = stage.config.eval_steps) {
     const double steps = *every < 1 ? std::ceil(*every * static_cast<double>(stage.total_steps())) : *every;
     return step % std::max<std::uint64_t>(1, static_cast<std::uint64_t>(steps)) == 0;
   }
   for (std::size_t epoch = 0; epoch < stage.plan.epochs.size(); ++epoch)
     if (stage.plan.last_step_of_epoch(epoch) == step) return true;
-  return step == stage.total_steps();
+  return false;
 }
 
 }  // namespace shori

@@ -17,8 +17,8 @@ namespace shori {
 std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
                                                  double epoch);
 
-// True if evaluation is due after `step` steps: before the first, then every `eval_steps` (a count, or a share of the
-// run), else at epoch ends.
+// True if evaluation is due after `step` steps: before the first, after the last, and between them every `eval_steps`
+// (a count, or a share of the run), else at epoch ends.
 bool evaluation_due(const PreparedStage& stage, std::uint64_t step);
 
 }  // namespace shori

@@ -114,8 +114,8 @@ void check_adapter_alive(std::span<const FactorState> factors, std::span<const f
     if (!alive) dead.push_back(factor.name);
   }
   if (dead.empty()) return;
-  Diagnostic diagnostic("E0603", concat(dead.size(), " of ", factors.size(),
-                                        " LoRA factors have not learnt anything in two steps"));
+  Diagnostic diagnostic(
+      "E0603", concat(dead.size(), " of ", factors.size(), " LoRA factors have not learnt anything in two steps"));
   for (const std::string& name : dead) diagnostic.note(name);
   throw Error(diagnostic.help("report it with run.json"));
 }

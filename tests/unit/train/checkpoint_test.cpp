@@ -1,7 +1,9 @@
 #include "shori/train/checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -200,7 +202,9 @@ TEST(Checkpoint, RetentionKeepsTheNewestAndPinnedOnes) {
   store.prepare();
   for (std::uint64_t step = 0; step < 6; ++step) {
     store.write(step, fields(step));
-    if (step == 1) store.pin(step);
+    if (step == 1) {
+      EXPECT_TRUE(store.pin(step, PinFolder::kPinned));
+    }
     store.keep_newest(2);
   }
   std::vector<std::string> names;
@@ -208,6 +212,122 @@ TEST(Checkpoint, RetentionKeepsTheNewestAndPinnedOnes) {
   EXPECT_EQ(names,
             (std::vector<std::string>{".next.tmp", "pinned", "step-000004.safetensors", "step-000005.safetensors"}));
   EXPECT_EQ(open_checkpoint(folder.file("checkpoints/pinned"), "step-000001.safetensors", true).number, 1u);
+}
+
+// The manifest of a step: the best evaluation and the last one, as the trainer knew them when it was written.
+Json evaluated_fields(std::uint64_t step, std::uint64_t best, std::uint64_t evaluated) {
+  Json json = fields(step);
+  json["guards"] = {{"best_step", best}, {"evaluated_step", evaluated}};
+  return json;
+}
+
+// Steps 1 to 6, all of them in pinned/: epochs end at 3 and 6; 1, 2, 3 and 5 were the best in their time, 4 was asked
+// for by a user of an older version.
+struct Pinned {
+  TemporaryFolder folder;
+  State state{1};
+  CheckpointStore store = make_store(folder.path(), state.arrays());
+  PinReasons reasons{6, {3, 6, 9}, 2, 5, [](std::uint64_t) { return true; }};
+
+  Pinned() {
+    store.prepare();
+    const std::uint64_t best[] = {0, 1, 2, 3, 3, 5, 5};
+    for (std::uint64_t step = 1; step <= 6; ++step) {
+      store.write(step, evaluated_fields(step, best[step], step));
+      EXPECT_TRUE(store.pin(step, PinFolder::kPinned));
+    }
+  }
+  std::vector<std::string> left() {
+    store.drop_outdated_pins(reasons);
+    std::vector<std::string> steps;
+    for (const std::string& name : list_directory(folder.file("checkpoints/pinned")))
+      steps.push_back(std::to_string(checkpoint_step(name).value_or(0)));
+    return steps;
+  }
+};
+
+using Steps = std::vector<std::string>;
+
+TEST(PinnedCheckpoints, SupersededEvaluationsGo) {
+  Pinned pinned;
+  EXPECT_EQ(pinned.left(), (Steps{"3", "4", "5", "6"}));
+  EXPECT_EQ(open_checkpoint(pinned.folder.file("checkpoints/pinned"), "step-000005.safetensors", true).number, 5u);
+  EXPECT_EQ(pinned.left(), (Steps{"3", "4", "5", "6"})) << "the second time there is nothing to do";
+}
+
+TEST(PinnedCheckpoints, NewestEpochEndsStay) {
+  Pinned pinned;
+  pinned.reasons.epoch_ends = {1, 2, 3, 6, 9};
+  EXPECT_EQ(pinned.left(), (Steps{"3", "4", "5", "6"})) << "9 has not come yet and takes no place";
+  pinned.reasons.epoch_ends = {3, 4, 6};
+  EXPECT_EQ(pinned.left(), (Steps{"4", "5", "6"}));
+}
+
+TEST(PinnedCheckpoints, AnEpochEndThatIsTheBestOutlivesTheLimit) {
+  Pinned pinned;
+  pinned.reasons.epoch_ends = {1, 3, 6};
+  pinned.reasons.best_step = 1;
+  EXPECT_EQ(pinned.left(), (Steps{"1", "3", "4", "6"}));
+}
+
+TEST(PinnedCheckpoints, LaterStepsAreLeftToTheRunThatMeetsThemAgain) {
+  Pinned pinned;
+  pinned.reasons.step = 4;
+  pinned.reasons.best_step = 3;
+  EXPECT_EQ(pinned.left(), (Steps{"3", "4", "5", "6"}));
+}
+
+TEST(PinnedCheckpoints, ABestOneThatWasSavedInsideItsEvaluationGoesToo) {
+  TemporaryFolder folder;
+  State state(1);
+  CheckpointStore store = make_store(folder.path(), state.arrays());
+  store.prepare();
+  for (const std::uint64_t step : {4, 5, 6}) {
+    store.write(step, evaluated_fields(step, 2, 2));
+    EXPECT_TRUE(store.pin(step, PinFolder::kPinned));
+  }
+  store.drop_outdated_pins({6, {}, 2, 6, [](std::uint64_t step) { return step % 2 == 0; }});
+  EXPECT_EQ(list_directory(folder.file("checkpoints/pinned")),
+            (Steps{"step-000005.safetensors", "step-000006.safetensors"}))
+      << "5 is not evaluated at all: it is there for another reason";
+}
+
+TEST(PinnedCheckpoints, RequestedOnesAreNotTouched) {
+  Pinned pinned;
+  EXPECT_TRUE(pinned.store.pin(2, PinFolder::kRequested));
+  pinned.left();
+  EXPECT_EQ(list_directory(pinned.folder.file("checkpoints/requested")), (Steps{"step-000002.safetensors"}));
+}
+
+TEST(PinnedCheckpoints, AnotherFileOfTheSameStepGivesWay) {
+  Pinned pinned;
+  const std::string name = "checkpoints/pinned/step-000005.safetensors", good = pinned.folder.read(name);
+  std::filesystem::remove(pinned.folder.file(name));
+  pinned.folder.write(name, "damaged");
+  EXPECT_TRUE(pinned.store.pin(5, PinFolder::kPinned));
+  EXPECT_EQ(pinned.folder.read(name), good);
+}
+
+TEST(Checkpoint, RoomIsCheckedWithoutATrace) {
+  TemporaryFolder folder;
+  State state(1);
+  const CheckpointStore store = make_store(folder.file("run"), state.arrays());
+  store.check_room(folder.path());
+  store.check_room(folder.file("missing"));
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{store.file_size() - 1, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  std::string code;
+  try {
+    store.check_room(folder.path());
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(code, "E0502");
+  EXPECT_TRUE(list_directory(folder.path()).empty());
 }
 
 TEST(Checkpoint, SpaceForTheNextOneIsSetAside) {

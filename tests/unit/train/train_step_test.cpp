@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <limits>
 #include <numeric>
+#include <optional>
+#include <span>
 
 #include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
@@ -17,6 +19,15 @@
 
 namespace shori {
 namespace {
+
+// Gradients and update; no update of what is not finite or was stopped.
+std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer,
+                                     std::span<const PackedBatch> batches, std::uint64_t number, double learning_rate,
+                                     const StepSettings& settings) {
+  auto result = compute_gradients(model, adapter, batches, number, settings);
+  if (result && result->finite) apply_gradients(model, optimizer, learning_rate, *result);
+  return result;
+}
 
 struct Trainer {
   explicit Trainer(DType activation = DType::kF32, AdamOptions options = {.weight_decay = 0.05})
@@ -71,10 +82,12 @@ TEST(TrainStep, LossIsTheMeanOverAllTargetsOfTheStep) {
   const auto batches = single_packs(samples);
   const double first = mean_loss(trainer, batches[0]), second = mean_loss(trainer, batches[1]);
   const StepResult result = trainer.step(batches, 1, {});
-  EXPECT_EQ(result.targets, 59 + 8);
-  EXPECT_EQ(result.tokens, 69);
+  // The first id of a sample is no target.
+  constexpr int kFirstTargets = 60 - 1, kSecondTargets = 9 - 1, kTargets = kFirstTargets + kSecondTargets;
+  EXPECT_EQ(result.targets, kTargets);
+  EXPECT_EQ(result.tokens, 60 + 9);
   EXPECT_EQ(result.samples, 2);
-  EXPECT_NEAR(result.loss, (59 * first + 8 * second) / 67, 1e-6);
+  EXPECT_NEAR(result.loss, (kFirstTargets * first + kSecondTargets * second) / kTargets, 1e-6);
   EXPECT_TRUE(result.finite);
 }
 
@@ -172,6 +185,27 @@ TEST(TrainStep, StepWithoutTargetsOnlyDecays) {
     const std::vector<float> after = trainer.values();
     for (std::size_t i = 0; i < before.size(); ++i) ASSERT_NEAR(after[i], before[i] * (1 - 5e-5f), 1e-7f);
   }
+}
+
+TEST(TrainStep, GradientsAloneMoveNothing) {
+  Trainer trainer;
+  const std::vector<float> before = trainer.values();
+  const auto batches = single_packs(random_samples({64}, 160));
+  auto result = compute_gradients(trainer.model, trainer.adapter, batches, 1, {});
+  ASSERT_TRUE(result);
+  EXPECT_GT(result->grad_norm, 0.0);
+  EXPECT_EQ(trainer.values(), before);
+  EXPECT_EQ(trainer.optimizer.step_count(), 0u);
+  apply_gradients(trainer.model, trainer.optimizer, 1e-3, *result);
+  EXPECT_NE(trainer.values(), before);
+  EXPECT_EQ(trainer.optimizer.step_count(), 1u);
+}
+
+TEST(TrainStep, GradientsThatAreNotFiniteAreNotApplied) {
+  Trainer trainer;
+  StepResult result;
+  result.finite = false;
+  EXPECT_THROW(apply_gradients(trainer.model, trainer.optimizer, 1e-3, result), Error);
 }
 
 TEST(TrainStep, NothingIsUpdatedWhenALossIsNotFinite) {

@@ -1,0 +1,109 @@
+#include "src/train/stage/stage_choice.h"
+
+#include <algorithm>
+
+#include "shori/train/adapter_file.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::string& name, const char* option) {
+  std::vector<std::string> names;
+  std::string list;
+  for (const PreparedStage& stage : stages) {
+    names.push_back(stage.name);
+    list += (list.empty() ? "" : " ") + stage.name;
+  }
+  const auto found = std::ranges::find(names, name);
+  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+  Diagnostic diagnostic("E0113", concat("`", option, " ", escape_for_log(name), "`: no such stage"));
+  diagnostic.note("stages: " + list);
+  const std::string similar = find_similar_name(name, names);
+  if (!similar.empty()) diagnostic.help(concat("a stage with a similar name exists: `", similar, "`"));
+  throw Error(diagnostic);
+}
+
+void check_resume(const std::vector<PreparedStage>& stages) {
+  const auto has_run = [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; };
+  if (std::ranges::any_of(stages, has_run)) return;
+  throw Error(Diagnostic("E0506", concat("`", stages.front().folder.path(), "` has no usable checkpoint"))
+                  .help("start it without --resume"));
+}
+
+// All stages after a changed one count as changed as well. So the first one is reported, whichever was chosen, and the
+// proposed command begins there: one that begins later would be refused.
+[[noreturn]] void refuse_changed(const LoadedConfig& config, const std::vector<PreparedStage>& stages,
+                                 const PreparedStage& stage) {
+  const auto first = std::ranges::find(stages, StageState::kChanged, &PreparedStage::state);
+  std::vector<Diagnostic> diagnostics = first->changes;
+  if (&*first != &stage) {
+    diagnostics.front().note(concat("stage ", stage.name, " depends on stage ", first->name));
+    diagnostics.insert(diagnostics.end(), stage.changes.begin(), stage.changes.end());
+  }
+  const bool interrupted =
+      std::any_of(stages.begin(), first, [](const PreparedStage& s) { return s.state == StageState::kInterrupted; });
+  if (config.is_recipe)
+    diagnostics.back().help(
+        concat("retrain from there on: ",
+               command_for(config, concat("--from ", first->name, interrupted ? " --resume" : ""))));
+  throw Error(diagnostics);
+}
+
+[[noreturn]] void refuse_interrupted(const LoadedConfig& config, const PreparedStage& stage) {
+  throw Error(Diagnostic("E0507", concat("`", stage.folder.path(), "` already holds a run (step ", stage.step, " of ",
+                                         stage.total_steps(), ")"))
+                  .help(concat("resume it: ", command_for(config, "--resume")))
+                  .help("or choose another `output_dir`"));
+}
+
+// A new run replaces adapter/ when it ends, and pinned checkpoints when it reaches their steps. Without checkpoint and
+// done.json nobody can say which run these are of.
+void refuse_remains(const PreparedStage& stage) {
+  const RunFolder& folder = stage.folder;
+  for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
+    if (path_exists(remains))
+      throw Error(
+          Diagnostic("E0507", concat("`", folder.path(), "` holds no run that can be resumed, but remains of one"))
+              .note("there is " + remains)
+              .help("choose another `output_dir`, or move that folder away"));
+}
+
+}  // namespace
+
+StageChoice choose_stages(const std::vector<PreparedStage>& stages, const RecipeOptions& options) {
+  StageChoice choice{stages.size(), stages.size(), stages.size()};
+  if (!options.from.empty()) choice.from = index_of_stage(stages, options.from, "--from");
+  if (!options.only.empty()) choice.only = index_of_stage(stages, options.only, "--only");
+  return choice;
+}
+
+std::string source_of(const std::vector<PreparedStage>& stages, const PreparedStage& stage) {
+  return stage.previous_stage >= 0 ? stages[static_cast<std::size_t>(stage.previous_stage)].folder.path()
+                                   : stage.config.init_from;
+}
+
+std::string command_for(const LoadedConfig& config, const std::string& options) {
+  return concat("shori-train ", config.file, " ", options);
+}
+
+void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const StageChoice& choice,
+                  const RecipeOptions& options) {
+  if (options.resume) check_resume(stages);
+  bool is_first = true;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const PreparedStage& stage = stages[i];
+    const StageState state = choice.retrains(i) ? StageState::kToTrain : stage.state;
+    if (!choice.contains(i) || state == StageState::kDone) continue;
+    if (state == StageState::kChanged) refuse_changed(config, stages, stage);
+    if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage);
+    if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(stage);
+    // Later stages begin from what this one will have trained.
+    const std::string source = source_of(stages, stage);
+    if (state == StageState::kToTrain && is_first && !source.empty()) find_adapter_source(source);
+    is_first = false;
+  }
+}
+
+}  // namespace shori
