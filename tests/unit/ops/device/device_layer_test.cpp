@@ -7,7 +7,6 @@
 namespace shori {
 namespace {
 
-using testing::DeviceArray;
 using testing::DeviceTest;
 
 using DeviceLayer = DeviceTest;
@@ -23,7 +22,7 @@ TEST_F(DeviceLayer, KnowsTheCard) {
   EXPECT_FALSE(info.name.empty());
   EXPECT_GT(info.sm_count, 0);
   EXPECT_GE(info.total_bytes, info.free_bytes);
-  EXPECT_EQ(&open_device(), &info) << "opened once";
+  EXPECT_EQ(&open_device(), &info) << "the device is opened once";
 }
 
 TEST_F(DeviceLayer, CopiesArriveThroughPinnedMemoryAndStreams) {
@@ -37,7 +36,7 @@ TEST_F(DeviceLayer, CopiesArriveThroughPinnedMemoryAndStreams) {
   copy_to_device(first.get(), pinned, kBytes, up.handle());
   copy_on_device(second.get(), first.get(), kBytes, up.handle());
   arrived.record(up.handle());
-  arrived.wait_on(down.handle());
+  arrived.synchronize();
   std::vector<std::uint32_t> back(kCount);
   copy_to_host(back.data(), second.get(), kBytes, down.handle());
   synchronize_stream(down.handle());
