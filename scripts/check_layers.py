@@ -31,12 +31,12 @@ ROOMS = {
 HEADER_ROOMS = {
     "data": {},
     "ops": {"tensor_view": "common", "packed_batch": "common", "linear_group": "common", "device_limits": "common"},
-    "model": {"activation_plan": "weights", "mistral_config": "weights"},
+    "model": {"checkpointing_policy": "weights"},
     "train": {},
 }
 TORCH_MAINS = {"shori_train_main.cpp", "shori_export_main.cpp"}
 TOP_LEVEL = {"CMakeLists.txt", "cmake", "include", "src", "kernels", "configs", "tests", "scripts", "README.md", "LICENSE",
-             ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore", ".pre-commit-config.yaml"}
+             ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore", ".pre-commit-config.yaml", ".ruff.toml"}
 SOURCE_SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH = re.compile(r"^(ATen|c10|torch|caffe2)/")

@@ -15,6 +15,7 @@
 #include "kernels/cuda/late_libraries.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/opened_device.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
@@ -38,12 +39,6 @@ struct State {
 State& state() {
   static State* const device = new State;  // never destroyed, because static objects may own device memory
   return *device;
-}
-
-std::string gibibytes(std::size_t bytes) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text.data();
 }
 
 // 13000 -> "13.0"
@@ -140,17 +135,17 @@ void share_limit() {
   const std::size_t expected = device.info->free_bytes - std::min(device.in_use, device.info->free_bytes);
   const bool taken = bytes <= expected && free_now < expected;
   Diagnostic diagnostic(taken ? "E0405" : "E0401",
-                        taken ? "another process took " + gibibytes(expected - free_now) + " of GPU memory"
-                              : gibibytes(bytes) + " of GPU memory are needed, " + gibibytes(free_now) + " are free");
-  diagnostic.note("this process holds " + gibibytes(device.in_use) + " of the GPU's " + gibibytes(total));
+                        taken ? "another process took " + format_gib(expected - free_now) + " of GPU memory"
+                              : format_gib(bytes) + " of GPU memory are needed, " + format_gib(free_now) + " are free");
+  diagnostic.note("this process holds " + format_gib(device.in_use) + " of the GPU's " + format_gib(total));
   for (const std::string& process : nvml_other_processes(device.pci_bus_id)) diagnostic.note(process);
   throw Error(diagnostic.help(taken ? "end that process and start again" : "`--plan` shows what would fit"));
 }
 
 [[noreturn]] void throw_beyond_limit(std::size_t bytes) {
   const State& device = state();
-  throw Error(Diagnostic("E0401", gibibytes(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
-                                      gibibytes(*device.limit))
+  throw Error(Diagnostic("E0401", format_gib(device.in_use + bytes) + " of GPU memory are needed, the limit is " +
+                                      format_gib(*device.limit))
                   .help("`--plan` shows what would fit"));
 }
 
@@ -238,7 +233,7 @@ void* pinned_allocate(std::size_t bytes) {
   const cudaError_t result = cudaHostAlloc(&memory, bytes, cudaHostAllocDefault);
   if (result == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    throw Error(Diagnostic("E0401", gibibytes(bytes) + " of page-locked host memory cannot be allocated")
+    throw Error(Diagnostic("E0401", format_gib(bytes) + " of page-locked host memory cannot be allocated")
                     .help("free host memory, or raise the limit that `ulimit -l` shows"));
   }
   SHORI_CUDA_CHECK(result);

@@ -4,8 +4,7 @@
 
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/rows.h"
-#include "shori/quant/dynamic_map.h"
-#include "shori/quant/nf4_levels.h"
+#include "shori/quant/nf4.h"
 
 namespace shori {
 
@@ -13,14 +12,10 @@ namespace {
 
 // Elements first .. first + count - 1 of the flattened weight. Quantization blocks run over the flattened weight, so a row
 // may begin inside one.
-void dequantize_run(const FrozenWeight& weight, std::int64_t first, std::int64_t count, float* out) {
-  const float* map = dynamic_map_signed();
+void dequantize_run(const Nf4View& weight, std::int64_t first, std::int64_t count, float* out) {
   for (std::int64_t element = first; element < first + count;) {
     const std::int64_t block = element / kNf4BlockSize, start = block * kNf4BlockSize;
-    const float scale =
-        weight.scales != nullptr
-            ? weight.scales[block]
-            : nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
+    const float scale = nf4_block_scale(weight, block);
     const std::int64_t end = std::min(first + count, start + kNf4BlockSize);
     if (element == start && end == start + kNf4BlockSize) {
       dequantize_block(weight.codes + start / 2, scale, out + (element - first));
@@ -46,7 +41,7 @@ ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64
     if (weight.dtype == DType::kBf16) {
       widen_row(static_cast<const Bf16*>(weight.dense) + first, scratch + i * cols, cols);
     } else {
-      dequantize_run(weight, first, cols, scratch + i * cols);
+      dequantize_run(weight.nf4, first, cols, scratch + i * cols);
     }
   }
   return dense(scratch, rows, cols);
@@ -56,8 +51,9 @@ void check_weight(const char* op, const FrozenWeight& weight) {
   const std::string subject = std::string(op) + ": a frozen weight";
   SHORI_CHECK(weight.rows > 0 && weight.cols > 0, subject + " is empty");
   if (weight.dtype == DType::kU8) {
-    SHORI_CHECK(weight.codes != nullptr &&
-                    (weight.scales != nullptr || (weight.absmax != nullptr && weight.absmax2 != nullptr)),
+    const Nf4View& nf4 = weight.nf4;
+    SHORI_CHECK(nf4.codes != nullptr &&
+                    (nf4.layout.nested ? nf4.absmax != nullptr && nf4.absmax2 != nullptr : nf4.scales != nullptr),
                 subject + " lacks codes or scales");
   } else {
     SHORI_CHECK(weight.dtype == DType::kBf16 || weight.dtype == DType::kF32, subject + " must be NF4, bf16 or fp32");
@@ -73,7 +69,6 @@ void check_group(const char* op, const LinearGroup& group) {
   for (const LinearModule& module : group.modules) {
     check_weight(op, module.weight);
     SHORI_CHECK(module.weight.cols == group.in(), subject + "modules of one group share their input");
-    SHORI_CHECK(module.index >= 0 && module.index < 8, subject + "module index must be 0 to 6");
     if (!module.has_lora()) continue;
     SHORI_CHECK(module.lora_index == lora_count++, subject + "lora_index counts the modules with LoRA in order");
     SHORI_CHECK(module.a != nullptr && module.b_scaled != nullptr, subject + "a module with LoRA lacks its factors");

@@ -15,7 +15,7 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
     SHORI_CHECK(weight.dtype != DType::kF32, subject + "a device takes NF4 and bf16 weights only");
-    const void* memory = weight.dtype == DType::kU8 ? weight.codes : weight.dense;
+    const void* memory = weight.dtype == DType::kU8 ? weight.nf4.codes : weight.dense;
     SHORI_CHECK(reinterpret_cast<std::uintptr_t>(memory) % 16 == 0, subject + "a weight is not 16-byte aligned");
     SHORI_CHECK(weight.rows * cols / 8 <= std::numeric_limits<std::int32_t>::max(), subject + "a weight is too large");
   }
@@ -28,12 +28,12 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
     const bool nf4 = weight.dtype == DType::kU8, lora = module.has_lora();
-    launch_nf4_dequantize({.codes = nf4 ? weight.codes : nullptr,
-                           .absmax = weight.absmax,
-                           .absmax2 = weight.absmax2,
+    launch_nf4_dequantize({.codes = weight.nf4.codes,
+                           .absmax = weight.nf4.absmax,
+                           .absmax2 = weight.nf4.absmax2,
                            .map = nf4 ? device_map_signed() : nullptr,
-                           .offset = weight.offset,
-                           .scales = weight.scales,
+                           .offset = weight.nf4.offset,
+                           .scales = weight.nf4.scales,
                            .dense = nf4 ? nullptr : static_cast<const Bf16*>(weight.dense),
                            .b = lora ? static_cast<const Bf16*>(module.b_scaled) : nullptr,
                            .out = out,

@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeL
           const std::int64_t block = index / (kNf4BlockSize / kVector);
           load.scale = a.scales != nullptr ? __ldg(a.scales + block)
                                            : nf4_scale(__ldg(a.map + __ldg(a.absmax + block)),
-                                                       __ldg(a.absmax2 + block / kNf4AbsmaxBlockSize), a.offset);
+                                                       __ldg(a.absmax2 + block / kNf4GroupSize), a.offset);
         }
       }
       vector += kThreads;

@@ -27,7 +27,7 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   }
   check_device_rows(kOp, "x", x);
   check_device_rows(kOp, "y", y);
-  SHORI_CHECK(weight.cols % kNf4BlockSize == 0 && reinterpret_cast<std::uintptr_t>(weight.codes) % 16 == 0,
+  SHORI_CHECK(weight.cols % kNf4BlockSize == 0 && reinterpret_cast<std::uintptr_t>(weight.nf4.codes) % 16 == 0,
               "nf4_matmul: the kernel takes rows of whole quantization blocks, 16-byte aligned");
   const WorkspaceFrame frame(*context.workspace);
   const int splits = nf4_matmul_splits(weight.rows, weight.cols);
@@ -35,12 +35,12 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
                         ? nullptr
                         : context.workspace->take_array<float>(static_cast<std::size_t>(splits * x.rows * weight.rows));
   launch_nf4_matmul({.x = x.row<Bf16>(0),
-                     .codes = weight.codes,
-                     .absmax = weight.absmax,
-                     .absmax2 = weight.absmax2,
+                     .codes = weight.nf4.codes,
+                     .absmax = weight.nf4.absmax,
+                     .absmax2 = weight.nf4.absmax2,
                      .map = device_map_signed(),
-                     .offset = weight.offset,
-                     .scales = weight.scales,
+                     .offset = weight.nf4.offset,
+                     .scales = weight.nf4.scales,
                      .y = y.row<Bf16>(0),
                      .partials = partials,
                      .x_stride = x.stride,

@@ -56,7 +56,7 @@ __device__ float scale_of(const Nf4MatmulLaunch& a, int row, int k) {
   if (row >= a.out) return 0;
   const std::int64_t block = (static_cast<std::int64_t>(row) * a.in + k) / kNf4BlockSize;
   if (a.scales != nullptr) return __ldg(a.scales + block);
-  return nf4_scale(__ldg(a.map + __ldg(a.absmax + block)), __ldg(a.absmax2 + block / kNf4AbsmaxBlockSize), a.offset);
+  return nf4_scale(__ldg(a.map + __ldg(a.absmax + block)), __ldg(a.absmax2 + block / kNf4GroupSize), a.offset);
 }
 
 // Byte `index` of the codes as one register of a fragment.

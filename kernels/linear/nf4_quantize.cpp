@@ -5,7 +5,6 @@
 #include "kernels/linear/nf4_quantize_launch.h"
 #include "shori/ops/device_limits.h"
 #include "shori/quant/nf4_levels.h"
-#include "shori/util/math.h"
 
 namespace shori {
 
@@ -27,7 +26,7 @@ void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, st
   SHORI_CHECK(blocks > 0, "nf4_quantize_absmax: a tensor without blocks");
   log_work(context, {.bytes = static_cast<double>(blocks) * (sizeof(float) + 1)});
   const WorkspaceFrame frame(*context.workspace);
-  const std::int64_t groups = ceil_div<std::int64_t>(blocks, kNf4AbsmaxBlockSize);
+  const std::int64_t groups = nf4_groups(blocks);
   launch_nf4_quantize_absmax({.block_absmax = block_absmax,
                               .map = device_map_signed(),
                               .groups = context.workspace->take_array<AbsmaxGroup>(static_cast<std::size_t>(groups)),
@@ -39,8 +38,7 @@ void nf4_quantize_absmax(const OpContext& context, const float* block_absmax, st
 }
 
 std::size_t nf4_quantize_workspace_bytes(std::int64_t blocks) {
-  const std::int64_t groups = ceil_div<std::int64_t>(blocks, kNf4AbsmaxBlockSize);
-  return device_bytes(groups * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
+  return device_bytes(nf4_groups(blocks) * static_cast<std::int64_t>(sizeof(AbsmaxGroup)));
 }
 
 }  // namespace shori

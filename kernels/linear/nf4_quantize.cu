@@ -81,9 +81,9 @@ __global__ void __launch_bounds__(kThreads) nf4_quantize_kernel(Nf4QuantizeLaunc
 // Each thread sums one group of 256 absmax.
 __global__ void __launch_bounds__(kThreads) absmax_groups_kernel(AbsmaxLaunch a) {
   const std::int64_t group = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  const std::int64_t first = group * kNf4AbsmaxBlockSize;
+  const std::int64_t first = group * kNf4GroupSize;
   if (first >= a.blocks) return;
-  const std::int64_t last = first + kNf4AbsmaxBlockSize < a.blocks ? first + kNf4AbsmaxBlockSize : a.blocks;
+  const std::int64_t last = first + kNf4GroupSize < a.blocks ? first + kNf4GroupSize : a.blocks;
   AbsmaxGroup result{0, 0, -1};
   for (std::int64_t block = first; block < last; ++block) {
     const float absmax = a.block_absmax[block];
@@ -114,10 +114,10 @@ __global__ void __launch_bounds__(kThreads) absmax_total_kernel(AbsmaxLaunch a, 
 }
 
 // One thread block per group of 256 absmax, one thread per absmax.
-__global__ void __launch_bounds__(kNf4AbsmaxBlockSize) absmax_encode_kernel(AbsmaxLaunch a) {
+__global__ void __launch_bounds__(kNf4GroupSize) absmax_encode_kernel(AbsmaxLaunch a) {
   SHORI_SHARED(float, map, [kMapSize]);
   SHORI_SHARED(float, partial, [32]);
-  const std::int64_t group = blockIdx.x, block = group * kNf4AbsmaxBlockSize + threadIdx.x;
+  const std::int64_t group = blockIdx.x, block = group * kNf4GroupSize + threadIdx.x;
   map[threadIdx.x] = a.map[threadIdx.x];
   const bool inside = block < a.blocks;
   const float value = inside ? a.block_absmax[block] - a.findings->offset : 0.0f;
@@ -137,12 +137,12 @@ void launch_nf4_quantize(const Nf4QuantizeLaunch& arguments, cudaStream_t stream
 }
 
 void launch_nf4_quantize_absmax(const AbsmaxLaunch& arguments, cudaStream_t stream) {
-  static_assert(kNf4AbsmaxBlockSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
+  static_assert(kNf4GroupSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
   constexpr int kGroupThreads = 32;  // small blocks spread the few groups over the multiprocessors
-  const std::int64_t groups = ceil_div<std::int64_t>(arguments.blocks, kNf4AbsmaxBlockSize);
+  const std::int64_t groups = nf4_groups(arguments.blocks);
   launch(absmax_groups_kernel, block_count(groups, kGroupThreads), kGroupThreads, 0, stream, arguments);
   launch(absmax_total_kernel, 1, kThreads, 0, stream, arguments, groups);
-  launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4AbsmaxBlockSize, 0, stream, arguments);
+  launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4GroupSize, 0, stream, arguments);
 }
 
 }  // namespace shori

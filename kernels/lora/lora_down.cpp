@@ -45,7 +45,7 @@ void lora_down_on_device(const OpContext& context, const LinearGroup& group, con
     if (!module.has_lora()) continue;
     SHORI_CHECK(reinterpret_cast<std::uintptr_t>(module.a) % 16 == 0, "lora_down: a factor is not 16-byte aligned");
     launch.a[module.lora_index] = static_cast<const Bf16*>(module.a);
-    launch.module_index[module.lora_index] = module.index;
+    launch.module_index[module.lora_index] = module.number();
   }
   for (std::int64_t row = 0; row < fused_x.rows; row += kLoraDownTokens) {
     launch.x = fused_x.row<Bf16>(row);
@@ -82,7 +82,7 @@ void lora_down_on_cpu(const OpContext& context, const LinearGroup& group, const 
       if (dropout.probability > 0) {
         std::copy_n(x, count * cols, dropped);
         for (std::int64_t i = 0; i < count; ++i) {
-          drop_row(dropout, module.index, first + i, 0, cols, dropped + i * cols);
+          drop_row(dropout, module.number(), first + i, 0, cols, dropped + i * cols);
         }
         input = dropped;
       }

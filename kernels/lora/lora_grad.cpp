@@ -91,7 +91,7 @@ void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, c
                                            .first_column = 0,
                                            .columns = in,
                                            .narrow_column = static_cast<int>(module.lora_index * rank),
-                                           .module_index = module.index};
+                                           .module_index = module.number()};
   }
   gradients_on_device(context, group, launch);
 }
@@ -125,7 +125,7 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
                                              .first_column = column,
                                              .columns = rows,
                                              .narrow_column = static_cast<int>(module.lora_index * rank),
-                                             .module_index = module.index};
+                                             .module_index = module.number()};
     }
     column += rows;
   }
@@ -145,7 +145,7 @@ void lora_grad_a_on_cpu(const OpContext& context, const LinearGroup& group, cons
       const std::int64_t rows = std::min(kGradientSlab, tokens - row);
       for (std::int64_t i = 0; i < rows; ++i) {
         load_row(fused_x, row + i, first, width, input + i * width);
-        if (dropout.probability > 0) drop_row(dropout, module->index, row + i, first, width, input + i * width);
+        if (dropout.probability > 0) drop_row(dropout, module->number(), row + i, first, width, input + i * width);
       }
       matmul(dxa.slice(row, rows, module->lora_index * rank, rank).transposed(), dense(input, rows, width), product,
              width);

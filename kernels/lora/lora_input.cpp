@@ -27,7 +27,7 @@ InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView fused_
   for (const LinearModule& module : group.modules) {
     if (!module.has_lora()) continue;
     launch.a[module.lora_index] = static_cast<const Bf16*>(module.a);
-    launch.module_index[module.lora_index] = module.index;
+    launch.module_index[module.lora_index] = module.number();
     ++launch.modules;
   }
   return launch;
@@ -48,7 +48,7 @@ InputGradient::InputGradient(const OpContext& context, const char* op, ConstTens
   for (const LinearModule& module : group.modules) {
     if (!module.has_lora()) continue;
     modules_[static_cast<std::size_t>(module_count_++)] = {
-        module.index, widened(context, ConstTensorView{module.a, fused_dx.dtype, group.rank, cols, cols})};
+        module.number(), widened(context, ConstTensorView{module.a, fused_dx.dtype, group.rank, cols, cols})};
   }
   scratch_ = WorkerScratch(context, {kRows * cols, kRows * group.rank});
 }
@@ -69,7 +69,7 @@ void InputGradient::add_lora(const Module& module, std::int64_t lora_index, std:
   const DropoutKey& dropout = lora_->dropout;
   for (std::int64_t i = 0; i < count; ++i) {
     float* row = product + i * cols_;
-    if (dropout.probability > 0) drop_row(dropout, module.index, first + i, 0, cols_, row);
+    if (dropout.probability > 0) drop_row(dropout, module.number, first + i, 0, cols_, row);
     add_scaled_row(dropout.scale(), row, out + i * cols_, cols_);
   }
 }

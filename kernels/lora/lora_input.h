@@ -27,7 +27,7 @@ class InputGradient {
 
  private:
   struct Module {
-    int index;      // part of the dropout key
+    int number;     // part of the dropout key
     ConstMatrix a;  // [rank, cols]
   };
   void add_lora(const Module& module, std::int64_t lora_index, std::int64_t first, std::int64_t count,

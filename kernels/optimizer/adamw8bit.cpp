@@ -35,7 +35,7 @@ AdamFactors step_factors(const AdamSettings& settings, std::uint64_t step) {
           .one_minus_beta2 = 1.0f - settings.beta2,
           .step_size = (-settings.learning_rate * c2) / c1,
           .eps = c2 * settings.eps,
-          .decay = 1.0f - settings.learning_rate * settings.weight_decay,
+          .decay = adam_decay_factor(settings.learning_rate, settings.weight_decay),
           .gradient_scale = settings.gradient_scale,
           .decays = settings.weight_decay > 0.0f,
           .guard = settings.zero_gradient_guard};
@@ -241,6 +241,8 @@ AdamReport adamw8bit_on_cpu(const OpContext& context, const AdamSettings& settin
 }
 
 }  // namespace
+
+float adam_decay_factor(float learning_rate, float weight_decay) { return 1.0f - learning_rate * weight_decay; }
 
 AdamReport adamw8bit(const OpContext& context, const AdamSettings& settings, std::span<const AdamTensor> tensors) {
   check_context(context, "adamw8bit");

@@ -2,30 +2,98 @@
 
 #include <csignal>
 #include <new>
-#include <string>
+#include <vector>
 
+#include "shori/config/vocabulary.h"
+#include "shori/util/build_info.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
 
 namespace shori {
+namespace {
 
-int run_program(const std::function<int()>& work) {
+// "unknown command `chek`; ..." where the first argument that is no option names no command; empty otherwise.
+std::string unknown_command(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  if (names.empty() || !app.get_subcommands().empty()) return "";
+  for (int i = 1; i < argc; ++i) {
+    const std::string given = argv[i];
+    if (given.starts_with("-")) continue;
+    const std::string similar = find_similar_name(given, names);
+    const std::string proposal =
+        similar.empty() ? "choose one of " + join_words(names) : concat("did you mean `", similar, "`?");
+    return concat("unknown command `", escape_for_log(given), "`; ", proposal);
+  }
+  return "";
+}
+
+// The same for an option of the command that was given, or of a program without commands.
+std::string unknown_option(const CLI::App& app) {
+  const std::vector<CLI::App*> given = app.get_subcommands();
+  const CLI::App& command = given.empty() ? app : *given.front();
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  for (const std::string& rest : app.remaining(true)) {
+    if (!rest.starts_with("--")) continue;
+    const std::string name = rest.substr(0, rest.find('='));
+    const std::string similar = find_similar_name(name, names);
+    const std::string proposal = similar.empty() ? "" : concat("; did you mean `", similar, "`?");
+    return concat("unknown option `", escape_for_log(name), "`", proposal);
+  }
+  return "";
+}
+
+// --help and --version end the parser as well.
+int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  if (error.get_exit_code() == 0) return app.exit(error);
+  std::string message = unknown_command(app, argc, argv);
+  const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (message.empty() && has_extras) message = unknown_option(app);
+  if (message.empty()) {
+    app.exit(error);
+  } else {
+    app.exit(CLI::ValidationError(message));
+  }
+  return kExitUsage;
+}
+
+}  // namespace
+
+void add_program_options(CLI::App& app, const std::string& name) {
+  app.set_version_flag("--version", concat(name, " ", version(), " (", build_id(), ")"));
+  app.add_flag_callback(
+      "--json-errors", [] { set_json_errors(true); }, "errors and warnings as one JSON object per line");
+}
+
+int run_program(CLI::App& app, int argc, char** argv) {
   try {
     install_signal_handlers();
-    return work();
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::RuntimeError& end) {
+    return end.get_exit_code();
+  } catch (const CLI::ParseError& error) {
+    return exit_of_parser(app, error, argc, argv);
   } catch (const Error& error) {
     for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
     return error.exit_code();
   } catch (const Stopped&) {
-    log_info("stopped by a signal; nothing is left half-written");
+    log_info("stopped by a signal; no file is half-written");
     return 128 + (stop_signal() == SIGTERM ? SIGTERM : SIGINT);
   } catch (const std::bad_alloc&) {
     log_error(
         Diagnostic("E0001", "out of host memory").help("a shorter `sequence_len`, or a machine with more memory"));
   } catch (const std::exception& error) {
     log_error(
-        Diagnostic("E0001", std::string("unexpected: ") + error.what()).help("report it with this line and run.json"));
+        Diagnostic("E0001", concat("unexpected error: ", error.what())).help("report it with this line and run.json"));
   }
   return 1;
 }

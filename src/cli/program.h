@@ -1,16 +1,22 @@
-// What every program does around its work: signals, catching errors, exit codes.
+// What every program does around its work: common options, usage errors, signals, catching errors, exit codes.
 #pragma once
 
-#include <functional>
+#include <CLI/CLI.hpp>
+#include <string>
 
 namespace shori {
 
-// Runs `work`, prints whatever it throws (once, in full) and returns the exit code: 0 done, 1 internal, 2 usage or
-// config, 3 model or data, 4 disk, 5 device, 6 numeric, 7 run folder busy, 75 stopped with the state saved, 130 / 143
-// stopped at once.
-int run_program(const std::function<int()>& work);
-
+inline constexpr int kExitUsage = 2;
 inline constexpr int kExitData = 3;
 inline constexpr int kExitStopped = 75;
+
+// --version and --json-errors.
+void add_program_options(CLI::App& app, const std::string& name);
+
+// Parses the command line; the callbacks of `app` and of its commands do the work, and end the program with another exit
+// code than 0 by throwing CLI::RuntimeError. Prints whatever else they throw (once, in full) and returns the exit code:
+// 0 done, 1 internal, 2 usage or config, 3 model or data, 4 disk, 5 device, 6 numeric, 7 run folder busy, 75 stopped
+// with the state saved, 130 / 143 stopped at once. The message about a misspelt command or option names the nearest one.
+int run_program(CLI::App& app, int argc, char** argv);
 
 }  // namespace shori

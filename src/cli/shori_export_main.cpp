@@ -1,24 +1,52 @@
 // shori-export: what a trained adapter becomes for other programs.
-#include <CLI/CLI.hpp>
-#include <map>
-#include <string>
-
 #include "shori/export/export_adapter.h"
 #include "shori/export/merge.h"
-#include "shori/util/build_info.h"
-#include "shori/util/log.h"
+#include "src/cli/choice.h"
 #include "src/cli/program.h"
 
 namespace shori {
+
+template <>
+inline constexpr auto kWords<AdapterDType> = word_list("f32", "bf16", "f16");
+template <>
+inline constexpr auto kWords<MergeDType> = word_list("bf16", "f16");
+template <>
+inline constexpr auto kWords<MergeBase> = word_list("original", "nf4");
+
 namespace {
+
+constexpr auto kOldPeft = word_list("0.6");
 
 void add_source(CLI::App& command, ExportChoice& choice, std::string& out, bool& force) {
   command.add_option("RUN", choice.run, "a run folder, its adapter/, a PEFT adapter folder, or one checkpoint file")
       ->required();
-  command.add_option("--out", out, "folder to make")->required();
+  command.add_option("--out", out, "folder to create")->required();
   auto* step = command.add_option("--step", choice.step, "the checkpoint of this step");
   command.add_flag("--best", choice.best, "the checkpoint with the lowest evaluation loss")->excludes(step);
-  command.add_flag("--force", force, "a target that is not empty is moved aside");
+  command.add_flag("--force", force, "move a target that is not empty aside");
+}
+
+void add_adapter_command(CLI::App& app, AdapterExport& adapter) {
+  CLI::App* command = app.add_subcommand("adapter", "a PEFT adapter folder");
+  add_source(*command, adapter.source, adapter.out, adapter.force);
+  add_choice<AdapterDType>(*command, "--dtype", adapter.dtype, "type of the tensors (default f32)");
+  command->add_option("--base-name", adapter.base_name, "base_model_name_or_path of adapter_config.json");
+  add_word_option(*command, "--peft-compat", kOldPeft, "leave out the keys that this old PEFT does not know",
+                  [&adapter](std::size_t) { adapter.peft_06 = true; });
+  command->footer("Example:  shori-export adapter runs/shori/top-pg13 --out exports/adapter");
+  command->callback([&adapter] { export_adapter(adapter); });
+}
+
+void add_merged_command(CLI::App& app, MergeOptions& merge) {
+  CLI::App* command = app.add_subcommand("merged", "a Hugging Face model folder: base and adapter in one");
+  add_source(*command, merge.source, merge.out, merge.force);
+  command->add_option("--base", merge.base, "the base model folder used in training")->required();
+  add_choice<MergeDType>(*command, "--dtype", merge.dtype, "type of the weights (default bf16)");
+  add_choice<MergeBase>(*command, "--merge-base", merge.merge_base,
+                        "original: the 16-bit weights (default); nf4: the weights that training saw");
+  command->footer(
+      "Example:  shori-export merged runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/merged");
+  command->callback([&merge] { export_merged(merge); });
 }
 
 }  // namespace
@@ -27,48 +55,11 @@ void add_source(CLI::App& command, ExportChoice& choice, std::string& out, bool&
 int main(int argc, char** argv) {
   using namespace shori;
   CLI::App app{"shori-export: adapters and merged models for other programs"};
-  app.set_version_flag("--version", std::string("shori-export ") + version() + " (" + build_id() + ")");
+  add_program_options(app, "shori-export");
   app.require_subcommand(1);
-  bool json_errors = false;
-  app.add_flag("--json-errors", json_errors, "errors and warnings as one JSON object a line");
-
   AdapterExport adapter;
-  auto* adapter_command = app.add_subcommand("adapter", "a PEFT adapter folder");
-  add_source(*adapter_command, adapter.source, adapter.out, adapter.force);
-  const std::map<std::string, AdapterDType> adapter_types = {
-      {"f32", AdapterDType::kF32}, {"bf16", AdapterDType::kBf16}, {"f16", AdapterDType::kF16}};
-  adapter_command->add_option("--dtype", adapter.dtype, "type of the tensors (default f32)")
-      ->transform(CLI::CheckedTransformer(adapter_types));
-  adapter_command->add_option("--base-name", adapter.base_name, "base_model_name_or_path of adapter_config.json");
-  std::string peft_compat;
-  adapter_command->add_option("--peft-compat", peft_compat, "leave out the keys that this old PEFT does not know")
-      ->check(CLI::IsMember({"0.6"}));
-  adapter_command->footer("Example:  shori-export adapter runs/shori/top-pg13 --out exports/adapter");
-
   MergeOptions merge;
-  auto* merged_command = app.add_subcommand("merged", "a Hugging Face model folder: base and adapter in one");
-  add_source(*merged_command, merge.source, merge.out, merge.force);
-  merged_command->add_option("--base", merge.base, "the base model folder used in training")->required();
-  const std::map<std::string, MergeDType> merge_types = {{"bf16", MergeDType::kBf16}, {"f16", MergeDType::kF16}};
-  merged_command->add_option("--dtype", merge.dtype, "type of the weights (default bf16)")
-      ->transform(CLI::CheckedTransformer(merge_types));
-  const std::map<std::string, MergeBase> merge_bases = {{"original", MergeBase::kOriginal}, {"nf4", MergeBase::kNf4}};
-  merged_command
-      ->add_option("--merge-base", merge.merge_base,
-                   "original 16-bit weights (default), or nf4: those that training saw")
-      ->transform(CLI::CheckedTransformer(merge_bases));
-  merged_command->footer(
-      "Example:  shori-export merged runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/merged");
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return run_program([&] {
-    set_json_errors(json_errors);
-    adapter.peft_06 = !peft_compat.empty();
-    adapter_command->parsed() ? export_adapter(adapter) : export_merged(merge);
-    return 0;
-  });
+  add_adapter_command(app, adapter);
+  add_merged_command(app, merge);
+  return run_program(app, argc, argv);
 }

@@ -1,5 +1,4 @@
 // shori-train: trains a QLoRA adapter from one YAML file.
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -8,11 +7,11 @@
 #include "shori/config/config_text.h"
 #include "shori/config/load_config.h"
 #include "shori/train/recipe.h"
-#include "shori/util/build_info.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/error.h"
-#include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/cli/choice.h"
 #include "src/cli/program.h"
 
 namespace shori {
@@ -20,17 +19,18 @@ namespace {
 
 struct Arguments {
   std::string config, explain, gpu_memory, profile_steps;
+  std::string help_keys;  // "text" or "markdown"; empty: not asked for
   std::vector<std::string> set;
   RecipeOptions recipe;
-  bool json_errors = false, help_keys = false;
 };
 
 void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("CONFIG", arguments.config, "the YAML file: one stage, or a recipe of stages");
   app.add_flag("--resume", arguments.recipe.resume,
-               "go on with an interrupted run, to the same bytes as if it had not been interrupted");
-  app.add_flag("--check", arguments.recipe.check, "check everything that can be known without weights, write nothing");
-  app.add_flag("--plan", arguments.recipe.plan, "show stages, packs, steps and the memory of a GPU, train nothing");
+               "continue an interrupted run; it ends with the same bytes as one that was not interrupted");
+  app.add_flag("--check", arguments.recipe.check,
+               "check everything that can be checked without weights; writes nothing");
+  app.add_flag("--plan", arguments.recipe.plan, "show stages, packs, steps and the memory of a GPU; trains nothing");
   app.add_option("--gpu-memory", arguments.gpu_memory,
                  "with --plan: a GPU that is not in this machine, its memory such as 24GiB")
       ->type_name("BYTES");
@@ -46,10 +46,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--profile-steps", arguments.profile_steps,
                  "time every op of steps A to B; the last of them is kept in profile.json of the run folder")
       ->type_name("A:B");
-  app.add_flag("--json-errors", arguments.json_errors, "errors and warnings as one JSON object a line");
-  app.add_flag("--help-keys", arguments.help_keys, "every key of the YAML file with default and meaning");
-  app.add_option("--explain", arguments.explain, "what an error code means and how to mend it")->type_name("CODE");
-  app.set_version_flag("--version", std::string("shori-train ") + version() + " (" + build_id() + ")");
+  app.add_flag("--help-keys{text}", arguments.help_keys,
+               "every key of the YAML file with default and meaning; --help-keys=markdown: as a table");
+  app.add_option("--explain", arguments.explain, "what an error code means and how to fix it")->type_name("CODE");
   app.footer(
       "Example:  shori-train configs/stage_high.yaml\n"
       "Exit codes: 0 done, 1 internal, 2 usage or config, 3 model or data, 4 disk, 5 device, 6 numeric, 7 run folder "
@@ -62,9 +61,9 @@ int explain(const std::string& code) {
   if (!info) {
     std::vector<std::string_view> codes;
     for (const ErrorInfo& row : error_table()) codes.push_back(row.code);
-    Diagnostic diagnostic("E0113", "`--explain " + escape_for_log(code) + "`: no such code");
+    Diagnostic diagnostic("E0113", concat("`--explain ", escape_for_log(code), "`: no such code"));
     const std::string similar = find_similar_name(code, codes);
-    if (!similar.empty()) diagnostic.help("a code with a similar name exists: `" + similar + "`");
+    if (!similar.empty()) diagnostic.help(concat("a code with a similar name exists: `", similar, "`"));
     throw Error(diagnostic);
   }
   std::printf("%.*s: %.*s (exit %d)\n\n%.*s\n", static_cast<int>(info->code.size()), info->code.data(),
@@ -82,8 +81,9 @@ void read_profile_steps(const std::string& text, RecipeOptions& options) {
   if (colon && last.ec == std::errc() && last.ptr == end && options.profile_first > 0 &&
       options.profile_last >= options.profile_first)
     return;
-  throw Error(Diagnostic("E0113", "`--profile-steps " + escape_for_log(text) + "`: expected two steps A:B")
-                  .help("--profile-steps 3:5"));
+  throw Error(
+      Diagnostic("E0113", concat("`--profile-steps ", escape_for_log(text), "` is not a range of two steps, A:B"))
+          .help("--profile-steps 3:5"));
 }
 
 // --gpu-memory and --sm-count describe one GPU, for --plan.
@@ -96,16 +96,19 @@ RecipeOptions recipe_options(const Arguments& arguments) {
                     .help("an RTX 3090: --plan --gpu-memory 24GiB --sm-count 82"));
   options.gpu_memory = parse_byte_size(arguments.gpu_memory);
   if (!options.gpu_memory)
-    throw Error(
-        Diagnostic("E0113", "`--gpu-memory " + escape_for_log(arguments.gpu_memory) + "` is no amount of memory")
-            .help("--gpu-memory 24GiB"));
+    throw Error(Diagnostic("E0113", concat("`--gpu-memory ", escape_for_log(arguments.gpu_memory),
+                                           "` is not an amount of memory"))
+                    .help("--gpu-memory 24GiB"));
   return options;
 }
 
-int run(const Arguments& arguments) {
-  set_json_errors(arguments.json_errors);
-  if (arguments.help_keys) return std::fputs(help_keys_text().c_str(), stdout) < 0;
-  if (!arguments.explain.empty()) return explain(arguments.explain);
+int print_keys(const std::string& format) {
+  const auto formats = word_list("text", "markdown");
+  if (format != "text" && format != "markdown") refuse_word("--help-keys=" + format, formats);
+  return std::fputs((format == "text" ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
+}
+
+int train(const Arguments& arguments) {
   if (arguments.config.empty())
     throw Error(Diagnostic("E0113", "no config file given").help("shori-train configs/stage_high.yaml"));
   if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
@@ -118,17 +121,21 @@ int run(const Arguments& arguments) {
   return run_recipe(config, options) == RecipeOutcome::kDone ? 0 : kExitStopped;
 }
 
+void run(const Arguments& arguments) {
+  const int code = !arguments.help_keys.empty() ? print_keys(arguments.help_keys)
+                   : !arguments.explain.empty() ? explain(arguments.explain)
+                                                : train(arguments);
+  if (code != 0) throw CLI::RuntimeError(code);
+}
+
 }  // namespace
 }  // namespace shori
 
 int main(int argc, char** argv) {
   CLI::App app{"shori-train: QLoRA training of Mistral-type models from one YAML file"};
   shori::Arguments arguments;
+  shori::add_program_options(app, "shori-train");
   shori::add_options(app, arguments);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  return shori::run_program([&] { return shori::run(arguments); });
+  app.callback([&arguments] { shori::run(arguments); });
+  return shori::run_program(app, argc, argv);
 }

@@ -3,24 +3,25 @@
 #include <algorithm>
 
 #include "shori/util/byte_size.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-// What a message about keys that do not go together says beside the keys.
+// A message about keys that do not go together.
 struct Conflict {
   std::string message;
   std::string note;
-  std::string cure;
+  std::string help;
   std::string code = "E0107";
 };
 
 class StageChecker {
  public:
-  StageChecker(const Settings& settings, const std::set<std::string>& unread, StageConfig& stage,
+  StageChecker(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
                Diagnostics& diagnostics)
-      : settings_(settings), unread_(unread), stage_(stage), config_(stage.config), diagnostics_(diagnostics) {}
+      : settings_(settings), refused_(refused), stage_(stage), config_(stage.config), diagnostics_(diagnostics) {}
 
   void check() {
     check_precision();
@@ -39,26 +40,25 @@ class StageChecker {
     return setting != nullptr && setting->value.kind != YamlNode::Kind::kNull ? setting : nullptr;
   }
 
-  // Shown at the first of `keys` that is set, with the place of the others. Says nothing if one of them could not be
-  // read: its default would be compared.
+  // Reports `what` at the first of `keys` that is set, and names the location of the others. Reports nothing if the value
+  // of one of them was refused: its default would be compared.
   void conflict(std::initializer_list<std::string> keys, const Conflict& what) {
     Diagnostic diagnostic(what.code, what.message);
     bool placed = false;
     for (const std::string& key : keys) {
-      if (unread_.contains(key)) return;
+      if (refused_.contains(key)) return;
       const Setting* setting = set(key);
       if (setting == nullptr) continue;
       const SourceLocation place = setting->key_place();
       if (placed) {
-        diagnostic.note("`" + key + "` stands at " + place.file + ":" + std::to_string(place.line) + ":" +
-                        std::to_string(place.column));
+        diagnostic.note(concat("`", key, "` is set at ", place.file, ":", place.line, ":", place.column));
       } else {
         diagnostic.at(place);
       }
       placed = true;
     }
     if (!what.note.empty()) diagnostic.note(what.note);
-    diagnostics_.add(std::move(diagnostic.help(what.cure)));
+    diagnostics_.add(std::move(diagnostic.help(what.help)));
   }
 
   void check_precision() {
@@ -73,7 +73,7 @@ class StageChecker {
                                              "write `load_in_4bit: false`, or `adapter: qlora`"});
     }
     if (config_.fp16) {
-      conflict({"fp16"}, {"`fp16: true` is not offered", "float16 would need loss scaling; bfloat16 does not",
+      conflict({"fp16"}, {"`fp16: true` is not supported", "float16 needs loss scaling; bfloat16 does not",
                           "write `fp16: false`, and `bf16: true` or `bf16: false` (fp32)"});
     }
   }
@@ -87,7 +87,7 @@ class StageChecker {
                 "write `lora_target_linear: true`, or name modules: " + join_words(kLoraModules)});
     } else if (set("lora_target_linear") != nullptr && config_.lora_target_linear && !all) {
       conflict({"lora_target_modules", "lora_target_linear"},
-               {"`lora_target_linear: true` does not go with a part of the modules",
+               {"`lora_target_linear: true` does not go with only some of the modules",
                 "`lora_target_modules` names " + join_words(config_.lora_target_modules),
                 "write `lora_target_linear: false`, or delete `lora_target_modules`"});
     }
@@ -101,7 +101,7 @@ class StageChecker {
     for (const char* key : {"roles_to_train", "train_on_eos", "blockml.train_on_speaker"}) {
       if (!config_.train_on_inputs || set(key) == nullptr) continue;
       conflict({key, "train_on_inputs"},
-               {"`" + std::string(key) + "` does not go with `train_on_inputs: true`", "every token is a target then",
+               {concat("`", key, "` does not go with `train_on_inputs: true`"), "then every token is a target",
                 "delete the line, or write `train_on_inputs: false`"});
     }
     if (config_.roles_to_train.empty()) {
@@ -114,19 +114,19 @@ class StageChecker {
   }
 
   void check_completion(const DataEntry& entry) {
-    if (entry.type != "completion" || config_.train_on_inputs || unread_.contains("train_on_inputs")) return;
+    if (entry.type != word_of(DataType::kCompletion) || config_.train_on_inputs || refused_.contains("train_on_inputs"))
+      return;
     diagnostics_.add(Diagnostic("E0107", "`type: completion` does not go with `train_on_inputs: false`")
                          .at(entry.place)
-                         .note("such a text has no roles by which tokens could be chosen")
+                         .note("a completion has no roles that choose the targets")
                          .help("write `train_on_inputs: true`, or `type: blockml_jsonl`"));
   }
 
   void check_compat() {
     const bool compat = config_.compat == CompatMode::kAxolotl2024;
     if (compat && config_.blockml.eos != EosRule::kEnd) {
-      const std::string word(word_of(config_.blockml.eos));
       conflict({"blockml.eos", "compat"},
-               {"`blockml.eos: " + word + "` does not go with `compat: axolotl-2024`",
+               {concat("`blockml.eos: ", word_of(config_.blockml.eos), "` does not go with `compat: axolotl-2024`"),
                 "Axolotl ends every sample with the end-of-text token", "delete one of the two lines"});
     }
     if (config_.axolotl_step_estimate && !compat) {
@@ -140,22 +140,22 @@ class StageChecker {
     for (const char* key : {"num_epochs", "max_steps"}) {
       const bool none = key == std::string("num_epochs") ? config_.num_epochs == 0 : config_.max_steps == 0;
       if (!none) continue;
-      conflict({key}, {"this config trains 0 steps", "`" + std::string(key) + ": 0`",
-                       "write `" + std::string(key) + ": 1` or more", "E0115"});
+      conflict({key}, {"this config trains 0 steps", concat("`", key, ": 0`"), concat("write `", key, ": 1` or more"),
+                       "E0115"});
     }
     if (config_.warmup_steps > 0 && config_.lr_scheduler == LrScheduler::kConstant) {
       conflict({"warmup_steps", "lr_scheduler"},
                {"`warmup_steps` does not go with `lr_scheduler: constant`",
-                "that schedule has one rate in every step and would ignore the warm-up",
+                "that schedule has the same rate in every step and would ignore the warm-up",
                 "delete the line, or write `lr_scheduler: linear` or `lr_scheduler: cosine`"});
     }
   }
 
   void check_start() {
-    const bool begins_afresh = config_.init_from.empty() && stage_.previous_stage < 0;
-    if (!begins_afresh || config_.optimizer_state != OptimizerStart::kCarry) return;
+    const bool is_fresh = config_.init_from.empty() && stage_.previous_stage < 0;
+    if (!is_fresh || config_.optimizer_state != OptimizerStart::kCarry) return;
     conflict({"optimizer_state", "init_from"},
-             {"`optimizer_state: carry` has nothing to carry from", "there is neither `init_from` nor an earlier stage",
+             {"`optimizer_state: carry` has no state to carry", "there is neither `init_from` nor an earlier stage",
               "name a run in `init_from`, or delete the line"});
   }
 
@@ -168,14 +168,14 @@ class StageChecker {
 
   void check_memory_limit() {
     if (config_.gpu_memory_limit.empty() || parse_byte_size(config_.gpu_memory_limit)) return;
-    diagnostics_.add(Diagnostic("E0104", "`gpu_memory_limit` wants an amount such as 22GiB, found `" +
-                                             escape_for_log(config_.gpu_memory_limit) + "`")
+    diagnostics_.add(Diagnostic("E0104", concat("`gpu_memory_limit` must be an amount such as 22GiB, found `",
+                                                escape_for_log(config_.gpu_memory_limit), "`"))
                          .at(set("gpu_memory_limit")->value_place())
                          .note("units: KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000)"));
   }
 
   const Settings& settings_;
-  const std::set<std::string>& unread_;
+  const std::set<std::string>& refused_;
   StageConfig& stage_;
   TrainConfig& config_;
   Diagnostics& diagnostics_;
@@ -183,9 +183,9 @@ class StageChecker {
 
 }  // namespace
 
-void check_stage(const Settings& settings, const std::set<std::string>& unread, StageConfig& stage,
+void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
                  Diagnostics& diagnostics) {
-  StageChecker(settings, unread, stage, diagnostics).check();
+  StageChecker(settings, refused, stage, diagnostics).check();
 }
 
 std::vector<std::string> stage_notes(const StageConfig& stage) {
@@ -209,10 +209,10 @@ void check_stage_name(const std::string& name, const SourceLocation& place, Diag
   const bool good = !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), allowed) &&
                     name.front() != '.' && name.front() != ' ' && name.back() != ' ';
   if (good) return;
-  const std::string found = "found `" + escape_for_log(name) + "`";
-  diagnostics.add(Diagnostic("E0104", "`name` wants a name that can be a folder's, " + found)
-                      .at(place)
-                      .note("letters, digits, `-`, `_`, `.` and spaces, at most 64, no `.` in front"));
+  diagnostics.add(
+      Diagnostic("E0104", concat("`name` must be usable as a folder name, found `", escape_for_log(name), "`"))
+          .at(place)
+          .note("at most 64 letters, digits, `-`, `_`, `.` and spaces; no `.` at the start, no space at either end"));
 }
 
 }  // namespace shori

@@ -7,9 +7,9 @@
 
 namespace shori {
 
-// Which keys do not go together (E0107), runs of 0 steps (E0115); brings lora_target_linear into agreement with
-// lora_target_modules. `settings` are those that made `stage`, `unread` the keys among them whose value was refused.
-void check_stage(const Settings& settings, const std::set<std::string>& unread, StageConfig& stage,
+// Checks which keys do not go together (E0107) and runs of 0 steps (E0115); sets lora_target_linear to whether
+// lora_target_modules names all modules. `settings` are those that made `stage`, `refused` the keys with a wrong value.
+void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
                  Diagnostics& diagnostics);
 
 // Facts about keys of this stage that have no effect.

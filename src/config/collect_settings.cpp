@@ -1,4 +1,5 @@
 // Known, foreign and unknown keys of a mapping.
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/foreign_keys.h"
 #include "src/config/settings.h"
@@ -8,7 +9,7 @@ namespace {
 
 constexpr std::string_view kNested = "blockml.";
 
-// Names that may stand at this level: beneath `blockml:` without the prefix, else those without a dot.
+// Names that are allowed at this level: under `blockml:` without the prefix, else those without a dot.
 std::vector<std::string_view> names_at_level(bool nested) {
   std::vector<std::string_view> names;
   for (const KeyInfo& key : config_keys()) {
@@ -42,7 +43,7 @@ class Collector {
       if (known->decided) without_effect_.push_back(setting);
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
-      const std::string what = "`" + escape_for_log(setting.key) + "`";
+      const std::string what = concat("`", escape_for_log(setting.key), "`");
       if (check_foreign_value(*row, setting, what, diagnostics_)) without_effect_.push_back(std::move(setting));
     } else {
       add_unknown(setting, nested);
@@ -53,22 +54,23 @@ class Collector {
     if (setting.value.kind == YamlNode::Kind::kMapping) {
       for (const auto& [key, value] : setting.value.members) add(key, value, true);
     } else if (setting.value.kind != YamlNode::Kind::kNull) {
-      diagnostics_.add(Diagnostic("E0104", "`blockml` wants a mapping, found `" + value_text(setting.value) + "`")
-                           .at(setting.value_place())
-                           .help("write `blockml: {eos: end}`"));
+      diagnostics_.add(
+          Diagnostic("E0104", concat("`blockml` must be a mapping, found `", value_text(setting.value), "`"))
+              .at(setting.value_place())
+              .help("write `blockml: {eos: end}`"));
     }
   }
 
   void add_unknown(const Setting& setting, bool nested) {
     const std::string& name = setting.key_node.text;
-    Diagnostic diagnostic("E0101", "unknown key `" + escape_for_log(name) + "`");
+    Diagnostic diagnostic("E0101", concat("unknown key `", escape_for_log(name), "`"));
     diagnostic.at(setting.key_place());
     const std::string full = nested ? name : std::string(kNested) + name;
     if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
       const std::string last = name.substr(name.find('.') + 1);
-      diagnostic.help("it stands beneath `blockml`: `blockml: {" + last + ": ...}`");
+      diagnostic.help(concat("it belongs under `blockml`: `blockml: {", last, ": ...}`"));
     } else if (nested && find_config_key(name) != nullptr) {
-      diagnostic.help("`" + name + "` stands at the top level, not beneath `blockml`");
+      diagnostic.help(concat("`", name, "` belongs at the top level, not under `blockml`"));
     } else {
       propose_similar(diagnostic, "key", name, names_at_level(nested));
     }

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -35,7 +36,7 @@ std::vector<KeyInfo> make_config_keys() {
 }
 
 std::string with_range(std::string text, const ValueRule& rule) {
-  return rule.bounded ? text + " in " + rule.range_text() : text;
+  return rule.bounded ? concat(text, " in ", rule.range_text()) : text;
 }
 
 }  // namespace
@@ -48,7 +49,7 @@ bool ValueRule::contains(double value) const {
 }
 
 std::string ValueRule::range_text() const {
-  return (low_open ? "(" : "[") + number_text(low) + ", " + number_text(high) + (high_open ? ")" : "]");
+  return concat(low_open ? "(" : "[", number_text(low), ", ", number_text(high), high_open ? ")" : "]");
 }
 
 const std::vector<KeyInfo>& config_keys() {
@@ -108,11 +109,11 @@ std::string value_kind_text(const KeyInfo& key) {
 }
 
 std::string number_text(double value) {
-  if (value == std::floor(value) && std::fabs(value) < 1e15) return std::to_string(static_cast<long long>(value));
+  if (value == std::floor(value) && std::fabs(value) < 1e15) return concat(static_cast<long long>(value));
   std::string text = format_double(value);
   const std::size_t exponent = text.find_first_of("eE");
   if (exponent != std::string::npos && text.size() > exponent + 3 && text[exponent + 2] == '0') {
-    text.erase(exponent + 2, 1);  // 7.25e-05 as people write it: 7.25e-5
+    text.erase(exponent + 2, 1);  // people write 7.25e-5, not 7.25e-05
   }
   return text;
 }

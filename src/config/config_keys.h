@@ -75,13 +75,13 @@ const std::vector<KeyInfo>& config_keys();
 const KeyInfo* find_config_key(std::string_view name);
 std::string_view key_class_name(KeyClass key_class);
 
-// Keys that choose targets and so have no effect where `train_on_inputs: true` makes every token one.
+// Whether the key chooses targets: it has no effect under `train_on_inputs: true`, which makes every token a target.
 bool chooses_targets(std::string_view key);
 
 // What a value of this key may be: "integer in [1, 1024]", "true or false", "one of constant, linear, cosine".
 std::string value_kind_text(const KeyInfo& key);
 
-// A number as people write it: whole numbers without a point, no zero in front of an exponent. Reads back as the same
+// A number as people write it: whole numbers without a point, exponents without a leading zero. Reads back as the same
 // value.
 std::string number_text(double value);
 

@@ -93,14 +93,14 @@ std::string shown(const JsonValue& value, bool real) {
       return "[" + inside + "]";
     case JsonValue::Kind::kObject:
       for (const auto& [name, member] : value.members) {
-        inside += (inside.empty() ? "" : ", ") + name + ": " + shown(member, false);
+        inside += concat(inside.empty() ? "" : ", ", name, ": ", shown(member, false));
       }
       return "{" + inside + "}";
   }
   return inside;
 }
 
-// All but the places of each entry: what a numeric or portable config records.
+// Each entry without its paths: what a numeric or portable config records.
 JsonValue without_places(const JsonValue& entries) {
   JsonValue list = entries;
   for (JsonValue& item : list.items) {

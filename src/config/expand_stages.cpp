@@ -4,6 +4,7 @@
 #include <set>
 
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/check_stage.h"
 
@@ -28,24 +29,24 @@ void replace_setting(Settings& settings, const Setting& setting) {
   settings.push_back(setting);
 }
 
-// `a -> b -> c` as one setting a rate, each at its own place.
+// `a -> b -> c` as one setting per rate, each with its own location.
 std::vector<Setting> split_rates(const Setting& rates) {
-  std::vector<Setting> pieces;
+  std::vector<Setting> parts;
   const std::string& text = rates.value.text;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(kArrow, begin), text.size());
     const std::size_t first = std::min(text.find_first_not_of(' ', begin), end);
     std::size_t last = end;
     while (last > first && text[last - 1] == ' ') --last;
-    Setting piece = rates;
-    piece.value.text = text.substr(first, last - first);
-    // The arrow form is a text, so quotes around the whole of it are natural; the rates inside are plain numbers.
-    piece.value.column += first + (rates.value.quoted ? 1 : 0);
-    piece.value.quoted = false;
-    pieces.push_back(std::move(piece));
+    Setting part = rates;
+    part.value.text = text.substr(first, last - first);
+    // The arrow form is a text, so it may be quoted as a whole; the rates inside are plain numbers.
+    part.value.column += first + (rates.value.quoted ? 1 : 0);
+    part.value.quoted = false;
+    parts.push_back(std::move(part));
     begin = end + kArrow.size();
   }
-  return pieces;
+  return parts;
 }
 
 class RecipeBuilder {
@@ -60,7 +61,7 @@ class RecipeBuilder {
     if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key) refuse_single_rate(*rate);
     const std::string name = text_of("name"), output_dir = text_of("output_dir");
     loaded_.is_recipe = source_.stages_key.has_value() || has_arrow(rate);
-    loaded_.output_dir = output_dir.empty() ? "" : path_beneath(loaded_.folder, output_dir);
+    loaded_.output_dir = output_dir.empty() ? "" : path_in(loaded_.folder, output_dir);
     loaded_.name = name.empty() ? last_part(loaded_.output_dir) : name;
     if (source_.stages_key) {
       build_stages();
@@ -95,19 +96,21 @@ class RecipeBuilder {
       for (const StageItem& item : source_.items) {
         const Setting* own = find_setting(item.settings, setting.key);
         if (own == nullptr) continue;
-        diagnostics_.add(Diagnostic("E0107", "`--set " + setting.key + "` does not go with a stage that sets this key")
-                             .at(own->key_place())
-                             .note("`--set` replaces the shared keys of a recipe")
-                             .help("edit the stage, or copy it into a config of its own"));
+        diagnostics_.add(
+            Diagnostic("E0107", concat("`--set ", setting.key, "` does not go with a stage that sets this key"))
+                .at(own->key_place())
+                .note("`--set` replaces the shared keys of a recipe")
+                .help("edit the stage, or copy it into a config of its own"));
       }
     }
   }
 
   void refuse_single_rate(const Setting& rate) {
     const std::string value = value_text(rate.value);
-    diagnostics_.add(Diagnostic("E0107", "`--set learning_rate=" + value + "` would make one stage of this recipe")
-                         .note("the file gives rates with `->`, one a category")
-                         .help("`--set 'learning_rate=" + value + " -> " + value + "'`"));
+    diagnostics_.add(
+        Diagnostic("E0107", concat("`--set learning_rate=", value, "` would make one stage of this recipe"))
+            .note("the file gives rates with `->`, one per category")
+            .help(concat("`--set 'learning_rate=", value, " -> ", value, "'`")));
   }
 
   void build_stages() {
@@ -156,7 +159,7 @@ class RecipeBuilder {
     const std::vector<std::string> categories = categories_present();
     if (rates.size() > categories.size() && !categories.empty()) refuse_rates(rates_setting, rates, categories);
     erase_setting(source_.shared, "name");
-    // Every rate and every key is checked, even where the categories give no stages.
+    // Check every rate and every key, even if the categories give no stages.
     const std::size_t count = std::max({rates.size(), categories.size(), std::size_t{1}});
     for (std::size_t i = 0; i < count; ++i) {
       Settings settings = source_.shared;
@@ -172,7 +175,7 @@ class RecipeBuilder {
 
   std::vector<std::string> categories_present() {
     DatasetList entries;
-    Diagnostics reported_again;  // add_stage() reads the entries, too, and tells
+    Diagnostics reported_again;  // add_stage() reads the entries as well, and reports
     const Setting* datasets = find_setting(source_.shared, "datasets");
     if (!has_value(datasets) || !read_datasets(*datasets, loaded_.folder, entries, reported_again)) return {};
     for (const DataEntry& entry : entries) {
@@ -194,8 +197,8 @@ class RecipeBuilder {
                     const std::vector<std::string>& categories) {
     std::vector<std::string> texts;
     for (const Setting& rate : rates) texts.push_back(value_text(rate.value));
-    diagnostics_.add(Diagnostic("E0107", "`learning_rate` has more rates (" + std::to_string(rates.size()) +
-                                             ") than there are categories (" + std::to_string(categories.size()) + ")")
+    diagnostics_.add(Diagnostic("E0107", concat("`learning_rate` has more rates (", rates.size(),
+                                                ") than there are categories (", categories.size(), ")"))
                          .at(arrow.value_place())
                          .note("rates: " + join_words(texts))
                          .note("categories of `datasets`: " + join_words(categories))
@@ -206,12 +209,12 @@ class RecipeBuilder {
     StageConfig stage;
     stage.name = name;
     stage.previous_stage = static_cast<int>(loaded_.stages.size()) - 1;
-    std::set<std::string> unread;
+    std::set<std::string> refused;
     if (stage.previous_stage >= 0) erase_setting(settings, "init_from");
     drop_shared_carry(stage, settings);
     for (const Setting& setting : settings) {
       const KeyInfo* key = find_config_key(setting.key);
-      if (!apply_setting(*key, setting, loaded_.folder, stage.config, diagnostics_)) unread.insert(setting.key);
+      if (!apply_setting(*key, setting, loaded_.folder, stage.config, diagnostics_)) refused.insert(setting.key);
       stage.origins[setting.key] = setting.origin();
     }
     stage.config.name = name;
@@ -219,11 +222,11 @@ class RecipeBuilder {
     check_required(stage, settings, place);
     allocate_outputs(stage);
     check_name(stage, settings, place);
-    check_stage(settings, unread, stage, diagnostics_);
+    check_stage(settings, refused, stage, diagnostics_);
     loaded_.stages.push_back(std::move(stage));
   }
 
-  // `optimizer_state: carry` as a shared key concerns the links of the chain; a first stage without init_from has none.
+  // A shared `optimizer_state: carry` is meant for stages that follow another; a first stage without init_from does not.
   void drop_shared_carry(const StageConfig& stage, Settings& settings) const {
     const Setting* carry = find_setting(settings, "optimizer_state");
     const bool shared = carry != nullptr && carry->kind != ValueOrigin::Kind::kStage;
@@ -239,9 +242,9 @@ class RecipeBuilder {
           setting != nullptr && setting->value.kind == YamlNode::Kind::kSequence && setting->value.items.empty();
       if (has_value(setting) && !empty_list) continue;
       const bool own = source_.stages_key && (key.name == "datasets" || key.name == "learning_rate");
-      const std::string of_stage = own ? " of stage `" + escape_for_log(stage.name) + "`" : "";
+      const std::string of_stage = own ? concat(" of stage `", escape_for_log(stage.name), "`") : "";
       const std::string what = empty_list ? " is empty" : " is missing";
-      diagnostics_.add(Diagnostic("E0114", "required key `" + std::string(key.name) + "`" + of_stage + what)
+      diagnostics_.add(Diagnostic("E0114", concat("required key `", key.name, "`", of_stage, what))
                            .at(setting != nullptr ? setting->key_place()
                                : own              ? place
                                                   : file_place()));
@@ -254,12 +257,12 @@ class RecipeBuilder {
       stage.config.output_dir = join_path(loaded_.output_dir, stage.name);
     }
     std::string& prepared = stage.config.dataset_prepared_path;
-    if (!prepared.empty()) prepared = path_beneath(loaded_.folder, prepared);
+    if (!prepared.empty()) prepared = path_in(loaded_.folder, prepared);
     if (std::string& cache = stage.config.nf4_cache; cache != "auto" && cache != "off" && !cache.empty()) {
-      cache = path_beneath(loaded_.folder, cache);
+      cache = path_in(loaded_.folder, cache);
     }
     if (!stage.config.init_from.empty()) {
-      stage.config.init_from = path_beneath(loaded_.folder, stage.config.init_from);
+      stage.config.init_from = path_in(loaded_.folder, stage.config.init_from);
     }
   }
 
@@ -268,9 +271,9 @@ class RecipeBuilder {
     if (has_value(name)) check_stage_name(stage.name, name->value_place(), diagnostics_);
     for (const StageConfig& earlier : loaded_.stages) {
       if (!source_.stages_key || stage.name.empty() || earlier.name != stage.name) continue;
-      diagnostics_.add(Diagnostic("E0107", "two stages are named `" + escape_for_log(stage.name) + "`")
+      diagnostics_.add(Diagnostic("E0107", concat("two stages are named `", escape_for_log(stage.name), "`"))
                            .at(has_value(name) ? name->value_place() : place)
-                           .help("give one another name: it is the name of its folder"));
+                           .help("give one of them another name: it is the name of its folder"));
     }
   }
 

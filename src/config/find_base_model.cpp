@@ -1,8 +1,9 @@
-// Where a base model lies: a folder, or a snapshot in the local Hugging Face cache.
+// Finds the folder of a base model: a folder as named, or a snapshot in the local Hugging Face cache.
 #include <algorithm>
 #include <cstdlib>
 
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/settings.h"
 
@@ -45,12 +46,12 @@ std::string cached_model_folder(std::string id) {
   return join_path(hub_cache(), "models--" + id);
 }
 
-// The commit that refs/main names, or an empty text. It becomes a part of a path, so only hex digits are taken.
+// The commit that refs/main names, or an empty text. It becomes part of a path, so only hex digits are accepted.
 std::string main_revision(const std::string& model_folder) {
   const std::string ref = join_path(model_folder, "refs/main");
   if (!path_exists(ref)) return "";
   std::string revision = read_whole_file(InputFile::open(ref, "E0108"), kRefBytes, "E0108");
-  while (!revision.empty() && (revision.back() == '\n' || revision.back() == ' ')) revision.pop_back();
+  revision = trim(revision);
   const bool hex = revision.find_first_not_of("0123456789abcdef") == std::string::npos;
   return hex ? revision : "";
 }
@@ -72,7 +73,7 @@ std::string likely_name(const std::string& wanted, const std::vector<std::string
   return found == names.end() ? "" : *found;
 }
 
-void log_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
+void note_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
   const std::string parent = parent_path(path).empty() ? "." : parent_path(path);
   if (!is_directory(parent)) {
     missing.note("there is no folder " + escape_for_log(parent, 400));
@@ -83,28 +84,29 @@ void log_neighbours(Diagnostic& missing, const std::string& written, const std::
   const std::size_t more = names.size() > kListedNames ? names.size() - kListedNames : 0;
   if (more > 0) names.resize(kListedNames);
   for (std::string& name : names) name = escape_for_log(name);
-  if (more > 0) names.push_back("and " + std::to_string(more) + " more");
-  missing.note("`" + escape_for_log(parent, 400) + "/` holds: " + (names.empty() ? "no folder" : join_words(names)));
+  if (more > 0) names.push_back(concat("and ", more, " more"));
+  missing.note(concat("`", escape_for_log(parent, 400), "/` holds: ", names.empty() ? "no folder" : join_words(names)));
   const std::string beside = parent_path(written);
-  if (!likely.empty()) missing.help("write `" + escape_for_log(join_path(beside, likely), 400) + "`");
+  if (!likely.empty()) missing.help(concat("write `", escape_for_log(join_path(beside, likely), 400), "`"));
 }
 
 Diagnostic missing_model(const std::string& written, const std::string& path) {
   Diagnostic missing("E0108", "`base_model` does not exist: " + escape_for_log(written, 400));
   if (path_exists(path)) {
-    missing.note("it is a file; the folder that holds config.json and *.safetensors is wanted");
-    missing.help("write `" + escape_for_log(parent_path(written), 400) + "`");
+    missing.note("it is a file; name the folder that holds config.json and *.safetensors");
+    missing.help(concat("write `", escape_for_log(parent_path(written), 400), "`"));
     return missing;
   }
   if (is_model_id(written)) {
     missing.note("not in the Hugging Face cache: " + escape_for_log(cached_model_folder(written), 400));
-    missing.help("download it: `hf download " + written + "` (older: `huggingface-cli download " + written + "`)");
+    missing.help(concat("download it: `hf download ", written, "` (older: `huggingface-cli download ", written, "`)"));
   }
-  log_neighbours(missing, written, path);
+  note_neighbours(missing, written, path);
   if (missing.helps.empty()) {
     const std::string name = file_name(path).starts_with("Mistral-") ? file_name(path) : "Mistral-7B-Instruct-v0.2";
-    missing.help("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/" +
-                 escape_for_log(name) + " --local-dir " + escape_for_log(path, 400) + "`");
+    missing.help(
+        concat("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/",
+               escape_for_log(name), " --local-dir ", escape_for_log(path, 400), "`"));
   }
   return missing;
 }
@@ -125,7 +127,7 @@ void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
   for (StageConfig& stage : loaded.stages) {
     const std::string written = stage.config.base_model;
     if (written.empty()) continue;
-    std::string path = path_beneath(loaded.folder, written);
+    std::string path = path_in(loaded.folder, written);
     while (path.size() > 1 && path.back() == '/') path.pop_back();
     const std::string folder = locate(written, path);
     if (!folder.empty()) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -24,8 +25,8 @@ constexpr std::string_view kNoTracker = "it would send metrics to a tracking ser
 constexpr std::string_view kNoPrompts = "it would choose a prompt template; the data say how their text looks";
 constexpr std::string_view kLoader =
     "it would tune the reading of data; everything is tokenized and packed before step 1";
-constexpr std::string_view kBase16 = "the base must be in 16 bits; NF4 is the only quantization";
-constexpr std::string_view kOtherJob = "it would train something else than next tokens";
+constexpr std::string_view kBase16 = "NF4 is the only quantization, of a base in 16 bits";
+constexpr std::string_view kOtherJob = "it would train something else than the prediction of the next token";
 
 constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"gradient_checkpointing", kDecided, "it would trade time for memory; the activation plan decides this", ""},
@@ -51,8 +52,8 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"max_packed_sequence_len", kAxolotl, "it would pack without regard to sample boundaries",
      "`sample_packing: true`"},
     {"sample_packing_*", kAxolotl, "it would tune the packer; the plan here is exact", ""},
-    {"total_num_tokens", kAxolotl, "it would give the size of the data; it is counted", ""},
-    {"total_supervised_tokens", kAxolotl, "it would give the size of the data; it is counted", ""},
+    {"total_num_tokens", kAxolotl, "it would give the size of the data, which is counted here", ""},
+    {"total_supervised_tokens", kAxolotl, "it would give the size of the data, which is counted here", ""},
     {"deepspeed", kAxolotl, kOneGpu, ""},
     {"fsdp", kAxolotl, kOneGpu, ""},
     {"fsdp_*", kAxolotl, kOneGpu, ""},
@@ -102,10 +103,10 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"embeddings_skip_upcast", kAxolotl, "it would change the precision of the embedding", ""},
     {"chat_template*", kAxolotl, kNoPrompts, ""},
     {"default_system_message", kAxolotl, kNoPrompts, ""},
-    {"lora_model_dir", kAxolotl, "it would start from that adapter and let its saved settings win", "`init_from`"},
+    {"lora_model_dir", kAxolotl, "it would start from that adapter and use its saved settings", "`init_from`"},
     {"lora_out_dir", kAxolotl, "it would name a folder for the adapter", "`output_dir`; `shori-export adapter`"},
     {"lora_fan_in_fan_out", kAxolotl, "it would adapt transposed (Conv1D) weights; Mistral has none", ""},
-    {"lora_modules_to_save", kAxolotl, "it would train whole modules beside the adapter", ""},
+    {"lora_modules_to_save", kAxolotl, "it would train whole modules in addition to the adapter", ""},
     {"lora_target_parameters", kAxolotl, kPlainLora, ""},
     {"lora_layers_to_transform", kAxolotl, kPlainLora, ""},
     {"lora_on_cpu", kAxolotl, "it would merge on the CPU; `shori-export merged` always does", ""},
@@ -134,9 +135,9 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"auto_resume_from_checkpoints", kAxolotl, "it would continue an earlier run by itself",
      "the command line `shori-train CONFIG --resume`"},
     {"save_strategy", kAxolotl, "it would choose when checkpoints are written", "`save_steps`"},
-    {"save_only_model", kAxolotl, "it would write checkpoints that cannot be continued", ""},
-    {"saves_per_epoch", kAxolotl, "it would write so many checkpoints an epoch", "`save_steps`"},
-    {"evals_per_epoch", kAxolotl, "it would evaluate so many times an epoch",
+    {"save_only_model", kAxolotl, "it would write checkpoints that cannot be resumed", ""},
+    {"saves_per_epoch", kAxolotl, "it would write so many checkpoints per epoch", "`save_steps`"},
+    {"evals_per_epoch", kAxolotl, "it would evaluate so many times per epoch",
      "`eval_steps`, a count or a share of the whole run"},
     {"evaluation_strategy", kAxolotl, "it would choose when to evaluate", "`eval_steps`"},
     {"eval_strategy", kAxolotl, "it would choose when to evaluate", "`eval_steps`"},
@@ -147,10 +148,11 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"do_causal_lm_eval", kAxolotl, "it would generate answers while evaluating", ""},
     {"do_bench_eval", kAxolotl, "it would run a benchmark while evaluating", ""},
     {"bench_*", kAxolotl, "it would run a benchmark while evaluating", ""},
-    {"metric_for_best_model", kAxolotl, "it would choose the best checkpoint; it is the one of least evaluation loss",
-     ""},
+    {"metric_for_best_model", kAxolotl,
+     "it would choose the best checkpoint; it is the one with the lowest evaluation loss", ""},
     {"load_best_model_at_end", kAxolotl, "it would export the best checkpoint, not the last", ""},
-    {"greater_is_better", kAxolotl, "it would choose the best checkpoint; it is the one of least evaluation loss", ""},
+    {"greater_is_better", kAxolotl,
+     "it would choose the best checkpoint; it is the one with the lowest evaluation loss", ""},
     {"warmup_ratio", kAxolotl, "it would warm up over a share of the run", "`warmup_steps`"},
     {"cosine_*", kAxolotl, "it would change the cosine schedule", ""},
     {"lr_quadratic_warmup", kAxolotl, "it would change the warm-up", ""},
@@ -256,9 +258,10 @@ bool check_foreign_value(const ForeignKey& key, const Setting& setting, const st
   Diagnostic diagnostic("E0112", what + reason);
   diagnostic.at(setting.key_place()).note(std::string(key.effect));
   if (key.name == "lora_model_dir") {
-    diagnostic.help("write `init_from: " + value_text(setting.value) + "`: a new run from that adapter's weights");
+    diagnostic.help(
+        concat("write `init_from: ", value_text(setting.value), "`: a new run from that adapter's weights"));
   } else {
-    diagnostic.help(key.cure.empty() ? "delete the line" : "use " + std::string(key.cure));
+    diagnostic.help(key.instead.empty() ? "delete the line" : concat("use ", key.instead));
   }
   diagnostics.add(std::move(diagnostic));
   return false;

@@ -1,4 +1,4 @@
-// Keys that a published Axolotl config carries and that mean nothing here, and keys of later versions of this program.
+// Keys of published Axolotl configs that mean nothing here, and keys of later versions of this program.
 #pragma once
 
 #include <string>
@@ -17,8 +17,8 @@ struct ForeignKey {
   };
   std::string_view name;  // a `*` at the end stands for any rest
   Kind kind;
-  std::string_view effect;  // what it would do
-  std::string_view cure;    // what to write instead; empty: delete the line
+  std::string_view effect;   // what it would do
+  std::string_view instead;  // what to write; empty: delete the line
 };
 
 // The row for a key of the config, or nullptr. A full name wins over one with `*`.
@@ -29,7 +29,7 @@ const ForeignKey* find_foreign_dataset_key(std::string_view name);
 // Empty, false, null, [] or {}.
 bool is_empty_value(const YamlNode& value);
 
-// E0112 and false unless the value may stand. `what` is how the key is named in the message.
+// E0112 and false unless the value may stand. `what` names the key in the message.
 bool check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
                          Diagnostics& diagnostics);
 

@@ -3,6 +3,7 @@
 #include <deque>
 
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/check_stage.h"
 #include "src/config/expand_stages.h"
@@ -21,7 +22,8 @@ std::optional<std::string> read_config_file(const std::string& path, Diagnostics
     if (is_directory(folder.empty() ? "." : folder)) {
       const auto names = list_directory(folder.empty() ? "." : folder);
       const std::string similar = find_similar_name(file_name(path), names);
-      if (!similar.empty()) missing.help("a file with a similar name exists: `" + join_path(folder, similar) + "`");
+      if (!similar.empty())
+        missing.help(concat("a file with a similar name exists: `", join_path(folder, similar), "`"));
     }
     diagnostics.add(std::move(missing));
     return std::nullopt;
@@ -35,23 +37,24 @@ std::optional<std::string> read_config_file(const std::string& path, Diagnostics
 }
 
 Diagnostic malformed_override(const std::string& text, const std::string& reason) {
-  Diagnostic diagnostic("E0113", "`--set " + escape_for_log(text) + "`: " + reason);
+  Diagnostic diagnostic("E0113", concat("`--set ", escape_for_log(text), "`: ", reason));
   const std::size_t colon = text.find(':');
   if (text.find('=') == std::string::npos && colon != std::string::npos) {
-    diagnostic.help("`--set " + escape_for_log(text.substr(0, colon) + "=" + text.substr(colon + 1)) + "`");
+    diagnostic.help(concat("`--set ", escape_for_log(concat(text.substr(0, colon), "=", text.substr(colon + 1))), "`"));
   }
   return diagnostic;
 }
 
-// Why `text` is no override, or an empty text.
+// Why `text` is not an override, or an empty text.
 std::string override_problem(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) return "expected key=value";
   const std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
   if (text.find_first_not_of(letters) != equals) return "expected key=value";
-  if (text.find('\n') != std::string::npos) return "a value is one line";
+  if (text.find('\n') != std::string::npos) return "the value must be one line";
   const bool quoted = equals + 1 < text.size() && (text[equals + 1] == '"' || text[equals + 1] == '\'');
-  if (!quoted && text.find(" #", equals) != std::string::npos) return "what follows ` #` would be a comment";
+  if (!quoted && text.find(" #", equals) != std::string::npos)
+    return "the part after ` #` would be a comment; quote the value";
   return "";
 }
 
@@ -98,8 +101,9 @@ class Loader {
   }
 
   void refuse_stages(const YamlDocument& document, const YamlNode& key, const YamlNode& value) {
-    const std::string found = value.kind == YamlNode::Kind::kSequence ? "an empty list" : "`" + value_text(value) + "`";
-    diagnostics_.add(Diagnostic("E0104", "`stages` wants a list of stages, found " + found)
+    const std::string found =
+        value.kind == YamlNode::Kind::kSequence ? "an empty list" : concat("`", value_text(value), "`");
+    diagnostics_.add(Diagnostic("E0104", "`stages` must be a list of stages, found " + found)
                          .at(document.place(key))
                          .help("write `stages: [{name: low, ...}, ...]`, or delete the line"));
   }
@@ -107,9 +111,9 @@ class Loader {
   void add_stage_item(const YamlNode& item, RecipeSource& source) {
     const YamlDocument& document = *source.document;
     if (item.kind != YamlNode::Kind::kMapping) {
-      diagnostics_.add(Diagnostic("E0104", "a stage wants a mapping, found `" + value_text(item) + "`")
+      diagnostics_.add(Diagnostic("E0104", concat("a stage must be a mapping, found `", value_text(item), "`"))
                            .at(document.place(item))
-                           .help("write `- name: low` with the stage's keys beneath it"));
+                           .help("write `- name: low` and the other keys of the stage under it"));
       return;
     }
     for (const auto& member : item.members) {
@@ -124,10 +128,10 @@ class Loader {
     if (!problem.empty()) return diagnostics_.add(malformed_override(text, problem));
     const std::size_t equals = text.find('=');
     const std::string key = text.substr(0, equals);
-    const YamlDocument* document = parse("--set", key + ": " + text.substr(equals + 1));
+    const YamlDocument* document = parse("--set", concat(key, ": ", text.substr(equals + 1)));
     if (document == nullptr) return;
     if (document->root.members.size() != 1 || key == kStagesKey) {
-      return diagnostics_.add(malformed_override(text, "expected the value of one key"));
+      return diagnostics_.add(malformed_override(text, "expected the value of a single key"));
     }
     for (Setting& setting : collect(*document, document->root, ValueOrigin::Kind::kSet)) {
       override_setting(std::move(setting), source);
@@ -136,8 +140,9 @@ class Loader {
 
   void override_setting(Setting setting, RecipeSource& source) {
     if (const Setting* earlier = find_setting(source.overrides, setting.key)) {
-      const std::string values = value_text(earlier->value) + "` and `" + value_text(setting.value);
-      diagnostics_.add(Diagnostic("E0102", "`--set " + setting.key + "` is given twice").note("with `" + values + "`"));
+      const std::string values = concat(value_text(earlier->value), "` and `", value_text(setting.value));
+      diagnostics_.add(
+          Diagnostic("E0102", concat("`--set ", setting.key, "` is given twice")).note(concat("with `", values, "`")));
     }
     source.overrides.push_back(std::move(setting));
   }

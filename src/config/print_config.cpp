@@ -36,13 +36,13 @@ std::string dataset_text(const DataEntry& entry) {
   if (!entry.type.empty()) text += ", type: " + entry.type;
   if (!entry.field.empty()) text += ", field: " + yaml_text(entry.field);
   if (!entry.category.empty()) text += ", category: " + entry.category;
-  if (!entry.rating.empty()) text += ", rating: [" + join_words(entry.rating) + "]";
+  if (!entry.rating.empty()) text += concat(", rating: [", join_words(entry.rating), "]");
   std::string tags;
   for (std::size_t i = 0; i < kRatings.size(); ++i) {
     if (entry.tags_rating[i].empty()) continue;
-    tags += (tags.empty() ? "" : ", ") + std::string(kRatings[i]) + ": " + list_text(entry.tags_rating[i]);
+    tags += concat(tags.empty() ? "" : ", ", kRatings[i], ": ", list_text(entry.tags_rating[i]));
   }
-  if (!tags.empty()) text += ", tags_rating: {" + tags + "}";
+  if (!tags.empty()) text += concat(", tags_rating: {", tags, "}");
   return text + "}";
 }
 
@@ -60,13 +60,13 @@ std::string lint_text(const LintConfig& lint) {
 std::string length_bounds_text(const LengthBounds& lengths) {
   std::string text;
   for (std::size_t i = 0; i < kBoundedLengths.size(); ++i)
-    text += (i == 0 ? "" : ", ") + std::string(kBoundedLengths[i]) + ": " + std::to_string(lengths[i]);
+    text += concat(i == 0 ? "" : ", ", kBoundedLengths[i], ": ", lengths[i]);
   return "{" + text + "}";
 }
 
 struct YamlText {
   std::string operator()(const bool* field) const { return *field ? "true" : "false"; }
-  std::string operator()(const Integer* field) const { return std::to_string(*field); }
+  std::string operator()(const Integer* field) const { return concat(*field); }
   std::string operator()(const double* field) const { return number_text(*field); }
   std::string operator()(const std::string* field) const { return field->empty() ? "null" : yaml_text(*field); }
   std::string operator()(const WordField& field) const { return std::string(field.words[field.get(field.field)]); }
@@ -105,7 +105,7 @@ std::string with_comment(std::string line, const std::string& comment) {
   if (comment.empty()) return line + "\n";
   constexpr std::size_t kColumn = 44;
   if (line.size() < kColumn) line.resize(kColumn, ' ');
-  return line + "  # " + comment + "\n";
+  return concat(line, "  # ", comment, "\n");
 }
 
 std::string default_text(const KeyInfo& key) {
@@ -141,9 +141,9 @@ std::string resolved_config_text(const StageConfig& stage) {
     const bool nested = key.name.starts_with(kNested);
     if (nested && !nested_before) text += "blockml:\n";
     nested_before = nested;
-    const std::string name(nested ? "  " + std::string(key.name.substr(kNested.size())) : key.name);
+    const std::string name = nested ? concat("  ", key.name.substr(kNested.size())) : std::string(key.name);
     if (copy.train_on_inputs && chooses_targets(key.name)) {
-      text += "# " + name + " has no effect under train_on_inputs: true\n";
+      text += concat("# ", name, " has no effect under train_on_inputs: true\n");
       continue;
     }
     const std::string value = std::visit(YamlText{}, key.field(copy));

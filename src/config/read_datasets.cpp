@@ -3,6 +3,7 @@
 #include <array>
 #include <filesystem>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/foreign_keys.h"
 #include "src/config/settings.h"
@@ -19,16 +20,17 @@ class EntryReader {
 
   bool read(DataEntry& entry) {
     if (node_.kind != YamlNode::Kind::kMapping) {
-      refuse("E0104", node_, "an entry of `" + list_.key + "` wants a mapping, found `" + value_text(node_) + "`")
-          .help("write `- path: " + (node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/") + "`");
+      refuse("E0104", node_, concat("an entry of `", list_.key, "` must be a mapping, found `", value_text(node_), "`"))
+          .help(
+              concat("write `- path: ", node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/", "`"));
       return finish();
     }
     entry.place = list_.document->place(node_);
     for (const auto& [key, value] : node_.members) member(key, value, entry);
     if (entry.path.empty() && problems_.empty()) {
-      refuse("E0114", node_, "required key `path` of an entry of `" + list_.key + "` is missing");
+      refuse("E0114", node_, concat("required key `path` of an entry of `", list_.key, "` is missing"));
     }
-    entry.resolved_path = entry.path.empty() ? "" : path_beneath(folder_, entry.path);
+    entry.resolved_path = entry.path.empty() ? "" : path_in(folder_, entry.path);
     check_field(entry);
     return finish();
   }
@@ -43,10 +45,11 @@ class EntryReader {
     if (const ForeignKey* row = find_foreign_dataset_key(key.text)) {
       const Setting setting{key.text, key, value, list_.document, list_.kind};
       Diagnostics found;
-      check_foreign_value(*row, setting, "`" + key.text + "` of a dataset entry", found);
+      check_foreign_value(*row, setting, concat("`", key.text, "` of a dataset entry"), found);
       problems_.insert(problems_.end(), found.all().begin(), found.all().end());
     } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
-      Diagnostic& unknown = refuse("E0101", key, "unknown key `" + escape_for_log(key.text) + "` of a dataset entry");
+      Diagnostic& unknown =
+          refuse("E0101", key, concat("unknown key `", escape_for_log(key.text), "` of a dataset entry"));
       propose_similar(unknown, "key", key.text, {kEntryKeys.begin(), kEntryKeys.end()});
     } else if (key.text == "rating") {
       read_rating(key, value, entry.rating);
@@ -55,11 +58,12 @@ class EntryReader {
     } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
       store(key, value, entry);
     } else if (value.kind != YamlNode::Kind::kNull) {
-      refuse("E0104", key, "`" + key.text + "` of a dataset entry wants a text, found `" + value_text(value) + "`");
+      refuse("E0104", key,
+             concat("`", key.text, "` of a dataset entry must be a text, found `", value_text(value), "`"));
     }
   }
 
-  // A list of words (of `words`, unless that is empty); nothing is an empty list.
+  // A list of words, each one of `words` unless that is empty. An empty value is an empty list.
   bool read_list(const YamlNode& key, const YamlNode& value, std::span<const std::string_view> words,
                  std::vector<std::string>& list) {
     if (value.kind == YamlNode::Kind::kNull) return true;
@@ -71,7 +75,7 @@ class EntryReader {
     }
     if (is_list && list.size() == value.items.size()) return true;
     refuse("E0104", key,
-           "`" + key.text + "` of a dataset entry wants a list of texts, found `" + value_text(value) + "`");
+           concat("`", key.text, "` of a dataset entry must be a list of texts, found `", value_text(value), "`"));
     return false;
   }
 
@@ -82,7 +86,8 @@ class EntryReader {
   void read_tags_rating(const YamlNode& key, const YamlNode& value, DataEntry& entry) {
     if (value.kind == YamlNode::Kind::kNull) return;
     if (value.kind != YamlNode::Kind::kMapping) {
-      refuse("E0104", key, "`tags_rating` of a dataset entry wants a mapping, found `" + value_text(value) + "`")
+      refuse("E0104", key,
+             concat("`tags_rating` of a dataset entry must be a mapping, found `", value_text(value), "`"))
           .help("tags_rating: {explicit: [nsfw]}");
       return;
     }
@@ -102,21 +107,22 @@ class EntryReader {
 
   bool is_one_of(std::span<const std::string_view> words, const std::string& key, const YamlNode& value) {
     if (std::find(words.begin(), words.end(), std::string_view(value.text)) != words.end()) return true;
-    Diagnostic& wrong = refuse(
-        "E0104", value,
-        "`" + key + "` of a dataset entry wants one of " + join_words(words) + ", found `" + value_text(value) + "`");
+    Diagnostic& wrong = refuse("E0104", value,
+                               concat("`", key, "` of a dataset entry must be one of ", join_words(words), ", found `",
+                                      value_text(value), "`"));
     propose_similar(wrong, "value", value.text, {words.begin(), words.end()});
     return false;
   }
 
   void check_field(const DataEntry& entry) {
-    const bool has_no_field = entry.type == "blockml" || entry.type == "blockml_yaml" || entry.type == "tokenized";
-    if (entry.field.empty() || !has_no_field) return;
+    const std::optional<DataType> type = find_word<DataType>(entry.type);
+    const bool has_field = !type || *type == DataType::kBlockmlJsonl || *type == DataType::kCompletion;
+    if (entry.field.empty() || has_field) return;
     const YamlNode* key = &node_;
     for (const auto& member : node_.members) key = member.first.text == "field" ? &member.first : key;
-    refuse("E0107", *key, "`field` does not go with `type: " + entry.type + "`")
+    refuse("E0107", *key, concat("`field` does not go with `type: ", entry.type, "`"))
         .note("it names the member of a JSONL line that holds the text")
-        .help(entry.type != "tokenized" ? "`type: blockml_jsonl`, or delete `field`" : "delete `field`");
+        .help(*type != DataType::kTokenized ? "write `type: blockml_jsonl`, or delete `field`" : "delete `field`");
   }
 
   bool finish() {
@@ -133,16 +139,16 @@ class EntryReader {
 
 }  // namespace
 
-std::string path_beneath(const std::string& folder, const std::string& path) {
+std::string path_in(const std::string& folder, const std::string& path) {
   return (std::filesystem::path(folder) / path).lexically_normal().string();
 }
 
 bool read_datasets(const Setting& setting, const std::string& folder, DatasetList& entries, Diagnostics& diagnostics) {
   if (setting.value.kind != YamlNode::Kind::kSequence) {
-    diagnostics.add(
-        Diagnostic("E0104", "`" + setting.key + "` wants a list of entries, found `" + value_text(setting.value) + "`")
-            .at(setting.value_place())
-            .help("write `" + setting.key + ": [{path: data/high/}]`"));
+    diagnostics.add(Diagnostic("E0104", concat("`", setting.key, "` must be a list of entries, found `",
+                                               value_text(setting.value), "`"))
+                        .at(setting.value_place())
+                        .help(concat("write `", setting.key, ": [{path: data/high/}]`")));
     return false;
   }
   DatasetList list;

@@ -1,6 +1,7 @@
 // The mappings `lint` and `blockml.length_buckets`.
 #include <algorithm>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/settings.h"
 
@@ -13,20 +14,20 @@ class MappingReader {
 
   bool is_mapping(const std::string& example) {
     if (setting_.value.kind == YamlNode::Kind::kMapping) return true;
-    refuse("E0104", setting_.value, "wants a mapping, found `" + value_text(setting_.value) + "`")
-        .help("write `" + setting_.key + ": " + example + "`");
+    refuse("E0104", setting_.value, concat("must be a mapping, found `", value_text(setting_.value), "`"))
+        .help(concat("write `", setting_.key, ": ", example, "`"));
     finish();
     return false;
   }
 
   Diagnostic& refuse(const std::string& code, const YamlNode& at, const std::string& what) {
-    problems_.push_back(Diagnostic(code, "`" + setting_.key + "` " + what).at(setting_.document->place(at)));
+    problems_.push_back(Diagnostic(code, concat("`", setting_.key, "` ", what)).at(setting_.document->place(at)));
     return problems_.back();
   }
 
   template <typename Names>
   void refuse_unknown(const YamlNode& key, const std::string& kind, const Names& names) {
-    Diagnostic& unknown = refuse("E0101", key, "has no " + kind + " `" + escape_for_log(key.text) + "`");
+    Diagnostic& unknown = refuse("E0101", key, concat("has no ", kind, " `", escape_for_log(key.text), "`"));
     propose_similar(unknown, kind, key.text, {names.begin(), names.end()});
   }
 
@@ -51,7 +52,7 @@ void read_level(const YamlNode& key, const YamlNode& value, MappingReader& reade
       value.kind == YamlNode::Kind::kScalar ? find_word<LintLevel>(value.text) : std::optional<LintLevel>();
   if (!level) {
     Diagnostic& wrong = reader.refuse(
-        "E0104", value, "wants off, info, warn or error for `" + key.text + "`, found `" + value_text(value) + "`");
+        "E0104", value, concat("`", key.text, "` must be off, info, warn or error, found `", value_text(value), "`"));
     propose_similar(wrong, "level", value.text, {kWords<LintLevel>.begin(), kWords<LintLevel>.end()});
     return;
   }
@@ -63,7 +64,7 @@ void read_hosts(const YamlNode& value, MappingReader& reader, LintConfig& lint) 
   bool good = value.kind == YamlNode::Kind::kSequence;
   for (const YamlNode& item : value.items) good = good && item.kind == YamlNode::Kind::kScalar && !item.text.empty();
   if (!good) {
-    reader.refuse("E0104", value, "wants a list of hosts for `internal_hosts`, found `" + value_text(value) + "`")
+    reader.refuse("E0104", value, concat("`internal_hosts` must be a list of hosts, found `", value_text(value), "`"))
         .help("internal_hosts: [forum.example.org]");
     return;
   }
@@ -83,9 +84,9 @@ bool read_lint(const Setting& setting, const std::string& folder, LintConfig& li
       read_level(key, value, reader, read);
     } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
       read.usernames = value.text;
-      read.resolved_usernames = path_beneath(folder, value.text);
+      read.resolved_usernames = path_in(folder, value.text);
     } else if (value.kind != YamlNode::Kind::kNull) {
-      reader.refuse("E0104", value, "wants a file for `usernames`, found `" + value_text(value) + "`");
+      reader.refuse("E0104", value, concat("`usernames` must be a file, found `", value_text(value), "`"));
     }
   }
   if (!reader.finish()) return false;
@@ -106,16 +107,16 @@ bool read_length_bounds(const Setting& setting, LengthBounds& bounds, Diagnostic
       reader.refuse_unknown(key, "length", kBoundedLengths);
     } else if (!number || *number < 1) {
       reader.refuse("E0104", value,
-                    "wants a whole number from 1 for `" + key.text + "`, found `" + value_text(value) + "`");
+                    concat("`", key.text, "` must be a whole number from 1, found `", value_text(value), "`"));
     } else {
       read[word] = *number;
     }
   }
   for (std::size_t i = 1; i < read.size(); ++i) {
     if (read[i] > read[i - 1]) continue;
-    reader.refuse("E0107", setting.key_node,
-                  "does not rise: " + std::string(kBoundedLengths[i - 1]) + " " + std::to_string(read[i - 1]) + ", " +
-                      std::string(kBoundedLengths[i]) + " " + std::to_string(read[i]));
+    reader.refuse(
+        "E0107", setting.key_node,
+        concat("does not rise: ", kBoundedLengths[i - 1], " ", read[i - 1], ", ", kBoundedLengths[i], " ", read[i]));
     break;
   }
   if (!reader.finish()) return false;

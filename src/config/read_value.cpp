@@ -1,6 +1,7 @@
 // Scalars and lists of a config file as typed values.
 #include <algorithm>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/settings.h"
 
@@ -9,13 +10,13 @@ namespace {
 
 Diagnostic wrong_form(const Setting& setting, const std::string& wanted) {
   Diagnostic diagnostic("E0104",
-                        "`" + setting.key + "` wants " + wanted + ", found `" + value_text(setting.value) + "`");
+                        concat("`", setting.key, "` must be ", wanted, ", found `", value_text(setting.value), "`"));
   diagnostic.at(setting.value_place());
-  if (setting.value.quoted) diagnostic.note("the value is in quotes; numbers, true and false stand without them");
+  if (setting.value.quoted) diagnostic.note("the value is quoted; numbers, true and false are written without quotes");
   return diagnostic;
 }
 
-// `7.25e5` -> `7.25e-5`, if that is in range: the sign of an exponent is easily lost.
+// `7.25e5` -> `7.25e-5`, if that is in range: people often forget the sign of an exponent.
 std::string text_with_negative_exponent(const ValueRule& rule, const std::string& text) {
   const std::size_t e = text.find_first_of("eE");
   if (e == std::string::npos || e + 1 == text.size() || text[e + 1] == '-') return "";
@@ -37,16 +38,16 @@ Diagnostic out_of_range(const KeyInfo& key, const Setting& setting, const std::s
   const bool fraction = key.rule.share_or_count && value && bounds.contains(*value);
   const std::string reason =
       fraction ? " is neither a share below 1 nor a whole number" : " is outside " + key.rule.range_text();
-  Diagnostic diagnostic("E0103", "`" + setting.key + "` " + number + reason);
+  Diagnostic diagnostic("E0103", concat("`", setting.key, "` ", number, reason));
   diagnostic.at(setting.value_place());
   const std::string text = value_text(setting.value);
-  if (text != number) diagnostic.note("read from `" + text + "`");
+  if (text != number) diagnostic.note(concat("read from `", text, "`"));
   const std::string likely = text_with_negative_exponent(key.rule, setting.value.text);
-  if (!likely.empty()) diagnostic.help("write `" + likely + "`");
+  if (!likely.empty()) diagnostic.help(concat("write `", likely, "`"));
   return diagnostic;
 }
 
-// Turns what the scalar grammar found into a message about this key.
+// Turns a problem of the scalar grammar into a message about this key.
 Diagnostic scalar_diagnostic(const KeyInfo& key, const Setting& setting, const ScalarProblem& problem) {
   const std::string text = value_text(setting.value);
   if (problem.code == "E0103") return out_of_range(key, setting, text);
@@ -56,10 +57,10 @@ Diagnostic scalar_diagnostic(const KeyInfo& key, const Setting& setting, const S
   plain.rule.bounded = false;
   Diagnostic diagnostic = wrong_form(setting, flag ? "`true` or `false`" : value_kind_text(plain));
   if (problem.code == "E0106") {
-    diagnostic = Diagnostic("E0106", "`" + text + "` has more than one meaning");
-    diagnostic.note("other programs read it in different ways");
+    diagnostic = Diagnostic("E0106", concat("`", text, "` has more than one meaning"));
+    diagnostic.note("YAML readers disagree about it");
   } else if (problem.code == "E0110") {
-    diagnostic = Diagnostic("E0110", "`" + setting.key + "` is not a finite number: `" + text + "`");
+    diagnostic = Diagnostic("E0110", concat("`", setting.key, "` is not a finite number: `", text, "`"));
   }
   diagnostic.at(setting.value_place());
   if (!problem.help.empty()) diagnostic.help(problem.help);
@@ -95,7 +96,7 @@ class ValueReader {
   }
 
   bool operator()(TextList* field) {
-    if (setting_.value.kind != YamlNode::Kind::kSequence) return refuse("a list such as [" + example() + "]");
+    if (setting_.value.kind != YamlNode::Kind::kSequence) return refuse(concat("a list such as [", example(), "]"));
     TextList list;
     bool good = true;
     for (const YamlNode& item : setting_.value.items) good = add_item(item, list) && good;
@@ -160,7 +161,7 @@ class ValueReader {
       return false;
     }
     if (std::find(list.begin(), list.end(), item.text) != list.end()) {
-      diagnostics_.add(Diagnostic("E0107", "`" + setting_.key + "` names `" + value_text(item) + "` twice")
+      diagnostics_.add(Diagnostic("E0107", concat("`", setting_.key, "` names `", value_text(item), "` twice"))
                            .at(element.value_place())
                            .help("delete one"));
       return false;
@@ -169,7 +170,7 @@ class ValueReader {
     return true;
   }
 
-  // Lists of words are sets: one order, so that equal sets have one hash.
+  // Lists of words are sets. They get one order, so that equal sets have one hash.
   TextList in_table_order(TextList list) const {
     if (key_.rule.words.empty()) return list;
     TextList ordered;
@@ -223,7 +224,7 @@ void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_
                      const std::vector<std::string_view>& names) {
   const std::string similar = find_similar_name(name, names);
   if (similar.empty()) return;
-  diagnostic.help("a " + std::string(kind) + " with a similar name exists: `" + similar + "`");
+  diagnostic.help(concat("a ", kind, " with a similar name exists: `", similar, "`"));
 }
 
 bool apply_setting(const KeyInfo& key, const Setting& setting, const std::string& folder, TrainConfig& config,

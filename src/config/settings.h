@@ -10,7 +10,7 @@
 
 namespace shori {
 
-// A key and its value, with the text they stand in. Keys beneath `blockml:` have their full name, "blockml.eos".
+// A key and its value, with the text they stand in. Keys under `blockml:` have their full name, "blockml.eos".
 struct Setting {
   std::string key;
   YamlNode key_node;
@@ -19,13 +19,13 @@ struct Setting {
   ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
 
   SourceLocation key_place() const { return document->place(key_node); }
-  SourceLocation value_place() const;  // of a scalar; of the key otherwise
+  SourceLocation value_place() const;  // of the value if it is a scalar, else of the key
   ValueOrigin origin() const;
 };
 
 using Settings = std::vector<Setting>;
 
-// The list of a recipe's stages; collect_settings() passes over it.
+// The list of a recipe's stages; collect_settings() skips it.
 inline constexpr std::string_view kStagesKey = "stages";
 
 const Setting* find_setting(const Settings& settings, std::string_view key);
@@ -48,8 +48,8 @@ Settings collect_settings(const YamlDocument& document, const YamlNode& mapping,
 bool apply_setting(const KeyInfo& key, const Setting& setting, const std::string& folder, TrainConfig& config,
                    Diagnostics& diagnostics);
 
-// `path` beneath `folder`, without `.` and `..` parts that can be resolved in the text.
-std::string path_beneath(const std::string& folder, const std::string& path);
+// `path` relative to `folder`, without `.` and `..` parts that can be resolved in the text.
+std::string path_in(const std::string& folder, const std::string& path);
 
 // The mappings `lint` and `blockml.length_buckets`.
 bool read_lint(const Setting& setting, const std::string& folder, LintConfig& lint, Diagnostics& diagnostics);

@@ -4,6 +4,7 @@
 
 #include "shori/util/file.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -19,14 +20,13 @@ void export_adapter(const AdapterExport& options) {
   write_file_atomically(partial, "shori_export.json",
                         export_record(source, source.settings.base_name, source.base_fingerprint(), "", files));
   publish_folder(partial, out);
-  log_info("wrote " + out + ": " + std::to_string(source.tensors.size()) + " tensors, rank " +
-           std::to_string(source.settings.rank));
-  if (source.settings.rank > 16)
-    log_info("vLLM needs a rank from its list: start it with `--max-lora-rank " +
-             std::string(source.settings.rank <= 32   ? "32"
-                         : source.settings.rank <= 64 ? "64"
-                                                      : "320") +
-             "`");
+  log_info(concat("wrote ", out, ": ", source.tensors.size(), " tensors, rank ", source.settings.rank));
+  if (const std::int64_t rank = source.settings.rank; rank > 16)
+    log_info(concat("vLLM accepts ranks of a list only: start it with `--max-lora-rank ",
+                    rank <= 32   ? 32
+                    : rank <= 64 ? 64
+                                 : 320,
+                    "`"));
 }
 
 }  // namespace shori

@@ -16,18 +16,17 @@
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
+#include "shori/util/linear.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-constexpr std::array<std::string_view, 7> kModuleOrder = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                                          "self_attn.o_proj", "mlp.gate_proj",    "mlp.up_proj",
-                                                          "mlp.down_proj"};
 constexpr std::string_view kPrefix = "base_model.model.";
 
-// Place of a factor in the written order; nullopt for a name that is not a factor's.
+// Layer, linear and factor of a name, which give the written order; nullopt if no factor has such a name.
 std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
   constexpr std::string_view kStart = "base_model.model.model.layers.";
   if (!name.starts_with(kStart)) return std::nullopt;
@@ -36,11 +35,12 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
   const auto number = std::from_chars(begin, name.data() + name.size(), layer);
   if (number.ec != std::errc() || number.ptr == name.data() + name.size() || *number.ptr != '.') return std::nullopt;
   const std::string_view rest(number.ptr + 1, static_cast<std::size_t>(name.data() + name.size() - number.ptr - 1));
-  for (std::size_t i = 0; i < kModuleOrder.size(); ++i) {
-    if (!rest.starts_with(kModuleOrder[i])) continue;
-    const std::string_view factor = rest.substr(kModuleOrder[i].size());
-    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 0};
-    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, static_cast<std::int64_t>(i), 1};
+  for (const Linear linear : kLinears) {
+    if (!rest.starts_with(path_of(linear))) continue;
+    const std::string_view factor = rest.substr(path_of(linear).size());
+    const auto number = static_cast<std::int64_t>(index_of(linear));
+    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, number, 0};
+    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, number, 1};
   }
   return std::nullopt;
 }
@@ -48,7 +48,7 @@ std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
 AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
   for (const std::string& folder : {run.checkpoints(), join_path(run.checkpoints(), "pinned")})
     if (path_exists(join_path(folder, checkpoint_name(step)))) return {folder, checkpoint_name(step), true};
-  throw Error(Diagnostic("E0510", "no checkpoint of step " + std::to_string(step) + " in " + run.checkpoints()));
+  throw Error(Diagnostic("E0510", concat("no checkpoint of step ", step, " in ", run.checkpoints())));
 }
 
 std::uint64_t newest_step(const RunFolder& run) {
@@ -78,7 +78,7 @@ AdapterSource choose_file(const ExportChoice& choice) {
   if (choice.best) return best_checkpoint(run);
   if (run.read_done()) return find_adapter_source(choice.run);
   const std::uint64_t newest = newest_step(run);
-  log_info("the run is not finished: exporting step " + std::to_string(newest));
+  log_info(concat("the run is not finished: exporting step ", newest));
   return checkpoint_of_step(run, newest);
 }
 
@@ -162,7 +162,7 @@ std::string ExportSource::tokenizer_sha256() const { return metadata_value(*this
 std::string ExportSource::base_fingerprint() const { return metadata_value(*this, "shori.base_fingerprint"); }
 
 const NamedArray* ExportSource::find(const std::string& module, const char* factor) const {
-  const std::string name = std::string(kPrefix) + module + "." + factor + ".weight";
+  const std::string name = concat(kPrefix, module, ".", factor, ".weight");
   for (const NamedArray& tensor : tensors)
     if (tensor.name == name) return &tensor;
   return nullptr;

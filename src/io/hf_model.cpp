@@ -11,12 +11,13 @@
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "src/io/shape_text.h"
 
 namespace shori {
 namespace {
 
-constexpr std::uint64_t kPiece = 4u << 20;
+constexpr std::uint64_t kChunk = 4u << 20;
 
 }  // namespace
 
@@ -34,7 +35,7 @@ std::uint64_t HfModel::tensor_bytes() const {
 void HfModel::read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const {
   const SafetensorsFile& file = files_[tensor.shard];
   file.read(tensor.entry, offset, into, bytes);
-  // Weights are read once: keeping their pages would push more useful ones out of memory.
+  // Weights are read once. Their pages would only displace more useful ones in the page cache.
   (void)posix_fadvise(file.file().descriptor(), static_cast<off_t>(file.data_start() + tensor.entry.begin + offset),
                       static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
 }
@@ -51,7 +52,7 @@ void widen_values(FileDType dtype, const void* values, std::size_t count, float*
 }
 
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {
-  SHORI_CHECK(tensor.role == TensorRole::kValues, tensor.name + " holds no values");
+  SHORI_CHECK(tensor.role == TensorRole::kValues, tensor.name + " is not a tensor of values");
   const std::uint64_t size = dtype_size(tensor.dtype);
   const std::uint64_t values = static_cast<std::uint64_t>(count * tensor.cols());
   const std::uint64_t offset = static_cast<std::uint64_t>(first * tensor.cols()) * size;
@@ -64,13 +65,13 @@ void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t
 std::string HfModel::fingerprint(const Report& report) const {
   std::vector<Sha256Digest> digests;
   const std::uint64_t total = tensor_bytes();
-  std::vector<std::uint8_t> buffer(std::min(kPiece, total));
+  std::vector<std::uint8_t> buffer(std::min(kChunk, total));
   std::uint64_t done = 0;
   for (const HfTensor& tensor : tensors_) {
     Sha256 hash;
     for (std::uint64_t offset = 0; offset < tensor.entry.bytes();) {
       throw_if_stop_requested();
-      const std::uint64_t count = std::min(kPiece, tensor.entry.bytes() - offset);
+      const std::uint64_t count = std::min(kChunk, tensor.entry.bytes() - offset);
       read_bytes(tensor, offset, buffer.data(), count);
       hash.update(buffer.data(), count);
       offset += count;
@@ -98,7 +99,7 @@ std::string HfModel::header_fingerprint() const {
   Sha256 hash;
   hash.update(config_json_);
   for (std::size_t i = 0; i < shards_.size(); ++i) {
-    hash.update(shards_[i].name).update("\0", 1).update(std::to_string(shards_[i].size)).update("\0", 1);
+    hash.update(shards_[i].name).update("\0", 1).update(concat(shards_[i].size)).update("\0", 1);
     hash.update(files_[i].header_sha256());
   }
   return to_hex(hash.finish());

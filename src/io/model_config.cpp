@@ -1,4 +1,4 @@
-// config.json of a Mistral-type model.
+// config.json of a Mistral model.
 #include <cmath>
 
 #include "shori/io/hf_model.h"
@@ -7,6 +7,7 @@
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -19,28 +20,26 @@ std::string found_text(const JsonValue* value) {
   return ", found " + escape_for_log(value->text);
 }
 
+constexpr char kDownloadAgain[] = "download the config.json of this model again";
+
 class ConfigReader {
  public:
   ConfigReader(std::string_view text, const std::string& path) : text_(text), path_(path) {
     JsonProblem problem;
     auto root = parse_json(text, {.bytes = kMaxJsonFile, .depth = 16}, problem);
     if (!root || !root->is_object()) {
-      const std::size_t at = std::min(problem.offset, text.size());
       throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
-                      .at(place(at))
-                      .help("get the config of this model again"));
+                      .at(location(problem.offset))
+                      .help(kDownloadAgain));
     }
     root_ = std::move(*root);
   }
 
-  SourceLocation place(std::size_t offset) const {
-    const TextPosition position = position_of(text_, offset);
-    return {path_, position.line, position.column, 0, std::string(position.line_text)};
-  }
+  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
   void problem(const JsonValue* value, const std::string& message) {
     Diagnostic diagnostic("E0204", message);
-    value ? diagnostic.at(place(value->key_offset)) : diagnostic.at(path_);
-    problems_.add(diagnostic.help("get the config of this model again"));
+    value ? diagnostic.at(location(value->key_offset)) : diagnostic.at(path_);
+    problems_.add(diagnostic.help(kDownloadAgain));
   }
   const JsonValue* find(std::string_view key) const { return root_.find(key); }
 
@@ -48,15 +47,14 @@ class ConfigReader {
     const JsonValue* value = find(key);
     const auto number = value ? value->as_integer() : std::nullopt;
     if (number && *number >= low && *number <= high) return *number;
-    problem(value, "`" + std::string(key) + "` wants an integer from " + std::to_string(low) + " to " +
-                       std::to_string(high) + found_text(value));
+    problem(value, concat("`", key, "` must be an integer from ", low, " to ", high, found_text(value)));
     return 0;
   }
   double real(const JsonValue* value, const std::string& key, double low, double high) {
     const auto number = value ? value->as_double() : std::nullopt;
     if (number && *number > low && *number <= high) return *number;
-    problem(value, "`" + key + "` wants a number above " + format_double(low) + " and up to " + format_double(high) +
-                       found_text(value));
+    problem(value, concat("`", key, "` must be a number above ", format_double(low), " and up to ", format_double(high),
+                          found_text(value)));
     return 0;
   }
   void finish() const { problems_.throw_if_errors(); }
@@ -77,10 +75,10 @@ void check_architecture(ConfigReader& reader) {
   }
   if (!mistral)
     reader.problem(architectures ? architectures : type,
-                   "not a Mistral-type model: `architectures` must hold \"MistralForCausalLM\"");
+                   "not a Mistral model: `architectures` must contain \"MistralForCausalLM\"");
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
     if (reader.find(key))
-      log_info(std::string("config.json: `") + key + "` is ignored; no code of a model is ever loaded");
+      log_info(concat("config.json: `", key, "` is ignored; the program never loads code of a model"));
   const JsonValue* dropout = reader.find("attention_dropout");
   if (dropout && dropout->as_double() != 0.0)
     reader.problem(dropout, "`attention_dropout` other than 0 is not supported");
@@ -89,7 +87,7 @@ void check_architecture(ConfigReader& reader) {
     reader.problem(activation, "`hidden_act` must be \"silu\"");
 }
 
-// Whether the linears are NF4 by bitsandbytes; every other quantization is refused.
+// Whether the linears are NF4 by bitsandbytes. Every other quantization is refused.
 bool read_quantization(const ConfigReader& reader) {
   const JsonValue* quantization = reader.find("quantization_config");
   if (!quantization || quantization->is_null()) return false;
@@ -101,16 +99,17 @@ bool read_quantization(const ConfigReader& reader) {
     const JsonValue* value = quantization->find(key);
     return value != nullptr && value->kind == JsonValue::Kind::kBool && value->boolean;
   };
-  // transformers of early 2024 left `quant_method` out.
+  // Versions of transformers from early 2024 do not write `quant_method`.
   const bool bitsandbytes = says("quant_method", "bitsandbytes") || quantization->find("quant_method") == nullptr;
   if (bitsandbytes && is_true("load_in_4bit") && says("bnb_4bit_quant_type", "nf4")) return true;
-  throw Error(Diagnostic("E0216", "this base is quantized in a way that is not read (`quantization_config`)")
-                  .at(reader.place(quantization->key_offset))
+  throw Error(Diagnostic("E0216", "this base is quantized in a way that is not supported (`quantization_config`)")
+                  .at(reader.location(quantization->key_offset))
                   .note("only NF4 by bitsandbytes is read: `load_in_4bit` true, `bnb_4bit_quant_type` \"nf4\"")
                   .help("use the 16-bit weights"));
 }
 
-// rope_theta at the top (transformers 4) or in rope_parameters (transformers 5); scaled variants are other models.
+// rope_theta is at the top level (transformers 4) or in rope_parameters (transformers 5). Scaled variants are other
+// models.
 double read_rope_theta(ConfigReader& reader) {
   const JsonValue* parameters = reader.find("rope_parameters");
   const JsonValue* inner = parameters && parameters->is_object() ? parameters->find("rope_theta") : nullptr;
@@ -123,26 +122,25 @@ double read_rope_theta(ConfigReader& reader) {
 }
 
 void read_heads(ConfigReader& reader, HfModelConfig& config) {
-  config.num_attention_heads = reader.integer("num_attention_heads", 1, 1024);
-  config.num_key_value_heads = reader.integer("num_key_value_heads", 1, 1024);
-  if (config.num_attention_heads == 0 || config.num_key_value_heads == 0 || config.hidden_size == 0) return;
-  if (config.num_attention_heads % config.num_key_value_heads != 0)
-    reader.problem(reader.find("num_key_value_heads"),
-                   "`num_attention_heads` " + std::to_string(config.num_attention_heads) + " is not divisible by " +
-                       std::to_string(config.num_key_value_heads) + " key/value heads");
+  config.heads = reader.integer("num_attention_heads", 1, 1024);
+  config.kv_heads = reader.integer("num_key_value_heads", 1, 1024);
+  if (config.heads == 0 || config.kv_heads == 0 || config.hidden_size == 0) return;
+  if (config.heads % config.kv_heads != 0)
+    reader.problem(
+        reader.find("num_key_value_heads"),
+        concat("`num_attention_heads` ", config.heads, " is not divisible by ", config.kv_heads, " key/value heads"));
   const JsonValue* head_dim = reader.find("head_dim");
   if (head_dim && !head_dim->is_null()) {
     config.head_dim = reader.integer("head_dim", 2, 1024);
-  } else if (config.hidden_size % config.num_attention_heads != 0) {
-    reader.problem(reader.find("hidden_size"), "`hidden_size` " + std::to_string(config.hidden_size) +
-                                                   " is not divisible by " +
-                                                   std::to_string(config.num_attention_heads) + " heads");
+  } else if (config.hidden_size % config.heads != 0) {
+    reader.problem(reader.find("hidden_size"),
+                   concat("`hidden_size` ", config.hidden_size, " is not divisible by ", config.heads, " heads"));
   } else {
-    config.head_dim = config.hidden_size / config.num_attention_heads;
+    config.head_dim = config.hidden_size / config.heads;
   }
   if (config.head_dim % 2 != 0)
     reader.problem(head_dim ? head_dim : reader.find("hidden_size"),
-                   "the head size must be even, found " + std::to_string(config.head_dim));
+                   concat("the head size must be even, found ", config.head_dim));
 }
 
 }  // namespace
@@ -154,10 +152,10 @@ HfModelConfig parse_model_config(std::string_view text, const std::string& path)
   check_architecture(reader);
   config.hidden_size = reader.integer("hidden_size", 1, 65536);
   config.intermediate_size = reader.integer("intermediate_size", 1, 1 << 20);
-  config.num_hidden_layers = reader.integer("num_hidden_layers", 1, 1024);
+  config.layers = reader.integer("num_hidden_layers", 1, 1024);
   config.vocab_size = reader.integer("vocab_size", 1, 1 << 24);
   read_heads(reader, config);
-  config.rms_norm_eps = reader.real(reader.find("rms_norm_eps"), "rms_norm_eps", 0, 0.1);
+  config.rms_norm_eps = static_cast<float>(reader.real(reader.find("rms_norm_eps"), "rms_norm_eps", 0, 0.1));
   config.rope_theta = read_rope_theta(reader);
   if (reader.find("max_position_embeddings"))
     config.max_position_embeddings = reader.integer("max_position_embeddings", 1, 1 << 30);
@@ -172,24 +170,20 @@ HfModelConfig parse_model_config(std::string_view text, const std::string& path)
   return config;
 }
 
-std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& c) {
-  const std::int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const MistralConfig& config) {
   std::vector<std::pair<std::string, std::vector<std::int64_t>>> table;
-  table.push_back({"model.embed_tokens.weight", {c.vocab_size, c.hidden_size}});
-  for (std::int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    table.push_back({prefix + "input_layernorm.weight", {c.hidden_size}});
-    table.push_back({prefix + "post_attention_layernorm.weight", {c.hidden_size}});
-    table.push_back({prefix + "self_attn.q_proj.weight", {q, c.hidden_size}});
-    table.push_back({prefix + "self_attn.k_proj.weight", {kv, c.hidden_size}});
-    table.push_back({prefix + "self_attn.v_proj.weight", {kv, c.hidden_size}});
-    table.push_back({prefix + "self_attn.o_proj.weight", {c.hidden_size, q}});
-    table.push_back({prefix + "mlp.gate_proj.weight", {c.intermediate_size, c.hidden_size}});
-    table.push_back({prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}});
-    table.push_back({prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size}});
+  table.push_back({"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}});
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const std::string prefix = concat("model.layers.", layer, ".");
+    table.push_back({prefix + "input_layernorm.weight", {config.hidden_size}});
+    table.push_back({prefix + "post_attention_layernorm.weight", {config.hidden_size}});
+    for (const Linear linear : kLinears) {
+      const LinearShape shape = shape_of(config, linear);
+      table.push_back({concat(prefix, path_of(linear), ".weight"), {shape.out, shape.in}});
+    }
   }
-  table.push_back({"model.norm.weight", {c.hidden_size}});
-  if (!c.tie_word_embeddings) table.push_back({"lm_head.weight", {c.vocab_size, c.hidden_size}});
+  table.push_back({"model.norm.weight", {config.hidden_size}});
+  if (!config.tie_word_embeddings) table.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}});
   return table;
 }
 

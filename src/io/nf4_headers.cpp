@@ -1,4 +1,4 @@
-// Linears that are NF4 already, as bitsandbytes writes them: their parts and headers.
+// Linears that are already NF4, as bitsandbytes writes them: their parts and headers.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -7,13 +7,15 @@
 #include "shori/io/hf_model.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/io/tensor_part.h"
 
 namespace shori {
 namespace {
 
-constexpr std::int64_t kSmallestBlock = 64;  // of our kernels; larger ones are whole multiples
+constexpr std::int64_t kMinBlock = 64;  // that of the kernels; larger ones are multiples
 constexpr std::int64_t kMaxBlock = 4096;
 constexpr std::size_t kMaxStateBytes = 4096;
 constexpr std::size_t kLevels = 16, kNestedLevels = 256;
@@ -40,45 +42,41 @@ class LinearParts {
     read_state(state, shape);
     header_.nested = find(TensorRole::kNestedAbsmax) != nullptr;
     const std::int64_t count = shape[0] * shape[1], blocks = header_.blocks(count);
-    if (codes_.entry.bytes() != static_cast<std::uint64_t>((count + 1) / 2))
-      refuse(codes_, "has " + std::to_string(codes_.entry.bytes()) + " bytes, " + std::to_string((count + 1) / 2) +
-                         " codes are needed");
+    if (codes_.entry.bytes() != static_cast<std::uint64_t>(ceil_div<std::int64_t>(count, 2)))
+      refuse(codes_, concat("has ", codes_.entry.bytes(), " bytes, ", ceil_div<std::int64_t>(count, 2), " are needed"));
     want(TensorRole::kAbsmax, header_.nested ? FileDType::kU8 : FileDType::kF32, blocks);
     header_.map = read_floats(want(TensorRole::kQuantMap, FileDType::kF32, kLevels));
     if (!header_.nested) {
-      if (const HfTensor* map = find(TensorRole::kNestedQuantMap)) refuse(*map, "belongs to no nested absmax");
+      if (const HfTensor* map = find(TensorRole::kNestedQuantMap)) refuse(*map, "is there, but no nested absmax");
       return std::move(header_);
     }
-    const std::int64_t nested =
-        (blocks + header_.nested_block_size - 1) / std::max<std::int64_t>(1, header_.nested_block_size);
     if (header_.nested_block_size == 0) refuse(state, "lacks `nested_blocksize`");
-    want(TensorRole::kNestedAbsmax, FileDType::kF32, nested);
+    want(TensorRole::kNestedAbsmax, FileDType::kF32, ceil_div(blocks, header_.nested_block_size));
     header_.nested_map = read_floats(want(TensorRole::kNestedQuantMap, FileDType::kF32, kNestedLevels));
     return std::move(header_);
   }
 
  private:
   [[noreturn]] void refuse(const HfTensor& tensor, const std::string& problem) const {
-    throw Error(Diagnostic("E0217", "`" + escape_for_log(tensor.name, 200) + "` " + problem)
+    throw Error(Diagnostic("E0217", concat("`", escape_for_log(tensor.name, 200), "` ", problem))
                     .at(model_.shard_file(tensor.shard).file().path())
-                    .help("get the model again from its publisher, or use the 16-bit weights"));
+                    .help("download the model from its publisher again, or use the 16-bit weights"));
   }
 
   const HfTensor* find(TensorRole role) const {
     const auto kind = std::ranges::find(kParts, role, &PartName::role);
-    return model_.find(codes_.name + std::string(kind->ending));
+    return model_.find(concat(codes_.name, kind->ending));
   }
   const HfTensor& part(TensorRole role) const {
     const HfTensor* found = find(role);
     const auto kind = std::ranges::find(kParts, role, &PartName::role);
-    if (found == nullptr)
-      refuse(codes_, "is NF4 by the config, its `" + std::string(kind->ending.substr(1)) + "` is missing");
+    if (found == nullptr) refuse(codes_, concat("is NF4 by the config, its `", kind->ending.substr(1), "` is missing"));
     return *found;
   }
   const HfTensor& want(TensorRole role, FileDType dtype, std::int64_t count) const {
     const HfTensor& tensor = part(role);
     if (tensor.dtype != dtype || tensor.entry.shape != std::vector<std::int64_t>{count})
-      refuse(tensor, "is not " + std::string(dtype_name(dtype)) + " [" + std::to_string(count) + "]");
+      refuse(tensor, concat("is not ", dtype_name(dtype), " [", count, "]"));
     return tensor;
   }
 
@@ -86,12 +84,12 @@ class LinearParts {
     std::vector<float> values(tensor.entry.bytes() / sizeof(float));
     model_.read_bytes(tensor, 0, values.data(), tensor.entry.bytes());
     if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
-      refuse(tensor, "holds NaN or Inf");
+      refuse(tensor, "contains NaN or infinity");
     return values;
   }
 
   void read_state(const HfTensor& state, const std::vector<std::int64_t>& shape) {
-    if (state.dtype != FileDType::kU8 || state.entry.bytes() > kMaxStateBytes) refuse(state, "is no quant_state");
+    if (state.dtype != FileDType::kU8 || state.entry.bytes() > kMaxStateBytes) refuse(state, "is not a quant_state");
     std::string text(state.entry.bytes(), '\0');
     model_.read_bytes(state, 0, text.data(), text.size());
     JsonProblem problem;
@@ -99,15 +97,15 @@ class LinearParts {
     if (!json || !json->is_object()) refuse(state, "is not the JSON of a quant_state: " + problem.message);
     const JsonValue* type = json->find("quant_type");
     if (!type || !type->is_string() || type->text != "nf4") refuse(state, "is not of `quant_type` \"nf4\"");
-    header_.block_size = integer(state, *json, "blocksize", kSmallestBlock, kMaxBlock);
-    if (header_.block_size % kSmallestBlock != 0) refuse(state, "`blocksize` is not a multiple of 64");
+    header_.block_size = integer(state, *json, "blocksize", kMinBlock, kMaxBlock);
+    if (header_.block_size % kMinBlock != 0) refuse(state, "`blocksize` is not a multiple of 64");
     check_words(state, *json);
     if (const JsonValue* own = json->find("shape"); own != nullptr && !own->is_null()) check_shape(state, *own, shape);
     if (json->find("nested_blocksize") == nullptr) return;
     header_.nested_block_size = integer(state, *json, "nested_blocksize", 1, 1 << 20);
     const JsonValue* offset = json->find("nested_offset");
     const auto number = offset ? offset->as_double() : std::nullopt;
-    if (!number || !std::isfinite(static_cast<float>(*number))) refuse(state, "`nested_offset` is no number");
+    if (!number || !std::isfinite(static_cast<float>(*number))) refuse(state, "`nested_offset` is not a number");
     header_.nested_offset = static_cast<float>(*number);
   }
 
@@ -116,11 +114,10 @@ class LinearParts {
     const JsonValue* value = json.find(key);
     const auto number = value ? value->as_integer() : std::nullopt;
     if (!number || *number < low || *number > high)
-      refuse(state, "`" + std::string(key) + "` wants a whole number from " + std::to_string(low) + " to " +
-                        std::to_string(high));
+      refuse(state, concat("`", key, "` must be an integer from ", low, " to ", high));
     return *number;
   }
-  // The dtype it was quantized from does not matter here: values are always rounded to bf16.
+  // The dtype that the weight had before does not matter: values are always rounded to bf16.
   void check_words(const HfTensor& state, const JsonValue& json) const {
     const JsonValue *dtype = json.find("dtype"), *nested = json.find("nested_dtype");
     const auto is = [](const JsonValue* value, std::string_view word) {
@@ -133,7 +130,7 @@ class LinearParts {
   void check_shape(const HfTensor& state, const JsonValue& own, const std::vector<std::int64_t>& shape) const {
     bool same = own.is_array() && own.items.size() == shape.size();
     for (std::size_t i = 0; same && i < shape.size(); ++i) same = own.items[i].as_integer() == shape[i];
-    if (!same) refuse(state, "`shape` is not [" + std::to_string(shape[0]) + ", " + std::to_string(shape[1]) + "]");
+    if (!same) refuse(state, concat("`shape` is not [", shape[0], ", ", shape[1], "]"));
   }
 
   const HfModel& model_;

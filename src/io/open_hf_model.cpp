@@ -1,4 +1,4 @@
-// Opening a model folder: which files, and whether they hold exactly what the architecture needs.
+// Opening a model folder: finds its files and checks that they have exactly the tensors that the architecture needs.
 #include <algorithm>
 #include <set>
 
@@ -7,6 +7,7 @@
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/io/shape_text.h"
 #include "src/io/tensor_part.h"
@@ -17,12 +18,15 @@ namespace {
 constexpr char kIndexName[] = "model.safetensors.index.json";
 constexpr char kSingleName[] = "model.safetensors";
 
+constexpr char kDownloadAgain[] = "download the file again";
+constexpr char kDownloadModelAgain[] = "download the model from its publisher again";
+
 using Shapes = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
 using WeightMap = std::map<std::string, std::string>;
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// One plain file name ending in .safetensors: no folder, no "..", no leading dot. This alone keeps a shard inside the
+// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside the
 // model folder.
 bool is_plain_shard_name(std::string_view name) {
   if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
@@ -42,10 +46,10 @@ bool is_ignored(std::string_view name, const HfModelConfig& config) {
       if (name.ends_with(ending))
         throw Error(Diagnostic("E0202", "found " + escape_for_log(name) + ", no *.safetensors")
                         .at(folder)
-                        .note("pickle files can run code when read; they are never read")
-                        .help("get the safetensors copy"));
+                        .note("pickle files can run code when they are loaded, so they are never read")
+                        .help("download the safetensors version of the model"));
   throw Error(Diagnostic("E0203", "no model.safetensors and no model.safetensors.index.json in " + folder)
-                  .help("name a Hugging Face model folder"));
+                  .help("give the folder of a Hugging Face model"));
 }
 
 // model.safetensors.index.json: which shard holds which tensor.
@@ -56,11 +60,11 @@ class IndexReader {
   WeightMap read() {
     JsonProblem problem;
     auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root) throw Error(Diagnostic("E0214", problem.message).at(place(problem.offset)).help("get the file again"));
+    if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
     root_ = std::move(*root);
     const JsonValue* map = root_.find("weight_map");
     if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(place(0)).help("get the file again"));
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
     WeightMap weight_map;
     for (const auto& [tensor, shard] : map->members) {
       check_shard_name(shard);
@@ -73,23 +77,20 @@ class IndexReader {
     const JsonValue* metadata = root_.find("metadata");
     const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
     if (!total || total->as_unsigned() == bytes) return;
-    log_warning(Diagnostic("W0201", "`metadata.total_size` is " + escape_for_log(total->text) + ", the tensors have " +
-                                        std::to_string(bytes) + " bytes")
-                    .at(place(total->offset)));
+    log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(total->text),
+                                           ", the tensors have ", bytes, " bytes"))
+                    .at(location(total->offset)));
   }
 
  private:
-  SourceLocation place(std::size_t offset) const {
-    const TextPosition position = position_of(text_, offset);
-    return {path_, position.line, position.column, 0, std::string(position.line_text)};
-  }
+  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
 
   void check_shard_name(const JsonValue& shard) const {
     if (shard.is_string() && is_plain_shard_name(shard.text)) return;
     throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
-                    .at(place(shard.offset))
-                    .note("refused before opening: it could lead out of the model folder")
-                    .help("get the model again from its publisher"));
+                    .at(location(shard.offset))
+                    .note("such a name could lead out of the model folder, so no shard was opened")
+                    .help(kDownloadModelAgain));
   }
 
   const std::string& text_;
@@ -97,7 +98,7 @@ class IndexReader {
   JsonValue root_;
 };
 
-// Compares what the files hold with what the architecture needs. All problems are told together.
+// Compares the tensors of the files with those that the architecture needs. Reports all problems together.
 class TensorTable {
  public:
   TensorTable(const std::string& folder, const HfModelConfig& config, const WeightMap& weight_map)
@@ -106,7 +107,7 @@ class TensorTable {
   }
 
   // True if the tensor is one of the model's.
-  bool take(const TensorEntry& entry, const std::string& shard) {
+  bool add(const TensorEntry& entry, const std::string& shard) {
     const std::string name = "`" + escape_for_log(entry.name, 200) + "`";
     if (!config_.is_nf4) refuse_quantized(entry, shard);
     found_.insert({entry.name, shard});
@@ -117,7 +118,7 @@ class TensorTable {
     const TensorPart part = find_part(entry.name, config_);
     const auto wanted = expected_.find(part.weight);
     if (wanted == expected_.end()) return refuse("E0208", "unexpected tensor " + name, shard);
-    if (!taken_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
+    if (!accepted_.insert(entry.name).second) return refuse("E0208", "tensor " + name + " is in two shards", shard);
     if (!weight_map_.empty() && !is_mapped(entry.name, shard))
       return refuse("E0208", "tensor " + name + " is not where the index says", shard);
     if (part.role != TensorRole::kValues) return true;  // its size is checked against the quant_state
@@ -125,23 +126,23 @@ class TensorTable {
         entry.dtype == FileDType::kBf16 || entry.dtype == FileDType::kF16 || entry.dtype == FileDType::kF32;
     if (known && entry.shape == wanted->second) return true;
     return refuse("E0209",
-                  name + " is " + std::string(dtype_name(entry.dtype)) + " [" + shape_text(entry.shape) +
-                      "], expected BF16, F16 or F32 [" + shape_text(wanted->second) + "]",
+                  concat(name, " is ", dtype_name(entry.dtype), " [", shape_text(entry.shape),
+                         "], expected BF16, F16 or F32 [", shape_text(wanted->second), "]"),
                   shard);
   }
 
   void finish() {
-    // An expected tensor that is missing or elsewhere has its own message.
+    // Expected tensors that are missing or in another shard have their own message.
     for (const auto& [name, shard] : weight_map_)
       if (!expected_.contains(find_part(name, config_).weight) && !found_.contains({name, shard}))
-        refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not hold",
+        refuse("E0208", "the index names tensor `" + escape_for_log(name, 200) + "`, which its shard does not have",
                shard);
     for (const auto& [name, shape] : expected_)
-      if (!taken_.contains(name))
+      if (!accepted_.contains(name))
         problems_.add(Diagnostic("E0208", "tensor `" + name + "` is missing")
                           .at(folder_)
-                          .note(std::to_string(taken_.size()) + " of " + std::to_string(expected_.size()) + " found")
-                          .help("get the model again from its publisher"));
+                          .note(concat(accepted_.size(), " of ", expected_.size(), " found"))
+                          .help(kDownloadModelAgain));
     problems_.throw_if_errors();
   }
 
@@ -159,16 +160,16 @@ class TensorTable {
   void refuse_quantized(const TensorEntry& entry, const std::string& shard) const {
     if (entry.name.find(".quant_state.bitsandbytes__") == std::string::npos) return;
     throw Error(Diagnostic("E0216", "this base is quantized (`" + escape_for_log(entry.name, 200) +
-                                        "`), its config.json does not say how")
+                                        "`), but its config.json does not say how")
                     .at(join_path(folder_, shard))
-                    .help("get its config.json with `quantization_config`, or the 16-bit weights"));
+                    .help("use its config.json with `quantization_config`, or the 16-bit weights"));
   }
 
   const std::string& folder_;
   const HfModelConfig& config_;
   const WeightMap& weight_map_;
   Shapes expected_;
-  std::set<std::string, std::less<>> taken_;             // expected tensors that were met
+  std::set<std::string, std::less<>> accepted_;          // expected tensors that were met
   std::set<std::pair<std::string, std::string>> found_;  // every tensor met, with its shard
   Diagnostics problems_;
 };
@@ -200,8 +201,7 @@ void HfModel::open_index(WeightMap& weight_map) {
   std::set<std::string> names;
   for (const auto& [tensor, shard] : weight_map) names.insert(shard);
   if (names.size() > kMaxShards)
-    throw Error(
-        Diagnostic("E0204", "more than " + std::to_string(kMaxShards) + " shards").at(join_path(folder_, kIndexName)));
+    throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(join_path(folder_, kIndexName)));
   open_shards({names.begin(), names.end()});
   std::uint64_t bytes = 0;
   for (const SafetensorsFile& file : files_)
@@ -216,8 +216,7 @@ void HfModel::open_shards(const std::vector<std::string>& names) {
     shards_.push_back({name, files_.back().file().size()});
     tensors += files_.back().tensors().size();
     if (tensors > kMaxTensors)
-      throw Error(
-          Diagnostic("E0208", "the shards hold more than " + std::to_string(kMaxTensors) + " tensors").at(folder_));
+      throw Error(Diagnostic("E0208", concat("the shards have more than ", kMaxTensors, " tensors")).at(folder_));
   }
 }
 
@@ -225,7 +224,7 @@ void HfModel::collect_tensors(const WeightMap& weight_map) {
   TensorTable table(folder_, config_, weight_map);
   for (std::size_t shard = 0; shard < files_.size(); ++shard) {
     for (const TensorEntry& entry : files_[shard].tensors()) {
-      if (!table.take(entry, shards_[shard].name)) continue;
+      if (!table.add(entry, shards_[shard].name)) continue;
       by_name_[entry.name] = tensors_.size();
       const TensorPart part = find_part(entry.name, config_);
       tensors_.push_back({entry.name, entry.dtype, entry.shape, shard, entry, part.role, part.weight, nullptr});

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/io/limits.h"
-#include "shori/util/checked.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/json.h"
@@ -39,10 +38,10 @@ constexpr std::array<DTypeInfo, 15> kDTypes = {{{"BOOL", 1},
                                                 {"F8_E4M3", 1}}};
 
 [[noreturn]] void refuse(const std::string& name, std::uint64_t byte, const char* rule, const std::string& message) {
-  throw Error(Diagnostic("E0207", name + ", header byte " + std::to_string(byte) + ": " + message)
+  throw Error(Diagnostic("E0207", concat(name, ", header byte ", byte, ": ", message))
                   .at(name)
-                  .note(std::string("rule ") + rule)
-                  .help("the file is damaged or made by hand: get it again"));
+                  .note(concat("rule ", rule))
+                  .help("download the file again: it is damaged, or was made to mislead"));
 }
 
 // First bytes of a zip archive (PyTorch's newer format) or of a pickle of protocol 2 to 5.
@@ -50,7 +49,7 @@ bool is_pickle_or_zip(const std::uint8_t* bytes) {
   return (bytes[0] == 'P' && bytes[1] == 'K') || (bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5);
 }
 
-// Reads one header; keeps what every message needs.
+// Reads one header.
 class HeaderReader {
  public:
   HeaderReader(std::string_view json, std::uint64_t data_bytes, const std::string& name)
@@ -59,8 +58,7 @@ class HeaderReader {
   SafetensorsHeader read() {
     const JsonValue root = parse();
     SafetensorsHeader header;
-    if (root.members.size() > kMaxTensors + 1)
-      fail(root.offset, "S1", "more than " + std::to_string(kMaxTensors) + " tensors");
+    if (root.members.size() > kMaxTensors + 1) fail(root.offset, "S1", concat("more than ", kMaxTensors, " tensors"));
     for (const auto& [key, value] : root.members) {
       if (key == "__metadata__")
         header.metadata = read_metadata(value);
@@ -79,7 +77,7 @@ class HeaderReader {
   JsonValue parse() const {
     if (json_.empty() || json_.front() != '{') fail(0, "S2", "the header does not begin with `{`");
     const std::size_t last = json_.find_last_not_of(' ');
-    if (json_[last] != '}') fail(last, "S2", "something other than spaces stands behind the header's closing brace");
+    if (json_[last] != '}') fail(last, "S2", "something other than spaces follows the header's closing brace");
     if (const auto bad = find_invalid_utf8(json_)) fail(*bad, "S2", "the header is not UTF-8");
     JsonProblem problem;
     auto root =
@@ -103,38 +101,39 @@ class HeaderReader {
 
   std::uint64_t read_number(const JsonValue& value, const char* what) const {
     const auto number = value.as_unsigned();
-    if (!number) fail(value.offset, "S5", std::string(what) + " wants an unsigned integer");
+    if (!number) fail(value.offset, "S5", concat(what, " must be an unsigned integer"));
     return *number;
   }
 
   TensorEntry read_tensor(const std::string& tensor, const JsonValue& value) const {
     if (tensor.empty() || tensor.size() > kMaxTensorName)
-      fail(value.key_offset, "S5", "a tensor name has 1 to 512 bytes");
+      fail(value.key_offset, "S5", "a tensor name must have 1 to 512 bytes");
     if (!value.is_object()) fail(value.offset, "S5", "a tensor is not an object");
     const JsonValue *dtype = value.find("dtype"), *shape = value.find("shape"), *offsets = value.find("data_offsets");
     if (!dtype || !shape || !offsets || value.members.size() != 3)
-      fail(value.offset, "S5", "a tensor has exactly `dtype`, `shape` and `data_offsets`");
+      fail(value.offset, "S5", "a tensor must have exactly `dtype`, `shape` and `data_offsets`");
     const auto type = dtype->is_string() ? find_dtype(dtype->text) : std::nullopt;
     if (!type) fail(dtype->offset, "S6", "unknown dtype");
     if (!shape->is_array() || shape->items.size() > kMaxTensorRank)
-      fail(shape->offset, "S5", "`shape` is a list of at most 8 numbers");
+      fail(shape->offset, "S5", "`shape` must be a list of at most 8 numbers");
     if (!offsets->is_array() || offsets->items.size() != 2)
-      fail(offsets->offset, "S5", "`data_offsets` is a list of two numbers");
+      fail(offsets->offset, "S5", "`data_offsets` must be a list of two numbers");
     TensorEntry entry{tensor,
                       *type,
                       {},
                       read_number(offsets->items[0], "`data_offsets`"),
                       read_number(offsets->items[1], "`data_offsets`")};
-    std::optional<std::uint64_t> bytes = dtype_size(*type);
+    std::uint64_t bytes = dtype_size(*type);
+    bool overflow = false;
     for (const JsonValue& item : shape->items) {
       const std::uint64_t size = read_number(item, "`shape`");
       if (size > INT64_MAX) fail(item.offset, "S7", "a dimension is out of range");
       entry.shape.push_back(static_cast<std::int64_t>(size));
-      bytes = bytes ? checked_mul(*bytes, size) : bytes;
+      overflow |= __builtin_mul_overflow(bytes, size, &bytes);
     }
-    const auto length = checked_sub(entry.end, entry.begin);
-    if (!length) fail(offsets->offset, "S7", "offsets end before they begin");
-    if (!bytes || *bytes != *length) fail(offsets->offset, "S7", "offsets do not hold the bytes that the shape needs");
+    if (entry.end < entry.begin) fail(offsets->offset, "S7", "offsets end before they begin");
+    if (overflow || bytes != entry.bytes())
+      fail(offsets->offset, "S7", "offsets do not have the number of bytes that the shape needs");
     return entry;
   }
 
@@ -152,18 +151,17 @@ class HeaderReader {
       }
       if (entry.begin > position)
         fail(0, "S7",
-             "offsets leave a hole of " + std::to_string(entry.begin - position) + " bytes before " +
-                 escape_for_log(entry.name));
+             concat("offsets leave a hole of ", entry.begin - position, " bytes before ", escape_for_log(entry.name)));
       if (entry.begin < position) fail(0, "S7", "offsets overlap at " + escape_for_log(entry.name));
       position = entry.end;
     }
     if (position > data_bytes_)
-      throw Error(Diagnostic("E0203", name_ + ": file has " + std::to_string(8 + json_.size() + data_bytes_) +
-                                          " bytes, its header needs " + std::to_string(8 + json_.size() + position))
+      throw Error(Diagnostic("E0203", concat(name_, ": file has ", 8 + json_.size() + data_bytes_,
+                                             " bytes, its header needs ", 8 + json_.size() + position))
                       .at(name_)
-                      .note(std::to_string(position - data_bytes_) + " bytes short")
+                      .note(concat(position - data_bytes_, " bytes short"))
                       .help("download it again"));
-    if (position < data_bytes_) fail(0, "S7", std::to_string(data_bytes_ - position) + " bytes behind the last tensor");
+    if (position < data_bytes_) fail(0, "S7", concat(data_bytes_ - position, " bytes after the last tensor"));
   }
 
   std::string_view json_;
@@ -189,7 +187,7 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   SafetensorsFile result(std::move(file));
   const std::string& path = result.file_.path();
   const std::uint64_t size = result.file_.size();
-  if (size < 8) refuse(path, 0, "S1", "the file has " + std::to_string(size) + " bytes, too few for a header");
+  if (size < 8) refuse(path, 0, "S1", concat("the file has ", size, " bytes, too few for a header"));
   std::uint8_t length_bytes[8];
   result.file_.read_at(0, length_bytes, 8);
   std::uint64_t length = 0;
@@ -197,14 +195,12 @@ SafetensorsFile SafetensorsFile::open(InputFile file) {
   if (length > kMaxSafetensorsHeader && is_pickle_or_zip(length_bytes))
     throw Error(Diagnostic("E0202", path + " is a pickle or zip file under another name")
                     .at(path)
-                    .note("pickle files can run code when read; they are never read")
-                    .help("get the safetensors copy"));
-  if (length < 2) refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too short");
-  if (length > kMaxSafetensorsHeader)
-    refuse(path, 0, "S1", "a header of " + std::to_string(length) + " bytes is too long");
+                    .note("pickle files can run code when they are loaded, so they are never read")
+                    .help("download the safetensors version of the model"));
+  if (length < 2) refuse(path, 0, "S1", concat("a header of ", length, " bytes is too short"));
+  if (length > kMaxSafetensorsHeader) refuse(path, 0, "S1", concat("a header of ", length, " bytes is too long"));
   if (length > size - 8)
-    throw Error(Diagnostic("E0203", path + ": file has " + std::to_string(size) + " bytes, its header alone needs " +
-                                        std::to_string(length + 8))
+    throw Error(Diagnostic("E0203", concat(path, ": file has ", size, " bytes, its header alone needs ", length + 8))
                     .at(path)
                     .help("download it again"));
   std::string bytes(8 + length, '\0');

@@ -152,7 +152,7 @@ const std::string& SealedFile::recorded_sha256(const std::string& name) const {
 }
 
 SealedFile open_sealed_file(const std::string& folder, const std::string& name, std::string_view magic) {
-  SealedFile sealed{.file = open_container(folder, name)};
+  SealedFile sealed{open_container(folder, name), {}};
   const SafetensorsFile& file = sealed.file;
   const auto& tensors = file.tensors();
   if (tensors.size() < 2 || tensors[tensors.size() - 2].name != kManifestName || tensors.back().name != kSealName ||

@@ -1,4 +1,4 @@
-// Which part of which weight a tensor's name means, in a base that is NF4 already.
+// Which part of which weight a tensor is, by its name, in a base that is already NF4.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ struct TensorPart {
   TensorRole role = TensorRole::kValues;
   std::string weight;
 };
-// Whatever is not a part is values of its own name.
+// A name that is no part of a linear has the role kValues and is its own weight.
 TensorPart find_part(std::string_view name, const HfModelConfig& config);
 
 }  // namespace shori

@@ -11,10 +11,10 @@ namespace shori {
 
 TensorStream::TensorStream(std::vector<StreamedTensor> tensors, Options options)
     : tensors_(std::move(tensors)), options_(std::move(options)), digests_(tensors_.size()), free_(options_.buffers) {
-  SHORI_CHECK(free_.size() >= 2 && options_.piece_bytes > 0 && options_.piece_bytes % 256 == 0,
+  SHORI_CHECK(free_.size() >= 2 && options_.chunk_bytes > 0 && options_.chunk_bytes % 256 == 0,
               "a tensor stream needs two buffers of whole quantization blocks");
-  const auto most = static_cast<std::size_t>(std::max(options_.threads, 1));
-  for (std::size_t i = 0; i < std::min({most, free_.size(), tensors_.size()}); ++i) {
+  const auto threads = static_cast<std::size_t>(std::max(options_.threads, 1));
+  for (std::size_t i = 0; i < std::min({threads, free_.size(), tensors_.size()}); ++i) {
     threads_.emplace_back([this] { work(); });
   }
 }
@@ -27,20 +27,20 @@ TensorStream::~TensorStream() {
   buffer_free_.notify_all();
 }
 
-std::optional<TensorPiece> TensorStream::next() {
+std::optional<TensorChunk> TensorStream::next() {
   std::unique_lock lock(mutex_);
-  piece_ready_.wait(lock, [this] { return !ready_.empty() || failure_ || finished_ == tensors_.size(); });
+  chunk_ready_.wait(lock, [this] { return !ready_.empty() || failure_ || finished_ == tensors_.size(); });
   if (failure_) std::rethrow_exception(failure_);
   if (ready_.empty()) return std::nullopt;
-  const TensorPiece piece = ready_.front();
+  const TensorChunk chunk = ready_.front();
   ready_.pop_front();
-  return piece;
+  return chunk;
 }
 
-void TensorStream::give_back(const TensorPiece& piece) {
+void TensorStream::release(const TensorChunk& chunk) {
   {
     const std::lock_guard lock(mutex_);
-    free_.push_back(piece.data);
+    free_.push_back(chunk.data);
   }
   buffer_free_.notify_one();
 }
@@ -72,7 +72,7 @@ void TensorStream::work() {
       ending_ = true;
     }
     buffer_free_.notify_all();
-    piece_ready_.notify_all();
+    chunk_ready_.notify_all();
   }
 }
 
@@ -84,7 +84,7 @@ void TensorStream::read_tensor(std::size_t index) {
     throw_if_stop_requested();
     std::byte* buffer = take_buffer();
     if (buffer == nullptr) return;
-    const std::uint64_t bytes = std::min<std::uint64_t>(options_.piece_bytes, entry->bytes() - offset);
+    const std::uint64_t bytes = std::min<std::uint64_t>(options_.chunk_bytes, entry->bytes() - offset);
     file->read(*entry, offset, buffer, bytes);
     if (options_.drop_pages) {
       (void)posix_fadvise(file->file().descriptor(), static_cast<off_t>(file->data_start() + entry->begin + offset),
@@ -98,7 +98,7 @@ void TensorStream::read_tensor(std::size_t index) {
       ready_.push_back({index, offset, bytes, buffer, is_last});
       finished_ += is_last ? 1 : 0;
     }
-    piece_ready_.notify_one();
+    chunk_ready_.notify_one();
     offset += bytes;
   } while (offset < entry->bytes());
 }

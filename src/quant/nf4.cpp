@@ -1,4 +1,4 @@
-// Quantization works on whole blocks; pieces that end inside a block wait in `pending_`.
+// Quantization works on whole blocks; the values of a chunk that ends inside a block wait in `pending_`.
 #include "shori/quant/nf4.h"
 
 #include <algorithm>
@@ -13,8 +13,8 @@
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/error.h"
 
-// One body compiled for wider registers too; the loader picks. No instruction set brings contraction, so the bits are
-// the same.
+// One body is compiled for wider registers as well, and the dynamic loader picks a version. Contraction is off for
+// every instruction set, so the bits are the same.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define SHORI_QUANT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -29,19 +29,17 @@ namespace {
 
 constexpr std::uint32_t kInfinityBits = 0x7f800000u;
 constexpr std::size_t kThresholds = 15;
-constexpr std::int64_t kBlocksPerThread = 4096;  // below 512 KiB of fp32 a thread costs more than it saves
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+constexpr std::int64_t kBlocksPerThread = 4096;  // 1 MiB of fp32: with less, starting a thread costs more than it saves
 
 // Bits of the largest absolute value: of non-negative floats, order of bits = order of values, and NaN and Inf come
 // last.
 SHORI_QUANT_INLINE std::uint32_t absmax_bits(const float* values) {
-  std::int32_t most = 0;
+  std::int32_t largest = 0;
   for (int i = 0; i < kNf4BlockSize; ++i) {
     const auto bits = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(values[i]) & 0x7fffffffu);
-    most = bits > most ? bits : most;
+    largest = bits > largest ? bits : largest;
   }
-  return static_cast<std::uint32_t>(most);
+  return static_cast<std::uint32_t>(largest);
 }
 
 const std::array<float, kThresholds>& thresholds() {
@@ -110,9 +108,9 @@ std::int64_t encode_parallel(const float* values, std::int64_t count, int thread
 // fp64 sums of 256 entries in index order, then those sums in index order, so that a device can do the same.
 float mean_absmax(std::span<const float> block_absmax) {
   double total = 0;
-  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4AbsmaxBlockSize) {
+  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4GroupSize) {
     double sum = 0;
-    const std::size_t end = std::min(start + kNf4AbsmaxBlockSize, block_absmax.size());
+    const std::size_t end = std::min(start + kNf4GroupSize, block_absmax.size());
     for (std::size_t i = start; i < end; ++i) sum += block_absmax[i];
     total += sum;
   }
@@ -121,34 +119,32 @@ float mean_absmax(std::span<const float> block_absmax) {
 
 }  // namespace
 
-void quantize_absmax(std::span<const float> block_absmax, Nf4Tensor& tensor) {
-  tensor.offset = block_absmax.empty() ? 0.0f : mean_absmax(block_absmax);
-  tensor.absmax.resize(block_absmax.size());
-  tensor.absmax2.clear();
+float quantize_absmax(std::span<const float> block_absmax, std::uint8_t* absmax, float* absmax2) {
+  const float offset = block_absmax.empty() ? 0.0f : mean_absmax(block_absmax);
   const float* map = dynamic_map_signed();
-  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4AbsmaxBlockSize) {
-    const std::size_t end = std::min(start + kNf4AbsmaxBlockSize, block_absmax.size());
-    float most = 0.0f;
-    for (std::size_t i = start; i < end; ++i) most = std::max(most, std::fabs(block_absmax[i] - tensor.offset));
-    const float reciprocal = 1.0f / most;
+  for (std::size_t start = 0; start < block_absmax.size(); start += kNf4GroupSize) {
+    const std::size_t end = std::min(start + kNf4GroupSize, block_absmax.size());
+    float largest = 0.0f;
+    for (std::size_t i = start; i < end; ++i) largest = std::max(largest, std::fabs(block_absmax[i] - offset));
+    const float reciprocal = 1.0f / largest;
     for (std::size_t i = start; i < end; ++i) {
-      tensor.absmax[i] = nearest_in_map(map, (block_absmax[i] - tensor.offset) * reciprocal);
+      absmax[i] = nearest_in_map(map, (block_absmax[i] - offset) * reciprocal);
     }
-    tensor.absmax2.push_back(most);
+    absmax2[start / kNf4GroupSize] = largest;
   }
+  return offset;
 }
 
-Nf4Quantizer::Nf4Quantizer(std::int64_t rows, std::int64_t cols, int threads) : threads_(threads) {
-  tensor_.rows = rows;
-  tensor_.cols = cols;
-  tensor_.codes.resize(static_cast<std::size_t>(divide_up(tensor_.count(), 2)));
-  block_absmax_.resize(static_cast<std::size_t>(divide_up(tensor_.count(), kNf4BlockSize)));
+Nf4Quantizer::Nf4Quantizer(const Nf4View& target, int threads)
+    : target_(target), block_absmax_(static_cast<std::size_t>(target.layout.blocks())), threads_(threads) {
+  SHORI_CHECK(target.layout.nested, "quantization makes nested scales");
   pending_.reserve(kNf4BlockSize);
 }
 
 std::optional<std::int64_t> Nf4Quantizer::add(std::span<const float> values) {
   const std::int64_t done = next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size());
-  SHORI_CHECK(done + static_cast<std::int64_t>(values.size()) <= tensor_.count(), "more values than the tensor has");
+  SHORI_CHECK(done + static_cast<std::int64_t>(values.size()) <= target_.layout.count(),
+              "more values than the weight has");
   if (!pending_.empty()) {
     const std::size_t missing = std::min(kNf4BlockSize - pending_.size(), values.size());
     if (const auto bad = hold(values.first(missing))) return bad;
@@ -173,7 +169,7 @@ std::optional<std::int64_t> Nf4Quantizer::hold(std::span<const float> values) {
 std::optional<std::int64_t> Nf4Quantizer::add_blocks(std::span<const float> values) {
   const std::int64_t count = static_cast<std::int64_t>(values.size()) / kNf4BlockSize;
   const std::int64_t bad =
-      encode_parallel(values.data(), count, threads_, tensor_.codes.data() + next_block_ * kNf4BlockSize / 2,
+      encode_parallel(values.data(), count, threads_, target_.codes + next_block_ * kNf4BlockSize / 2,
                       block_absmax_.data() + next_block_);
   const std::int64_t first = next_block_ * kNf4BlockSize;
   next_block_ += count;
@@ -183,48 +179,44 @@ std::optional<std::int64_t> Nf4Quantizer::add_blocks(std::span<const float> valu
   return first + bad * kNf4BlockSize + (found - block.begin());
 }
 
-Nf4Tensor Nf4Quantizer::finish() {
-  SHORI_CHECK(next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size()) == tensor_.count(),
-              "fewer values than the tensor has");
+Nf4Findings Nf4Quantizer::finish() {
+  SHORI_CHECK(next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size()) == target_.layout.count(),
+              "fewer values than the weight has");
   if (!pending_.empty()) {
-    // The tail block: zeros behind the last value change neither absmax nor codes, and are what its last odd nibble
-    // encodes.
+    // The last block: zeros after its last value change neither absmax nor codes, and give the nibble of an odd end.
     const std::size_t bytes = (pending_.size() + 1) / 2;
     pending_.resize(kNf4BlockSize, 0.0f);
     std::array<std::uint8_t, kNf4BlockSize / 2> encoded{};
     encode_blocks(pending_.data(), 0, 1, encoded.data(), &block_absmax_.back());
-    std::copy_n(encoded.begin(), bytes, tensor_.codes.end() - static_cast<std::ptrdiff_t>(bytes));
+    std::copy_n(encoded.begin(), bytes, target_.codes + target_.layout.codes() - bytes);
     pending_.clear();
   }
-  tensor_.zero_blocks = std::count(block_absmax_.begin(), block_absmax_.end(), 0.0f);
-  quantize_absmax(block_absmax_, tensor_);
-  return std::move(tensor_);
+  return {.zero_blocks = std::count(block_absmax_.begin(), block_absmax_.end(), 0.0f),
+          .first_bad_block = -1,
+          .offset = quantize_absmax(block_absmax_, target_.absmax, target_.absmax2)};
 }
 
-std::optional<Nf4Tensor> quantize_nf4(std::span<const float> values, std::int64_t rows, std::int64_t cols,
-                                      int threads) {
-  Nf4Quantizer quantizer(rows, cols, threads);
+std::optional<Nf4Findings> quantize_nf4(std::span<const float> values, const Nf4View& target, int threads) {
+  Nf4Quantizer quantizer(target, threads);
   if (quantizer.add(values)) return std::nullopt;
   return quantizer.finish();
 }
 
-float nf4_block_scale(const Nf4Tensor& tensor, std::int64_t block) {
-  const auto index = static_cast<std::size_t>(block);
-  if (!tensor.scales.empty()) return tensor.scales[index];
-  return nf4_scale(dynamic_map_signed()[tensor.absmax[index]], tensor.absmax2[index / kNf4AbsmaxBlockSize],
-                   tensor.offset);
+float nf4_block_scale(const Nf4View& weight, std::int64_t block) {
+  if (!weight.layout.nested) return weight.scales[block];
+  return nf4_scale(dynamic_map_signed()[weight.absmax[block]], weight.absmax2[block / kNf4GroupSize], weight.offset);
 }
 
-void dequantize_nf4(const Nf4Tensor& tensor, std::int64_t first, std::span<float> out) {
+void dequantize_nf4(const Nf4View& weight, std::int64_t first, std::span<float> out) {
   std::int64_t block = -1;
   float scale = 0.0f;
   for (std::size_t i = 0; i < out.size(); ++i) {
     const std::int64_t element = first + static_cast<std::int64_t>(i);
     if (element / kNf4BlockSize != block) {
       block = element / kNf4BlockSize;
-      scale = nf4_block_scale(tensor, block);
+      scale = nf4_block_scale(weight, block);
     }
-    const std::uint8_t byte = tensor.codes[static_cast<std::size_t>(element / 2)];
+    const std::uint8_t byte = weight.codes[element / 2];
     out[i] = to_float(nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale));
   }
 }

@@ -9,14 +9,11 @@
 #include <utility>
 
 #include "shori/util/error.h"
-#include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-std::string shown(const std::string& path) { return "`" + escape_for_log(path, 400) + "`"; }
-
-// Whether the open file still has its name: its last writer may have renamed it between our open and our lock.
+// Whether the open file still has its name: the writer before may have renamed it between open() and flock().
 bool has_name(int file, int directory, const std::string& name) {
   struct stat opened{}, named{};
   return fstat(file, &opened) == 0 && fstatat(directory, name.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -32,9 +29,10 @@ AtomicFile::AtomicFile(std::string folder, std::string name, std::uint64_t bytes
       directory_(open_directory(folder_)) {
   file_ =
       FileDescriptor(openat(directory_.get(), temporary_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!file_.valid()) throw Error(Diagnostic("E0513", "cannot write in " + shown(folder_) + ": " + error_text(errno)));
+  if (!file_.valid())
+    throw Error(Diagnostic("E0513", "cannot write in " + quoted_path(folder_) + ": " + error_text(errno)));
   if (flock(file_.get(), LOCK_EX | LOCK_NB) != 0 || !has_name(file_.get(), directory_.get(), temporary_))
-    throw Error(Diagnostic("E0513", shown(join_path(folder_, name_)) + " is being written by another program"));
+    throw Error(Diagnostic("E0513", quoted_path(join_path(folder_, name_)) + " is being written by another program"));
   int error = ftruncate(file_.get(), 0) == 0 ? 0 : errno;
   if (error == 0 && fallocate(file_.get(), 0, 0, static_cast<off_t>(bytes)) != 0) error = errno;
   const bool unsupported = error == EOPNOTSUPP || error == ENOSYS || error == EINVAL;
@@ -52,7 +50,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 }
 
 void AtomicFile::commit() {
-  // Less than was set aside may have been written.
+  // Fewer bytes may have been written than were reserved.
   const off_t size = lseek(file_.get(), 0, SEEK_CUR);
   if (size < 0 || ftruncate(file_.get(), size) != 0) fail(errno);
   if (const IoResult result = sync_file(file_.get()); !result) fail(result.error);
@@ -62,8 +60,8 @@ void AtomicFile::commit() {
 }
 
 void AtomicFile::fail(int error) const {
-  throw Error(Diagnostic("E0512", "writing " + shown(join_path(folder_, name_)) + " failed: " + error_text(error))
-                  .note("nothing half-written stands under that name")
+  throw Error(Diagnostic("E0512", "writing " + quoted_path(join_path(folder_, name_)) + " failed: " + error_text(error))
+                  .note("no half-written file has that name")
                   .help("check the disk"));
 }
 

@@ -1,9 +1,19 @@
 #include "shori/util/byte_size.h"
 
 #include <charconv>
-#include <cmath>
+#include <cstdio>
 
 namespace shori {
+
+namespace {
+
+std::string format_number(const char* format, double number, const char* unit) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, number, unit);
+  return text;
+}
+
+}  // namespace
 
 std::optional<std::size_t> parse_byte_size(std::string_view text) {
   struct Unit {
@@ -23,6 +33,18 @@ std::optional<std::size_t> parse_byte_size(std::string_view text) {
     return static_cast<std::size_t>(bytes);
   }
   return std::nullopt;
+}
+
+std::string format_bytes(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto number = static_cast<double>(bytes);
+  int unit = 0;
+  for (; unit < 4 && number >= 1024; ++unit) number /= 1024;
+  return format_number(unit == 0 ? "%.0f %s" : "%.1f %s", number, kUnits[unit]);
+}
+
+std::string format_gib(std::uint64_t bytes) {
+  return format_number("%.2f %s", static_cast<double>(bytes) / 0x1p30, "GiB");
 }
 
 }  // namespace shori

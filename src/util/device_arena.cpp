@@ -5,6 +5,8 @@
 
 #include "shori/util/device.h"
 #include "shori/util/error.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -13,11 +15,9 @@ namespace {
 constexpr std::size_t kAlignment = 256;
 constexpr int kGuardValue = 0x5a;
 
-std::size_t align_up(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 }  // namespace
 
-// Only the emulated device's memory can be looked at for the price of a memcmp.
+// Guard bytes are checked on the emulated device only, where looking at memory costs no copy.
 DeviceArena::DeviceArena(ArenaKind kind)
     : kind_(kind), planning_(true), guard_bytes_(device_backend() == "emulated" ? kAlignment : 0) {}
 
@@ -36,7 +36,7 @@ DeviceArena::DeviceArena(DeviceArena&& other) noexcept
       used_(std::exchange(other.used_, 0)),
       peak_(other.peak_),
       category_(std::move(other.category_)),
-      pieces_(std::move(other.pieces_)) {}
+      slices_(std::move(other.slices_)) {}
 
 DeviceArena::~DeviceArena() {
   if (memory_ == nullptr) return;
@@ -46,28 +46,28 @@ DeviceArena::~DeviceArena() {
 void* DeviceArena::take(std::size_t bytes) {
   if (bytes == 0) return nullptr;
   const std::size_t begin = used_;
-  used_ += align_up(bytes) + (sharing_ ? 0 : guard_bytes_);
+  used_ += round_up(bytes, kAlignment) + (sharing_ ? 0 : guard_bytes_);
   peak_ = std::max(peak_, used_);
-  // A planning arena hands out what nothing may touch, yet no null.
-  SHORI_CHECK(planning_ || used_ <= bytes_, "an arena of " + std::to_string(bytes_) + " bytes was planned, " +
-                                                category_ + " ends at byte " + std::to_string(used_));
-  if (!sharing_) close_piece({category_, begin, begin + bytes, used_});
+  SHORI_CHECK(planning_ || used_ <= bytes_,
+              concat("an arena of ", bytes_, " bytes was planned, ", category_, " ends at byte ", used_));
+  if (!sharing_) close_slice({category_, begin, begin + bytes, used_});
+  // The addresses of a planning arena are not null but must not be accessed.
   return planning_ ? reinterpret_cast<void*>(kAlignment + begin) : memory_ + begin;
 }
 
-void DeviceArena::close_piece(Piece piece) {
-  if (!planning_ && guard_bytes_ > 0) std::memset(memory_ + piece.guard, kGuardValue, piece.end - piece.guard);
-  pieces_.push_back(std::move(piece));
+void DeviceArena::close_slice(Slice slice) {
+  if (!planning_ && guard_bytes_ > 0) std::memset(memory_ + slice.guard, kGuardValue, slice.end - slice.guard);
+  slices_.push_back(std::move(slice));
 }
 
 void DeviceArena::release_to(Mark mark) {
   check_guards();
   used_ = mark.used;
-  pieces_.resize(mark.pieces);
+  slices_.resize(mark.slices);
 }
 
 DeviceArena::Shared::Shared(DeviceArena& arena) : arena_(arena), first_(arena.used_), last_(arena.used_) {
-  SHORI_CHECK(!arena.sharing_, "groups of an arena are not nested");
+  SHORI_CHECK(!arena.sharing_, "groups of an arena cannot be nested");
   arena.sharing_ = true;
 }
 
@@ -83,26 +83,26 @@ DeviceArena::Shared::~Shared() {
   if (last_ == first_) return;
   arena_.used_ += arena_.guard_bytes_;
   arena_.peak_ = std::max(arena_.peak_, arena_.used_);
-  arena_.close_piece({arena_.category_, first_, last_, arena_.used_});
+  arena_.close_slice({arena_.category_, first_, last_, arena_.used_});
 }
 
 std::vector<DeviceArena::Line> DeviceArena::table() const {
   std::vector<Line> lines;
-  for (const Piece& piece : pieces_) {
-    auto found = std::ranges::find(lines, piece.category, &Line::category);
-    if (found == lines.end()) found = lines.insert(lines.end(), {piece.category, 0});
-    found->bytes += piece.end - piece.begin;
+  for (const Slice& slice : slices_) {
+    auto found = std::ranges::find(lines, slice.category, &Line::category);
+    if (found == lines.end()) found = lines.insert(lines.end(), {slice.category, 0});
+    found->bytes += slice.end - slice.begin;
   }
   return lines;
 }
 
 void DeviceArena::check_guards() const {
   if (planning_ || guard_bytes_ == 0) return;
-  for (const Piece& piece : pieces_) {
-    const bool whole = std::all_of(memory_ + piece.guard, memory_ + piece.end,
+  for (const Slice& slice : slices_) {
+    const bool whole = std::all_of(memory_ + slice.guard, memory_ + slice.end,
                                    [](std::byte byte) { return byte == std::byte{kGuardValue}; });
-    SHORI_CHECK(whole, "bytes behind a piece of " + piece.category + " were written, at byte " +
-                           std::to_string(piece.guard) + " of the arena");
+    SHORI_CHECK(whole, concat("bytes after a slice of ", slice.category, " were written, at byte ", slice.guard,
+                              " of the arena"));
   }
 }
 

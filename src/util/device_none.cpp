@@ -1,4 +1,4 @@
-// The backend of a CPU build: there is no device. Nothing but device_backend() and open_device() is ever reached.
+// The backend of a CPU build: there is no device, and only device_backend() and open_device() are ever called.
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 
@@ -12,7 +12,7 @@ std::string_view device_backend() { return "none"; }
 
 const DeviceInfo& open_device() {
   throw Error(Diagnostic("E0404", "this program was built without CUDA")
-                  .help("`device: cpu` runs tiny models; a build with CUDA trains the real ones"));
+                  .help("`device: cpu` runs tiny models; real ones need a build with CUDA"));
 }
 
 DeviceStream::DeviceStream() { no_device(); }

@@ -5,6 +5,7 @@
 
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -13,7 +14,7 @@ namespace {
 constexpr std::size_t kMaxErrors = 50;
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
 
-// The exit code of a run that ends by warnings only (`warnings_as_errors`): that of errors of the same family.
+// The exit code of a run that fails because of warnings only (`warnings_as_errors`): that of the errors of their family.
 int exit_code_of_family(const std::string& code) {
   const std::string family = code.substr(1, 2);
   if (family == "02" || family == "03") return 3;
@@ -22,12 +23,10 @@ int exit_code_of_family(const std::string& code) {
   return family == "06" ? 6 : 2;
 }
 
+// Equal for equal code, location and message. The parts have no NUL.
 std::string key_of(const Diagnostic& diagnostic) {
-  std::string key = diagnostic.code;
-  for (const std::string& part : {diagnostic.place.file, std::to_string(diagnostic.place.line),
-                                  std::to_string(diagnostic.place.column), diagnostic.message})
-    key.append(1, '\0').append(part);
-  return key;
+  const SourceLocation& place = diagnostic.place;
+  return concat(diagnostic.code, '\0', place.file, '\0', place.line, '\0', place.column, '\0', diagnostic.message);
 }
 
 bool same_message(const Diagnostic& a, const Diagnostic& b) {
@@ -41,7 +40,7 @@ Diagnostic::Diagnostic(std::string_view error_code, std::string text)
     : code(error_code),
       message(std::move(text)),
       severity(error_code.starts_with('W') ? Severity::kWarning : Severity::kError) {
-  SHORI_CHECK(find_error_info(code), "code " + code + " is not in the table of errors: " + message);
+  SHORI_CHECK(find_error_info(code), concat("code ", code, " is not in the table of errors: ", message));
 }
 
 Diagnostic& Diagnostic::at(SourceLocation where) {
@@ -64,6 +63,11 @@ Diagnostic& Diagnostic::help(std::string text) {
   return *this;
 }
 
+SourceLocation location_of(std::string file, std::string_view text, std::size_t offset) {
+  const TextPosition position = position_of(text, offset);
+  return {std::move(file), position.line, position.column, 0, std::string(position.line_text)};
+}
+
 Error::Error(Diagnostic diagnostic) : Error(std::vector<Diagnostic>{std::move(diagnostic)}) {}
 
 Error::Error(std::vector<Diagnostic> diagnostics) : diagnostics_(std::move(diagnostics)) {
@@ -83,7 +87,7 @@ int Error::exit_code() const {
 void Diagnostics::add(Diagnostic diagnostic) {
   const bool is_error = diagnostic.severity == Severity::kError;
   if (is_error && error_count_ >= kMaxErrors) {
-    // Not remembered any more, but an error equal to a kept one is still the same error.
+    // No longer remembered, but an error that equals a kept one is still the same error.
     for (const Diagnostic& kept : all_)
       if (same_message(kept, diagnostic)) return;
     ++error_count_;
@@ -101,7 +105,7 @@ void Diagnostics::throw_if_errors(bool warnings_too) const {
   if (left_out_ > 0) {
     const auto last = std::find_if(thrown.rbegin(), thrown.rend(),
                                    [](const Diagnostic& each) { return each.severity == Severity::kError; });
-    last->note("and " + std::to_string(left_out_) + " more");
+    last->note(concat("and ", left_out_, " more"));
   }
   throw Error(std::move(thrown));
 }
@@ -134,9 +138,9 @@ std::string diagnostic_to_json(const Diagnostic& diagnostic) {
 void internal_error(const char* file, int line, const std::string& detail) {
   const std::string_view path(file);
   const std::string name(path.substr(path.find_last_of('/') + 1));
-  throw Error(Diagnostic("E0001", "internal error in " + name + ":" + std::to_string(line) + ": " + detail)
-                  .note(std::string("build ") + build_id())
-                  .help("report this with the lines above and `run.json`"));
+  throw Error(Diagnostic("E0001", concat("internal error in ", name, ":", line, ": ", detail))
+                  .note(concat("build ", build_id()))
+                  .help("please report this with the lines above and `run.json`"));
 }
 
 }  // namespace shori

@@ -14,13 +14,13 @@
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
-#include "shori/util/utf8.h"
-#include "src/util/open_beneath.h"
+#include "shori/util/text.h"
+#include "src/util/open_inside.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kHashPiece = 1u << 20;
+constexpr std::size_t kHashChunk = 1u << 20;
 
 std::int64_t modification_time(const struct stat& status) {
   return status.st_mtim.tv_sec * std::int64_t{1000000000} + status.st_mtim.tv_nsec;
@@ -33,16 +33,14 @@ std::string kind_of(mode_t mode) {
   return "a device";
 }
 
-std::string shown(const std::string& path) { return "`" + escape_for_log(path, 400) + "`"; }
-
 [[noreturn]] void throw_not_opened(const std::string& path, int error, std::string_view missing_code) {
-  if (error == ENXIO) throw Error(Diagnostic("E0212", shown(path) + " is a socket, a regular file is needed"));
+  if (error == ENXIO) throw Error(Diagnostic("E0212", quoted_path(path) + " is a socket, not a regular file"));
   const bool missing = error == ENOENT || error == ENOTDIR;
-  throw Error(Diagnostic(missing_code, missing ? shown(path) + " does not exist"
-                                               : shown(path) + " cannot be opened: " + error_text(error)));
+  throw Error(Diagnostic(missing_code, missing ? quoted_path(path) + " does not exist"
+                                               : quoted_path(path) + " cannot be opened: " + error_text(error)));
 }
 
-// The target of a link, or nothing if `name` is no link.
+// The target of a link; empty if `name` is not a link.
 std::string link_target(int directory_fd, const char* name) {
   char target[PATH_MAX];
   const ssize_t size = readlinkat(directory_fd, name, target, sizeof target);
@@ -51,10 +49,10 @@ std::string link_target(int directory_fd, const char* name) {
 
 [[noreturn]] void throw_leaves(const std::string& folder, const std::string& name, const std::string& target) {
   Diagnostic diagnostic(
-      "E0215", shown(name) + (target.empty() ? " leads out of its folder" : " is a link that leaves its folder"));
+      "E0215", quoted_path(name) + (target.empty() ? " leads out of its folder" : " is a link that leaves its folder"));
   diagnostic.at(join_path(folder, name));
   if (!target.empty())
-    diagnostic.note("its target is " + shown(target) + "; links of a Hugging Face cache are accepted");
+    diagnostic.note("its target is " + quoted_path(target) + "; only links of a Hugging Face cache are followed");
   throw Error(diagnostic.help("copy the file into the folder"));
 }
 
@@ -98,10 +96,10 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
   const std::string root = is_blob_link(target) ? cache_root(folder) : std::string();
   if (!root.empty()) {
     const FileDescriptor cache(open_folder_or_throw(root, missing_code));
-    fd = FileDescriptor(open_beneath(cache.get(), target.substr(std::string_view("../../").size()).c_str()));
+    fd = FileDescriptor(open_inside(cache.get(), target.substr(std::string_view("../../").size()).c_str()));
     error = errno;
   } else {
-    fd = FileDescriptor(open_beneath(directory.get(), name.c_str()));
+    fd = FileDescriptor(open_inside(directory.get(), name.c_str()));
     error = errno;
   }
   if (!fd.valid() && (error == EXDEV || error == ELOOP)) throw_leaves(folder, name, target);
@@ -112,9 +110,9 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
 InputFile::InputFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
   struct stat status{};
   if (fstat(fd_.get(), &status) != 0)
-    throw Error(Diagnostic("E0213", shown(path_) + " cannot be examined: " + error_text(errno)));
+    throw Error(Diagnostic("E0213", quoted_path(path_) + " cannot be examined: " + error_text(errno)));
   if (!S_ISREG(status.st_mode))
-    throw Error(Diagnostic("E0212", shown(path_) + " is " + kind_of(status.st_mode) + ", a regular file is needed"));
+    throw Error(Diagnostic("E0212", quoted_path(path_) + " is " + kind_of(status.st_mode) + ", not a regular file"));
   size_ = static_cast<std::uint64_t>(status.st_size);
   identity_ = {static_cast<std::uint64_t>(status.st_ino), modification_time(status)};
 }
@@ -125,13 +123,13 @@ void InputFile::read_at(std::uint64_t offset, void* into, std::size_t count) con
     const ssize_t got = pread(fd_.get(), bytes, count, static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0)
-      throw Error(Diagnostic("E0213", shown(path_) + " cannot be read at byte " + std::to_string(offset) + ": " +
-                                          error_text(errno))
-                      .help("check the disk"));
+      throw Error(
+          Diagnostic("E0213", concat(quoted_path(path_), " cannot be read at byte ", offset, ": ", error_text(errno)))
+              .help("check the disk"));
     if (got == 0)
-      throw Error(Diagnostic("E0213", shown(path_) + " changed while it was read")
-                      .note("size " + std::to_string(size_) + " -> at most " + std::to_string(offset))
-                      .help("start again when nothing writes to it"));
+      throw Error(Diagnostic("E0213", quoted_path(path_) + " changed while it was read")
+                      .note(concat("size ", size_, " -> at most ", offset))
+                      .help("start again when no other program writes to it"));
     bytes += got;
     offset += static_cast<std::uint64_t>(got);
     count -= static_cast<std::size_t>(got);
@@ -143,19 +141,19 @@ void InputFile::check_unchanged() const {
   const bool known = fstat(fd_.get(), &status) == 0;
   if (known && static_cast<std::uint64_t>(status.st_size) == size_ && modification_time(status) == identity_.mtime_ns)
     return;
-  Diagnostic diagnostic("E0213", shown(path_) + " changed while it was read");
+  Diagnostic diagnostic("E0213", quoted_path(path_) + " changed while it was read");
   if (static_cast<std::uint64_t>(status.st_size) != size_)
-    diagnostic.note("size " + std::to_string(size_) + " -> " + std::to_string(status.st_size));
+    diagnostic.note(concat("size ", size_, " -> ", status.st_size));
   else
-    diagnostic.note("its modification time is another");
-  throw Error(diagnostic.help("start again when nothing writes to it"));
+    diagnostic.note("its modification time changed");
+  throw Error(diagnostic.help("start again when no other program writes to it"));
 }
 
 std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::string_view limit_code) {
   if (file.size() > limit)
-    throw Error(Diagnostic(limit_code, shown(file.path()) + " has " + std::to_string(file.size()) + " bytes, at most " +
-                                           std::to_string(limit) + " are read")
-                    .at(file.path()));
+    throw Error(
+        Diagnostic(limit_code, concat(quoted_path(file.path()), " has ", file.size(), " bytes, the limit is ", limit))
+            .at(file.path()));
   std::string text(file.size(), '\0');
   file.read_at(0, text.data(), text.size());
   file.check_unchanged();
@@ -163,13 +161,13 @@ std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::str
 }
 
 std::string sha256_of_file(const InputFile& file) {
-  std::vector<char> piece(std::min<std::uint64_t>(kHashPiece, file.size()));
+  std::vector<char> chunk(std::min<std::uint64_t>(kHashChunk, file.size()));
   Sha256 hash;
-  for (std::uint64_t offset = 0; offset < file.size(); offset += piece.size()) {
+  for (std::uint64_t offset = 0; offset < file.size(); offset += chunk.size()) {
     throw_if_stop_requested();
-    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), file.size() - offset));
-    file.read_at(offset, piece.data(), count);
-    hash.update(piece.data(), count);
+    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(chunk.size(), file.size() - offset));
+    file.read_at(offset, chunk.data(), count);
+    hash.update(chunk.data(), count);
   }
   file.check_unchanged();
   return to_hex(hash.finish());
@@ -192,7 +190,7 @@ bool is_symlink(const std::string& path) {
 
 std::vector<std::string> list_directory(const std::string& path) {
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(path.c_str()), &closedir);
-  if (!directory) throw Error(Diagnostic("E0513", shown(path) + " cannot be listed: " + error_text(errno)));
+  if (!directory) throw Error(Diagnostic("E0513", quoted_path(path) + " cannot be listed: " + error_text(errno)));
   std::vector<std::string> names;
   errno = 0;
   while (const dirent* entry = readdir(directory.get())) {
@@ -200,7 +198,7 @@ std::vector<std::string> list_directory(const std::string& path) {
     if (name != "." && name != "..") names.push_back(name);
     errno = 0;
   }
-  if (errno != 0) throw Error(Diagnostic("E0513", shown(path) + " cannot be listed: " + error_text(errno)));
+  if (errno != 0) throw Error(Diagnostic("E0513", quoted_path(path) + " cannot be listed: " + error_text(errno)));
   std::sort(names.begin(), names.end());
   return names;
 }

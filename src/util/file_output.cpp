@@ -1,4 +1,4 @@
-// Writing files, folders, and paths as texts.
+// Writing files and folders, and paths as text.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,28 +12,27 @@
 
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-std::string shown(const std::string& path) { return "`" + escape_for_log(path, 400) + "`"; }
-
 [[noreturn]] void throw_not_writable(const std::string& path, const std::string& reason) {
-  throw Error(Diagnostic("E0513", shown(path) + " cannot be used for writing: " + reason)
-                  .help("choose another folder, or mend its permissions"));
+  throw Error(Diagnostic("E0513", quoted_path(path) + " cannot be used for writing: " + reason)
+                  .help("choose another folder, or change its permissions"));
 }
 
 [[noreturn]] void throw_is_link(const std::string& path) {
   char target[PATH_MAX];
   const ssize_t size = readlink(path.c_str(), target, sizeof target);
-  Diagnostic diagnostic("E0513", shown(path) + " is a link; links are not followed for writing");
-  if (size > 0) diagnostic.note("its target is " + shown(std::string(target, static_cast<std::size_t>(size))));
+  Diagnostic diagnostic("E0513", quoted_path(path) + " is a link; links are not followed for writing");
+  if (size > 0) diagnostic.note("its target is " + quoted_path(std::string(target, static_cast<std::size_t>(size))));
   throw Error(diagnostic.help("name the folder itself"));
 }
 
-// The next folder of a path, made if it is missing. Links on the way are the user's own (a home or data disk elsewhere)
-// and are followed; the last folder, in which we write, must not be one.
+// Opens the next folder of a path and creates it if it is missing. Links on the way are the user's own (a home or data
+// disk elsewhere) and are followed. The last folder, in which the program writes, must not be a link.
 FileDescriptor enter_or_make(int parent, const std::string& part, const std::string& path, bool is_last) {
   const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_last ? O_NOFOLLOW : 0);
   int fd = openat(parent, part.c_str(), flags);
@@ -52,11 +51,11 @@ FileDescriptor make_temporary(int directory, const std::string& folder, const st
                               std::string& temporary) {
   static std::atomic<unsigned> counter{0};
   while (true) {
-    temporary = "." + name + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
+    temporary = concat(".", name, ".", getpid(), "-", counter++, ".tmp");
     const int fd = openat(directory, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd >= 0) return FileDescriptor(fd);
     if (errno != EEXIST && errno != EINTR)
-      throw Error(Diagnostic("E0513", "cannot write in " + shown(folder) + ": " + error_text(errno)));
+      throw Error(Diagnostic("E0513", "cannot write in " + quoted_path(folder) + ": " + error_text(errno)));
   }
 }
 
@@ -143,6 +142,8 @@ std::string absolute_path(const std::string& path) {
   return out.empty() ? "/" : out;
 }
 
+std::string quoted_path(const std::string& path) { return concat("`", escape_for_log(path, 400), "`"); }
+
 void write_file_atomically(const std::string& folder, const std::string& name, std::string_view content) {
   const FileDescriptor directory = open_directory(folder);
   std::string temporary;
@@ -152,9 +153,10 @@ void write_file_atomically(const std::string& folder, const std::string& name, s
   if (result) result = sync_file(directory.get());
   if (result) return;
   unlinkat(directory.get(), temporary.c_str(), 0);
-  throw Error(Diagnostic("E0512", "writing " + shown(join_path(folder, name)) + " failed: " + error_text(result.error))
-                  .note("nothing half-written stands under that name")
-                  .help("check the disk"));
+  throw Error(
+      Diagnostic("E0512", "writing " + quoted_path(join_path(folder, name)) + " failed: " + error_text(result.error))
+          .note("no half-written file has that name")
+          .help("check the disk"));
 }
 
 IoResult write_all(int fd, const void* data, std::size_t size) {
@@ -180,7 +182,7 @@ IoResult sync_file(int fd) {
 
 IoResult rename_no_replace(int directory_fd, const char* from, const char* to) {
   if (renameat2(directory_fd, from, directory_fd, to, RENAME_NOREPLACE) == 0) return IoResult{};
-  // Some file systems do not know the flag; names are then only ours by the lock of the folder.
+  // Some file systems do not know the flag. The lock of the folder then protects the name.
   if (errno != EINVAL && errno != ENOSYS) return IoResult{errno};
   if (faccessat(directory_fd, to, F_OK, AT_SYMLINK_NOFOLLOW) == 0) return IoResult{EEXIST};
   return result_of(renameat(directory_fd, from, directory_fd, to));
@@ -195,10 +197,10 @@ FileDescriptor open_directory(const std::string& path) {
 std::string error_text(int error) {
   const char* name = strerrorname_np(error);
   const char* description = strerrordesc_np(error);
-  if (name == nullptr || description == nullptr) return "error " + std::to_string(error);
+  if (name == nullptr || description == nullptr) return concat("error ", error);
   std::string text(description);
-  if (!text.empty() && text[0] >= 'A' && text[0] <= 'Z') text[0] = static_cast<char>(text[0] - 'A' + 'a');
-  return std::string(name) + " (" + text + ")";
+  if (!text.empty()) text[0] = lower_ascii(text[0]);
+  return concat(name, " (", text, ")");
 }
 
 }  // namespace shori

@@ -1,8 +1,9 @@
-// The text shape of a diagnostic, after rustc's: code and message, place, the user's own line with a caret, notes,
-// help.
+// A diagnostic as text, in the form of rustc's: code and message, location, the user's own line with carets under the
+// span, notes, helps.
 #include <algorithm>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -10,7 +11,7 @@ namespace {
 
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
 constexpr std::size_t kLineWindow = 110;  // code points of the source line that are shown
-constexpr std::size_t kBeforeCaret = 60;  // of those, at most so many left of the caret
+constexpr std::size_t kBeforeCaret = 60;  // at most this many of them left of the caret
 
 // Byte offset of code point number `index` (0-based), or the size; safe on ill-formed text.
 std::size_t offset_of_code_point(std::string_view text, std::size_t index) {
@@ -23,14 +24,14 @@ std::size_t offset_of_code_point(std::string_view text, std::size_t index) {
   return offset;
 }
 
-// What a terminal shows of a piece of a line: a tab as one space, other control characters escaped.
+// Text as it is shown on a terminal: a tab as one space, other control characters escaped.
 std::string visible(std::string_view text) {
   std::string line(text);
   std::replace(line.begin(), line.end(), '\t', ' ');
   return escape_for_log(line, kNoCut);
 }
 
-// The source line, cut to a window around the span, and the spaces and carets below it.
+// The source line, cut to a window around the span, and the line of spaces and carets under it.
 struct ShownLine {
   std::string text;
   std::string carets;
@@ -42,19 +43,19 @@ ShownLine show_line(const SourceLocation& place) {
   const std::size_t end = begin + kLineWindow;
   const std::size_t span_end = std::clamp(place.end_column > 0 ? place.end_column - 1 : column + 1, column + 1, end);
   const std::string_view line = place.source_line;
-  const auto piece = [line](std::size_t from, std::size_t to) {
+  const auto slice = [line](std::size_t from, std::size_t to) {
     const std::size_t first = offset_of_code_point(line, from);
     return visible(line.substr(first, offset_of_code_point(line, to) - first));
   };
-  const std::string head = (begin > 0 ? "..." : "") + piece(begin, column);
-  const std::string span = piece(column, span_end);
+  const std::string head = (begin > 0 ? "..." : "") + slice(begin, column);
+  const std::string span = slice(column, span_end);
   const bool cut = offset_of_code_point(line, end) < line.size();
   return {
-      head + span + piece(span_end, end) + (cut ? "..." : ""),
+      head + span + slice(span_end, end) + (cut ? "..." : ""),
       std::string(count_code_points(head), ' ') + std::string(std::max<std::size_t>(count_code_points(span), 1), '^')};
 }
 
-// A note or help line; further lines of a text stand below its first.
+// A note or help; further lines of a text are aligned with its first.
 void append_item(std::string& out, const std::string& margin, const std::string& label, const std::string& text) {
   const std::string indent = margin + std::string(label.size() + 4, ' ');
   std::string line = margin + " = " + label + ": ";
@@ -72,8 +73,8 @@ void append_place(std::string& out, const std::string& margin, const Diagnostic&
   const SourceLocation& place = diagnostic.place;
   if (place.file.empty()) return;
   out += margin + "--> " + visible(place.file);
-  if (place.line > 0) out += ':' + std::to_string(place.line);
-  if (place.line > 0 && place.column > 0) out += ':' + std::to_string(place.column);
+  if (place.line > 0) out += concat(':', place.line);
+  if (place.line > 0 && place.column > 0) out += concat(':', place.column);
   out += '\n';
   if (place.line == 0 || place.source_line.empty()) return;
   const ShownLine shown = show_line(place);

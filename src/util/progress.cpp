@@ -12,13 +12,6 @@ namespace {
 
 constexpr double kTerminalInterval = 0.1;
 
-template <typename... Values>
-std::string formatted(const char* format, Values... values) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof buffer, format, values...);
-  return buffer;
-}
-
 }  // namespace
 
 Progress::Progress(double plain_interval_seconds)
@@ -54,21 +47,17 @@ double now_seconds() {
 
 std::string format_duration(double seconds) {
   if (!(seconds >= 0) || seconds > 1e9) return "unknown";
-  if (seconds < 9.95) return formatted("%.1f s", seconds);
-  const auto whole = std::llround(seconds);
-  if (whole < 60) return formatted("%lld s", whole);
-  if (whole < 3600) return formatted("%lld min %02lld s", whole / 60, whole % 60);
-  return formatted("%lld h %02lld min", whole / 3600, whole / 60 % 60);
-}
-
-std::string format_bytes(double bytes) {
-  constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  int unit = 0;
-  while (unit < 4 && bytes >= 1024) {
-    bytes /= 1024;
-    ++unit;
-  }
-  return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", bytes, kUnits[unit]);
+  char text[64];
+  const long long whole = std::llround(seconds);
+  if (seconds < 9.95)
+    std::snprintf(text, sizeof text, "%.1f s", seconds);
+  else if (whole < 60)
+    std::snprintf(text, sizeof text, "%lld s", whole);
+  else if (whole < 3600)
+    std::snprintf(text, sizeof text, "%lld min %02lld s", whole / 60, whole % 60);
+  else
+    std::snprintf(text, sizeof text, "%lld h %02lld min", whole / 3600, whole / 60 % 60);
+  return text;
 }
 
 }  // namespace shori

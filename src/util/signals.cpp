@@ -20,12 +20,12 @@ volatile sig_atomic_t pins_asked = 0;
 sig_atomic_t pins_taken = 0;
 char crash_stack[kCrashStackSize];
 
-// Two notes in turn: a handler that comes while one is being written reads the other.
+// Two notes, used alternately: a handler that runs while one is being written reads the other.
 char notes[2][kNoteSize];
 std::atomic<int> current_note{0};
 static_assert(std::atomic<int>::is_always_lock_free);
 
-// Only async-signal-safe calls from here on.
+// From here to on_crash() only async-signal-safe calls are allowed.
 void write_text(const char* text) {
   std::size_t size = std::strlen(text);
   while (size > 0) {
@@ -84,12 +84,12 @@ bool is_ignored(int signal) {
 void install_signal_handlers() {
   set_handler(SIGINT, on_stop, SA_RESTART);
   set_handler(SIGTERM, on_stop, SA_RESTART);
-  // A program started by nohup inherits SIGHUP as ignored and keeps it so.
+  // A program started by nohup inherits SIGHUP as ignored, and it stays ignored.
   if (!is_ignored(SIGHUP)) set_handler(SIGHUP, on_stop, SA_RESTART);
   set_handler(SIGUSR1, on_pin, SA_RESTART);
   set_handler(SIGPIPE, SIG_IGN, 0);
   set_handler(SIGXFSZ, SIG_IGN, 0);
-  // A stack of its own, so that an overflow of the stack is told too.
+  // Crash handlers have their own stack, so that a stack overflow is reported too.
   stack_t stack{};
   stack.ss_sp = crash_stack;
   stack.ss_size = sizeof crash_stack;

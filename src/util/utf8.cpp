@@ -5,6 +5,8 @@
 #include <cstring>
 #include <vector>
 
+#include "shori/util/text.h"
+
 namespace shori {
 namespace {
 
@@ -47,11 +49,8 @@ std::string escape(std::uint32_t value) {
 
 // Letters in lower case, '-' as '_'.
 std::string folded(std::string_view name) {
-  std::string out(name);
-  for (char& c : out) {
-    if (c == '-') c = '_';
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
+  std::string out = lower_ascii(name);
+  std::replace(out.begin(), out.end(), '-', '_');
   return out;
 }
 
@@ -132,11 +131,11 @@ std::string escape_for_log(std::string_view text, std::size_t max_code_points) {
 }
 
 bool is_similar_name(std::string_view name, std::string_view candidate, int& distance) {
-  constexpr std::size_t kLongest = 256;
-  if (name.empty() || name.size() > kLongest || candidate.size() > kLongest) return false;
+  constexpr std::size_t kMaxName = 256;
+  if (name.empty() || name.size() > kMaxName || candidate.size() > kMaxName) return false;
   const std::string a = folded(name), b = folded(candidate);
   distance = a == b ? 0 : edit_distance(name, candidate);
-  // Two names of two letters each are always within two edits: something must be left of the name.
+  // Two names of two letters are always within two edits, so a part of the name must remain.
   if (distance <= 2 && distance < static_cast<int>(std::max(name.size(), candidate.size()))) return true;
   std::string letters_a = a, letters_b = b;
   std::sort(letters_a.begin(), letters_a.end());

@@ -1,5 +1,5 @@
-// YAML by yaml-cpp's events into our own tree. Its nodes are never used: they keep cycles, and look up the first of two
-// equal keys.
+// YAML from yaml-cpp's events into our own tree. yaml-cpp's nodes are not used: they may have cycles, and of two equal keys
+// they find the first.
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -11,26 +11,27 @@
 #include <unordered_map>
 
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
 
 namespace shori {
 namespace {
 
-// Thrown through yaml-cpp when going on makes no sense.
+// Thrown through yaml-cpp where parsing cannot continue.
 struct Refused {
   Diagnostic diagnostic;
 };
 
-constexpr int kMaxProblems = 50;               // of one text; each costs a search of its place
+constexpr int kMaxProblems = 50;               // per text; each costs a search for its position
 constexpr std::size_t kShownLine = 64u << 10;  // longer lines are not part of a message
 
-// Hands the text to yaml-cpp, which holds all tokens of a `[...]` or `{...}` until it is closed: a text of nothing but
-// brackets would take 250 times its size. Between two events there may be one scalar and a bounded number of tokens;
-// else the text ends here.
+// Passes the text to yaml-cpp in chunks. yaml-cpp keeps all tokens of a `[...]` or `{...}` until it is closed, so a text of
+// brackets only would need 250 times its size. Between two events at most one scalar and a bounded number of tokens are
+// passed on; where that is exceeded, the text ends.
 class MeteredText : public std::streambuf {
  public:
-  MeteredText(std::string_view text, std::size_t most_bytes) : text_(text), most_bytes_(most_bytes) {}
+  MeteredText(std::string_view text, std::size_t max_bytes) : text_(text), max_bytes_(max_bytes) {}
 
   void event() { bytes_ = marks_ = 0; }
   bool exceeded() const { return exceeded_; }
@@ -38,21 +39,21 @@ class MeteredText : public std::streambuf {
 
  private:
   int_type underflow() override {
-    constexpr std::size_t kPiece = 2048;
+    constexpr std::size_t kChunk = 2048;
     constexpr std::size_t kMaxMarks = 200'000;
-    const std::string_view piece = text_.substr(used_, kPiece);
-    bytes_ += piece.size();
-    for (const char c : piece) marks_ += std::string_view("[]{},:?").find(c) != std::string_view::npos ? 1 : 0;
-    exceeded_ = exceeded_ || bytes_ > most_bytes_ || marks_ > kMaxMarks;
-    if (piece.empty() || exceeded_) return traits_type::eof();
-    used_ += piece.size();
-    char* begin = const_cast<char*>(piece.data());  // the get area of a buffer that is never written
-    setg(begin, begin, begin + piece.size());
+    const std::string_view chunk = text_.substr(used_, kChunk);
+    bytes_ += chunk.size();
+    for (const char c : chunk) marks_ += std::string_view("[]{},:?").find(c) != std::string_view::npos ? 1 : 0;
+    exceeded_ = exceeded_ || bytes_ > max_bytes_ || marks_ > kMaxMarks;
+    if (chunk.empty() || exceeded_) return traits_type::eof();
+    used_ += chunk.size();
+    char* begin = const_cast<char*>(chunk.data());  // this stream buffer is never written to
+    setg(begin, begin, begin + chunk.size());
     return traits_type::to_int_type(*begin);
   }
 
   std::string_view text_;
-  std::size_t most_bytes_, used_ = 0, bytes_ = 0, marks_ = 0;
+  std::size_t max_bytes_, used_ = 0, bytes_ = 0, marks_ = 0;
   bool exceeded_ = false;
 };
 
@@ -70,8 +71,7 @@ class TreeBuilder : public YAML::EventHandler {
   bool has_root() const { return has_root_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents_ > 1)
-      throw Refused{not_used(mark, "a second document (`---`)").help("keep one document in a file")};
+    if (++documents_ > 1) throw Refused{not_used(mark, "a second document (`---`)").help("keep one document per file")};
   }
   void OnDocumentEnd() override {}
 
@@ -79,7 +79,7 @@ class TreeBuilder : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     if (wants_key()) throw Refused{unreadable(mark, "a key is missing before `:`")};
     YamlNode node;
-    // The mark is that of the next token, so the place is taken from the key.
+    // The mark is that of the next token, so the position is taken from the key.
     const YamlNode* place = open_.empty() ? nullptr : open_.back().key ? &*open_.back().key : open_.back().node;
     if (place != nullptr) node.line = place->line, node.column = place->column;
     attach(std::move(node));
@@ -95,8 +95,8 @@ class TreeBuilder : public YAML::EventHandler {
                 const std::string& value) override {
     check_properties(mark, tag, anchor);
     if (value.size() > limits_.scalar_bytes)
-      throw Refused{unreadable(mark, "a value of " + std::to_string(value.size()) + " bytes, at most " +
-                                         std::to_string(limits_.scalar_bytes) + " are read")};
+      throw Refused{
+          unreadable(mark, concat("a value of ", value.size(), " bytes, the limit is ", limits_.scalar_bytes))};
     YamlNode node = node_at(mark, YamlNode::Kind::kScalar);
     node.quoted = tag != "?";
     node.text = value;
@@ -104,7 +104,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (!wants_key()) return attach(std::move(node)), void();
     if (!node.quoted && value == "<<") add(mark, not_used(mark, "merge key `<<`").help("write the values out"));
     metered_.event();
-    if (++keys_ > limits_.keys) throw Refused{unreadable(mark, "more than " + std::to_string(limits_.keys) + " keys")};
+    if (++keys_ > limits_.keys) throw Refused{unreadable(mark, concat("more than ", limits_.keys, " keys"))};
     open_.back().key = std::move(node);
   }
 
@@ -127,19 +127,16 @@ class TreeBuilder : public YAML::EventHandler {
     return Diagnostic("E0111", what).at(document_.place(node_at(mark, YamlNode::Kind::kNull)));
   }
 
-  // yaml-cpp's refusal in our words: a tab in the indentation has a code of its own.
+  // yaml-cpp's error as a diagnostic. A tab in the indentation has its own code.
   Diagnostic refusal(const YAML::ParserException& exception) const {
     const std::string_view text = document_.text;
     const std::size_t offset = std::min<std::size_t>(std::max(exception.mark.pos, 0), text.size());
     const std::size_t line = line_begin(offset);
     const std::size_t indent_end = std::min(text.find_first_not_of(" \t", line), text.size());
     if (text.substr(line, indent_end - line).find('\t') != std::string_view::npos) return tab_at(line);
-    YamlNode node;
-    const TextPosition position = position_of(text, offset);
-    node.line = position.line, node.column = position.column;
     return Diagnostic("E0111", "not readable as YAML here: " + escape_for_log(exception.msg))
-        .at(document_.place(node))
-        .note("the mistake may also be in the line before");
+        .at(document_.place(node_at(offset)))
+        .note("the mistake may also be in the line above");
   }
 
  private:
@@ -157,7 +154,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
   std::size_t line_begin(std::size_t offset) const { return locate(offset).begin; }
 
-  // Line and column of an offset; fast where offsets grow, as those of events do.
+  // Line and column of an offset. Fast for increasing offsets, as those of events are.
   struct Place {
     std::size_t offset = 0, begin = 0, column = 1;
   };
@@ -176,7 +173,8 @@ class TreeBuilder : public YAML::EventHandler {
 
   void add(const YAML::Mark& mark, Diagnostic problem) {
     diagnostics_.add(std::move(problem));
-    if (++problems_ >= kMaxProblems) throw Refused{unreadable(mark, "too many problems to go on")};
+    if (++problems_ >= kMaxProblems)
+      throw Refused{unreadable(mark, "too many problems, the rest of the file was not checked")};
   }
 
   YamlNode node_at(const YAML::Mark& mark, YamlNode::Kind kind) const {
@@ -184,6 +182,14 @@ class TreeBuilder : public YAML::EventHandler {
     node.kind = kind;
     node.line = static_cast<std::size_t>(std::max(mark.line, 0)) + 1;
     node.column = locate(offset_of(mark)).column;
+    return node;
+  }
+
+  YamlNode node_at(std::size_t offset) const {
+    const TextPosition position = position_of(document_.text, offset);
+    YamlNode node;
+    node.line = position.line;
+    node.column = position.column;
     return node;
   }
 
@@ -200,14 +206,10 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   Diagnostic tab_at(std::size_t line) const {
-    const std::size_t offset = document_.text.find('\t', line);
-    const TextPosition position = position_of(document_.text, offset);
-    YamlNode node;
-    node.line = position.line, node.column = position.column;
     return Diagnostic("E0105", "a tab indents this line")
-        .at(document_.place(node))
+        .at(document_.place(node_at(document_.text.find('\t', line))))
         .note("YAML allows only spaces")
-        .help("replace it by 2 spaces");
+        .help("replace it with 2 spaces");
   }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
@@ -220,13 +222,13 @@ class TreeBuilder : public YAML::EventHandler {
     const bool own_tag = offset < document_.text.size() && document_.text[offset] == '!';
     if (own_tag || (tag != "?" && tag != "!"))
       add(mark, not_used(mark, "tag `" + word_at(mark) + "`").help("delete the tag"));
-    // yaml-cpp accepts some tabs in front of a value as white space.
+    // yaml-cpp accepts some tabs before a value as white space.
     const std::string_view before = std::string_view(document_.text).substr(begin, offset - begin);
     if (before.find_first_not_of(" \t") == std::string_view::npos && before.find('\t') != std::string_view::npos)
       throw Refused{tab_at(begin)};
   }
 
-  // yaml-cpp takes the end of the file for a closing quote.
+  // yaml-cpp treats the end of the file as a closing quote.
   void check_quote_is_closed(const YAML::Mark& mark) const {
     const std::string_view text = document_.text;
     std::size_t at = offset_of(mark);
@@ -244,19 +246,18 @@ class TreeBuilder : public YAML::EventHandler {
 
   void start(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
     check_properties(mark, tag, anchor);
-    if (wants_key()) throw Refused{unreadable(mark, "a list or mapping stands where a key is wanted")};
+    if (wants_key()) throw Refused{unreadable(mark, "a list or mapping in place of a key")};
     if (static_cast<int>(open_.size()) >= limits_.depth)
-      throw Refused{unreadable(mark, "nested deeper than " + std::to_string(limits_.depth) + " levels")};
+      throw Refused{unreadable(mark, concat("nested deeper than ", limits_.depth, " levels"))};
     open_.push_back({attach(node_at(mark, kind)), std::nullopt});
   }
 
-  // Puts a value where it belongs. The pointer holds while its parent gets no other child, which is as long as it is
-  // open.
+  // Adds a value to the innermost open list or mapping. The pointer is valid until the parent gets its next child, which
+  // is as long as the value is open.
   YamlNode* attach(YamlNode node) {
     metered_.event();
     if (++nodes_ > limits_.nodes)
-      throw Refused{
-          Diagnostic("E0111", "more than " + std::to_string(limits_.nodes) + " values").at(document_.place(node))};
+      throw Refused{Diagnostic("E0111", concat("more than ", limits_.nodes, " values")).at(document_.place(node))};
     if (open_.empty()) {
       document_.root = std::move(node);
       has_root_ = true;
@@ -278,9 +279,9 @@ class TreeBuilder : public YAML::EventHandler {
       const auto& [first_key, first_value] = *first->second;
       diagnostics_.add(Diagnostic("E0102", "key `" + escape_for_log(first_key.text) + "` is given twice")
                            .at(document_.place(member.first))
-                           .note("first at " + std::to_string(first_key.line) + ":" + std::to_string(first_key.column) +
-                                 " = " + shown(first_value) + ", here " + shown(member.second))
-                           .help("delete one; neither is taken"));
+                           .note(concat("first at ", first_key.line, ":", first_key.column, " = ", shown(first_value),
+                                        ", here ", shown(member.second)))
+                           .help("delete one of them; neither is used"));
     }
   }
 
@@ -296,7 +297,7 @@ class TreeBuilder : public YAML::EventHandler {
   bool has_root_ = false;
 };
 
-// Encoding and size; the library is not given a text that fails here.
+// Encoding and size. yaml-cpp never sees a text that fails here.
 bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
   const std::string& text = document.text;
   Diagnostic diagnostic("E0111", "not a plain UTF-8 text");
@@ -304,7 +305,7 @@ bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagn
   std::optional<std::size_t> bad = find_invalid_utf8(text);
   if (text.find('\0') < bad.value_or(text.size())) bad = text.find('\0');
   if (text.size() > limits.bytes) {
-    diagnostic.message = std::to_string(text.size()) + " bytes, at most " + std::to_string(limits.bytes) + " are read";
+    diagnostic.message = concat("the file has ", text.size(), " bytes, the limit is ", limits.bytes);
     diagnostic.helps.clear();
   } else if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     diagnostic.note("byte 0: " + to_hex(text.data(), 2) + " (UTF-16)");
@@ -313,7 +314,7 @@ bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagn
   } else if (bad) {
     const TextPosition position = position_of(text, *bad);
     diagnostic.at(document.file, position.line, position.column);
-    diagnostic.note("byte " + std::to_string(*bad) + ": " + to_hex(text.data() + *bad, 1));
+    diagnostic.note(concat("byte ", *bad, ": ", to_hex(text.data() + *bad, 1)));
   } else {
     return true;
   }

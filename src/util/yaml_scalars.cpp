@@ -1,7 +1,8 @@
-// The scalar grammar of configs: decimal integers, decimal floats, true and false. Locale-free.
+// The scalars of configs: decimal integers, decimal numbers, true and false. Independent of the locale.
 #include <charconv>
 #include <cmath>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
 
@@ -77,7 +78,7 @@ std::string found(const YamlNode& node) {
 
 // Fills `problem` for a node that is not a number of the wanted form.
 void explain(const YamlNode& node, std::string_view wanted, ScalarProblem& problem) {
-  problem = {"E0104", "wants " + std::string(wanted) + ", found " + found(node), ""};
+  problem = {"E0104", concat("wants ", wanted, ", found ", found(node)), ""};
   if (node.kind != YamlNode::Kind::kScalar) return;
   const std::string& text = node.text;
   if (node.quoted) {
@@ -92,7 +93,7 @@ void explain(const YamlNode& node, std::string_view wanted, ScalarProblem& probl
     if (is_float(with_point)) problem.help = "write `" + with_point + "`: decimals have a point";
   } else if (text.size() > 1 && (text.back() == 'k' || text.back() == 'K') && text.size() < 10 &&
              is_integer(text.substr(0, text.size() - 1))) {
-    problem.help = "write `" + std::to_string(std::stoll(text) * 1024) + "`";
+    problem.help = concat("write `", std::stoll(text) * 1024, "`");
   }
 }
 

@@ -42,7 +42,7 @@ def test_clean_data(tmp_path):
     write(tmp_path, "d/a.blockml", DOCUMENT_A)
     write(tmp_path, "d/notes.md", "x")
     checked = must(data("check", "d", "--tokenizer", TOKENIZER, cwd=tmp_path))
-    assert "file passed over: d/notes.md\n" in checked.out
+    assert "file skipped: d/notes.md\n" in checked.out
     assert "1 files, 1 conversations, 2 messages" in checked.out
     assert "first ids of sample 1: 1 28705 30374 3901 13 28741 8708 10824\n" in checked.out
     assert "0 errors, 0 warnings" in checked.out
@@ -81,7 +81,7 @@ def test_formats_and_strict(tmp_path):
 def test_without_a_tokenizer_it_says_what_is_left_out(tmp_path):
     write(tmp_path, "a.blockml", DOCUMENT_A)
     checked = must(data("check", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""}))
-    assert "without a tokenizer left out: lengths against sequence_len" in checked.out
+    assert "not checked without a tokenizer: lengths against sequence_len" in checked.out
     refused = data("inspect", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""})
     assert refused.code == 3 and "--tokenizer" in refused.err
 
@@ -115,6 +115,16 @@ def test_fix(tmp_path):
     write(tmp_path, "e/a.blockml", "other")
     assert data("check", "d", "--fix", "--out", "e", cwd=tmp_path).code != 0
     assert (tmp_path / "e/a.blockml").read_text() == "other"
+
+
+def test_fix_leaves_what_would_change_a_block(tmp_path):
+    text = "▀message\nWenna: ?!▄\n▀message\nTam: ! I knew.▄\n▀message\nTam: (OOC: brb)▄\n"
+    path = write(tmp_path, "a.blockml", text)
+    fixed = must(data("check", "a.blockml", "--fix", "--in-place", cwd=tmp_path))
+    assert path.read_text() == text
+    assert "prose/spacing: 2 left as they are (the fix would change more than the text)\n" in fixed.out
+    assert "ooc/inline: 1 left as they are (the fix would change more than the text)\n" in fixed.out
+    assert fixed.out.endswith("0 files changed\n")
 
 
 def test_levels_of_a_config_hold_for_check_and_training(tmp_path, text_model):

@@ -260,7 +260,7 @@ def test_split_never_overwrites_and_leaves_nothing_after_a_problem(tmp_path):
     must(data("split", source, "--budget", 100, "--out", out))
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     again = must(data("split", source, "--budget", 100, "--out", out))
-    assert "files that were there, the same: 2" in again.out
+    assert "files that existed with the same content: 2" in again.out
     other = data("split", source, "--budget", 110, "--out", out)
     assert (other.code, other.codes) == (2, ["E0806", "E0806"])
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

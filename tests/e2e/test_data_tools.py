@@ -93,7 +93,7 @@ def test_imports_of_every_kind(tmp_path, source):
     assert f"files written: {len(expected)} " in told.out
     # The same again writes nothing, and what was made passes the check and is a fixed point of an import of text.
     again = must(data(*command))
-    assert f"files that were there, the same: {len(expected)}\n" in again.out
+    assert f"files that existed with the same content: {len(expected)}\n" in again.out
     must(data("check", tmp_path / "out"))
     if source == "text":
         stable = must(data("import", tmp_path / "out", "--from", "text", "--out", tmp_path / "again"))

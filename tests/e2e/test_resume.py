@@ -206,16 +206,23 @@ def test_all_checkpoints_damaged(tmp_path, half_way):
     assert again.code == 4 and again.errors == ["E0506"], "never a silent fresh start"
 
 
+def replace_in_manifest(path, before, after, version=1):
+    """Replaces bytes by as many others; the seal agrees with the result."""
+    tensors = sum(len(value) for value in Checkpoint(path).tensors.values())
+    data = bytearray(path.read_bytes())
+    head = 8 + int.from_bytes(data[:8], "little")
+    assert len(before) == len(after) and before in data[head + tensors:]
+    data[head + tensors:] = data[head + tensors:].replace(before, after)
+    digest = hashlib.sha256(data[:head] + data[head + tensors:-64]).digest()
+    data[-40:] = digest + version.to_bytes(8, "little")
+    path.write_bytes(data)
+
+
 def test_checkpoint_of_a_newer_program(tmp_path, half_way):
     """A whole file of format 2: manifest and seal agree about it."""
     job = copy_of(half_way, tmp_path / "job")
     path = newest_checkpoint(job.run).path
-    data = bytearray(path.read_bytes().replace(b'"format":1,', b'"format":2,'))
-    head = 8 + int.from_bytes(data[:8], "little")
-    tensors = sum(len(value) for value in newest_checkpoint(half_way.run).tensors.values())
-    digest = hashlib.sha256(data[:head] + data[head + tensors:-64]).digest()
-    data[-40:] = digest + (2).to_bytes(8, "little")
-    path.write_bytes(data)
+    replace_in_manifest(path, b'"format":1,', b'"format":2,', version=2)
     assert must(train(job.config, "--resume"), 4).errors == ["E0515"]
     assert path.exists(), "not damaged, not moved"
 
@@ -272,6 +279,28 @@ def test_keys_that_may_change(tmp_path, half_way, untouched):
     state = tensor_state(job.run)
     assert {key: state[key] for key in expected} == expected
     assert len(checkpoints(job.run)) == 4
+
+
+def make_earlier_version(run):
+    """The records as a version wrote them for which `tf32` was numeric: another hash, and in run.json `tf32: true`."""
+    record = run / "run.json"
+    config_hash = json.loads(record.read_text())["config_hash"]
+    for path in checkpoints(run).values():
+        replace_in_manifest(path, config_hash.encode(), b"a" * 64)
+    text = record.read_text().replace(config_hash, "a" * 64)
+    assert '"tf32":false' in text
+    record.write_text(text.replace('"tf32":false', '"tf32":true'))
+
+
+def test_run_of_an_earlier_version(tmp_path, half_way, untouched):
+    job = copy_of(half_way, tmp_path / "job")
+    make_earlier_version(job.run)
+    job.write(learning_rate=0.002)
+    assert must(train(job.config, "--resume"), 2).errors == ["E0504"]
+    job.write(learning_rate=0.004)
+    must(train(job.config, "--resume"))
+    name = "adapter/adapter_model.safetensors"
+    assert tensor_state(job.run)[name] == tensor_state(untouched.run)[name]
 
 
 def test_changed_data(tmp_path, half_way):

@@ -16,7 +16,7 @@ EVAL_KEYS = ["type", "stage", "step", "epoch", "dataset", "samples", "targets", 
              "loss_by_category"]
 END_KEYS = ["type", "stage", "step", "epoch", "tokens", "targets", "adapter_sha256"]
 TIMING_KEYS = ["step", "time", "seconds", "forward_seconds", "backward_seconds", "optimizer_seconds",
-               "checkpoint_seconds", "tokens_per_second", "share_of_peak", "memory_bytes", "memory_peak_bytes"]
+               "checkpoint_seconds", "tokens_per_second", "memory_bytes", "memory_peak_bytes"]
 MODULES = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj",
            "mlp.up_proj", "mlp.down_proj"]
 
@@ -73,7 +73,7 @@ def test_timing_lines(finished):
     lines = [json.loads(line) for line in (job.run / "timing.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, 9))
     for line in lines:
-        assert list(line) == TIMING_KEYS and line["share_of_peak"] is None
+        assert list(line) == TIMING_KEYS
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
         assert all(line[key] >= 0 for key in TIMING_KEYS if key.endswith("seconds"))
         assert 0 < line["memory_bytes"] <= line["memory_peak_bytes"]
@@ -239,16 +239,38 @@ def test_watchdog_stops_with_the_state_saved(tmp_path, token_model):
 def test_version_and_help(tmp_path):
     version = must(train("--version"))
     assert re.match(r"shori-train \d+\.\d+", version.out)
-    keys = must(train("--help-keys"))
-    rows = re.findall(r"^\| (`.+`) \| .* \| (?:numbers|output|place) \|", (SOURCE / "README.md").read_text(), re.M)
-    documented = [key for row in rows for key in re.findall("`([a-z0-9_.]+)`", row)]
-    assert len(documented) > 40
-    for key in documented:
-        assert re.search(rf"\b{re.escape(key)}\b", keys.out), key
     usage = must(train("--help"))
     for option in ("--resume", "--check", "--plan", "--set", "--from", "--only", "--json-errors", "--help-keys",
                    "--explain", "--version"):
         assert option in usage.out
+
+
+def key_rows(text):
+    """Key, default and class of each row of a Markdown table of keys. A row may name several keys."""
+    for row in re.findall(r"^\| (`.+) \|$", text, re.M):
+        keys, default, kind = re.split(r" \| ", row)[:3]
+        names = re.findall("`([a-z0-9_.]+)`", keys)
+        defaults = default.split(", ") if len(names) > 1 else [default]
+        yield from zip(names, defaults, [kind] * len(names), strict=True)
+
+
+def test_keys_of_the_readme(tmp_path):
+    """README has the keys that people change: each exists and has the default and class that the program names."""
+    offered = {key: (default, kind) for key, default, kind in key_rows(must(train("--help-keys=markdown")).out)}
+    assert len(offered) > 60
+    section = re.search(r"^## Configuration\n(.*?)^## ", (SOURCE / "README.md").read_text(), re.M | re.S)[1]
+    documented = list(key_rows(section))
+    assert len(documented) >= 12
+    for key, default, kind in documented:
+        words = {"**required**": "(required)", "-": "(unset)"}
+        assert offered[key] == (words.get(default, default), kind), key
+
+
+def test_help_keys_formats(tmp_path):
+    text = must(train("--help-keys")).out
+    assert "\nlora_r: 20 " in text and "decided by the program" in text
+    assert must(train("--help-keys=text")).out == text
+    assert "--help-keys=html: choose text or markdown" in must(train("--help-keys=html"), 2).err
 
 
 @pytest.mark.parametrize("code, exit_code", [("E0001", 1), ("E0101", 2), ("E0207", 3), ("E0502", 4), ("E0404", 5),

@@ -22,7 +22,7 @@ void check_conversation(const YamlConversation& conversation) {
 void yaml(std::string_view bytes) {
   Diagnostics diagnostics;
   if (!check_text(bytes, {"fuzz", 0}, diagnostics)) return;
-  for (const YamlPiece& piece : split_yaml_documents(bytes)) {
+  for (const YamlText& piece : split_yaml_documents(bytes)) {
     Diagnostics problems;
     const std::optional<YamlConversation> conversation =
         parse_yaml_conversation(piece.text, "fuzz", piece.line, {}, problems);

@@ -88,18 +88,13 @@ class Group {
  public:
   Group(std::int64_t in, const std::vector<std::int64_t>& outs, std::int64_t rank, int first_index = 0) {
     for (std::size_t i = 0; i < outs.size(); ++i) {
-      const std::int64_t out = outs[i], count = in * out;
-      const std::int64_t blocks = ceil_div<std::int64_t>(count, kNf4BlockSize);
-      const Tensor &codes = make(count / 2, DType::kU8), &absmax = make(blocks, DType::kU8),
-                   &absmax2 = make(ceil_div<std::int64_t>(blocks, kNf4AbsmaxBlockSize), DType::kF32);
-      LinearModule module{.weight = {.dtype = DType::kU8,
-                                     .rows = out,
-                                     .cols = in,
-                                     .codes = codes.data<std::uint8_t>(),
-                                     .absmax = absmax.data<std::uint8_t>(),
-                                     .absmax2 = absmax2.data<float>(),
-                                     .offset = 0.02f},
-                          .index = first_index + static_cast<int>(i)};
+      const std::int64_t out = outs[i];
+      const Nf4Layout layout{out, in};
+      const Tensor &codes = make(layout.codes(), DType::kU8), &absmax = make(layout.blocks(), DType::kU8),
+                   &absmax2 = make(layout.groups(), DType::kF32);
+      LinearModule module{.weight = FrozenWeight::of({layout, codes.data<std::uint8_t>(), absmax.data<std::uint8_t>(),
+                                                      absmax2.data<float>(), 0.02f}),
+                          .linear = static_cast<Linear>(first_index + static_cast<int>(i))};
       if (rank > 0) {
         module.lora_index = static_cast<int>(i);
         module.a = make(rank * in, DType::kBf16).view().data;

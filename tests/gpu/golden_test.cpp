@@ -14,9 +14,9 @@
 #include "shori/io/safetensors.h"
 #include "shori/ops/adamw8bit.h"
 #include "shori/quant/dynamic_map.h"
-#include "shori/quant/nf4.h"
 #include "shori/util/bf16.h"
 #include "shori/util/error.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
@@ -86,17 +86,15 @@ TEST_F(Golden, Nf4) {
     std::vector<float> values;
     for (const Bf16 value : read<Bf16>(prefix + "input")) values.push_back(to_float(value));
     const auto size = shape(prefix + "input");
-    const Nf4Tensor ours = quantize_nf4(values, size[0], size[1]).value();
+    const Nf4Vectors ours = quantize_nf4(values, size[0], size[1]).value();
     EXPECT_EQ(ours.codes, read<std::uint8_t>(prefix + "codes"));
 
     // Double quantization: the offset is a mean whose order of summation is not specified.
     const auto absmax = read<float>(prefix + "absmax");
-    Nf4Tensor nested;
-    nested.rows = size[0];
-    nested.cols = size[1];
-    nested.codes = ours.codes;
-    quantize_absmax(absmax, nested);
-    EXPECT_EQ(nested.absmax, ours.absmax) << "our own absmax is another one";
+    std::vector<std::uint8_t> nested(ours.absmax.size());
+    std::vector<float> nested_absmax2(ours.absmax2.size());
+    quantize_absmax(absmax, nested.data(), nested_absmax2.data());
+    EXPECT_EQ(nested, ours.absmax) << "our own absmax is another one";
     const float offset = read<float>(prefix + "offset").front();
     EXPECT_NEAR(ours.offset, offset, 1e-6 * std::fabs(offset));
     EXPECT_GE(equal_share(ours.absmax, read<std::uint8_t>(prefix + "nested"), 1), 0.999);
@@ -113,14 +111,12 @@ TEST_F(Golden, Nf4DecodesTheirStateToTheirValues) {
     SCOPED_TRACE(name);
     const std::string prefix = "nf4." + name + ".";
     const auto size = shape(prefix + "input");
-    Nf4Tensor state;
-    state.rows = size[0];
-    state.cols = size[1];
+    Nf4Vectors state({size[0], size[1]});
     state.codes = read<std::uint8_t>(prefix + "codes");
     state.absmax = read<std::uint8_t>(prefix + "nested");
     state.absmax2 = read<float>(prefix + "nested_absmax");
     state.offset = read<float>(prefix + "offset").front();
-    std::vector<float> ours(static_cast<std::size_t>(state.count()));
+    std::vector<float> ours(static_cast<std::size_t>(state.layout.count()));
     dequantize_nf4(state, 0, ours);
     const auto theirs = read<Bf16>(prefix + "decoded");
     std::size_t different = 0;

@@ -239,9 +239,9 @@ void add_head() {
 
 void add_loading() {
   entry("nf4_quantize", [](benchmark::State& state) {
-    const std::int64_t count = s.feed_forward * s.hidden, blocks = count / 64;
+    const std::int64_t count = s.feed_forward * s.hidden, blocks = nf4_blocks(count);
     const Tensor values(s.feed_forward, s.hidden), codes(1, count / 2, DType::kU8), absmax(1, blocks, DType::kF32),
-        absmax_codes(1, blocks, DType::kU8), absmax2(1, (blocks + 255) / 256, DType::kF32),
+        absmax_codes(1, blocks, DType::kU8), absmax2(1, nf4_groups(blocks), DType::kF32),
         findings(1, sizeof(Nf4Findings), DType::kU8);
     measure(state, {.bytes = static_cast<double>(count) * (kBf16 + kNf4 + kF32 / 64)}, [&](const OpContext& context) {
       nf4_quantize(context, FileDType::kBf16, values.view().data, count, codes.data<std::uint8_t>(),

@@ -24,11 +24,12 @@
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral.h"
 #include "shori/quant/dynamic_map.h"
-#include "shori/quant/nf4.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/text.h"
 #include "src/data/packing/shuffle.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
@@ -66,9 +67,9 @@ std::vector<float> read_f32(const SafetensorsFile& file, const std::string& name
   return values;
 }
 
-std::vector<float> dequantized(const Nf4Tensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.count()));
-  dequantize_nf4(tensor, 0, values);
+std::vector<float> dequantized(const Nf4View& weight) {
+  std::vector<float> values(static_cast<std::size_t>(weight.layout.count()));
+  dequantize_nf4(weight, 0, values);
   return values;
 }
 
@@ -116,11 +117,10 @@ PackedBatch make_pack(const nlohmann::json& samples) {
 // The frozen linears as the products use them, under their names in the model folder.
 void write_linears(const MistralWeights& weights, TensorWriter& writer) {
   for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    for (std::size_t i = 0; i < kLinearKinds.size(); ++i) {
-      const auto& tensor = std::get<Nf4Tensor>(weights.layers[layer].linears[i]);
-      const std::string name =
-          "model.layers." + std::to_string(layer) + "." + std::string(kLinearKinds[i].path) + ".weight";
-      writer.add(name, dequantized(tensor), {tensor.rows, tensor.cols});
+    for (const Linear linear : kLinears) {
+      const Nf4View weight = std::get<Nf4Weight>(weights.layers[layer][linear]).view();
+      writer.add(concat("model.layers.", layer, ".", path_of(linear), ".weight"), dequantized(weight),
+                 {weight.layout.rows, weight.layout.cols});
     }
   }
 }

@@ -9,10 +9,10 @@
 #include "kernels/common/device_array.h"
 #include "shori/ops/linear_group.h"
 #include "shori/ops/tensor_view.h"
-#include "shori/quant/nf4.h"
 #include "shori/util/error.h"
 #include "tests/support/device_test.h"
 #include "tests/support/module_shape.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori::testing {
 
@@ -55,7 +55,7 @@ class TwinGroup {
     for (const ModuleShape& module : modules) {
       Part& part = *parts_.emplace_back(std::make_unique<Part>(in, rank, module, weights, seed));
       seed += 10;
-      LinearModule linear{.weight = part.on_host, .index = module.index};
+      LinearModule linear{.weight = part.on_host, .linear = module.linear};
       if (module.lora) {
         linear.lora_index = lora_count++;
         linear.a = part.a.host().data;
@@ -83,51 +83,42 @@ class TwinGroup {
     Part(std::int64_t in, std::int64_t rank, const ModuleShape& module, TwinWeights weights, std::uint32_t seed)
         : dense(module.out, in, random(module.out * in, seed)),
           nf4(*quantize_nf4(floats(dense.host_values()), module.out, in)),
+          flat(flat_scales(nf4)),
           codes(nf4.codes),
           absmax(nf4.absmax),
           absmax2(nf4.absmax2),
-          host_scales(flat_scales(nf4)),
-          scales(host_scales),
+          scales(flat.scales),
           a(rank, in, random(rank * in, seed + 1)),
           b(module.out, rank, random(module.out * rank, seed + 2)) {
-      on_host = {.dtype = weights == TwinWeights::kBf16 ? DType::kBf16 : DType::kU8, .rows = module.out, .cols = in};
-      on_device = on_host;
       if (weights == TwinWeights::kBf16) {
-        on_host.dense = dense.host().data;
-        on_device.dense = dense.device().data;
-        return;
+        on_host = FrozenWeight::of(DType::kBf16, module.out, in, dense.host().data);
+        on_device = FrozenWeight::of(DType::kBf16, module.out, in, dense.device().data);
+      } else if (weights == TwinWeights::kNf4) {
+        on_host = FrozenWeight::of(nf4);
+        on_device = FrozenWeight::of({nf4.layout, codes.get(), absmax.get(), absmax2.get(), nf4.offset});
+      } else {
+        on_host = FrozenWeight::of(flat);
+        on_device = FrozenWeight::of({.layout = flat.layout, .codes = codes.get(), .scales = scales.get()});
       }
-      on_host.codes = nf4.codes.data();
-      on_device.codes = codes.get();
-      if (weights == TwinWeights::kNf4FlatScales) {
-        on_host.scales = host_scales.data();
-        on_device.scales = scales.get();
-        return;
-      }
-      on_host.absmax = nf4.absmax.data();
-      on_host.absmax2 = nf4.absmax2.data();
-      on_device.absmax = absmax.get();
-      on_device.absmax2 = absmax2.get();
-      on_host.offset = on_device.offset = nf4.offset;
     }
     static std::vector<Bf16> random(std::int64_t count, std::uint32_t seed) {
       return normal_bf16(static_cast<std::size_t>(count), seed, 0.05f);
     }
-    // Scales that nested scales could not represent.
-    static std::vector<float> flat_scales(const Nf4Tensor& tensor) {
-      std::vector<float> result;
-      for (std::int64_t block = 0; block * kNf4BlockSize < tensor.count(); ++block) {
-        result.push_back(nf4_block_scale(tensor, block) * (1.0f + 0.01f * static_cast<float>(block % 7)));
+    // The same codes with scales that nested scales could not represent.
+    static Nf4Vectors flat_scales(const Nf4Vectors& nested) {
+      Nf4Vectors flat({nested.layout.rows, nested.layout.cols, false});
+      flat.codes = nested.codes;
+      for (std::size_t i = 0; i < flat.scales.size(); ++i) {
+        const auto block = static_cast<std::int64_t>(i);
+        flat.scales[i] = nf4_block_scale(nested, block) * (1.0f + 0.01f * static_cast<float>(block % 7));
       }
-      return result;
+      return flat;
     }
 
     TwinMatrix<Bf16> dense;
-    Nf4Tensor nf4;
+    Nf4Vectors nf4, flat;
     DeviceArray<std::uint8_t> codes, absmax;
-    DeviceArray<float> absmax2;
-    std::vector<float> host_scales;
-    DeviceArray<float> scales;
+    DeviceArray<float> absmax2, scales;
     TwinMatrix<Bf16> a, b;
     FrozenWeight on_host, on_device;
   };

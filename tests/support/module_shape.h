@@ -3,15 +3,16 @@
 
 #include <cstdint>
 
+#include "shori/util/linear.h"
+
 namespace shori {
 
-// LinearModule::index of each linear of a layer.
-enum LinearIndex : int { kQ, kK, kV, kO, kGate, kUp, kDown };
+using enum Linear;  // so that tables of cases read {kQ, 64}
 
 inline constexpr bool kNoLora = false;
 
 struct ModuleShape {
-  int index = kQ;
+  Linear linear = Linear::kQ;
   std::int64_t out = 0;
   bool lora = true;
 };

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "shori/ops/linear_group.h"
-#include "shori/quant/nf4.h"
 #include "shori/util/philox.h"
 #include "tests/support/module_shape.h"
+#include "tests/support/nf4_vectors.h"
 #include "tests/support/ops_matrix.h"
 
 namespace shori {
@@ -29,7 +30,7 @@ class TestGroup {
       make_weight(parts_[i], modules[i].out, in, kind, part_seed);
       LinearModule module;
       module.weight = parts_[i].frozen;
-      module.index = modules[i].index;
+      module.linear = modules[i].linear;
       if (modules[i].lora) make_adapter(parts_[i], module, lora_count++, rank, part_seed);
       modules_.push_back(module);
     }
@@ -57,27 +58,21 @@ class TestGroup {
  private:
   struct Part {
     FrozenWeight frozen;
-    Nf4Tensor nf4;
+    std::optional<Nf4Vectors> nf4;
     Matrix dense, a, b_scaled, da, db;
   };
 
   void make_weight(Part& part, std::int64_t out, std::int64_t in, WeightKind kind, std::uint32_t seed) {
     const double deviation = 1.0 / std::sqrt(static_cast<double>(in));
     part.dense = random_matrix(kind == WeightKind::kF32 ? DType::kF32 : DType::kBf16, out, in, seed, deviation);
-    part.frozen = {.dtype = part.dense.dtype(), .rows = out, .cols = in, .dense = part.dense.bytes().data()};
+    part.frozen = FrozenWeight::of(part.dense.dtype(), out, in, part.dense.bytes().data());
     if (kind != WeightKind::kNf4) return;
     const at::Tensor values = part.dense.tensor().to(at::kFloat).contiguous();
-    part.nf4 = *quantize_nf4({values.data_ptr<float>(), static_cast<std::size_t>(out * in)}, out, in);
+    part.nf4 = quantize_nf4({values.data_ptr<float>(), static_cast<std::size_t>(out * in)}, out, in);
     at::Tensor decoded = at::empty({out, in}, at::kFloat);
-    dequantize_nf4(part.nf4, 0, {decoded.data_ptr<float>(), static_cast<std::size_t>(out * in)});
+    dequantize_nf4(*part.nf4, 0, {decoded.data_ptr<float>(), static_cast<std::size_t>(out * in)});
     part.dense.set(decoded);
-    part.frozen = {.dtype = DType::kU8,
-                   .rows = out,
-                   .cols = in,
-                   .codes = part.nf4.codes.data(),
-                   .absmax = part.nf4.absmax.data(),
-                   .absmax2 = part.nf4.absmax2.data(),
-                   .offset = part.nf4.offset};
+    part.frozen = FrozenWeight::of(*part.nf4);
   }
 
   void make_adapter(Part& part, LinearModule& module, int lora_index, std::int64_t rank, std::uint32_t seed) {
@@ -106,14 +101,14 @@ class TestGroup {
 
 // The mask of one module [rows, cols], fp64, computed from the definition of its key one element at a time: scale() where an
 // element is kept, else 0.
-inline at::Tensor dropout_mask(const DropoutKey& key, int module, std::int64_t rows, std::int64_t cols) {
+inline at::Tensor dropout_mask(const DropoutKey& key, Linear linear, std::int64_t rows, std::int64_t cols) {
   at::Tensor mask = at::full({rows, cols}, static_cast<double>(key.scale()), at::kDouble);
   if (key.probability == 0) return mask;
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t col = 0; col < cols; ++col) {
       const PhiloxWords words = philox4x32(
           key.seed, {{static_cast<std::uint32_t>(col / 8), key.first_token + static_cast<std::uint32_t>(row), key.step,
-                      key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module))}});
+                      key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(linear))}});
       const std::uint32_t word = words.word[col % 8 / 2];
       const std::uint32_t draw = col % 2 == 0 ? word & 0xffff : word >> 16;
       if (draw < key.threshold()) mask.data_ptr<double>()[row * cols + col] = 0.0;

@@ -29,10 +29,11 @@ inline at::Tensor to_double(ConstTensorView view) {
 
 inline at::Tensor to_double(const LinearWeight& weight) {
   if (const auto* dense = std::get_if<OwnedTensor>(&weight)) return to_double(dense->view());
-  const auto& packed = std::get<Nf4Tensor>(weight);
-  std::vector<float> values(static_cast<std::size_t>(packed.count()));
-  dequantize_nf4(packed, 0, values);
-  return to_double(ConstTensorView{values.data(), DType::kF32, packed.rows, packed.cols, packed.cols});
+  const auto& nf4 = std::get<Nf4Weight>(weight);
+  const auto [rows, cols, nested] = nf4.layout;
+  std::vector<float> values(static_cast<std::size_t>(nf4.layout.count()));
+  dequantize_nf4(nf4.view(), 0, values);
+  return to_double(ConstTensorView{values.data(), DType::kF32, rows, cols, cols});
 }
 
 // 1 where kept, else 0; [tokens, columns]. Written from the definition of the masks, not from the ops.
@@ -102,7 +103,7 @@ class ReferenceMistral {
   at::Tensor linear_output(std::size_t layer, int module, const at::Tensor& x, const DropoutKey& dropout) const {
     const at::Tensor base =
         at::matmul(x, cast(to_double(weights_.layers[layer].linears[static_cast<std::size_t>(module)])).t());
-    const LoraFactor* a = adapter_.find(static_cast<std::int64_t>(layer), module, false);
+    const LoraFactor* a = adapter_.find(static_cast<std::int64_t>(layer), static_cast<Linear>(module), false);
     if (a == nullptr) return base;
     const auto index = static_cast<std::size_t>(a - adapter_.factors().data());
     at::Tensor dropped = x;

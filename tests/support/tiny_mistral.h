@@ -56,6 +56,12 @@ inline OwnedTensor dense_tensor(std::span<const float> values, DType dtype, std:
   return tensor;
 }
 
+inline Nf4Weight nf4_weight(std::span<const float> values, std::int64_t rows, std::int64_t cols) {
+  Nf4Weight weight = Nf4Weight::make({rows, cols});
+  weight.offset = quantize_nf4(values, weight.view())->offset;
+  return weight;
+}
+
 inline MistralWeights tiny_weights(const MistralConfig& config, DType activation, bool quantize = true,
                                    unsigned seed = 1) {
   std::mt19937 random(seed);
@@ -68,15 +74,14 @@ inline MistralWeights tiny_weights(const MistralConfig& config, DType activation
   weights.embedding = dense(config.vocab_size, config.hidden_size, 0.5);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     LayerWeights& target = weights.layers.emplace_back();
-    for (int i = 0; i < kLinearsOfLayer; ++i) {
-      const LinearShape shape = linear_shape(config, i);
+    for (const Linear linear : kLinears) {
+      const LinearShape shape = shape_of(config, linear);
       const double deviation = 1.0 / std::sqrt(static_cast<double>(shape.in));
       const std::vector<float> values = random_weights(random, shape.out * shape.in, deviation);
-      LinearWeight& linear = target.linears[static_cast<std::size_t>(i)];
       if (quantize) {
-        linear = *quantize_nf4(values, shape.out, shape.in);
+        target[linear] = nf4_weight(values, shape.out, shape.in);
       } else {
-        linear = dense_tensor(values, activation, shape.out, shape.in);
+        target[linear] = dense_tensor(values, activation, shape.out, shape.in);
       }
     }
     target.input_norm = dense(1, config.hidden_size, 0.1, 1.0);

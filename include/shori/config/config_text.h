@@ -21,8 +21,8 @@ enum class ConfigScope {
 // Canonical JSON: keys sorted, reals as the 16 hex digits of their bits, words as in YAML, unset keys as null.
 std::string canonical_config(const TrainConfig& config, ConfigScope scope);
 
-// SHA-256 (64 hex digits) of the numeric scope. Stages, names, paths and file contents are no part of it, so that a
-// recipe's stage and the same stage as a file of its own have one hash.
+// SHA-256 (64 hex digits) of the numeric scope. Stages, names, paths and file contents are not part of it, so that a
+// stage of a recipe and the same stage as a file of its own have one hash.
 std::string config_hash(const TrainConfig& config);
 
 // One key whose value differs. Values as a person would write them; "(not recorded)" if the stored config lacks the

@@ -1,4 +1,4 @@
-// One entry of `datasets` or `test_datasets`: which files, how they are read, and which of their conversations are taken.
+// One entry of `datasets` or `test_datasets`: which files, how to read them, and which conversations to take.
 #pragma once
 
 #include <array>
@@ -12,14 +12,14 @@ namespace shori {
 
 // One entry of `datasets` or `test_datasets`.
 struct DataEntry {
-  std::string path;           // as written: the name in ids, reports and messages
+  std::string path;           // as written; the name in ids, reports and messages
   std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
   std::string type;           // one of kWords<DataType>; empty: by the extension of each file
   std::string field;          // JSONL member that holds the text; empty: `text`
   std::string category;       // one of kCategories, or empty; a line's own `category` wins
-  // Only conversations of these ratings (words of Rating); empty: all. A rating is that of the conversation, else that of its id or file
-  // name in `ratings.yaml` beside its file, else the first of explicit, pg13, unknown whose words are among its tags,
-  // else unknown.
+  // Only conversations of these ratings (words of Rating); empty: all. The rating of a conversation is the one written
+  // with it, else that of its id or file name in `ratings.yaml` beside its file, else the first of explicit, pg13 and
+  // unknown whose words are among its tags, else unknown.
   std::vector<std::string> rating;
   std::array<std::vector<std::string>, kRatings.size()> tags_rating;  // by Rating
   SourceLocation place;                                               // of the entry in the config file

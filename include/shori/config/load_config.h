@@ -1,4 +1,4 @@
-// From a YAML file and `--set` overrides to one resolved TrainConfig a stage.
+// From a YAML file and `--set` overrides to one resolved TrainConfig per stage.
 //
 // A file is one stage or a recipe. A recipe has `stages:`, or `learning_rate: a -> b -> c` with a category on each
 // dataset entry: the categories present, in the order of kCategories, are then the stages, and the last rate serves
@@ -24,8 +24,8 @@ struct ValueOrigin {
 struct StageConfig {
   std::string name;
   TrainConfig config;
-  int previous_stage =
-      -1;  // index of the stage whose finished adapter this one begins from; -1: init_from or a fresh adapter
+  // Index of the stage whose finished adapter this one begins from; -1: init_from or a fresh adapter.
+  int previous_stage = -1;
   std::map<std::string, ValueOrigin> origins;  // keys with a value of their own; the others have their default
 
   ValueOrigin origin(const std::string& key) const;
@@ -48,7 +48,7 @@ struct LoadedConfig {
 LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
                          Diagnostics& diagnostics);
 
-// Replaces each stage's `base_model` by the folder that it names: beneath the config file's folder, or for an id
+// Replaces each stage's `base_model` by the folder that it names: relative to the config file's folder, or for an id
 // `org/name` the snapshot of `refs/main` in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME/hub,
 // ~/.cache/huggingface/hub). E0108 otherwise. Nothing is downloaded.
 void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics);

@@ -1,4 +1,4 @@
-// Every key of a training config: YAML name, default, allowed values, class and meaning, one row a key.
+// Every key of a training config: YAML name, default, allowed values, class and meaning, one row per key.
 //
 // The three row lists below are the only place where a key is named. They declare the fields of TrainConfig and drive
 // parsing, `--help-keys`, the printed config, the config hash and the proposals for misspelt keys.
@@ -62,14 +62,15 @@ using DatasetList = std::vector<DataEntry>;
   X(bool, lora_target_linear, true, kNumeric, any(), "an adapter on all seven linear modules of a layer")              \
   X(TextList, lora_target_modules, all_lora_modules(), kNumeric, words(kLoraModules),                                  \
     "modules with an adapter, if not all")                                                                             \
-  X(Integer, sequence_len, 2048, kNumeric, between(2, 1048576), "most tokens of a sample and of a pack")               \
-  X(bool, sample_packing, true, kNumeric, any(), "several samples in one pack, blind to each other")                   \
+  X(Integer, sequence_len, 2048, kNumeric, between(2, 1048576), "maximum number of tokens of a sample and of a pack")  \
+  X(bool, sample_packing, true, kNumeric, any(), "several samples in one pack, which cannot attend to each other")     \
   X(bool, pad_to_sequence_len, false, kNumeric, any(), "pad every pack to sequence_len, not just to a multiple of 64") \
   X(OverlongPolicy, excess_length_strategy, OverlongPolicy::kRaise, kNumeric, any(),                                   \
     "conversations longer than sequence_len")                                                                          \
   X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
-  X(bool, dedupe, false, kNumeric, any(), "of exact copies in datasets only the first is trained")                     \
-  X(bool, allow_overlap, false, kOutput, any(), "conversations both in datasets and in evaluation are a warning")      \
+  X(bool, dedupe, false, kNumeric, any(), "train only the first of exact copies in datasets")                          \
+  X(bool, allow_overlap, false, kOutput, any(),                                                                        \
+    "conversations in both training and evaluation data: a warning, no error")                                         \
   X(bool, train_on_inputs, false, kNumeric, any(), "every token is a target; false: only those of roles_to_train")     \
   X(TextList, roles_to_train, {"message"}, kNumeric, words(kWords<Role>), "blocks whose tokens are targets")           \
   X(TrainOnEos, train_on_eos, TrainOnEos::kAll, kNumeric, any(), "none: the end-of-text token is not a target")        \
@@ -82,29 +83,31 @@ using DatasetList = std::vector<DataEntry>;
   X(LrScheduler, lr_scheduler, LrScheduler::kConstant, kNumeric, any(),                                                \
     "as transformers defines them; Axolotl's default is cosine")                                                       \
   X(Integer, warmup_steps, 0, kNumeric, between(0, 1000000000), "steps over which the rate rises (linear and cosine)") \
-  X(double, weight_decay, 0.0, kNumeric, between(0, 1), "decay of every adapter weight, times the rate")               \
-  X(double, max_grad_norm, 1.0, kNumeric, above(0, 1e9), "the gradient is scaled down to this norm")                   \
+  X(double, weight_decay, 0.0, kNumeric, between(0, 1), "decay of every adapter weight, multiplied by the rate")       \
+  X(double, max_grad_norm, 1.0, kNumeric, above(0, 1e9), "maximum norm of the gradient; a larger one is scaled down")  \
   X(double, adam_beta1, 0.9, kNumeric, below(0, 1), "decay of the first moment")                                       \
   X(double, adam_beta2, 0.999, kNumeric, inside(0, 1), "decay of the second moment")                                   \
   X(double, adam_epsilon, 1e-8, kNumeric, above(0, 1), "added to the root of the second moment")                       \
   X(bool, adam_zero_gradient_guard, true, kNumeric, any(), "no update where the second moment is exactly 0")           \
   X(bool, bf16, true, kNumeric, any(), "compute in bfloat16; false: in fp32")                                          \
-  X(Integer, seed, 42, kNumeric, between(0, 4294967295), "of the adapter's start, the order of data, and dropout")     \
+  X(Integer, seed, 42, kNumeric, between(0, 4294967295),                                                               \
+    "of the adapter's first values, the order of data, and dropout")                                                   \
   X(CompatMode, compat, CompatMode::kNone, kNumeric, any(),                                                            \
     "axolotl-2024: packing, loss and 8-bit blocks of early 2024")                                                      \
   X(bool, axolotl_step_estimate, false, kNumeric, any(), "with compat: Axolotl's estimate cuts the last epoch short")  \
   X(DeviceChoice, device, DeviceChoice::kAuto, kPlace, any(),                                                          \
-    "where it runs; auto: the GPU in a CUDA build, else the CPU; emulated: of the tests")                              \
+    "where it runs; auto: the GPU in a CUDA build, else the CPU; emulated: for tests")                                 \
   X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
-    "what is kept for the backward pass; auto: what fits on the GPU. Changes no number")                               \
-  X(std::string, gpu_memory_limit, "", kOutput, any(), "the most GPU memory to use, such as 22GiB; otherwise all")     \
+    "activations kept for the backward pass; auto: what fits on the GPU. Does not affect results")                     \
+  X(std::string, gpu_memory_limit, "", kOutput, any(), "maximum GPU memory to use, such as 22GiB; otherwise all")      \
   X(std::string, nf4_cache, "auto", kPlace, any(),                                                                     \
-    "the quantized base for the next start: auto (a large one's, beside it), off, or a folder. Changes no number")     \
-  X(OptionalInteger, threads, {}, kOutput, between(1, 1024), "CPU threads; otherwise one a core. Changes no number")   \
+    "where to keep the quantized base: auto (beside a large base), off, or a folder. Does not affect results")         \
+  X(OptionalInteger, threads, {}, kOutput, between(1, 1024),                                                           \
+    "CPU threads; otherwise one per core. Does not affect results")                                                    \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \
     "steps, or share of the run below 1; else at epoch ends")                                                          \
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
-  X(Integer, save_total_limit, 2, kOutput, between(2, 1000000), "rolling checkpoints that are kept")                   \
+  X(Integer, save_total_limit, 2, kOutput, between(2, 1000000), "rolling checkpoints to keep")                         \
   X(Integer, logging_steps, 1, kOutput, between(1, 1000000000), "steps between progress lines; metrics.jsonl has all") \
   X(OptionalReal, loss_watchdog_threshold, {}, kOutput, above(0, 1e6), "stop when the loss stays above this")          \
   X(Integer, loss_watchdog_patience, 3, kOutput, between(1, 1000000), "steps above the threshold before it stops")     \
@@ -127,13 +130,13 @@ using DatasetList = std::vector<DataEntry>;
   X(EosRule, eos, EosRule::kEnd, kNumeric, any(),                                                                      \
     "end-of-text token: every sample, a conversation's last, or never")                                                \
   X(bool, bos, true, kNumeric, any(), "a begin-of-text token at the start of every sample")                            \
-  X(bool, train_on_speaker, true, kNumeric, any(), "the name before a message is a target")                            \
-  X(bool, repeat_scenario, false, kNumeric, any(), "split: later parts repeat the scenario, too")                      \
+  X(bool, train_on_speaker, true, kNumeric, any(), "the speaker's name before a message is a target")                  \
+  X(bool, repeat_scenario, false, kNumeric, any(), "with split: later parts repeat the scenario as well")              \
   X(LengthHint, default_length, LengthHint::kNone, kNumeric, any(),                                                    \
-    "length word of YAML messages that name none; auto: by their length")                                              \
+    "length word of YAML messages without one; auto: by their length")                                                 \
   X(LengthBounds, length_buckets, kDefaultLengthBounds, kNumeric, any(),                                               \
-    "the largest length that each word stands for")                                                                    \
-  X(LengthUnit, length_unit, LengthUnit::kTokens, kNumeric, any(), "what message lengths are counted in")
+    "maximum length of each length word")                                                                              \
+  X(LengthUnit, length_unit, LengthUnit::kTokens, kNumeric, any(), "unit of message lengths")
 // clang-format on
 
 namespace shori {
@@ -146,7 +149,7 @@ struct BlockmlConfig {
   SHORI_BLOCKML_KEYS(SHORI_DECLARE_FIELD)
 };
 
-// One stage. After load_config: paths lie beneath the config file's folder, lora_target_modules and roles_to_train are
+// One stage. After load_config: paths include the config file's folder, lora_target_modules and roles_to_train are
 // in the order of kLoraModules and of the roles without repeats, lora_target_linear tells whether all seven modules
 // are named.
 struct TrainConfig {

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "shori/util/linear.h"
+
 namespace shori {
 
 // kWords<E>: the words of E in the order of its enumerators.
@@ -78,8 +80,7 @@ template <>
 inline constexpr auto kWords<OtherBuild> = word_list("error", "warn");
 
 // The linear modules of a decoder layer, which can have an adapter.
-inline constexpr auto kLoraModules =
-    word_list("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj");
+inline constexpr auto kLoraModules = kLinearNames;
 
 // --- samples ---
 
@@ -113,8 +114,8 @@ inline constexpr auto kWords<Role> =
 inline constexpr std::size_t kRoleCount = kWords<Role>.size();
 inline constexpr std::span<const std::string_view> kBlockRoles{kWords<Role>.data(), kRoleCount - 1};
 
-// The length of a message, `▀message (length: X)`. kAuto, the word of the bucket that the message falls into, stands in
-// configs and YAML sources only; a message has been measured by then.
+// The length of a message, `▀message (length: X)`. Only configs and YAML sources use kAuto, which asks for the word
+// of the message's own length; the messages of a document never have it.
 enum class LengthHint : std::uint8_t {
   kNone,
   kNano,

@@ -33,6 +33,16 @@ inline std::optional<Role> find_role(std::string_view name) { return find_word<R
 // One of the nine words; "" for kNone.
 inline std::string_view length_name(LengthHint hint) { return hint == LengthHint::kNone ? "" : word_of(hint); }
 
+// The white space of BlockML: no other is trimmed or separates.
+constexpr bool is_blockml_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+// Without white space at both ends.
+constexpr std::string_view trim_blockml(std::string_view text) {
+  while (!text.empty() && is_blockml_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blockml_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
 // A block or an instruction. `body` is not empty and has no white space at either end.
 struct Segment {
   Role role = Role::kMessage;
@@ -47,7 +57,7 @@ struct Segment {
 // Accepted spellings that are not canonical.
 enum class Variant : std::uint8_t {
   kOneLine,     // a space instead of the newline after the head
-  kSeparator,   // between, before or after segments anything but one newline behind each
+  kSeparator,   // white space around segments other than one newline after each
   kHeadSpaces,  // spaces at the end of the head line
   kTrimmed,     // white space at either end of a body
   kInstSpaces,  // [INST] or [/INST] without its inner space
@@ -59,11 +69,11 @@ using VariantCounts = std::array<std::size_t, kVariantCount>;
 struct BlockmlDocument {
   std::vector<Segment> segments;  // at least one message
   VariantCounts variants{};
-  VariantCounts variant_places{};  // byte of the text where each stands first
+  VariantCounts variant_offsets{};  // byte of the text where each occurs first
 };
 
-// Where a text comes from, for messages. A text that is a whole file is placed by file:line:column; one of a JSONL line
-// by file:line of that line, with `text L:C` in the message.
+// Where a text comes from, for messages. The location of a problem is file:line:column if the text is a whole file; for
+// the text of a JSONL line it is that line, with `text L:C` in the message.
 struct TextSource {
   std::string file;
   std::size_t jsonl_line = 0;  // 0: the text is the file
@@ -77,8 +87,8 @@ Diagnostic problem_at(std::string_view code, std::string message, std::string_vi
 // CR (E0309). Reports the first problem only; false if there is one.
 bool check_text(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
 
-// Parses one conversation. Everything wrong with it is added in order of position (E0301-E0304, E0306, E0308-E0311,
-// E0316, E0317), and nullopt returned. After an error parsing goes on at the next line that starts with ▀ or [INST].
+// Parses one conversation. All its problems are added in the order of the text (E0301-E0304, E0306, E0308-E0311, E0316,
+// E0317), and nullopt is returned. After an error, parsing resumes at the next line that starts with ▀ or [INST].
 // Linear in the input; holds one copy of each body.
 std::optional<BlockmlDocument> parse_blockml(std::string_view text, const TextSource& source, Diagnostics& diagnostics);
 
@@ -88,11 +98,11 @@ inline std::string render(const BlockmlDocument& document) { return render(docum
 void append_segment(const Segment& segment, std::string& text);
 std::string render_segment(const Segment& segment);
 
-// The speaker of a message body: what stands before the first colon of the first line, if that is a name and a space or
-// newline follows the colon. Both in bytes of the body; nullopt for narration.
+// The speaker of a message body: the text before the first colon of its first line, if that is a name and a space or
+// newline follows the colon. nullopt for narration.
 struct Speaker {
   std::string_view name;
-  std::size_t text_begin;  // behind the one space or newline
+  std::size_t text_begin;  // after the one space or newline
 };
 std::optional<Speaker> find_speaker(std::string_view body);
 

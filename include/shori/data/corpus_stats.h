@@ -1,7 +1,7 @@
-// A collection of conversations in figures, defined as the published card of ShoriRP words them.
+// Statistics of a collection of conversations, defined as in the published card of ShoriRP.
 //
-// Conversations are those that were read, before splitting. Messages are their `message` blocks; repeated blocks, `ooc`
-// and `[INST]` are not counted. A message's length is its text's tokens, without the speaker.
+// Conversations are counted before splitting. Messages are their `message` blocks, without repeated blocks, `ooc` and
+// `[INST]`. The length of a message is the number of tokens of its text, without the speaker.
 #pragma once
 
 #include <array>
@@ -25,16 +25,16 @@ namespace shori {
 class LengthDistribution {
  public:
   static constexpr std::int64_t kBin = 20, kLastBin = 600;
-  static constexpr std::size_t kBins = kLastBin / kBin + 1;  // the last: kLastBin and more
+  static constexpr std::size_t kBins = kLastBin / kBin + 1;  // the last has the lengths from kLastBin on
 
   void add(std::int64_t length) { lengths_.push_back(length); }
   void add(const LengthDistribution& other);
-  void sort();  // before the rest
+  void sort();  // must be called before the functions below
 
   std::size_t count() const { return lengths_.size(); }
   std::int64_t total() const;
   std::array<std::int64_t, kBins> histogram() const;  // bin i: kBin * i <= length < kBin * (i + 1)
-  // Nearest rank: value number ceil(numerator * n / denominator), from 1; the smallest for 0. 0 of nothing.
+  // Nearest rank: value number ceil(numerator * n / denominator), from 1; the smallest for 0. 0 if there is no value.
   std::int64_t quantile(std::int64_t numerator, std::int64_t denominator) const;
   std::int64_t count_below(std::int64_t length) const;
 
@@ -51,16 +51,16 @@ class CorpusStats {
  public:
   explicit CorpusStats(LengthUnit unit = LengthUnit::kTokens) : unit_(unit) {}
 
-  void add(const ReadConversation& conversation);  // as DataOptions::observe hands it over
-  // The samples that became of them, and the bytes of their texts. `sequence_len`: what they must fit.
+  void add(const ReadConversation& conversation);  // to be called from DataOptions::observe
+  // Adds the samples that the conversations became, which are at most `sequence_len` ids, and the bytes of their texts.
   void finish(const Dataset& dataset, std::int64_t sequence_len);
 
-  void merge(const CorpusStats& other);  // both finished; sequence_len becomes the longer one
+  void merge(const CorpusStats& other);  // both are finished; sequence_len becomes the longer one
   LengthUnit unit() const { return unit_; }
 
   // The card's five lines; each ends with a newline.
   std::string card_text() const;
-  // card_text(), derived figures, counts, and the lengths of messages. `characters`: the most that are listed.
+  // card_text(), derived figures, counts, and the lengths of messages. Lists at most `characters` characters.
   std::string text(std::size_t characters) const;
   std::string lengths_text() const;  // histogram in the chosen unit, hints against buckets, bounds of equal counts
   std::string category_text() const, role_text() const, character_text(std::size_t most) const;

@@ -1,4 +1,4 @@
-// From files to samples: reading, rendering, encoding, masking, splitting, holding out, and an account of every token.
+// Loads the data of a run: from files to samples with labels, and a ledger that accounts for every token.
 //
 // Conversations are numbered in the order of the entries, of the files of an entry (by path bytes), and of the lines of
 // a file. The result depends on file contents and options only, never on threads or time stamps.
@@ -41,50 +41,50 @@ struct DataOptions {
   bool repeat_scenario = false;
   bool compat = false;                    // axolotl-2024
   double val_set_size = 0;                // < 1: share (rounded up), >= 1: count; the last conversations in order
-  std::vector<std::string> skip_samples;  // conversations named `path` or `path:line` (or by id), left out
-  bool compare = false;                   // look for copies within train and evaluation data (overlap.h)
+  std::vector<std::string> skip_samples;  // conversations to leave out, named by id, `path` or `path:line`
+  bool compare = false;                   // look for copies within and between train and evaluation data
   bool allow_overlap = false;             // copies between train and evaluation data are warnings, not errors
-  bool warn_with_errors = false;          // what comparing warns of is told even if the data has errors
-  bool dedupe = false;                    // of exact copies in train only the first is kept; compares, too
-  std::int64_t vocab_size = 0;            // ids must be below; of the model
-  int threads = 1;                        // for parsing and encoding; changes nothing but time
+  bool warn_with_errors = false;          // report overlap warnings even when other errors were found
+  bool dedupe = false;                    // keep only the first of exact copies in train; implies the comparison
+  std::int64_t vocab_size = 0;            // of the model; ids are below it
+  int threads = 1;                        // for parsing and encoding; the result is the same for any number
   LengthHint default_length = LengthHint::kNone;  // blockml_yaml: of messages that name none
   LengthBuckets length_buckets;                   // for `length: auto`
-  // Rules that conversations of blocks are held to; null: none. Findings at level error are errors (E0319). Decides
-  // what is accepted, never what is trained.
+  // Rules for BlockML conversations; null: none. A finding at level error is an error (E0319). The rules decide what is
+  // accepted, never what is trained.
   std::shared_ptr<const LintOptions> lint;
   bool keep_regions = false;  // for Sample::regions
-  // Reads and checks only: nothing is encoded, no sample made, and a missing tokenizer is no error.
+  // Only read and check: nothing is encoded, no sample is made, and no tokenizer is needed.
   bool parse_only = false;
-  // File that keeps the data for the next start; empty: none. It is taken if everything the data follows from is the
-  // same, and written where `keep_prepared` allows it. Not with `observe` or `parse_only`.
+  // Cache of the loaded data for the next start; empty: none. It is used if all inputs are the same as when it was
+  // written, and written if `keep_prepared` is set. Not used with `observe` or `parse_only`.
   std::string prepared_path;
   bool keep_prepared = false;
-  // May be empty; called from the thread that loads.
+  // Both may be empty and are called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
-  std::function<void(const ReadConversation&)> observe;  // each conversation, in order, those with problems too
+  std::function<void(const ReadConversation&)> observe;  // gets each conversation in order, also one with problems
 };
 
 struct Conversation {
   std::string id;          // the `id` member, else `path` or `path:line`
   std::uint32_t file = 0;  // index into Dataset::files
-  std::uint64_t line = 1;  // JSONL line, first line of a YAML document; 1 for a file that is one conversation
+  std::uint64_t line = 1;  // of a JSONL file; the first of a YAML document; 1 for a file that is one conversation
   bool is_line = false;    // a line of a JSONL file, or one of several YAML documents
   std::string category;
-  std::string rating;          // as written with it; empty: none
+  std::string rating;          // as given with the conversation; empty: none
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
 };
 
-// A conversation as DataOptions::observe sees it: whole, before anything is cut or held out. What it refers to lives as
-// long as the call.
+// A conversation as DataOptions::observe gets it: whole, before it is cut or held out. The references are valid during
+// the call only.
 struct ReadConversation {
   const Conversation& source;  // held_out is not yet known
   std::string_view path;       // of its file
-  std::uint32_t entry;         // index into the entries, those of the test entries behind the others
-  // BlockML without problems; else null. Places of segments are those in `text`.
+  std::uint32_t entry;         // index into the entries, test entries after the others
+  // BlockML without problems; else null. Positions of segments are those in `text`.
   const BlockmlDocument* blocks;
-  std::string_view text;                      // as it was read, with `blocks` only
+  std::string_view text;                      // as it was read; empty without `blocks`
   std::span<const std::int64_t> message_ids;  // length of each message's text; empty without tokenizer or `blocks`
   std::span<const LintFinding> findings;      // of DataOptions::lint
   std::int64_t unique = 0;                    // ids of the whole text, without BOS and EOS; 0 without tokenizer
@@ -92,7 +92,7 @@ struct ReadConversation {
 };
 
 struct DataFile {
-  std::string path;  // entry's path as written, and the way down from it
+  std::string path;  // the entry's path as written, followed by the path below it
   std::uint64_t size = 0;
   std::string sha256;
 };
@@ -108,27 +108,22 @@ struct Dataset {
   std::vector<HeldOutSet> held_out;
   std::vector<Conversation> conversations;
   std::vector<DataFile> files;
-  std::vector<FileLedger> file_ledgers;    // one a file; packing is added by build_ledger
-  std::vector<std::string> unknown_keys;   // "path: key (N lines)", members of data lines that are not used
+  std::vector<FileLedger> file_ledgers;    // one per file; packing is added by build_ledger
+  std::vector<std::string> unknown_keys;   // "path: `key` in N lines": members of data lines that are not used
   std::vector<std::string> ignored_files;  // seen in folders, of another kind
-  // SHA-256 (hex) of this text, all numbers decimal: "shori-data 1\n"; for each conversation its set (0 trained, k the
-  // k-th held-out set), id, text_sha256 and category, each ended by \0; then one line each, `name value\n`: tokenizer
-  // (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs, roles (joined by ','), train_on_eos,
-  // train_on_speaker, excess_length, repeat_scenario, compat, skip (each named conversation's id), duplicate (id of
-  // each that `dedupe` left out), rating (id of each that the filter left out). The leading number is the version of
-  // this pipeline.
+  // SHA-256 (hex) of the conversations and of the options that decide what is trained (src/data/dataset/fingerprint.h).
   std::string fingerprint;
   std::string tokenizer_sha256;  // empty without tokenizer
   std::string prepared;          // with DataOptions::prepared_path: where the data is from, and why, in words
 
-  // "path" or "path:line" of a sample's conversation, with "#k/n" behind if it was split: for messages and
+  // "path" or "path:line" of a sample's conversation, followed by "#k/n" if it was split: for messages and
   // skip_samples.
-  std::string place_of(const Sample& sample) const;
+  std::string location_of(const Sample& sample) const;
 };
 
-// Reads everything. `tokenizer` may be null when every entry is `tokenized`. Problems with the data are added to
-// `diagnostics` (E0301-E0318), all of all files; the result is then not to be used. Throws Error for files that cannot
-// be read, Stopped on a signal.
+// Reads everything. `tokenizer` may be null if every entry is `tokenized`. The problems of all files are added to
+// `diagnostics` (E0301-E0319); the result is then not to be used. Throws Error for files that cannot be read, Stopped
+// on a signal.
 Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
                       const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics);
 

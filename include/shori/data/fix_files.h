@@ -14,20 +14,21 @@ namespace shori {
 
 struct FixedFile {
   std::string path;       // as shown
-  std::string full_path;  // as it lies on the disk
-  std::string beneath;    // the way down from the entry's folder; of a file named by itself its name
+  std::string full_path;  // of the file itself
+  std::string relative;   // path below the entry's folder; for a file that the entry names, its name
   std::string before, after;
-  LintFixes fixes{};
+  FixOutcome fixes;
 };
 
-// Reads each file of the entries once and hands on what becomes of it. JSONL lines keep every byte but those of the
-// text. YAML, completion and tokenized data is handed on as it is, and YAML documents that would need a fix are counted
-// in `unfixed`. What does not parse goes to `diagnostics` and is handed on as it is.
 struct FixSummary {
-  std::size_t unfixed = 0;
+  std::size_t unfixed = 0;  // YAML documents that would need a fix
 };
+
+// Reads each file of the entries once and passes the result to `use`. JSONL lines keep every byte but those of the
+// text. YAML, completion and tokenized data and texts that do not parse stay as they are; their problems go to
+// `diagnostics`.
 FixSummary fix_data_files(const std::vector<DataEntry>& entries, const LintOptions& options,
-                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& hand_on,
+                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& use,
                           Diagnostics& diagnostics);
 
 }  // namespace shori

@@ -31,7 +31,7 @@ struct LedgerCounts {
   std::int64_t bytes_text = 0;       // of the canonical texts, UTF-8
   std::int64_t conversations = 0;    // before splitting
   std::int64_t unique = 0;           // ids of all conversations, without BOS and EOS
-  std::int64_t tokens_in = 0;        // unique + one BOS and EOS a conversation, as the policy says
+  std::int64_t tokens_in = 0;        // unique, and BOS and EOS of each conversation as the policy says
   std::int64_t tokens_repeated = 0;  // what splitting adds: the sum of the next four
   std::int64_t repeated_blocks = 0;
   std::int64_t repeated_prefixes = 0;  // dummy prefix of parts 2..n
@@ -43,28 +43,28 @@ struct LedgerCounts {
   std::int64_t samples = 0;        // trained, one epoch
   std::int64_t targets = 0;        // predicted labels of the first epoch
   std::int64_t masked = 0;         // labels -100 that a token precedes
-  std::int64_t first_tokens = 0;   // ids that nothing predicts
+  std::int64_t first_tokens = 0;   // ids that no token precedes
 
   std::int64_t tokens_dropped() const;
   LedgerCounts& operator+=(const LedgerCounts& other);
 };
 
-// A conversation behind a line of the ledger: `place` is path:line, `tokens` what the line counts of it.
+// One conversation that a count of the ledger includes: "path" or "path:line", and its share of the count.
 struct LedgerItem {
-  std::string place;
+  std::string location;
   std::int64_t tokens = 0;
 };
 
 struct FileLedger {
   LedgerCounts counts;
   std::array<std::vector<LedgerItem>, kDropRuleCount> dropped;
-  std::vector<LedgerItem> split;  // tokens: what splitting added
+  std::vector<LedgerItem> split;  // tokens that splitting added
   std::vector<LedgerItem> held_out;
 };
 
 struct EpochLedger {
   std::int64_t packs = 0;
-  std::int64_t padding = 0;  // ids that only fill rows up
+  std::int64_t padding = 0;  // ids that only fill up rows
   std::int64_t targets = 0;
   double fill = 0;  // tokens_packed / (packs * capacity)
 };
@@ -74,7 +74,7 @@ struct Ledger {
   std::vector<FileLedger> files;
   LedgerCounts total;
   std::vector<EpochLedger> epochs;
-  std::int64_t tokens_of_run = 0;  // trained by the plan's steps
+  std::int64_t tokens_of_run = 0;  // in all steps of the plan
   std::int64_t targets_of_run = 0;
   std::int64_t steps = 0;
   std::int64_t longest_sample = 0;  // ids; of train and held-out samples
@@ -82,11 +82,11 @@ struct Ledger {
   bool compat = false;
 
   std::string to_json() const;  // data_report.json: 2 spaces indent, ends with a newline
-  // A few lines for people, each ends with a newline; of the conversations behind a line `listed` are named.
+  // A summary in lines, each ended by a newline; a line names up to `listed` of the conversations that it counts.
   std::string to_text(std::size_t listed = 5) const;
 };
 
-// Joins what reading counted with what packing decided. An identity that does not hold is a bug of ours (E0001).
+// Joins the counts of loading with those of the pack plan. An identity that does not hold is an internal error (E0001).
 Ledger build_ledger(const Dataset& dataset, const PackPlan& plan);
 
 }  // namespace shori

@@ -21,11 +21,11 @@ struct LengthBuckets {
   LengthHint word_for(std::int64_t length) const;
 };
 
-// The text of a message behind its speaker, as it is measured.
+// The text of a message after its speaker, which is what is measured.
 std::string_view message_text(std::string_view body);
 
-// Length of a message's text. `tokenizer` is asked for kTokens only: the ids of the text behind a space, which are
-// those it has in the conversation.
+// Length of a message's text. Only kTokens needs `tokenizer`; it counts the tokens that the text has in its
+// conversation.
 std::int64_t measure_message(std::string_view body, LengthUnit unit, const Tokenizer* tokenizer);
 
 }  // namespace shori

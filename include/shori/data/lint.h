@@ -1,8 +1,9 @@
-// Conventions of prose, order, privacy and lengths as rules with a level. A rule reports once a block, with the count.
+// Conventions of prose, order, privacy and lengths as rules with a level. A rule reports once per block, with the
+// count.
 //
-// prose/* and privacy/* look at the bodies of message, lore, scenario, description and ooc; text/u2581 and
-// text/lookalike at every text, text/inst at every block, the others at what their row in the table says. Text between
-// triple-backtick fences is exempt from prose/*.
+// prose/* and privacy/* check the bodies of message, lore, scenario, description and ooc; text/u2581 and text/lookalike
+// check every text, text/inst every block, the others what their message says. Text between triple-backtick fences is
+// exempt from prose/*.
 #pragma once
 
 #include <array>
@@ -25,9 +26,6 @@ namespace shori {
 
 inline std::string_view lint_level_name(LintLevel level) { return word_of(level); }  // "off", "info", "warn", "error"
 inline std::string_view lint_rule_name(LintRule rule) { return word_of(rule); }      // "prose/thoughts"
-inline std::optional<LintRule> find_lint_rule(std::string_view name) { return find_word<LintRule>(name); }
-LintLevel default_lint_level(LintRule rule);
-bool has_lint_fix(LintRule rule);
 
 struct LintOptions {
   // Empty: the default. For privacy/* the default is warn for patterns, error for what the two lists name.
@@ -35,7 +33,7 @@ struct LintOptions {
   std::unordered_set<std::string> usernames;  // lower case (ASCII)
   std::vector<std::string> internal_hosts;    // lower case (ASCII)
   LengthBuckets buckets;
-  bool errors_only = false;  // what is not at level error is off
+  bool errors_only = false;  // rules below level error are off
 
   LintLevel level(LintRule rule, bool listed = false) const;
 };
@@ -45,29 +43,36 @@ struct LintFinding {
   LintRule rule = LintRule::kThoughts;
   LintLevel level = LintLevel::kWarn;
   std::size_t segment = 0;            // index into the document
-  std::optional<std::size_t> offset;  // byte of the body where it first stands; empty: the block itself
-  std::size_t bytes = 1;              // it covers there
-  std::size_t count = 1;              // how often in this block
+  std::optional<std::size_t> offset;  // byte of the body where it occurs first; empty: the block itself
+  std::size_t bytes = 1;              // that it covers there
+  std::size_t count = 1;              // occurrences in this block
   std::string message;                // without the rule's name
 };
 
-// Findings of all rules that are not off, by place. `message_ids`: lengths of the messages in tokens; empty: not known,
-// and length/mismatch in tokens is left out. Linear in the text: of the different speakers of a conversation only the
-// first 1,000 are looked for in descriptions and compared by edits.
+// Findings of all rules that are not off, in the order of the text. `message_ids`: lengths of the messages in tokens;
+// if empty, they are not known and length/mismatch in tokens is left out. Linear in the text, because only the first
+// 1,000 speakers of a conversation are searched for in descriptions and compared by edits.
 std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::span<const std::int64_t> message_ids,
                                        const LintOptions& options);
 
-// Hands each finding on as a message: W0304 (of severity info where the level is), or E0319 at level error. `text` is
-// what the places of the segments count in; empty where they are places of the file itself (YAML).
+// Reports each finding as a diagnostic: W0304 (of severity info at level info), or E0319 at level error. `text` is what
+// the offsets of the segments count in; empty if the segments have positions in the file itself (YAML).
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
-                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& tell);
+                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report);
 
-// How often each rule changed something.
+// A count for each rule.
 using LintFixes = std::array<std::size_t, kLintRuleCount>;
 
-// Applies the fixes of rules that have one and are not off. Bodies that need none are the same bytes afterwards, and a
-// second run changes nothing. A message that holds nothing but talk out of character becomes an `ooc` block, unless it
-// is the only message.
-LintFixes fix_document(BlockmlDocument& document, const LintOptions& options);
+// What became of the findings that have a fix. Those dropped are still findings.
+struct FixOutcome {
+  LintFixes fixed{};
+  LintFixes dropped{};  // the fix would change more than the text it is about
+};
+
+// Applies the fixes of rules that have one and are not off. A fix changes prose and never what a block is: number and
+// order of the blocks, roles, hints, speakers and fenced text stay, no message gains or loses a speaker or its text,
+// and out-of-character talk becomes `ooc` blocks directly after its message. A fix that would do anything else is
+// dropped. Bodies that need no fix keep their bytes, and a second run changes nothing.
+FixOutcome fix_document(BlockmlDocument& document, const LintOptions& options);
 
 }  // namespace shori

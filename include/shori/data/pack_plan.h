@@ -1,5 +1,5 @@
-// The order and content of every pack of every epoch, and what each optimizer step is made of: known before the first
-// step. A pure function of sample lengths, target counts, options and seed.
+// The content and order of all packs of all epochs, and the micro-batches of each optimizer step: known before the
+// first step. A pure function of sample lengths, target counts, options and seed.
 //
 // pack_plan.bin (do not change; version 1), little endian, no padding:
 //   "SHORIPLN" | u32 version = 1 | u32 flags: 1 packing, 2 pad_to_sequence_len, 4 compat, 8 axolotl_step_estimate
@@ -17,7 +17,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "shori/data/packer.h"
@@ -42,14 +41,13 @@ struct PlanOptions {
   std::int64_t rows_per_micro_batch() const;
 };
 
-// What the plan must know of a sample.
+// What the plan needs to know of a sample.
 struct SampleCost {
   std::uint32_t length = 0;
   std::uint32_t inner_targets = 0;  // labels at index 1 .. length - 1
-  bool first_label = false;         // a label at index 0: a target only under compat, behind another sample of the row
+  bool first_label = false;         // a label at index 0: a target only under compat, after another sample of the row
 };
 
-// What the plan must know of each sample.
 std::vector<SampleCost> sample_costs(std::span<const Sample> samples);
 
 struct PlanEpoch {
@@ -93,7 +91,7 @@ struct PackPlan {
   std::int64_t longest_micro_batch() const;  // ids with padding, over all micro-batches
 };
 
-// Builds the plan. A sample longer than sequence_len, or no sample, is a bug of ours.
+// A sample longer than sequence_len, or no sample at all, is an internal error.
 PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options);
 
 // Axolotl's estimate of a run's steps: ceil(epochs * max(len / accumulation, 1)), len from `tokens` and the measured
@@ -102,8 +100,5 @@ std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std:
                                     std::int64_t accumulation, std::int64_t epochs);
 
 std::string serialize_pack_plan(const PackPlan& plan);
-// Parses and checks everything: sizes, order, each sample once an epoch, capacity, sums. `name` is shown in errors
-// (E0508: not the plan of a run).
-PackPlan parse_pack_plan(std::string_view bytes, const std::string& name);
 
 }  // namespace shori

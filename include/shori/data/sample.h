@@ -19,7 +19,7 @@ enum class TokenRole : std::uint8_t {
 inline constexpr std::size_t kTokenRoleCount = kRoleCount + 2;
 std::string_view token_role_name(TokenRole role);
 
-// What is trained as one piece, 1 <= ids.size() <= sequence_len.
+// One training sample, 1 <= ids.size() <= sequence_len.
 struct Sample {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> trained;  // 1: label = id; 0: label = -100

@@ -41,13 +41,9 @@ struct SplitResult {
   std::int64_t removed = 0;            // ids of the segments that truncation left out
 };
 
-// Ids that each segment adds to a sample, without the dummy prefix in front of a sample that starts with ▀. Sizes are
-// additive: sample = BOS + EOS + sum of costs + 1 if it starts with a block.
-std::vector<std::int64_t> segment_costs(std::span<const Segment> segments, const Tokenizer& tokenizer);
-
-// Length of the whole conversation as one sample, BOS and EOS included as the options say.
-std::int64_t unsplit_length(std::span<const Segment> segments, std::span<const std::int64_t> costs,
-                            const SplitOptions& options);
+// Ids that each segment adds to a sample, without the dummy prefix of a sample that starts with ▀. `whole` is the
+// sample of all segments. Sizes are additive: sample = BOS + EOS + sum of costs + 1 if it starts with a block.
+std::vector<std::int64_t> segment_costs(const EncodedSample& whole, std::span<const Segment> segments);
 
 // One part if the conversation fits; otherwise cut as above. Every part holds at least one unit and no more than budget
 // ids.
@@ -59,10 +55,8 @@ SplitResult split_conversation(std::span<const Segment> segments, std::span<cons
 SplitResult truncate_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs,
                                   const SplitOptions& options);
 
-// Encodes and marks a part; a length other than part.ids is a bug of ours.
-EncodedSample encode_part(std::span<const Segment> segments, const Part& part, const Tokenizer& tokenizer,
-                          const MaskOptions& mask, bool add_bos);
-
-std::string part_id(const std::string& conversation_id, std::size_t part, std::size_t parts);  // "<id>#k/n", k from 1
+// The sample of a part, by join_segments(). A length other than part.ids is an internal error.
+EncodedSample encode_part(const EncodedSample& whole, std::span<const Segment> segments, const Part& part,
+                          const Tokenizer& tokenizer, const MaskOptions& mask, bool add_bos);
 
 }  // namespace shori

@@ -41,6 +41,7 @@ class Tokenizer {
   std::int32_t open_id() const;       // ▀
   std::int32_t close_id() const;      // ▄
   std::int32_t newline_id() const;    // <0x0A>
+  std::int32_t space_id() const;      // ▁, the dummy prefix of a text that begins with a block
   const std::string& sha256() const;  // of the file, hex
 
  private:

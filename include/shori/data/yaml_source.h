@@ -9,8 +9,8 @@
 //                              {introduce} or {description}; at least one with `text`
 //
 // The header is rendered as title, tags, lore, descriptions, scenario. `length` is one of the nine words, `auto` or
-// `none`. `<<id>>` inside a text becomes the character's name. Texts are trimmed. `description` is a block as it
-// stands, for cards that do not begin with a name of their own line.
+// `none`. `<<id>>` inside a text becomes the character's name. Texts are trimmed. `description` in `messages` is a
+// block as written, for cards that do not begin with a name on a line of its own.
 #pragma once
 
 #include <cstddef>
@@ -41,15 +41,15 @@ struct YamlConversation {
 };
 
 // The documents of a file, each with its first line (1-based). Those of nothing but comments are left out.
-struct YamlPiece {
+struct YamlText {
   std::string_view text;
   std::size_t line = 1;
 };
-std::vector<YamlPiece> split_yaml_documents(std::string_view text);
+std::vector<YamlText> split_yaml_documents(std::string_view text);
 
-// Reads one document that begins at line `first_line` of `file`. Problems, all of them: E0312 (form, unknown keys with
-// a similar name), E0310 (▀ or ▄ in a text), E0311 (empty), and what the parser of blocks finds, at the scalar; then
-// nullopt. The text has passed check_text().
+// Reads one document that begins at line `first_line` of `file`; the text has passed check_text(). Reports all problems
+// at their YAML nodes and then returns nullopt: E0312 (form, unknown keys), E0310 (▀ or ▄ in a text), E0311 (empty),
+// E0316, and the rules that BlockML texts keep (E0304, E0308, E0309, E0317).
 std::optional<YamlConversation> parse_yaml_conversation(std::string_view text, const std::string& file,
                                                         std::size_t first_line, const YamlSourceOptions& options,
                                                         Diagnostics& diagnostics);

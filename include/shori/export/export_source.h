@@ -43,12 +43,11 @@ ExportSource open_export_source(const ExportChoice& choice);
 std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
                           const std::string& merge_base, const std::map<std::string, std::string>& files);
 
-// Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or behind a
-// link. Returns its absolute path.
+// Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or if it is
+// a link. Returns its absolute path.
 std::string check_target(const std::string& out, const std::string& base, bool force);
 
-// Moves a complete temporary folder to its final name; with an old target there (force), that is set aside as
-// <out>.old-N first.
+// Moves a complete temporary folder to its final name. An old target (force) is moved to <out>.old-N first.
 void publish_folder(const std::string& temporary, const std::string& out);
 
 }  // namespace shori

@@ -1,5 +1,5 @@
 // A Hugging Face model folder of Mistral type: config.json and safetensors, one file or shards. Headers are checked
-// when it is opened; weights are read on demand, in pieces.
+// when it is opened; weights are read on demand, in chunks.
 #pragma once
 
 #include <cstdint>
@@ -10,24 +10,21 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/io/mistral_config.h"
 #include "shori/io/safetensors.h"
 #include "shori/util/hash.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
-// config.json, every value read from the file: class defaults of transformers differ between versions.
-struct HfModelConfig {
-  std::int64_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0, num_attention_heads = 0,
-               num_key_value_heads = 0;
-  std::int64_t head_dim = 0;  // absent: hidden_size / num_attention_heads
-  std::int64_t vocab_size = 0, max_position_embeddings = 0;
-  std::int64_t sliding_window = 0;  // absent or null: 0, none
-  double rms_norm_eps = 0, rope_theta = 0;
-  bool tie_word_embeddings = false;
-  bool is_nf4 = false;  // `quantization_config`: the linears are NF4, as bitsandbytes writes them
+// config.json. Every value is read from the file, as class defaults of transformers differ between versions; only an
+// absent head_dim is hidden_size / heads.
+struct HfModelConfig : MistralConfig {
+  std::int64_t max_position_embeddings = 0;
+  bool is_nf4 = false;  // the linears are NF4 as bitsandbytes writes them (`quantization_config`)
 };
-// E0204 with line and column for every value that is missing, of another kind, or out of range; E0216 for a
-// model quantized in another way than NF4 by bitsandbytes.
+// E0204 with line and column for every value that is missing, of the wrong kind, or out of range; E0216 for a model that
+// is quantized in another way than NF4 by bitsandbytes.
 HfModelConfig parse_model_config(std::string_view text, const std::string& path);
 
 struct HfShard {
@@ -35,13 +32,13 @@ struct HfShard {
   std::uint64_t size = 0;
 };
 
-// What a tensor of the files is: values, or one of the parts of a linear that is NF4 already. For P.weight [out, in]
+// A tensor of the files is values, or a part of a linear that is NF4 already. For P.weight [out, in]
 // with n = out * in (bitsandbytes 0.50, QuantState.as_dict(packed=True)):
 //   P.weight                  codes, ceil(n / 2) bytes in any dtype, even element in the high nibble
 //   P.weight.absmax           U8 [blocks] if nested, else F32 [blocks]; blocks = ceil(n / block_size)
 //   P.weight.quant_map        F32 [16]
-//   P.weight.nested_absmax    F32 [ceil(blocks / nested_block_size)]   } only
-//   P.weight.nested_quant_map F32 [256]                                } nested
+//   P.weight.nested_absmax    F32 [ceil(blocks / nested_block_size)], only if nested
+//   P.weight.nested_quant_map F32 [256], only if nested
 //   P.weight.quant_state.bitsandbytes__nf4   U8: JSON, see Nf4Header
 enum class TensorRole : std::uint8_t {
   kValues,
@@ -53,7 +50,7 @@ enum class TensorRole : std::uint8_t {
   kQuantState
 };
 
-// The quant_state of a linear, and its maps.
+// The quant_state of a linear and its quantization maps.
 struct Nf4Header {
   std::int64_t block_size = 64;  // a multiple of 64
   bool nested = false;
@@ -61,7 +58,7 @@ struct Nf4Header {
   float nested_offset = 0;
   std::vector<float> map, nested_map;  // [16]; [256] if nested
 
-  std::int64_t blocks(std::int64_t count) const { return (count + block_size - 1) / block_size; }
+  std::int64_t blocks(std::int64_t count) const { return ceil_div(count, block_size); }
 };
 
 struct HfTensor {
@@ -71,8 +68,8 @@ struct HfTensor {
   std::size_t shard = 0;
   TensorEntry entry;
   TensorRole role = TensorRole::kValues;
-  std::string weight;                    // the P.weight it is a part of; its own name for values and codes
-  std::shared_ptr<const Nf4Header> nf4;  // of codes
+  std::string weight;                    // the P.weight that it is a part of; for values and codes their own name
+  std::shared_ptr<const Nf4Header> nf4;  // only for codes
 
   std::int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
   std::int64_t cols() const { return shape.back(); }
@@ -93,25 +90,24 @@ class HfModel {
   // Text of model.safetensors.index.json; empty for a single file.
   const std::string& index_json() const { return index_json_; }
 
-  // The tensors the architecture asks for, no more and no less, in file order (shard by shard, by offset). Of a base
-  // that is NF4 already: with all parts of its linears.
+  // Exactly the tensors of the architecture, in file order (shard by shard, by offset). If the base is NF4 already, all
+  // parts of its linears are among them.
   const std::vector<HfTensor>& tensors() const { return tensors_; }
   const HfTensor* find(std::string_view name) const;
   std::uint64_t tensor_bytes() const;
 
-  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. The file's pages are dropped from the cache
-  // behind it.
+  // Rows first .. first + count - 1 widened to fp32 (exact), [count, cols]. Pages of the file that have been read are
+  // dropped from the system's cache.
   void read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const;
   void read_bytes(const HfTensor& tensor, std::uint64_t offset, void* into, std::uint64_t bytes) const;
 
-  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype and shape as in the
-  // file
-  // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Independent of the shard layout. Reads
-  // all weights once; throws Stopped when a stop was requested.
+  // SHA-256 over, for each tensor in name order, `name \0 dtype \0 shape \0 sha256(bytes)`: dtype as in the file
+  // ("BF16"), shape as decimal numbers joined by ',', the digest as 32 bytes. Does not depend on the shard layout.
+  // Reads all weights once; throws Stopped when a stop was requested.
   std::string fingerprint(const Report& report = {}) const;
-  // The same from the SHA-256 of each tensor's bytes, in the order of tensors().
+  // The same, from the SHA-256 of each tensor's bytes in the order of tensors().
   std::string fingerprint_of(const std::vector<Sha256Digest>& digests) const;
-  // SHA-256 over name, size and header SHA-256 of each shard and over config.json: cheap, changes whenever a file is
+  // SHA-256 over config.json and the name, size and header SHA-256 of each shard: cheap, and changes whenever a file is
   // replaced by one of another shape.
   std::string header_fingerprint() const;
 
@@ -133,6 +129,6 @@ class HfModel {
 void widen_values(FileDType dtype, const void* values, std::size_t count, float* out);
 
 // Name and shape of every tensor of the architecture.
-std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const HfModelConfig& config);
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const MistralConfig& config);
 
 }  // namespace shori

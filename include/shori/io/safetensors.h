@@ -1,11 +1,16 @@
 // The safetensors container, read strictly and written in one fixed form.
 //   u64 LE N | N bytes of JSON | data.  Offsets are relative to the data. Source: huggingface/safetensors README.
 //
-// Rules of the reader (E0207 names the rule): S1 sizes; S2 header is UTF-8, begins with '{', only spaces behind it; S3
-// no duplicate keys; S4 __metadata__ maps strings to strings; S5 a tensor has exactly dtype, shape, data_offsets, all
-// unsigned integer literals; S6 known dtype; S7 tensors in the order of their offsets cover the data without hole,
-// overlap or rest, and each has the bytes its shape needs; S8 a shape with a 0 is checked like any other, and no two
-// empty tensors share an offset.
+// Rules of the reader (E0207 names the rule):
+//   S1  sizes are within the limits
+//   S2  the header is UTF-8, begins with '{', and only spaces follow its '}'
+//   S3  no duplicate keys
+//   S4  __metadata__ maps strings to strings
+//   S5  a tensor has exactly dtype, shape and data_offsets, whose numbers are unsigned integer literals
+//   S6  the dtype is known
+//   S7  tensors in the order of their offsets cover the data without hole, overlap or rest, and each has the bytes that
+//       its shape needs
+//   S8  a shape with a 0 is checked like any other, and no two empty tensors share an offset
 #pragma once
 
 #include <cstdint>
@@ -56,8 +61,8 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Parses and checks a header. `json`: the N bytes; `data_bytes`: size of the data behind it; `name`: for messages.
-// E0207.
+// Parses and checks a header: E0207. `json`: the N bytes; `data_bytes`: size of the data after it; `name`: for
+// messages.
 SafetensorsHeader parse_safetensors_header(std::string_view json, std::uint64_t data_bytes, const std::string& name);
 
 class SafetensorsFile {
@@ -70,7 +75,7 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   // `bytes` bytes of a tensor from `offset` within it.
   void read(const TensorEntry& entry, std::uint64_t offset, void* into, std::uint64_t bytes) const;
-  // Length of everything before the data.
+  // Bytes before the data.
   std::uint64_t data_start() const { return data_start_; }
   const InputFile& file() const { return file_; }
   const std::string& header_sha256() const { return header_sha256_; }  // of the first data_start() bytes
@@ -84,12 +89,12 @@ class SafetensorsFile {
   std::string header_sha256_;
 };
 
-// An array in memory under the name that it has in a file: to be written, or to be filled from it.
+// An array in memory and its name in a file, to write it or to fill it from the file.
 struct NamedArray {
   std::string name;
   FileDType dtype = FileDType::kF32;
   std::vector<std::int64_t> shape;
-  void* data = nullptr;  // row-major, not owned; null where only a header is made
+  void* data = nullptr;  // row-major, not owned; null where only the header matters
 
   std::uint64_t count() const;
   std::uint64_t bytes() const { return count() * dtype_size(dtype); }
@@ -99,8 +104,8 @@ struct NamedArray {
   }
 };
 
-// The bytes before the data: length and JSON, `__metadata__` first (in the order given), arrays in data order, no white
-// space, padded with spaces to a multiple of 8.
+// The bytes before the data: length and JSON. `__metadata__` comes first, in the order given, then the arrays in the order
+// of their data; no white space except the spaces that pad the JSON to a multiple of 8 bytes.
 std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata);
 

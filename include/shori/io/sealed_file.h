@@ -10,7 +10,8 @@
 //     16  u64 LE  number (a checkpoint's step, else 0)
 //     24  SHA-256 of everything before the data followed by the manifest tensor
 //     56  u64 LE  format version
-// Every bit of the file is covered by the seal, by the manifest, or by a comparison of the two.
+// Every bit of the file is covered by the seal, by the manifest, or by a comparison of the two, but for the number:
+// whoever opens the file knows what it must be.
 #pragma once
 
 #include <cstddef>
@@ -102,8 +103,8 @@ struct SealedFile {
   const std::string& recorded_sha256(const std::string& name) const;
 };
 
-// Opens folder/name and checks container, manifest and seal against each other, the arrays' bytes excepted. Throws
-// DamagedFile, also where the file cannot be opened.
+// Opens folder/name and checks container, manifest and seal against each other, all but the number and the arrays'
+// bytes. Throws DamagedFile, also if the file cannot be opened.
 SealedFile open_sealed_file(const std::string& folder, const std::string& name, std::string_view magic);
 // Reads every array and compares its digest; DamagedFile names the first that differs.
 void check_arrays(const SealedFile& sealed);

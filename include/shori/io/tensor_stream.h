@@ -1,5 +1,5 @@
-// Reads tensors of safetensors files once, in pieces, on threads of its own, and hashes them on the way: the caller
-// works on one piece while the next ones arrive. Memory is that of the buffers, whatever the size of the files.
+// Reads tensors of safetensors files once, in chunks, on its own threads, and hashes them on the way: the caller works
+// on one chunk while the next ones arrive. Memory is that of the buffers, however large the files are.
 #pragma once
 
 #include <condition_variable>
@@ -22,34 +22,34 @@ struct StreamedTensor {
   const TensorEntry* entry = nullptr;
 };
 
-struct TensorPiece {
+struct TensorChunk {
   std::size_t tensor = 0;    // index in the list of tensors
   std::uint64_t offset = 0;  // bytes of the tensor before it
   std::uint64_t bytes = 0;
-  std::byte* data = nullptr;  // the caller's, until it gives the piece back
+  std::byte* data = nullptr;  // the caller's until release()
   bool is_last = false;       // of its tensor
 };
 
 class TensorStream {
  public:
   struct Options {
-    std::vector<std::byte*> buffers;  // at least 2, `piece_bytes` each; they outlive the stream
-    std::size_t piece_bytes = 0;      // a multiple of 256
+    std::vector<std::byte*> buffers;  // at least 2, `chunk_bytes` each; they outlive the stream
+    std::size_t chunk_bytes = 0;      // a multiple of 256
     int threads = 1;                  // each reads and hashes one tensor after the other
-    bool drop_pages = true;           // what has been read leaves the system's cache: it is not read again
+    bool drop_pages = true;           // from the system's cache after reading: they are not read again
   };
-  // Tensors are taken in the order of the list, several at the same time. The files outlive the stream.
+  // Tensors are read in the order of the list, several at the same time. The files outlive the stream.
   TensorStream(std::vector<StreamedTensor> tensors, Options options);
-  ~TensorStream();  // ends early if need be
+  ~TensorStream();  // stops reading
   TensorStream(const TensorStream&) = delete;
   TensorStream& operator=(const TensorStream&) = delete;
 
-  // The next piece; those of one tensor come in order, those of different tensors mixed. nullopt behind the last.
-  // Throws what reading threw (E0213), and Stopped. A caller may hold all buffers but one.
-  std::optional<TensorPiece> next();
-  void give_back(const TensorPiece& piece);
+  // The next chunk; those of one tensor come in order, those of different tensors mixed. nullopt after the last. Throws
+  // what reading threw (E0213), and Stopped. A caller may hold all buffers but one.
+  std::optional<TensorChunk> next();
+  void release(const TensorChunk& chunk);
 
-  // SHA-256 of a tensor whose last piece has come.
+  // SHA-256 of a tensor whose last chunk was returned.
   const Sha256Digest& digest(std::size_t tensor) const { return digests_[tensor]; }
 
  private:
@@ -61,14 +61,14 @@ class TensorStream {
   Options options_;
   std::vector<Sha256Digest> digests_;
   std::mutex mutex_;
-  std::condition_variable buffer_free_, piece_ready_;
+  std::condition_variable buffer_free_, chunk_ready_;
   std::vector<std::byte*> free_;
-  std::deque<TensorPiece> ready_;
-  std::size_t next_tensor_ = 0,
-              finished_ = 0;  // tensors given to threads; tensors whose last piece is in ready_ or gone
+  std::deque<TensorChunk> ready_;
+  std::size_t next_tensor_ = 0;  // the next one that a thread will read
+  std::size_t finished_ = 0;     // tensors whose last chunk is in ready_ or was returned
   std::exception_ptr failure_;
   bool ending_ = false;
-  std::vector<std::jthread> threads_;  // last: they use everything above
+  std::vector<std::jthread> threads_;  // declared last, destroyed first: they use everything above
 };
 
 }  // namespace shori

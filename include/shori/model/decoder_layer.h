@@ -13,7 +13,7 @@
 #include <span>
 #include <string_view>
 
-#include "shori/model/activation_plan.h"
+#include "shori/model/checkpointing_policy.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
 #include "shori/model/owned_tensor.h"
@@ -26,8 +26,7 @@ namespace shori {
 
 inline constexpr std::int64_t kMlpTile = 4096;
 
-// Weights and adapter of one layer as the ops take them. Points into weights, adapter, and itself: neither copied nor
-// moved.
+// Weights and adapter of one layer as the ops take them. Not copyable or movable, as it points into itself.
 class DecoderLayer {
  public:
   // `adapter` may be null: the base model alone.
@@ -43,11 +42,11 @@ class DecoderLayer {
   std::uint32_t index;
 
  private:
-  std::array<LinearModule, kLinearsOfLayer> modules_;
+  std::array<LinearModule, kLinearCount> modules_;
 };
 
-// Sees each tensor that a pass makes; only the search for the first non-finite one sets it. `first_token`: token of row
-// 0.
+// Called for each tensor that a pass makes. Only the search for non-finite values sets it. `first_token` is the token
+// of row 0.
 using TensorProbe = std::function<void(std::string_view name, ConstTensorView tensor, std::int64_t first_token)>;
 
 // What all layers share in one micro-batch.
@@ -62,63 +61,64 @@ struct LayerContext {
   std::int64_t tokens() const { return static_cast<std::int64_t>(position_ids.size()); }
 };
 
-// Memory that a pass needs at a time: all layers use the same. On a device, tensors that are never needed together
-// share memory.
+// Scratch tensors of a pass; every layer reuses them. On a device, tensors that are never needed together share memory.
+// C, F: hidden and feed-forward size. L: LoRA columns of the group that reads the tensor.
 class LayerBuffers {
  public:
-  // Makes room for micro-batches of up to `tokens`; `layer` is any layer of the model. `plan`: what layers keep
-  // themselves is not made here. `arena`: of a device, whose earlier pieces for these buffers are given back; null: the
-  // host's memory.
+  // Allocates for micro-batches of up to `tokens`. `layer` is any layer of the model. Tensors that all layers save
+  // themselves under `policy` are not allocated here. `arena`: of a device, in which these buffers have no memory yet;
+  // null: host memory.
   void reserve(const DecoderLayer& layer, DType activation, std::int64_t tokens, bool backward,
-               const ActivationPlan* plan = nullptr, DeviceArena* arena = nullptr);
+               const CheckpointingPolicy& policy, DeviceArena* arena);
 
   OwnedTensor hidden;  // [T, C]: h
-  OwnedTensor delta;   // [T, C]: what is to be added to h: output of o, later of down
+  OwnedTensor delta;   // [T, C]: pending residual: output of o_proj, later of down_proj, not yet added to h
 
-  // While a layer's attention runs, forward or backward.
-  OwnedTensor attention_input;   // [T, C + E]: norm of the layer's input and its xA
+  // In use while a layer's attention runs, forward or backward.
+  OwnedTensor attention_input;   // [T, C + L]: norm of the layer's input and its xA
   OwnedTensor qkv;               // [T, (H + 2 Hkv) D], rotated
-  OwnedTensor attention_output;  // [T, H D + E]
+  OwnedTensor attention_output;  // [T, H D + L]
   OwnedTensor log_sum_exp;       // [H, T] fp32
-  // In their place, while the head runs: input of the final norm, its output, and the gradient of that.
+  // In use, in the same memory, while the head runs: input of the final norm, its output, and the gradient of that.
   OwnedTensor final_input, normed, dnormed;  // [T, C]
 
-  // While the MLP runs, a tile at a time.
-  OwnedTensor mlp_input;             // [tile, C + E]
+  // In use while the MLP runs, one tile at a time.
+  OwnedTensor mlp_input;             // [tile, C + L]
   OwnedTensor gate_up;               // [tile, 2 F]
-  OwnedTensor product;               // [tile, F + E]
+  OwnedTensor product;               // [tile, F + L]
   OwnedTensor dmlp_input, dproduct;  // as mlp_input and product
-  // In their place, in the backward pass of the attention.
+  // In use, in the same memory, in the backward pass of the attention.
   OwnedTensor dqkv;            // as qkv
-  OwnedTensor fused_gradient;  // first [T, H D + E], gradient of o's input, then [T, C + E], of that of q, k, v
+  OwnedTensor fused_gradient;  // first [T, H D + L]: gradient of o's input; then [T, C + L]: of the input of q, k, v
 };
 
-// What one layer keeps for its backward pass: nothing but its input, or tensors that stand in the place of those of
-// LayerBuffers.
-struct LayerKept {
-  KeepOfLayer keep = KeepOfLayer::kInput;
-  OwnedTensor attention_output, log_sum_exp, hidden;  // kAttention and kAll
-  OwnedTensor qkv;                                    // kAll
-  OwnedTensor gate_up;                                // kAll, [T, 2 F]
-  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kAll, the LoRA columns of their groups' inputs, [T, E]
+// What one layer saves for its backward pass besides its input. A saved tensor takes the place of the scratch tensor of
+// the same name.
+struct SavedActivations {
+  Recompute recompute = Recompute::kAll;
+  OwnedTensor attention_output, log_sum_exp, hidden;  // kMlp and kNone
+  OwnedTensor qkv;                                    // kNone
+  OwnedTensor gate_up;                                // kNone, [T, 2 F]
+  OwnedTensor qkv_xa, gate_up_xa, down_xa;            // kNone, the LoRA columns of their groups' inputs, [T, L]
 
-  static LayerKept make(const DecoderLayer& layer, DType activation, std::int64_t tokens, KeepOfLayer keep,
-                        DeviceArena* arena);
+  static SavedActivations make(const DecoderLayer& layer, DType activation, std::int64_t tokens, Recompute recompute,
+                               DeviceArena* arena);
   const OwnedTensor& hidden_of(const LayerBuffers& buffers) const {
-    return keep == KeepOfLayer::kInput ? buffers.hidden : hidden;
+    return recompute == Recompute::kAll ? buffers.hidden : hidden;
   }
 };
 
-// x [T, C] is the layer's input. With `hidden_before` it is made first: x = hidden_before + buffers.delta, as the layer
-// before left them (the add is part of the norm). Leaves h in kept.hidden_of(buffers) and the output of down in
+// x [T, C] is the layer's input. If `hidden_before` is given, x is computed first, as hidden_before + buffers.delta;
+// the RMSNorm kernel fuses the addition. Leaves h in saved.hidden_of(buffers) and the output of down_proj in
 // buffers.delta.
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,
-                   std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const LayerKept& kept = {});
+                   std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const SavedActivations& saved);
 
-// Runs what was not kept of the layer again from x, then backward. dx [T, C]: gradient of the layer's output on entry,
-// of its input on return; with `skip_input_gradient` (first layer: nothing below is trained) undefined on return. LoRA
-// gradients are added to the adapter's. Kept gate and up are used up: one backward pass for each forward pass.
+// Recomputes from x what was not saved, then runs the layer backward. dx [T, C]: gradient of the layer's output on
+// entry, of its input on return; undefined on return with `skip_input_gradient` (first layer: nothing below it is
+// trained). LoRA gradients are added to the adapter's. Saved gate and up are overwritten: one backward pass per forward
+// pass.
 void backward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, LayerBuffers& buffers,
-                    TensorView dx, bool skip_input_gradient, const LayerKept& kept = {});
+                    TensorView dx, bool skip_input_gradient, const SavedActivations& saved);
 
 }  // namespace shori

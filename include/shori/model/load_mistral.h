@@ -10,7 +10,8 @@
 
 namespace shori {
 
-MistralConfig mistral_config(const HfModel& model);
+// The form in which load_mistral() keeps the weights of `model`: a base that is NF4 in its files may need flat scales.
+WeightFormat weight_format(const HfModel& model, DType activation, bool quantize);
 
 struct LoadOptions {
   DType activation = DType::kBf16;  // kF32 under `bf16: false`
@@ -18,15 +19,15 @@ struct LoadOptions {
   int threads = 1;
   DeviceArena* arena = nullptr;   // of a device that the weights go to; null: host memory
   std::string nf4_cache = "off";  // with `quantize`: where the quantized base is kept (nf4_cache.h)
-  // Bytes read so far and in all, of the tensors' data.
+  // Bytes of the tensors' data: read so far, and in total.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 
-// Reads every tensor once, in pieces, hashing on the way; host memory beyond the result stays near a few pieces, and
-// weights that go to a device are quantized there, to the same bytes. A base that is NF4 in its files is taken as it is,
-// codes and scales to the bit (E0217 where its codes mean something else). F16 and F32
-// linears are quantized as stored. A NaN or Inf is E0210 with tensor and element, a file that changed meanwhile E0213.
-// Throws Stopped when a stop was requested.
+// Reads every tensor once, in chunks, and hashes it on the way. Host memory beyond the result stays near a few chunks.
+// Weights that go to a device are quantized there, to the same bytes. The codes and scales of a base that is NF4 in its
+// files are used bit for bit (E0217 if its codes mean something else). F16 and F32 linears are quantized as stored. A
+// NaN or Inf is E0210 with tensor and element, a file that changed meanwhile E0213. Throws Stopped when a stop was
+// requested.
 MistralWeights load_mistral(const HfModel& model, const LoadOptions& options);
 
 }  // namespace shori

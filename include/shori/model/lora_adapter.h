@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/io/mistral_config.h"
 #include "shori/io/safetensors.h"
-#include "shori/model/mistral_config.h"
 #include "shori/model/owned_tensor.h"
 #include "shori/ops/op_context.h"
 
@@ -18,21 +18,21 @@ namespace shori {
 struct LoraSettings {
   std::int64_t rank = 0;
   std::int64_t alpha = 0;
-  std::array<bool, kLinearsOfLayer> targets = {true, true, true, true,
-                                               true, true, true};  // in the order of kLinearKinds
+  std::array<bool, kLinearCount> targets = {true, true, true, true, true, true, true};  // in the order of kLinears
 
+  bool has(Linear linear) const { return targets[index_of(linear)]; }
   float scaling() const { return static_cast<float>(static_cast<double>(alpha) / static_cast<double>(rank)); }
 };
 
-// Targets by name ("q_proj", ...); an unknown name is a bug of ours.
-std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> names);
+// Targets by name ("q_proj", ...); an unknown name is an internal error.
+std::array<bool, kLinearCount> lora_targets(std::span<const std::string> names);
 
-// One factor: fp32 master, fp32 gradient, and the copy that the products use. On a device the host sees the master
-// through its mirror, and the gradient not at all.
+// One factor: fp32 master, fp32 gradient, and the copy that the matrix products use. On a device the host has a mirror
+// of the master; it cannot read the gradient.
 struct LoraFactor {
   std::string name;  // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
   std::int64_t layer = 0;
-  int module = 0;  // index into kLinearKinds
+  Linear linear = Linear::kQ;
   bool is_b = false;
   MirroredTensor value;  // fp32, A [rank, in], B [out, rank]
   OwnedTensor gradient;  // fp32, same shape
@@ -57,11 +57,11 @@ class LoraAdapter {
   // Philox4x32-10 with key = seed, counter = {i / 4, n, 0, 0xffffffff}: (2 * (word >> 8) * 2^-24 - 1) / sqrt(in).
   void initialize(const OpContext& context, std::uint64_t seed);
 
-  // After the host changed values(): to the device, and into the copies.
+  // After the host changed values(): copies them to the device and rounds them into the copies.
   void upload(const OpContext& context);
-  // Before the host reads values(): from the device. Queued; wait_for_device() ends the wait.
+  // Before the host reads values(): from the device. Queued; wait_for_device() waits for it.
   void download(const OpContext& context) const;
-  // Bytes: written.
+  // Memory traffic: the gradients are written once.
   void zero_gradients(const OpContext& context);
 
   // All factors in canonical order: layer, module, A before B.
@@ -70,7 +70,7 @@ class LoraAdapter {
   // Their fp32 masters in host memory (on a device: the mirrors) under their names, in canonical order: for files.
   std::vector<NamedArray> arrays();
   // nullptr where the module has no adapter.
-  const LoraFactor* find(std::int64_t layer, int module, bool is_b) const;
+  const LoraFactor* find(std::int64_t layer, Linear linear, bool is_b) const;
 
   const LoraSettings& settings() const { return settings_; }
   DType activation() const { return activation_; }

@@ -5,11 +5,11 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "shori/model/activation_plan.h"
+#include "shori/model/checkpointing_policy.h"
 #include "shori/model/decoder_layer.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
@@ -18,25 +18,20 @@
 
 namespace shori {
 
-// The first tensor of a pass that holds NaN or Inf.
-struct NonFiniteTensor {
-  std::string name;         // "layers.12.down_proj output", "layers.3.self_attn.q_proj.lora_A gradient"
-  std::int64_t token = -1;  // row in the micro-batch; -1: the tensor has no token rows
-};
-
 class Mistral {
  public:
   // `adapter` outlives the model; null: the base model alone (evaluate and logits only). `memory`: of the device that
-  // weights and adapter are on, outlives the model; null: the host's. A model in planning memory is never run.
+  // weights and adapter are on, and outlives the model; null: the host's. A model in planning memory is never run.
   explicit Mistral(MistralWeights weights, LoraAdapter* adapter = nullptr, DeviceMemory* memory = nullptr);
 
-  // What the forward pass keeps, from the next reserve() on; every layer is recomputed without.
-  void set_plan(ActivationPlan plan);
+  // Which activations to save for the backward pass. Takes effect at the next reserve(). Default: every layer is
+  // recomputed.
+  void set_checkpointing(CheckpointingPolicy policy);
 
-  // Makes room for micro-batches of up to `tokens` ids with positions below `positions`, so that no pass allocates.
-  // Passes that need more make it themselves; on a device they are a bug of ours.
+  // Allocates the buffers for micro-batches of up to `tokens` ids with positions below `positions`, so that no pass
+  // allocates. A pass that needs more allocates it; on a device that is an internal error.
   void reserve(std::int64_t tokens, std::int64_t positions, bool backward);
-  // Forgets the room that was made. On a device its memory is the caller's to release.
+  // Drops the buffers. On a device the caller releases their memory.
   void release();
 
   // A training pass, in this order: begin, forward_layer 0 .. layer_count() - 1, head_loss, backward_layer
@@ -53,19 +48,16 @@ class Mistral {
   // Logits [ids, vocab] of one short prompt, without dropout.
   std::vector<float> logits(std::span<const std::int32_t> ids);
 
-  // Runs the whole pass again and looks at every tensor. Gradients of the adapter are overwritten. nullopt: everything
-  // was finite this time.
-  std::optional<NonFiniteTensor> find_non_finite(const PackedBatch& batch, const DropoutKey& dropout,
-                                                 double gradient_weight);
-
   std::int64_t layer_count() const { return config().layers; }
   const MistralConfig& config() const { return weights_->config; }
   const MistralWeights& weights() const { return *weights_; }
-  const LoraAdapter* adapter() const { return adapter_; }
-  const ActivationPlan& plan() const { return plan_; }
+  LoraAdapter* adapter() const { return adapter_; }
+  const CheckpointingPolicy& checkpointing() const { return checkpointing_; }
   const OpContext& ops() const { return context_.ops; }
-  // Every op tells `profile` that it begins, until set to null.
+  // Every op reports its start to `profile`, until this is set to null.
   void set_profile(OpProfile* profile) { context_.ops.profile = profile; }
+  // Shows every tensor that a pass makes to `probe`, until this is set to an empty function.
+  void set_probe(TensorProbe probe) { context_.probe = std::move(probe); }
 
  private:
   bool on_device() const { return memory_ != nullptr; }
@@ -81,24 +73,24 @@ class Mistral {
   std::unique_ptr<MistralWeights> weights_;  // its address is in layers_
   LoraAdapter* adapter_;
   DeviceMemory* memory_;
-  ActivationPlan plan_;
-  std::unique_ptr<DeviceStream> stream_;  // of a device: all work of the model is queued here
+  CheckpointingPolicy checkpointing_;
+  std::unique_ptr<DeviceStream> stream_;  // on a device: all work of the model is queued here
   std::unique_ptr<Workspace> workspace_;
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
 
   std::int64_t capacity_tokens_ = 0;
   bool capacity_backward_ = false;
   RopeTable rope_;
-  OwnedTensor rope_cos_, rope_sin_;  // of a device
+  OwnedTensor rope_cos_, rope_sin_;  // on a device
   LayerBuffers buffers_;
-  std::vector<LayerKept> kept_;      // one a layer, with a backward pass
-  std::vector<OwnedTensor> inputs_;  // [T, C] each: of every layer; one shared by all without a backward pass
-  OwnedTensor dx_;                   // [T, C]
-  std::vector<float> losses_;        // [T]
-  OwnedTensor device_losses_;        // of a device: [1, T]
-  OwnedTensor ids_, labels_, position_ids_, cu_seqlens_;  // of a device
+  std::vector<SavedActivations> saved_;  // one per layer
+  std::vector<OwnedTensor> inputs_;      // [T, C]: one per layer, or one for all layers without a backward pass
+  OwnedTensor dx_;                       // [T, C]
+  std::vector<float> losses_;            // [T]
+  OwnedTensor device_losses_;            // on a device: [1, T]
+  OwnedTensor ids_, labels_, position_ids_, cu_seqlens_;  // on a device
 
-  LayerContext context_;  // of the pass that runs
+  LayerContext context_;  // of the running pass
   Int32Array batch_ids_, targets_;
   bool training_ = false;
 };

@@ -8,34 +8,24 @@
 #include <variant>
 #include <vector>
 
-#include "shori/model/mistral_config.h"
+#include "shori/io/mistral_config.h"
+#include "shori/model/nf4_weight.h"
 #include "shori/model/owned_tensor.h"
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
-#include "shori/quant/nf4.h"
 
 namespace shori {
 
-// An NF4 weight in the memory of a device; the arrays are those of Nf4Tensor.
-struct DeviceNf4 {
-  std::int64_t rows = 0;
-  std::int64_t cols = 0;
-  OwnedTensor codes, absmax;    // [1, n] u8
-  OwnedTensor absmax2, scales;  // [1, n] fp32
-  float offset = 0.0f;
-
-  std::size_t bytes() const {
-    return codes.bytes() + absmax.bytes() + absmax2.bytes() + scales.bytes() + sizeof(float);
-  }
-};
-
-using LinearWeight = std::variant<Nf4Tensor, OwnedTensor, DeviceNf4>;
+using LinearWeight = std::variant<Nf4Weight, OwnedTensor>;  // NF4 or dense
 FrozenWeight frozen_view(const LinearWeight& weight);
 
 struct LayerWeights {
-  std::array<LinearWeight, kLinearsOfLayer> linears;
+  std::array<LinearWeight, kLinearCount> linears;
   OwnedTensor input_norm;           // [1, hidden]
   OwnedTensor post_attention_norm;  // [1, hidden]
+
+  LinearWeight& operator[](Linear linear) { return linears[index_of(linear)]; }
+  const LinearWeight& operator[](Linear linear) const { return linears[index_of(linear)]; }
 };
 
 struct MistralWeights {
@@ -46,19 +36,24 @@ struct MistralWeights {
   OwnedTensor final_norm;        // [1, hidden]
   OwnedTensor head;              // [vocab, hidden]; empty under tie_word_embeddings
   std::string fingerprint;       // HfModel::fingerprint() of the files they come from
-  std::int64_t zero_blocks = 0;  // NF4 blocks without a value that is not zero: none in a trained model
+  std::int64_t zero_blocks = 0;  // NF4 blocks that hold only zeros: none in a trained model
 
   const OwnedTensor& head_weight() const { return head ? head : embedding; }
   std::size_t bytes() const;
 };
 
-// Memory for the weights of a model on a device, contents undefined, always in the same order.
-MistralWeights allocate_weights(const MistralConfig& config, DType activation, bool quantize, DeviceArena& arena);
-// Copies one tensor to its place on the device, and waits.
-void upload(const OwnedTensor& from, OwnedTensor& to);
-void upload(const LinearWeight& from, LinearWeight& to);
+// The form in which weights are kept, as opposed to the shapes of the architecture.
+struct WeightFormat {
+  DType activation = DType::kBf16;  // of everything that is not NF4
+  bool quantize = true;             // linears are NF4, else dense
+  bool nested = true;               // scales of NF4: nested, else flat
+};
 
-// Checksum of every frozen tensor (NF4: codes, absmax, absmax2 and offset together), to find a bit that flipped in
+// Memory for the weights of a model, contents undefined, always in the same order. `arena`: of a device; null: the
+// heap.
+MistralWeights allocate_weights(const MistralConfig& config, const WeightFormat& format, DeviceArena* arena);
+
+// Checksum of every frozen tensor (NF4: of all its arrays and the offset together), to find a bit that flipped in
 // memory.
 struct BaseChecksums {
   struct Entry {
@@ -71,7 +66,7 @@ struct BaseChecksums {
   std::uint64_t combined() const;
 };
 BaseChecksums checksum_base(const OpContext& context, const MistralWeights& weights);
-// Name of the first tensor that is not what it was.
+// Name of the first tensor whose checksum differs.
 std::optional<std::string> find_changed_tensor(const OpContext& context, const MistralWeights& weights,
                                                const BaseChecksums& expected);
 

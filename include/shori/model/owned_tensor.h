@@ -1,4 +1,4 @@
-// Memory of one tensor, with its owner: the heap, or an arena of the device. The one place where the model allocates.
+// The memory of one tensor: on the heap, or in an arena of a device. The model allocates nowhere else.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace shori {
 
-// A dense matrix [rows, cols], not initialized (make()) or all zero bytes (zeros()). Without an arena it is host
-// memory, 64-byte aligned, freed with the tensor; a piece of an arena is the arena's.
+// A dense matrix [rows, cols], not initialized (make()) or all zero bytes (zeros()). Without an arena it owns host
+// memory, 64-byte aligned. In an arena it only points to memory, which the arena owns.
 class OwnedTensor {
  public:
   OwnedTensor() = default;
@@ -38,7 +38,7 @@ class OwnedTensor {
 
  private:
   struct Free {
-    bool of_arena;  // then the memory is not ours to free
+    bool of_arena;  // then the arena frees it
     void operator()(std::byte* memory) const;
   };
   std::unique_ptr<std::byte[], Free> memory_;
@@ -47,14 +47,14 @@ class OwnedTensor {
   std::int64_t cols_ = 0;
 };
 
-// A tensor of the device that the host reads and writes, too: `host()` is page-locked memory of the same shape. On the
-// CPU both are the same memory and nothing is ever copied.
+// A tensor of a device with a copy in page-locked host memory, `host()`. On the CPU both are the same memory and
+// nothing is copied.
 class MirroredTensor : public OwnedTensor {
  public:
   MirroredTensor() = default;
   static MirroredTensor zeros(DType dtype, std::int64_t rows, std::int64_t cols, DeviceMemory* memory);
 
-  // What the host sees: as the last download() or the host itself left it.
+  // Host copy. Holds the result of the last download(), or what the host wrote since.
   const OwnedTensor& host() const { return mirror_ ? mirror_ : *this; }
   void download(const OpContext& context) const;  // queued on the context's stream
   void upload(const OpContext& context) const;
@@ -63,9 +63,9 @@ class MirroredTensor : public OwnedTensor {
   OwnedTensor mirror_;
 };
 
-// Rows of one matrix to another of the same shape, on the context's device. Bytes: read and written.
+// Copies one matrix to another of the same shape, on the context's device. Memory traffic: read and written once.
 void copy_matrix(const OpContext& context, ConstTensorView from, TensorView to);
-// Waits until what was queued has happened. Nothing to do on the CPU.
+// Waits until everything queued on the context's stream is done. Does nothing on the CPU.
 void wait_for_device(const OpContext& context);
 
 }  // namespace shori

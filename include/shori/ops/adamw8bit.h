@@ -55,6 +55,9 @@ struct AdamSettings {
   float gradient_scale = 1.0f;  // the clip coefficient
 };
 
+// What each parameter is multiplied by after its update: 1 - learning_rate * weight_decay, in fp32.
+float adam_decay_factor(float learning_rate, float weight_decay);
+
 // The largest absolute change of a parameter before decay, and the first element that has it.
 struct AdamReport {
   float update_max = 0.0f;

@@ -13,6 +13,8 @@
 #include <span>
 
 #include "shori/ops/tensor_view.h"
+#include "shori/quant/nf4.h"
+#include "shori/util/linear.h"
 #include "shori/util/math.h"
 
 namespace shori {
@@ -20,24 +22,24 @@ namespace shori {
 inline constexpr int kMaxModulesOfGroup = 3;
 inline constexpr std::int64_t kLoraColumnMultiple = 32;  // keeps fused rows aligned for tensor cores
 
-// A frozen weight [rows = out, cols = in]: NF4 (dtype kU8), with nested scales (double quantization) or flat ones, or
-// dense (kBf16, kF32).
+// A frozen weight [rows = out, cols = in]: NF4 (dtype kU8), or dense (kBf16, kF32).
 struct FrozenWeight {
   DType dtype = DType::kU8;
   std::int64_t rows = 0;
   std::int64_t cols = 0;
-  const void* dense = nullptr;           // [rows, cols]; null for NF4
-  const std::uint8_t* codes = nullptr;   // [rows * cols / 2], even element in the high nibble
-  const std::uint8_t* absmax = nullptr;  // [rows * cols / 64], index into the signed dynamic map
-  const float* absmax2 = nullptr;        // [ceil(rows * cols / 64 / 256)]
-  float offset = 0.0f;                   // added to every scale
-  const float* scales = nullptr;         // [rows * cols / 64], flat scales: instead of absmax, absmax2 and offset
+  const void* dense = nullptr;  // [rows, cols], if it is not NF4
+  Nf4View nf4;                  // if it is
+
+  static FrozenWeight of(const Nf4View& nf4) { return {DType::kU8, nf4.layout.rows, nf4.layout.cols, nullptr, nf4}; }
+  static FrozenWeight of(DType dtype, std::int64_t rows, std::int64_t cols, const void* dense) {
+    return {dtype, rows, cols, dense, {}};
+  }
 };
 
 // One linear with its LoRA factors.
 struct LinearModule {
   FrozenWeight weight;
-  int index = 0;                   // 0..6 = q k v o gate up down; part of the dropout key
+  Linear linear = Linear::kQ;
   int lora_index = -1;             // position among the group's modules with LoRA; -1: this module has none
   const void* a = nullptr;         // [rank, in], activation dtype: rounded copy of the fp32 master
   const void* b_scaled = nullptr;  // [out, rank], activation dtype: B' = round(alpha / rank * B)
@@ -45,6 +47,7 @@ struct LinearModule {
   float* db = nullptr;             // [out, rank] fp32, with respect to the unscaled B; gradients are added to it
 
   bool has_lora() const { return lora_index >= 0; }
+  int number() const { return static_cast<int>(linear); }  // part of the dropout key
 };
 
 struct LinearGroup {

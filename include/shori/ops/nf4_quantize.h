@@ -15,15 +15,9 @@
 
 #include "shori/io/safetensors.h"
 #include "shori/ops/op_context.h"
+#include "shori/quant/nf4.h"
 
 namespace shori {
-
-// What the host needs to know about one quantized tensor; written to device memory.
-struct Nf4Findings {
-  std::int64_t zero_blocks;      // as Nf4Tensor::zero_blocks
-  std::int64_t first_bad_block;  // first block of 64 with NaN or Inf, which makes all other results worthless; else -1
-  float offset;                  // FrozenWeight::offset
-};
 
 // values [count], device memory, 16-byte aligned: BF16, F16 or F32, as in the file. A chunk begins at a block of 64;
 // count is a multiple of 8, and of 64 in all chunks but the last. codes [count / 2] and block_absmax [ceil(count / 64)]

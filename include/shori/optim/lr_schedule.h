@@ -7,7 +7,7 @@
 namespace shori {
 
 enum class LrShape : std::uint8_t {
-  kConstant,  // takes no notice of warm-up steps
+  kConstant,  // ignores warm-up steps
   kLinear,    // rises from 0 over the warm-up, then falls to 0 at the last step's end
   kCosine,    // the same with half a cosine
 };

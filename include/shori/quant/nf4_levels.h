@@ -5,11 +5,18 @@
 #include <cstdint>
 
 #include "shori/util/bf16.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
-inline constexpr int kNf4BlockSize = 64;         // weights sharing one 8-bit absmax
-inline constexpr int kNf4AbsmaxBlockSize = 256;  // absmax bytes sharing one fp32 absmax2
+inline constexpr int kNf4BlockSize = 64;   // weights that share one absmax
+inline constexpr int kNf4GroupSize = 256;  // blocks whose absmax share one fp32 absmax2
+
+// Blocks of `count` weights, and groups of these blocks.
+SHORI_HD constexpr std::int64_t nf4_blocks(std::int64_t count) { return ceil_div<std::int64_t>(count, kNf4BlockSize); }
+SHORI_HD constexpr std::int64_t nf4_groups(std::int64_t blocks) {
+  return ceil_div<std::int64_t>(blocks, kNf4GroupSize);
+}
 
 SHORI_HD float nf4_level(unsigned code) {
   static constexpr std::uint32_t kLevelBits[16] = {

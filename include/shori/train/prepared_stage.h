@@ -1,5 +1,5 @@
-// A stage with everything that can be known before weights are loaded: data read and tokenized, packs planned, hashes
-// taken, and the state of its run folder.
+// A stage with everything that is known before weights are loaded: its tokenized data, the pack plan, their hashes, and
+// the state of its run folder.
 #pragma once
 
 #include <cstdint>
@@ -29,32 +29,34 @@ struct BaseModel {
 
 enum class StageState { kToTrain, kInterrupted, kDone, kChanged };
 
-struct PreparedStage {
-  StageConfig stage;
-  RunFolder folder{""};
+// Name, config and predecessor are those of the StageConfig.
+struct PreparedStage : StageConfig {
+  explicit PreparedStage(StageConfig stage);
+
+  RunFolder folder;
+  std::string config_hash;
   std::shared_ptr<const BaseModel> base;
   Dataset data;
   PackPlan plan;
   std::string plan_bytes, plan_sha256;
   Ledger ledger;
-  std::string config_hash;
 
-  std::optional<MemoryPlan> memory;  // where it trains on a device
+  std::optional<MemoryPlan> memory;  // of a device; none on the CPU
 
   StageState state = StageState::kToTrain;
   std::uint64_t step = 0;                     // of the newest checkpoint, or of the finished run
-  std::vector<Diagnostic> changes;            // what differs from the run in the folder (E0504, E0505, E0508)
+  std::vector<Diagnostic> changes;            // differences to the run in the folder (E0504, E0508)
   std::optional<std::string> adapter_sha256;  // of the finished adapter
 
   std::uint64_t total_steps() const { return plan.steps.size(); }
 };
 
-// Reads the data of every stage and plans it; tokenized data of an earlier start is taken, and that of this one kept if
-// `keep_prepared`. All problems of all stages go to `diagnostics`; the result is not to be used if there are errors.
+// Reads, tokenizes and packs the data of every stage. Reuses the tokenized cache of an earlier start; writes one if
+// `keep_prepared`. All problems of all stages go to `diagnostics`; the result must not be used if there are errors.
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics);
 
-// Looks at each stage's run folder (no lock, nothing written). A stage whose predecessor will be trained anew counts as
-// changed.
+// Sets the state of each stage from its run folder. Takes no lock, writes nothing. A stage whose predecessor is not done
+// counts as changed.
 void find_stage_states(std::vector<PreparedStage>& stages);
 
 // The table shown before anything loads: stage, conversations, tokens, packs, steps, learning rate, state.

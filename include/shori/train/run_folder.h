@@ -1,4 +1,4 @@
-// The folder of one run (one stage): its lock, its names, and the small files that are written once.
+// The folder of one run (one stage): its lock, the names in it, and the small files that are written once.
 //
 //   run.lock  run.json  pack_plan.bin  data_report.json  metrics.jsonl  timing.jsonl  train.log
 //   checkpoints/{.next.tmp, step-NNNNNN.safetensors, pinned/, damaged/}   adapter/   done.json
@@ -13,11 +13,11 @@
 
 namespace shori {
 
-// An exclusive flock on <folder>/run.lock, released by the kernel when the process ends, however it ends. The file is
+// An exclusive flock on <folder>/run.lock. The kernel releases it when the process ends, however it ends. The file is
 // never deleted.
 class RunLock {
  public:
-  // Makes the folder if needed. E0501 (exit 7) if another program holds the lock, E0513 if the folder cannot be used or
+  // Creates the folder if needed. E0501 (exit 7) if another program holds the lock, E0513 if the folder cannot be used or
   // is a link, E0514 if the file system has no locks.
   static RunLock take(const std::string& folder);
 
@@ -40,15 +40,15 @@ class RunFolder {
   // Parsed done.json / run.json; nullopt if absent. E0506 if it cannot be read.
   std::optional<JsonValue> read_done() const { return read_json("done.json"); }
   std::optional<JsonValue> read_run() const { return read_json("run.json"); }
-  void write(const std::string& name, const std::string& content) const;  // atomic and durable
+  // Atomic and durable.
+  void write(const std::string& name, const std::string& content) const;
 
  private:
   std::optional<JsonValue> read_json(const std::string& name) const;
   std::string path_;
 };
 
-// "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints; all others are
-// ignored.
+// "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints.
 std::string checkpoint_name(std::uint64_t step);
 std::optional<std::uint64_t> checkpoint_step(const std::string& name);
 

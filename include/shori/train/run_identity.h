@@ -1,5 +1,4 @@
-// What a run is: the hashes that a resume, a finished stage and the next stage are compared with. Kept in run.json and,
-// in part, in done.json and in every checkpoint.
+// What a run is: the hashes that a later start compares. run.json has all of them, done.json and every checkpoint some.
 #pragma once
 
 #include <map>
@@ -13,7 +12,7 @@
 
 namespace shori {
 
-// Fields known before the weights are read.
+// Known before the weights are read.
 struct EarlyIdentity {
   std::string config_hash, data_fingerprint, plan_sha256, tokenizer_sha256, base_headers;
 };
@@ -27,15 +26,25 @@ struct BaseIdentity {
 };
 std::string base_model_name(const BaseModel& base);
 
-// run.json of a stage that begins; `parent` is the SHA-256 of the adapter file it begins from. done.json of one that is
-// finished.
-std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
-                     Device device);
-std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+// What stays the same from the first step of a run to its last, besides what the stage says.
+struct RunIdentity {
+  BaseIdentity base;
+  std::optional<std::string> parent;  // SHA-256 of the adapter file that the run began from; none: a fresh adapter
+  Device device = Device::kCpu;
+};
+
+// Texts of run.json, written when a stage begins, and of done.json, written when it is finished. `adapter_files`:
+// SHA-256 of each file of adapter/.
+std::string run_json(const PreparedStage& stage, const RunIdentity& identity);
+std::string done_json(const PreparedStage& stage, const RunIdentity& identity,
                       const std::map<std::string, std::string>& adapter_files);
 
-// What decides bits: on a CPU the instruction-set level that libtorch uses, on a GPU its model and number of
-// multiprocessors. A change is E0509.
+// A resumed run uses the algorithms of run.json for its large products, so that their sums have the same order. Does
+// nothing once the process has chosen some.
+void restore_matmul_choices(const RunFolder& folder);
+
+// Hardware that can change results bit for bit: the SIMD level that libtorch uses on a CPU; model and number of
+// multiprocessors of a GPU. Another one than that of the run is E0509.
 std::string device_name(Device device);
 
 // What differs between `record` (run.json or done.json) and the stage now: E0504 for each config key, E0508 for data,

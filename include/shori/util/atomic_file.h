@@ -1,4 +1,4 @@
-// A large file, written piece by piece, that appears under its name complete and durable or not at all.
+// A large file, written in several calls, that appears under its name complete and durable or not at all.
 #pragma once
 
 #include <cstddef>
@@ -9,19 +9,19 @@
 
 namespace shori {
 
-// Written as `.<name>.tmp` in the same folder. Two programs never write the same file: the second is refused. What a
-// killed program leaves is written over by the next. E0513 where the folder cannot be written, E0512 where a write
-// fails; the temporary file is then gone.
+// Written as `.<name>.tmp` in the same folder. Two programs never write the same file: the second is refused. The next
+// writer overwrites what a killed program left. E0513 if the folder cannot be written to, E0512 if a write fails; the
+// temporary file is then removed.
 class AtomicFile {
  public:
-  // Sets `bytes` bytes aside first, so that a full disk shows at once.
+  // Reserves `bytes` bytes first, so that a full disk is noticed at once.
   AtomicFile(std::string folder, std::string name, std::uint64_t bytes);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, std::size_t bytes);
-  // fsync, rename over what has the name, fsync of the folder.
+  // fsync, rename to the final name (replacing a file that has it), fsync of the folder.
   void commit();
 
  private:

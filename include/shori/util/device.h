@@ -1,9 +1,9 @@
-// Where numbers live, and what the host asks of the device: memory, copies, streams, events.
+// The device behind one interface: memory, copies, streams, events.
 //
 // A program has one device backend, chosen when it is linked: `cuda` (an NVIDIA GPU), `emulated` (tests: plain memory,
-// kernels run on the CPU) or `none` (a CPU build). Device::kCuda means that backend's device; the CPU is always there.
-// Failures of the device are thrown as Error: E0401-E0405 before training, E0701-E0705 in it. Everything here but
-// device_backend() needs a device that open_device() has opened; one thread drives it.
+// kernels run on the CPU) or `none` (a CPU build). Device::kCuda is the device of that backend; the CPU is always
+// available. Failures of the device are thrown as Error: E0401-E0405 before training, E0701-E0705 during training.
+// Everything but device_backend() needs a device that open_device() has opened. Only one thread may use it.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ struct DeviceInfo {
   int sm_major = 0, sm_minor = 0;
   int sm_count = 0;  // multiprocessors
   std::size_t total_bytes = 0;
-  std::size_t free_bytes = 0;  // when it was opened
+  std::size_t free_bytes = 0;  // when the device was opened
   std::string driver;          // "580.65.06"
 };
 
@@ -30,7 +30,7 @@ std::string_view device_backend();  // "cuda", "emulated", "none"
 // usable device (always with the backend `none`), E0407 libraries of another release.
 const DeviceInfo& open_device();
 
-// A queue of device work in order. Work of different streams overlaps unless events order it.
+// A queue of device work that is done in order. Work of different streams may overlap.
 class DeviceStream {
  public:
   DeviceStream();  // a new stream
@@ -43,7 +43,7 @@ class DeviceStream {
   void* handle_ = nullptr;
 };
 
-// A point in a stream: wait for it, or take the time between two.
+// A point in a stream, to wait for or to measure time from.
 class DeviceEvent {
  public:
   DeviceEvent();
@@ -58,18 +58,18 @@ class DeviceEvent {
   void* handle_ = nullptr;
 };
 
-// Device memory, 256-byte aligned, contents undefined. bytes may be 0 (null).
+// Device memory, 256-byte aligned, contents undefined. Null for 0 bytes.
 void* device_allocate(std::size_t bytes);
 void device_free(void* memory) noexcept;
-// The most device memory that this process may take from now on, beside the driver's own; libtorch's allocator obeys
-// it, too. An allocation beyond it fails as on a device of that size.
+// Limits the device memory that this process may allocate from now on, not counting the driver's own; the limit also
+// holds for libtorch's allocator. An allocation beyond it fails as on a device of that size.
 void limit_device_memory(std::size_t bytes);
-// Host memory that copies to and from the device overlap with (page-locked).
+// Page-locked host memory: copies from and to it can overlap with other device work.
 void* pinned_allocate(std::size_t bytes);
 void pinned_free(void* memory) noexcept;
 
-// Queued on `stream` (null: the default stream). From or to host memory that is not pinned, the call may wait for the
-// copy; pinned memory must stay as it is until the stream has passed.
+// Queued on `stream` (null: the default stream). With host memory that is not pinned the call may wait for the copy.
+// Pinned memory must not change until the stream has completed the copy.
 void copy_to_device(void* to, const void* from, std::size_t bytes, void* stream);
 void copy_to_host(void* to, const void* from, std::size_t bytes, void* stream);
 void copy_on_device(void* to, const void* from, std::size_t bytes, void* stream);
@@ -79,9 +79,9 @@ void copy_rows_on_device(void* to, std::size_t to_pitch, const void* from, std::
 void fill_zero_on_device(void* memory, std::size_t bytes, void* stream);
 void synchronize_stream(void* stream);
 
-// Bytes of device memory in use now by everything on it, this process's context included, and the most that our own
-// allocations held at once.
+// Device memory in use now, by all programs and this process's context.
 std::size_t device_bytes_in_use();
+// The maximum that this program's own allocations had at one time.
 std::size_t device_peak_bytes();
 
 }  // namespace shori

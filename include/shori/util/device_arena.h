@@ -1,8 +1,8 @@
-// One block of memory taken once and handed out piece by piece, so that a run never allocates after its start and its
-// need is known before it.
+// One block of memory that is allocated once and handed out in slices, so that a run never allocates after its start and
+// its need is known before.
 //
-// An arena plans or holds. A planning arena only counts: its addresses are never touched, so the very code that will
-// make a run's tensors adds up what they take, to the byte. A holding arena takes that many bytes when it is made.
+// A planning arena only counts. Its addresses are never accessed, so the same code that later creates the tensors of a
+// run adds up their memory to the byte. A real arena allocates that many bytes when it is constructed.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +13,12 @@
 
 namespace shori {
 
-enum class ArenaKind : std::uint8_t { kDevice, kPinned };  // memory of the device, or page-locked host memory
+enum class ArenaKind : std::uint8_t { kDevice, kPinned };  // device memory, or page-locked host memory
 
 class DeviceArena {
  public:
   static DeviceArena planning(ArenaKind kind) { return DeviceArena(kind); }
-  // Takes the memory: E0401 or E0405 where the device has not that much any more.
+  // Allocates `bytes`; E0401 or E0405 if the device does not have that much.
   DeviceArena(ArenaKind kind, std::size_t bytes);
   ~DeviceArena();
   DeviceArena(DeviceArena&& other) noexcept;
@@ -26,25 +26,25 @@ class DeviceArena {
 
   bool is_planning() const { return planning_; }
 
-  static constexpr std::size_t kPieceOverhead = 512;  // the most that a piece takes beyond its bytes
+  static constexpr std::size_t kMaxSliceOverhead = 512;  // bytes that a slice may take beyond its own
 
-  // Pieces taken from now on count under this name in the table.
+  // Slices taken from now on are counted under this name in table().
   void begin(std::string category) { category_ = std::move(category); }
 
-  // The next piece, 256-byte aligned, contents undefined. Null for 0 bytes. More than the arena holds is a bug of ours:
-  // the plan was wrong.
+  // The next slice, 256-byte aligned, contents undefined. Null for 0 bytes. Internal error if the arena is too small for
+  // it, because the plan was wrong then.
   void* take(std::size_t bytes);
 
-  // Everything taken since mark() is given back; its memory may be taken again.
+  // Gives back everything taken since mark(); its memory may be taken again.
   struct Mark {
-    std::size_t used = 0, pieces = 0;
+    std::size_t used = 0, slices = 0;
   };
-  Mark mark() const { return {used_, pieces_.size()}; }
+  Mark mark() const { return {used_, slices_.size()}; }
   void release_to(Mark mark);
 
-  // Pieces that are used one after the other and so share memory: each alternative() starts again at the group's
-  // beginning, and what follows the group lies behind the longest of them. The group is one line of the table. Groups
-  // are not nested.
+  // A group of slices that are never in use at the same time and so share memory: every alternative() starts at the
+  // beginning of the group again, and the next slice after the group follows the longest alternative. A group is one line
+  // of table(). Groups cannot be nested.
   class Shared {
    public:
     explicit Shared(DeviceArena& arena);
@@ -59,26 +59,26 @@ class DeviceArena {
   };
 
   std::size_t used_bytes() const { return used_; }
-  std::size_t peak_bytes() const { return peak_; }  // what a holding arena needs
+  std::size_t peak_bytes() const { return peak_; }  // what a real arena needs
 
-  // Bytes by category, in the order in which they were first named. The sum is used_bytes().
+  // Bytes by category, in the order of their first slices. The sum is used_bytes().
   struct Line {
     std::string category;
     std::size_t bytes = 0;
   };
   std::vector<Line> table() const;
 
-  // The emulated device keeps guard bytes behind every piece. Throws the internal error that names the category whose
-  // piece was written past its end; does nothing on other devices.
+  // On the emulated device every slice is followed by guard bytes. Internal error with the category of a slice that was
+  // written past its end; does nothing on other devices.
   void check_guards() const;
 
  private:
   explicit DeviceArena(ArenaKind kind);
-  struct Piece {
+  struct Slice {
     std::string category;
-    std::size_t begin = 0, guard = 0, end = 0;  // from `guard` on nothing belongs to it
+    std::size_t begin = 0, guard = 0, end = 0;  // the guard bytes are [guard, end)
   };
-  void close_piece(Piece piece);
+  void close_slice(Slice slice);
 
   ArenaKind kind_;
   bool planning_;
@@ -87,10 +87,10 @@ class DeviceArena {
   std::byte* memory_ = nullptr;
   std::size_t bytes_ = 0, used_ = 0, peak_ = 0;
   std::string category_;
-  std::vector<Piece> pieces_;
+  std::vector<Slice> slices_;
 };
 
-// What a model on a device is made in. Null pointers to it mean host memory.
+// The arenas that a model on a device is created in. Where a DeviceMemory* is null, host memory is used.
 struct DeviceMemory {
   DeviceArena device, pinned;
 

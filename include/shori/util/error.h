@@ -1,7 +1,7 @@
-// Errors a user can cause or mend, and how they are collected, shown and turned into an exit code.
+// Errors that a user can cause or fix: how they are collected, shown and turned into an exit code.
 //
-// Every error has a code that is one row of error_table() (code, exit, title, note, help, explanation). Code below
-// `cli/` only throws; main() catches, prints, and returns exit_code().
+// Every error has a code, which is a row of error_table(). Code below `cli/` only throws; the programs' main() catches,
+// prints, and returns exit_code().
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct ErrorInfo {
   std::string_view code;         // "E0101", "W0301"
   int exit_code;                 // 0 for warnings and for errors after which the program goes on
   std::string_view title;        // what went wrong, in general words
-  std::string_view explanation;  // cause, example, cure, limits: the text of --explain
+  std::string_view explanation;  // cause, example, fix, limits: the text of --explain
 };
 
 // All codes, ascending. Codes are never reused.
@@ -26,10 +26,11 @@ const std::vector<ErrorInfo>& error_table();
 // The row of `code`, or nullptr.
 const ErrorInfo* find_error_info(std::string_view code);
 
-enum class Severity { kError, kWarning, kInfo };  // info: a warning's code, of no weight
+// kInfo has the code of a warning but never affects the exit status.
+enum class Severity { kError, kWarning, kInfo };
 
-// A place in a file. line and column are 1-based and count code points; 0 = not known. `source_line` is shown with a
-// caret.
+// A position in a file. Line and column are 1-based, columns count code points; 0 is unknown. `source_line` is shown
+// with carets under the span.
 struct SourceLocation {
   std::string file;
   std::size_t line = 0;
@@ -38,10 +39,12 @@ struct SourceLocation {
   std::string source_line;
 };
 
-// One message: code, a one-line cause that stands alone, where, facts (`notes`), and one concrete edit each (`help`).
-// Lower case, no full stop. Chainable, so that a throw reads as one sentence:
-//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).note("rule S7").help("get the file
-//   again"));
+// The position of byte `offset` of `text`, the content of `file`, with its line.
+SourceLocation location_of(std::string file, std::string_view text, std::size_t offset);
+
+// One message: a code, the cause in one line that can be read alone, where it is, facts (`notes`), and what to do (each
+// of the `helps` is one concrete edit). Lower case, no full stop. Chainable, so that a throw reads as one sentence:
+//   throw Error(Diagnostic("E0207", "offsets leave a hole of 64 bytes").at(file).help("download the file again"));
 struct Diagnostic {
   Diagnostic(std::string_view code, std::string message);
 
@@ -59,7 +62,7 @@ struct Diagnostic {
   std::string rule;  // of a lint: "prose/thoughts"; else empty
 };
 
-// Thrown for anything a user can cause or mend. Holds at least one diagnostic.
+// Thrown for anything that a user can cause or fix. Has at least one diagnostic.
 class Error : public std::exception {
  public:
   explicit Error(Diagnostic diagnostic);
@@ -76,8 +79,8 @@ class Error : public std::exception {
   std::string what_;
 };
 
-// Collects diagnostics so that all problems are told in one run. Keeps every warning and at most 50 errors; further
-// ones are counted ("and N more"). The same (code, place, message) is kept once.
+// Collects diagnostics, so that one run reports all problems. Keeps every warning and at most 50 errors; further errors
+// are counted ("and N more"). The same code, location and message is kept once.
 class Diagnostics {
  public:
   void add(Diagnostic diagnostic);
@@ -89,20 +92,19 @@ class Diagnostics {
 
  private:
   std::vector<Diagnostic> all_;
-  std::unordered_set<std::string> seen_;  // code, place and message of each
+  std::unordered_set<std::string> seen_;  // code, location and message of each
   std::size_t error_count_ = 0;
   std::size_t left_out_ = 0;
 };
 
-// The text shape of one message (rustc's: code, place, line with caret, note, help, explain). No colour, ends with a
-// newline.
+// One message in the form of rustc's: code, location, source line with carets, notes, helps. Ends with a newline.
 std::string format_diagnostic(const Diagnostic& diagnostic);
 std::string_view severity_name(Severity severity);  // "error", "warning", "info"
-// One JSON object, no newline: code severity message file line column end_column notes[] help[] exit_code,
-// and `rule` of a lint.
+// One JSON object without a newline: code, severity, message, file, line, column, end_column, notes[], help[],
+// exit_code, and `rule` for a lint.
 std::string diagnostic_to_json(const Diagnostic& diagnostic);
 
-// A bug of ours: throws Error E0001 with the place in our source, the build id and `detail`.
+// A bug in the program: throws Error E0001 with the position in the source, the build id and `detail`.
 [[noreturn]] void internal_error(const char* file, int line, const std::string& detail);
 
 }  // namespace shori

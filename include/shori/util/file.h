@@ -1,5 +1,5 @@
-// Files: every system call of the program that touches a file goes through here, with complete reads and writes, EINTR
-// and short transfers handled, and errors that name the file and errno.
+// Files. Every system call that touches a file goes through here: short reads and writes and EINTR are handled, and errors
+// name the file and errno.
 #pragma once
 
 #include <cstddef>
@@ -28,21 +28,20 @@ class FileDescriptor {
   int fd_ = -1;
 };
 
-// What tells a file from another of the same name and size, without reading it.
+// Distinguishes a file from another of the same name and size without reading it.
 struct FileIdentity {
   std::uint64_t inode = 0;
   std::int64_t mtime_ns = 0;
 };
 
-// A regular file opened for reading; size fixed at opening. Never memory-mapped (a file truncated by someone else would
-// kill us).
+// A regular file opened for reading; its size is fixed at opening. Never memory-mapped: a file that someone truncates
+// would then kill the program.
 class InputFile {
  public:
-  // E0212 if it is not a regular file, E0203/E0108-style errors are the caller's: throws Error with `missing_code` if
-  // absent.
+  // Throws E0212 if it is not a regular file, `missing_code` if it does not exist or cannot be opened.
   static InputFile open(const std::string& path, std::string_view missing_code = "E0203");
-  // Opens `name` beneath the folder `folder`, never outside it. Links that leave the folder are E0215, but for those of
-  // a Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
+  // Opens `name` in `folder` or a folder below it, never outside. A link that leaves `folder` throws E0215, except the
+  // links of a Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
   static InputFile open_in(const std::string& folder, const std::string& name, std::string_view missing_code = "E0203");
 
   std::uint64_t size() const { return size_; }
@@ -63,9 +62,9 @@ class InputFile {
   FileIdentity identity_;
 };
 
-// Whole small file; `limit_code` is thrown when it is larger than `limit` bytes.
+// The content of a small file; throws `limit_code` if it is larger than `limit` bytes.
 std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::string_view limit_code);
-// SHA-256 of a file in 1 MiB pieces, polls for a stop.
+// SHA-256 of a file, 64 hex digits. Throws Stopped when a stop is requested.
 std::string sha256_of_file(const InputFile& file);
 
 bool path_exists(const std::string& path);
@@ -73,20 +72,20 @@ bool is_directory(const std::string& path);
 bool is_symlink(const std::string& path);
 // Names in a folder, sorted by bytes, without "." and "..".
 std::vector<std::string> list_directory(const std::string& path);
-// Creates `path` and missing parents (0777 & ~umask); links on the way are followed, `path` itself must not be one
+// Creates `path` and missing parents (0777 & ~umask). Links on the way are followed; `path` itself must not be one
 // (E0513).
 void make_directories(const std::string& path);
 std::string parent_path(const std::string& path);
 std::string file_name(const std::string& path);
-std::string join_path(const std::string& a, const std::string& b);  // b absolute -> b
-std::string absolute_path(const std::string& path);                 // lexical, links kept
+std::string join_path(const std::string& a, const std::string& b);  // b if it is absolute
+std::string absolute_path(const std::string& path);                 // lexical, links are kept
+std::string quoted_path(const std::string& path);                   // `path` in backticks, escaped, for messages
 
-// Writes `name` in `folder` atomically and durably: temporary file (O_EXCL, O_NOFOLLOW), write, fsync, rename, fsync of
-// the folder.
+// Writes folder/name atomically and durably: temporary file (O_EXCL, O_NOFOLLOW), write, fsync, rename, fsync of the
+// folder. E0512, E0513.
 void write_file_atomically(const std::string& folder, const std::string& name, std::string_view content);
 
-// Low-level steps of durable writing, each -1/errno style so that callers own the policy. All calls that change files
-// pass here, which is where the fault tests (LD_PRELOAD) count them.
+// The steps of durable writing. They return errno, so that the caller decides what a failure means.
 struct IoResult {
   int error = 0;  // errno; 0 = done
   explicit operator bool() const { return error == 0; }

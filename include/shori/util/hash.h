@@ -1,4 +1,4 @@
-// SHA-256, by hardware instructions where the CPU has them.
+// SHA-256, with the CPU's SHA instructions where it has them.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ class Sha256 {
   Sha256();
   Sha256& update(const void* data, std::size_t size);
   Sha256& update(std::string_view text) { return update(text.data(), text.size()); }
-  Sha256Digest finish();  // once; the object is then spent
+  Sha256Digest finish();  // once; the object cannot be used after it
 
  private:
   std::array<std::uint32_t, 8> state_;

@@ -8,11 +8,11 @@ namespace shori {
 
 std::string with_commas(std::int64_t number);  // "4,799,646"
 
-// numerator / denominator with `digits` digits behind the point and commas before it, rounded half to even on the exact
-// quotient: ratio_text(18'350'000, 1'000'000, 1) is "18.4". numerator >= 0, denominator > 0.
+// numerator / denominator with `digits` digits after the point and commas before it. The exact quotient is rounded half
+// to even: ratio_text(18'350'000, 1'000'000, 1) is "18.4". numerator >= 0, denominator > 0.
 std::string ratio_text(std::int64_t numerator, std::int64_t denominator, int digits);
 
-// 100 * part / whole as ratio_text(…, 1), without the sign; "0.0" of nothing.
+// 100 * part / whole with one digit after the point and no percent sign; "0.0" if whole is 0.
 std::string percent_text(std::int64_t part, std::int64_t whole);
 
 }  // namespace shori

@@ -1,4 +1,4 @@
-// One live line on a terminal (at most 10 updates a second), plain lines otherwise. Written to stderr.
+// Progress on stderr: one live line on a terminal, updated at most 10 times per second; otherwise plain lines.
 #pragma once
 
 #include <string>
@@ -8,15 +8,15 @@ namespace shori {
 
 class Progress {
  public:
-  // `plain_interval_seconds`: how often a plain (non-terminal) line may appear; 0 = every update.
+  // Without a terminal at most one line per `plain_interval_seconds` is written; 0 writes every update.
   explicit Progress(double plain_interval_seconds = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void update(std::string_view text);  // may be skipped when updates come too fast
-  void live(std::string_view text);    // on a terminal as update(), otherwise nothing
-  void finish(std::string_view text);  // always shown, ends the live line
+  void update(std::string_view text);  // skipped when it follows the last one too soon
+  void live(std::string_view text);    // update() on a terminal, otherwise nothing
+  void finish(std::string_view text);  // always written; ends the live line
 
  private:
   bool terminal_;
@@ -24,9 +24,7 @@ class Progress {
   double last_ = -1;
 };
 
-// Monotonic seconds.
-double now_seconds();
+double now_seconds();                         // monotonic
 std::string format_duration(double seconds);  // "41 s", "3 min 12 s", "2 h 05 min"
-std::string format_bytes(double bytes);       // "4.1 GiB"
 
 }  // namespace shori

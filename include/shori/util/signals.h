@@ -1,8 +1,8 @@
-// Stopping when told. Handlers only store a number; the program polls.
+// Stopping on a signal. The handlers only store a number; the program polls.
 //
-// SIGINT, SIGTERM, SIGHUP (unless inherited as ignored): the first asks for an orderly stop, a second ends the program
-// at once (exit 130 or 143 after printing the note set below). SIGUSR1 asks for a pinned checkpoint. SIGPIPE and
-// SIGXFSZ are ignored.
+// SIGINT, SIGTERM and SIGHUP (unless inherited as ignored): the first one requests an orderly stop, the second ends the
+// program at once, with exit code 130 or 143, after printing the note of set_stop_note(). SIGUSR1 requests a pinned
+// checkpoint. SIGPIPE and SIGXFSZ are ignored.
 #pragma once
 
 #include <string>
@@ -12,15 +12,15 @@ namespace shori {
 void install_signal_handlers();  // once, from main, before any thread exists
 
 bool stop_requested();
-int stop_signal();        // the signal number of the first request; 0 = none
-bool take_pin_request();  // true once for each SIGUSR1
+int stop_signal();        // the signal of the first request; 0 if there was none
+bool take_pin_request();  // true once per SIGUSR1
 
-// Shown by the second signal and by the handlers of SIGSEGV, SIGBUS, SIGFPE, SIGABRT (async-signal-safe copy): last
-// durable step and the resume command.
+// The last durable step and the resume command. Printed on the second signal and by the handlers of SIGSEGV, SIGBUS,
+// SIGFPE and SIGABRT, from a copy that signal handlers can read safely.
 void set_stop_note(const std::string& text);
 
-// Thrown by long loops (loading, quantizing, data checks, exports) when a stop was requested; main turns it into 130 or
-// 143.
+// Thrown by long loops (loading, quantizing, data checks, exports) when a stop was requested; main() turns it into exit
+// code 130 or 143.
 struct Stopped {};
 void throw_if_stop_requested();
 

@@ -14,7 +14,7 @@ namespace internal {
 inline void append_part(std::string& out, std::string_view part) { out += part; }
 inline void append_part(std::string& out, char part) { out += part; }
 
-// Decimal. Only integers: how a floating-point number is written is the caller's choice (number_text.h, json.h).
+// Decimal. Only integers: how a floating-point number is written is the caller's choice (number_text.h, json_text.h).
 template <std::integral Number>
   requires(!std::same_as<Number, bool> && !std::same_as<Number, char>)
 void append_part(std::string& out, Number number) {

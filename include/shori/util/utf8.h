@@ -28,8 +28,8 @@ struct TextPosition {
 };
 TextPosition position_of(std::string_view text, std::size_t offset);
 
-// For terminals and logs: C0, C1, U+202A-202E, U+2066-2069 and invalid bytes as visible escapes (\x1b, \u202e), cut to
-// `max_code_points` with "..." behind.
+// For terminals and logs: C0 and C1 controls, U+202A-202E, U+2066-2069 and invalid bytes as visible escapes (\x1b,
+// \u202e). A longer text is cut to `max_code_points`, and "..." follows.
 std::string escape_for_log(std::string_view text, std::size_t max_code_points = 80);
 
 // Of `names`, the one a user most likely meant: equal after folding case and '-'/'_', the same letters, or

@@ -1,5 +1,6 @@
-// Strict YAML: one document, a mapping at the top; no anchors, aliases, tags, merge keys, duplicate keys. Built from
-// yaml-cpp's events with our own tree, so there is no cycle, no first-wins lookup and no recursion on hostile input.
+// Strict YAML: one document with a mapping at the top; no anchors, aliases, tags, merge keys or duplicate keys. The tree is
+// our own, built from yaml-cpp's events: it has no cycles, no silent choice between equal keys, and hostile input causes
+// no recursion.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +19,7 @@ struct YamlLimits {
   int depth = 8;
   std::size_t keys = 1000;
   std::size_t scalar_bytes = 64u << 10;
-  std::size_t nodes = 500'000;  // values, lists and mappings: bounds the memory of the tree
+  std::size_t nodes = 500'000;  // values, lists and mappings; bounds the memory of the tree
 };
 
 struct YamlNode {
@@ -35,8 +36,8 @@ struct YamlNode {
   bool quoted = false;  // scalar in '…', "…", | or >
   std::string text;
   std::vector<YamlNode> items;
-  std::vector<std::pair<YamlNode, YamlNode>> members;  // key nodes are plain or quoted scalars, file order
-  std::size_t line = 0, column = 0;                    // 1-based; a null carries its key's place
+  std::vector<std::pair<YamlNode, YamlNode>> members;  // in file order; keys are plain or quoted scalars
+  std::size_t line = 0, column = 0;                    // 1-based; a null has the position of its key
   const YamlNode* find(std::string_view key) const;
 };
 
@@ -45,17 +46,17 @@ struct YamlDocument {
   std::string file;  // as shown in messages
   std::string text;
   YamlNode root;
-  // Place of a node, with the source line; the caret covers `text` if it stands at that place.
+  // Position of a node with its source line. The carets cover the node's text if the line has it there.
   SourceLocation place(const YamlNode& node) const;
 };
 
-// Problems go to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.
+// Problems are added to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.
 std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,
                                        Diagnostics& diagnostics);
 
-// Own scalar grammar on plain scalars (locale-free). On failure returns nullopt and, in `code` and `reason`, why: E0103
-// range of the type, E0104 wrong form (quoted, decimal comma, `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`,
-// `1:30`), E0110 not finite.
+// Numbers and booleans by the program's own grammar, whatever the locale; only plain scalars are accepted. On failure
+// they return nullopt and fill the problem: E0103 outside the range of the type, E0104 wrong form (quoted, decimal comma,
+// `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`, `1:30`), E0110 not finite.
 struct ScalarProblem {
   std::string code, message, help;
 };

@@ -1,4 +1,4 @@
-// shori-data check: every problem of the data, with its place and cure.
+// shori-data check: every problem of the data, with its location and how to fix it.
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -9,7 +9,9 @@
 #include "shori/data/lint.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/fix.h"
 #include "src/cli/data/inputs.h"
@@ -22,6 +24,13 @@ constexpr std::size_t kShownPerRule = 20;  // of infos and warnings in the text 
 constexpr std::size_t kFirstIds = 8;
 
 enum class CheckFormat { kShort, kLong, kJson };
+
+}  // namespace
+
+template <>
+inline constexpr auto kWords<CheckFormat> = word_list("short", "long", "json");
+
+namespace {
 
 struct CheckArguments {
   InputArguments input;
@@ -39,8 +48,8 @@ class Printer {
   void print(const Diagnostic& problem) {
     ++counts_[static_cast<std::size_t>(problem.severity)];
     if (!problem.rule.empty()) {
-      const std::size_t told = ++by_rule_[problem.rule];
-      if (problem.severity != Severity::kError && format_ != CheckFormat::kJson && told > kShownPerRule) return;
+      const std::size_t number = ++by_rule_[problem.rule];
+      if (problem.severity != Severity::kError && format_ != CheckFormat::kJson && number > kShownPerRule) return;
     }
     if (format_ == CheckFormat::kJson) {
       std::printf("%s\n", diagnostic_to_json(problem).c_str());
@@ -61,12 +70,12 @@ class Printer {
     std::string text;
     if (!problem.place.file.empty()) {
       text = escape_for_log(problem.place.file, 400);
-      if (problem.place.line > 0) text += ":" + std::to_string(problem.place.line);
-      if (problem.place.line > 0 && problem.place.column > 0) text += ":" + std::to_string(problem.place.column);
+      if (problem.place.line > 0) text += concat(":", problem.place.line);
+      if (problem.place.line > 0 && problem.place.column > 0) text += concat(":", problem.place.column);
       text += ": ";
     }
-    return text + std::string(severity_name(problem.severity)) + "[" + problem.code +
-           "]: " + escape_for_log(problem.message, 400);
+    return concat(text, severity_name(problem.severity), "[", problem.code,
+                  "]: ", escape_for_log(problem.message, 400));
   }
 
   CheckFormat format_;
@@ -84,7 +93,7 @@ class SetCheck {
     const Dataset data = load_with_progress(set_, [this](const ReadConversation& read) { see(read); }, diagnostics_);
     print_new({});
     const std::size_t left_out = diagnostics_.error_count() - errors_in(diagnostics_);
-    if (left_out > 0) log_info("and " + std::to_string(left_out) + " more errors");
+    if (left_out > 0) log_info(concat("and ", left_out, " more errors"));
     if (arguments_.format != CheckFormat::kJson) summary(data);
   }
 
@@ -113,7 +122,7 @@ class SetCheck {
     print_new(std::move(remarks));
   }
 
-  // What is new among the loader's problems, and the remarks about the same conversation, by place.
+  // Prints the new problems of the loader and the remarks about the same conversation, ordered by location.
   void print_new(std::vector<Diagnostic> remarks) {
     const auto& all = diagnostics_.all();
     for (; printed_ < all.size(); ++printed_) remarks.push_back(all[printed_]);
@@ -132,11 +141,10 @@ class SetCheck {
   void refuse_variants(const BlockmlDocument& blocks, std::string_view text, const TextSource& source) {
     for (std::size_t i = 0; i < kVariantCount; ++i) {
       if (blocks.variants[i] == 0) continue;
-      Diagnostic problem =
-          problem_at("E0319",
-                     "strict: not the canonical form: " + std::string(variant_name(static_cast<Variant>(i))) + ", " +
-                         std::to_string(blocks.variants[i]) + " in this conversation",
-                     text, source, blocks.variant_places[i]);
+      Diagnostic problem = problem_at("E0319",
+                                      concat("strict: not the canonical form: ", variant_name(static_cast<Variant>(i)),
+                                             ", ", blocks.variants[i], " in this conversation"),
+                                      text, source, blocks.variant_offsets[i]);
       problem.rule = "strict";
       problem.help("`shori-data convert` writes the canonical form; without --strict it is accepted");
       diagnostics_.add(std::move(problem));
@@ -147,7 +155,7 @@ class SetCheck {
     if (!set_.stage.empty()) std::printf("stage %s\n", set_.stage.c_str());
     std::printf("%zu files, %zu conversations, %zu messages\n", data.files.size(), conversations_, messages_);
     for (const std::string& file : data.ignored_files)
-      std::printf("file passed over: %s\n", escape_for_log(file, 400).c_str());
+      std::printf("file skipped: %s\n", escape_for_log(file, 400).c_str());
     for (const std::string& unknown : data.unknown_keys)
       std::printf("not used: %s\n", escape_for_log(unknown, 400).c_str());
     left_out(data);
@@ -158,12 +166,12 @@ class SetCheck {
     }
     if (set_.options.parse_only) {
       std::printf(
-          "without a tokenizer left out: lengths against sequence_len, masks, length hints, messages that train and "
+          "not checked without a tokenizer: lengths against sequence_len, masks, length hints, messages that train and "
           "evaluation data share (name one with --tokenizer or SHORI_TOKENIZER)\n");
       return;
     }
     if (set_.stage.empty() && arguments_.sequence_len == 0)
-      std::printf("lengths were not compared: --sequence-len N, or check a config\n");
+      std::printf("lengths were not checked: give --sequence-len N, or check a config\n");
     tokens(data);
   }
 
@@ -173,7 +181,7 @@ class SetCheck {
       std::size_t places = 0;
       std::string first;
       for (const FileLedger& file : data.file_ledgers) {
-        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().place;
+        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().location;
         places += file.dropped[rule].size();
       }
       if (places > 0)
@@ -214,10 +222,13 @@ void print_totals(const Printer& printer) {
               printer.count(Severity::kWarning), printer.count(Severity::kInfo));
 }
 
-int run_check(const CheckArguments& arguments) {
+int check_data(const CheckArguments& arguments) {
   std::vector<InputSet> sets = open_inputs(arguments.input, false);
   for (InputSet& set : sets) set.options.lint = lint_options(set.config, false);
-  if (arguments.fix.wanted()) return fix_files(sets, arguments.fix);
+  if (arguments.fix.fix) {
+    fix_files(sets, arguments.fix);
+    return 0;
+  }
   Printer printer(arguments.format);
   bool failed = false;
   for (InputSet& set : sets) {
@@ -233,15 +244,15 @@ int run_check(const CheckArguments& arguments) {
 
 }  // namespace
 
-void add_check_command(CLI::App& app, DataWork& work) {
-  auto arguments = std::make_shared<CheckArguments>();
-  CLI::App* command = app.add_subcommand("check", "every problem of the data, with its place and cure");
+void add_check_command(CLI::App& app) {
+  const auto arguments = std::make_shared<CheckArguments>();
+  CLI::App* command = app.add_subcommand("check", "every problem of the data, with its location and how to fix it");
   add_input_arguments(*command, arguments->input);
-  const std::map<std::string, CheckFormat> formats = {
-      {"short", CheckFormat::kShort}, {"long", CheckFormat::kLong}, {"json", CheckFormat::kJson}};
-  command->add_option("--format", arguments->format, "short: one line a problem; long (default); json: on stdout")
-      ->transform(CLI::CheckedTransformer(formats));
-  command->add_option("--sequence-len", arguments->sequence_len, "longest sample in tokens (default: the config's)")
+  add_choice<CheckFormat>(*command, "--format", arguments->format,
+                          "short: one line per problem; long (default); json: on stdout");
+  command
+      ->add_option("--sequence-len", arguments->sequence_len,
+                   "maximum length of a sample in tokens (default: the config's)")
       ->check(CLI::Range(2, 1 << 20));
   command->add_flag("--strict", arguments->strict, "spellings that are accepted but not canonical are errors");
   add_fix_arguments(*command, arguments->fix);
@@ -250,7 +261,9 @@ void add_check_command(CLI::App& app, DataWork& work) {
       "           shori-data check configs/stage_high.yaml --format short\n"
       "           shori-data check data/high --fix --dry-run\n"
       "Exit codes: 0 nothing is wrong (warnings may be), 3 errors");
-  command->callback([&work, arguments] { work = [arguments] { return run_check(*arguments); }; });
+  command->callback([arguments] {
+    if (const int code = check_data(*arguments); code != 0) throw CLI::RuntimeError(code);
+  });
 }
 
 }  // namespace shori

@@ -7,7 +7,9 @@
 #include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
 #include "src/cli/data/output.h"
@@ -16,6 +18,13 @@ namespace shori {
 namespace {
 
 enum class Form { kBlockml, kJsonl, kYaml };
+
+}  // namespace
+
+template <>
+inline constexpr auto kWords<Form> = word_list("blockml", "jsonl", "yaml");
+
+namespace {
 
 struct ConvertArguments {
   InputArguments input;
@@ -76,14 +85,14 @@ class Conversion {
     output(stem + ".blockml", render(*read.blocks), place, write);
   }
 
-  // Without blocks: its own problems have been told, or it is of a type that has none.
+  // A conversation without blocks: its problems have been reported, or its type has no blocks.
   void refuse_form(const SourceLocation& place) {
-    const bool told = diagnostics_.error_count() > errors_seen_;
+    const bool reported = diagnostics_.error_count() > errors_seen_;
     errors_seen_ = diagnostics_.error_count();
-    if (told) return;
-    diagnostics_.add(Diagnostic("E0312", "no conversation of blocks")
+    if (reported) return;
+    diagnostics_.add(Diagnostic("E0312", "this is not a conversation of blocks, so it cannot be converted")
                          .at(place)
-                         .note("blockml, blockml_jsonl and blockml_yaml are converted")
+                         .note("data of the types blockml, blockml_jsonl and blockml_yaml can be converted")
                          .help("leave the file out"));
     errors_seen_ = diagnostics_.error_count();
   }
@@ -91,7 +100,7 @@ class Conversion {
   void add_line(const ReadConversation& read, const std::string& stem, const SourceLocation& place) {
     const std::string id = has_own_id(read) ? read.source.id : stem;
     if (const auto [first, is_new] = ids_.try_emplace(id, place.file); !is_new) {
-      diagnostics_.add(Diagnostic("E0318", "two conversations would have the id `" + escape_for_log(id) + "`")
+      diagnostics_.add(Diagnostic("E0318", concat("two conversations would have the id `", escape_for_log(id), "`"))
                            .at(place)
                            .note("the other comes from " + escape_for_log(first->second, 400))
                            .help("convert them one after the other, each with an `--out` of its own"));
@@ -103,7 +112,7 @@ class Conversion {
     lines_ += json_text(line) + "\n";
   }
 
-  // The name of a single input; else conversations.jsonl.
+  // Named after a single input file; otherwise conversations.jsonl.
   std::string jsonl_name() const {
     const std::string& path = arguments_.input.paths.front();
     const bool single = arguments_.input.paths.size() == 1 && path_exists(path) && !is_directory(path);
@@ -123,8 +132,8 @@ class Conversion {
                 escape_for_log(arguments_.out, 400).c_str());
     if (lost_ > 0)
       std::printf(
-          "category or rating of %zu conversations is not in .blockml files: name them in the config, or in "
-          "ratings.yaml\n",
+          "a .blockml file has no place for the category or rating of %zu conversations: give the category in the "
+          "config, the rating in ratings.yaml\n",
           lost_);
   }
 
@@ -139,25 +148,17 @@ class Conversion {
 
 }  // namespace
 
-void add_convert_command(CLI::App& app, DataWork& work) {
-  auto arguments = std::make_shared<ConvertArguments>();
+void add_convert_command(CLI::App& app) {
+  const auto arguments = std::make_shared<ConvertArguments>();
   CLI::App* command = app.add_subcommand("convert", "between .blockml, JSONL and YAML, without loss");
   add_input_arguments(*command, arguments->input);
-  const std::map<std::string, Form> forms = {
-      {"blockml", Form::kBlockml}, {"jsonl", Form::kJsonl}, {"yaml", Form::kYaml}};
-  command->add_option("--to", arguments->to, "blockml: one file a conversation; jsonl: one file; yaml: one file each")
-      ->required()
-      ->transform(CLI::CheckedTransformer(forms));
+  add_choice<Form>(*command, "--to", arguments->to, "blockml and yaml: one file per conversation; jsonl: one file")
+      ->required();
   command->add_option("--out", arguments->out, "folder for the new files; nothing is overwritten")->required();
   command->footer(
       "Examples:  shori-data convert data/high --to yaml --out yaml\n"
       "           shori-data convert chats.jsonl --to blockml --out data/high");
-  command->callback([&work, arguments] {
-    work = [arguments] {
-      Conversion(*arguments).run();
-      return 0;
-    };
-  });
+  command->callback([arguments] { Conversion(*arguments).run(); });
 }
 
 }  // namespace shori

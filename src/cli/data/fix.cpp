@@ -5,7 +5,7 @@
 
 #include "shori/data/fix_files.h"
 #include "shori/util/file.h"
-#include "shori/util/utf8.h"
+#include "shori/util/text.h"
 #include "src/cli/data/output.h"
 #include "src/cli/data/unified_diff.h"
 
@@ -15,20 +15,21 @@ namespace {
 void check_arguments(const FixArguments& arguments) {
   const int places = (arguments.out.empty() ? 0 : 1) + (arguments.in_place ? 1 : 0) + (arguments.dry_run ? 1 : 0);
   if (places == 1) return;
-  throw Error(
-      Diagnostic("E0113", places == 0 ? "`--fix` does not say where to" : "`--fix` has several places to write to")
-          .help("--fix --dry-run shows what would change; --out DIR or --in-place writes it"));
+  throw Error(Diagnostic("E0113", concat("`--fix` needs ", places == 0 ? "" : "only one of ",
+                                         "`--out DIR`, `--in-place` or `--dry-run`"))
+                  .help("--fix --dry-run shows what would change; --out DIR or --in-place writes it"));
 }
 
-class Fixing {
+// Reads all files twice: first to see that each can be fixed, then to write them.
+class FixRun {
  public:
-  Fixing(const std::vector<InputSet>& sets, const FixArguments& arguments)
+  FixRun(const std::vector<InputSet>& sets, const FixArguments& arguments)
       : sets_(sets), arguments_(arguments), output_(arguments.out) {}
 
   void run() {
-    read([this](const FixedFile& file) { look(file); });
+    read([this](const FixedFile& file) { preview(file); });
     diagnostics_.throw_if_errors();
-    if (!arguments_.dry_run) read([this](const FixedFile& file) { write(file); });
+    if (!arguments_.dry_run) read([this](const FixedFile& file) { apply(file); });
     print();
   }
 
@@ -43,16 +44,19 @@ class Fixing {
     }
   }
 
-  void look(const FixedFile& file) {
+  void preview(const FixedFile& file) {
     if (arguments_.dry_run) std::fputs(unified_diff(file.path, file.before, file.after).c_str(), stdout);
-    if (!arguments_.out.empty()) output_.check(file.beneath, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
+    if (!arguments_.out.empty()) output_.check(file.relative, file.after, {file.path, 1, 1, 0, {}}, diagnostics_);
     if (file.before != file.after) ++changed_;
-    for (std::size_t i = 0; i < kLintRuleCount; ++i) fixes_[i] += file.fixes[i];
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+      fixes_.fixed[i] += file.fixes.fixed[i];
+      fixes_.dropped[i] += file.fixes.dropped[i];
+    }
   }
 
-  void write(const FixedFile& file) {
+  void apply(const FixedFile& file) {
     if (!arguments_.out.empty()) {
-      output_.write(file.beneath, file.after);
+      output_.write(file.relative, file.after);
     } else if (file.before != file.after) {
       write_file_atomically(parent_path(file.full_path), file_name(file.full_path), file.after);
     }
@@ -61,11 +65,14 @@ class Fixing {
   void print() const {
     std::FILE* to = arguments_.dry_run ? stderr : stdout;  // stdout holds the diff
     for (std::size_t i = 0; i < kLintRuleCount; ++i) {
-      if (fixes_[i] > 0)
-        std::fprintf(to, "%s: %zu mended\n", std::string(lint_rule_name(static_cast<LintRule>(i))).c_str(), fixes_[i]);
+      const std::string rule(lint_rule_name(static_cast<LintRule>(i)));
+      if (fixes_.fixed[i] > 0) std::fprintf(to, "%s: %zu fixed\n", rule.c_str(), fixes_.fixed[i]);
+      if (fixes_.dropped[i] > 0)
+        std::fprintf(to, "%s: %zu left as they are (the fix would change more than the text)\n", rule.c_str(),
+                     fixes_.dropped[i]);
     }
     if (unfixed_ > 0)
-      std::fprintf(to, "YAML conversations that are not mended (their layout would be lost; mend by hand): %zu\n",
+      std::fprintf(to, "YAML conversations left as they are (a fix would lose their layout; fix them by hand): %zu\n",
                    unfixed_);
     std::fprintf(to, "%zu files %s\n", changed_, arguments_.dry_run ? "would change" : "changed");
   }
@@ -74,24 +81,24 @@ class Fixing {
   const FixArguments& arguments_;
   NewFiles output_;
   Diagnostics diagnostics_;
-  LintFixes fixes_{};
+  FixOutcome fixes_;
   std::size_t changed_ = 0, unfixed_ = 0;
 };
 
 }  // namespace
 
 void add_fix_arguments(CLI::App& command, FixArguments& arguments) {
-  CLI::Option* fix = command.add_flag("--fix", arguments.fix, "mend what has one obvious cure, instead of checking");
-  command.add_option("--out", arguments.out, "with --fix: folder for all files, mended; nothing is overwritten")
+  CLI::Option* fix =
+      command.add_flag("--fix", arguments.fix, "apply the fixes of the lint rules that have one, instead of checking");
+  command.add_option("--out", arguments.out, "with --fix: folder for all files, fixed; nothing is overwritten")
       ->needs(fix);
-  command.add_flag("--in-place", arguments.in_place, "with --fix: the files themselves")->needs(fix);
+  command.add_flag("--in-place", arguments.in_place, "with --fix: change the files themselves")->needs(fix);
   command.add_flag("--dry-run", arguments.dry_run, "with --fix: show the changes, write nothing")->needs(fix);
 }
 
-int fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments) {
+void fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments) {
   check_arguments(arguments);
-  Fixing(sets, arguments).run();
-  return 0;
+  FixRun(sets, arguments).run();
 }
 
 }  // namespace shori

@@ -1,4 +1,4 @@
-// shori-data check --fix: what has one obvious cure, mended in the files.
+// shori-data check --fix: applies the fixes of lint rules to the files.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,12 +12,11 @@ namespace shori {
 struct FixArguments {
   bool fix = false, in_place = false, dry_run = false;
   std::string out;
-  bool wanted() const { return fix; }
 };
 void add_fix_arguments(CLI::App& command, FixArguments& arguments);
 
-// Mends the files of the sets: into --out, in place, or (--dry-run) as a unified diff on stdout. A file is changed only
-// where a rule with a fix fired. Nothing is written if a file cannot be read or parsed. Returns the exit code.
-int fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments);
+// Fixes the files of the sets: into --out, in place, or (--dry-run) as a unified diff on stdout. A file is changed only
+// where a rule with a fix fired. Nothing is written if a file cannot be read or parsed.
+void fix_files(const std::vector<InputSet>& sets, const FixArguments& arguments);
 
 }  // namespace shori

@@ -9,10 +9,13 @@
 #include "shori/config/load_config.h"
 #include "shori/data/data_options.h"
 #include "shori/io/hf_model.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/file.h"
 #include "shori/util/progress.h"
+#include "shori/util/text.h"
 #include "shori/util/threads.h"
 #include "shori/util/utf8.h"
+#include "src/cli/choice.h"
 
 namespace shori {
 namespace {
@@ -20,7 +23,7 @@ namespace {
 constexpr std::uint64_t kConfigBytes = 1u << 20;
 constexpr std::int64_t kMaxSample = 1 << 20;  // the largest sequence_len of a config
 
-// A YAML file is a config if one of its lines begins with a key that every config has and no conversation.
+// A YAML file is a config if a line begins with a key that configs have and conversations do not.
 bool is_config(const std::string& path) {
   constexpr std::array<const char*, 4> keys = {"base_model", "datasets", "stages", "output_dir"};
   if (!(path.ends_with(".yaml") || path.ends_with(".yml")) || !path_exists(path) || is_directory(path)) return false;
@@ -28,7 +31,7 @@ bool is_config(const std::string& path) {
   if (file.size() > kConfigBytes) return false;
   const std::string text = "\n" + read_whole_file(file, kConfigBytes, "E0111");
   return std::any_of(keys.begin(), keys.end(),
-                     [&](const char* key) { return text.find("\n" + std::string(key) + ":") != std::string::npos; });
+                     [&](const char* key) { return text.find(concat("\n", key, ":")) != std::string::npos; });
 }
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, std::optional<std::int64_t> vocab_size) {
@@ -36,7 +39,7 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, std::op
   return std::make_shared<const Tokenizer>(Tokenizer::load(file, vocab_size));
 }
 
-// Rows of the embedding, where the folder says so.
+// Rows of the embedding, if the folder has a config.json.
 std::optional<std::int64_t> vocab_of_model(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
   if (!path_exists(path)) return std::nullopt;
@@ -67,7 +70,7 @@ InputSet stage_as_set(const StageConfig& stage) {
   return set;
 }
 
-// The stages of a config. A base model that is not there is told only by the commands that cannot do without.
+// The stages of a config. A missing base model is reported only by commands that need it.
 std::vector<InputSet> config_as_sets(const std::string& path, bool model_needed, bool& model_found) {
   Diagnostics diagnostics, model_problems;
   LoadedConfig config = load_config(path, {}, diagnostics);
@@ -81,17 +84,21 @@ std::vector<InputSet> config_as_sets(const std::string& path, bool model_needed,
 }
 
 [[noreturn]] void refuse_without_tokenizer() {
-  throw Error(Diagnostic("E0203", "no tokenizer is named")
+  throw Error(Diagnostic("E0203", "no tokenizer given")
                   .note("tokens are counted with the tokenizer.model of the model that will be trained")
                   .help("--tokenizer models/Mistral-7B-Instruct-v0.2, or set the variable SHORI_TOKENIZER"));
 }
 
 }  // namespace
 
+void add_type_option(CLI::App& command, std::string& type) {
+  command.add_option("--type", type, "type of the data (default: by the extension of each file)")
+      ->type_name(word_choices(kWords<DataType>));
+}
+
 void add_input_arguments(CLI::App& command, InputArguments& arguments) {
   command.add_option("PATH", arguments.paths, "files, folders or globs; or one training config")->required();
-  command.add_option("--type", arguments.type,
-                     "type of the files: blockml, blockml_jsonl, ... (default: by extension)");
+  add_type_option(command, arguments.type);
   command.add_option("--tokenizer", arguments.tokenizer,
                      "tokenizer.model or model folder (default: that of the config, else $SHORI_TOKENIZER)");
 }
@@ -133,8 +140,7 @@ Dataset load_with_progress(const InputSet& set, const std::function<void(const R
   DataOptions options = set.options;
   options.observe = observe;
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
-    progress.live("reading " + format_bytes(static_cast<double>(done)) + " of " +
-                  format_bytes(static_cast<double>(total)));
+    progress.live(concat("reading ", format_bytes(done), " of ", format_bytes(total)));
   };
   return load_datasets(set.entries, set.test_entries, options, set.tokenizer.get(), diagnostics);
 }

@@ -19,18 +19,21 @@ struct InputArguments {
 };
 // Options PATH..., --tokenizer and --type.
 void add_input_arguments(CLI::App& command, InputArguments& arguments);
+// --type. A wrong word is E0315, like that of a config.
+void add_type_option(CLI::App& command, std::string& type);
 
-// The data of one stage, or of the files named.
+// The data of one stage, or of the files on the command line.
 struct InputSet {
   std::string stage;   // empty: files
   TrainConfig config;  // of the stage; defaults for files
   std::vector<DataEntry> entries, test_entries;
   DataOptions options;                         // without progress and observe
-  std::shared_ptr<const Tokenizer> tokenizer;  // null: none was named
+  std::shared_ptr<const Tokenizer> tokenizer;  // null: none was given
 };
 
-// One set a stage. The tokenizer: --tokenizer, else the config's base_model, else the variable SHORI_TOKENIZER. Where
-// `tokenizer_needed`, having none is E0203; else options.parse_only is set then. Problems with the config are thrown.
+// One set per stage. The tokenizer is that of --tokenizer, else of the config's base_model, else of the variable
+// SHORI_TOKENIZER. Without one: E0203 if `tokenizer_needed`, else options.parse_only is set. Throws the problems of the
+// config.
 std::vector<InputSet> open_inputs(const InputArguments& arguments, bool tokenizer_needed);
 
 // From --tokenizer or SHORI_TOKENIZER, for commands without a config; null if neither is set.

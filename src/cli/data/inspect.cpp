@@ -5,12 +5,15 @@
 #include <charconv>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "shori/data/regions.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
 
@@ -18,13 +21,20 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
-constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a piece
+constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a token
 
-enum class View { kAuto, kTokens, kText };
+enum class View { kTokens, kText };
+
+}  // namespace
+
+template <>
+inline constexpr auto kWords<View> = word_list("tokens", "text");
+
+namespace {
 
 struct InspectArguments {
   std::string file, type, tokenizer, config;
-  View view = View::kAuto;
+  std::optional<View> view;  // empty: text on a terminal, tokens otherwise
   bool ids = false;
 };
 
@@ -46,7 +56,8 @@ InputSet open_sample_set(const InspectArguments& arguments, const std::string& f
   inputs.paths = {arguments.config};
   InputSet set = open_inputs(inputs, true).front();
   if (set.stage.empty())
-    throw Error(Diagnostic("E0113", "`--config` names no training config: " + escape_for_log(arguments.config)));
+    throw Error(
+        Diagnostic("E0113", concat("`--config` does not name a training config: ", escape_for_log(arguments.config))));
   DataEntry entry;
   entry.path = file;
   entry.resolved_path = absolute_path(file);
@@ -71,7 +82,7 @@ void print_tokens(const Sample& sample, const Tokenizer& tokenizer) {
   }
 }
 
-// The byte of a piece `<0xNN>`; -1 for others.
+// The byte of a token `<0xNN>`; -1 for other tokens.
 int byte_of(std::string_view piece) {
   int value = 0;
   if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return -1;
@@ -129,7 +140,7 @@ void print_ids(const Sample& sample) {
   std::printf("\n");
 }
 
-int run_inspect(const InspectArguments& arguments) {
+void inspect(const InspectArguments& arguments) {
   const auto [file, number] = file_and_number(arguments.file);
   InputSet set = open_sample_set(arguments, file);
   set.options.keep_regions = true;
@@ -138,42 +149,38 @@ int run_inspect(const InspectArguments& arguments) {
   const Dataset data = load_with_progress(set, {}, diagnostics);
   diagnostics.throw_if_errors();
   if (number > data.train.size()) {
-    throw Error(Diagnostic("E0113", "there is no sample " + std::to_string(number) + " in " + escape_for_log(file))
-                    .note("samples: " + std::to_string(data.train.size()))
+    throw Error(Diagnostic("E0113", concat("there is no sample ", number, " in ", escape_for_log(file)))
+                    .note(concat("samples: ", data.train.size()))
                     .help("write FILE:n with n from 1"));
   }
   const Sample& sample = data.train[number - 1];
-  const bool as_text = arguments.view == View::kText || (arguments.view == View::kAuto && isatty(STDOUT_FILENO) == 1);
+  const View view = arguments.view.value_or(isatty(STDOUT_FILENO) == 1 ? View::kText : View::kTokens);
   if (arguments.ids) {
     print_ids(sample);
-  } else if (as_text) {
+  } else if (view == View::kText) {
     print_text(sample, *set.tokenizer);
   } else {
     print_tokens(sample, *set.tokenizer);
   }
-  return 0;
 }
 
 }  // namespace
 
-void add_inspect_command(CLI::App& app, DataWork& work) {
-  auto arguments = std::make_shared<InspectArguments>();
+void add_inspect_command(CLI::App& app) {
+  const auto arguments = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "tokens, regions and labels of one sample");
   command->add_option("FILE[:n]", arguments->file, "a data file, and which of its samples (default 1)")->required();
-  command->add_option("--type", arguments->type,
-                      "type of the file: blockml, blockml_jsonl, ... (default: by extension)");
+  add_type_option(*command, arguments->type);
   command->add_option("--tokenizer", arguments->tokenizer,
                       "tokenizer.model or model folder (default: that of --config, else $SHORI_TOKENIZER)");
   command->add_option("--config", arguments->config, "training config: its masks, lengths and splitting");
   command->add_flag("--ids", arguments->ids, "the ids alone, on one line");
-  const std::map<std::string, View> views = {{"tokens", View::kTokens}, {"text", View::kText}};
-  command
-      ->add_option("--view", arguments->view, "tokens: `index id piece region label`; text: coloured (on a terminal)")
-      ->transform(CLI::CheckedTransformer(views));
+  add_choice<View>(*command, "--view", arguments->view,
+                   "tokens: `index id token region label`; text: coloured (default on a terminal)");
   command->footer(
       "Examples:  shori-data inspect data/high/shrine.blockml\n"
       "           shori-data inspect data/chats.jsonl:12 --config configs/stage_high.yaml --view tokens");
-  command->callback([&work, arguments] { work = [arguments] { return run_inspect(*arguments); }; });
+  command->callback([arguments] { inspect(*arguments); });
 }
 
 }  // namespace shori

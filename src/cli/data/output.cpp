@@ -4,6 +4,7 @@
 
 #include "shori/data/import.h"
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -11,7 +12,7 @@ namespace shori {
 bool has_own_id(const ReadConversation& conversation) {
   const Conversation& source = conversation.source;
   const std::string path(conversation.path);
-  return source.id != (source.is_line ? path + ":" + std::to_string(source.line) : path);
+  return source.id != (source.is_line ? concat(path, ":", source.line) : path);
 }
 
 std::string stem_of(const ReadConversation& conversation) {
@@ -21,20 +22,20 @@ std::string stem_of(const ReadConversation& conversation) {
   std::string stem = file_name(path);
   stem.resize(std::min(stem.rfind('.'), stem.size()));
   if (!source.is_line) return import_file_stem(stem);
-  std::string number = std::to_string(source.line);
+  std::string number = concat(source.line);
   number.insert(0, number.size() < 5 ? 5 - number.size() : 0, '0');
-  return import_file_stem(stem + "-" + number);
+  return import_file_stem(concat(stem, "-", number));
 }
 
 void NewFiles::check(const std::string& name, std::string_view content, const SourceLocation& place,
                      Diagnostics& diagnostics) {
-  const std::string shown = place.file + ":" + std::to_string(place.line);
-  const auto [first, is_new] = places_.try_emplace(name, shown);
+  const std::string shown = concat(place.file, ":", place.line);
+  const auto [first, is_new] = locations_.try_emplace(name, shown);
   if (!is_new) {
-    diagnostics.add(Diagnostic("E0318", "two results would be one file: `" + escape_for_log(name) + "`")
+    diagnostics.add(Diagnostic("E0318", concat("two results would be one file: `", escape_for_log(name), "`"))
                         .at(place)
                         .note("the other comes from " + escape_for_log(first->second, 400))
-                        .help("one after the other, each with an `--out` of its own"));
+                        .help("make them in two calls, each with its own `--out`"));
     return;
   }
   const std::string path = join_path(folder_, name);
@@ -43,10 +44,10 @@ void NewFiles::check(const std::string& name, std::string_view content, const So
     const InputFile file = InputFile::open(path);
     if (file.size() == content.size() && read_whole_file(file, content.size(), "E0317") == content) return;
   }
-  diagnostics.add(Diagnostic("E0806", "a file with other content is there: " + escape_for_log(path, 400))
+  diagnostics.add(Diagnostic("E0806", "a file with other content exists: " + escape_for_log(path, 400))
                       .at(place)
                       .note("nothing is overwritten")
-                      .help("another `--out`, or move the file away"));
+                      .help("choose another `--out`, or move the file away"));
 }
 
 void NewFiles::write(const std::string& name, std::string_view content) {

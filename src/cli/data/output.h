@@ -10,27 +10,27 @@
 
 namespace shori {
 
-// The file name of a conversation, without extension: its id if one is written, else its file's name, with the number
-// of the line.
+// The file name of a conversation, without extension: its id if the data gives one, else the name of its file with the
+// line number.
 std::string stem_of(const ReadConversation& conversation);
-// Whether the id is one that the data gives, not the place.
+// Whether the data gives the id; otherwise it is the location.
 bool has_own_id(const ReadConversation& conversation);
 
-// New files beneath a folder. First all are checked, then all are written, so that a problem leaves nothing behind.
+// New files in a folder. First all are checked, then all are written, so that a problem leaves no file.
 class NewFiles {
  public:
   explicit NewFiles(std::string folder) : folder_(std::move(folder)) {}
 
-  // E0318 where two have one name, E0806 where a file of that name with other content is there.
+  // E0318 if two files would have one name, E0806 if a file of that name with other content exists.
   void check(const std::string& name, std::string_view content, const SourceLocation& place, Diagnostics& diagnostics);
-  // Atomically; a file that is there with the same content stays.
+  // Writes atomically; an existing file with the same content stays.
   void write(const std::string& name, std::string_view content);
 
   std::size_t written() const { return written_; }
 
  private:
   std::string folder_;
-  std::map<std::string, std::string> places_;  // of the names
+  std::map<std::string, std::string> locations_;  // of the data that each name comes from
   std::size_t written_ = 0;
 };
 

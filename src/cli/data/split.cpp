@@ -13,6 +13,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/number_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
@@ -37,7 +38,7 @@ struct PlannedSplit {
 std::string part_file(const PlannedSplit& split, std::size_t part) {
   const std::size_t parts = split.parts.size();
   if (parts == 1) return split.stem + ".blockml";
-  return split.stem + "." + std::to_string(part + 1) + "-of-" + std::to_string(parts) + ".blockml";
+  return concat(split.stem, ".", part + 1, "-of-", parts, ".blockml");
 }
 
 std::string text_of(const BlockmlDocument& blocks, const std::vector<std::size_t>& part) {
@@ -46,13 +47,13 @@ std::string text_of(const BlockmlDocument& blocks, const std::vector<std::size_t
   return text;
 }
 
-// Reads the data to plan all parts, again to see whether a file is in their way, and again to write them. So a problem
-// leaves nothing behind, and no more than one batch of text is held.
-class Splitting {
+// Reads the data three times: to plan all parts, to see whether a file is in their way, and to write them. So a problem
+// leaves no file, and no more than one batch of text is held.
+class SplitRun {
  public:
-  explicit Splitting(const SplitArguments& arguments) : arguments_(arguments) {}
+  explicit SplitRun(const SplitArguments& arguments) : arguments_(arguments) {}
 
-  int run() {
+  void run() {
     std::vector<InputSet> sets = open_inputs(arguments_.inputs, true);
     for (InputSet& set : sets) prepare(set);
     read(sets, [this](const ReadConversation& conversation) { plan(conversation); });
@@ -65,7 +66,6 @@ class Splitting {
     make_directories(arguments_.out);
     read(sets, [this](const ReadConversation& conversation) { write(conversation); });
     print();
-    return 0;
   }
 
  private:
@@ -90,29 +90,29 @@ class Splitting {
       const auto& segments = conversation.blocks->segments;
       const SplitOptions options{arguments_.budget, set_->options.bos, set_->options.eos,
                                  arguments_.repeat_scenario || set_->options.repeat_scenario};
-      SplitResult result = split_conversation(segments, segment_costs(segments, *set_->tokenizer), options);
+      const EncodedSample whole = encode_segments(segments, *set_->tokenizer, {}, false, false);
+      SplitResult result = split_conversation(segments, segment_costs(whole, segments), options);
       if (result.parts.empty()) add_overlong(conversation, segments[result.needed_at], result.needed);
       for (Part& part : result.parts) split.parts.push_back(std::move(part.segments));
       was_cut_ += result.parts.size() > 1 ? 1 : 0;
     }
-    const std::string place = std::string(conversation.path) + ":" + std::to_string(conversation.source.line);
+    const std::string place = concat(conversation.path, ":", conversation.source.line);
     const auto [first, is_new] = stems_.try_emplace(split.stem, place);
     if (!is_new) {
-      diagnostics_.add(Diagnostic("E0318", "two conversations would be written as `" + split.stem + "`")
+      diagnostics_.add(Diagnostic("E0318", concat("two conversations would be written as `", split.stem, "`"))
                            .at(std::string(conversation.path), static_cast<std::size_t>(conversation.source.line))
-                           .note("the other: " + escape_for_log(first->second, 400))
-                           .help("split them one after the other, each with an `--out` of its own"));
+                           .note("the other comes from " + escape_for_log(first->second, 400))
+                           .help("split them in two calls, each with its own `--out`"));
     }
     planned_.push_back(std::move(split));
   }
 
   void add_overlong(const ReadConversation& conversation, const Segment& segment, std::int64_t needed) {
     const bool is_line = conversation.source.is_line;
-    std::string place = std::string(conversation.path) + ":";
-    place += is_line ? std::to_string(conversation.source.line) + ", text " : "";
-    place += std::to_string(segment.line) + ":" + std::to_string(segment.column);
-    overlong_.push_back(escape_for_log(place, 400) + ": one message with what belongs to it has " +
-                        with_commas(needed) + " ids (+" + with_commas(needed - arguments_.budget) + ")");
+    const std::string line = is_line ? concat(conversation.source.line, ", text ") : "";
+    const std::string place = concat(conversation.path, ":", line, segment.line, ":", segment.column);
+    overlong_.push_back(concat(escape_for_log(place, 400), ": one message with what belongs to it has ",
+                               with_commas(needed), " ids (+", with_commas(needed - arguments_.budget), ")"));
     if (overlong_.size() > 1) return;
     first_overlong_.file = conversation.path;
     first_overlong_.line = is_line ? static_cast<std::size_t>(conversation.source.line) : segment.line;
@@ -121,8 +121,8 @@ class Splitting {
 
   void report_overlong() {
     if (overlong_.empty()) return;
-    Diagnostic problem("E0305", std::to_string(overlong_.size()) + " of " + std::to_string(planned_.size()) +
-                                    " conversations cannot be cut to " + with_commas(arguments_.budget) + " ids");
+    Diagnostic problem("E0305", concat(overlong_.size(), " of ", planned_.size(), " conversations cannot be cut to ",
+                                       with_commas(arguments_.budget), " ids"));
     problem.at(first_overlong_);
     problem.notes = overlong_;
     problem.help("a larger `--budget`, or shorten these messages by hand");
@@ -133,21 +133,21 @@ class Splitting {
     const bool same = next_ < planned_.size() && planned_[next_].stem == stem_of(conversation);
     if (!same || conversation.blocks == nullptr) {
       throw Error(Diagnostic("E0213", escape_for_log(conversation.path, 400) + " changed while it was read")
-                      .help("start again"));
+                      .help("run the command again when nothing else writes to this file"));
     }
     return planned_[next_++];
   }
 
-  // A file that is there with other content is in the way; with the same, there is nothing to do.
+  // An existing file with other content is in the way; one with the same content is kept.
   void check(const ReadConversation& conversation) {
     const PlannedSplit& split = next(conversation);
     for (std::size_t part = 0; part < split.parts.size(); ++part) {
       const std::string path = join_path(arguments_.out, part_file(split, part));
       if (!path_exists(path) && !is_symlink(path)) continue;
       if (!is_there(path, text_of(*conversation.blocks, split.parts[part]))) {
-        diagnostics_.add(Diagnostic("E0806", "a file with other content is there: " + escape_for_log(path, 400))
+        diagnostics_.add(Diagnostic("E0806", "a file with other content exists: " + escape_for_log(path, 400))
                              .note("nothing was written; `split` never overwrites")
-                             .help("another `--out`, or move the file away"));
+                             .help("choose another `--out`, or move the file away"));
       }
     }
   }
@@ -173,14 +173,15 @@ class Splitting {
   }
 
   void print() const {
-    std::printf("conversations: %zu, cut: %zu\nfiles written: %zu to %s\nfiles that were there, the same: %zu\n",
-                planned_.size(), was_cut_, written_, escape_for_log(arguments_.out, 400).c_str(), unchanged_);
+    std::printf(
+        "conversations: %zu, cut: %zu\nfiles written: %zu to %s\nfiles that existed with the same content: %zu\n",
+        planned_.size(), was_cut_, written_, escape_for_log(arguments_.out, 400).c_str(), unchanged_);
   }
 
   const SplitArguments& arguments_;
   const InputSet* set_ = nullptr;
   std::vector<PlannedSplit> planned_;
-  std::unordered_map<std::string, std::string> stems_;  // and the place of each
+  std::unordered_map<std::string, std::string> stems_;  // and the location of each
   std::vector<std::string> overlong_;
   SourceLocation first_overlong_;
   std::size_t next_ = 0, was_cut_ = 0, written_ = 0, unchanged_ = 0;
@@ -189,18 +190,18 @@ class Splitting {
 
 }  // namespace
 
-void add_split_command(CLI::App& app, DataWork& work) {
+void add_split_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("split", "cuts long conversations between their blocks");
   const auto arguments = std::make_shared<SplitArguments>();
   add_input_arguments(*command, arguments->inputs);
-  command->add_option("--budget", arguments->budget, "most tokens of a part, begin and end token included")
+  command->add_option("--budget", arguments->budget, "maximum number of tokens of a part, begin and end token included")
       ->required()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
   command->add_option("--out", arguments->out, "folder for the parts, one .blockml file each; nothing is overwritten")
       ->required();
-  command->add_flag("--repeat-scenario", arguments->repeat_scenario, "later parts repeat the scenario, too");
+  command->add_flag("--repeat-scenario", arguments->repeat_scenario, "repeat the scenario in later parts as well");
   command->footer("Example:  shori-data split data/high --budget 8192 --out data/high-parts");
-  command->callback([arguments, &work] { work = [arguments] { return Splitting(*arguments).run(); }; });
+  command->callback([arguments] { SplitRun(*arguments).run(); });
 }
 
 }  // namespace shori

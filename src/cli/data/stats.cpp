@@ -1,7 +1,6 @@
 // shori-data stats: conversations, messages, tokens and lengths in figures.
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,19 +13,31 @@
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
+#include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kCharacters = 10;
+constexpr std::size_t kShownCharacters = 10;
 constexpr std::size_t kAll = static_cast<std::size_t>(-1);
-constexpr std::int64_t kSequenceLen = 16384;  // of the published card; for files, which have no config
+constexpr std::int64_t kSequenceLen = 16384;  // that of the published card; for files, which have no config
+
+enum class Table { kCategory, kRole, kCharacter };
+
+}  // namespace
+
+template <>
+inline constexpr auto kWords<Table> = word_list("category", "role", "character");
+
+namespace {
 
 struct StatsArguments {
   InputArguments inputs;
-  std::string by, svg;
+  std::optional<Table> by;
+  std::string svg;
   std::int64_t sequence_len = kSequenceLen;
   std::optional<LengthUnit> unit;
   bool lengths = false, json = false, list = false;
@@ -35,7 +46,7 @@ struct StatsArguments {
 struct StageFigures {
   std::string name;
   CorpusStats stats;
-  std::optional<Ledger> ledger;  // none where nothing is trained
+  std::optional<Ledger> ledger;  // empty if nothing is trained
 };
 
 PlanOptions plan_of(const InputSet& set, const Dataset& data, const StatsArguments& arguments) {
@@ -50,7 +61,7 @@ PlanOptions plan_of(const InputSet& set, const Dataset& data, const StatsArgumen
 
 // Reads a set into its own figures and into those of all sets.
 StageFigures read_stage(InputSet set, const StatsArguments& arguments, CorpusStats& all) {
-  set.options.allow_overlap = true;  // `check` refuses; here the figures are wanted
+  set.options.allow_overlap = true;  // an error of `check`, but no reason to hide the figures
   StageFigures figures{set.stage, CorpusStats(all.unit()), std::nullopt};
   Diagnostics diagnostics;
   const auto observe = [&](const ReadConversation& conversation) {
@@ -70,17 +81,17 @@ StageFigures read_stage(InputSet set, const StatsArguments& arguments, CorpusSta
 
 std::string chosen_text(const CorpusStats& stats, const StatsArguments& arguments) {
   std::string text;
-  if (arguments.by == "role") text = stats.role_text();
-  if (arguments.by == "category") text = stats.category_text();
-  if (arguments.by == "character") text = stats.character_text(kAll);
+  if (arguments.by == Table::kRole) text = stats.role_text();
+  if (arguments.by == Table::kCategory) text = stats.category_text();
+  if (arguments.by == Table::kCharacter) text = stats.character_text(kAll);
   if (arguments.lengths) text += (text.empty() ? "" : "\n") + stats.lengths_text();
-  return text.empty() ? stats.text(kCharacters) : stats.card_text() + "\n" + text;
+  return text.empty() ? stats.text(kShownCharacters) : stats.card_text() + "\n" + text;
 }
 
 void print_text(const CorpusStats& all, const std::vector<StageFigures>& stages, const StatsArguments& arguments) {
   std::string text = chosen_text(all, arguments);
   for (const StageFigures& stage : stages) {
-    if (stages.size() > 1) text += "\nStage " + stage.name + "\n" + stage.stats.card_text();
+    if (stages.size() > 1) text += concat("\nStage ", stage.name, "\n", stage.stats.card_text());
     if (stage.ledger) text += "\n" + stage.ledger->to_text(arguments.list ? kAll : 5);
   }
   std::fputs(text.c_str(), stdout);
@@ -98,7 +109,7 @@ void print_json(const CorpusStats& all, const std::vector<StageFigures>& stages)
   std::printf("%s\n", json_text(json).c_str());
 }
 
-int run_stats(const StatsArguments& arguments) {
+void print_stats(const StatsArguments& arguments) {
   const std::vector<InputSet> sets = open_inputs(arguments.inputs, true);
   CorpusStats all(arguments.unit.value_or(sets.front().options.length_buckets.unit));
   std::vector<StageFigures> stages;
@@ -107,34 +118,28 @@ int run_stats(const StatsArguments& arguments) {
     write_file_atomically(parent_path(arguments.svg), file_name(arguments.svg), all.svg());
   }
   arguments.json ? print_json(all, stages) : print_text(all, stages, arguments);
-  return 0;
 }
 
 }  // namespace
 
-void add_stats_command(CLI::App& app, DataWork& work) {
+void add_stats_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("stats", "conversations, messages, tokens and lengths in figures");
   const auto arguments = std::make_shared<StatsArguments>();
   add_input_arguments(*command, arguments->inputs);
-  command->add_option("--by", arguments->by, "one table in full: category, role or character")
-      ->check(CLI::IsMember({"category", "role", "character"}));
+  add_choice<Table>(*command, "--by", arguments->by, "one table in full");
   command->add_flag("--lengths", arguments->lengths,
                     "lengths of messages, and bounds that give the nine words equal counts");
-  const std::map<std::string, LengthUnit> units = {
-      {"tokens", LengthUnit::kTokens}, {"words", LengthUnit::kWords}, {"chars", LengthUnit::kChars}};
-  command
-      ->add_option("--length-unit", arguments->unit,
-                   "what --lengths counts: tokens, words or chars (default: the config's, else tokens)")
-      ->transform(CLI::CheckedTransformer(units));
+  add_choice<LengthUnit>(*command, "--length-unit", arguments->unit,
+                         "what --lengths counts (default: the config's, else tokens)");
   command
       ->add_option("--sequence-len", arguments->sequence_len,
-                   "what files must fit (default 16384; a config has its own)")
+                   "maximum length of a sample for files (default 16384; a config has its own)")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
-  command->add_flag("--list", arguments->list, "name every conversation behind a line of the ledger");
+  command->add_flag("--list", arguments->list, "name every conversation that a line of the ledger counts");
   command->add_flag("--json", arguments->json, "everything as one JSON object");
   command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture")->type_name("FILE");
   command->footer("Example:  shori-data stats data/high --by character --svg lengths.svg");
-  command->callback([arguments, &work] { work = [arguments] { return run_stats(*arguments); }; });
+  command->callback([arguments] { print_stats(*arguments); });
 }
 
 }  // namespace shori

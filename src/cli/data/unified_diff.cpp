@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
 constexpr std::size_t kContext = 3;
-constexpr std::size_t kMaxEdits = 1000;  // beyond, what differs is shown as replaced in one piece
+constexpr std::size_t kMaxEdits = 1000;  // with more, the part that differs is shown as replaced as a whole
 
 std::vector<std::string_view> lines(std::string_view text) {
   std::vector<std::string_view> result;
@@ -26,7 +27,7 @@ struct Row {
   std::size_t a, b;
 };
 
-// Myers, "An O(ND) Difference Algorithm and Its Variations" (1986): the greedy algorithm, with every frontier kept.
+// Myers, "An O(ND) Difference Algorithm and Its Variations" (1986): the greedy algorithm, which keeps every frontier.
 class LineDiff {
  public:
   LineDiff(const std::vector<std::string_view>& a, const std::vector<std::string_view>& b) : a_(a), b_(b) {}
@@ -110,9 +111,7 @@ class LineDiff {
   std::vector<std::vector<long>> trail_;
 };
 
-std::string range(std::size_t begin, std::size_t count) {
-  return std::to_string(count == 0 ? begin : begin + 1) + "," + std::to_string(count);
-}
+std::string range(std::size_t begin, std::size_t count) { return concat(count == 0 ? begin : begin + 1, ",", count); }
 
 }  // namespace
 
@@ -121,7 +120,7 @@ std::string unified_diff(std::string_view name, std::string_view before, std::st
   const std::vector<std::string_view> a = lines(before), b = lines(after);
   const std::vector<Row> rows = LineDiff(a, b).rows();
   const std::string shown = escape_for_log(name, 400);
-  std::string out = "--- " + shown + "\n+++ " + shown + " (fixed)\n";
+  std::string out = concat("--- ", shown, "\n+++ ", shown, " (fixed)\n");
   for (std::size_t at = 0; at < rows.size();) {
     if (rows[at].mark == ' ') {
       ++at;
@@ -139,7 +138,7 @@ std::string unified_diff(std::string_view name, std::string_view before, std::st
       body += rows[i].mark +
               escape_for_log(rows[i].mark == '+' ? b[rows[i].b] : a[rows[i].a], before.size() + after.size()) + "\n";
     }
-    out += "@@ -" + range(rows[begin].a, removed) + " +" + range(rows[begin].b, added) + " @@\n" + body;
+    out += concat("@@ -", range(rows[begin].a, removed), " +", range(rows[begin].b, added), " @@\n", body);
     at = end;
   }
   return out;

@@ -5,12 +5,11 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kVariantNames[kVariantCount] = {"one-line block", "separators", "spaces behind a head",
+constexpr std::string_view kVariantNames[kVariantCount] = {"one-line block", "separators", "spaces after a head",
                                                            "white space around a text", "[INST] without inner spaces"};
 constexpr std::size_t kSpeakerCodePoints = 64;
 
-// The name may not begin with `first`, and may not hold any of `anywhere` (ASCII; block characters cannot be in a
-// body).
+// A speaker name must not start with a character that opens markup, and must not contain quotes, tabs or newlines.
 bool may_begin_name(char c) { return std::string_view(" \t\n\"_*>`:([").find(c) == std::string_view::npos; }
 bool may_be_in_name(char c) { return c != '"' && c != '\n' && c != '\t'; }
 

@@ -29,7 +29,7 @@ constexpr CodePointRange kEmoji[] = {
 constexpr char32_t kJoiner = 0x200D, kPictureSelector = 0xFE0F, kKeycap = 0x20E3;
 
 // 0 at the end.
-char32_t code_point_behind(std::string_view text, std::size_t offset) {
+char32_t code_point_from(std::string_view text, std::size_t offset) {
   return offset < text.size() ? static_cast<char32_t>(code_point_at(text, offset).value) : U'\0';
 }
 
@@ -43,13 +43,13 @@ bool is_emoji(std::string_view text, std::size_t offset) {
   const auto holds = [&](const CodePointRange& range) { return c.value >= range.first && c.value <= range.last; };
   if (std::any_of(std::begin(kEmoji), std::end(kEmoji), holds)) return true;
   return (c.value >= 0x2000 || c.value < 0x80) && c.value != '\n' &&
-         code_point_behind(text, offset + c.bytes) == kPictureSelector;
+         code_point_from(text, offset + c.bytes) == kPictureSelector;
 }
 
 std::size_t emoji_end(std::string_view text, std::size_t offset) {
   const CodePoint first = code_point_at(text, offset);
   std::size_t end = offset + first.bytes;
-  if (is_flag_letter(first.value) && is_flag_letter(code_point_behind(text, end))) return end + 4;
+  if (is_flag_letter(first.value) && is_flag_letter(code_point_from(text, end))) return end + 4;
   while (end < text.size()) {
     const CodePoint c = code_point_at(text, end);
     if (c.value == kJoiner && end + c.bytes < text.size() && is_emoji(text, end + c.bytes)) {

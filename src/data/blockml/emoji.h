@@ -7,7 +7,7 @@
 
 namespace shori {
 
-// False says that no emoji begins at `offset`, at the cost of a look at two bytes.
+// A fast first check: if false, no emoji begins at `offset`. Reads two bytes.
 inline bool may_be_emoji(std::string_view text, std::size_t offset) {
   return static_cast<unsigned char>(text[offset]) >= 0xE2 || (offset + 1 < text.size() && text[offset + 1] == '\xEF');
 }

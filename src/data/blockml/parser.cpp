@@ -1,9 +1,11 @@
-// The parser: one pass over bytes, from segment to segment. Searches that may look far ahead are remembered, so that no
-// byte is looked at more than a fixed number of times however the text is built.
+// The parser: one pass over the bytes, segment by segment. Searches that may run far ahead are remembered, so that each
+// byte is read a bounded number of times whatever the text is.
 #include <algorithm>
 
 #include "shori/data/blockml.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/data/blockml/segment_checks.h"
 #include "src/data/blockml/text_problem.h"
 
 namespace shori {
@@ -11,22 +13,10 @@ namespace {
 
 constexpr std::string_view kInstOpen = "[INST]";
 constexpr std::string_view kInstClose = "[/INST]";
-constexpr std::string_view kSpecialPieces[] = {"<s>", "</s>", "<unk>"};
 constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kShownWord = 40;  // code points of an unknown word in a message
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
-
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-bool equals_folded(std::string_view text, std::string_view lower) {
-  return std::equal(text.begin(), text.end(), lower.begin(), lower.end(),
-                    [](char a, char b) { return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b; });
-}
+bool equals_folded(std::string_view text, std::string_view lower) { return lower_ascii(text) == lower; }
 
 LengthHint find_length(std::string_view word) {
   const bool known = std::find(kLengthWords.begin(), kLengthWords.end(), word) != kLengthWords.end();
@@ -35,22 +25,7 @@ LengthHint find_length(std::string_view word) {
 
 std::string length_list() { return "lengths: " + join_words(kLengthWords, " "); }
 
-// The length of the special piece that `text` begins with, or 0.
-std::size_t special_piece_size(std::string_view text) {
-  for (const std::string_view piece : kSpecialPieces) {
-    if (text.starts_with(piece)) return piece.size();
-  }
-  return 0;
-}
-
-std::size_t find_special_piece(std::string_view text, std::size_t from) {
-  for (std::size_t at = text.find('<', from); at != kNone; at = text.find('<', at + 1)) {
-    if (special_piece_size(text.substr(at)) > 0) return at;
-  }
-  return kNone;
-}
-
-// What stands in front of a body.
+// The first line of a block: `▀role` or `▀message (length: X)`.
 struct Head {
   Role role = Role::kMessage;
   LengthHint hint = LengthHint::kNone;
@@ -73,13 +48,13 @@ class Parser {
   std::size_t resume_after(std::size_t offset) const;
   void count(Variant variant, std::size_t offset) {
     const auto index = static_cast<std::size_t>(variant);
-    if (document_.variants[index]++ == 0) document_.variant_places[index] = offset;
+    if (document_.variants[index]++ == 0) document_.variant_offsets[index] = offset;
   }
 
-  // Adds a problem at `offset`, which is not left of the one before. Always nullopt: "no end of a segment".
-  template <typename Mend>
-  std::nullopt_t fail(std::string_view code, std::size_t offset, std::string message, std::size_t bytes, Mend mend);
-  std::nullopt_t fail_limit(std::size_t offset, std::string message);
+  // Reports a problem of `bytes` bytes at `offset`, which is not left of the one before. Always nullopt, which stands
+  // for "no end of a segment".
+  std::nullopt_t fail(Diagnostic problem, std::size_t offset, std::size_t bytes = 1);
+  std::nullopt_t fail_limit(Diagnostic problem, std::size_t offset);
 
   // Each returns one past the segment, or nullopt after a problem.
   std::optional<std::size_t> parse_segment(std::size_t begin);
@@ -93,7 +68,7 @@ class Parser {
   std::size_t skip_to_body(std::size_t head_end);
   std::nullopt_t fail_unclosed(std::size_t begin, std::size_t mark);
   std::string_view take_body(std::string_view raw);
-  bool check_special_pieces(std::size_t begin, std::size_t end);
+  bool check_special_tokens(std::size_t begin, std::size_t end);
   std::optional<std::size_t> finish_segment(const Head& head, std::string_view body, std::size_t begin,
                                             std::size_t end);
 
@@ -103,9 +78,9 @@ class Parser {
   TextCursor cursor_;
   BlockmlDocument document_;
   bool failed_ = false;
-  std::size_t failed_at_ = 0;  // place of the last problem
-  bool special_told_ = false;
-  std::size_t mark_ = 0;  // remembered: no mark in [mark_from_, mark_)
+  std::size_t failed_at_ = 0;      // offset of the last problem
+  bool special_reported_ = false;  // once per text
+  std::size_t mark_ = 0;           // remembered: no mark in [mark_from_, mark_)
   std::size_t mark_from_ = 1;
   std::size_t inst_close_ = 0;
   std::size_t inst_close_from_ = 1;
@@ -132,47 +107,39 @@ std::size_t Parser::resume_after(std::size_t offset) const {
   return text_.size();
 }
 
-template <typename Mend>
-std::nullopt_t Parser::fail(std::string_view code, std::size_t offset, std::string message, std::size_t bytes,
-                            Mend mend) {
+std::nullopt_t Parser::fail(Diagnostic problem, std::size_t offset, std::size_t bytes) {
   failed_ = true;
   failed_at_ = offset;
-  TextCursor place = cursor_;
-  place.move_to(offset);
+  TextCursor at = cursor_;
+  at.move_to(offset);
   const std::size_t code_points = std::max<std::size_t>(1, count_code_points(text_.substr(offset, bytes)));
-  Diagnostic problem = text_problem(code, std::move(message), source_, place, code_points);
-  mend(problem);
-  diagnostics_.add(std::move(problem));
+  diagnostics_.add(text_problem(std::move(problem), source_, at, code_points));
   return std::nullopt;
 }
 
-std::nullopt_t Parser::fail_limit(std::size_t offset, std::string message) {
-  return fail("E0317", code_point_start(text_, offset), std::move(message), 1,
-              [](Diagnostic& problem) { problem.help("split the file"); });
+std::nullopt_t Parser::fail_limit(Diagnostic problem, std::size_t offset) {
+  return fail(std::move(problem), code_point_start(text_, offset));
 }
 
 std::nullopt_t Parser::fail_role(std::size_t begin, std::string_view word) {
-  const std::size_t offset = begin + kBlockOpen.size();
   const std::size_t letters = static_cast<std::size_t>(
       std::find_if(word.begin(), word.end(), [](char c) { return c < 'a' || c > 'z'; }) - word.begin());
   const std::string_view known = word.substr(0, letters);
-  std::string message = "unknown role `" + escape_for_log(word, kShownWord) + '`';
-  if (word.empty()) message = "no role directly behind `" + std::string(kBlockOpen) + '`';
-  if (find_role(known) && known != "inst") {
-    message =
-        "role `" + std::string(known) + "` is not followed by a newline, a space or `" + std::string(kBlockClose) + '`';
-  }
-  return fail("E0302", offset, message, word.size(), [&](Diagnostic& problem) {
-    const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kBlockRoles) : std::string();
-    if (!similar.empty() && similar != word) problem.help("a role with a similar name exists: `" + similar + '`');
-    problem.note("roles: " + join_words(kBlockRoles, " "));
-  });
+  std::string message = concat("unknown role `", escape_for_log(word, kShownWord), '`');
+  if (word.empty()) message = concat("no role directly after `", kBlockOpen, '`');
+  if (find_role(known) && known != role_name(Role::kInst))
+    message = concat("role `", known, "` is not followed by a newline, a space or `", kBlockClose, '`');
+  Diagnostic problem("E0302", std::move(message));
+  const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kBlockRoles) : std::string();
+  if (!similar.empty() && similar != word) problem.help(concat("a role with a similar name exists: `", similar, '`'));
+  problem.note("roles: " + join_words(kBlockRoles, " "));
+  return fail(std::move(problem), begin + kBlockOpen.size(), word.size());
 }
 
 std::optional<Head> Parser::parse_head(std::size_t begin) {
   const std::size_t word_begin = begin + kBlockOpen.size();
   std::size_t end = word_begin;
-  while (end < text_.size() && end - begin < kHeadBytes && !is_space(text_[end]) && !at_mark(end)) ++end;
+  while (end < text_.size() && end - begin < kHeadBytes && !is_blockml_space(text_[end]) && !at_mark(end)) ++end;
   const std::string_view word = text_.substr(word_begin, end - word_begin);
   if (word.empty() && (end == text_.size() || at(end, kBlockOpen))) return fail_unclosed(begin, next_mark(end));
   const std::optional<Role> role = find_role(word);
@@ -185,10 +152,13 @@ std::optional<Head> Parser::parse_head(std::size_t begin) {
 
 std::optional<Head> Parser::parse_hint(std::size_t begin, Head head, std::size_t paren) {
   constexpr std::string_view kExact = " (length: ";
-  if (paren - begin >= kHeadBytes) return fail_limit(begin + kHeadBytes, "the head is longer than 256 bytes");
+  if (paren - begin >= kHeadBytes)
+    return fail_limit(too_large("the head is longer than 256 bytes"), begin + kHeadBytes);
   if (head.role != Role::kMessage) {
-    return fail("E0303", paren, "a block `" + std::string(role_name(head.role)) + "` has no length", 7,
-                [](Diagnostic& problem) { problem.note("only `message` takes a length").help("delete it"); });
+    return fail(Diagnostic("E0303", concat("a block `", role_name(head.role), "` has no length"))
+                    .note("only `message` takes a length")
+                    .help("delete it"),
+                paren, 7);
   }
   const std::size_t word_begin = head.end + kExact.size();
   // Far enough for any head within the limit: a longer word is unknown whatever follows.
@@ -200,40 +170,38 @@ std::optional<Head> Parser::parse_hint(std::size_t begin, Head head, std::size_t
   const bool unending = word.size() == rest.size() && rest.size() == kHeadBytes;
   if (!at(head.end, kExact) || word.empty() || !(unending || (closed && ended)) || word.find(kBlockOpen) != kNone ||
       word.find(kBlockClose) != kNone) {
-    return fail("E0303", paren, "a length is written ` (length: WORD)`, exactly so", 7, [](Diagnostic& problem) {
-      problem.note(length_list()).help("write ` (length: medium)` behind `message`, or delete it");
-    });
+    return fail(Diagnostic("E0303", "a length is written ` (length: WORD)`, exactly so")
+                    .note(length_list())
+                    .help("write ` (length: medium)` after `message`, or delete it"),
+                paren, 7);
   }
   head.hint = find_length(word);
   if (head.hint == LengthHint::kNone) {
-    return fail("E0303", word_begin, "unknown length `" + escape_for_log(word, kShownWord) + '`', word.size(),
-                [&](Diagnostic& problem) {
-                  const std::string similar =
-                      word.size() <= kShownWord ? find_similar_name(word, kLengthWords) : std::string();
-                  if (!similar.empty()) problem.help("a length with a similar name exists: `" + similar + '`');
-                  problem.note(length_list());
-                });
+    Diagnostic problem("E0303", concat("unknown length `", escape_for_log(word, kShownWord), '`'));
+    const std::string similar = word.size() <= kShownWord ? find_similar_name(word, kLengthWords) : std::string();
+    if (!similar.empty()) problem.help(concat("a length with a similar name exists: `", similar, '`'));
+    return fail(problem.note(length_list()), word_begin, word.size());
   }
   head.end = after;
   return head;
 }
 
 std::nullopt_t Parser::fail_unclosed(std::size_t begin, std::size_t mark) {
-  const std::string close = "`" + std::string(kBlockClose) + "`";
-  return fail("E0301", begin, "block opened here is not closed", kBlockOpen.size(), [&](Diagnostic& problem) {
-    if (mark == kNone) {
-      problem.note("the text ends before " + close).help("add " + close + " at the end of the block");
-      return;
-    }
+  const std::string close = concat('`', kBlockClose, '`');
+  Diagnostic problem("E0301", "block opened here is not closed");
+  if (mark == kNone) {
+    problem.note("the text ends before " + close).help(concat("add ", close, " at the end of the block"));
+  } else {
     TextCursor next = cursor_;
     next.move_to(mark);
-    problem.note("next `" + std::string(kBlockOpen) + "` at " + position_text(source_, next));
-    problem.help("add " + close + " before " +
-                 (next.column() == 1 ? "line " + std::to_string(next.line()) : position_text(source_, next)));
-  });
+    problem.note(concat("next `", kBlockOpen, "` at ", position_text(source_, next)));
+    problem.help(concat("add ", close, " before ",
+                        next.column() == 1 ? concat("line ", next.line()) : position_text(source_, next)));
+  }
+  return fail(std::move(problem), begin, kBlockOpen.size());
 }
 
-// The first character behind the head decides: newline, or a space in front of a one-line body (or of the newline).
+// The first character after the head decides: a newline, or a space before a one-line body (or before the newline).
 std::size_t Parser::skip_to_body(std::size_t head_end) {
   if (byte_at(head_end) == '\n') return head_end + 1;
   if (byte_at(head_end) != ' ') return head_end;
@@ -247,33 +215,23 @@ std::size_t Parser::skip_to_body(std::size_t head_end) {
 }
 
 std::string_view Parser::take_body(std::string_view raw) {
-  const std::string_view body = trim(raw);
+  const std::string_view body = trim_blockml(raw);
   if (body.size() != raw.size()) count(Variant::kTrimmed, static_cast<std::size_t>(raw.data() - text_.data()));
   return body;
 }
 
-bool Parser::check_special_pieces(std::size_t begin, std::size_t end) {
-  if (special_told_) return true;
-  const std::size_t first = find_special_piece(text_.substr(0, end), begin);
+bool Parser::check_special_tokens(std::size_t begin, std::size_t end) {
+  if (special_reported_) return true;
+  const std::size_t first = find_special_token(text_.substr(0, end), begin);
   if (first == kNone) return true;
-  special_told_ = true;
-  std::size_t total = 0;
-  for (std::size_t at = first; at != kNone; at = find_special_piece(text_, at + 1)) ++total;
-  const std::size_t size = special_piece_size(text_.substr(first));
-  fail("E0308", first, "the text `" + std::string(text_.substr(first, size)) + "` is not a special token", size,
-       [&](Diagnostic& problem) {
-         problem.note("`<s>`, `</s>`, `<unk>` in this text: " + std::to_string(total))
-             .note(
-                 "SentencePiece reads them as plain pieces, other tokenizers as control ids; BOS and EOS are added by "
-                 "the program")
-             .help("delete it");
-       });
+  special_reported_ = true;
+  fail(special_token_problem(text_, first), first, special_token_size(text_.substr(first)));
   return false;
 }
 
 std::optional<std::size_t> Parser::finish_segment(const Head& head, std::string_view body, std::size_t begin,
                                                   std::size_t end) {
-  if (!check_special_pieces(begin, end)) return std::nullopt;
+  if (!check_special_tokens(begin, end)) return std::nullopt;
   document_.segments.push_back({head.role, head.hint, std::string(body), cursor_.line(), cursor_.column(), begin, end});
   return end;
 }
@@ -285,12 +243,13 @@ std::optional<std::size_t> Parser::parse_block(std::size_t begin) {
   const std::size_t mark = next_mark(body_begin);
   const bool closed = mark != kNone && at(mark, kBlockClose);
   const std::size_t end = std::min(mark, text_.size()) + (closed ? kBlockClose.size() : 0);
-  if (end - begin > kBlockBytes) return fail_limit(begin + kBlockBytes, "the block is larger than 1 MiB");
+  if (end - begin > kBlockBytes) return fail_limit(segment_too_large(head->role), begin + kBlockBytes);
   if (!closed) return fail_unclosed(begin, mark);
   const std::string_view body = take_body(text_.substr(body_begin, mark - body_begin));
   if (body.empty()) {
-    return fail("E0311", begin, "block `" + std::string(role_name(head->role)) + "` is empty", kBlockOpen.size(),
-                [](Diagnostic& problem) { problem.help("write its text, or delete the block"); });
+    return fail(Diagnostic("E0311", concat("block `", role_name(head->role), "` is empty"))
+                    .help("write its text, or delete the block"),
+                begin, kBlockOpen.size());
   }
   return finish_segment(*head, body, begin, end);
 }
@@ -300,15 +259,14 @@ std::optional<std::size_t> Parser::parse_inst(std::size_t begin) {
   const std::size_t limit = std::min(next_mark(inner_begin), text_.size());
   const std::size_t close = next_inst_close(inner_begin);
   const std::size_t end = close < limit ? close + kInstClose.size() : limit;
-  if (end - begin > kBlockBytes) return fail_limit(begin + kBlockBytes, "the [INST] is larger than 1 MiB");
+  if (end - begin > kBlockBytes) return fail_limit(segment_too_large(Role::kInst), begin + kBlockBytes);
   if (close >= limit) {
-    return fail("E0316", begin, "`[INST]` is not closed before the next block or the end", kInstOpen.size(),
-                [](Diagnostic& problem) { problem.help("add `[/INST]`"); });
+    return fail(Diagnostic("E0316", "`[INST]` is not closed before the next block or the end").help("add `[/INST]`"),
+                begin, kInstOpen.size());
   }
   std::string_view inner = text_.substr(inner_begin, close - inner_begin);
-  if (trim(inner).empty()) {
-    return fail("E0311", begin, "`[INST]` is empty", kInstOpen.size(),
-                [](Diagnostic& problem) { problem.help("write its text, or delete it"); });
+  if (trim_blockml(inner).empty()) {
+    return fail(Diagnostic("E0311", "`[INST]` is empty").help("write its text, or delete it"), begin, kInstOpen.size());
   }
   const bool spaced = inner.front() == ' ' && inner.back() == ' ';
   if (!spaced) count(Variant::kInstSpaces, begin);
@@ -319,14 +277,15 @@ std::optional<std::size_t> Parser::parse_inst(std::size_t begin) {
 
 std::nullopt_t Parser::fail_outside(std::size_t begin) {
   if (at(begin, kInstClose)) {
-    return fail("E0316", begin, "`[/INST]` without `[INST]`", kInstClose.size(),
-                [](Diagnostic& problem) { problem.help("add `[INST]` before the instruction, or delete it"); });
+    return fail(
+        Diagnostic("E0316", "`[/INST]` without `[INST]`").help("add `[INST]` before the instruction, or delete it"),
+        begin, kInstClose.size());
   }
-  const bool close = at(begin, kBlockClose);
-  const std::string what = close ? "`" + std::string(kBlockClose) + "`" : std::string("text");
-  return fail("E0310", begin, what + " outside a block", 1, [](Diagnostic& problem) {
-    problem.note("between blocks there may only be `[INST] ... [/INST]`").help("put it in a block, or delete it");
-  });
+  const std::string what = at(begin, kBlockClose) ? concat('`', kBlockClose, '`') : std::string("text");
+  return fail(Diagnostic("E0310", what + " outside a block")
+                  .note("between blocks there may only be `[INST] ... [/INST]`")
+                  .help("put it in a block, or delete it"),
+              begin);
 }
 
 std::optional<std::size_t> Parser::parse_segment(std::size_t begin) {
@@ -344,7 +303,7 @@ std::optional<BlockmlDocument> Parser::run() {
     if (begin == text_.size()) break;
     if (parsed == kSegmentLimit) {
       cursor_.move_to(begin);
-      fail_limit(begin, "the conversation has more than 1,000,000 segments");
+      fail_limit(too_large("the conversation has more than 1,000,000 segments"), begin);
       break;
     }
     const std::optional<std::size_t> end = parse_segment(begin);
@@ -354,9 +313,9 @@ std::optional<BlockmlDocument> Parser::run() {
                                        [](const Segment& segment) { return segment.role == Role::kMessage; });
   if (!has_message && !failed_) {
     cursor_ = TextCursor(text_);
-    fail("E0306", 0, "the conversation has no `message` block", 1, [](Diagnostic& problem) {
-      problem.help("every conversation needs one; a text without any is `type: completion`");
-    });
+    fail(Diagnostic("E0306", "the conversation has no `message` block")
+             .help("every conversation needs one; a text without any is `type: completion`"),
+         0);
   }
   if (failed_) return std::nullopt;
   return std::move(document_);

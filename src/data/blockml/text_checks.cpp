@@ -1,7 +1,9 @@
 // Checks on the bytes of a text, before anything is read into it.
 #include <algorithm>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/data/blockml/segment_checks.h"
 #include "src/data/blockml/text_problem.h"
 
 namespace shori {
@@ -34,61 +36,59 @@ std::string hex_byte(char c) {
   return {kDigits[byte >> 4], kDigits[byte & 15]};
 }
 
-Diagnostic invalid_byte(char c, const TextSource& source, const TextCursor& cursor) {
+Diagnostic invalid_byte(char c) {
   const unsigned char byte = static_cast<unsigned char>(c);
-  Diagnostic problem = text_problem("E0304", "byte 0x" + hex_byte(c) + " is not UTF-8", source, cursor);
+  Diagnostic problem("E0304", concat("byte 0x", hex_byte(c), " is not UTF-8"));
   if (byte >= 0x80 && byte <= 0x9F) problem.note("looks like Windows-1252");
-  problem.help("convert the file: iconv -f cp1252 -t utf-8, or delete the byte");
-  return problem;
+  return problem.help("convert the file: iconv -f cp1252 -t utf-8, or delete the byte");
 }
 
 Diagnostic carriage_return(std::string_view text, const TextSource& source, const TextCursor& cursor) {
-  return text_problem("E0309", "carriage return (CR) in the text", source, cursor)
-      .note("first at " + position_text(source, cursor) +
-            "; lines with CR: " + std::to_string(count_lines_with_cr(text)))
+  return Diagnostic("E0309", "carriage return (CR) in the text")
+      .note(concat("first at ", position_text(source, cursor), "; lines with CR: ", count_lines_with_cr(text)))
       .help("sed -i 's/\\r$//' " + (source.file.empty() ? std::string("FILE") : source.file));
 }
 
 Diagnostic describe(std::string_view text, std::size_t at, bool invalid, const TextSource& source,
                     const TextCursor& cursor) {
-  if (invalid) return invalid_byte(text[at], source, cursor);
+  if (invalid) return invalid_byte(text[at]);
   if (text.substr(at).starts_with(kByteOrderMark)) {
-    return text_problem("E0304", "the text begins with a byte order mark", source, cursor)
+    return Diagnostic("E0304", "the text begins with a byte order mark")
         .note("bytes EF BB BF (U+FEFF)")
         .help("delete it: sed -i '1s/^\\xEF\\xBB\\xBF//' " + source.file);
   }
   if (text[at] == '\r') return carriage_return(text, source, cursor);
-  return text_problem("E0304", "control character U+00" + hex_byte(text[at]), source, cursor)
-      .note("byte 0x" + hex_byte(text[at]))
+  return Diagnostic("E0304", concat("control character U+00", hex_byte(text[at])))
+      .note(concat("byte 0x", hex_byte(text[at])))
       .help("delete it");
 }
 
 }  // namespace
 
 std::string position_text(const TextSource& source, const TextCursor& cursor) {
-  return (source.jsonl_line > 0 ? "text " : "") + std::to_string(cursor.line()) + ':' + std::to_string(cursor.column());
+  return concat(source.jsonl_line > 0 ? "text " : "", cursor.line(), ':', cursor.column());
 }
 
-Diagnostic text_problem(std::string_view code, std::string message, const TextSource& source, const TextCursor& cursor,
+Diagnostic text_problem(Diagnostic problem, const TextSource& source, const TextCursor& cursor,
                         std::size_t code_points) {
   if (source.jsonl_line > 0) {
-    message += " (" + position_text(source, cursor) + ')';
-    return Diagnostic(code, std::move(message)).at(source.file, source.jsonl_line);
+    problem.message += concat(" (", position_text(source, cursor), ')');
+    return problem.at(source.file, source.jsonl_line);
   }
-  SourceLocation place;
-  place.file = source.file;
-  place.line = cursor.line();
-  place.column = cursor.column();
-  place.end_column = cursor.column() + code_points;
-  place.source_line = cursor.line_text();
-  return Diagnostic(code, std::move(message)).at(std::move(place));
+  SourceLocation location;
+  location.file = source.file;
+  location.line = cursor.line();
+  location.column = cursor.column();
+  location.end_column = cursor.column() + code_points;
+  location.source_line = cursor.line_text();
+  return problem.at(std::move(location));
 }
 
 Diagnostic problem_at(std::string_view code, std::string message, std::string_view text, const TextSource& source,
                       std::size_t offset) {
   TextCursor cursor(text);
   cursor.move_to(std::min(offset, text.size()));
-  return text_problem(code, std::move(message), source, cursor);
+  return text_problem(Diagnostic(code, std::move(message)), source, cursor);
 }
 
 std::size_t code_point_start(std::string_view text, std::size_t offset) {
@@ -100,8 +100,7 @@ bool check_text(std::string_view text, const TextSource& source, Diagnostics& di
   TextCursor cursor(text);
   if (text.size() > kConversationBytes) {
     cursor.move_to(code_point_start(text, kConversationBytes));
-    diagnostics.add(
-        text_problem("E0317", "the conversation is larger than 64 MiB", source, cursor).help("split the file"));
+    diagnostics.add(text_problem(too_large("the conversation is larger than 64 MiB"), source, cursor));
     return false;
   }
   const std::size_t invalid = find_invalid_utf8(text).value_or(text.size());
@@ -109,7 +108,7 @@ bool check_text(std::string_view text, const TextSource& source, Diagnostics& di
   const std::size_t first = std::min(invalid, other);
   if (first == text.size()) return true;
   cursor.move_to(first);
-  diagnostics.add(describe(text, first, first == invalid, source, cursor));
+  diagnostics.add(text_problem(describe(text, first, first == invalid, source, cursor), source, cursor));
   return false;
 }
 

@@ -1,4 +1,4 @@
-// Diagnostics about a place in a text that is a file or a member of a JSONL line.
+// Diagnostics about a position in a text that is a file or a member of a JSONL line.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@ namespace shori {
 // "12:3", or "text 12:3" inside a JSONL line.
 std::string position_text(const TextSource& source, const TextCursor& cursor);
 
-// At the cursor; the caret covers `code_points`.
-Diagnostic text_problem(std::string_view code, std::string message, const TextSource& source, const TextCursor& cursor,
+// The problem with its location, which is the cursor's; the caret covers `code_points`.
+Diagnostic text_problem(Diagnostic problem, const TextSource& source, const TextCursor& cursor,
                         std::size_t code_points = 1);
 
 // The start of the code point that holds byte `offset`.

@@ -1,3 +1,5 @@
+#include "src/data/dataset/encode_documents.h"
+
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -5,16 +7,15 @@
 #include <utility>
 
 #include "shori/util/signals.h"
-#include "src/data/dataset/loader.h"
 
 namespace shori {
 namespace {
 
-// Documents handed out one by one; results stand at the documents' own places.
+// Hands the documents out one by one, and keeps what each gave at its own index.
 class DocumentQueue {
  public:
-  DocumentQueue(std::vector<Document>& documents, const EncodeContext& context)
-      : documents_(documents), context_(context), results_(documents.size()), failures_(documents.size()) {}
+  DocumentQueue(std::span<Document> documents, const EncodeContext& context)
+      : documents_(documents), context_(context), notes_(documents.size()), failures_(documents.size()) {}
 
   // Encodes the next document; false when there is none left, or a stop was requested.
   bool encode_next() {
@@ -23,7 +24,7 @@ class DocumentQueue {
     if (index >= documents_.size()) return false;
     const std::uint64_t bytes = documents_[index].content.size();
     try {
-      results_[index] = encode_document(std::move(documents_[index]), context_);
+      notes_[index] = encode_document(documents_[index], context_);
     } catch (...) {
       failures_[index] = std::current_exception();
     }
@@ -33,17 +34,17 @@ class DocumentQueue {
 
   std::uint64_t done_bytes() const { return done_bytes_.load(); }
 
-  std::vector<EncodedDocument> take() {
+  std::vector<EncodingNotes> take_notes() {
     for (const std::exception_ptr& failure : failures_) {
       if (failure) std::rethrow_exception(failure);
     }
-    return std::move(results_);
+    return std::move(notes_);
   }
 
  private:
-  std::vector<Document>& documents_;
+  std::span<Document> documents_;
   const EncodeContext& context_;
-  std::vector<EncodedDocument> results_;
+  std::vector<EncodingNotes> notes_;
   std::vector<std::exception_ptr> failures_;
   std::atomic<std::size_t> next_{0};
   std::atomic<std::uint64_t> done_bytes_{0};
@@ -51,8 +52,8 @@ class DocumentQueue {
 
 }  // namespace
 
-std::vector<EncodedDocument> encode_documents(std::vector<Document>& documents, const EncodeContext& context,
-                                              const std::function<void(std::uint64_t)>& done) {
+std::vector<EncodingNotes> encode_documents(std::span<Document> documents, const EncodeContext& context,
+                                            const std::function<void(std::uint64_t)>& progress) {
   DocumentQueue queue(documents, context);
   std::vector<std::jthread> helpers;
   const std::size_t wanted = std::min<std::size_t>(static_cast<std::size_t>(context.options.threads), documents.size());
@@ -62,11 +63,11 @@ std::vector<EncodedDocument> encode_documents(std::vector<Document>& documents, 
       }
     });
   }
-  while (queue.encode_next()) done(queue.done_bytes());
+  while (queue.encode_next()) progress(queue.done_bytes());
   helpers.clear();  // joins
-  done(queue.done_bytes());
+  progress(queue.done_bytes());
   throw_if_stop_requested();
-  return queue.take();
+  return queue.take_notes();
 }
 
 }  // namespace shori

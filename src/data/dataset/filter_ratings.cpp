@@ -1,67 +1,67 @@
-// The rating filter: what a conversation is rated, and leaving out those that are not wanted.
+#include "src/data/dataset/filter_ratings.h"
+
 #include <algorithm>
 
+#include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/data/dataset/loader.h"
 
 namespace shori {
+namespace {
 
-void DatasetLoader::read_ratings() {
-  for (std::uint32_t file = 0; file < found_.size(); ++file) {
-    if (entries_[entry_of_file_[file]].rating.empty()) continue;
-    const std::string folder = parent_path(found_[file].full_path);
-    if (rating_files_.contains(folder)) continue;
-    rating_files_[folder] = read_rating_file(folder, parent_path(found_[file].path), diagnostics_);
-  }
+const RatingFile& rating_file_of(const SourceFile& file, const DataSources& sources) {
+  return sources.rating_files.at(parent_path(file.full_path));
 }
 
-std::string DatasetLoader::rating_of(const Document& document, const EncodedDocument& encoded) {
-  if (!encoded.rating.empty()) return encoded.rating;
-  const FoundFile& found = found_[document.file];
-  RatingFile& table = rating_files_.at(parent_path(found.full_path));
-  for (const std::string& name : {encoded.id, file_name(found.path)}) {
+std::string rating_of(const Document& document, EncodingNotes& notes, const DataSources& sources) {
+  if (!document.source.rating.empty()) return document.source.rating;
+  const SourceFile& file = sources.files[document.source.file];
+  const RatingFile& table = rating_file_of(file, sources);
+  for (const std::string& name : {document.source.id, file_name(file.path)}) {
     const auto row = table.ratings.find(name);
     if (row == table.ratings.end()) continue;
-    used_ratings_.insert({table.path, row->first});
+    notes.rating_row = row->first;
     return row->second;
   }
-  return encoded.tags_rating.empty() ? std::string(word_of(Rating::kUnknown)) : encoded.tags_rating;
+  return notes.tags_rating.empty() ? std::string(word_of(Rating::kUnknown)) : notes.tags_rating;
 }
 
-// What is left out counts as read, with all its ids, and as nothing else.
-bool DatasetLoader::filter_rating(const Document& document, EncodedDocument& encoded) {
-  const std::vector<std::string>& wanted = entries_[document.entry].rating;
-  if (wanted.empty() || !encoded.problems.empty()) return false;
-  const std::string rating = rating_of(document, encoded);
-  if (std::find(wanted.begin(), wanted.end(), rating) != wanted.end()) return false;
+}  // namespace
+
+void filter_rating(Document& document, EncodingNotes& notes, const DataSources& sources) {
+  const std::vector<std::string>& wanted = sources.entry_of(document.source.file).rating;
+  if (wanted.empty() || document.failed) return;
+  const std::string rating = rating_of(document, notes, sources);
+  if (std::find(wanted.begin(), wanted.end(), rating) != wanted.end()) return;
   LedgerCounts counts;
-  counts.bytes_text = encoded.counts.bytes_text;
-  counts.conversations = encoded.counts.conversations;
-  counts.unique = encoded.counts.unique;
-  counts.tokens_in = encoded.counts.tokens_in;
+  counts.bytes_text = document.counts.bytes_text;
+  counts.conversations = document.counts.conversations;
+  counts.unique = document.counts.unique;
+  counts.tokens_in = document.counts.tokens_in;
   counts.dropped[static_cast<std::size_t>(DropRule::kRating)] = counts.tokens_in;
-  encoded.counts = counts;
-  encoded.samples.clear();
-  encoded.overlong = {};
-  encoded.findings.clear();
-  encoded.sketch = {};
-  encoded.skipped = false;
-  return true;
+  document.counts = counts;
+  document.samples.clear();
+  document.overlong = {};
+  document.sketch = {};
+  document.skipped = false;
+  document.filtered = true;
+  notes.findings.clear();
 }
 
-void DatasetLoader::report_unused_ratings() {
-  for (const auto& [folder, table] : rating_files_) {
+std::vector<std::string> unused_rating_texts(const DataSources& sources, const DocumentList& list) {
+  std::vector<std::string> texts;
+  for (const auto& [folder, table] : sources.rating_files) {
     std::size_t unused = 0;
     std::string first;
     for (const auto& [name, rating] : table.ratings) {
-      if (used_ratings_.contains({table.path, name})) continue;
+      if (list.used_ratings.contains({table.path, name})) continue;
       if (unused++ == 0) first = name;
     }
-    if (unused > 0)
-      dataset_.unknown_keys.push_back(escape_for_log(table.path) + ": " + std::to_string(unused) +
-                                      " names of no conversation that needs a rating, the first `" +
-                                      escape_for_log(first) + "`");
+    if (unused == 0) continue;
+    texts.push_back(concat(escape_for_log(table.path), ": ", unused,
+                           " names of no conversation that needs a rating, the first `", escape_for_log(first), '`'));
   }
+  return texts;
 }
 
 }  // namespace shori

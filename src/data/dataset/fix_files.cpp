@@ -12,6 +12,10 @@
 namespace shori {
 namespace {
 
+bool any(const LintFixes& fixes) {
+  return std::any_of(fixes.begin(), fixes.end(), [](std::size_t n) { return n > 0; });
+}
+
 class FileFixer {
  public:
   FileFixer(const DataEntry& entry, const LintOptions& options, const YamlSourceOptions& yaml, FixSummary& summary,
@@ -23,14 +27,14 @@ class FileFixer {
     FixedFile file;
     file.path = found.path;
     file.full_path = found.full_path;
-    file.beneath = beneath(found.path);
+    file.relative = relative(found.path);
     file.before = read_whole_file(input, kConversationBytes * 4, "E0317");
     file.after = fixed(found, file);
     return file;
   }
 
  private:
-  std::string beneath(const std::string& path) const {
+  std::string relative(const std::string& path) const {
     std::string folder = entry_.path;
     while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
     return path.starts_with(folder + "/") ? path.substr(folder.size() + 1) : file_name(path);
@@ -53,12 +57,15 @@ class FileFixer {
   }
 
   // The canonical text with its fixes; nullopt where there are none, or the text does not parse.
-  std::optional<std::string> fixed_text(const std::string& text, const TextSource& source, LintFixes& fixes) {
+  std::optional<std::string> fixed_text(const std::string& text, const TextSource& source, FixOutcome& fixes) {
     std::optional<BlockmlDocument> document = parse_blockml(text, source, diagnostics_);
     if (!document) return std::nullopt;
-    const LintFixes found = fix_document(*document, options_);
-    if (std::all_of(found.begin(), found.end(), [](std::size_t n) { return n == 0; })) return std::nullopt;
-    for (std::size_t i = 0; i < found.size(); ++i) fixes[i] += found[i];
+    const FixOutcome found = fix_document(*document, options_);
+    for (std::size_t i = 0; i < kLintRuleCount; ++i) {
+      fixes.fixed[i] += found.fixed[i];
+      fixes.dropped[i] += found.dropped[i];
+    }
+    if (!any(found.fixed)) return std::nullopt;
     return render(*document);
   }
 
@@ -99,11 +106,10 @@ class FileFixer {
 
   void count_yaml(const FixedFile& file) {
     if (!check_text(file.before, {file.path, 0}, diagnostics_)) return;
-    for (const YamlPiece& piece : split_yaml_documents(file.before)) {
-      auto conversation = parse_yaml_conversation(piece.text, file.path, piece.line, yaml_, diagnostics_);
+    for (const YamlText& document : split_yaml_documents(file.before)) {
+      auto conversation = parse_yaml_conversation(document.text, file.path, document.line, yaml_, diagnostics_);
       if (!conversation) continue;
-      const LintFixes fixes = fix_document(conversation->document, options_);
-      summary_.unfixed += std::any_of(fixes.begin(), fixes.end(), [](std::size_t n) { return n > 0; }) ? 1 : 0;
+      summary_.unfixed += any(fix_document(conversation->document, options_).fixed) ? 1 : 0;
     }
   }
 
@@ -117,15 +123,15 @@ class FileFixer {
 }  // namespace
 
 FixSummary fix_data_files(const std::vector<DataEntry>& entries, const LintOptions& options,
-                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& hand_on,
+                          const YamlSourceOptions& yaml, const std::function<void(FixedFile)>& use,
                           Diagnostics& diagnostics) {
   FixSummary summary;
   for (const DataEntry& entry : entries) {
     FileFixer fixer(entry, options, yaml, summary, diagnostics);
-    std::vector<std::string> passed_over;
-    for (const FoundFile& found : find_data_files(entry, passed_over, diagnostics)) {
+    std::vector<std::string> skipped;
+    for (const FoundFile& found : find_data_files(entry, skipped, diagnostics)) {
       throw_if_stop_requested();
-      hand_on(fixer.fix(found));
+      use(fixer.fix(found));
     }
   }
   return summary;

@@ -5,6 +5,7 @@
 #include "shori/data/dataset.h"
 #include "shori/data/pack_plan.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -16,10 +17,8 @@ void check_identities(const LedgerCounts& counts, const std::string& name) {
               name + ": repeated tokens do not add up");
   SHORI_CHECK(counts.tokens_in + counts.tokens_repeated ==
                   counts.tokens_packed + counts.tokens_dropped() + counts.tokens_held_out,
-              name + ": " + std::to_string(counts.tokens_in) + " + " + std::to_string(counts.tokens_repeated) +
-                  " tokens, but " + std::to_string(counts.tokens_packed) + " packed, " +
-                  std::to_string(counts.tokens_dropped()) + " dropped, " + std::to_string(counts.tokens_held_out) +
-                  " held out");
+              concat(name, ": ", counts.tokens_in, " + ", counts.tokens_repeated, " tokens, but ", counts.tokens_packed,
+                     " packed, ", counts.tokens_dropped(), " dropped, ", counts.tokens_held_out, " held out"));
   SHORI_CHECK(counts.tokens_packed == counts.targets + counts.masked + counts.first_tokens && counts.masked >= 0,
               name + ": targets do not add up");
 }

@@ -37,7 +37,7 @@ void add_counts(Json& json, const LedgerCounts& counts) {
 
 Json items_json(const std::vector<LedgerItem>& items) {
   Json list = Json::array();
-  for (const LedgerItem& item : items) list.push_back({{"conversation", item.place}, {"tokens", item.tokens}});
+  for (const LedgerItem& item : items) list.push_back({{"conversation", item.location}, {"tokens", item.tokens}});
   return list;
 }
 
@@ -67,7 +67,7 @@ std::string count_of(std::int64_t number, std::string_view singular) {
 // Whole tenths of a percent, so that no locale or rounding mode shows.
 std::string percent(double share) {
   const auto tenths = static_cast<std::int64_t>(std::floor(share * 1000 + 0.5));
-  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10) + " %";
+  return concat(tenths / 10, '.', tenths % 10, " %");
 }
 
 // "dropped, overlong: 12,345 tokens of 3 conversations: a.jsonl:3 (4,115), ..."
@@ -79,7 +79,7 @@ std::string list_line(const std::string& title, const std::vector<LedgerItem>& i
                      count_of(static_cast<std::int64_t>(items.size()), "conversation") + ": ";
   const std::size_t shown = std::min(items.size(), listed);
   for (std::size_t i = 0; i < shown; ++i) {
-    line += (i == 0 ? "" : ", ") + escape_for_log(items[i].place) + " (" + with_commas(items[i].tokens) + ")";
+    line += (i == 0 ? "" : ", ") + escape_for_log(items[i].location) + " (" + with_commas(items[i].tokens) + ")";
   }
   return line + (items.size() > shown ? ", ...\n" : "\n");
 }

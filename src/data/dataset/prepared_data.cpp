@@ -88,8 +88,8 @@ void transfer_all(Archive& archive, T&... members) {
 
 template <typename Archive>
 void transfer(Archive& archive, LedgerItem& whole) {
-  auto& [place, tokens] = whole;
-  transfer_all(archive, place, tokens);
+  auto& [location, tokens] = whole;
+  transfer_all(archive, location, tokens);
 }
 
 template <typename Archive>

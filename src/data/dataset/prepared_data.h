@@ -1,45 +1,38 @@
-// Tokenized data, kept in a file for the next start.
+// A cache of tokenized data for the next start.
 //
 // File (format 1, little endian): "SHORIPRP" | u32 format | u64 size and text of the key | the data and its warnings |
-// SHA-256 of all before. The key is a text of lines `name TAB value` of everything the data follows from: the program,
-// the tokenizer, every option, and name, type and SHA-256 of every file. The data is taken only if the key is the same,
-// byte for byte.
+// SHA-256 of all bytes before. The key is a text of lines `name TAB value` for every input: the program, the tokenizer,
+// every option, and name, type and SHA-256 of every file. The data is used only if the key is the same, byte for byte.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "shori/data/dataset.h"
-#include "src/data/dataset/ratings.h"
-#include "src/data/sources/find_files.h"
+#include "src/data/dataset/sources.h"
 
 namespace shori {
 
-// What the data follows from.
+// What determines the data.
 struct PreparedInputs {
   const DataOptions& options;
   const std::string& tokenizer_sha256;
-  const std::vector<DataEntry>& entries;  // test entries behind the others
-  std::size_t train_entries;
-  const std::vector<FoundFile>& found;
-  const std::vector<std::uint32_t>& entry_of_file;
+  const DataSources& sources;
   const std::vector<DataFile>& files;  // with their hashes
-  const std::map<std::string, RatingFile>& rating_files;
 };
 std::string prepared_key(const PreparedInputs& inputs);
 
 struct PreparedData {
   std::optional<Dataset> dataset;  // without ignored_files
   std::vector<Diagnostic> warnings;
-  std::string reason;  // why there is none
+  std::string reason;  // why there is no data set
 };
 PreparedData read_prepared(const std::string& path, const std::string& key);
 
-// Atomic. The reason why it cannot be kept, or "".
+// Writes the file atomically. Returns why it could not, or "".
 std::string write_prepared(const std::string& path, const std::string& key, const Dataset& dataset,
                            const std::vector<Diagnostic>& warnings);
 

@@ -4,6 +4,7 @@
 #include "shori/data/lint.h"
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 #include "src/data/dataset/prepared_data.h"
 
 namespace shori {
@@ -12,7 +13,7 @@ namespace {
 class Lines {
  public:
   void add(const std::string& name, const std::string& value) { text_ += name + "\t" + value + "\n"; }
-  void add(const std::string& name, std::int64_t value) { add(name, std::to_string(value)); }
+  void add(const std::string& name, std::int64_t value) { add(name, concat(value)); }
   std::string take() { return std::move(text_); }
 
  private:
@@ -80,15 +81,15 @@ std::string prepared_key(const PreparedInputs& inputs) {
   lines.add("the program", build_id());
   lines.add("tokenizer.model", inputs.tokenizer_sha256);
   add_options(lines, inputs.options);
-  for (std::size_t i = 0; i < inputs.entries.size(); ++i) {
-    add_entry(lines, inputs.entries[i], i < inputs.train_entries);
+  const DataSources& sources = inputs.sources;
+  for (std::size_t i = 0; i < sources.entries.size(); ++i) {
+    add_entry(lines, sources.entries[i], i < sources.train_entries);
   }
-  for (const auto& [folder, table] : inputs.rating_files) lines.add(json_quote(table.path), table.sha256);
+  for (const auto& [folder, table] : sources.rating_files) lines.add(json_quote(table.path), table.sha256);
   for (std::size_t i = 0; i < inputs.files.size(); ++i) {
     const DataFile& file = inputs.files[i];
-    lines.add(json_quote(file.path), std::to_string(inputs.entry_of_file[i]) + " " +
-                                         std::to_string(static_cast<int>(inputs.found[i].type)) + " " +
-                                         std::to_string(file.size) + " " + file.sha256);
+    lines.add(json_quote(file.path), concat(sources.files[i].entry, ' ', static_cast<int>(sources.files[i].type), ' ',
+                                            file.size, ' ', file.sha256));
   }
   return lines.take();
 }

@@ -6,9 +6,9 @@
 #include "shori/config/vocabulary.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
-#include "src/data/lint/block.h"
 
 namespace shori {
 namespace {
@@ -18,22 +18,21 @@ constexpr YamlLimits kLimits = {64u << 20, 2, 1'000'000, 4096};
 void add_whole_and_words(std::string_view tag, std::set<std::string>& words) {
   std::string word;
   for (const char c : std::string(tag) + " ") {
-    if (c != ' ' && c != '\t' && c != '\n') {
+    if (!is_blockml_space(c)) {
       word += c;
     } else if (!word.empty()) {
       words.insert(std::exchange(word, ""));
     }
   }
-  const std::size_t first = tag.find_first_not_of(" \t\n");
-  if (first != std::string_view::npos)
-    words.insert(std::string(tag.substr(first, tag.find_last_not_of(" \t\n") + 1 - first)));
+  const std::string_view whole = trim_blockml(tag);
+  if (!whole.empty()) words.insert(std::string(whole));
 }
 
 std::set<std::string> tag_words(std::span<const Segment> segments) {
   std::set<std::string> words;
   for (const Segment& segment : segments) {
     if (segment.role != Role::kTags) continue;
-    const std::string tags = ascii_lower(segment.body);
+    const std::string tags = lower_ascii(segment.body);
     for (std::size_t begin = 0; begin <= tags.size();) {
       const std::size_t end = std::min(tags.find(',', begin), tags.size());
       add_whole_and_words(std::string_view(tags).substr(begin, end - begin), words);
@@ -83,7 +82,7 @@ std::string rating_of_tags(std::span<const Segment> segments, const DataEntry& e
   const std::set<std::string> words = tag_words(segments);
   for (const Rating rating : {Rating::kExplicit, Rating::kPg13, Rating::kUnknown}) {
     for (const std::string& word : entry.tags_rating[static_cast<std::size_t>(rating)]) {
-      if (words.contains(ascii_lower(word))) return std::string(word_of(rating));
+      if (words.contains(lower_ascii(word))) return std::string(word_of(rating));
     }
   }
   return "";

@@ -105,7 +105,7 @@ std::string clean_marks(std::string_view text, ChangeCounts& changes) {
       count_change(changes, "clean: dots between words made ... and a space");
     } else if (c == '.' && after_word && length > 3 && length <= kMaxDots) {
       out.append("...");
-      count_change(changes, "clean: dots behind a word made ...");
+      count_change(changes, "clean: dots after a word made ...");
     } else {
       out.append(length, c);
     }

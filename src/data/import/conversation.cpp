@@ -14,7 +14,7 @@ constexpr std::array<std::string_view, 3> kControlTexts = {"<s>", "</s>", "<unk>
 constexpr std::string_view kInstClose = "[/INST]";
 constexpr std::size_t kNameCodePoints = 64;
 
-// Deletes the words wherever they stand, also where a deletion makes one anew. Linear: the text is built from the left.
+// Deletes all occurrences of the words, also those that a deletion creates. Linear: the text is built from the left.
 std::size_t erase_all(std::string& text, std::span<const std::string_view> words) {
   std::size_t times = 0;
   std::string kept;
@@ -83,13 +83,6 @@ void count_change(ChangeCounts& changes, std::string_view kind, std::uint64_t ti
     changes.emplace(kind, times);
 }
 
-std::string_view trim_space(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\n";
-  const std::size_t begin = text.find_first_not_of(kSpace);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
-
 std::string clean_characters(std::string_view text, ChangeCounts& changes) {
   std::string out = unify_line_ends(text, changes);
   count_change(changes, "control characters deleted", std::erase_if(out, is_control));
@@ -102,7 +95,7 @@ std::string ConversationBuilder::clean(std::string_view text) {
   count_change(changes_, "block characters ▀, ▄ replaced by -",
                replace_all(out, kBlockOpen, "-") + replace_all(out, kBlockClose, "-"));
   if (limarp_clean_) out = shori::limarp_clean(out, changes_);
-  const std::string_view trimmed = trim_space(out);
+  const std::string_view trimmed = trim_blockml(out);
   if (trimmed.size() != out.size() && !trimmed.empty()) count_change(changes_, "texts trimmed");
   return std::string(trimmed);
 }
@@ -118,7 +111,7 @@ std::string ConversationBuilder::clean_name(std::string_view name) {
   }
   std::string_view rest = kept;
   while (!rest.empty() && !may_begin_name(rest.front())) rest.remove_prefix(1);
-  rest = trim_space(first_code_points(rest, kNameCodePoints));
+  rest = trim_blockml(first_code_points(rest, kNameCodePoints));
   if (rest != given) count_change(changes_, "names changed to what a speaker may be");
   return std::string(rest);
 }
@@ -159,7 +152,7 @@ void ConversationBuilder::add_instruction(std::string_view text) {
   std::string body = clean(text);
   if (const std::size_t times = erase_all(body, {&kInstClose, 1}); times > 0) {
     count_change(changes_, "[/INST] deleted inside an instruction", times);
-    body = trim_space(body);
+    body = trim_blockml(body);
   }
   if (body.empty()) return count_change(changes_, "empty texts dropped");
   add(Role::kInst, std::move(body));

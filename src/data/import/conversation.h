@@ -1,5 +1,5 @@
-// What the readers of foreign files share: building one conversation, JSON elements with positions, what they report
-// to.
+// What the readers of foreign files share: a builder of conversations, JSON elements with positions, and the file that
+// is read.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ namespace shori {
 using ChangeCounts = std::map<std::string, std::uint64_t, std::less<>>;
 void count_change(ChangeCounts& changes, std::string_view kind, std::uint64_t times = 1);
 
-// Segments of one conversation from texts as they come.
+// Builds the segments of one conversation from texts in their order.
 class ConversationBuilder {
  public:
   ConversationBuilder(bool limarp_clean, ChangeCounts& changes) : limarp_clean_(limarp_clean), changes_(changes) {}
 
-  // `name` empty: narration. A name that no speaker may have is changed to one, and counted.
+  // `name` empty: narration. A name that cannot be a speaker's is changed, and the change counted.
   void add_message(std::string_view name, std::string_view text);
   void add_description(std::string_view name, std::string_view text);
   void add_block(Role role, std::string_view text);
@@ -43,13 +43,12 @@ class ConversationBuilder {
   std::vector<Segment> segments_;
 };
 
-// Line ends to LF, control characters and the texts of control tokens deleted.
+// Changes line ends to LF; deletes control characters and the texts of control tokens.
 std::string clean_characters(std::string_view text, ChangeCounts& changes);
-std::string_view trim_space(std::string_view text);  // U+0020, U+0009, U+000A
 
 struct ImportedConversation {
-  std::string id;        // empty: named after the file, with a number
-  std::size_t line = 0;  // where it begins in the file; 0: it is the file
+  std::string id;        // empty: it is named after the file, with a number
+  std::size_t line = 0;  // where it begins in the file; 0: it is the whole file
   std::vector<Segment> segments;
 };
 
@@ -64,7 +63,7 @@ struct ImportFile {
   std::function<void(ImportedConversation)> accept;
 };
 
-// Each reads a whole file and hands on its conversations. Problems are added, all of the file.
+// Each reads a whole file and passes its conversations to `accept`. All problems of the file go to `diagnostics`.
 void import_limarp(ImportFile& file);
 void import_sharegpt(ImportFile& file);
 void import_messages(ImportFile& file);
@@ -75,15 +74,15 @@ void import_text(ImportFile& file);
 struct JsonElement {
   std::string text;
   std::size_t line = 1, column = 1;
-  SourceLocation place(const std::string& file, std::size_t offset) const;
+  SourceLocation location(const std::string& file, std::size_t offset) const;
 };
 
-// The elements of a file that is one JSON array, or JSONL: one a line. At most 64 MiB are held.
+// The elements of a file that is one JSON array or JSONL, where each line is one. Holds at most 64 MiB.
 class JsonElements {
  public:
-  // `lines`: JSONL whatever it begins with.
+  // `lines`: the file is JSONL whatever its first byte is.
   explicit JsonElements(ImportFile& file, bool lines = false) : file_(file), begun_(lines) {}
-  // False at the end, or after a problem that hides what follows (it is added).
+  // False at the end, or after a problem that makes the rest unreadable; the problem is reported.
   bool next(JsonElement& element);
 
  private:
@@ -101,7 +100,7 @@ class JsonElements {
   std::size_t line_ = 1, column_ = 1;
 };
 
-// The object of an element; nullopt after E0304 or E0312. `example` is shown as the cure.
+// The object of an element; nullopt after E0304 or E0312. `example` is the help that is shown.
 std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& element, std::string_view example);
 void add_json_problem(ImportFile& file, const JsonElement& element, std::size_t offset, std::string message,
                       std::string_view example);

@@ -1,5 +1,5 @@
-// Importing: a first pass reads everything and writes nothing, a second one writes. So one faulty line leaves no half
-// of a data set behind, and no file has to fit into memory.
+// Importing in two passes: the first only reads and checks, the second writes. So a faulty line leaves no half-written
+// data set, and no file has to fit into memory.
 #include "shori/data/import.h"
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/import/conversation.h"
 #include "src/data/import/output.h"
@@ -33,7 +34,7 @@ bool reads(ImportSource source, std::string_view path) {
   return false;
 }
 
-// Folders still to read are a list; hidden files, links to folders and what imports have made are passed over.
+// Skips hidden files, links to folders and the output of imports.
 void add_folder(const ImportOptions& options, const std::string& folder, std::vector<std::string>& files) {
   const std::string out = absolute_path(options.out);
   std::vector<std::string> folders = {folder};
@@ -78,7 +79,7 @@ std::string stem_of(const std::string& path) {
 }
 
 std::string numbered(const std::string& stem, std::size_t number) {
-  std::string digits = std::to_string(number);
+  std::string digits = concat(number);
   digits.insert(0, digits.size() < 5 ? 5 - digits.size() : 0, '0');
   return stem + '-' + digits;
 }
@@ -130,7 +131,7 @@ class Importer {
     }
     input.check_unchanged();
     for (const auto& [key, times] : unknown)
-      report_.unknown_keys.push_back(path + ": " + key + " (" + std::to_string(times) + " times)");
+      report_.unknown_keys.push_back(concat(path, ": ", key, " (", times, " times)"));
   }
 
   void accept(ImportedConversation conversation, const std::string& path) {
@@ -138,19 +139,19 @@ class Importer {
     const auto messages = std::count_if(conversation.segments.begin(), conversation.segments.end(),
                                         [](const Segment& segment) { return segment.role == Role::kMessage; });
     if (messages == 0) return count_change(report_.changes, "conversations without a message, not written");
-    const SourceLocation place{path, conversation.line, 0, 0, {}};
+    const SourceLocation location{path, conversation.line, 0, 0, {}};
     std::string name = conversation.id;
     if (name.empty()) {
       const std::string stem = import_file_stem(stem_of(path)).substr(0, kMaxNumberedStem);
       name = numbered(stem, ++numbers_[stem]);
     }
     const std::string stem = import_file_stem(name);
-    if (!take_name(stem, name, place)) return;
+    if (!reserve_name(stem, name, location)) return;
     if (output_.needs_content(stem)) set_hints(conversation.segments);
     if (!is_sound(conversation.segments, path, conversation.line)) return;
     ++report_.conversations;
     report_.messages += static_cast<std::size_t>(messages);
-    output_.add(stem, name, conversation.segments, place, report_, diagnostics_);
+    output_.add(stem, name, conversation.segments, location, report_, diagnostics_);
   }
 
   void set_hints(std::vector<Segment>& segments) {
@@ -166,20 +167,20 @@ class Importer {
     }
   }
 
-  bool take_name(const std::string& stem, const std::string& name, const SourceLocation& place) {
-    const auto [taken, is_new] = names_.try_emplace(stem, place);
+  bool reserve_name(const std::string& stem, const std::string& name, const SourceLocation& location) {
+    const auto [taken, is_new] = names_.try_emplace(stem, location);
     if (is_new) return true;
     const SourceLocation& first = taken->second;
     diagnostics_.add(
-        Diagnostic("E0318", "two conversations would be the same file: " + escape_for_log(stem))
-            .at(place)
-            .note("first: " + escape_for_log(first.file, 400) + (first.line ? ':' + std::to_string(first.line) : ""))
+        Diagnostic("E0318", "two conversations would be written to the same file: " + escape_for_log(stem))
+            .at(location)
+            .note(concat("first: ", escape_for_log(first.file, 400), first.line ? concat(':', first.line) : ""))
             .note("id here: " + escape_for_log(name))
             .help("change one `id`"));
     return false;
   }
 
-  // Limits of the language are the parser's to check.
+  // The parser checks the limits of BlockML.
   bool is_sound(const std::vector<Segment>& segments, const std::string& path, std::size_t line) {
     const std::size_t before = diagnostics_.error_count();
     const std::string text = render(segments);

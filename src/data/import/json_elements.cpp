@@ -1,7 +1,8 @@
-// Elements of JSONL files and of JSON arrays, read in pieces: a file may be larger than memory, one element may not.
+// Elements of JSONL files and of JSON arrays, read in chunks: only an element has to fit into memory, not the file.
 #include <algorithm>
 
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/import/conversation.h"
 #include "src/data/sources/jsonl.h"
@@ -9,7 +10,7 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kPiece = 1u << 20;
+constexpr std::size_t kChunk = 1u << 20;
 constexpr int kDepth = 16;
 constexpr std::size_t kMaxValues = 1'000'000;  // of one conversation: bounds the memory of its tree
 constexpr std::size_t kShownLine = 4096;
@@ -24,7 +25,7 @@ std::string hex_byte(char c) {
 
 }  // namespace
 
-SourceLocation JsonElement::place(const std::string& file, std::size_t offset) const {
+SourceLocation JsonElement::location(const std::string& file, std::size_t offset) const {
   SourceLocation where;
   where.file = file;
   where.line = line;
@@ -46,7 +47,7 @@ int JsonElements::peek() {
   if (used_ == buffer_.size()) {
     if (offset_ == file_.input.size()) return -1;
     throw_if_stop_requested();
-    buffer_.resize(std::min<std::uint64_t>(kPiece, file_.input.size() - offset_));
+    buffer_.resize(std::min<std::uint64_t>(kChunk, file_.input.size() - offset_));
     file_.input.read_at(offset_, buffer_.data(), buffer_.size());
     offset_ += buffer_.size();
     used_ = 0;
@@ -73,7 +74,7 @@ bool JsonElements::fail(const std::string& message) {
 bool JsonElements::next(JsonElement& element) {
   if (!begun_) {
     begun_ = true;
-    // An array shows by its first byte; blanks in front of it are none of JSONL, whose lines are not empty.
+    // An array is known by its first byte. White space before it cannot be JSONL, whose lines are not empty.
     while (is_json_space(peek())) take();
     array_ = peek() == '[';
     if (array_) {
@@ -125,14 +126,14 @@ bool JsonElements::next_item(JsonElement& element) {
   if (peek() == ']') {
     take();
     while (is_json_space(peek())) take();
-    return peek() < 0 ? false : fail("text behind the array");
+    return peek() < 0 ? false : fail("text after the array");
   }
   if (peek() < 0) return fail("the array is not closed");
   if (peek() != '{') return fail("expected an object");
   return scan_item(element);
 }
 
-// To the brace that closes the object; whether the inside is JSON is seen later.
+// Reads to the brace that closes the object; parse_element() checks what is inside.
 bool JsonElements::scan_item(JsonElement& element) {
   element.text.clear();
   element.line = line_;
@@ -159,14 +160,13 @@ bool JsonElements::scan_item(JsonElement& element) {
       return true;
     }
   }
-  return fail("the object that begins at " + std::to_string(element.line) + ':' + std::to_string(element.column) +
-              " is not closed");
+  return fail(concat("the object that begins at ", element.line, ':', element.column, " is not closed"));
 }
 
 void add_json_problem(ImportFile& file, const JsonElement& element, std::size_t offset, std::string message,
                       std::string_view example) {
   file.diagnostics.add(Diagnostic("E0312", std::move(message))
-                           .at(element.place(file.path, offset))
+                           .at(element.location(file.path, offset))
                            .help("wanted: " + std::string(example)));
 }
 
@@ -174,11 +174,11 @@ std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& elem
   if (const auto bad = find_invalid_utf8(element.text)) {
     const std::string hex = hex_byte(element.text[*bad]);
     file.diagnostics.add(Diagnostic("E0304", "byte 0x" + hex + " is not UTF-8")
-                             .at(element.place(file.path, *bad))
+                             .at(element.location(file.path, *bad))
                              .help("convert the file: iconv -f cp1252 -t utf-8"));
     return std::nullopt;
   }
-  if (trim_space(element.text).empty() || element.text == "\r") {
+  if (trim_blockml(element.text).empty() || element.text == "\r") {
     add_json_problem(file, element, 0, "empty line", example);
     return std::nullopt;
   }

@@ -79,10 +79,10 @@ class LimarpReader {
                      names == nullptr ? "`names` is missing" : "`names` is not a mapping");
     for (std::size_t i = 0; i < kWriters.size(); ++i) {
       const YamlNode* name = names->find(kWriters[i]);
-      if (name == nullptr || name->kind != YamlNode::Kind::kScalar || trim_space(name->text).empty())
+      if (name == nullptr || name->kind != YamlNode::Kind::kScalar || trim_blockml(name->text).empty())
         problem(name == nullptr ? *names : *name, "`names` holds no name for " + std::string(kWriters[i]));
       else
-        names_[i] = trim_space(name->text);
+        names_[i] = trim_blockml(name->text);
     }
   }
 

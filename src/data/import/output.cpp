@@ -45,18 +45,18 @@ bool ImportOutput::is_taken(const std::string& name) const {
   return path_exists(path) || is_symlink(path);
 }
 
-void ImportOutput::make(const std::string& name, const std::string& text, const SourceLocation& place,
-                        ImportReport& report, Diagnostics& diagnostics) {
+void ImportOutput::write_file(const std::string& name, const std::string& text, const SourceLocation& location,
+                              ImportReport& report, Diagnostics& diagnostics) {
   const std::string path = join_path(options_.out, name);
   if (is_taken(name)) {
     if (path_exists(path) && !is_directory(path) && holds(path, text)) {
       ++report.unchanged;
       return;
     }
-    diagnostics.add(Diagnostic("E0806", "a file with other content is there: " + escape_for_log(path, 400))
-                        .at(place)
+    diagnostics.add(Diagnostic("E0806", "the file exists with other content: " + escape_for_log(path, 400))
+                        .at(location)
                         .note("an import never overwrites")
-                        .help("another `--out`, or move the file away"));
+                        .help("use another `--out`, or move the file away"));
     return;
   }
   if (!write_) return;
@@ -71,17 +71,17 @@ bool ImportOutput::needs_content(const std::string& stem) const {
 }
 
 void ImportOutput::add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
-                       const SourceLocation& place, ImportReport& report, Diagnostics& diagnostics) {
+                       const SourceLocation& location, ImportReport& report, Diagnostics& diagnostics) {
   const std::string name = stem + std::string(extension(options_.format));
   if (options_.format == ImportFormat::kBlockml && !options_.rating.empty()) names_.insert(name);
-  if (needs_content(stem)) make(name, content(id, segments), place, report, diagnostics);
+  if (needs_content(stem)) write_file(name, content(id, segments), location, report, diagnostics);
 }
 
 void ImportOutput::finish(ImportReport& report, Diagnostics& diagnostics) {
   if (names_.empty()) return;
   std::string text;
   for (const std::string& name : names_) text += json_quote(name) + ": " + options_.rating + "\n";
-  make("ratings.yaml", text, {}, report, diagnostics);
+  write_file("ratings.yaml", text, {}, report, diagnostics);
 }
 
 }  // namespace shori

@@ -1,4 +1,4 @@
-// The files an import makes: whether they may be made, and making them.
+// The files that an import writes.
 #pragma once
 
 #include <set>
@@ -11,21 +11,21 @@ namespace shori {
 
 class ImportOutput {
  public:
-  // Without `write`, only what stands in the way is found.
+  // Without `write`, only files that are in the way are found.
   ImportOutput(const ImportOptions& options, bool write) : options_(options), write_(write) {}
 
   // Whether add() will look at more than the name.
   bool needs_content(const std::string& stem) const;
-  // One conversation as file `stem` + extension. A file of that name with other content is E0806.
+  // Writes one conversation to the file `stem` + extension. A file of that name with other content is E0806.
   void add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
-           const SourceLocation& place, ImportReport& report, Diagnostics& diagnostics);
-  // After the last one: `ratings.yaml`, which says for .blockml files what yaml and jsonl files say themselves.
+           const SourceLocation& location, ImportReport& report, Diagnostics& diagnostics);
+  // After the last conversation: writes `ratings.yaml`, as .blockml files cannot hold their rating.
   void finish(ImportReport& report, Diagnostics& diagnostics);
 
  private:
-  // Makes a file, or finds it there with the same content.
-  void make(const std::string& name, const std::string& text, const SourceLocation& place, ImportReport& report,
-            Diagnostics& diagnostics);
+  // Writes a file, unless it is there with the same content.
+  void write_file(const std::string& name, const std::string& text, const SourceLocation& location,
+                  ImportReport& report, Diagnostics& diagnostics);
   bool is_taken(const std::string& name) const;
   std::string content(const std::string& id, std::span<const Segment> segments) const;
   const ImportOptions& options_;

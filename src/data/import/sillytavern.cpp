@@ -31,7 +31,7 @@ class ChatReader {
         count_change(file_.changes, "byte order marks removed");
       }
       if (element_.text.ends_with('\r')) element_.text.pop_back();
-      if (trim_space(element_.text).empty()) continue;
+      if (trim_blockml(element_.text).empty()) continue;
       const std::optional<JsonValue> object = parse_element(file_, element_, kExample);
       good_ = good_ && object;
       if (object && !(is_first_object_ && is_header(*object))) read_message(*object);

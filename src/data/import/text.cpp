@@ -1,5 +1,7 @@
-// BlockML-like text. Foreign spellings are rewritten in the text, line by line in place so that the parser's messages
-// stay true; then inline out-of-character talk is lifted out of the messages.
+// BlockML-like text. Foreign spellings are rewritten without changing the lines, so that the positions in the parser's
+// messages are right; then inline out-of-character talk is moved out of the messages.
+#include "shori/util/text.h"
+
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -18,15 +20,9 @@ constexpr std::string_view kInstClose = "[/INST]";
 constexpr std::string_view kSpace = " \t\n";
 constexpr std::array<std::string_view, 3> kOlderLengths = {"humongous", "extreme", "unlimited"};
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  return out;
-}
-
 // One of the nine words for a word of any case and of older lists; empty if it is none.
 std::string length_word(std::string_view word) {
-  const std::string folded = lower(word);
+  const std::string folded = lower_ascii(word);
   for (std::size_t i = 1; i <= static_cast<std::size_t>(LengthHint::kEnormous); ++i) {
     if (folded == length_name(static_cast<LengthHint>(i))) return folded;
   }
@@ -38,7 +34,7 @@ std::size_t skip(std::string_view text, std::size_t from, std::string_view set) 
   return std::min(text.find_first_not_of(set, from), text.size());
 }
 
-// A hint in any spelling directly behind `▀message`: its end and its word.
+// A hint in any spelling directly after `▀message`: its end and its word.
 struct FoundHint {
   std::size_t end;
   std::string word;
@@ -48,7 +44,7 @@ std::optional<FoundHint> read_hint(std::string_view text, std::size_t from) {
   std::size_t at = skip(text, from, " ");
   if (at == text.size() || text[at] != '(') return std::nullopt;
   at = skip(text, at + 1, " ");
-  if (lower(text.substr(at, kLength.size())) != kLength) return std::nullopt;
+  if (lower_ascii(text.substr(at, kLength.size())) != kLength) return std::nullopt;
   at = skip(text, at + kLength.size(), " ");
   if (at == text.size() || (text[at] != ':' && text[at] != '=')) return std::nullopt;
   at = skip(text, at + 1, " ");
@@ -74,7 +70,7 @@ struct Span {
 };
 std::optional<Span> find_ooc(std::string_view text, std::size_t from) {
   for (std::size_t at = text.find('(', from); at != std::string_view::npos; at = text.find('(', at + 1)) {
-    if (lower(text.substr(at, kOocOpen.size())) != kOocOpen) continue;
+    if (lower_ascii(text.substr(at, kOocOpen.size())) != kOocOpen) continue;
     const std::size_t end = matching_close(text, at);
     // What is never closed holds all that follows.
     if (end == std::string_view::npos) return std::nullopt;
@@ -84,15 +80,15 @@ std::optional<Span> find_ooc(std::string_view text, std::size_t from) {
 }
 
 std::string_view ooc_text(std::string_view text, const Span& span) {
-  return trim_space(text.substr(span.begin + kOocOpen.size(), span.end - 1 - span.begin - kOocOpen.size()));
+  return trim_blockml(text.substr(span.begin + kOocOpen.size(), span.end - 1 - span.begin - kOocOpen.size()));
 }
 
-// Searches of one word from places that only grow: no byte is looked at twice.
+// Searches for one word from offsets that only grow, so that no byte is read twice.
 class ForwardSearch {
  public:
   ForwardSearch(std::string_view text, std::string_view word) : text_(text), word_(word), found_(text.find(word)) {}
-  // The first at `from` or behind it; the size of the text if there is none.
-  std::size_t at_or_behind(std::size_t from) {
+  // The first at or after `from`; the size of the text if there is none.
+  std::size_t at_or_after(std::size_t from) {
     if (found_ != std::string_view::npos && found_ < from) found_ = text_.find(word_, from);
     return std::min(found_, text_.size());
   }
@@ -159,13 +155,13 @@ class TextRewriter {
       out_ += canonical;
       at_ = hint->end;
     }
-    // To the end of the block; what is wrong with it is told by the parser.
-    const std::size_t close = closes_.at_or_behind(at_), next = opens_.at_or_behind(std::max(at_, word));
+    // To the end of the block; the parser reports its problems.
+    const std::size_t close = closes_.at_or_after(at_), next = opens_.at_or_after(std::max(at_, word));
     copy_to(close < next ? close + kBlockClose.size() : next);
   }
 
   void rewrite_instruction() {
-    const std::size_t close = inst_closes_.at_or_behind(at_), block = opens_.at_or_behind(at_);
+    const std::size_t close = inst_closes_.at_or_after(at_), block = opens_.at_or_after(at_);
     if (close >= block) return copy_to(block);
     const std::size_t end = close + kInstClose.size();
     if (skip(text_, at_ + kInstOpen.size(), kSpace) == close) return drop_to(end, "empty texts dropped");
@@ -173,7 +169,7 @@ class TextRewriter {
   }
 
   void rewrite_between() {
-    const std::size_t end = std::min(opens_.at_or_behind(at_ + 1), inst_opens_.at_or_behind(at_ + 1));
+    const std::size_t end = std::min(opens_.at_or_after(at_ + 1), inst_opens_.at_or_after(at_ + 1));
     const std::string_view between = text_.substr(0, end);
     while (const std::optional<Span> ooc = find_ooc(between, at_)) {
       copy_to(ooc->begin);
@@ -196,8 +192,8 @@ class TextRewriter {
   std::size_t at_ = 0;
 };
 
-// Puts `right` behind `kept` in place of a span, without the white space that only the span needed.
-void append_behind_span(std::string& kept, std::string_view right) {
+// Appends the text after a removed span to the text before it, without the white space that only the span needed.
+void append_after_span(std::string& kept, std::string_view right) {
   if (right.empty()) return;
   const bool spaced = kept.ends_with(' ');
   while (kept.ends_with(' ') || kept.ends_with('\t')) kept.pop_back();
@@ -211,7 +207,7 @@ void append_behind_span(std::string& kept, std::string_view right) {
   kept.append(right);
 }
 
-// Every (OOC: …) of a message becomes a block behind it.
+// Every (OOC: …) of a message becomes a block after it.
 void lift_ooc(Segment message, ConversationBuilder& builder, ChangeCounts& changes) {
   std::optional<Span> ooc = find_ooc(message.body, 0);
   if (!ooc) return builder.add_segment(std::move(message));
@@ -227,9 +223,9 @@ void lift_ooc(Segment message, ConversationBuilder& builder, ChangeCounts& chang
     if (!block.body.empty()) lifted.push_back(std::move(block));
     const std::size_t end = ooc->end;
     ooc = find_ooc(message.body, end);
-    append_behind_span(kept, std::string_view(message.body).substr(end, ooc ? ooc->begin - end : std::string::npos));
+    append_after_span(kept, std::string_view(message.body).substr(end, ooc ? ooc->begin - end : std::string::npos));
   }
-  message.body = trim_space(kept);
+  message.body = trim_blockml(kept);
   if (message.body.empty() || message.body == name)
     count_change(changes, "messages of nothing but (OOC: …) dropped");
   else

@@ -17,14 +17,15 @@ struct TextSpan {
   std::size_t begin = 0, end = 0;
 };
 
-// Collects one finding a rule, at its first place.
+// Collects one finding per rule, located where it occurs first.
 class BlockFindings {
  public:
   BlockFindings(std::size_t segment, const LintOptions& options) : segment_(segment), options_(options) {}
 
   bool wants(LintRule rule, bool listed = false) const { return options_.level(rule, listed) != LintLevel::kOff; }
   const LintOptions& options() const { return options_; }
-  // `listed`: named by a list of the config, which has a level of its own. `detail` is told of the first place.
+  // `listed`: named by a list of the config, which has a level of its own. `detail` replaces the rule's message if this
+  // is its first occurrence.
   void add(LintRule rule, TextSpan span, bool listed = false, std::string_view detail = {});
   // At the block itself.
   void add_block(LintRule rule, std::string detail, std::size_t count = 1);
@@ -37,13 +38,13 @@ class BlockFindings {
 };
 
 std::string_view lint_rule_message(LintRule rule);
-std::string_view lint_rule_cure(LintRule rule);
+std::string_view lint_rule_help(LintRule rule);
 
 // A body with its fenced text blanked by bytes that no rule looks for, offsets kept.
 struct FencedText {
   std::string prose;
-  std::optional<TextSpan> open;        // a fence that is not closed
-  std::vector<TextSpan> behind_close;  // text behind a closing fence on its line
+  std::optional<TextSpan> open;       // a fence that is not closed
+  std::vector<TextSpan> after_close;  // text after a closing fence on its line
 };
 FencedText blank_fences(std::string_view body);
 inline constexpr char kBlanked = '\x01';
@@ -57,18 +58,16 @@ std::size_t run_length(std::string_view text, std::size_t begin, char c);
 
 bool is_ascii_letter(char c);
 bool is_ascii_digit(char c);
-char ascii_lower(char c);
-std::string ascii_lower(std::string_view text);
 bool is_word_code_point(char32_t value);  // a letter or digit
 // The code points next to a byte offset; 0 at the ends.
 char32_t code_point_before(std::string_view text, std::size_t offset);
-char32_t code_point_behind(std::string_view text, std::size_t offset);
+char32_t code_point_after(std::string_view text, std::size_t offset);
 
 // Talk out of character inside a message: `(OOC: ...)`, `((...))`, `[OOC ...]`, with what it says.
 struct InlineOoc {
   TextSpan span, inner;
 };
-std::vector<InlineOoc> find_inline_ooc(std::string_view body);  // by place, none inside another
+std::vector<InlineOoc> find_inline_ooc(std::string_view body);  // in order, none inside another
 
 // Runs that the fixes replace.
 std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from);  // `…`, or four dots and more

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/text_problem.h"
 #include "src/data/lint/block.h"
@@ -12,45 +13,42 @@ namespace {
 
 struct RuleRow {
   LintLevel level;
-  bool fix;
-  std::string_view message, cure;
+  std::string_view message, help;
 };
 
 using enum LintLevel;
 // In the order of LintRule.
 constexpr RuleRow kRules[kLintRuleCount] = {
-    {kWarn, false, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
-    {kWarn, false, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
-    {kWarn, false, "odd number of `**` in a paragraph, or three or more `*` in a row",
-     "emphasis stands between two: **no**"},
-    {kWarn, false, "odd number of `\"` in a paragraph",
+    {kWarn, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
+    {kWarn, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
+    {kWarn, "odd number of `**` in a paragraph, or three or more `*` in a row", "emphasis stands between two: **no**"},
+    {kWarn, "odd number of `\"` in a paragraph",
      "close the dialogue, or open the next paragraph with `\"` where the speech runs on"},
-    {kWarn, true, "quotes that are not ASCII", "write `\"` or `'`"},
-    {kWarn, false, "words in single `'...'`, or an odd number of `''` in a paragraph",
+    {kWarn, "quotes that are not ASCII", "write `\"` or `'`"},
+    {kWarn, "words in single `'...'`, or an odd number of `''` in a paragraph",
      "quotes that are no dialogue are two apostrophes on each side: ''word''"},
-    {kInfo, false, "words in capitals", "louder text may stand in capitals; the words are only counted"},
-    {kWarn, true, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
-    {kWarn, false, "a fence of backticks is not closed, or text follows the closing one",
-     "put ``` on a line of its own behind the formatted text"},
-    {kWarn, false, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
+    {kInfo, "words in capitals", "louder text may stand in capitals; the words are only counted"},
+    {kWarn, "line starts with `>` but not with `> `", "write `> ` before the quoted text"},
+    {kWarn, "a fence of backticks is not closed, or text follows the closing one",
+     "put ``` on a line of its own after the formatted text"},
+    {kWarn, "more than 3 emoji in a run, or emoji that do not precede a dialogue or thought",
      "put 1 to 3 of them directly before the dialogue or thought, or delete them"},
-    {kInfo, true, "ellipsis that is not three dots", "write `...`"},
-    {kInfo, true, "several spaces in a row, or a space before `!` or `?`", "one space, or none"},
-    {kWarn, false, "name of a user", "only names of characters remain: delete it"},
-    {kWarn, false, "address inside the source", "delete it"},
-    {kWarn, true, "talk out of character inside a message", "move it to a block `ooc`"},
-    {kInfo, false, "message without a speaker", "narration may stand so; else `Name: text`"},
-    {kInfo, false, "speaker that no description names", "add a block `description`, or correct the name"},
-    {kWarn, false, "two speakers whose names differ by one character or by case",
-     "spell each name the same everywhere"},
-    {kWarn, false, "`tags` not directly behind a `title`", "move it behind its title"},
-    {kWarn, false, "the first `title` stands behind other blocks", "move it to the front"},
-    {kWarn, false, "second description of a character with no message between", "join the two"},
-    {kWarn, false, "block behind the last message", "nothing follows that it could describe: move or delete it"},
-    {kInfo, false, "the length hint is far from the text's length", "correct the hint, or delete it"},
-    {kWarn, false, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
-    {kError, false, "U+2581 in a text: the tokenizer cannot tell it from a space", "write another character"},
-    {kWarn, false, "a character that looks like ▀ or ▄ at the edge of a block",
+    {kInfo, "ellipsis that is not three dots", "write `...`"},
+    {kInfo, "several spaces in a row, or a space before `!` or `?`", "one space, or none"},
+    {kWarn, "name of a user", "only names of characters remain: delete it"},
+    {kWarn, "address inside the source", "delete it"},
+    {kWarn, "talk out of character inside a message", "move it to a block `ooc`"},
+    {kInfo, "message without a speaker", "narration may stand so; else `Name: text`"},
+    {kInfo, "speaker that no description names", "add a block `description`, or correct the name"},
+    {kWarn, "two speakers whose names differ by one character or by case", "spell each name the same everywhere"},
+    {kWarn, "`tags` not directly after a `title`", "move it after its title"},
+    {kWarn, "the first `title` stands after other blocks", "move it to the front"},
+    {kWarn, "second description of a character with no message between", "join the two"},
+    {kWarn, "block after the last message", "nothing follows that it could describe: move or delete it"},
+    {kInfo, "the length hint is far from the text's length", "correct the hint, or delete it"},
+    {kWarn, "literal `[INST]` or `[/INST]` in a block", "an instruction stands between blocks"},
+    {kError, "U+2581 in a text: to the tokenizer it is a space", "write another character"},
+    {kWarn, "a character that looks like ▀ or ▄ at the edge of a block",
      "probably mistyped: the marks are U+2580 and U+2584"},
 };
 
@@ -111,9 +109,7 @@ bool any_level(const LintOptions& options, LintRule first, LintRule last) {
 }  // namespace
 
 std::string_view lint_rule_message(LintRule rule) { return row(rule).message; }
-std::string_view lint_rule_cure(LintRule rule) { return row(rule).cure; }
-LintLevel default_lint_level(LintRule rule) { return row(rule).level; }
-bool has_lint_fix(LintRule rule) { return row(rule).fix; }
+std::string_view lint_rule_help(LintRule rule) { return row(rule).help; }
 
 LintLevel LintOptions::level(LintRule rule, bool listed) const {
   const LintLevel by_default = listed && has_lists(rule) ? LintLevel::kError : row(rule).level;
@@ -145,8 +141,7 @@ void BlockFindings::add_block(LintRule rule, std::string detail, std::size_t cou
 void BlockFindings::move_to(std::vector<LintFinding>& all) {
   for (auto& finding : found_) {
     if (!finding) continue;
-    if (finding->count > 1 && finding->offset)
-      finding->message += " (" + std::to_string(finding->count) + " in this block)";
+    if (finding->count > 1 && finding->offset) finding->message += concat(" (", finding->count, " in this block)");
     all.push_back(std::move(*finding));
   }
 }
@@ -170,34 +165,34 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
     findings.move_to(all);
   }
   lint_structure(document, message_ids, options, all);
-  const auto place = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
-  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return place(a) < place(b); });
+  const auto position = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
+  std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return position(a) < position(b); });
   return all;
 }
 
 void print_findings(const BlockmlDocument& document, std::string_view text, const TextSource& source,
-                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& tell) {
+                    std::span<const LintFinding> findings, const std::function<void(Diagnostic)>& report) {
   TextCursor cursor(text);
   for (const LintFinding& finding : findings) {
     const Segment& segment = document.segments[finding.segment];
-    const std::string name(lint_rule_name(finding.rule));
-    Diagnostic problem(finding.level == LintLevel::kError ? "E0319" : "W0304", "");
+    const bool error = finding.level == LintLevel::kError;
+    const std::string_view name = lint_rule_name(finding.rule);
+    Diagnostic problem(error ? "E0319" : "W0304", concat(name, ": ", finding.message));
+    problem.rule = name;
+    if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
+    problem.help(std::string(lint_rule_help(finding.rule)));
+    if (error) problem.help(concat("or `lint: {", name, ": warn}` in the config"));
     if (text.empty()) {
       problem.at(source.file, segment.line, segment.column);
     } else if (finding.offset) {
       const std::size_t at = body_begin(segment, text) + *finding.offset;
       cursor.move_to(at);
-      problem = text_problem(problem.code, "", source, cursor, count_code_points(text.substr(at, finding.bytes)));
+      problem = text_problem(std::move(problem), source, cursor, count_code_points(text.substr(at, finding.bytes)));
     } else {
       cursor.move_to(segment.begin);
-      problem = text_problem(problem.code, "", source, cursor);
+      problem = text_problem(std::move(problem), source, cursor);
     }
-    problem.message = name + ": " + finding.message + problem.message;
-    problem.rule = name;
-    if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
-    problem.help(std::string(lint_rule_cure(finding.rule)));
-    if (finding.level == LintLevel::kError) problem.help("or `lint: {" + name + ": warn}` in the config");
-    tell(std::move(problem));
+    report(std::move(problem));
   }
 }
 

@@ -1,8 +1,9 @@
-// The rules privacy/*: names of users, and addresses inside the place that the text comes from.
+// The rules privacy/*: names of users, and addresses inside the site that the text comes from.
 #include <algorithm>
 #include <array>
 #include <optional>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
 
@@ -15,7 +16,7 @@ constexpr std::size_t kNone = std::string_view::npos;
 class PrivacyLint {
  public:
   PrivacyLint(std::string_view body, BlockFindings& findings)
-      : lower_(ascii_lower(body)), text_(lower_), findings_(findings) {}
+      : lower_(lower_ascii(body)), text_(lower_), findings_(findings) {}
 
   void run() {
     if (findings_.wants(LintRule::kUsername)) user_patterns();
@@ -26,8 +27,8 @@ class PrivacyLint {
 
  private:
   bool word_before(std::size_t at) const { return is_word_code_point(code_point_before(text_, at)); }
-  bool word_behind(std::size_t at) const {
-    return is_word_code_point(code_point_behind(text_, at)) || (at < text_.size() && text_[at] == '_');
+  bool word_after(std::size_t at) const {
+    return is_word_code_point(code_point_after(text_, at)) || (at < text_.size() && text_[at] == '_');
   }
 
   template <typename Check>
@@ -39,7 +40,7 @@ class PrivacyLint {
 
   void user_patterns() {
     const auto name_follows = [this](std::size_t begin, std::size_t end) {
-      return !word_before(begin) && word_behind(end);
+      return !word_before(begin) && word_after(end);
     };
     each("@", LintRule::kUsername, name_follows);
     each("u/", LintRule::kUsername, name_follows);
@@ -47,11 +48,11 @@ class PrivacyLint {
     each("originally posted by", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
   }
 
-  // Words of the list, and of names that are no single word each place where the name stands alone.
+  // Single words of the text that are in the list, and all occurrences of the names in it that are several words.
   void listed_users() {
     for (std::size_t begin = 0; begin < text_.size();) {
       std::size_t end = begin;
-      while (end < text_.size() && word_behind(end)) end += code_point_at(text_, end).bytes;
+      while (end < text_.size() && word_after(end)) end += code_point_at(text_, end).bytes;
       if (end > begin && findings_.options().usernames.contains(lower_.substr(begin, end - begin)))
         findings_.add(LintRule::kUsername, {begin, end}, true);
       begin = end > begin ? end : begin + code_point_at(text_, begin).bytes;
@@ -59,7 +60,7 @@ class PrivacyLint {
     for (const std::string& name : findings_.options().usernames) {
       if (is_single_word(name)) continue;
       for (std::size_t at = text_.find(name); at != kNone; at = text_.find(name, at + 1)) {
-        if (!word_before(at) && !word_behind(at + name.size()))
+        if (!word_before(at) && !word_after(at + name.size()))
           findings_.add(LintRule::kUsername, {at, at + name.size()}, true);
       }
     }
@@ -74,16 +75,16 @@ class PrivacyLint {
 
   void addresses() {
     each("localhost", LintRule::kInternalUrl,
-         [this](std::size_t begin, std::size_t end) { return !word_before(begin) && !word_behind(end); });
+         [this](std::size_t begin, std::size_t end) { return !word_before(begin) && !word_after(end); });
     each("file:", LintRule::kInternalUrl, [this](std::size_t begin, std::size_t end) {
-      return !word_before(begin) && end < text_.size() && text_[end] != ' ' && text_[end] != '\n' && text_[end] != '\t';
+      return !word_before(begin) && end < text_.size() && !is_blockml_space(text_[end]);
     });
     for (const char* path : {"viewtopic.php", "showthread.php", "/threads/", "/members/", "index.php?topic="})
       each(path, LintRule::kInternalUrl, [](std::size_t, std::size_t) { return true; });
     for (std::size_t at = text_.find_first_of("0123456789"); at != kNone;) {
       std::size_t end = at;
       while (end < text_.size() && (is_ascii_digit(text_[end]) || text_[end] == '.')) ++end;
-      if (!word_before(at) && !word_behind(end) && is_private_address(text_.substr(at, end - at)))
+      if (!word_before(at) && !word_after(end) && is_private_address(text_.substr(at, end - at)))
         findings_.add(LintRule::kInternalUrl, {at, end});
       at = text_.find_first_of("0123456789", end);
     }
@@ -109,9 +110,9 @@ class PrivacyLint {
     for (const std::string& host : findings_.options().internal_hosts) {
       for (std::size_t at = text_.find(host); at != kNone; at = text_.find(host, at + host.size())) {
         const std::size_t end = at + host.size();
-        const bool part_of_name = word_before(at) || (at > 0 && text_[at - 1] == '-') || word_behind(end) ||
+        const bool part_of_name = word_before(at) || (at > 0 && text_[at - 1] == '-') || word_after(end) ||
                                   (end < text_.size() && text_[end] == '-') ||
-                                  (end < text_.size() && text_[end] == '.' && word_behind(end + 1));
+                                  (end < text_.size() && text_[end] == '.' && word_after(end + 1));
         if (!part_of_name) findings_.add(LintRule::kInternalUrl, {at, end}, true);
       }
     }

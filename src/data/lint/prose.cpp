@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/emoji.h"
 #include "src/data/lint/block.h"
@@ -37,7 +38,7 @@ class ProseLint {
 
   void fences() {
     if (fenced_.open) findings_.add(LintRule::kFences, *fenced_.open);
-    for (const TextSpan& behind : fenced_.behind_close) findings_.add(LintRule::kFences, behind);
+    for (const TextSpan& text : fenced_.after_close) findings_.add(LintRule::kFences, text);
   }
 
   void thoughts(TextSpan paragraph) {
@@ -45,7 +46,7 @@ class ProseLint {
     for (std::size_t i = paragraph.begin; i < paragraph.end; ++i) {
       if (text_[i] != '_') continue;
       const bool inside_word =
-          is_word_code_point(code_point_before(text_, i)) && is_word_code_point(code_point_behind(text_, i + 1));
+          is_word_code_point(code_point_before(text_, i)) && is_word_code_point(code_point_after(text_, i + 1));
       if (inside_word) continue;
       ++count;
       last = i;
@@ -101,19 +102,19 @@ class ProseLint {
                                                         "round", "cept", "nuff", "n",     "twere", "twill"};
     std::size_t end = apostrophe + 1;
     while (is_ascii_letter(at(end))) ++end;
-    const std::string word = ascii_lower(text_.substr(apostrophe + 1, end - apostrophe - 1));
+    const std::string word = lower_ascii(text_.substr(apostrophe + 1, end - apostrophe - 1));
     return std::find(words.begin(), words.end(), word) != words.end();
   }
 
   bool opens_group(std::size_t i) const {
-    const char32_t before = code_point_before(text_, i), behind = code_point_behind(text_, i + 1);
+    const char32_t before = code_point_before(text_, i), after = code_point_after(text_, i + 1);
     if (is_word_code_point(before) || at(i + 1) == '\'' || (i > 0 && text_[i - 1] == '\'')) return false;
-    return is_word_code_point(behind) && !is_elision(i);
+    return is_word_code_point(after) && !is_elision(i);
   }
 
   bool closes_group(std::size_t i) const {
     const char before = i > 0 ? text_[i - 1] : '\0';
-    return before != ' ' && before != '\'' && at(i + 1) != '\'' && !is_word_code_point(code_point_behind(text_, i + 1));
+    return before != ' ' && before != '\'' && at(i + 1) != '\'' && !is_word_code_point(code_point_after(text_, i + 1));
   }
 
   void apostrophes(TextSpan paragraph) {
@@ -189,11 +190,11 @@ class ProseLint {
 };
 
 void ProseLint::emoji_run(TextSpan run, std::size_t count) {
-  constexpr std::size_t kMost = 3;
-  const std::size_t behind = at(run.end) == ' ' ? run.end + 1 : run.end;
-  const bool precedes = at(behind) == '"' || at(behind) == '_';
+  constexpr std::size_t kMaxEmoji = 3;
+  const std::size_t next = at(run.end) == ' ' ? run.end + 1 : run.end;
+  const bool precedes = at(next) == '"' || at(next) == '_';
   const bool at_start = run.begin == 0 || text_[run.begin - 1] == '\n' || run.begin == text_begin_;
-  if (count > kMost || !(at_start || precedes)) findings_.add(LintRule::kEmoji, run);
+  if (count > kMaxEmoji || !(at_start || precedes)) findings_.add(LintRule::kEmoji, run);
 }
 
 void ProseLint::emoji() {

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
 
@@ -11,7 +12,7 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kComparedSpeakers = 1000;
-constexpr int kStepsOff = 2;  // a hint may be so far from its text
+constexpr int kStepsOff = 2;  // words by which a hint may differ from the text's length
 
 struct SpeakerUse {
   std::string name;
@@ -79,8 +80,8 @@ class StructureLint {
   }
 
   static std::string shown(const SpeakerUse& speaker) {
-    return "`" + escape_for_log(speaker.name) + "` (" + std::to_string(speaker.messages) +
-           (speaker.messages == 1 ? " message)" : " messages)");
+    return concat('`', escape_for_log(speaker.name), "` (", speaker.messages,
+                  speaker.messages == 1 ? " message)" : " messages)");
   }
 
   void unknown_speakers() {
@@ -96,13 +97,13 @@ class StructureLint {
     }
   }
 
-  // Of two names that are alike, the one that comes later is told.
+  // Of two names that are alike, the later one is reported.
   void name_drift() {
     if (options_.level(LintRule::kNameDrift) == LintLevel::kOff) return;
     std::map<std::string, std::size_t> by_folded;
     std::vector<std::u32string> names;
     for (std::size_t i = 0; i < speakers_.size(); ++i) {
-      const auto [first, is_new] = by_folded.try_emplace(ascii_lower(speakers_[i].name), i);
+      const auto [first, is_new] = by_folded.try_emplace(lower_ascii(speakers_[i].name), i);
       std::optional<std::size_t> like = is_new ? std::nullopt : std::optional(first->second);
       if (i < kComparedSpeakers) {
         names.push_back(code_points(speakers_[i].name));
@@ -151,14 +152,13 @@ class StructureLint {
       const LengthHint word = options_.buckets.word_for(length);
       if (std::abs(static_cast<int>(word) - static_cast<int>(segment.hint)) <= kStepsOff) continue;
       report(LintRule::kLengthMismatch, i,
-             ": `" + std::string(length_name(segment.hint)) + "`, the text has " + std::to_string(length) + " " +
-                 unit_name() + " (" + std::string(length_name(word)) + ")");
+             concat(": `", length_name(segment.hint), "`, the text has ", length, ' ', unit_name(), " (",
+                    length_name(word), ')'));
     }
   }
 
-  std::string unit_name() const {
-    constexpr std::string_view names[] = {"tokens", "words", "characters"};
-    return std::string(names[static_cast<std::size_t>(options_.buckets.unit)]);
+  std::string_view unit_name() const {
+    return options_.buckets.unit == LengthUnit::kChars ? "characters" : word_of(options_.buckets.unit);
   }
 
   const std::vector<Segment>& segments_;

@@ -1,4 +1,6 @@
-// What the rules and the fixes share: pieces of a text, and the runs that a fix replaces.
+// What the rules and the fixes share: spans of a text, and the runs that a fix replaces.
+#include "shori/util/text.h"
+
 #include <algorithm>
 #include <array>
 
@@ -26,7 +28,7 @@ constexpr std::array<CurlyQuote, 8> kCurlyQuotes = {{{"\xE2\x80\x98", "'"},
 
 bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == kNone; }
 
-// For each bracket `(` or `[` by place: where it is closed, npos if it is not. Linear.
+// For each bracket `(` or `[`, in order: its offset and that of the bracket that closes it, npos if none does. Linear.
 std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view text) {
   std::vector<std::pair<std::size_t, std::size_t>> pairs;
   std::vector<std::size_t> round, square;  // open ones, as indices into pairs
@@ -44,13 +46,12 @@ std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view 
 }
 
 bool starts_with_folded(std::string_view text, std::string_view lower) {
-  return text.size() >= lower.size() && ascii_lower(text.substr(0, lower.size())) == lower;
+  return text.size() >= lower.size() && lower_ascii(text.substr(0, lower.size())) == lower;
 }
 
 TextSpan trimmed(std::string_view text, TextSpan span) {
-  const auto is_space = [&](std::size_t at) { return text[at] == ' ' || text[at] == '\t' || text[at] == '\n'; };
-  while (span.begin < span.end && is_space(span.begin)) ++span.begin;
-  while (span.begin < span.end && is_space(span.end - 1)) --span.end;
+  while (span.begin < span.end && is_blockml_space(text[span.begin])) ++span.begin;
+  while (span.begin < span.end && is_blockml_space(text[span.end - 1])) --span.end;
   return span;
 }
 
@@ -79,7 +80,7 @@ FencedText blank_fences(std::string_view body) {
       std::fill(result.prose.begin() + static_cast<std::ptrdiff_t>(open),
                 result.prose.begin() + static_cast<std::ptrdiff_t>(at + run), kBlanked);
       const std::size_t line_end = std::min(body.find('\n', at), body.size());
-      if (!is_blank(body.substr(at + run, line_end - at - run))) result.behind_close.push_back({at + run, line_end});
+      if (!is_blank(body.substr(at + run, line_end - at - run))) result.after_close.push_back({at + run, line_end});
       open = kNone;
     }
     at += run;
@@ -116,14 +117,6 @@ std::size_t run_length(std::string_view text, std::size_t begin, char c) {
 
 bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
-char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-
-std::string ascii_lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) c = ascii_lower(c);
-  return lower;
-}
-
 // ASCII exactly; beyond it by blocks: scripts are letters, punctuation, symbols and pictures are not.
 bool is_word_code_point(char32_t value) {
   if (value < 0x80) return is_ascii_letter(static_cast<char>(value)) || is_ascii_digit(static_cast<char>(value));
@@ -142,14 +135,14 @@ char32_t code_point_before(std::string_view text, std::size_t offset) {
   return offset == 0 ? 0 : code_point_at(text, code_point_start(text, offset - 1)).value;
 }
 
-char32_t code_point_behind(std::string_view text, std::size_t offset) {
+char32_t code_point_after(std::string_view text, std::size_t offset) {
   return offset >= text.size() ? 0 : code_point_at(text, offset).value;
 }
 
 std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
   std::vector<InlineOoc> found;
   const auto pairs = bracket_pairs(body);
-  std::size_t free = 0;  // behind the last one found
+  std::size_t free = 0;  // after the last one found
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const auto [open, close] = pairs[i];
     const std::optional<std::size_t> begin = ooc_text_begin(body, open);
@@ -189,9 +182,9 @@ std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from) {
   for (std::size_t begin = text.find(' ', from); begin != kNone; begin = text.find(' ', begin)) {
     const std::size_t end = begin + run_length(text, begin, ' ');
     const bool inside = begin > 0 && text[begin - 1] != '\n' && end < text.size() && text[end] != '\n';
-    // The space behind the `>` of a quoted line belongs to it.
-    const bool behind_quote = inside && text[begin - 1] == '>' && (begin == 1 || text[begin - 2] == '\n');
-    const bool before_mark = inside && !behind_quote && (text[end] == '!' || text[end] == '?');
+    // The space after the `>` of a quoted line belongs to it.
+    const bool after_quote = inside && text[begin - 1] == '>' && (begin == 1 || text[begin - 2] == '\n');
+    const bool before_mark = inside && !after_quote && (text[end] == '!' || text[end] == '?');
     if (inside && (end - begin > 1 || before_mark)) return SpaceRun{{begin, end}, before_mark ? "" : " "};
     begin = end;
   }

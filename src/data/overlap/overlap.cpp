@@ -14,8 +14,7 @@
 namespace shori {
 namespace {
 
-// What bounds the work for a conversation of n shingles: holders looked at for each, and conversations compared in
-// full.
+// Bounds of the work per conversation: documents looked up per shingle, and conversations compared in full.
 constexpr std::size_t kHoldersPerShingle = 64;
 constexpr std::size_t kCompared = 64;
 
@@ -45,8 +44,8 @@ class OverlapFinder {
  private:
   bool is_train(std::size_t item) const { return items_[item].held_out < 0; }
 
-  // Copies that need no shingles. Train comes first, so an evaluation conversation meets its train copies before
-  // others.
+  // Copies that need no shingles. Train comes first, so that an evaluation conversation finds its copy in train before
+  // one in another set.
   void find_same_and_exact() {
     std::unordered_map<std::string, std::size_t> train_ids;
     Digests train_digests, eval_digests;
@@ -99,7 +98,7 @@ class OverlapFinder {
     std::size_t left = kHoldersPerShingle * size;
     for (const std::uint32_t shingle : shingles) {
       const auto holders = index_->documents_with(shingle);
-      if (holders.size() == 1) continue;  // the document itself: most are so, and need no look at the list
+      if (holders.size() == 1) continue;  // only this document, as for most shingles
       for (const std::uint32_t holder : holders) {
         if (holder >= limit || left == 0) break;
         --left;

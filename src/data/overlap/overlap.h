@@ -1,8 +1,8 @@
-// Conversations that occur more than once: in train and in evaluation data, twice in either.
+// Conversations that occur more than once: in both train and evaluation data, or twice in one of them.
 //
-// Folded text: the message bodies in order, joined by one space; ASCII letters in lower case, runs of white space
-// (space, TAB, LF) one space. Shingle: 8 consecutive words of it, as a 64-bit hash. A conversation of fewer than 8
-// words has none and takes part in the exact checks only.
+// Folded text: the message bodies in order, joined by one space, with ASCII letters in lower case and each run of white
+// space (space, TAB, LF) as one space. Shingle: 8 consecutive words of it, as a 64-bit hash. A conversation of fewer
+// than 8 words has no shingle and takes part in the exact checks only.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ inline constexpr double kSharedPassages = 0.2;            // share of distinct s
 inline constexpr double kSharedMessages = 0.01;           // share of an evaluation set's long messages, above
 inline constexpr std::int64_t kSharedMessageTokens = 20;  // a message that counts as long
 
-// What comparing needs to know of one conversation.
+// What a comparison needs to know of one conversation.
 struct ConversationSketch {
   Sha256Digest folded{};                // of the folded text
   std::vector<std::uint64_t> shingles;  // distinct, ascending
@@ -33,7 +33,7 @@ struct ConversationSketch {
 
 std::string fold_text(std::string_view text);
 
-// `message_lengths`: tokens of each message in order (message_lengths() of regions.h); empty if no tokens are known,
+// `message_lengths`: tokens of each message in order, as message_lengths() of regions.h; empty if they are not known,
 // which leaves out the check of shared messages.
 ConversationSketch sketch_conversation(std::span<const Segment> segments,
                                        std::span<const std::int64_t> message_lengths);
@@ -43,15 +43,15 @@ ConversationSketch sketch_text(std::string_view text);
 struct OverlapItem {
   std::string id, file;
   std::uint64_t line = 1;
-  bool is_line = false;        // a line of a file of conversations
+  bool is_line = false;        // one of several conversations of its file
   std::int32_t held_out = -1;  // number of the evaluation set; -1: train
   ConversationSketch sketch;
 };
 
 // "path" or "path:line".
-std::string place_of(const OverlapItem& item);
+std::string location_of(const OverlapItem& item);
 
-// The id of a conversation, of which "<id>#k/n" and the file "<id>.k-of-n.blockml" are parts.
+// The id of the whole conversation for the id of a part, "<id>#k/n" or the file "<id>.k-of-n.blockml"; else `id`.
 std::string whole_id(std::string_view id);
 
 enum class OverlapKind { kSameConversation, kExact, kNear };
@@ -79,12 +79,12 @@ struct Overlap {
   std::vector<MessageShare> messages;
 };
 
-// Time and memory are linear in the data, however often a shingle occurs: a conversation is compared with at most 64
-// others, those that share most of its rarest shingles.
+// Time and memory are linear in the data however often a shingle occurs, because a conversation is compared with at
+// most 64 others, those that share most of its rarest shingles.
 Overlap find_overlap(std::span<const OverlapItem> items);
 
-// E0307 (a warning if `allow_overlap`), W0301, W0303. `set_names`: of the evaluation sets. With `errors_only` no
-// warning.
+// Reports E0307 (a warning if `allow_overlap`), W0301 and W0303. `set_names`: of the evaluation sets. `errors_only`: no
+// warnings.
 void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, std::span<const std::string> set_names,
                     bool allow_overlap, bool errors_only, Diagnostics& diagnostics);
 

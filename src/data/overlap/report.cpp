@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/overlap/overlap.h"
 
@@ -9,12 +10,12 @@ namespace {
 
 constexpr std::size_t kListed = 50;
 
-std::string shown(const OverlapItem& item) { return escape_for_log(place_of(item), 200); }
+std::string shown(const OverlapItem& item) { return escape_for_log(location_of(item), 200); }
 
-// "0.93", cut, not rounded: 1.00 is a copy in every shingle.
+// "0.93", rounded down, so that 1.00 is a copy in every shingle.
 std::string hundredths(double share) {
   const auto whole = static_cast<int>(std::floor(share * 100 + 1e-9));
-  return std::to_string(whole / 100) + "." + (whole % 100 < 10 ? "0" : "") + std::to_string(whole % 100);
+  return concat(whole / 100, '.', whole % 100 < 10 ? "0" : "", whole % 100);
 }
 
 std::string copy_text(std::span<const OverlapItem> items, const Copy& copy) {
@@ -37,7 +38,7 @@ std::string copy_text(std::span<const OverlapItem> items, const Copy& copy) {
 template <typename Items, typename Text>
 void list(Diagnostic& problem, const Items& items, Text text) {
   for (std::size_t i = 0; i < std::min(items.size(), kListed); ++i) problem.note(text(items[i]));
-  if (items.size() > kListed) problem.note("and " + std::to_string(items.size() - kListed) + " more");
+  if (items.size() > kListed) problem.note(concat("and ", items.size() - kListed, " more"));
 }
 
 Diagnostic& at_item(Diagnostic& problem, const OverlapItem& item) {
@@ -51,10 +52,10 @@ void report_eval(std::span<const OverlapItem> items, const Overlap& overlap, boo
   const auto in_train = std::count_if(overlap.in_eval.begin(), overlap.in_eval.end(),
                                       [&](const Copy& copy) { return items[copy.of].held_out < 0; });
   const auto twice = static_cast<std::ptrdiff_t>(overlap.in_eval.size()) - in_train;
-  const std::string of_total = " of " + std::to_string(total) + " evaluation conversations are ";
+  const std::string of_total = concat(" of ", total, " evaluation conversations are ");
   std::string message;
-  if (in_train > 0) message = std::to_string(in_train) + of_total + "also in train";
-  if (twice > 0) message += (message.empty() ? "" : ", ") + std::to_string(twice) + of_total + "there twice";
+  if (in_train > 0) message = concat(in_train, of_total, "also in train");
+  if (twice > 0) message += concat(message.empty() ? "" : ", ", twice, of_total, "there twice");
   Diagnostic problem("E0307", message);
   at_item(problem, items[overlap.in_eval.front().item]);
   list(problem, overlap.in_eval, [&](const Copy& copy) { return copy_text(items, copy); });
@@ -69,8 +70,8 @@ void report_eval(std::span<const OverlapItem> items, const Overlap& overlap, boo
 void report_train(std::span<const OverlapItem> items, const Overlap& overlap, Diagnostics& diagnostics) {
   if (overlap.in_train.empty()) return;
   const std::size_t count = overlap.in_train.size();
-  Diagnostic problem("W0301", std::to_string(count) + (count == 1 ? " conversation of train is a copy of another"
-                                                                  : " conversations of train are copies of others"));
+  Diagnostic problem("W0301", concat(count, count == 1 ? " conversation of train is a copy of another"
+                                                       : " conversations of train are copies of others"));
   at_item(problem, items[overlap.in_train.front().item]);
   list(problem, overlap.in_train, [&](const Copy& copy) { return copy_text(items, copy); });
   problem.help("delete one of each pair; `dedupe: true` keeps the first of exact copies");
@@ -80,22 +81,22 @@ void report_train(std::span<const OverlapItem> items, const Overlap& overlap, Di
 void report_passages(std::span<const OverlapItem> items, const Overlap& overlap, Diagnostics& diagnostics) {
   if (overlap.passages.empty()) return;
   const std::size_t count = overlap.passages.size();
-  Diagnostic problem("W0303", std::to_string(count) +
-                                  (count == 1 ? " evaluation conversation shares" : " evaluation conversations share") +
-                                  " passages with train");
+  Diagnostic problem("W0303",
+                     concat(count, count == 1 ? " evaluation conversation shares" : " evaluation conversations share",
+                            " passages with train"));
   at_item(problem, items[overlap.passages.front().item]);
   list(problem, overlap.passages, [&](const PassageShare& passages) {
     return shown(items[passages.item]) + ": " + hundredths(passages.share) + " of it is in train, most of that in " +
            shown(items[passages.most]);
   });
-  problem.help("look at both: evaluation tells less the more it shares with train");
+  problem.help("look at both: the more an evaluation shares with train, the less it measures");
   diagnostics.add(std::move(problem));
 }
 
 }  // namespace
 
-std::string place_of(const OverlapItem& item) {
-  return item.is_line ? item.file + ":" + std::to_string(item.line) : item.file;
+std::string location_of(const OverlapItem& item) {
+  return item.is_line ? concat(item.file, ':', item.line) : item.file;
 }
 
 void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, std::span<const std::string> set_names,
@@ -106,13 +107,12 @@ void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, 
   report_passages(items, overlap, diagnostics);
   for (const MessageShare& share : overlap.messages) {
     const std::string& set = set_names[static_cast<std::size_t>(share.set)];
-    Diagnostic problem("W0303", std::to_string(share.shared) + " of " + std::to_string(share.of) +
-                                    " long messages of evaluation set `" + escape_for_log(set) +
-                                    "` are also messages of train");
+    Diagnostic problem("W0303", concat(share.shared, " of ", share.of, " long messages of evaluation set `",
+                                       escape_for_log(set), "` are also messages of train"));
     at_item(problem, items[share.item]);
     problem.note("the first: " + shown(items[share.item]) + ", also in " + shown(items[share.train]))
-        .note("long: " + std::to_string(kSharedMessageTokens) + " tokens or more")
-        .help("look at both: evaluation tells less the more it shares with train");
+        .note(concat("long: ", kSharedMessageTokens, " tokens or more"))
+        .help("look at both: the more an evaluation shares with train, the less it measures");
     diagnostics.add(std::move(problem));
   }
 }

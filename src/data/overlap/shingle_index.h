@@ -18,12 +18,14 @@ class ShingleIndex {
   std::span<const std::uint32_t> shingles_of(std::uint32_t document) const;
   // The documents that hold a shingle, ascending.
   std::span<const std::uint32_t> documents_with(std::uint32_t shingle) const;
-  // The shingles of a document, those first that fewest documents hold; all documents agree on the order.
+  // The shingles of a document by the number of documents that have them, fewest first; the order is total, so all
+  // documents agree on it.
   std::vector<std::uint32_t> rarest_first(std::uint32_t document) const;
 
  private:
-  std::vector<std::uint32_t> holders_, holders_begin_;  // of all shingles one behind the other, and where each begins
-  std::vector<std::uint32_t> shingles_;                 // of all documents one behind the other
+  // The lists of all shingles, then of all documents, concatenated, and where each list begins.
+  std::vector<std::uint32_t> holders_, holders_begin_;
+  std::vector<std::uint32_t> shingles_;
   std::vector<std::size_t> shingles_begin_;
 };
 

@@ -1,40 +1,33 @@
 #include <algorithm>
 #include <optional>
 
+#include "shori/util/splitmix64.h"
+#include "shori/util/text.h"
 #include "src/data/overlap/overlap.h"
 
 namespace shori {
 namespace {
 
-// Odd, with bits all over: the base of the rolling hash over words.
+// The base of the rolling hash over words: odd, with its bits spread out.
 constexpr std::uint64_t kBase = 0x9E3779B97F4A7C15;
-
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
-
-// Bijective, every bit of the result depends on every bit of x (the finalizer of SplitMix64).
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
-  return x ^ (x >> 31);
-}
 
 // FNV-1a.
 std::uint64_t hash_text(std::string_view text) {
   std::uint64_t hash = 0xCBF29CE484222325;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return mix(hash);
+  return splitmix64(hash);
 }
 
 void append_folded(std::string_view text, std::string& folded) {
   bool gap = !folded.empty();
   for (const char c : text) {
-    if (is_space(c)) {
+    if (is_blockml_space(c)) {
       gap = !folded.empty();
       continue;
     }
     if (gap) folded += ' ';
     gap = false;
-    folded += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    folded += lower_ascii(c);
   }
 }
 
@@ -59,7 +52,7 @@ std::vector<std::uint64_t> shingles_of(std::string_view folded) {
   for (std::size_t i = 0; i < words.size(); ++i) {
     rolling = rolling * kBase + words[i];
     if (i >= kShingleWords) rolling -= words[i - kShingleWords] * first_weight;
-    if (i + 1 >= kShingleWords) shingles.push_back(mix(rolling));
+    if (i + 1 >= kShingleWords) shingles.push_back(splitmix64(rolling));
   }
   std::sort(shingles.begin(), shingles.end());
   shingles.erase(std::unique(shingles.begin(), shingles.end()), shingles.end());
@@ -127,7 +120,7 @@ std::string whole_id(std::string_view id) {
   const std::string_view stem = id.substr(0, id.size() - kExtension.size());
   const std::size_t dot = stem.rfind('.');
   if (dot == std::string_view::npos || !is_part_number(stem.substr(dot + 1), "-of-")) return std::string(id);
-  // Parts are told by their file's name wherever they lie: the two sides are usually two folders.
+  // A part is known by the name of its file in any folder, as train and evaluation data are usually two folders.
   const std::size_t slash = stem.rfind('/');
   const std::size_t begin = slash == std::string_view::npos ? 0 : slash + 1;
   return std::string(stem.substr(begin, dot - begin)) + std::string(kExtension);

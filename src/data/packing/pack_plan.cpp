@@ -7,7 +7,7 @@
 
 #include "shori/util/error.h"
 #include "shori/util/signals.h"
-#include "src/data/packing/pack_plan_builder.h"
+#include "shori/util/text.h"
 #include "src/data/packing/shuffle.h"
 
 namespace shori {
@@ -20,8 +20,7 @@ void check_inputs(const std::vector<SampleCost>& samples, const PlanOptions& opt
               "plan options out of range");
   for (const SampleCost& sample : samples) {
     SHORI_CHECK(sample.length >= 1 && sample.length <= options.sequence_len && sample.inner_targets < sample.length,
-                "sample of " + std::to_string(sample.length) + " ids with " + std::to_string(sample.inner_targets) +
-                    " targets");
+                concat("sample of ", sample.length, " ids with ", sample.inner_targets, " targets"));
   }
 }
 
@@ -94,7 +93,7 @@ PackMode PlanOptions::mode() const {
   return compat ? PackMode::kNextFit : PackMode::kBestFit;
 }
 
-// Axolotl's packer fills a whole micro-batch at once; ours joins rows of sequence_len.
+// Axolotl's packer fills a whole micro-batch at once; otherwise a micro-batch joins rows of sequence_len.
 std::int64_t PlanOptions::row_capacity() const {
   return mode() == PackMode::kNextFit ? micro_batch_size * sequence_len : sequence_len;
 }
@@ -167,7 +166,7 @@ std::int64_t PackPlan::longest_micro_batch() const {
   return longest;
 }
 
-PackPlan build_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options, std::size_t epoch_limit) {
+PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options) {
   check_inputs(samples, options);
   PackPlan plan;
   plan.options = options;
@@ -176,7 +175,7 @@ PackPlan build_pack_plan(std::vector<SampleCost> samples, const PlanOptions& opt
   std::vector<std::int64_t> lengths;
   for (const SampleCost& sample : plan.samples) lengths.push_back(sample.length);
   std::int64_t limit = options.max_steps.value_or(std::numeric_limits<std::int64_t>::max());
-  for (std::int64_t epoch = 0; epoch < options.num_epochs && plan.epochs.size() < epoch_limit; ++epoch) {
+  for (std::int64_t epoch = 0; epoch < options.num_epochs; ++epoch) {
     if (static_cast<std::int64_t>(plan.steps.size()) >= limit) break;
     throw_if_stop_requested();
     add_epoch(plan, lengths);
@@ -196,10 +195,6 @@ std::vector<SampleCost> sample_costs(std::span<const Sample> samples) {
                      sample.trained.front() == 1});
   }
   return costs;
-}
-
-PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& options) {
-  return build_pack_plan(std::move(samples), options, std::numeric_limits<std::size_t>::max());
 }
 
 std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std::int64_t capacity,

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <string>
 #include <utility>
 
 #include "shori/util/error.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -71,10 +72,9 @@ std::vector<Row> pack_next_fit(std::span<const std::int64_t> lengths, std::span<
 std::vector<Row> pack_rows(std::span<const std::int64_t> lengths, std::span<const std::uint32_t> order,
                            std::int64_t capacity, PackMode mode) {
   for (const std::uint32_t sample : order) {
-    SHORI_CHECK(sample < lengths.size(), "sample " + std::to_string(sample) + " has no length");
+    SHORI_CHECK(sample < lengths.size(), concat("sample ", sample, " has no length"));
     SHORI_CHECK(lengths[sample] >= 1 && lengths[sample] <= capacity,
-                "sample " + std::to_string(sample) + " of " + std::to_string(lengths[sample]) + " ids in a row of " +
-                    std::to_string(capacity));
+                concat("sample ", sample, " of ", lengths[sample], " ids in a row of ", capacity));
   }
   if (mode == PackMode::kBestFit) return pack_best_fit(lengths, order, capacity);
   if (mode == PackMode::kNextFit) return pack_next_fit(lengths, order, capacity);
@@ -86,7 +86,7 @@ std::vector<Row> pack_rows(std::span<const std::int64_t> lengths, std::span<cons
 
 std::int64_t padded_length(std::int64_t tokens, std::int64_t capacity, bool to_capacity) {
   const std::int64_t wanted = to_capacity ? capacity : tokens;
-  return (wanted + kRowMultiple - 1) / kRowMultiple * kRowMultiple;
+  return round_up(wanted, kRowMultiple);
 }
 
 }  // namespace shori

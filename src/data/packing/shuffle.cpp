@@ -2,15 +2,15 @@
 
 #include <numeric>
 #include <random>
-#include <string>
 #include <utility>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
 std::vector<std::uint32_t> random_permutation(std::uint64_t count, std::uint64_t seed) {
-  SHORI_CHECK(count < 0xFFFFFFFFu / 20, "a permutation of " + std::to_string(count) + " needs 64-bit draws");
+  SHORI_CHECK(count < 0xFFFFFFFFu / 20, concat("a permutation of ", count, " needs 64-bit draws"));
   std::vector<std::uint32_t> order(count);
   std::iota(order.begin(), order.end(), 0u);
   std::mt19937 generator(static_cast<std::uint32_t>(seed));

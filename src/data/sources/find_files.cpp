@@ -50,7 +50,7 @@ std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagn
 
 struct Walk {
   std::vector<FoundFile>& found;
-  std::vector<std::string>& passed_over;
+  std::vector<std::string>& skipped;
   std::optional<DataType> type;
 };
 
@@ -58,7 +58,7 @@ void add_file(Walk& walk, const std::string& full_path, const std::string& path,
   if (!named_by_user && file_name(path) == kRatingsFile) return;
   const std::optional<DataType> type = walk.type ? walk.type : type_by_extension(path);
   if (!type || (!named_by_user && !type_reads(*type, path))) {
-    walk.passed_over.push_back(path);
+    walk.skipped.push_back(path);
     return;
   }
   const bool lines = *type == DataType::kBlockmlJsonl || *type == DataType::kTokenized ||
@@ -68,7 +68,7 @@ void add_file(Walk& walk, const std::string& full_path, const std::string& path,
 
 bool is_hidden(std::string_view name) { return name.starts_with('.'); }
 
-// Without recursion in the calls: folders still to read are a list.
+// Iterative, so that no depth of folders can exhaust the stack.
 void add_folder(Walk& walk, const std::string& full_path, const std::string& path) {
   std::vector<std::pair<std::string, std::string>> folders = {{full_path, path}};
   while (!folders.empty()) {
@@ -80,7 +80,7 @@ void add_folder(Walk& walk, const std::string& full_path, const std::string& pat
       if (!is_directory(child)) {
         add_file(walk, child, child_shown, false);
       } else if (is_symlink(child)) {
-        walk.passed_over.push_back(child_shown + "/");
+        walk.skipped.push_back(child_shown + "/");
       } else {
         folders.emplace_back(child, child_shown);
       }
@@ -130,7 +130,7 @@ void step_glob(Walk& walk, const std::vector<std::string>& parts, const GlobStat
     if (!is_directory(full)) {
       if (last) add_file(walk, full, shown, true);
     } else if (is_symlink(full)) {
-      walk.passed_over.push_back(shown + "/");
+      walk.skipped.push_back(shown + "/");
     } else {
       next.push_back({full, shown, state.part});
     }
@@ -175,7 +175,7 @@ bool matches_glob(std::string_view pattern, std::string_view name) {
       star = at++;
       star_name = in_name;
     } else if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == name[in_name])) {
-      // ? is one code point, so the bytes that continue it are passed, too.
+      // ? is one code point, so the bytes that continue it are skipped.
       const bool any = pattern[at] == '?';
       ++at;
       ++in_name;
@@ -191,14 +191,14 @@ bool matches_glob(std::string_view pattern, std::string_view name) {
   return at == pattern.size();
 }
 
-std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& passed_over,
+std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& skipped,
                                        Diagnostics& diagnostics) {
   bool known = true;
   const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
   std::vector<FoundFile> found;
   if (!known) return found;
-  Walk walk{found, passed_over, type};
-  const std::size_t passed_before = passed_over.size();
+  Walk walk{found, skipped, type};
+  const std::size_t skipped_before = skipped.size();
   const std::string full = without_trailing_slash(entry.resolved_path), shown = without_trailing_slash(entry.path);
   if (is_directory(full)) {
     add_folder(walk, full, shown);
@@ -212,8 +212,8 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
               found.end());
   if (!found.empty()) return found;
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
-  if (passed_over.size() > passed_before) {
-    problem.note("found, but of another kind: " + escape_for_log(passed_over[passed_before]))
+  if (skipped.size() > skipped_before) {
+    problem.note("found, but of another kind: " + escape_for_log(skipped[skipped_before]))
         .note("types: " + join_words(kWords<DataType>));
     problem.help("set `type` for this entry");
   } else {

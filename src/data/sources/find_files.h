@@ -11,16 +11,15 @@ namespace shori {
 
 struct FoundFile {
   std::string full_path;
-  std::string path;  // shown and used in ids: the entry's path as written, and the way down from it
+  std::string path;  // shown and used in ids: the entry's path as written, followed by the path below it
   DataType type;
-  bool lines = false;  // JSONL: one conversation a line; else the file is one conversation (YAML: one a document)
+  bool lines = false;  // JSONL: each line is a conversation; else the file is one (YAML: each document is one)
 };
 
-// Files of an entry by path bytes. A folder is read recursively: hidden files, links to folders and files of other
-// kinds are passed over (the last two named in `passed_over`). Globs know *, ? and ** (any number of folders); a
-// wildcard at the start of a name matches no leading dot. Problems (E0315: no file; a type that is not offered or
-// cannot be told) go to `diagnostics`.
-std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& passed_over,
+// The files of an entry in the order of path bytes. A folder is read recursively; hidden files, links to folders and
+// files of other kinds are skipped, the last two listed in `skipped`. Globs know *, ? and ** (any number of folders); a
+// wildcard at the start of a name matches no leading dot. E0315 goes to `diagnostics`: no file, or an unknown type.
+std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& skipped,
                                        Diagnostics& diagnostics);
 
 // Does `name` (no '/') match a pattern of literal characters, * and ?

@@ -5,12 +5,13 @@
 
 #include "shori/util/ignored_label.h"
 #include "shori/util/json.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kPiece = 1u << 20;
+constexpr std::size_t kChunk = 1u << 20;
 constexpr int kDepth = 16;
 // Ids and labels of the longest sequence_len that a config may name. Bounds the memory of a parsed line.
 constexpr std::size_t kMaxValues = 2 * (1u << 20) + 1024;
@@ -30,7 +31,7 @@ class LineCheck {
   }
 
  private:
-  // Code points before the offset, plus one; what stands before an offset in question is well-formed.
+  // Code points before the offset, plus one. The bytes before a reported offset are always well-formed.
   std::size_t column_of(std::size_t offset) const {
     const auto end = line_.begin() + static_cast<std::ptrdiff_t>(std::min(offset, line_.size()));
     return 1 + static_cast<std::size_t>(std::count_if(line_.begin(), end, [](char c) { return (c & 0xC0) != 0x80; }));
@@ -84,7 +85,7 @@ std::optional<JsonValue> parse_object(std::string_view line, const LineRules& ru
     return std::nullopt;
   }
   if (count_commas(line) > kMaxValues) {
-    check.add("E0312", "more than " + std::to_string(kMaxValues) + " values in one line", 0).help(example_line(rules));
+    check.add("E0312", concat("more than ", kMaxValues, " values in one line"), 0).help(example_line(rules));
     return std::nullopt;
   }
   JsonProblem problem;
@@ -133,11 +134,9 @@ bool read_ids(const JsonValue& array, const LineRules& rules, DataLine& data, Li
     if (!id || *id >= static_cast<std::uint64_t>(rules.vocab_size)) {
       const std::string shown = item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40);
       check
-          .add("E0314",
-               "token id " + shown + " at position " + std::to_string(i) + ", vocabulary has " +
-                   std::to_string(rules.vocab_size),
+          .add("E0314", concat("token id ", shown, " at position ", i, ", vocabulary has ", rules.vocab_size),
                item.offset)
-          .note("ids are whole numbers from 0 to " + std::to_string(rules.vocab_size - 1))
+          .note(concat("ids are whole numbers from 0 to ", rules.vocab_size - 1))
           .help("encode this line again with the tokenizer of `base_model`");
       return false;
     }
@@ -145,8 +144,7 @@ bool read_ids(const JsonValue& array, const LineRules& rules, DataLine& data, Li
   }
   if (data.ids.size() >= 2 && data.ids[0] == rules.bos_id && data.ids[1] == rules.bos_id) {
     std::string begin;
-    for (std::size_t i = 0; i < std::min<std::size_t>(3, data.ids.size()); ++i)
-      begin += " " + std::to_string(data.ids[i]);
+    for (std::size_t i = 0; i < std::min<std::size_t>(3, data.ids.size()); ++i) begin += concat(' ', data.ids[i]);
     check.add_without_column("E0313", "sample begins with two BOS:" + begin).help("drop one");
     return false;
   }
@@ -159,9 +157,9 @@ bool read_labels(const JsonValue* labels, DataLine& data, LineCheck& check) {
     return true;
   }
   if (!labels->is_array() || labels->items.size() != data.ids.size()) {
-    const std::string count = labels->is_array() ? std::to_string(labels->items.size()) : "not a list";
+    const std::string count = labels->is_array() ? concat(labels->items.size()) : "not a list";
     check
-        .add("E0314", "`labels` and `input_ids` differ in length: " + count + ", " + std::to_string(data.ids.size()),
+        .add("E0314", concat("`labels` and `input_ids` differ in length: ", count, ", ", data.ids.size()),
              labels->offset)
         .help("one label for each id: the id, or -100");
     return false;
@@ -172,8 +170,8 @@ bool read_labels(const JsonValue* labels, DataLine& data, LineCheck& check) {
     if (!label || (*label != data.ids[i] && *label != kIgnoredLabel)) {
       check
           .add("E0314",
-               "label " + (item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40)) + " at position " +
-                   std::to_string(i) + " is neither the id " + std::to_string(data.ids[i]) + " nor -100",
+               concat("label ", item.text.empty() ? "(not a number)" : escape_for_log(item.text, 40), " at position ",
+                      i, " is neither the id ", data.ids[i], " nor -100"),
                item.offset)
           .note("labels are not shifted: label i belongs to id i")
           .help("write the id to train it, -100 to leave it out");
@@ -206,7 +204,7 @@ bool LineReader::fill() {
   if (offset_ == file_.size()) return false;
   buffer_.erase(0, used_);
   used_ = 0;
-  const std::size_t size = std::min<std::uint64_t>(kPiece, file_.size() - offset_);
+  const std::size_t size = std::min<std::uint64_t>(kChunk, file_.size() - offset_);
   const std::size_t before = buffer_.size();
   buffer_.resize(before + size);
   file_.read_at(offset_, buffer_.data() + before, size);

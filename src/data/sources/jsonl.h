@@ -15,7 +15,7 @@ namespace shori {
 
 inline constexpr std::size_t kMaxLine = 64u << 20;
 
-// Reads a file once, in pieces, line by line, and hashes what it reads.
+// Reads a file once, in chunks, line by line, and hashes it.
 class LineReader {
  public:
   explicit LineReader(const InputFile& file) : file_(file) {}
@@ -24,7 +24,6 @@ class LineReader {
   // `too_long`: the line passes kMaxLine and nothing more can be read.
   bool next(std::string& line, bool& too_long);
   std::uint64_t newlines() const { return newlines_; }
-  std::uint64_t bytes_read() const { return offset_; }
   std::string sha256();  // of the file; once, after the last line
 
  private:
@@ -32,7 +31,7 @@ class LineReader {
   const InputFile& file_;
   Sha256 hash_;
   std::string buffer_;
-  std::size_t used_ = 0;  // bytes of buffer_ already handed out
+  std::size_t used_ = 0;  // bytes of buffer_ that were returned
   std::uint64_t offset_ = 0;
   std::uint64_t newlines_ = 0;
 };

@@ -10,6 +10,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
+#include "src/data/blockml/segment_checks.h"
 
 namespace shori {
 namespace {
@@ -24,14 +25,8 @@ constexpr std::array<std::string_view, 2> kCharacterKeys = {"name", "description
 struct Character {
   std::string name;
   const YamlNode* description = nullptr;
-  bool introduced = false;  // by an item of `messages`
+  bool introduced = false;  // by an item of `messages`, so that it has no block in the header
 };
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t\n");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\n") + 1 - first);
-}
 
 bool is_speaker(const std::string& name) {
   const std::string body = name + ": x";
@@ -67,7 +62,7 @@ class ConversationReader {
   }
 
  private:
-  SourceLocation place(const YamlNode& node) const {
+  SourceLocation location_of(const YamlNode& node) const {
     SourceLocation at = yaml_.place(node);
     at.line += first_line_ - 1;
     return at;
@@ -75,7 +70,7 @@ class ConversationReader {
 
   Diagnostic& problem(std::string_view code, const YamlNode& node, std::string message) {
     has_problem_ = true;
-    problems_.push_back(Diagnostic(code, std::move(message)).at(place(node)));
+    problems_.push_back(Diagnostic(code, std::move(message)).at(location_of(node)));
     return problems_.back();
   }
 
@@ -99,7 +94,8 @@ class ConversationReader {
   }
 
   std::string name(const YamlNode& node, const std::string& key) {
-    if (node.kind == YamlNode::Kind::kScalar && !trimmed(node.text).empty()) return std::string(trimmed(node.text));
+    if (node.kind == YamlNode::Kind::kScalar && !trim_blockml(node.text).empty())
+      return std::string(trim_blockml(node.text));
     problem("E0312", node, "`" + key + "` is not a text");
     return "";
   }
@@ -184,7 +180,7 @@ class ConversationReader {
     if (const YamlNode* scenario = root.find("scenario")) add_text(Role::kScenario, *scenario, "scenario");
   }
 
-  // `<<id>>` by the character's name.
+  // The text with each `<<id>>` replaced by the character's name.
   std::string with_names(const YamlNode& node) {
     std::string text;
     std::size_t done = 0;
@@ -223,11 +219,11 @@ class ConversationReader {
     std::string joined;
     for (const YamlNode& tag : node.items) {
       if (!is_text(tag, "tags")) return;
-      if (trimmed(tag.text).empty()) {
+      if (trim_blockml(tag.text).empty()) {
         problem("E0311", tag, "an empty tag");
         return;
       }
-      joined += (joined.empty() ? "" : ", ") + std::string(trimmed(with_names(tag)));
+      joined += (joined.empty() ? "" : ", ") + std::string(trim_blockml(with_names(tag)));
     }
     add(Role::kTags, node.items.front(), joined);
   }
@@ -235,20 +231,20 @@ class ConversationReader {
   void add_description(const Character& character) {
     if (character.description == nullptr || !is_text(*character.description, "description")) return;
     const std::string text = with_names(*character.description);
-    if (trimmed(text).empty()) {
+    if (trim_blockml(text).empty()) {
       problem("E0311", *character.description, "the description is empty").help("write its text, or leave it out");
       return;
     }
-    add(Role::kDescription, *character.description, character.name + "\n" + std::string(trimmed(text)));
+    add(Role::kDescription, *character.description, character.name + "\n" + std::string(trim_blockml(text)));
   }
 
-  // Adds a block or instruction and holds it to what the parser of blocks wants.
+  // Adds a block or instruction, checked as the parser of BlockML checks it.
   bool add(Role role, const YamlNode& node, std::string_view text, LengthHint hint = LengthHint::kNone) {
     Segment segment;
     segment.role = role;
     segment.hint = hint;
-    segment.body = trimmed(text);
-    const SourceLocation at = place(node);
+    segment.body = trim_blockml(text);
+    const SourceLocation at = location_of(node);
     segment.line = at.line;
     segment.column = at.column;
     if (segment.body.empty()) {
@@ -264,18 +260,14 @@ class ConversationReader {
       problem("E0316", node, "`[/INST]` inside an instruction").help("delete it, or make it two items");
       return false;
     }
-    Diagnostics found;
-    parse_blockml(render_segment(segment), {yaml_.file, 0}, found);
-    bool good = true;
-    for (const Diagnostic& each : found.all()) {
-      if (each.code == "E0306") continue;  // one block alone has no message
-      Diagnostic& told = problem(each.code, node, each.message);
-      told.notes = each.notes;
-      told.helps = each.helps;
-      good = false;
+    if (const std::optional<Diagnostic> found = check_segment(segment, yaml_.file)) {
+      Diagnostic& added = problem(found->code, node, found->message);
+      added.notes = found->notes;
+      added.helps = found->helps;
+      return false;
     }
-    if (good) result_.document.segments.push_back(std::move(segment));
-    return good;
+    result_.document.segments.push_back(std::move(segment));
+    return true;
   }
 
   void read_item(const YamlNode& item) {
@@ -330,11 +322,11 @@ class ConversationReader {
     }
     if (!is_text(text, "text")) return;
     const std::string words = with_names(text);
-    if (trimmed(words).empty()) {
+    if (trim_blockml(words).empty()) {
       problem("E0311", text, "the message is empty").help("write its text, or delete the item");
       return;
     }
-    const std::string body = speaker + std::string(trimmed(words));
+    const std::string body = speaker + std::string(trim_blockml(words));
     add(Role::kMessage, text, body, hint_of(item, body));
   }
 
@@ -387,12 +379,12 @@ bool has_content(std::string_view text) {
 
 }  // namespace
 
-std::vector<YamlPiece> split_yaml_documents(std::string_view text) {
-  std::vector<YamlPiece> pieces;
+std::vector<YamlText> split_yaml_documents(std::string_view text) {
+  std::vector<YamlText> documents;
   std::size_t begin = 0, begin_line = 1, line_number = 1;
   const auto take = [&](std::size_t end) {
-    const std::string_view piece = text.substr(begin, end - begin);
-    if (has_content(piece)) pieces.push_back({piece, begin_line});
+    const std::string_view document = text.substr(begin, end - begin);
+    if (has_content(document)) documents.push_back({document, begin_line});
     begin = end;
     begin_line = line_number;
   };
@@ -406,7 +398,7 @@ std::vector<YamlPiece> split_yaml_documents(std::string_view text) {
     at = end + 1;
   }
   take(text.size());
-  return pieces;
+  return documents;
 }
 
 std::optional<YamlConversation> parse_yaml_conversation(std::string_view text, const std::string& file,

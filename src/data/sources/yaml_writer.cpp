@@ -1,8 +1,9 @@
-// Segments as YAML: what fits the keys of the header goes there, everything else stands in `messages` in its order.
+// Segments as YAML: what fits the keys of the header goes there, everything else goes to `messages` in its order.
 #include <algorithm>
 #include <map>
 
 #include "shori/data/yaml_source.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -39,7 +40,7 @@ std::string quoted(std::string_view text) {
   return out + '"';
 }
 
-// Whether the text stands as it is in a block `|-`: nothing to escape, no space at the start or behind a line.
+// Whether a block scalar `|-` can hold the text: nothing to escape, no space at the start or at the end of a line.
 bool fits_block(std::string_view text) {
   if (text.front() == ' ' || text.back() == ' ' || text.find(" \n") != kNone) return false;
   for (std::size_t at = 0; at < text.size();) {
@@ -63,8 +64,7 @@ std::string scalar(std::string_view text, std::size_t indent) {
 }
 
 bool is_trimmed(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\n";
-  return !text.empty() && kSpace.find(text.front()) == kNone && kSpace.find(text.back()) == kNone;
+  return !text.empty() && !is_blockml_space(text.front()) && !is_blockml_space(text.back());
 }
 
 // Tags whose join by ", " is the body: its parts, or the body as one.
@@ -131,13 +131,13 @@ class ConversationWriter {
     std::string id;
     for (const char c : name) {
       const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-      if (plain || (c >= 'A' && c <= 'Z')) id += plain ? c : static_cast<char>(c + 32);
+      if (plain || (c >= 'A' && c <= 'Z')) id += lower_ascii(c);
       if (c == ' ' && !id.empty() && id.back() != '_') id += '_';
     }
     while (id.ends_with('_')) id.pop_back();
     if (id.empty() || (id[0] >= '0' && id[0] <= '9') || id == "null") id = "c" + id;
     std::string free = id;
-    for (int number = 2; taken_.contains(free); ++number) free = id + "_" + std::to_string(number);
+    for (int number = 2; taken_.contains(free); ++number) free = concat(id, '_', number);
     taken_[free] = true;
     names_.push_back({free, std::string(name)});
     ids_[std::string(name)] = free;
@@ -145,7 +145,8 @@ class ConversationWriter {
 
   bool follows(std::size_t at, Role role) const { return at < segments_.size() && segments_[at].role == role; }
 
-  // Title, tags, lore, cards, scenario, system in this order as far as they go; returns the first segment behind them.
+  // Writes title, tags, lore, cards, scenario and system as long as they come in this order; returns the first segment
+  // that does not.
   std::size_t header() {
     std::size_t at = 0;
     if (follows(at, Role::kTitle)) out_ += "title: " + scalar(segments_[at++].body, 2) + "\n";

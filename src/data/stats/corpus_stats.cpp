@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "shori/util/error.h"
+#include "shori/util/math.h"
 #include "src/data/blockml/emoji.h"
 
 namespace shori {
@@ -46,7 +47,7 @@ std::array<std::int64_t, LengthDistribution::kBins> LengthDistribution::histogra
 std::int64_t LengthDistribution::quantile(std::int64_t numerator, std::int64_t denominator) const {
   if (lengths_.empty()) return 0;
   const std::int64_t product = numerator * static_cast<std::int64_t>(lengths_.size());
-  const std::int64_t rank = std::max<std::int64_t>(1, (product + denominator - 1) / denominator);
+  const std::int64_t rank = std::max<std::int64_t>(1, ceil_div(product, denominator));
   return lengths_.at(static_cast<std::size_t>(rank - 1));
 }
 

@@ -1,4 +1,4 @@
-// A collection's figures for programs (JSON) and as a picture (SVG).
+// The statistics as JSON and as a picture (SVG).
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -49,16 +49,14 @@ struct SvgCanvas {
   std::string text;
 
   void label(int x, int y, const char* anchor, const std::string& content) {
-    text += "<text x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" text-anchor=\"" + anchor + "\">" +
-            content + "</text>\n";
+    text += concat("<text x=\"", x, "\" y=\"", y, "\" text-anchor=\"", anchor, "\">", content, "</text>\n");
   }
   void bar(int x, int y, int width, int height, const std::string& title) {
-    text += "<rect x=\"" + std::to_string(x) + "\" y=\"" + std::to_string(y) + "\" width=\"" + std::to_string(width) +
-            "\" height=\"" + std::to_string(height) + "\" fill=\"#4878a8\"><title>" + title + "</title></rect>\n";
+    text += concat("<rect x=\"", x, "\" y=\"", y, "\" width=\"", width, "\" height=\"", height,
+                   "\" fill=\"#4878a8\"><title>", title, "</title></rect>\n");
   }
   void line(int x1, int y1, int x2, int y2) {
-    text += "<line x1=\"" + std::to_string(x1) + "\" y1=\"" + std::to_string(y1) + "\" x2=\"" + std::to_string(x2) +
-            "\" y2=\"" + std::to_string(y2) + "\" stroke=\"#404040\"/>\n";
+    text += concat("<line x1=\"", x1, "\" y1=\"", y1, "\" x2=\"", x2, "\" y2=\"", y2, "\" stroke=\"#404040\"/>\n");
   }
 };
 
@@ -105,20 +103,18 @@ std::string CorpusStats::svg() const {
       (SvgCanvas::kWidth - SvgCanvas::kLeft - SvgCanvas::kRight) / static_cast<int>(LengthDistribution::kBins);
   constexpr int kBase = SvgCanvas::kHeight - SvgCanvas::kBottom, kFull = kBase - SvgCanvas::kTop;
   SvgCanvas canvas;
-  canvas.text = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" + std::to_string(SvgCanvas::kWidth) +
-                "\" height=\"" + std::to_string(SvgCanvas::kHeight) +
-                "\" font-family=\"sans-serif\" font-size=\"12\">\n" +
-                "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n";
+  canvas.text = concat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", SvgCanvas::kWidth, "\" height=\"",
+                       SvgCanvas::kHeight, "\" font-family=\"sans-serif\" font-size=\"12\">\n",
+                       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
   canvas.label(SvgCanvas::kWidth / 2, 22, "middle", "Message lengths of " + with_commas(messages_) + " messages");
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const auto from = static_cast<std::int64_t>(i) * LengthDistribution::kBin;
     const int x = SvgCanvas::kLeft + static_cast<int>(i) * kBar;
     const int height = static_cast<int>(bins[i] * kFull / most);
     const bool last = i + 1 == bins.size();
-    const std::string range =
-        std::to_string(from) + (last ? " and more" : " to " + std::to_string(from + LengthDistribution::kBin - 1));
+    const std::string range = concat(from, last ? " and more" : concat(" to ", from + LengthDistribution::kBin - 1));
     canvas.bar(x, kBase - height, kBar - 2, height, range + " tokens: " + with_commas(bins[i]));
-    if (i % 5 == 0) canvas.label(x, kBase + 18, "middle", std::to_string(from) + (last ? "+" : ""));
+    if (i % 5 == 0) canvas.label(x, kBase + 18, "middle", concat(from, last ? "+" : ""));
   }
   canvas.line(SvgCanvas::kLeft, kBase, SvgCanvas::kWidth - SvgCanvas::kRight, kBase);
   canvas.line(SvgCanvas::kLeft, SvgCanvas::kTop, SvgCanvas::kLeft, kBase);

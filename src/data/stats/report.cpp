@@ -1,17 +1,19 @@
-// What people read of a collection's figures.
+// The statistics as text.
 #include <algorithm>
 #include <string>
 #include <utility>
 
 #include "shori/data/corpus_stats.h"
+#include "shori/util/math.h"
 #include "shori/util/number_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
 
 constexpr std::int64_t kBarWidth = 50;
-constexpr std::int64_t kMaxMessages = 300;  // the card: most messages are below 300 tokens
+constexpr std::int64_t kShortMessage = 300;  // the card: most messages are below 300 tokens
 constexpr std::pair<std::int64_t, const char*> kQuantiles[] = {{5, "5 %"},   {25, "25 %"}, {50, "50 %"}, {75, "75 %"},
                                                                {90, "90 %"}, {95, "95 %"}, {99, "99 %"}};
 
@@ -52,10 +54,10 @@ std::string histogram_text(const LengthDistribution& lengths) {
   for (std::size_t i = 0; i < bins.size(); ++i) {
     const auto from = static_cast<std::int64_t>(i) * LengthDistribution::kBin;
     const bool last = i + 1 == bins.size();
-    const std::string range = padded(std::to_string(from), 3) +
-                              (last ? "+   " : "-" + padded(std::to_string(from + LengthDistribution::kBin - 1), 3));
+    const std::string range =
+        padded(concat(from), 3) + (last ? "+   " : "-" + padded(concat(from + LengthDistribution::kBin - 1), 3));
     text += "  " + range + "  " + padded(with_commas(bins[i]), with_commas(most).size());
-    const auto bar = static_cast<std::size_t>((bins[i] * kBarWidth + most - 1) / most);
+    const auto bar = static_cast<std::size_t>(ceil_div(bins[i] * kBarWidth, most));
     text += (bar > 0 ? " " + std::string(bar, '#') : "") + "\n";
   }
   return text;
@@ -144,16 +146,15 @@ std::string CorpusStats::text(std::size_t characters) const {
   return card_text() + "\n" + figures_text() + "\n" + role_text() + "\n" + category_text() + "\n" +
          character_text(characters) + "\n" + hints_text() + "\nMessage lengths in tokens:\n" +
          histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " + ratio_or_dash(lengths_.total(), count, 1) +
-         "\nMessages below " + std::to_string(kMaxMessages) +
-         " tokens: " + percent_text(lengths_.count_below(kMaxMessages), count) + " %\n";
+         concat("\nMessages below ", kShortMessage, " tokens: ") +
+         percent_text(lengths_.count_below(kShortMessage), count) + " %\n";
 }
 
 std::string CorpusStats::lengths_text() const {
   const std::array<std::int64_t, 8> bounds = equal_count_bounds();
   std::string list;
   for (std::size_t i = 0; i < bounds.size(); ++i) {
-    list += (i == 0 ? "" : ", ") + std::string(length_name(static_cast<LengthHint>(i + 1))) + ": " +
-            std::to_string(bounds[i]);
+    list += concat(i == 0 ? "" : ", ", length_name(static_cast<LengthHint>(i + 1)), ": ", bounds[i]);
   }
   return "Message lengths in " + std::string(word_of(unit_)) + ":\n" + histogram_text(measured_) +
          quantiles_text(measured_) + "\n" + hints_text() +

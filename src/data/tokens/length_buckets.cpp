@@ -9,23 +9,21 @@
 namespace shori {
 namespace {
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
-
 std::int64_t count_words(std::string_view text) {
   std::int64_t words = 0;
   bool inside = false;
   for (const char c : text) {
-    if (!is_space(c) && !inside) ++words;
-    inside = !is_space(c);
+    if (!is_blockml_space(c) && !inside) ++words;
+    inside = !is_blockml_space(c);
   }
   return words;
 }
 
-// The first token of a text behind a newline has no dummy prefix in front; a line end, always a token of its own,
-// stands in for what precedes the text. Behind `Name: ` the space plays the prefix.
+// Counts the tokens that the text has in its conversation, where no dummy prefix precedes it. After a newline, which is
+// always a token of its own, the text is encoded with one; after `Name: ` the space takes the part of the prefix.
 std::int64_t count_tokens(std::string_view body, std::string_view text, const Tokenizer& tokenizer) {
-  const bool behind_space = text.size() < body.size() && body[body.size() - text.size() - 1] == ' ';
-  if (behind_space) return static_cast<std::int64_t>(tokenizer.encode(text).size());
+  const bool after_space = text.size() < body.size() && body[body.size() - text.size() - 1] == ' ';
+  if (after_space) return static_cast<std::int64_t>(tokenizer.encode(text).size());
   const std::size_t with_line = tokenizer.encode("\n" + std::string(text)).size();
   return static_cast<std::int64_t>(with_line - tokenizer.encode("\n").size());
 }

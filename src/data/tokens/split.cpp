@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -47,7 +48,7 @@ std::vector<Range> find_units(Segments segments, std::size_t header_end) {
 
 std::string_view first_line(std::string_view text) { return text.substr(0, text.find('\n')); }
 
-// What a part must be told of the parts before it.
+// The state of a conversation after some of its segments: what a part has to repeat of the parts before it.
 class State {
  public:
   explicit State(Segments segments) : segments_(segments) {}
@@ -231,29 +232,12 @@ SplitResult Splitter::truncate() {
 
 }  // namespace
 
-std::vector<std::int64_t> segment_costs(std::span<const Segment> segments, const Tokenizer& tokenizer) {
-  std::string text;
-  std::vector<std::size_t> ends;
-  for (const Segment& segment : segments) {
-    append_segment(segment, text);
-    ends.push_back(text.size());
-  }
-  const EncodedText encoded = tokenizer.encode_with_offsets(text);
-  std::vector<std::int64_t> costs(segments.size(), 0);
-  std::size_t segment = 0;
-  for (const std::uint32_t end : encoded.ends) {
-    while (end > ends[segment]) ++segment;
-    ++costs[segment];
-  }
+std::vector<std::int64_t> segment_costs(const EncodedSample& whole, std::span<const Segment> segments) {
+  std::vector<std::int64_t> costs;
+  for (std::size_t i = 0; i < segments.size(); ++i)
+    costs.push_back(static_cast<std::int64_t>(whole.bounds[i + 1] - whole.bounds[i]));
   if (!segments.empty() && segments.front().is_block()) --costs.front();
   return costs;
-}
-
-std::int64_t unsplit_length(std::span<const Segment> segments, std::span<const std::int64_t> costs,
-                            const SplitOptions& options) {
-  const bool prefix = !segments.empty() && segments.front().is_block();
-  return (options.bos ? 1 : 0) + (prefix ? 1 : 0) + cost_of(Range{0, costs.size()}, costs) +
-         (wants_eos(options.eos, true) ? 1 : 0);
 }
 
 SplitResult split_conversation(std::span<const Segment> segments, std::span<const std::int64_t> costs,
@@ -266,19 +250,12 @@ SplitResult truncate_conversation(std::span<const Segment> segments, std::span<c
   return Splitter(segments, costs, options).truncate();
 }
 
-EncodedSample encode_part(std::span<const Segment> segments, const Part& part, const Tokenizer& tokenizer,
-                          const MaskOptions& mask, bool add_bos) {
-  std::vector<Segment> chosen;
-  chosen.reserve(part.segments.size());
-  for (const std::size_t index : part.segments) chosen.push_back(segments[index]);
-  EncodedSample sample = encode_segments(chosen, tokenizer, mask, add_bos, part.has_eos);
+EncodedSample encode_part(const EncodedSample& whole, std::span<const Segment> segments, const Part& part,
+                          const Tokenizer& tokenizer, const MaskOptions& mask, bool add_bos) {
+  EncodedSample sample = join_segments(whole, segments, part.segments, tokenizer, mask, add_bos, part.has_eos);
   SHORI_CHECK(static_cast<std::int64_t>(sample.ids.size()) == part.ids,
-              "a part of " + std::to_string(part.ids) + " ids became " + std::to_string(sample.ids.size()));
+              concat("a part of ", part.ids, " ids became ", sample.ids.size()));
   return sample;
-}
-
-std::string part_id(const std::string& conversation_id, std::size_t part, std::size_t parts) {
-  return conversation_id + '#' + std::to_string(part) + '/' + std::to_string(parts);
 }
 
 }  // namespace shori

@@ -9,6 +9,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 #include "src/data/tokens/tokenizer_model.h"
 
 namespace shori {
@@ -38,12 +39,12 @@ struct Tokenizer::Impl {
   std::vector<std::uint32_t> surface_bytes;  // of a piece in a text where each ▁ is a space
 
   std::vector<std::int32_t> encode(std::string_view text) const;
-  std::vector<std::int32_t> encode_piece(std::string_view text) const;
+  std::vector<std::int32_t> encode_chunk(std::string_view text) const;
   bool is_byte(std::int32_t id) const { return model.pieces[static_cast<std::size_t>(id)].type == PieceType::kByte; }
   std::uint32_t literal_bytes(std::string_view piece, std::string_view text, std::uint32_t at) const;
 };
 
-std::vector<std::int32_t> Tokenizer::Impl::encode_piece(std::string_view text) const {
+std::vector<std::int32_t> Tokenizer::Impl::encode_chunk(std::string_view text) const {
   static_assert(sizeof(int) == sizeof(std::int32_t));
   std::vector<int> ids;
   const auto status = processor.Encode(text, &ids);
@@ -58,7 +59,7 @@ std::vector<std::int32_t> Tokenizer::Impl::encode(std::string_view text) const {
   std::vector<std::int32_t> ids;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin + kChunkBytes), text.size());
-    const std::vector<std::int32_t> chunk = encode_piece(text.substr(begin, end - begin));
+    const std::vector<std::int32_t> chunk = encode_chunk(text.substr(begin, end - begin));
     const bool first = begin == 0;
     SHORI_CHECK(first || model.pieces[static_cast<std::size_t>(chunk.at(0))].text == kSpaceMark, "no dummy prefix");
     ids.insert(ids.end(), chunk.begin() + (first ? 0 : 1), chunk.end());
@@ -113,7 +114,7 @@ EncodedText Tokenizer::encode_with_offsets(std::string_view text) const {
   for (std::size_t i = 0; i < result.ids.size(); ++i) {
     const std::int32_t id = result.ids[i];
     if (impl_->is_byte(id)) {
-      SHORI_CHECK(end < text.size(), "byte token behind the end of the text");
+      SHORI_CHECK(end < text.size(), "byte token after the end of the text");
       if (++bytes_of_character == code_point_bytes(text[end])) {
         end += bytes_of_character;
         bytes_of_character = 0;
@@ -125,12 +126,12 @@ EncodedText Tokenizer::encode_with_offsets(std::string_view text) const {
     }
     result.ends.push_back(end);
   }
-  SHORI_CHECK(end == text.size(), "surfaces end at " + std::to_string(end) + " of " + std::to_string(text.size()));
+  SHORI_CHECK(end == text.size(), concat("surfaces end at ", end, " of ", text.size()));
   return result;
 }
 
 std::string_view Tokenizer::piece(std::int32_t id) const {
-  SHORI_CHECK(id >= 0 && id < vocab_size(), "id " + std::to_string(id) + " outside the vocabulary");
+  SHORI_CHECK(id >= 0 && id < vocab_size(), concat("id ", id, " outside the vocabulary"));
   return impl_->model.pieces[static_cast<std::size_t>(id)].text;
 }
 
@@ -138,6 +139,7 @@ std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(im
 std::int32_t Tokenizer::open_id() const { return impl_->model.open_id; }
 std::int32_t Tokenizer::close_id() const { return impl_->model.close_id; }
 std::int32_t Tokenizer::newline_id() const { return impl_->model.newline_id; }
+std::int32_t Tokenizer::space_id() const { return impl_->model.space_id; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
 
 }  // namespace shori

@@ -10,6 +10,7 @@
 
 #include "shori/data/blockml.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/tokens/wire_reader.h"
 
@@ -26,7 +27,7 @@ class ModelReader {
   void read();
   void check_count(std::int64_t vocab_size) const;
   void find_block_marks();
-  void check_white_space() const;
+  void check_white_space();
   TokenizerModel take() { return std::move(model_); }
 
  private:
@@ -37,7 +38,7 @@ class ModelReader {
   }
   [[noreturn]] void fail_blockml(const std::string& what, const std::string& note) const;
   const TokenizerPiece& piece_at(std::int32_t id) const { return model_.pieces[static_cast<std::size_t>(id)]; }
-  std::string piece_label(std::size_t id) const { return "piece " + std::to_string(id); }
+  std::string piece_label(std::size_t id) const { return concat("piece ", id); }
 
   void read_piece(WireReader fields, std::size_t offset);
   void check_text(std::string_view text, std::size_t offset) const;
@@ -85,7 +86,7 @@ void ModelReader::read_piece(WireReader fields, std::size_t offset) {
       if (!std::isfinite(piece.score)) fail(field.offset, "the score of " + label + " is not finite", 4);
     } else if (field.number == 3) {
       const std::int32_t type = fields.int32(field);
-      if (type < 1 || type > 6) fail(field.offset, label + " has the unknown type " + std::to_string(type), 4);
+      if (type < 1 || type > 6) fail(field.offset, concat(label, " has the unknown type ", type), 4);
       piece.type = static_cast<PieceType>(type);
     }
   }
@@ -231,7 +232,7 @@ void ModelReader::read() {
   }
   index_pieces();
   if (model_type_ != kBpe) {
-    fail(model_type_at_, "model_type is " + std::to_string(model_type_) + ", 2 (BPE) is needed", 5);
+    fail(model_type_at_, concat("model_type is ", model_type_, ", 2 (BPE) is needed"), 5);
   }
   check_special_pieces();
   check_byte_pieces();
@@ -240,14 +241,13 @@ void ModelReader::read() {
 void ModelReader::check_count(std::int64_t vocab_size) const {
   const auto count = static_cast<std::int64_t>(model_.pieces.size());
   if (count == vocab_size) return;
-  Diagnostic problem("E0205", "the tokenizer has " + std::to_string(count) + " pieces, the embedding " +
-                                  std::to_string(vocab_size) + " rows");
+  Diagnostic problem("E0205", concat("the tokenizer has ", count, " pieces, the embedding ", vocab_size, " rows"));
   problem.at(name_);
   constexpr std::int64_t kShown = 4;
   std::string extra;
   for (std::int64_t id = std::max<std::int64_t>(vocab_size, 0); id < std::min(count, vocab_size + kShown); ++id) {
-    extra += (extra.empty() ? "" : ", ") + std::to_string(id) + " `" +
-             escape_for_log(model_.pieces[static_cast<std::size_t>(id)].text) + '`';
+    extra += concat(extra.empty() ? "" : ", ", id, " `",
+                    escape_for_log(model_.pieces[static_cast<std::size_t>(id)].text), '`');
   }
   if (!extra.empty()) problem.note("ids without a row: " + extra + (count > vocab_size + kShown ? ", ..." : ""));
   throw Error(problem.help("use the tokenizer.model that came beside the weights"));
@@ -263,7 +263,7 @@ void ModelReader::fail_blockml(const std::string& what, const std::string& note)
 // " 229 153 135": the ids of the bytes of `text`.
 std::string ModelReader::byte_ids(std::string_view text) const {
   std::string result;
-  for (const char c : text) result += ' ' + std::to_string(ids_.at(byte_piece(static_cast<unsigned char>(c))));
+  for (const char c : text) result += concat(' ', ids_.at(byte_piece(static_cast<unsigned char>(c))));
   return result;
 }
 
@@ -295,11 +295,12 @@ void ModelReader::find_block_marks() {
   model_.newline_id = newline->second;
 }
 
-void ModelReader::check_white_space() const {
+void ModelReader::check_white_space() {
   const auto space = ids_.find("\xE2\x96\x81");
   if (space == ids_.end() || piece_at(space->second).type != PieceType::kNormal) {
     fail_blockml("this tokenizer has no piece for the space (U+2581)", "");
   }
+  model_.space_id = space->second;
   if (model_.add_dummy_prefix && !model_.remove_extra_whitespaces && model_.escape_whitespaces &&
       !model_.whitespace_as_suffix) {
     return;

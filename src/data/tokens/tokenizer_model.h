@@ -1,10 +1,11 @@
-// Validation of a SentencePiece model file before the library sees it: library versions abort or crash on hostile
+// Validation of a SentencePiece model file before the library gets it, as library versions abort or crash on hostile
 // files.
 //
-// An own reader of the protobuf wire format checks the rules below; the library is given only what was understood,
-// encoded again. E0211 names byte and rule:
-//   T1 wire format   T2 each spec at most once   T3 no normalisation rules   T4 pieces   T5 BPE   T6 special and byte
-//   pieces
+// A reader of the protobuf wire format checks the rules below, and the library gets only the parsed values, encoded
+// again. E0211 names byte and rule:
+//   T1 wire format               T2 each spec at most once
+//   T3 no normalisation rules    T4 pieces
+//   T5 BPE                       T6 special and byte pieces
 #pragma once
 
 #include <cstddef>
@@ -36,11 +37,12 @@ struct TokenizerModel {
   std::string unk_surface = " \xE2\x81\x87 ";
   std::int32_t open_id = 0, close_id = 0;  // ▀ and ▄
   std::int32_t newline_id = 0;             // <0x0A>
+  std::int32_t space_id = 0;               // ▁
 };
 
-// Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 broken or refused by a rule, E0205
-// the count of pieces is not `vocab_size` (when given), E0206 not usable for BlockML (▀, ▄ or newline not exactly one
-// token, or white space is not kept as it is).
+// Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 if it is broken or breaks a rule,
+// E0205 if the number of pieces is not `vocab_size` (when given), E0206 if it cannot be used for BlockML (▀, ▄ or
+// newline is not exactly one token, or white space is not kept as it is).
 TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& name,
                                      std::optional<std::int64_t> vocab_size = std::nullopt);
 

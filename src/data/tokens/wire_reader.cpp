@@ -4,13 +4,14 @@
 
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
 void fail_model_file(const std::string& name, std::size_t byte, const std::string& what, int rule) {
-  throw Error(Diagnostic("E0211", file_name(name) + ", byte " + std::to_string(byte) + ": " + what)
+  throw Error(Diagnostic("E0211", concat(file_name(name), ", byte ", byte, ": ", what))
                   .at(name)
-                  .note("rule T" + std::to_string(rule))
+                  .note(concat("rule T", rule))
                   .help("get `tokenizer.model` again from the model's publisher"));
 }
 
@@ -62,14 +63,14 @@ bool WireReader::next(WireField& field) {
       break;
     }
     default:
-      fail_model_file(name_, tag_at, "wire type " + std::to_string(tag & 7) + " is not used in model files", 1);
+      fail_model_file(name_, tag_at, concat("wire type ", tag & 7, " is not used in model files"), 1);
   }
   return true;
 }
 
 void WireReader::require(const WireField& field, WireField::Kind kind) const {
   if (field.kind == kind) return;
-  fail_model_file(name_, field.offset, "field " + std::to_string(field.number) + " has the wrong wire type", 1);
+  fail_model_file(name_, field.offset, concat("field ", field.number, " has the wrong wire type"), 1);
 }
 
 std::string_view WireReader::bytes(const WireField& field) const {

@@ -6,7 +6,7 @@ namespace shori {
 
 namespace {
 
-// Opens a group of pieces that share memory, on a device only.
+// Opens a group of tensors that share memory, on a device only.
 class Sharing {
  public:
   Sharing(DeviceArena* arena, const char* category) {
@@ -25,26 +25,25 @@ class Sharing {
 }  // namespace
 
 void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int64_t tokens, bool backward,
-                           const ActivationPlan* plan, DeviceArena* arena) {
+                           const CheckpointingPolicy& policy, DeviceArena* arena) {
   *this = LayerBuffers();
-  const auto every_layer_keeps = [&](auto... kinds) {
-    return plan != nullptr && backward &&
-           std::ranges::all_of(plan->layers, [&](KeepOfLayer keep) { return ((keep == kinds) || ...); });
-  };
-  const bool keeps_all = every_layer_keeps(KeepOfLayer::kAll),
-             keeps_attention = every_layer_keeps(KeepOfLayer::kAttention, KeepOfLayer::kAll);
+  // Without a backward pass nothing is saved. A tensor that every layer saves needs no scratch memory.
+  const bool scratch_attention =
+      !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what == Recompute::kAll; });
+  const bool scratch_products =
+      !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what != Recompute::kNone; });
   const std::int64_t hidden_size = layer.input_norm.cols, tile = std::min(tokens, kMlpTile);
   const auto make = [&](OwnedTensor& tensor, std::int64_t rows, std::int64_t cols) {
     tensor = OwnedTensor::zeros(activation, rows, cols, arena);
   };
   if (arena != nullptr) arena->begin("buffers of a pass");
-  if (!keeps_attention) make(hidden, tokens, hidden_size);
+  if (scratch_attention) make(hidden, tokens, hidden_size);
   make(delta, tokens, hidden_size);
   {
     Sharing sharing(arena, "attention, or head");
     make(attention_input, tokens, layer.qkv.fused_in());
-    if (!keeps_all) make(qkv, tokens, layer.qkv.out());
-    if (!keeps_attention) {
+    if (scratch_products) make(qkv, tokens, layer.qkv.out());
+    if (scratch_attention) {
       make(attention_output, tokens, layer.o.fused_in());
       log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
     }
@@ -55,7 +54,7 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   }
   Sharing sharing(arena, "MLP tile, or gradients of the attention");
   make(mlp_input, tile, layer.gate_up.fused_in());
-  if (!keeps_all) make(gate_up, tile, layer.gate_up.out());
+  if (scratch_products) make(gate_up, tile, layer.gate_up.out());
   make(product, tile, layer.down.fused_in());
   if (!backward) return;
   make(dmlp_input, tile, layer.gate_up.fused_in());
@@ -65,25 +64,25 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   make(fused_gradient, tokens, std::max(layer.o.fused_in(), layer.qkv.fused_in()));
 }
 
-LayerKept LayerKept::make(const DecoderLayer& layer, DType activation, std::int64_t tokens, KeepOfLayer keep,
-                          DeviceArena* arena) {
-  LayerKept kept;
-  kept.keep = keep;
-  if (keep == KeepOfLayer::kInput) return kept;
+SavedActivations SavedActivations::make(const DecoderLayer& layer, DType activation, std::int64_t tokens,
+                                        Recompute recompute, DeviceArena* arena) {
+  SavedActivations saved;
+  saved.recompute = recompute;
+  if (recompute == Recompute::kAll) return saved;
   const auto make = [&](std::int64_t cols) { return OwnedTensor::zeros(activation, tokens, cols, arena); };
-  kept.attention_output = make(layer.o.fused_in());
-  kept.log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
-  kept.hidden = make(layer.input_norm.cols);
-  if (keep == KeepOfLayer::kAttention) return kept;
-  kept.qkv = make(layer.qkv.out());
-  kept.gate_up = make(layer.gate_up.out());
+  saved.attention_output = make(layer.o.fused_in());
+  saved.log_sum_exp = OwnedTensor::zeros(DType::kF32, layer.attention.heads, tokens, arena);
+  saved.hidden = make(layer.input_norm.cols);
+  if (recompute == Recompute::kMlp) return saved;
+  saved.qkv = make(layer.qkv.out());
+  saved.gate_up = make(layer.gate_up.out());
   const auto make_xa = [&](OwnedTensor& xa, const LinearGroup& group) {
     if (group.lora_count() > 0) xa = make(group.lora_columns());
   };
-  make_xa(kept.qkv_xa, layer.qkv);
-  make_xa(kept.gate_up_xa, layer.gate_up);
-  make_xa(kept.down_xa, layer.down);
-  return kept;
+  make_xa(saved.qkv_xa, layer.qkv);
+  make_xa(saved.gate_up_xa, layer.gate_up);
+  make_xa(saved.down_xa, layer.down);
+  return saved;
 }
 
 }  // namespace shori

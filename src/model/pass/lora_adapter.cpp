@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "shori/ops/lora_grad.h"
 #include "shori/util/error.h"
 #include "shori/util/philox.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -14,16 +16,15 @@ namespace {
 constexpr std::uint32_t kInitStream = 0xffffffffu;  // last counter word; dropout masks never reach it
 
 LoraFactor make_factor(const MistralConfig& config, const LoraSettings& settings, DType activation, std::int64_t layer,
-                       int module, bool is_b, DeviceMemory* memory) {
-  const LinearShape shape = linear_shape(config, module);
+                       Linear linear, bool is_b, DeviceMemory* memory) {
+  const LinearShape shape = shape_of(config, linear);
   const std::int64_t rows = is_b ? shape.out : settings.rank;
   const std::int64_t cols = is_b ? settings.rank : shape.in;
   LoraFactor factor;
-  factor.name = "base_model.model.model.layers." + std::to_string(layer) + "." +
-                std::string(kLinearKinds[static_cast<std::size_t>(module)].path) +
-                (is_b ? ".lora_B.weight" : ".lora_A.weight");
+  factor.name =
+      concat("base_model.model.model.layers.", layer, ".", path_of(linear), is_b ? ".lora_B.weight" : ".lora_A.weight");
   factor.layer = layer;
-  factor.module = module;
+  factor.linear = linear;
   factor.is_b = is_b;
   DeviceArena* arena = memory == nullptr ? nullptr : &memory->device;
   factor.value = MirroredTensor::zeros(DType::kF32, rows, cols, memory);
@@ -45,13 +46,12 @@ void fill_uniform(std::span<float> values, double bound, std::uint64_t seed, std
 
 }  // namespace
 
-std::array<bool, kLinearsOfLayer> lora_targets(std::span<const std::string> names) {
-  std::array<bool, kLinearsOfLayer> targets{};
+std::array<bool, kLinearCount> lora_targets(std::span<const std::string> names) {
+  std::array<bool, kLinearCount> targets{};
   for (const std::string& name : names) {
-    const auto found = std::find_if(kLinearKinds.begin(), kLinearKinds.end(),
-                                    [&](const LinearKind& kind) { return kind.name == name; });
-    SHORI_CHECK(found != kLinearKinds.end(), "no linear module is called " + name);
-    targets[static_cast<std::size_t>(found - kLinearKinds.begin())] = true;
+    const std::optional<Linear> linear = find_linear(name);
+    SHORI_CHECK(linear, "no linear module is called " + name);
+    targets[index_of(*linear)] = true;
   }
   return targets;
 }
@@ -63,10 +63,10 @@ LoraAdapter::LoraAdapter(const MistralConfig& config, const LoraSettings& settin
   if (memory != nullptr) memory->device.begin("adapter: fp32, gradients, 16-bit copies");
   if (memory != nullptr) memory->pinned.begin("adapter and optimizer, for checkpoints");
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    for (int module = 0; module < kLinearsOfLayer; ++module) {
-      if (!settings.targets[static_cast<std::size_t>(module)]) continue;
-      factors_.push_back(make_factor(config, settings, activation, layer, module, false, memory));
-      factors_.push_back(make_factor(config, settings, activation, layer, module, true, memory));
+    for (const Linear linear : kLinears) {
+      if (!settings.has(linear)) continue;
+      factors_.push_back(make_factor(config, settings, activation, layer, linear, false, memory));
+      factors_.push_back(make_factor(config, settings, activation, layer, linear, true, memory));
     }
   }
 }
@@ -76,8 +76,9 @@ void LoraAdapter::initialize(const OpContext& context, std::uint64_t seed) {
     if (factor.is_b) {
       std::ranges::fill(factor.values(), 0.0f);
     } else {
-      const auto tensor = static_cast<std::uint32_t>(2 * (factor.layer * kLinearsOfLayer + factor.module));
-      fill_uniform(factor.values(), 1.0 / std::sqrt(static_cast<double>(factor.value.cols())), seed, tensor);
+      const auto number = 2 * (static_cast<std::size_t>(factor.layer) * kLinearCount + index_of(factor.linear));
+      fill_uniform(factor.values(), 1.0 / std::sqrt(static_cast<double>(factor.value.cols())), seed,
+                   static_cast<std::uint32_t>(number));
     }
   }
   upload(context);
@@ -115,9 +116,9 @@ std::vector<NamedArray> LoraAdapter::arrays() {
   return arrays;
 }
 
-const LoraFactor* LoraAdapter::find(std::int64_t layer, int module, bool is_b) const {
+const LoraFactor* LoraAdapter::find(std::int64_t layer, Linear linear, bool is_b) const {
   const auto found = std::ranges::find_if(factors_, [&](const LoraFactor& factor) {
-    return factor.layer == layer && factor.module == module && factor.is_b == is_b;
+    return factor.layer == layer && factor.linear == linear && factor.is_b == is_b;
   });
   return found == factors_.end() ? nullptr : &*found;
 }

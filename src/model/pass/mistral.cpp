@@ -1,7 +1,6 @@
 #include "shori/model/mistral.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "shori/ops/embed.h"
@@ -11,50 +10,13 @@
 #include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "src/model/pass/host_view.h"
 #include "src/model/pass/workspace_bytes.h"
 
 namespace shori {
 
 namespace {
-
-bool is_finite(ConstTensorView tensor, std::int64_t row) {
-  for (std::int64_t column = 0; column < tensor.cols; ++column) {
-    const float value =
-        tensor.dtype == DType::kF32 ? tensor.row<float>(row)[column] : to_float(tensor.row<Bf16>(row)[column]);
-    if (!std::isfinite(value)) return false;
-  }
-  return true;
-}
-
-// Rows of a tensor as the host can read them; `copy` holds them where that takes a copy.
-ConstTensorView host_view(const OpContext& context, ConstTensorView rows, std::vector<std::byte>& copy) {
-  if (context.device == Device::kCpu || rows.rows == 0) return rows;
-  copy.resize(static_cast<std::size_t>((rows.rows - 1) * rows.stride + rows.cols) * size_of(rows.dtype));
-  copy_to_host(copy.data(), rows.data, copy.size(), context.stream);
-  wait_for_device(context);
-  rows.data = copy.data();
-  return rows;
-}
-
-// First row with NaN or Inf.
-std::optional<std::int64_t> non_finite_row(const OpContext& context, ConstTensorView tensor) {
-  constexpr std::int64_t kRows = 256;
-  std::vector<std::byte> copy;
-  for (std::int64_t first = 0; first < tensor.rows; first += kRows) {
-    const std::int64_t count = std::min(kRows, tensor.rows - first);
-    const ConstTensorView rows = host_view(context, tensor.slice_rows(first, count), copy);
-    for (std::int64_t row = 0; row < count; ++row) {
-      if (!is_finite(rows, row)) return first + row;
-    }
-  }
-  return std::nullopt;
-}
-
-std::string gradient_name(const LoraFactor& factor) {
-  return "layers." + std::to_string(factor.layer) + "." +
-         std::string(kLinearKinds[static_cast<std::size_t>(factor.module)].name) +
-         (factor.is_b ? ".lora_B" : ".lora_A") + " gradient";
-}
 
 PackedBatch batch_of_prompt(std::span<const std::int32_t> ids) {
   PackedBatch batch;
@@ -72,7 +34,7 @@ Mistral::Mistral(MistralWeights weights, LoraAdapter* adapter, DeviceMemory* mem
     : weights_(std::make_unique<MistralWeights>(std::move(weights))),
       adapter_(adapter),
       memory_(memory),
-      plan_(ActivationPlan::recompute_all(layer_count())),
+      checkpointing_(CheckpointingPolicy::uniform(layer_count(), Recompute::kAll)),
       workspace_(std::make_unique<Workspace>()) {
   SHORI_CHECK(adapter == nullptr || adapter->activation() == weights_->activation,
               "adapter and model compute in the same dtype");
@@ -87,14 +49,14 @@ Mistral::Mistral(MistralWeights weights, LoraAdapter* adapter, DeviceMemory* mem
   stream_ = std::make_unique<DeviceStream>();
   context_.ops.stream = stream_->handle();
   *workspace_ = Workspace(weights_->embedding.data<void>(), 0);  // none before reserve()
-  synchronize_stream(nullptr);  // weights and adapter were placed on the default stream
+  synchronize_stream(nullptr);  // weights and adapter were filled on the default stream
 }
 
-void Mistral::set_plan(ActivationPlan plan) {
-  SHORI_CHECK(static_cast<std::int64_t>(plan.layers.size()) == layer_count(),
-              "an activation plan has one entry a layer");
-  SHORI_CHECK(capacity_tokens_ == 0, "the plan decides what room is made: it is set before");
-  plan_ = std::move(plan);
+void Mistral::set_checkpointing(CheckpointingPolicy policy) {
+  SHORI_CHECK(static_cast<std::int64_t>(policy.layers.size()) == layer_count(),
+              "a checkpointing policy has one entry per layer");
+  SHORI_CHECK(capacity_tokens_ == 0, "the checkpointing policy is set before memory is reserved");
+  checkpointing_ = std::move(policy);
 }
 
 void Mistral::release() {
@@ -103,7 +65,7 @@ void Mistral::release() {
   capacity_backward_ = false;
   rope_ = RopeTable();
   buffers_ = LayerBuffers();
-  kept_.clear();
+  saved_.clear();
   inputs_.clear();
 }
 
@@ -111,23 +73,23 @@ void Mistral::reserve(std::int64_t tokens, std::int64_t positions, bool backward
   DeviceArena* arena = on_device() ? &memory_->device : nullptr;
   const bool fits = tokens <= capacity_tokens_ && (!backward || capacity_backward_);
   SHORI_CHECK(!on_device() || capacity_tokens_ == 0 || (fits && positions <= rope_.positions),
-              "a pass of " + std::to_string(tokens) + " tokens was not planned");
+              concat("a pass of ", tokens, " tokens was not planned"));
   if (positions > rope_.positions) reserve_positions(positions);
   if (fits) return;
   capacity_tokens_ = std::max(tokens, capacity_tokens_);
   capacity_backward_ = capacity_backward_ || backward;
   if (on_device()) reserve_batch();
-  buffers_.reserve(*layers_.front(), weights_->activation, capacity_tokens_, capacity_backward_, &plan_, arena);
-  if (arena != nullptr) arena->begin("activations kept for the backward pass");
+  buffers_.reserve(*layers_.front(), weights_->activation, capacity_tokens_, capacity_backward_, checkpointing_, arena);
+  if (arena != nullptr) arena->begin("saved activations");
   const auto make = [&] {
     return OwnedTensor::zeros(weights_->activation, capacity_tokens_, config().hidden_size, arena);
   };
   inputs_.clear();
-  kept_.clear();
+  saved_.clear();
   for (std::int64_t i = 0; i < (capacity_backward_ ? layer_count() : 1); ++i) inputs_.push_back(make());
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const KeepOfLayer keep = capacity_backward_ ? plan_.layers[i] : KeepOfLayer::kInput;
-    kept_.push_back(LayerKept::make(*layers_[i], weights_->activation, capacity_tokens_, keep, arena));
+    const Recompute recompute = capacity_backward_ ? checkpointing_.layers[i] : Recompute::kAll;
+    saved_.push_back(SavedActivations::make(*layers_[i], weights_->activation, capacity_tokens_, recompute, arena));
   }
   if (arena != nullptr) arena->begin("buffers of a pass");
   if (capacity_backward_) dx_ = make();
@@ -159,7 +121,7 @@ void Mistral::reserve_positions(std::int64_t positions) {
   rope_.device_sin = rope_sin_.data<void>();
 }
 
-// The numbers of a micro-batch that kernels read, and its losses.
+// The integers of a micro-batch that kernels read, and its losses.
 void Mistral::reserve_batch() {
   memory_->device.begin("micro-batch and rotation table");
   const auto make = [&](DType dtype, std::int64_t count) {
@@ -170,7 +132,7 @@ void Mistral::reserve_batch() {
   device_losses_ = make(DType::kF32, capacity_tokens_);
 }
 
-// Last: everything made before was filled on the default stream.
+// Comes last, and waits for the default stream, on which everything made before was filled.
 void Mistral::reserve_workspace() {
   memory_->device.begin("workspace of the kernels");
   const std::size_t bytes = device_workspace_bytes(*layers_.front(), config(), capacity_tokens_, capacity_backward_);
@@ -187,18 +149,18 @@ void Mistral::probe(std::string_view name, ConstTensorView tensor) const {
   if (context_.probe) context_.probe(name, tensor, 0);
 }
 
-// `batch` as ops take it: its numbers on the host, and on a device there too.
+// The integers of `batch` as ops take them: on the host, and on a device as well.
 void Mistral::upload_batch(const PackedBatch& batch) {
-  const auto place = [&](const std::vector<std::int32_t>& values, const OwnedTensor& on_device_copy) {
+  const auto upload = [&](const std::vector<std::int32_t>& values, const OwnedTensor& on_device_copy) {
     if (!on_device()) return Int32Array(values);
     copy_to_device(on_device_copy.data<void>(), values.data(), values.size() * sizeof(std::int32_t),
                    context_.ops.stream);
     return Int32Array(values, on_device_copy.data<std::int32_t>());
   };
-  batch_ids_ = place(batch.ids, ids_);
-  targets_ = place(batch.labels, labels_);
-  context_.position_ids = place(batch.position_ids, position_ids_);
-  context_.cu_seqlens = place(batch.cu_seqlens, cu_seqlens_);
+  batch_ids_ = upload(batch.ids, ids_);
+  targets_ = upload(batch.labels, labels_);
+  context_.position_ids = upload(batch.position_ids, position_ids_);
+  context_.cu_seqlens = upload(batch.cu_seqlens, cu_seqlens_);
 }
 
 void Mistral::start(const PackedBatch& batch, const DropoutKey& dropout, bool training) {
@@ -219,14 +181,14 @@ void Mistral::begin(const PackedBatch& batch, const DropoutKey& dropout) {
 void Mistral::forward_layer(std::int64_t layer) {
   const auto index = static_cast<std::size_t>(layer);
   std::optional<ConstTensorView> hidden_before;
-  if (layer > 0) hidden_before = kept_[index - 1].hidden_of(buffers_).view(context_.tokens());
-  shori::forward_layer(context_, *layers_[index], layer_input(layer), hidden_before, buffers_, kept_[index]);
+  if (layer > 0) hidden_before = saved_[index - 1].hidden_of(buffers_).view(context_.tokens());
+  shori::forward_layer(context_, *layers_[index], layer_input(layer), hidden_before, buffers_, saved_[index]);
 }
 
 void Mistral::final_norm() {
   const std::int64_t tokens = context_.tokens();
   const TensorView x = layer_input(layer_count());
-  rms_norm(context_.ops, kept_.back().hidden_of(buffers_).view(tokens), buffers_.delta.view(tokens), x,
+  rms_norm(context_.ops, saved_.back().hidden_of(buffers_).view(tokens), buffers_.delta.view(tokens), x,
            weights_->final_norm.view(), config().rms_norm_eps, buffers_.normed.view(tokens));
   probe("input of the final norm", x);
 }
@@ -256,7 +218,7 @@ std::span<const float> Mistral::head_loss(double gradient_weight) {
 void Mistral::backward_layer(std::int64_t layer) {
   const auto index = static_cast<std::size_t>(layer);
   shori::backward_layer(context_, *layers_[index], layer_input(layer), buffers_, dx_.view(context_.tokens()),
-                        layer == 0, kept_[index]);
+                        layer == 0, saved_[index]);
 }
 
 std::optional<std::span<const float>> Mistral::evaluate(const PackedBatch& batch) {
@@ -275,13 +237,13 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
   final_norm();
   const OwnedTensor& weight = weights_->head_weight();
   LinearModule head;
-  head.weight = {.dtype = weight.dtype(), .rows = weight.rows(), .cols = weight.cols(), .dense = weight.data<void>()};
+  head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());
   const LinearGroup group{.modules = {&head, 1}};
   const std::int64_t tokens = context_.tokens();
   std::optional<DeviceArena> arena;
   if (on_device()) {
     const std::size_t bytes = static_cast<std::size_t>(tokens * weight.rows()) * size_of(weights_->activation);
-    arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kPieceOverhead);
+    arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kMaxSliceOverhead);
   }
   const OwnedTensor rounded = OwnedTensor::make(weights_->activation, tokens, weight.rows(), arena ? &*arena : nullptr);
   nf4_linear(context_.ops, group, buffers_.normed.view(tokens), rounded.view());
@@ -292,26 +254,6 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
     logits[i] = result.dtype == DType::kF32 ? result.row<float>(0)[i] : to_float(result.row<Bf16>(0)[i]);
   }
   return logits;
-}
-
-std::optional<NonFiniteTensor> Mistral::find_non_finite(const PackedBatch& batch, const DropoutKey& dropout,
-                                                        double gradient_weight) {
-  std::optional<NonFiniteTensor> found;
-  context_.probe = [&](std::string_view name, ConstTensorView tensor, std::int64_t first_token) {
-    if (found) return;
-    if (const auto row = non_finite_row(context_.ops, tensor))
-      found = NonFiniteTensor{std::string(name), first_token + *row};
-  };
-  adapter_->zero_gradients(context_.ops);
-  begin(batch, dropout);
-  for (std::int64_t layer = 0; layer < layer_count() && !found; ++layer) forward_layer(layer);
-  if (!found) head_loss(gradient_weight);
-  for (std::int64_t layer = layer_count() - 1; layer >= 0 && !found; --layer) backward_layer(layer);
-  context_.probe = nullptr;
-  for (const LoraFactor& factor : adapter_->factors()) {
-    if (!found && non_finite_row(context_.ops, factor.gradient.view())) found = NonFiniteTensor{gradient_name(factor)};
-  }
-  return found;
 }
 
 }  // namespace shori

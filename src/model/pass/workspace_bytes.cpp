@@ -12,7 +12,7 @@ namespace shori {
 
 namespace {
 
-// Of lora_grad_a and lora_grad_b.
+// For lora_grad_a and lora_grad_b.
 std::size_t gradient_bytes(const LinearGroup& group, std::int64_t tokens) {
   std::int64_t out = 0;
   for (const LinearModule& module : group.modules) out += module.has_lora() ? module.weight.rows : 0;
@@ -24,14 +24,14 @@ std::size_t gradient_bytes(const LinearGroup& group, std::int64_t tokens) {
 std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfig& config, std::int64_t tokens,
                                    bool backward) {
   constexpr std::size_t kSmall = std::size_t{4} << 20;
-  std::size_t most = head_loss_workspace_bytes(tokens, config.vocab_size);
+  std::size_t largest = head_loss_workspace_bytes(tokens, config.vocab_size);
   for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-    most = std::max(most, nf4_linear_workspace_bytes(group->out(), group->fused_in()));
-    most = std::max(most, lora_down_workspace_bytes(tokens, group->lora_count(), group->rank));
-    if (backward) most = std::max(most, gradient_bytes(*group, tokens));
+    largest = std::max(largest, nf4_linear_workspace_bytes(group->out(), group->fused_in()));
+    largest = std::max(largest, lora_down_workspace_bytes(tokens, group->lora_count(), group->rank));
+    if (backward) largest = std::max(largest, gradient_bytes(*group, tokens));
   }
-  if (backward) most = std::max(most, attention_backward_workspace_bytes(tokens, layer.o.in()));
-  return most + kSmall;
+  if (backward) largest = std::max(largest, attention_backward_workspace_bytes(tokens, layer.o.in()));
+  return largest + kSmall;
 }
 
 }  // namespace shori

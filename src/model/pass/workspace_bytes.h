@@ -7,7 +7,7 @@
 
 namespace shori {
 
-// The most that any op takes of its workspace in a pass of up to `tokens`, or in an optimizer step.
+// The largest workspace that any op uses in a pass of up to `tokens`, or in an optimizer step.
 std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfig& config, std::int64_t tokens,
                                    bool backward);
 

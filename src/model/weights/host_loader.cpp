@@ -1,97 +1,67 @@
-// Weights to host memory.
+#include "src/model/weights/host_loader.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <span>
+#include <utility>
 
-#include "src/model/weights/quantized_parts.h"
-#include "src/model/weights/weight_loader.h"
+#include "src/model/weights/refuse_value.h"
 
 namespace shori {
-namespace {
 
-class HostLoader : public WeightLoader {
- public:
-  HostLoader(const HfModel& model, MistralWeights& weights, const LoadOptions& options)
-      : weights_(weights), options_(options), parts_(model, weights.config.plain_scales) {}
+HostLoader::HostLoader(const HfModel& model, MistralWeights& weights, const LoadOptions& options, TensorStream& chunks)
+    : weights_(weights), chunks_(chunks), threads_(options.threads), parts_(model) {}
 
-  void take(const HfTensor& tensor, Place place, const TensorPiece& piece, TensorStream& pieces) override {
-    if (tensor.role != TensorRole::kValues) {
-      adopt(tensor, piece, *std::get<LinearWeight*>(place));
-      pieces.give_back(piece);
-      return;
-    }
-    const std::uint64_t size = dtype_size(tensor.dtype);
-    values_.resize(piece.bytes / size);
-    widen_values(tensor.dtype, piece.data, values_.size(), values_.data());
-    const auto first = static_cast<std::int64_t>(piece.offset / size);
-    if (LinearWeight** linear = std::get_if<LinearWeight*>(&place); linear != nullptr && options_.quantize) {
-      quantize(tensor, piece, **linear);
-    } else {
-      copy(tensor, first, linear != nullptr ? dense_of(**linear) : *std::get<OwnedTensor*>(place));
-    }
-    pieces.give_back(piece);
+void HostLoader::load(const HfTensor& tensor, const WeightSlot& slot, const TensorChunk& chunk) {
+  if (tensor.role != TensorRole::kValues) {
+    adopt(tensor, chunk, *slot.nf4);
+  } else if (slot.nf4 != nullptr) {
+    quantize(tensor, chunk, *slot.nf4);
+  } else {
+    copy(tensor, chunk, *slot.dense);
   }
+  chunks_.release(chunk);
+}
 
-  void finish(TensorStream&) override {}
-
- private:
-  static OwnedTensor& dense_of(LinearWeight& linear) {
-    if (!std::holds_alternative<OwnedTensor>(linear)) linear = OwnedTensor();
-    return std::get<OwnedTensor>(linear);
+// A part of a linear that is NF4 in the files.
+void HostLoader::adopt(const HfTensor& part, const TensorChunk& chunk, Nf4Weight& weight) {
+  if (part.role == TensorRole::kCodes) {
+    std::memcpy(weight.codes.data<std::byte>() + chunk.offset, chunk.data, chunk.bytes);
+  } else if (std::optional<Nf4Weight> scales = parts_.add(part, chunk)) {
+    weight.absmax = std::move(scales->absmax);
+    weight.absmax2 = std::move(scales->absmax2);
+    weight.scales = std::move(scales->scales);
+    weight.offset = scales->offset;
   }
+}
 
-  // A part of a linear that is NF4 in the files.
-  void adopt(const HfTensor& part, const TensorPiece& piece, LinearWeight& linear) {
-    Nf4Tensor& nf4 = std::get<Nf4Tensor>(linear);
-    if (part.role == TensorRole::kCodes) {
-      nf4.rows = part.rows();
-      nf4.cols = part.cols();
-      nf4.codes.resize(part.entry.bytes());
-      std::memcpy(nf4.codes.data() + piece.offset, piece.data, piece.bytes);
-    } else if (std::optional<Nf4Scales> scales = parts_.take(part, piece)) {
-      nf4.absmax = std::move(scales->absmax);
-      nf4.absmax2 = std::move(scales->absmax2);
-      nf4.offset = scales->offset;
-      nf4.scales = std::move(scales->scales);
-    }
+void HostLoader::quantize(const HfTensor& tensor, const TensorChunk& chunk, Nf4Weight& weight) {
+  widen(tensor, chunk);
+  const auto quantizer = quantizers_.try_emplace(chunk.tensor, weight.view(), threads_).first;
+  if (const auto bad = quantizer->second.add(values_)) {
+    refuse_value(tensor, *bad, values_[static_cast<std::size_t>(*bad) - chunk.offset / dtype_size(tensor.dtype)]);
   }
+  if (!chunk.is_last) return;
+  const Nf4Findings findings = quantizer->second.finish();
+  quantizers_.erase(quantizer);
+  weight.offset = findings.offset;
+  weights_.zero_blocks += findings.zero_blocks;
+}
 
-  void quantize(const HfTensor& tensor, const TensorPiece& piece, LinearWeight& linear) {
-    const auto quantizer = quantizers_.try_emplace(piece.tensor, tensor.rows(), tensor.cols(), options_.threads).first;
-    if (const auto bad = quantizer->second.add(values_)) {
-      refuse_value(tensor, *bad, values_[static_cast<std::size_t>(*bad) - piece.offset / dtype_size(tensor.dtype)]);
-    }
-    if (!piece.is_last) return;
-    Nf4Tensor quantized = quantizer->second.finish();
-    quantizers_.erase(quantizer);
-    weights_.zero_blocks += quantized.zero_blocks;
-    linear = std::move(quantized);
+void HostLoader::copy(const HfTensor& tensor, const TensorChunk& chunk, OwnedTensor& weight) {
+  widen(tensor, chunk);
+  const auto first = static_cast<std::int64_t>(chunk.offset / dtype_size(tensor.dtype));
+  refuse_non_finite(tensor, first, values_);
+  if (weight.dtype() == DType::kF32) {
+    std::ranges::copy(values_, weight.data<float>() + first);
+  } else {
+    std::ranges::transform(values_, weight.data<Bf16>() + first, to_bf16);
   }
+}
 
-  void copy(const HfTensor& tensor, std::int64_t first, OwnedTensor& to) const {
-    if (!to) to = OwnedTensor::make(options_.activation, tensor.rows(), tensor.cols());
-    const auto bad = std::ranges::find_if(values_, [](float value) { return !std::isfinite(value); });
-    if (bad != values_.end()) refuse_value(tensor, first + (bad - values_.begin()), *bad);
-    if (options_.activation == DType::kF32) {
-      std::ranges::copy(values_, to.data<float>() + first);
-    } else {
-      std::ranges::transform(values_, to.data<Bf16>() + first, to_bf16);
-    }
-  }
-
-  MistralWeights& weights_;
-  const LoadOptions& options_;
-  QuantizedParts parts_;
-  std::vector<float> values_;                       // of the piece
-  std::map<std::size_t, Nf4Quantizer> quantizers_;  // of the tensors that have begun
-};
-
-}  // namespace
-
-std::unique_ptr<WeightLoader> make_host_loader(const HfModel& model, MistralWeights& weights,
-                                               const LoadOptions& options) {
-  return std::make_unique<HostLoader>(model, weights, options);
+void HostLoader::widen(const HfTensor& tensor, const TensorChunk& chunk) {
+  values_.resize(chunk.bytes / dtype_size(tensor.dtype));
+  widen_values(tensor.dtype, chunk.data, values_.size(), values_.data());
 }
 
 }  // namespace shori

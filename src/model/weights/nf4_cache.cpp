@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/util/atomic_file.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -17,8 +18,8 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/model/weights/chunk_stream.h"
 #include "src/model/weights/nf4_cache_file.h"
-#include "src/model/weights/weight_loader.h"
 
 namespace shori {
 namespace {
@@ -50,13 +51,13 @@ class ArrayWriter {
  public:
   ArrayWriter(SealedWriter& file, bool on_device)
       : file_(file), shape_(stream_shape(on_device ? Device::kCuda : Device::kCpu, 1)) {
-    if (on_device) buffer_ = std::make_unique<PieceBuffers>(true, 1, shape_.piece_bytes);
+    if (on_device) buffer_ = std::make_unique<ChunkBuffers>(true, 1, shape_.chunk_bytes);
   }
 
   void write(const NamedArray& array, bool on_device) {
-    for (std::uint64_t done = 0; done < array.bytes(); done += shape_.piece_bytes) {
+    for (std::uint64_t done = 0; done < array.bytes(); done += shape_.chunk_bytes) {
       throw_if_stop_requested();
-      const std::size_t count = std::min<std::uint64_t>(shape_.piece_bytes, array.bytes() - done);
+      const std::size_t count = std::min<std::uint64_t>(shape_.chunk_bytes, array.bytes() - done);
       const std::byte* chunk = static_cast<const std::byte*>(array.data) + done;
       file_.append(on_device ? to_host(chunk, count) : chunk, count);
     }
@@ -71,23 +72,25 @@ class ArrayWriter {
 
   SealedWriter& file_;
   StreamShape shape_;
-  std::unique_ptr<PieceBuffers> buffer_;
+  std::unique_ptr<ChunkBuffers> buffer_;
 };
 
 // As much as the file takes must stay free.
-bool has_space(const Nf4CachePath& place, std::uint64_t size) {
-  if (std::filesystem::space(place.folder).available >= 2 * size) return true;
-  log_info(concat("no NF4 cache is kept: it needs ", format_bytes(static_cast<double>(size)),
-                  ", and as much must stay free on the disk of ", escape_for_log(place.folder, 400)));
+bool has_space(const Nf4CachePath& path, std::uint64_t size) {
+  if (std::filesystem::space(path.folder).available >= 2 * size) return true;
+  log_info(concat("no NF4 cache is kept: it needs ", format_bytes(size), ", and as much must stay free on the disk of ",
+                  escape_for_log(path.folder, 400)));
   return false;
 }
 
-void write_file(const Nf4CachePath& place, const SealedLayout& layout, const FrozenArrays& frozen,
-                const Json& manifest) {
-  AtomicFile file(place.folder, place.name, layout.file_size());
+void write_file(const Nf4CachePath& path, const SealedLayout& layout, const FrozenArrays& frozen, const Json& manifest,
+                bool on_device) {
+  AtomicFile file(path.folder, path.name, layout.file_size());
   SealedWriter sealed(layout, [&](const void* data, std::size_t bytes) { file.write(data, bytes); });
-  ArrayWriter writer(sealed, frozen.weights_on_device);
-  for (std::size_t i = 0; i < frozen.arrays.size(); ++i) writer.write(frozen.arrays[i], frozen.is_on_device(i));
+  ArrayWriter writer(sealed, on_device);
+  for (std::size_t i = 0; i < frozen.arrays().size(); ++i) {
+    writer.write(frozen.arrays()[i], on_device && !frozen.is_offsets(i));
+  }
   sealed.finish(manifest, 0);
   file.commit();
 }
@@ -109,17 +112,16 @@ std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfM
   return Nf4CachePath{folder_of_base(of_user, model), name};
 }
 
-void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, MistralWeights& weights) {
+void write_nf4_cache(const Nf4CachePath& path, const HfModel& model, MistralWeights& weights, bool on_device) {
   const FrozenArrays frozen(weights);
   const Json manifest = cache_manifest(model, weights);
-  const SealedLayout layout(kNf4CacheFormat, frozen.arrays,
-                            round_up<std::size_t>(manifest_text_bytes(manifest, frozen.arrays), 8));
+  const SealedLayout layout(kNf4CacheFormat, frozen.arrays(),
+                            round_up<std::size_t>(manifest_text_bytes(manifest, frozen.arrays()), 8));
   try {
-    make_directories(place.folder);
-    if (!has_space(place, layout.file_size())) return;
-    write_file(place, layout, frozen, manifest);
-    log_info(concat("NF4 cache written, ", format_bytes(static_cast<double>(layout.file_size())), ": ",
-                    escape_for_log(place.path(), 400)));
+    make_directories(path.folder);
+    if (!has_space(path, layout.file_size())) return;
+    write_file(path, layout, frozen, manifest, on_device);
+    log_info(concat("NF4 cache written, ", format_bytes(layout.file_size()), ": ", escape_for_log(path.path(), 400)));
   } catch (const std::filesystem::filesystem_error& error) {
     log_info(concat("no NF4 cache is kept, the next start quantizes again: ", error.what()));
   } catch (const Error& error) {

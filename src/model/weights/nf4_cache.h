@@ -30,12 +30,12 @@ struct Nf4CachePath {
 // $XDG_CACHE_HOME or ~/.cache; or a folder, or a file that ends in .safetensors. nullopt: no cache.
 std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfModel& model, DType activation);
 
-// Fills `weights` from the cache if there is one that fits; otherwise logs why not. `weights` have their memory on a
-// device already (options.arena), else they get host memory here. After false their contents are undefined.
-bool read_nf4_cache(const Nf4CachePath& place, const HfModel& model, const LoadOptions& options,
+// Fills `weights`, which have their memory, from the cache if there is one that fits; otherwise logs why not. After
+// false their contents are undefined.
+bool read_nf4_cache(const Nf4CachePath& path, const HfModel& model, const LoadOptions& options,
                     MistralWeights& weights);
 
 // Writes the cache of quantized weights. A folder that cannot be written or a full disk is logged, not an error.
-void write_nf4_cache(const Nf4CachePath& place, const HfModel& model, MistralWeights& weights);
+void write_nf4_cache(const Nf4CachePath& path, const HfModel& model, MistralWeights& weights, bool on_device);
 
 }  // namespace shori

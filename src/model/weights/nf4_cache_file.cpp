@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "shori/util/error.h"
 #include "src/model/weights/frozen_tensors.h"
 
 namespace shori {
@@ -11,48 +12,35 @@ FileDType file_dtype(DType dtype) {
   return dtype == DType::kU8 ? FileDType::kU8 : dtype == DType::kBf16 ? FileDType::kBf16 : FileDType::kF32;
 }
 
-class ArrayList {
- public:
-  explicit ArrayList(FrozenArrays& list) : list_(list) {}
+NamedArray dense_array(const std::string& name, const OwnedTensor& tensor) {
+  return {name, file_dtype(tensor.dtype()), {tensor.rows(), tensor.cols()}, tensor.data<void>()};
+}
 
-  void operator()(const std::string& name, OwnedTensor& tensor) const {
-    add(name, file_dtype(tensor.dtype()), {tensor.rows(), tensor.cols()}, tensor.data<void>());
-  }
-  void operator()(const std::string& name, LinearWeight& weight) const {
-    std::visit([&](auto& tensor) { add_linear(name, tensor); }, weight);
-  }
-
- private:
-  void add(const std::string& name, FileDType dtype, std::vector<std::int64_t> shape, void* data) const {
-    list_.arrays.push_back({name, dtype, std::move(shape), data});
-  }
-  void add_linear(const std::string& name, OwnedTensor& tensor) const { (*this)(name, tensor); }
-  void add_linear(const std::string& name, Nf4Tensor& tensor) const {
-    add(name + ".codes", FileDType::kU8, {std::ssize(tensor.codes)}, tensor.codes.data());
-    add(name + ".absmax", FileDType::kU8, {std::ssize(tensor.absmax)}, tensor.absmax.data());
-    add(name + ".absmax2", FileDType::kF32, {std::ssize(tensor.absmax2)}, tensor.absmax2.data());
-    add_offset(tensor.offset);
-  }
-  void add_linear(const std::string& name, DeviceNf4& tensor) const {
-    add(name + ".codes", FileDType::kU8, {tensor.codes.count()}, tensor.codes.data<void>());
-    add(name + ".absmax", FileDType::kU8, {tensor.absmax.count()}, tensor.absmax.data<void>());
-    add(name + ".absmax2", FileDType::kF32, {tensor.absmax2.count()}, tensor.absmax2.data<void>());
-    add_offset(tensor.offset);
-  }
-  void add_offset(float& offset) const {
-    list_.offsets.push_back(offset);
-    list_.offsets_of.push_back(&offset);
-  }
-
-  FrozenArrays& list_;
-};
+NamedArray flat_array(const std::string& name, const OwnedTensor& tensor) {
+  return {name, file_dtype(tensor.dtype()), {tensor.count()}, tensor.data<void>()};
+}
 
 }  // namespace
 
 FrozenArrays::FrozenArrays(MistralWeights& weights) {
-  weights_on_device = std::holds_alternative<DeviceNf4>(weights.layers.front().linears.front());
-  for_each_frozen(weights, ArrayList(*this));
-  arrays.push_back({"shori.offsets", FileDType::kF32, {std::ssize(offsets)}, offsets.data()});
+  for_each_frozen(weights, [&](const std::string& name, auto& tensor) {
+    const WeightSlot slot = slot_of(tensor);
+    if (slot.nf4 == nullptr) {
+      arrays_.push_back(dense_array(name, *slot.dense));
+      return;
+    }
+    SHORI_CHECK(slot.nf4->layout.nested, "the NF4 cache holds nested scales");
+    arrays_.push_back(flat_array(name + ".codes", slot.nf4->codes));
+    arrays_.push_back(flat_array(name + ".absmax", slot.nf4->absmax));
+    arrays_.push_back(flat_array(name + ".absmax2", slot.nf4->absmax2));
+    offsets_.push_back(slot.nf4->offset);
+    offsets_of_.push_back(&slot.nf4->offset);
+  });
+  arrays_.push_back({"shori.offsets", FileDType::kF32, {std::ssize(offsets_)}, offsets_.data()});
+}
+
+void FrozenArrays::store_offsets() const {
+  for (std::size_t i = 0; i < offsets_.size(); ++i) *offsets_of_[i] = offsets_[i];
 }
 
 Json cache_manifest(const HfModel& model, const MistralWeights& weights) {

@@ -16,15 +16,22 @@ namespace shori {
 
 inline constexpr SealedFormat kNf4CacheFormat{.magic = "SHORINF4", .label = "nf4-1", .version = kNf4CacheVersion};
 
-// The arrays of all frozen tensors with their memory, then the offsets, which are host memory.
-struct FrozenArrays {
+// The arrays of all frozen tensors with their memory, then the offsets of the linears, which are in host memory.
+class FrozenArrays {
+ public:
   explicit FrozenArrays(MistralWeights& weights);
-  bool is_on_device(std::size_t index) const { return weights_on_device && index + 1 < arrays.size(); }
+  FrozenArrays(const FrozenArrays&) = delete;
+  FrozenArrays& operator=(const FrozenArrays&) = delete;
 
-  std::vector<NamedArray> arrays;
-  std::vector<float> offsets;      // in the order of the modules
-  std::vector<float*> offsets_of;  // where they belong
-  bool weights_on_device = false;
+  const std::vector<NamedArray>& arrays() const { return arrays_; }
+  bool is_offsets(std::size_t index) const { return index + 1 == arrays_.size(); }
+  // From the array that was read to the weights.
+  void store_offsets() const;
+
+ private:
+  std::vector<NamedArray> arrays_;
+  std::vector<float> offsets_;      // in the order of the modules
+  std::vector<float*> offsets_of_;  // where they belong
 };
 
 // The manifest without the arrays' digests. `weights` are those of `model`.

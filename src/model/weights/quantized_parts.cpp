@@ -5,15 +5,15 @@
 #include <cstring>
 
 #include "shori/quant/dynamic_map.h"
-#include "shori/quant/nf4_levels.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
 
-// Ours, so that index and absmax2 can be taken as they are.
-bool is_ours(const Nf4Header& header) {
-  return header.nested && header.block_size == kNf4BlockSize && header.nested_block_size == kNf4AbsmaxBlockSize &&
+// Whether absmax and absmax2 can be used unchanged.
+bool has_our_form(const Nf4Header& header) {
+  return header.nested && header.block_size == kNf4BlockSize && header.nested_block_size == kNf4GroupSize &&
          std::memcmp(header.nested_map.data(), dynamic_map_signed(), header.nested_map.size() * sizeof(float)) == 0;
 }
 
@@ -23,66 +23,84 @@ std::vector<float> to_floats(const std::vector<std::byte>& bytes) {
   return values;
 }
 
+void copy_bytes(const std::vector<std::byte>& from, const OwnedTensor& to) {
+  SHORI_CHECK(from.size() == to.bytes(), "scales of another size than the header checked");
+  std::memcpy(to.data<void>(), from.data(), from.size());
+}
+
+// The fp32 scale of each block that the file has.
+std::vector<float> scales_of(const Nf4Header& header, const std::vector<std::byte>& absmax,
+                             const std::vector<std::byte>& nested_absmax) {
+  if (!header.nested) return to_floats(absmax);
+  const std::vector<float> nested = to_floats(nested_absmax);
+  std::vector<float> scales(absmax.size());
+  for (std::size_t block = 0; block < scales.size(); ++block) {
+    scales[block] = nf4_scale(header.nested_map[static_cast<std::size_t>(absmax[block])],
+                              nested[block / static_cast<std::size_t>(header.nested_block_size)], header.nested_offset);
+  }
+  return scales;
+}
+
+void check_finite(const std::vector<float>& scales, const std::string& name) {
+  const auto bad = std::ranges::find_if(scales, [](float scale) { return !std::isfinite(scale); });
+  if (bad == scales.end()) return;
+  throw Error(Diagnostic("E0210",
+                         concat("the scale of block ", bad - scales.begin(), " of `", name, "` is not a finite number"))
+                  .help("get the model again from its publisher"));
+}
+
 }  // namespace
 
-bool needs_plain_scales(const HfModel& model) {
-  return std::ranges::any_of(model.tensors(),
-                             [](const HfTensor& tensor) { return tensor.nf4 && !is_ours(*tensor.nf4); });
+bool has_nested_scales(const HfModel& model) {
+  return std::ranges::all_of(model.tensors(),
+                             [](const HfTensor& tensor) { return !tensor.nf4 || has_our_form(*tensor.nf4); });
 }
 
 void check_nf4_levels(const HfModel& model) {
   for (const HfTensor& tensor : model.tensors()) {
     for (unsigned code = 0; tensor.nf4 && code < 16; ++code) {
       if (tensor.nf4->map[code] == nf4_level(code)) continue;
-      throw Error(Diagnostic("E0217", "the codes of `" + tensor.name + "` mean other values than those of NF4")
+      throw Error(Diagnostic("E0217", concat("the codes of `", tensor.name, "` mean other values than those of NF4"))
                       .at(model.shard_file(tensor.shard).file().path())
                       .help("use the 16-bit weights"));
     }
   }
 }
 
-std::optional<Nf4Scales> QuantizedParts::take(const HfTensor& part, const TensorPiece& piece) {
+std::optional<Nf4Weight> QuantizedParts::add(const HfTensor& part, const TensorChunk& chunk) {
   const bool is_absmax = part.role == TensorRole::kAbsmax;
   if (!is_absmax && part.role != TensorRole::kNestedAbsmax) return std::nullopt;  // read with the headers
   Collected& parts = collected_[part.weight];
-  std::vector<std::byte>& bytes = is_absmax ? parts.absmax : parts.nested;
-  bytes.insert(bytes.end(), piece.data, piece.data + piece.bytes);
-  (is_absmax ? parts.has_absmax : parts.has_nested) |= piece.is_last;
+  std::vector<std::byte>& bytes = is_absmax ? parts.absmax : parts.nested_absmax;
+  bytes.insert(bytes.end(), chunk.data, chunk.data + chunk.bytes);
+  (is_absmax ? parts.has_absmax : parts.has_nested_absmax) |= chunk.is_last;
   const HfTensor& codes = *model_.find(part.weight);
-  if (!parts.has_absmax || (codes.nf4->nested && !parts.has_nested)) return std::nullopt;
-  Nf4Scales scales = make_scales(codes, parts);
+  if (!parts.has_absmax || (codes.nf4->nested && !parts.has_nested_absmax)) return std::nullopt;
+  Nf4Weight scales = make_scales(codes, parts);
   collected_.erase(part.weight);
   return scales;
 }
 
-Nf4Scales QuantizedParts::make_scales(const HfTensor& codes, const Collected& parts) const {
+Nf4Weight QuantizedParts::make_scales(const HfTensor& codes, const Collected& parts) const {
   const Nf4Header& header = *codes.nf4;
-  const std::vector<float> absmax = header.nested ? std::vector<float>() : to_floats(parts.absmax);
-  const std::vector<float> nested = to_floats(parts.nested);
-  const auto* index = reinterpret_cast<const std::uint8_t*>(parts.absmax.data());
-  const auto blocks = static_cast<std::size_t>(header.blocks(codes.rows() * codes.cols()));
-  const auto scale_of = [&](std::size_t block) {
-    if (!header.nested) return absmax[block];
-    return nf4_scale(header.nested_map[index[block]],
-                     nested[block / static_cast<std::size_t>(header.nested_block_size)], header.nested_offset);
-  };
-  for (std::size_t block = 0; block < blocks; ++block) {
-    if (!std::isfinite(scale_of(block)))
-      throw Error(Diagnostic("E0210", "the scale of block " + std::to_string(block) + " of `" + codes.name +
-                                          "` is not a finite number")
-                      .help("get the model again from its publisher"));
+  const std::vector<float> file_scales = scales_of(header, parts.absmax, parts.nested_absmax);
+  check_finite(file_scales, codes.name);
+  Nf4Weight weight;
+  weight.layout = {codes.rows(), codes.cols(), nested_};
+  if (nested_) {
+    weight.absmax = OwnedTensor::make(DType::kU8, 1, weight.layout.blocks());
+    weight.absmax2 = OwnedTensor::make(DType::kF32, 1, weight.layout.groups());
+    copy_bytes(parts.absmax, weight.absmax);
+    copy_bytes(parts.nested_absmax, weight.absmax2);
+    weight.offset = header.nested_offset;
+    return weight;
   }
-  Nf4Scales scales;
-  if (!plain_scales_) {
-    scales.absmax.assign(index, index + blocks);
-    scales.absmax2 = nested;
-    scales.offset = header.nested_offset;
-    return scales;
+  weight.scales = OwnedTensor::make(DType::kF32, 1, weight.layout.blocks());
+  for (std::int64_t block = 0; block < weight.scales.count(); ++block) {
+    weight.scales.data<float>()[block] =
+        file_scales[static_cast<std::size_t>(block * kNf4BlockSize / header.block_size)];
   }
-  const std::int64_t of_ours = (codes.rows() * codes.cols() + kNf4BlockSize - 1) / kNf4BlockSize;
-  for (std::int64_t block = 0; block < of_ours; ++block)
-    scales.scales.push_back(scale_of(static_cast<std::size_t>(block * kNf4BlockSize / header.block_size)));
-  return scales;
+  return weight;
 }
 
 }  // namespace shori

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -10,41 +9,35 @@
 
 #include "shori/io/hf_model.h"
 #include "shori/io/tensor_stream.h"
+#include "shori/model/nf4_weight.h"
 
 namespace shori {
 
-// Scales in one of the two forms of Nf4Tensor.
-struct Nf4Scales {
-  std::vector<std::uint8_t> absmax;
-  std::vector<float> absmax2;
-  float offset = 0.0f;
-  std::vector<float> scales;
-};
-
-// Whether some linear needs plain scales: its absmax are not nested, or in other blocks or by another map than ours.
-// Then all linears get them, so that the memory they need is known from this alone.
-bool needs_plain_scales(const HfModel& model);
+// Whether the scales of every linear can be kept nested. False if those of some linear are flat, or have other blocks
+// or another quantization map than this program's; then all linears have flat scales, so that the memory of a base
+// depends on this alone. True for a base that is not NF4 in its files.
+bool has_nested_scales(const HfModel& model);
 // E0217 if the codes of some linear mean other values than the NF4 levels.
 void check_nf4_levels(const HfModel& model);
 
 // Collects the absmax of the linears.
 class QuantizedParts {
  public:
-  QuantizedParts(const HfModel& model, bool plain_scales) : model_(model), plain_scales_(plain_scales) {}
+  explicit QuantizedParts(const HfModel& model) : model_(model), nested_(has_nested_scales(model)) {}
 
-  // The next piece of a part other than codes. The scales of its linear, when everything for them has come; E0210 if
-  // one of them is not finite.
-  std::optional<Nf4Scales> take(const HfTensor& part, const TensorPiece& piece);
+  // The next chunk of a part other than codes. Returns the scales of its linear, in host memory and without codes, when
+  // all of them have come; E0210 if one is not finite.
+  std::optional<Nf4Weight> add(const HfTensor& part, const TensorChunk& chunk);
 
  private:
   struct Collected {
-    std::vector<std::byte> absmax, nested;
-    bool has_absmax = false, has_nested = false;
+    std::vector<std::byte> absmax, nested_absmax;
+    bool has_absmax = false, has_nested_absmax = false;
   };
-  Nf4Scales make_scales(const HfTensor& codes, const Collected& parts) const;
+  Nf4Weight make_scales(const HfTensor& codes, const Collected& parts) const;
 
   const HfModel& model_;
-  bool plain_scales_;
+  bool nested_;
   std::map<std::string, Collected> collected_;
 };
 

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "shori/train/run_folder.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -101,8 +102,7 @@ void CheckpointStore::prepare() {
   } catch (const IoFailure& failure) {
     discard_next();
     throw Error(Diagnostic(is_out_of_space(failure.error) ? "E0502" : "E0513",
-                           concat("no room for a checkpoint of ", format_bytes(static_cast<double>(file_size())),
-                                  " in ", folder_))
+                           concat("no room for a checkpoint of ", format_bytes(file_size()), " in ", folder_))
                     .note(concat(failure.call, ": ", error_text(failure.error)))
                     .help("free space, or another `output_dir`"));
   }
@@ -123,7 +123,7 @@ void CheckpointStore::discard_next() {
 }
 
 void CheckpointStore::write(std::uint64_t step, const Json& fields) {
-  const IoTask task{checkpoint_name(step), folder_, static_cast<double>(file_size()),
+  const IoTask task{checkpoint_name(step), folder_, file_size(),
                     concat("step ", step, " is held in memory; checkpoints before it are safe")};
   // A failed fsync may have dropped the pages and marked them clean: that file is discarded and never tried again.
   run_io_task(task, [&] { write_once(step, fields); }, [&] { discard_next(); });

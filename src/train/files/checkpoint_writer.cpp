@@ -1,4 +1,4 @@
-#include "shori/train/checkpoint_writer.h"
+#include "src/train/files/checkpoint_writer.h"
 
 #include <utility>
 

@@ -5,11 +5,13 @@
 #include <chrono>
 #include <thread>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -17,10 +19,10 @@ namespace {
 constexpr int kTries = 3;
 
 void pause(const IoTask& task, const IoFailure& failure, double seconds) {
-  Diagnostic diagnostic(
-      "E0502", "no room for " + task.what + ": " + format_bytes(task.bytes) + " needed on the disk of " + task.folder);
-  diagnostic.note(failure.call + ": " + error_text(failure.error)).note(task.safe);
-  diagnostic.help("free space and it goes on by itself, or Ctrl-C");
+  Diagnostic diagnostic("E0502", concat("no room for ", task.what, ": ", format_bytes(task.bytes),
+                                        " needed on the disk of ", task.folder));
+  diagnostic.note(concat(failure.call, ": ", error_text(failure.error))).note(task.safe);
+  diagnostic.help("free some space and the program continues, or stop it with Ctrl-C");
   log_error(diagnostic);
   for (const double end = now_seconds() + seconds; now_seconds() < end;) {
     if (stop_requested()) throw Error(diagnostic.note("stopped while waiting for space"));
@@ -43,11 +45,11 @@ void run_io_task(const IoTask& task, const std::function<void()>& attempt, const
         pause(task, failure, wait);
         wait = std::min(60.0, wait * 2);
       } else if (++failures == kTries) {
-        throw Error(Diagnostic("E0512", "writing " + task.what + " failed: " + failure.call + ": " +
-                                            error_text(failure.error) + " (" + std::to_string(kTries) + " tries)")
+        throw Error(Diagnostic("E0512", concat("writing ", task.what, " failed: ", failure.call, ": ",
+                                               error_text(failure.error), " (", kTries, " tries)"))
                         .at(task.folder)
                         .note(task.safe)
-                        .help("check the disk, then go on with --resume"));
+                        .help("check the disk, then start again with --resume"));
       }
     }
   }

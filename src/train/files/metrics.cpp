@@ -14,6 +14,7 @@
 #include "shori/util/error.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "src/train/files/io_policy.h"
 
 namespace shori {
@@ -51,7 +52,7 @@ std::string step_line(const StepMetrics& m) {
 }
 
 std::string eval_line(const EvalMetrics& m) {
-  const double perplexity = std::exp(std::min(m.loss, 709.0));  // beyond it the double overflows
+  const double perplexity = std::exp(std::min(m.loss, 709.0));  // e^710 is infinite
   return json_text({{"type", "eval"},
                     {"stage", m.stage},
                     {"step", m.step},
@@ -84,7 +85,6 @@ std::string timing_line(const StepTiming& t) {
                     {"optimizer_seconds", t.optimizer_seconds},
                     {"checkpoint_seconds", t.checkpoint_seconds},
                     {"tokens_per_second", t.tokens_per_second},
-                    {"share_of_peak", nullptr},
                     {"memory_bytes", t.memory_bytes},
                     {"memory_peak_bytes", t.memory_peak_bytes}});
 }
@@ -94,7 +94,7 @@ LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64
     : folder_(folder), name_(name) {
   const std::string path = join_path(folder, name);
   fd_ = FileDescriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!fd_.valid()) throw Error(Diagnostic("E0513", "cannot write " + path + ": " + error_text(errno)));
+  if (!fd_.valid()) throw Error(Diagnostic("E0513", concat("cannot write ", path, ": ", error_text(errno))));
   char buffer[1 << 16];
   while (bytes_ < bytes) {
     const ssize_t count =
@@ -105,25 +105,24 @@ LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64
     bytes_ += static_cast<std::uint64_t>(count);
   }
   if (bytes > 0 && (bytes_ < bytes || (sha256 && this->sha256() != *sha256)))
-    log_warning(Diagnostic("W0501", path + " is not as recorded: " + std::to_string(bytes_) + " of " +
-                                        std::to_string(bytes) + " bytes" +
-                                        (bytes_ < bytes ? " found" : ", other content"))
-                    .note("training goes on; lines of earlier steps may be missing"));
+    log_warning(Diagnostic("W0501", concat(path, " is not as recorded: ", bytes_, " of ", bytes, " bytes",
+                                           bytes_ < bytes ? " found" : ", other content"))
+                    .note("training continues; lines of earlier steps may be missing"));
   if (::ftruncate(fd_.get(), static_cast<off_t>(bytes_)) != 0)
-    throw Error(Diagnostic("E0512", "cannot cut " + path + " to its recorded length: " + error_text(errno)));
+    throw Error(Diagnostic("E0512", concat("cannot cut ", path, " to its recorded length: ", error_text(errno))));
 }
 
 void LineLog::add(const std::string& line) { pending_ += line + "\n"; }
 
 void LineLog::write(bool durable) {
-  IoTask task{name_, folder_, static_cast<double>(pending_.size()), "the last saved step is safe"};
+  IoTask task{name_, folder_, pending_.size(), "the last saved step is safe"};
   const auto attempt = [&] {
     if (::lseek(fd_.get(), static_cast<off_t>(bytes_), SEEK_SET) < 0) throw IoFailure{"lseek", errno};
     if (const IoResult result = write_all(fd_.get(), pending_.data(), pending_.size()); result.error)
       throw IoFailure{"write", result.error};
     if (durable && ::fdatasync(fd_.get()) != 0) throw IoFailure{"fdatasync", errno};
   };
-  // A half-written line is cut off before the next try; a failure to do so shows itself in that try.
+  // A half-written line is cut off before the next try. If that fails, so does the try.
   run_io_task(task, attempt, [&] { (void)!::ftruncate(fd_.get(), static_cast<off_t>(bytes_)); });
   hash_.update(pending_);
   bytes_ += pending_.size();

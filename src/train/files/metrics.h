@@ -1,5 +1,5 @@
-// metrics.jsonl: one object a line, only reproducible fields. Two runs of the same config, data and build give the same
-// bytes, also across a resume. timing.jsonl: the clock fields of the same steps; part of no hash.
+// metrics.jsonl: one object per line, only reproducible fields. Two runs of the same config, data and build write the
+// same bytes, with or without a resume between. timing.jsonl: the times of the same steps; no hash covers it.
 #pragma once
 
 #include <cstdint>
@@ -50,18 +50,22 @@ struct StepTiming {
 };
 std::string timing_line(const StepTiming& timing);
 
-// An append-only file of lines whose length and SHA-256 are known at any moment.
+// An append-only file of lines that knows its length and SHA-256.
 class LineLog {
  public:
-  // Opens or makes <folder>/<name> and keeps its first `bytes` bytes. If the file is shorter, or those bytes do not
-  // have `sha256` (where given), W0501 is told, what is there is kept, and writing goes on. bytes = 0 starts empty.
+  // Opens or creates <folder>/<name> and keeps its first `bytes` bytes; 0 starts with an empty file. If the file is
+  // shorter, or those bytes do not have `sha256` (if given), this is reported as W0501 and writing continues after what
+  // is there. E0513 if the file cannot be written.
   LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes,
           const std::optional<std::string>& sha256);
 
-  void add(const std::string& line);  // without newline; kept in memory until write()
-  void write(bool durable);           // appends what was added; with `durable` also fdatasync
+  // `line` has no newline. It stays in memory until write().
+  void add(const std::string& line);
+  // Appends what was added; with `durable` also fdatasync. Errors as run_io_task().
+  void write(bool durable);
+  // Length and hash of what the file holds after the last write().
   std::uint64_t bytes() const { return bytes_; }
-  std::string sha256() const;  // of everything written
+  std::string sha256() const;
 
  private:
   FileDescriptor fd_;

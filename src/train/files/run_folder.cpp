@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -35,16 +36,16 @@ std::string lock_owner_text() {
   std::tm local{};
   localtime_r(&now, &local);
   std::strftime(time_text, sizeof time_text, "%Y-%m-%dT%H:%M:%S", &local);
-  return std::to_string(getpid()) + " " + host + " " + first_word_of_file("/proc/sys/kernel/random/boot_id") + " " +
-         time_text + " " + first_word_of_file("/proc/self/comm") + "\n";
+  return concat(getpid(), " ", host, " ", first_word_of_file("/proc/sys/kernel/random/boot_id"), " ", time_text, " ",
+                first_word_of_file("/proc/self/comm"), "\n");
 }
 
 [[noreturn]] void throw_busy(int fd, const std::string& folder) {
   char text[512] = {};
   const ssize_t count = pread(fd, text, sizeof text - 1, 0);
   std::string owner = escape_for_log(std::string_view(text, count > 0 ? static_cast<std::size_t>(count) : 0), 200);
-  Diagnostic diagnostic("E0501", "`" + folder + "` is in use by another program");
-  if (!owner.empty()) diagnostic.note("pid, host, boot id, start time, command: " + owner);
+  Diagnostic diagnostic("E0501", concat("`", folder, "` is in use by another program"));
+  if (!owner.empty()) diagnostic.note(concat("pid, host, boot id, start time, command: ", owner));
   throw Error(diagnostic.help("another `output_dir`, or stop that program"));
 }
 
@@ -57,23 +58,23 @@ RunLock RunLock::take(const std::string& folder) {
   const FileDescriptor directory = open_directory(folder);
   FileDescriptor fd(openat(directory.get(), "run.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid())
-    throw Error(Diagnostic("E0513", "cannot write in `" + folder + "`: " + error_text(errno))
-                    .help("another `output_dir`, or mend its permissions"));
+    throw Error(Diagnostic("E0513", concat("cannot write in `", folder, "`: ", error_text(errno)))
+                    .help("another `output_dir`, or fix its permissions"));
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) throw_busy(fd.get(), folder);
-    throw Error(Diagnostic("E0514", "the file system of `" + folder + "` gives no locks: " + error_text(errno))
+    throw Error(Diagnostic("E0514", concat("the file system of `", folder, "` gives no locks: ", error_text(errno)))
                     .help("use a local disk for `output_dir`"));
   }
   const std::string text = lock_owner_text();
-  // Information for people only: a failure to write it harms nothing.
+  // Only people read this, so a failure to write it does not matter.
   if (ftruncate(fd.get(), 0) == 0) (void)write_all(fd.get(), text.data(), text.size());
   return RunLock(std::move(fd));
 }
 
 std::string checkpoint_name(std::uint64_t step) {
-  std::string digits = std::to_string(step);
+  std::string digits = concat(step);
   if (digits.size() < 6) digits.insert(0, 6 - digits.size(), '0');
-  return "step-" + digits + ".safetensors";
+  return concat("step-", digits, ".safetensors");
 }
 
 std::optional<std::uint64_t> checkpoint_step(const std::string& name) {
@@ -104,9 +105,9 @@ std::optional<JsonValue> RunFolder::read_json(const std::string& name) const {
   if (!value || !value->is_object()) {
     const TextPosition position = position_of(text, std::min(problem.offset, text.size()));
     throw Error(
-        Diagnostic("E0506", "`" + file(name) + "` cannot be read: " + (value ? "not an object" : problem.message))
+        Diagnostic("E0506", concat("`", file(name), "` cannot be read: ", value ? "not an object" : problem.message))
             .at(file(name), position.line, position.column)
-            .help("start anew in an empty folder"));
+            .help("start over in an empty folder"));
   }
   return value;
 }
@@ -117,10 +118,10 @@ void RunFolder::write(const std::string& name, const std::string& content) const
 
 std::string move_aside(const std::string& folder) {
   for (int number = 1;; ++number) {
-    const std::string target = folder + ".old-" + std::to_string(number);
+    const std::string target = concat(folder, ".old-", number);
     if (path_exists(target)) continue;
     if (::rename(folder.c_str(), target.c_str()) != 0)
-      throw Error(Diagnostic("E0513", "cannot move `" + folder + "` to `" + target + "`: " + error_text(errno)));
+      throw Error(Diagnostic("E0513", concat("cannot move `", folder, "` to `", target, "`: ", error_text(errno))));
     return target;
   }
 }

@@ -1,11 +1,11 @@
-// What the device versions of the ops ask of a stage.
+// What the device versions of the ops require of a stage.
 #include <string>
 
-#include "shori/model/load_mistral.h"
+#include "shori/io/hf_model.h"
 #include "shori/ops/device_limits.h"
 #include "shori/train/memory_plan.h"
 #include "shori/train/prepared_stage.h"
-#include "src/train/plan/stage_options.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -15,26 +15,25 @@ class Checker {
   Checker(const PreparedStage& stage, Diagnostics& diagnostics) : stage_(stage), diagnostics_(diagnostics) {}
 
   void check() {
-    const MistralConfig model = mistral_config(*stage_.base->model);
-    if (!stage_.stage.config.bf16) {
-      diagnostics_.add(Diagnostic("E0107", "`bf16: false` does not go with a GPU")
-                           .at(stage_.stage.origin("bf16").place)
+    const MistralConfig& model = stage_.base->model->config();
+    if (!stage_.config.bf16) {
+      diagnostics_.add(Diagnostic("E0107", "`bf16: false` is not possible on a GPU")
+                           .at(stage_.origin("bf16").place)
                            .note("kernels compute with bf16 activations")
                            .help("write `bf16: true`, or `device: cpu`"));
     }
-    if (stage_.stage.config.lora_r > kMaxDeviceRank) {
-      diagnostics_.add(
-          Diagnostic("E0107", "`lora_r: " + std::to_string(stage_.stage.config.lora_r) + "` does not go with a GPU")
-              .at(stage_.stage.origin("lora_r").place)
-              .note("kernels take ranks up to " + std::to_string(kMaxDeviceRank))
-              .help("write `lora_r: " + std::to_string(kMaxDeviceRank) + "`, or `device: cpu`"));
+    if (stage_.config.lora_r > kMaxDeviceRank) {
+      diagnostics_.add(Diagnostic("E0107", concat("`lora_r: ", stage_.config.lora_r, "` is not possible on a GPU"))
+                           .at(stage_.origin("lora_r").place)
+                           .note(concat("kernels take ranks up to ", kMaxDeviceRank))
+                           .help(concat("write `lora_r: ", kMaxDeviceRank, "`, or `device: cpu`")));
     }
-    multiple("hidden_size", model.hidden_size, kDeviceRowMultiple);
-    multiple("intermediate_size", model.intermediate_size, kDeviceRowMultiple);
-    multiple("vocab_size", model.vocab_size, kDeviceRowMultiple);
-    multiple("head_dim", model.head_dim, kDeviceHeadMultiple);
-    most("head_dim", model.head_dim, kMaxDeviceHeadDim);
-    most("hidden_size", model.hidden_size, kMaxNormColumns);
+    require_multiple("hidden_size", model.hidden_size, kDeviceRowMultiple);
+    require_multiple("intermediate_size", model.intermediate_size, kDeviceRowMultiple);
+    require_multiple("vocab_size", model.vocab_size, kDeviceRowMultiple);
+    require_multiple("head_dim", model.head_dim, kDeviceHeadMultiple);
+    require_at_most("head_dim", model.head_dim, kMaxDeviceHeadDim);
+    require_at_most("hidden_size", model.hidden_size, kMaxNormColumns);
   }
 
  private:
@@ -42,15 +41,13 @@ class Checker {
     diagnostics_.add(
         Diagnostic("E0406", message).at(stage_.base->folder + "/config.json").help("`device: cpu` runs every shape"));
   }
-  void multiple(const std::string& key, std::int64_t value, std::int64_t of) {
+  void require_multiple(const std::string& key, std::int64_t value, std::int64_t of) {
     if (value % of == 0) return;
-    refuse("`" + key + "` " + std::to_string(value) + " is not a multiple of " + std::to_string(of) +
-           ", which a GPU needs");
+    refuse(concat("`", key, "` ", value, " is not a multiple of ", of, ", which a GPU needs"));
   }
-  void most(const std::string& key, std::int64_t value, std::int64_t limit) {
+  void require_at_most(const std::string& key, std::int64_t value, std::int64_t limit) {
     if (value <= limit) return;
-    refuse("`" + key + "` " + std::to_string(value) + " is more than the " + std::to_string(limit) +
-           " that kernels take");
+    refuse(concat("`", key, "` ", value, " is more than the ", limit, " that kernels take"));
   }
 
   const PreparedStage& stage_;

@@ -1,10 +1,10 @@
 #include "src/train/plan/make_batch.h"
 
 #include <algorithm>
-#include <string>
 
 #include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -20,7 +20,7 @@ BatchRules rules_of(const PlanOptions& options, std::int64_t capacity, bool for_
   return {options.compat, for_evaluation, capacity, options.pad_to_sequence_len};
 }
 
-// Label of the id that follows position `batch.ids.size() - 1` of this row. `index` is that id's place in `sample`.
+// The label of the last id of the row so far is the next id, which is element `index` of `sample`.
 void set_last_label(PackedBatch& batch, const Sample& sample, std::size_t index, const BatchRules& rules) {
   if (sample.trained[index] == 0) return;
   batch.labels.back() = sample.ids[index];
@@ -49,7 +49,7 @@ void add_row(PackedBatch& batch, std::span<const Sample> samples, std::span<cons
              const BatchRules& rules) {
   const std::size_t start = batch.ids.size();
   for (const std::uint32_t index : row) {
-    SHORI_CHECK(index < samples.size(), "the plan names sample " + std::to_string(index));
+    SHORI_CHECK(index < samples.size(), concat("the plan names sample ", index));
     const Sample& sample = samples[index];
     for (std::size_t i = 0; i < sample.ids.size(); ++i) {
       const bool has_predictor = i > 0 || (rules.keep_boundary_targets && batch.ids.size() > start);
@@ -84,9 +84,8 @@ PackedBatch make_batch(std::span<const Sample> samples, const PackPlan& plan, st
     add_row(batch, samples, plan.row(row), rules);
     targets += plan.row_targets(row);
   }
-  SHORI_CHECK(batch.targets == targets, "micro-batch " + std::to_string(index) + " has " +
-                                            std::to_string(batch.targets) + " targets, the plan says " +
-                                            std::to_string(targets));
+  SHORI_CHECK(batch.targets == targets, concat("micro-batch ", index, " has ", batch.targets,
+                                               " targets, the plan says ", targets));
   return batch;
 }
 

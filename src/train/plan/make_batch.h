@@ -1,4 +1,4 @@
-// From samples and the pack plan to the micro-batches that the model takes.
+// Micro-batches for the model, from samples and the pack plan.
 #pragma once
 
 #include <cstddef>
@@ -14,13 +14,13 @@ namespace shori {
 
 inline constexpr std::int32_t kPadId = 2;
 
-// Micro-batch `index` of the plan. `samples` are those the plan was made of. Under compat the target that crosses a
-// sample boundary inside a row is kept, by default it is masked; no target ever crosses rows.
+// Micro-batch `index` of the plan, which was made of `samples`. Under compat the first id of a sample is a target of
+// the last id of the sample before it in the row; otherwise it is none. No target ever crosses rows.
 PackedBatch make_batch(std::span<const Sample> samples, const PackPlan& plan, std::size_t index);
 
-// Rows of an evaluation set: data order, the packing rule of training.
+// Rows of an evaluation set in data order, packed as in training.
 std::vector<Row> make_eval_rows(std::span<const Sample> samples, const PlanOptions& options);
-// `rows` joined into one batch, with roles and conversations.
+// One batch of `rows`, with the role and the conversation of each label.
 PackedBatch make_eval_batch(std::span<const Sample> samples, std::span<const Row> rows, const PlanOptions& options);
 
 }  // namespace shori

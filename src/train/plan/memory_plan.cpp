@@ -8,9 +8,10 @@
 #include "shori/model/mistral.h"
 #include "shori/ops/packed_batch.h"
 #include "shori/train/prepared_stage.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/device.h"
 #include "shori/util/number_text.h"
-#include "shori/util/progress.h"
+#include "shori/util/text.h"
 #include "src/train/plan/attention_memory.h"
 #include "src/train/plan/make_batch.h"
 #include "src/train/plan/stage_options.h"
@@ -18,34 +19,28 @@
 namespace shori {
 namespace {
 
-// For gaps between libtorch's blocks, and what another program may take.
+// For gaps between the blocks of libtorch's allocator, and for what another program may allocate.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
 
-std::string gib(std::size_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f GiB", static_cast<double>(bytes) / 0x1p30);
-  return text;
-}
-
 // What is kept, in words.
-std::string kept_text(const ActivationPlan& plan) {
-  const auto count = [&](KeepOfLayer keep) { return std::ranges::count(plan.layers, keep); };
-  const auto recomputed = count(KeepOfLayer::kInput), attention = count(KeepOfLayer::kAttention);
+std::string checkpointing_text(const CheckpointingPolicy& policy) {
+  const auto count = [&](Recompute recompute) { return std::ranges::count(policy.layers, recompute); };
+  const auto recomputed = count(Recompute::kAll), attention = count(Recompute::kMlp);
   std::string text;
   const auto add = [&](std::ptrdiff_t layers, const char* what) {
     if (layers == 0) return;
-    text += (text.empty() ? "" : ", ") + std::to_string(layers) + (layers == 1 ? " layer " : " layers ") + what;
+    text += concat(text.empty() ? "" : ", ", layers, layers == 1 ? " layer " : " layers ", what);
   };
   add(recomputed, "recomputed");
   add(attention, "with the attention kept");
-  add(count(KeepOfLayer::kAll), "kept whole");
+  add(count(Recompute::kNone), "kept whole");
   return text;
 }
 
-ActivationPlan last_layers_whole(std::int64_t layers, std::int64_t whole) {
-  ActivationPlan plan = ActivationPlan::same_for_all(layers, KeepOfLayer::kAttention);
-  std::fill(plan.layers.end() - whole, plan.layers.end(), KeepOfLayer::kAll);
-  return plan;
+CheckpointingPolicy last_layers_whole(std::int64_t layers, std::int64_t whole) {
+  CheckpointingPolicy policy = CheckpointingPolicy::uniform(layers, Recompute::kMlp);
+  std::fill(policy.layers.end() - whole, policy.layers.end(), Recompute::kNone);
+  return policy;
 }
 
 std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
@@ -63,7 +58,7 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
     return plan_memory(demand, last_layers_whole(layers, whole), limits.sm_count);
   };
   if (!fits(with_whole(0), limits)) {
-    return plan_memory(demand, ActivationPlan::recompute_all(layers), limits.sm_count);
+    return plan_memory(demand, CheckpointingPolicy::uniform(layers, Recompute::kAll), limits.sm_count);
   }
   std::int64_t low = 0, high = layers;
   while (low < high) {
@@ -73,7 +68,7 @@ MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits
   return with_whole(low);
 }
 
-// The same stage with packs of at most `tokens`, the many samples of one pack included.
+// The same stage with packs of at most `tokens`.
 MemoryDemand shortened(MemoryDemand demand, std::int64_t tokens) {
   demand.positions = std::min(demand.positions, tokens);
   for (PackShape& pack : demand.packs) {
@@ -96,30 +91,31 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
 
 [[noreturn]] void refuse(const PreparedStage& stage, const MemoryDemand& demand, const MemoryPlan& plan,
                          const DeviceLimits& limits) {
-  const TrainConfig& config = stage.stage.config;
+  const TrainConfig& config = stage.config;
   const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
-  Diagnostic diagnostic("E0401", "the plan of stage `" + stage.stage.name + "` needs " + gib(plan.total_bytes) + ", " +
-                                     gib(available) +
-                                     (limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  Diagnostic diagnostic(
+      "E0401", concat("the plan of stage `", stage.name, "` needs ", format_gib(plan.total_bytes), ", ",
+                      format_gib(available), limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
   note_memory_lines(plan, diagnostic);
   const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
   if (shares_attention) {
-    diagnostic.note("the attention's line is that of a later or earlier stage with longer packs, over the same base")
-        .help("`--only " + stage.stage.name + "` plans this stage alone");
+    diagnostic.note("the line of the attention is that of another stage with longer packs, which shares the base")
+        .help(concat("`--only ", stage.name, "` plans this stage alone"));
   }
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
-    diagnostic.help("`activation_memory: auto` fits (`recompute` needs " + gib(least.total_bytes) + ")");
+    diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", format_gib(least.total_bytes), ")"));
   }
   const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
   if (rows > 1) {
     const MemoryPlan single =
         plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
-    diagnostic.help("`micro_batch_size: 1` needs " + gib(single.total_bytes) + (fits(single, limits) ? ": fits" : ""));
+    diagnostic.help(
+        concat("`micro_batch_size: 1` needs ", format_gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
   }
   if (const std::int64_t tokens = longest_that_fits(demand, limits, demand.tokens()); tokens > 0) {
     const MemoryPlan shorter = plan_for(shortened(demand, tokens), ActivationMemory::kRecompute, limits);
-    diagnostic.help("`sequence_len: " + std::to_string(tokens / rows) + "` fits (" + gib(shorter.total_bytes) + ")");
+    diagnostic.help(concat("`sequence_len: ", tokens / rows, "` fits (", format_gib(shorter.total_bytes), ")"));
   } else if (shares_attention) {
     diagnostic.help("a smaller `sequence_len` in the stage of the longest packs");
   } else {
@@ -135,18 +131,18 @@ bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
 }
 
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
-  const auto same = [&](KeepOfLayer keep) {
-    return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), limits.sm_count);
+  const auto same = [&](Recompute recompute) {
+    return plan_memory(demand, CheckpointingPolicy::uniform(demand.model.layers, recompute), limits.sm_count);
   };
   switch (choice) {
     case ActivationMemory::kAuto:
       return keep_what_fits(demand, limits);
     case ActivationMemory::kRecompute:
-      return same(KeepOfLayer::kInput);
+      return same(Recompute::kAll);
     case ActivationMemory::kKeepAttention:
-      return same(KeepOfLayer::kAttention);
+      return same(Recompute::kMlp);
     case ActivationMemory::kKeep:
-      return same(KeepOfLayer::kAll);
+      return same(Recompute::kNone);
   }
   internal_error(__FILE__, __LINE__, "unknown activation_memory");
 }
@@ -158,11 +154,10 @@ std::int64_t MemoryDemand::tokens() const {
 }
 
 MemoryDemand memory_demand(const PreparedStage& stage) {
-  const TrainConfig& config = stage.stage.config;
+  const TrainConfig& config = stage.config;
   MemoryDemand demand;
-  demand.model = mistral_config(*stage.base->model);
-  demand.activation = activation_dtype(config);
-  demand.quantize = config.load_in_4bit;
+  demand.model = stage.base->model->config();
+  demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
   demand.lora = lora_settings(config);
   demand.adam = adam_options(config);
   demand.positions = config.sequence_len;
@@ -181,20 +176,20 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
   return demand;
 }
 
-MemoryPlan plan_memory(const MemoryDemand& demand, const ActivationPlan& activation, int sm_count) {
+MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count) {
   DeviceMemory memory = DeviceMemory::planning();
-  // The order in which StageTrainer makes them.
-  MistralWeights weights = allocate_weights(demand.model, demand.activation, demand.quantize, memory.device);
-  LoraAdapter adapter(demand.model, demand.lora, demand.activation, &memory);
+  // In the order of load_base(), prepare_base() and StageSession.
+  MistralWeights weights = allocate_weights(demand.model, demand.format, &memory.device);
+  LoraAdapter adapter(demand.model, demand.lora, demand.format.activation, &memory);
   Mistral model(std::move(weights), &adapter, &memory);
-  model.set_plan(activation);
+  model.set_checkpointing(checkpointing);
   model.reserve(demand.tokens(), demand.positions, true);
   const AdamW8bit optimizer(adapter, demand.adam, &memory);
 
   MemoryPlan plan;
   plan.tokens = demand.tokens();
   plan.positions = demand.positions;
-  plan.activation = activation;
+  plan.checkpointing = checkpointing;
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
@@ -218,7 +213,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
   share_attention(demands, limits.sm_count);
   std::size_t arena = 0, pinned = 0;
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    MemoryPlan plan = plan_for(demands[i], stages[i]->stage.config.activation_memory, limits);
+    MemoryPlan plan = plan_for(demands[i], stages[i]->config.activation_memory, limits);
     if (!fits(plan, limits)) refuse(*stages[i], demands[i], plan, limits);
     arena = std::max(arena, plan.arena_bytes);
     pinned = std::max(pinned, plan.pinned_bytes);
@@ -231,7 +226,7 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
 }
 
 void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
-  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(line.category + " " + gib(line.bytes));
+  for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", format_gib(line.bytes)));
 }
 
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
@@ -245,7 +240,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
   add("sum", plan.total_bytes);
   add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
-  text += "  backward pass: " + kept_text(plan.activation) + "\n";
+  text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
   add("page-locked host memory", plan.pinned_bytes);
   return text;
 }

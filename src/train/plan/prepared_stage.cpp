@@ -6,25 +6,27 @@
 
 #include "shori/data/data_options.h"
 #include "shori/data/pack_plan.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/hash.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/number_text.h"
 #include "shori/util/progress.h"
+#include "shori/util/text.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
 namespace {
 
-// One file a stage, beside the run folder, or beside that of the recipe. Its name tells stages of the same name apart,
-// its content whether it fits.
+// One file per stage in .prepared/ beside the run folder or the folder of the recipe. The hash keeps stages with the same
+// name apart; whether the file fits the data is part of its content.
 std::string prepared_path(const LoadedConfig& loaded, const TrainConfig& config) {
   const std::string folder =
       config.dataset_prepared_path.empty()
           ? join_path(parent_path(loaded.is_recipe ? loaded.output_dir : config.output_dir), ".prepared")
           : config.dataset_prepared_path;
   const std::string output = absolute_path(config.output_dir);
-  return join_path(folder, file_name(output) + "-" + sha256_hex(output).substr(0, 8) + ".bin");
+  return join_path(folder, concat(file_name(output), "-", sha256_hex(output).substr(0, 8), ".bin"));
 }
 
 bool needs_tokenizer(const TrainConfig& config) {
@@ -59,19 +61,18 @@ std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig&
 }
 
 void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
-  const TrainConfig& config = prepared.stage.config;
+  const TrainConfig& config = prepared.config;
   if (prepared.data.train.empty()) {
-    diagnostics.add(Diagnostic("E0306", "stage `" + prepared.stage.name + "` has no sample to train on")
+    diagnostics.add(Diagnostic("E0306", concat("stage `", prepared.name, "` has no sample to train on"))
                         .at(config.datasets.front().place)
                         .help("check `datasets`, `val_set_size`, `skip_samples` and `roles_to_train`"));
     return;
   }
   prepared.plan = make_pack_plan(sample_costs(prepared.data.train), plan_options(config));
   if (prepared.plan.steps.empty())
-    diagnostics.add(Diagnostic("E0115", "stage `" + prepared.stage.name + "` trains 0 steps")
+    diagnostics.add(Diagnostic("E0115", concat("stage `", prepared.name, "` trains 0 steps"))
                         .at(config.datasets.front().place)
-                        .note(std::to_string(prepared.data.train.size()) + " samples, `num_epochs` " +
-                              std::to_string(config.num_epochs))
+                        .note(concat(prepared.data.train.size(), " samples, `num_epochs` ", config.num_epochs))
                         .help("`num_epochs: 1` or more, no `max_steps: 0`"));
   prepared.plan_bytes = serialize_pack_plan(prepared.plan);
   prepared.plan_sha256 = sha256_hex(prepared.plan_bytes);
@@ -85,14 +86,14 @@ std::string state_text(const PreparedStage& stage) {
     case StageState::kDone:
       return "done";
     case StageState::kInterrupted:
-      return "interrupted at step " + std::to_string(stage.step);
+      return concat("interrupted at step ", stage.step);
     case StageState::kChanged:
       return "changed: " + stage.changes.front().message;
   }
   internal_error(__FILE__, __LINE__, "unknown stage state");
 }
 
-// E0404 where the program has not the device that the config names.
+// E0404 if the program does not have the device that the config names.
 void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
   const DeviceChoice choice = stage.config.device;
   const bool named = choice == DeviceChoice::kCuda || choice == DeviceChoice::kEmulated;
@@ -104,7 +105,7 @@ void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
                       .help("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
 }
 
-// E0216 where 16-bit weights are wanted and the base has none.
+// E0216 if 16-bit weights are wanted and the base has none.
 void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnostics& diagnostics) {
   if (stage.config.load_in_4bit || !base.config().is_nf4) return;
   diagnostics.add(Diagnostic("E0216", "`load_in_4bit: false` needs 16-bit weights, this base is NF4 already")
@@ -115,6 +116,9 @@ void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnos
 
 }  // namespace
 
+PreparedStage::PreparedStage(StageConfig stage)
+    : StageConfig(std::move(stage)), folder(config.output_dir), config_hash(shori::config_hash(config)) {}
+
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
   for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
@@ -123,18 +127,15 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     const auto base = bases.find(stage.config.base_model);
     if (base == bases.end()) continue;
     check_base_precision(stage, *base->second->model, diagnostics);
-    PreparedStage prepared;
-    prepared.stage = stage;
-    prepared.folder = RunFolder(stage.config.output_dir);
+    PreparedStage prepared(stage);
     prepared.base = base->second;
-    prepared.config_hash = config_hash(stage.config);
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
     options.prepared_path = prepared_path(config, stage.config);
     options.keep_prepared = keep_prepared;
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
-      progress.update("reading data of stage " + stage.name + ": " + format_bytes(static_cast<double>(done)) + " of " +
-                      format_bytes(static_cast<double>(total)));
+      progress.update(
+          concat("reading data of stage ", stage.name, ": ", format_bytes(done), " of ", format_bytes(total)));
     };
     if (stage_device(stage.config) == Device::kCuda) check_device_support(prepared, diagnostics);
     const std::size_t errors_before = diagnostics.error_count();
@@ -154,12 +155,12 @@ std::string stage_table(const std::vector<PreparedStage>& stages) {
   text += line;
   for (const PreparedStage& stage : stages) {
     const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
-    std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.stage.name.c_str(),
+    std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.name.c_str(),
                   with_commas(std::ssize(stage.data.conversations)).c_str(),
                   with_commas(stage.ledger.total.tokens_packed).c_str(),
                   with_commas(static_cast<std::int64_t>(packs)).c_str(),
                   with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
-                  format_double(stage.stage.config.learning_rate).c_str());
+                  format_double(stage.config.learning_rate).c_str());
     text += line + state_text(stage) + "\n";
   }
   return text;

@@ -8,37 +8,37 @@
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
 
 // The members that a later start compares, shared by run.json and done.json.
-void add_identity(Json& json, const PreparedStage& stage, const BaseIdentity& base,
-                  const std::optional<std::string>& parent) {
-  const EarlyIdentity identity = early_identity(stage);
-  json["config_hash"] = identity.config_hash;
-  json["config"] = raw_json(canonical_config(stage.stage.config, ConfigScope::kComplete));
-  json["data_fingerprint"] = identity.data_fingerprint;
+void add_identity(Json& json, const PreparedStage& stage, const RunIdentity& run) {
+  const EarlyIdentity early = early_identity(stage);
+  json["config_hash"] = early.config_hash;
+  json["config"] = raw_json(canonical_config(stage.config, ConfigScope::kComplete));
+  json["data_fingerprint"] = early.data_fingerprint;
   json["data"] = Json::array();
   for (const DataFile& file : stage.data.files)
     json["data"].push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
-  json["plan_sha256"] = identity.plan_sha256;
-  json["tokenizer_sha256"] = text_or_null(identity.tokenizer_sha256);
-  json["base"] = {{"name", base.name},
-                  {"headers", identity.base_headers},
-                  {"fingerprint", base.fingerprint},
-                  {"nf4_checksum", base.nf4_checksum}};
-  json["parent"] = text_or_null(parent.value_or(""));
+  json["plan_sha256"] = early.plan_sha256;
+  json["tokenizer_sha256"] = text_or_null(early.tokenizer_sha256);
+  json["base"] = {{"name", run.base.name},
+                  {"headers", early.base_headers},
+                  {"fingerprint", run.base.fingerprint},
+                  {"nf4_checksum", run.base.nf4_checksum}};
+  json["parent"] = text_or_null(run.parent.value_or(""));
 }
 
 Diagnostic changed(const std::string& what, const std::string& since, const std::string& before,
                    const std::string& now) {
-  Diagnostic diagnostic("E0508", what + " changed since " + since);
-  diagnostic.note("sha256 " + before.substr(0, 8) + " -> " + now.substr(0, 8));
+  Diagnostic diagnostic("E0508", concat(what, " changed since ", since));
+  diagnostic.note(concat("sha256 ", before.substr(0, 8), " -> ", now.substr(0, 8)));
   return diagnostic.help("restore it, or begin a new stage");
 }
 
-// Names the files whose contents differ; falls back to the whole set when the lists themselves differ.
+// Names the files whose contents differ; the whole set if the lists of files differ.
 void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
                       std::vector<Diagnostic>& changes) {
   const JsonValue* data = record.find("data");
@@ -57,11 +57,11 @@ void add_data_changes(const JsonValue& record, const PreparedStage& stage, const
 void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
                         std::vector<Diagnostic>& changes) {
   const JsonValue* config = record.find("config");
-  Diagnostic diagnostic("E0504", "the config changed since " + since);
+  Diagnostic diagnostic("E0504", concat("the config changed since ", since));
   if (config)
-    for (const ConfigDifference& difference : config_differences(*config, stage.stage.config))
+    for (const ConfigDifference& difference : config_differences(*config, stage.config))
       if (difference.key_class == KeyClass::kNumeric)
-        diagnostic.note("`" + difference.key + "` " + difference.stored + " -> " + difference.present);
+        diagnostic.note(concat("`", difference.key, "` ", difference.stored, " -> ", difference.present));
   changes.push_back(diagnostic.help("restore these lines, or begin a new stage with `init_from`"));
 }
 
@@ -77,15 +77,14 @@ EarlyIdentity early_identity(const PreparedStage& stage) {
           stage.base->model->header_fingerprint()};
 }
 
-std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
-                     Device device) {
+std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
   Json json = {{"format", "shori-run/1"},
-               {"stage", stage.stage.name},
+               {"stage", stage.name},
                {"version", version()},
                {"build", build_id()},
-               {"device", device_name(device)}};
-  add_identity(json, stage, base, parent);
-  if (device != Device::kCpu) {
+               {"device", device_name(identity.device)}};
+  add_identity(json, stage, identity);
+  if (identity.device != Device::kCpu) {
     json["products"] = Json::array();
     for (const MatmulChoice& choice : matmul_choices())
       json["products"].push_back({{"product", choice.product}, {"algorithm", choice.algorithm}});
@@ -93,15 +92,25 @@ std::string run_json(const PreparedStage& stage, const BaseIdentity& base, const
   return json_text(json, 2) + "\n";
 }
 
-std::string done_json(const PreparedStage& stage, const BaseIdentity& base, const std::optional<std::string>& parent,
+std::string done_json(const PreparedStage& stage, const RunIdentity& identity,
                       const std::map<std::string, std::string>& adapter_files) {
   Json json = {{"format", "shori-done/1"},
-               {"stage", stage.stage.name},
+               {"stage", stage.name},
                {"step", stage.total_steps()},
                {"checkpoint", checkpoint_name(stage.total_steps())},
                {"adapter", adapter_files}};
-  add_identity(json, stage, base, parent);
+  add_identity(json, stage, identity);
   return json_text(json, 2) + "\n";
+}
+
+void restore_matmul_choices(const RunFolder& folder) {
+  const auto run = folder.read_run();
+  const JsonValue* products = run ? run->find("products") : nullptr;
+  if (products == nullptr || !matmul_choices().empty()) return;
+  std::vector<MatmulChoice> choices;
+  for (const JsonValue& item : products->items)
+    choices.push_back({text_member(item, "product"), text_member(item, "algorithm")});
+  restore_matmul_choices(choices);
 }
 
 std::string base_model_name(const BaseModel& base) {
@@ -120,24 +129,23 @@ std::string base_model_name(const BaseModel& base) {
 }
 
 std::string device_name(Device device) {
-  if (device == Device::kCpu) return std::string("cpu ") + at::get_cpu_capability();
+  if (device == Device::kCpu) return concat("cpu ", at::get_cpu_capability());
   const DeviceInfo& info = open_device();
-  return info.name + " sm_" + std::to_string(info.sm_major) + std::to_string(info.sm_minor) + ", " +
-         std::to_string(info.sm_count) + " multiprocessors";
+  return concat(info.name, " sm_", info.sm_major, info.sm_minor, ", ", info.sm_count, " multiprocessors");
 }
 
 std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage,
                                          const std::string& since) {
   const EarlyIdentity now = early_identity(stage);
   std::vector<Diagnostic> changes;
-  if (!has_numbers_of(record, stage.stage.config)) add_config_changes(record, stage, since, changes);
+  if (!has_numbers_of(record, stage.config)) add_config_changes(record, stage, since, changes);
   if (text_member(record, "tokenizer_sha256") != now.tokenizer_sha256)
     changes.push_back(changed("the tokenizer", since, text_member(record, "tokenizer_sha256"), now.tokenizer_sha256));
   const JsonValue* base = record.find("base");
   const std::string headers = base ? text_member(*base, "headers") : "";
   if (headers != now.base_headers) changes.push_back(changed("the base model", since, headers, now.base_headers));
   if (!changes.empty()) return changes;
-  // Data fingerprint and plan follow from config and tokenizer too: only told when those are the same.
+  // Data fingerprint and plan depend on config and tokenizer as well: reported only if those are the same.
   if (text_member(record, "data_fingerprint") != now.data_fingerprint)
     add_data_changes(record, stage, since, changes);
   else if (text_member(record, "plan_sha256") != now.plan_sha256)

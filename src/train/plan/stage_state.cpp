@@ -2,6 +2,7 @@
 #include "shori/train/adapter_file.h"
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -12,27 +13,28 @@ Diagnostic parent_changed(const std::string& message, const std::string& note) {
   return diagnostic;
 }
 
+std::string short_sha256(const std::string& sha256) { return sha256.empty() ? "none" : sha256.substr(0, 8); }
+
 // SHA-256 of the adapter this stage begins from; empty for a fresh one or a source that is no longer there.
 std::string parent_sha256(const PreparedStage& stage, const std::vector<PreparedStage>& stages) {
-  if (stage.stage.previous_stage >= 0)
-    return stages[static_cast<std::size_t>(stage.stage.previous_stage)].adapter_sha256.value_or("");
-  const std::string& from = stage.stage.config.init_from;
+  if (stage.previous_stage >= 0)
+    return stages[static_cast<std::size_t>(stage.previous_stage)].adapter_sha256.value_or("");
+  const std::string& from = stage.config.init_from;
   return from.empty() || !path_exists(from) ? "" : adapter_source_sha256(find_adapter_source(from));
 }
 
 void check_parent(const JsonValue& record, PreparedStage& stage, const std::vector<PreparedStage>& stages) {
-  const int previous = stage.stage.previous_stage;
+  const int previous = stage.previous_stage;
   if (previous >= 0 && stages[static_cast<std::size_t>(previous)].state != StageState::kDone) {
     stage.changes.push_back(parent_changed(
-        "stage " + stages[static_cast<std::size_t>(previous)].stage.name + " before it is not done", ""));
+        concat("stage ", stages[static_cast<std::size_t>(previous)].name, " before it is not done"), ""));
     return;
   }
   const std::string now = parent_sha256(stage, stages), before = text_member(record, "parent");
-  const bool source_gone = previous < 0 && !stage.stage.config.init_from.empty() && now.empty();
+  const bool source_gone = previous < 0 && !stage.config.init_from.empty() && now.empty();
   if (now != before && !source_gone)
     stage.changes.push_back(parent_changed("the adapter it began from changed",
-                                           "sha256 " + (before.empty() ? "none" : before.substr(0, 8)) + " -> " +
-                                               (now.empty() ? "none" : now.substr(0, 8))));
+                                           concat("sha256 ", short_sha256(before), " -> ", short_sha256(now))));
 }
 
 void check_adapter_files(const JsonValue& done, PreparedStage& stage) {
@@ -42,7 +44,7 @@ void check_adapter_files(const JsonValue& done, PreparedStage& stage) {
     const bool there = path_exists(join_path(stage.folder.adapter(), name));
     if (!there || sha256_of_file(InputFile::open_in(stage.folder.adapter(), name, "E0506")) != sha.text) {
       stage.changes.push_back(
-          parent_changed("adapter/" + name + " is not the one that was written", there ? "" : "it is missing"));
+          parent_changed(concat("adapter/", name, " is not the one that was written"), there ? "" : "it is missing"));
       continue;
     }
     if (name == "adapter_model.safetensors") stage.adapter_sha256 = sha.text;
@@ -64,9 +66,9 @@ void find_state(PreparedStage& stage, const std::vector<PreparedStage>& stages) 
     stage.step = *newest;
     const auto run = folder.read_run();
     if (!run)
-      throw Error(Diagnostic("E0506", folder.path() + " holds checkpoints but no run.json")
-                      .help("start anew in an empty folder"));
-    stage.changes = identity_changes(*run, stage, "step " + std::to_string(*newest));
+      throw Error(Diagnostic("E0506", concat(folder.path(), " holds checkpoints but no run.json"))
+                      .help("start over in an empty folder"));
+    stage.changes = identity_changes(*run, stage, concat("step ", *newest));
     if (stage.changes.empty()) check_parent(*run, stage, stages);
     stage.state = stage.changes.empty() ? StageState::kInterrupted : StageState::kChanged;
   }

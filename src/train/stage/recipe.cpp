@@ -10,7 +10,7 @@
 #include "shori/util/signals.h"
 #include "shori/util/utf8.h"
 #include "src/train/plan/stage_options.h"
-#include "src/train/stage/trainer.h"
+#include "src/train/stage/run_stage.h"
 
 namespace shori {
 namespace {
@@ -18,8 +18,8 @@ namespace {
 std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::string& name, const char* option) {
   std::vector<std::string> names;
   for (std::size_t i = 0; i < stages.size(); ++i) {
-    if (stages[i].stage.name == name) return i;
-    names.push_back(stages[i].stage.name);
+    if (stages[i].name == name) return i;
+    names.push_back(stages[i].name);
   }
   Diagnostic diagnostic("E0113", std::string("`") + option + " " + escape_for_log(name) + "`: no such stage");
   std::string list;
@@ -41,9 +41,9 @@ void print_lines(const std::string& text) {
 void print_preparation(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
   for (const std::string& note : config.notes) log_info(note);
   for (const PreparedStage& stage : stages) {
-    log_info("--- stage " + stage.stage.name + ": resolved config ---");
-    print_lines(resolved_config_text(stage.stage));
-    log_info("--- stage " + stage.stage.name + ": data ---");
+    log_info("--- stage " + stage.name + ": resolved config ---");
+    print_lines(resolved_config_text(stage));
+    log_info("--- stage " + stage.name + ": data ---");
     print_lines(stage.ledger.to_text());
     const std::vector<std::int32_t>& ids = stage.data.train.front().ids;
     std::string first;
@@ -65,7 +65,7 @@ void refuse_unclear(const LoadedConfig& config, const PreparedStage& stage, cons
   if (stage.state == StageState::kChanged) {
     std::vector<Diagnostic> diagnostics = stage.changes;
     if (config.is_recipe)
-      diagnostics.back().help("retrain from here on: " + command_for(config, " --from " + stage.stage.name));
+      diagnostics.back().help("retrain from here on: " + command_for(config, " --from " + stage.name));
     throw Error(diagnostics);
   }
   if (stage.state == StageState::kInterrupted && !options.resume)
@@ -95,16 +95,6 @@ void check_resume(const std::vector<PreparedStage>& stages) {
                     .help("start it without --resume"));
 }
 
-// What stages must have in common for one to go on with the base that the one before has loaded.
-std::string base_key(const TrainConfig& config) {
-  std::string key = std::string(stage_device(config) == Device::kCpu ? "cpu " : "device ") + config.base_model;
-  key += std::string(config.bf16 ? " bf16" : " fp32") + (config.load_in_4bit ? " nf4" : " dense");
-  key += " r" + std::to_string(config.lora_r) + " a" + std::to_string(config.lora_alpha);
-  for (const std::string& target : config.lora_target_modules) key += " " + target;
-  key += " " + config.gpu_memory_limit;  // the memory it lies in
-  return key;
-}
-
 // Of the device that is here, or of the one the user describes.
 DeviceLimits limits_of(const TrainConfig& config, const RecipeOptions& options) {
   DeviceLimits limits;
@@ -123,7 +113,7 @@ DeviceLimits limits_of(const TrainConfig& config, const RecipeOptions& options) 
 
 // The memory of stages that share a base, and their tables.
 void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
-  const TrainConfig& shared = stages.front()->stage.config;
+  const TrainConfig& shared = stages.front()->config;
   const bool described = options.plan && options.gpu_memory;
   if (!described && stage_device(shared) == Device::kCpu) return;
   for (const PreparedStage* stage : stages) {
@@ -135,7 +125,7 @@ void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOption
   const DeviceLimits limits = limits_of(shared, options);
   choose_memory_plans(stages, limits);
   for (const PreparedStage* stage : stages) {
-    log_info("--- stage " + stage->stage.name + ": GPU memory of " + std::to_string(stage->memory->tokens) +
+    log_info("--- stage " + stage->name + ": GPU memory of " + std::to_string(stage->memory->tokens) +
              " tokens a micro-batch, bytes ---");
     print_lines(memory_table(*stage->memory, limits));
   }
@@ -144,9 +134,9 @@ void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOption
 // The memory of every stage that will train on a device. Neighbours with one base keep it loaded.
 void plan_device_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
   while (!stages.empty()) {
-    const std::string key = base_key(stages.front()->stage.config);
+    const std::string key = base_key(stages.front()->config);
     const auto other =
-        std::ranges::find_if(stages, [&](const PreparedStage* stage) { return base_key(stage->stage.config) != key; });
+        std::ranges::find_if(stages, [&](const PreparedStage* stage) { return base_key(stage->config) != key; });
     const auto count = static_cast<std::size_t>(other - stages.begin());
     plan_base_memory(stages.first(count), options);
     stages = stages.subspan(count);
@@ -188,28 +178,23 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   std::optional<RunLock> lock;
   if (config.is_recipe) lock = RunLock::take(config.output_dir);
   move_aside_from(stages, from);
-  LoadedBase base;
+  std::optional<LoadedBase> base;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     PreparedStage& stage = stages[i];
     if (only != stages.size() && i != only) continue;
     if (stage.state == StageState::kDone) {
-      log_info("stage " + stage.stage.name + " is done (" + std::to_string(stage.step) + " steps): passed over");
+      log_info("stage " + stage.name + " is done (" + std::to_string(stage.step) + " steps): passed over");
       continue;
     }
     refuse_unclear(config, stage, options);
-    TrainerOptions trainer;
-    trainer.resume = stage.state == StageState::kInterrupted;
-    trainer.profile_first = options.profile_first;
-    trainer.profile_last = options.profile_last;
-    trainer.resume_command = command_for(config, " --resume");
-    trainer.init_from = stage.stage.previous_stage >= 0
-                            ? stages[static_cast<std::size_t>(stage.stage.previous_stage)].folder.path()
-                            : stage.stage.config.init_from;
-    if (base.key != base_key(stage.stage.config)) {
-      base = LoadedBase();
-      base.key = base_key(stage.stage.config);
-    }
-    if (!train_stage(stage, base, trainer)) return RecipeOutcome::kStopped;
+    StageRunOptions run;
+    run.resume = stage.state == StageState::kInterrupted;
+    run.profile_first = options.profile_first;
+    run.profile_last = options.profile_last;
+    run.resume_command = command_for(config, " --resume");
+    run.init_from = stage.previous_stage >= 0 ? stages[static_cast<std::size_t>(stage.previous_stage)].folder.path()
+                                              : stage.config.init_from;
+    if (!run_stage(stage, base, run)) return RecipeOutcome::kStopped;
     const bool more = i + 1 < stages.size() && only == stages.size();
     if (more && stop_requested()) return RecipeOutcome::kStopped;
   }

@@ -56,7 +56,7 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
       add_losses(batch, *losses, stage.data, sums);
     }
     if (sums.total.targets == 0) continue;
-    result.push_back({stage.stage.name, step, epoch, set.name, static_cast<std::int64_t>(set.samples.size()),
+    result.push_back({stage.name, step, epoch, set.name, static_cast<std::int64_t>(set.samples.size()),
                       sums.total.targets, sums.total.mean(), means(sums.by_role), means(sums.by_category)});
   }
   return result;
@@ -65,7 +65,7 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
 bool evaluation_due(const PreparedStage& stage, std::uint64_t step) {
   if (stage.data.held_out.empty()) return false;
   if (step == 0) return true;
-  if (const auto every = stage.stage.config.eval_steps) {
+  if (const auto every = stage.config.eval_steps) {
     const double steps = *every < 1 ? std::ceil(*every * static_cast<double>(stage.total_steps())) : *every;
     return step % std::max<std::uint64_t>(1, static_cast<std::uint64_t>(steps)) == 0;
   }

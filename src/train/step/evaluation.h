@@ -12,9 +12,8 @@
 
 namespace shori {
 
-// One EvalMetrics for each held-out set: loss = sum of cross-entropy / targets of the set, dropout off, rows by the
-// packing rule in data order. A row is one forward pass, so that `eval_batch_size` changes no number. nullopt: a stop
-// was requested.
+// One EvalMetrics for each held-out set: loss = sum of cross-entropy / targets of the set, without dropout. Rows are
+// packed as in training, in data order, and each is one forward pass. nullopt: a stop was requested.
 std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
                                                  double epoch);
 

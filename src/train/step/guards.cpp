@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -12,20 +13,20 @@ namespace {
 constexpr double kDecay = 0.98;
 constexpr std::uint64_t kWarmUpValues = 20;
 constexpr double kSpikeSigmas = 6;
-constexpr double kLargeUpdate = 100,
-                 kImpossibleUpdate = 1000;  // in units of the learning rate; exact moments give at most 3.2
+// In units of the learning rate. With exact moments an update is at most 3.2.
+constexpr double kLargeUpdate = 100, kImpossibleUpdate = 1000;
 
 double read_real(const JsonValue& state, const char* key) {
   const JsonValue* value = state.find(key);
   const auto number = value && value->is_string() ? double_from_bits_hex(value->text) : std::nullopt;
-  if (!number) throw Error(Diagnostic("E0503", std::string("the checkpoint's guard state lacks `") + key + "`"));
+  if (!number) throw Error(Diagnostic("E0503", concat("the checkpoint's guard state lacks `", key, "`")));
   return *number;
 }
 
 std::uint64_t read_count(const JsonValue& state, const char* key) {
   const JsonValue* value = state.find(key);
   const auto number = value ? value->as_unsigned() : std::nullopt;
-  if (!number) throw Error(Diagnostic("E0503", std::string("the checkpoint's guard state lacks `") + key + "`"));
+  if (!number) throw Error(Diagnostic("E0503", concat("the checkpoint's guard state lacks `", key, "`")));
   return *number;
 }
 
@@ -59,14 +60,12 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
   const bool norm_spike = log_norm_.add(std::log(std::max(grad_norm, 1e-30)), count_);
   ++count_;
   if (loss_spike || norm_spike)
-    log_warning(Diagnostic("W0601", std::string(loss_spike ? "loss" : "gradient norm") + " spike at step " +
-                                        std::to_string(step))
-                    .note("loss " + format_double(loss) + ", gradient norm " + format_double(grad_norm)));
+    log_warning(Diagnostic("W0601", concat(loss_spike ? "loss" : "gradient norm", " spike at step ", step))
+                    .note(concat("loss ", format_double(loss), ", gradient norm ", format_double(grad_norm))));
   if (learning_rate > 0) {
     moving_steps = std::min<std::uint64_t>(moving_steps + 1, 3);
     const double times = update_max / learning_rate;
-    const std::string text =
-        "an update of " + std::to_string(std::llround(times)) + " x learning rate at step " + std::to_string(step);
+    const std::string text = concat("an update of ", std::llround(times), " x learning rate at step ", step);
     if (times > kImpossibleUpdate)
       throw Error(Diagnostic("E0604", text).note(where).note("the step before it is safe"));
     if (times > kLargeUpdate) log_warning(Diagnostic("W0602", text).note(where));
@@ -74,11 +73,10 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
   if (!settings_.loss_watchdog_threshold) return;
   above_threshold_ = loss > *settings_.loss_watchdog_threshold ? above_threshold_ + 1 : 0;
   if (above_threshold_ >= settings_.loss_watchdog_patience)
-    throw Error(Diagnostic("E0602", "loss above `loss_watchdog_threshold` " +
-                                        format_double(*settings_.loss_watchdog_threshold) + " for " +
-                                        std::to_string(above_threshold_) + " steps, the last is step " +
-                                        std::to_string(step))
-                    .note("loss " + format_double(loss))
+    throw Error(Diagnostic("E0602", concat("loss above `loss_watchdog_threshold` ",
+                                           format_double(*settings_.loss_watchdog_threshold), " for ", above_threshold_,
+                                           " steps, the last is step ", step))
+                    .note(concat("loss ", format_double(loss)))
                     .help("lower `learning_rate`, or look at the data of these steps"));
 }
 
@@ -116,8 +114,8 @@ void check_adapter_alive(std::span<const FactorState> factors, std::span<const f
     if (!alive) dead.push_back(factor.name);
   }
   if (dead.empty()) return;
-  Diagnostic diagnostic("E0603", std::to_string(dead.size()) + " of " + std::to_string(factors.size()) +
-                                     " LoRA factors have not learnt anything in two steps");
+  Diagnostic diagnostic("E0603", concat(dead.size(), " of ", factors.size(),
+                                        " LoRA factors have not learnt anything in two steps"));
   for (const std::string& name : dead) diagnostic.note(name);
   throw Error(diagnostic.help("report it with run.json"));
 }

@@ -1,5 +1,5 @@
 // Guards over the numbers of a run: spikes, a loss that stays high, updates that are too large, adapters that do not
-// learn. Their state is part of the checkpoint, so that decisions after a resume equal those of the untouched run.
+// learn. Their state is part of the checkpoint, so that after a resume they decide as in an uninterrupted run.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace shori {
 // Exponential average and variance of one series (decay 0.98).
 struct SpikeAverage {
   double mean = 0, variance = 0;
-  // True if `value` lies more than 6 standard deviations above the mean (only after 20 values). Then takes the value
-  // in.
+  // True if `value` is more than 6 standard deviations above the mean of at least 20 earlier values. The value then
+  // counts in the average.
   bool add(double value, std::uint64_t count_before);
 };
 
@@ -29,10 +29,10 @@ struct GuardSettings {
 
 class Guards {
  public:
-  explicit Guards(GuardSettings settings) : settings_(settings) {}
+  explicit Guards(GuardSettings settings = {}) : settings_(settings) {}
 
-  // After each step. Tells W0601 (spike) and W0602 (update above 100 x the rate), throws E0602 (watchdog) and E0604
-  // (update above 1,000 x the rate). `where`: name and element of the largest update.
+  // After each step. Logs W0601 (spike) and W0602 (update above 100 x the learning rate), throws E0602 (watchdog) and
+  // E0604 (update above 1,000 x the learning rate). `where`: name and element of the largest update.
   void check_step(std::uint64_t step, double loss, double grad_norm, double update_max, double learning_rate,
                   const std::string& where);
 
@@ -42,8 +42,7 @@ class Guards {
   std::optional<double> best_eval;              // lowest sum over all sets so far
   std::optional<std::uint64_t> best_step;       // its step
   std::optional<std::uint64_t> evaluated_step;  // last step whose eval lines are written
-  std::uint64_t moving_steps =
-      0;  // steps with a learning rate that is not 0, up to 2: when the dead-adapter check is due
+  std::uint64_t moving_steps = 0;               // steps with a learning rate above 0, counted up to 3
 
  private:
   GuardSettings settings_;
@@ -60,9 +59,9 @@ struct FactorState {
   std::span<const float> now;
 };
 
-// After the second step that moved anything. Fresh adapter: every B has a non-zero element and every A differs from its
-// decayed start; after init_from every factor differs from its decayed start. `decay` holds the factor of each step so
-// far. E0603 names the modules.
+// The dead-adapter check, after the second step with a learning rate above 0. A fresh adapter must have a non-zero
+// element in every B, and every A must differ from its decayed start; after init_from every factor must differ from its
+// decayed start. `decay`: the decay factor of each step so far. E0603 names the factors.
 void check_adapter_alive(std::span<const FactorState> factors, std::span<const float> decay, bool fresh);
 
 }  // namespace shori

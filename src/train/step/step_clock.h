@@ -1,5 +1,5 @@
-// Seconds of the parts of a step: by the clock on the CPU, by events on a device, where work has not happened yet when
-// a call returns.
+// Seconds of the parts of a step: by the clock on the CPU, by events on a device, where a call returns before its work
+// is done.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@ class StepClock {
  public:
   explicit StepClock(const OpContext& context);
 
-  // The time since the last lap, or since the clock was made, counts to `seconds`; on a device from finish() on.
+  // Adds the time since the last lap, or since the construction, to `seconds`; on a device only finish() does that.
   void lap(double& seconds);
   void finish();
 

@@ -3,11 +3,13 @@
 //   N = targets of all micro-batches            known before the first forward pass
 //   for each micro-batch:                       embed, layers up, head and loss, layers down; gradients add up in fp32
 //   clip the gradient by its global norm        one norm over all factors
-//   wait for the checkpoint before, if it is still being written
 //   AdamW                                       and the rounded copies that the next step's products use
 //
 // Loss = sum of token losses / N, so each target token of the step counts the same, whatever micro-batch it is in. The
 // historical rule (mean_of_means) takes each micro-batch's own mean, so tokens of a short micro-batch count more.
+//
+// The update is a function of its own, so that a caller who still writes the parameters to the disk can finish that
+// while the gradients are computed, and only the update has to wait.
 #include "src/train/step/train_step.h"
 
 #include <algorithm>
@@ -54,9 +56,9 @@ double gradient_norm_of(const Mistral& model, const LoraAdapter& adapter) {
 
 }  // namespace
 
-std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer,
-                                     std::span<const PackedBatch> micro_batches, std::uint64_t step,
-                                     double learning_rate, const StepSettings& settings, CheckpointWriter* checkpoint) {
+std::optional<StepResult> compute_gradients(Mistral& model, LoraAdapter& adapter,
+                                            std::span<const PackedBatch> micro_batches, std::uint64_t step,
+                                            const StepSettings& settings) {
   SHORI_CHECK(model.adapter() == &adapter, "the model was made with another adapter");
   StepResult result;
   result.targets = count_targets(micro_batches);
@@ -91,22 +93,23 @@ std::optional<StepResult> train_step(Mistral& model, LoraAdapter& adapter, AdamW
   }
 
   result.grad_norm = gradient_norm_of(model, adapter);
-  if (!std::isfinite(result.grad_norm)) {
-    result.finite = false;
-    return result;
-  }
-  if (settings.max_grad_norm > 0) {
+  result.finite = std::isfinite(result.grad_norm);
+  if (result.finite && settings.max_grad_norm > 0)
     result.clip_factor = std::min(1.0, settings.max_grad_norm / (result.grad_norm + kClipEpsilon));
-  }
-  // At most one finished step is ever not durable.
-  if (checkpoint != nullptr) checkpoint->wait();
+  clock.lap(result.optimizer_seconds);
+  clock.finish();
+  return result;
+}
+
+void apply_gradients(const Mistral& model, AdamW8bit& optimizer, double learning_rate, StepResult& result) {
+  SHORI_CHECK(result.finite, "gradients that are not finite must not be applied");
+  StepClock clock(model.ops());
   const AdamReport report = optimizer.step(model.ops(), learning_rate, result.clip_factor);
   result.update_max = report.update_max;
   result.update_tensor = report.tensor;
   result.update_element = report.element;
   clock.lap(result.optimizer_seconds);
   clock.finish();
-  return result;
 }
 
 std::optional<NonFiniteReport> find_non_finite(Mistral& model, std::span<const PackedBatch> micro_batches,
@@ -114,7 +117,7 @@ std::optional<NonFiniteReport> find_non_finite(Mistral& model, std::span<const P
   const std::int64_t targets = count_targets(micro_batches);
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const double weight = token_weight(micro_batches[i], targets, settings);
-    if (const auto found = model.find_non_finite(micro_batches[i], dropout_key(settings, step, i), weight)) {
+    if (const auto found = find_non_finite(model, micro_batches[i], dropout_key(settings, step, i), weight)) {
       return NonFiniteReport{static_cast<int>(i), *found};
     }
   }

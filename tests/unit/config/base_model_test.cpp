@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "shori/util/text.h"
 #include "tests/unit/config/config_files.h"
 
 namespace shori {
@@ -42,11 +43,11 @@ class BaseModel : public testing::Test {
 
   void cache_model(const std::string& hub, const std::string& revision) {
     folder_.write(hub + "/models--org--name/refs/main", revision);
-    folder_.write(hub + "/models--org--name/snapshots/" + std::string(kRevision) + "/config.json", "{}");
+    folder_.write(concat(hub, "/models--org--name/snapshots/", kRevision, "/config.json"), "{}");
   }
 
   std::string snapshot(const std::string& hub) {
-    return folder_.path(hub + "/models--org--name/snapshots/" + kRevision);
+    return folder_.path(concat(hub, "/models--org--name/snapshots/", kRevision));
   }
 
   ConfigFolder folder_;
@@ -68,7 +69,7 @@ TEST_F(BaseModel, IdInTheCache) {
 }
 
 TEST_F(BaseModel, CacheNamedByTheEnvironment) {
-  cache_model("a/hub", std::string(kRevision) + "\n");
+  cache_model("a/hub", concat(kRevision, "\n"));
   cache_model("b", kRevision);
   const Environment home("HF_HOME", folder_.path("a"));
   EXPECT_EQ(find("org/name"), snapshot("a/hub"));

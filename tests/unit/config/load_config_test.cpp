@@ -156,16 +156,16 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"learning_rate: 7.25e5", "E0103", "`learning_rate` 725000 is outside (0, 0.01]"},
                     ValueCase{"learning_rate: 7.25e5", "E0103", "write `7.25e-5`"},
                     ValueCase{"learning_rate: 7,25e-5", "E0104", "`7,25e-5`"},
-                    ValueCase{"lora_r: \"5\"", "E0104", "in quotes"}, ValueCase{"lora_r: '5'", "E0104", "in quotes"},
+                    ValueCase{"lora_r: \"5\"", "E0104", "is quoted"}, ValueCase{"lora_r: '5'", "E0104", "in quotes"},
                     ValueCase{"lora_r: +5", "", ""}, ValueCase{"weight_decay: 0.", "", ""},
-                    ValueCase{"lora_r: 3.0", "E0104", "`lora_r` wants an integer, found `3.0`"},
+                    ValueCase{"lora_r: 3.0", "E0104", "`lora_r` must be an integer, found `3.0`"},
                     ValueCase{"learning_rate: .nan", "E0110", "`learning_rate` is not a finite number: `.nan`"},
                     ValueCase{"learning_rate: -.inf", "E0110", "`-.inf`"},
                     ValueCase{"learning_rate: 1e400", "E0103", "`learning_rate` 1e400"},
-                    ValueCase{"bf16: yes", "E0104", "`bf16` wants `true` or `false`, found `yes`"},
+                    ValueCase{"bf16: yes", "E0104", "`bf16` must be `true` or `false`, found `yes`"},
                     ValueCase{"bf16: on", "E0104", "`on`"}, ValueCase{"bf16: TRUE", "", ""},
                     ValueCase{"bf16: False", "", ""},
-                    ValueCase{"sequence_len: 16k", "E0104", "`sequence_len` wants an integer, found `16k`"},
+                    ValueCase{"sequence_len: 16k", "E0104", "`sequence_len` must be an integer, found `16k`"},
                     ValueCase{"max_steps:", "", ""}, ValueCase{"lora_r: [5]", "E0104", "found `a list`"},
                     ValueCase{"lora_r: {a: 1}", "E0104", "found `a mapping`"}));
 
@@ -190,7 +190,7 @@ INSTANTIATE_TEST_SUITE_P(
     Words, ConfigValue,
     testing::Values(ValueCase{"lr_scheduler: linear", "", ""},
                     ValueCase{"lr_scheduler: cosin", "E0104", "a value with a similar name exists: `cosine`"},
-                    ValueCase{"optimizer: adamw_torch", "E0104", "wants adamw_bnb_8bit, found `adamw_torch`"},
+                    ValueCase{"optimizer: adamw_torch", "E0104", "must be adamw_bnb_8bit, found `adamw_torch`"},
                     ValueCase{"device: gpu", "E0104", "one of auto, cpu, cuda"},
                     ValueCase{"compat: axolotl-2024", "", ""}, ValueCase{"compat: axolotl", "E0104", "axolotl-2024"},
                     ValueCase{"roles_to_train: [message, ooc]", "", ""},
@@ -198,12 +198,12 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"roles_to_train: message", "E0104", "a list"},
                     ValueCase{"roles_to_train: [ooc, ooc]", "E0107", "names `ooc` twice"},
                     ValueCase{"blockml: {eos: never}", "", ""},
-                    ValueCase{"blockml: {eos: nevr}", "E0104", "`blockml.eos` wants one of end, conversation, never"},
+                    ValueCase{"blockml: {eos: nevr}", "E0104", "`blockml.eos` must be one of end, conversation, never"},
                     ValueCase{"blockml: {eoss: end}", "E0101", "`eos`"},
-                    ValueCase{"blockml: {lora_r: 4}", "E0101", "stands at the top level"},
-                    ValueCase{"blockml.eos: end", "E0101", "beneath `blockml`"},
-                    ValueCase{"eos: end", "E0101", "beneath `blockml`"},
-                    ValueCase{"blockml: never", "E0104", "wants a mapping"}));
+                    ValueCase{"blockml: {lora_r: 4}", "E0101", "belongs at the top level"},
+                    ValueCase{"blockml.eos: end", "E0101", "under `blockml`"},
+                    ValueCase{"eos: end", "E0101", "under `blockml`"},
+                    ValueCase{"blockml: never", "E0104", "must be a mapping"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Together, ConfigValue,
@@ -211,9 +211,9 @@ INSTANTIATE_TEST_SUITE_P(
         ValueCase{"load_in_4bit: false", "E0107", "does not go with `adapter: qlora`"},
         ValueCase{"adapter: lora", "E0107", "write `load_in_4bit: false`"},
         ValueCase{"adapter: lora\nload_in_4bit: false", "", ""},
-        ValueCase{"fp16: true", "E0107", "`fp16: true` is not offered"},
+        ValueCase{"fp16: true", "E0107", "`fp16: true` is not supported"},
         ValueCase{"lora_target_modules: [q_proj, v_proj]", "", ""},
-        ValueCase{"lora_target_modules: [q_proj]\nlora_target_linear: true", "E0107", "a part of the modules"},
+        ValueCase{"lora_target_modules: [q_proj]\nlora_target_linear: true", "E0107", "only some of the modules"},
         ValueCase{"lora_target_modules: []", "E0107", "no module would get an adapter"},
         ValueCase{"lora_target_linear: false", "E0107", "no module would get an adapter"},
         ValueCase{"train_on_inputs: true\nroles_to_train: [message]", "E0107", "every token is a target"},
@@ -223,16 +223,17 @@ INSTANTIATE_TEST_SUITE_P(
         ValueCase{"compat: axolotl-2024\naxolotl_step_estimate: true", "", ""},
         ValueCase{"warmup_steps: 3", "E0107", "`lr_scheduler: constant`"},
         ValueCase{"warmup_steps: 3\nlr_scheduler: cosine", "", ""},
-        ValueCase{"optimizer_state: carry", "E0107", "nothing to carry from"},
+        ValueCase{"optimizer_state: carry", "E0107", "no state to carry"},
         ValueCase{"optimizer_state: carry\ninit_from: runs/a", "", ""},
         ValueCase{"val_set_size: 2\ntest_datasets: [{path: t.txt}]", "E0107", "`test_datasets`"},
-        ValueCase{"name: a/b", "E0104", "`name` wants a name"}));
+        ValueCase{"name: a/b", "E0104", "`name` must be usable"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Lint, ConfigValue,
     testing::Values(
         ValueCase{"lint: {prose/thoughts: error, text/u2581: off, internal_hosts: [a.org], usernames: u.txt}", "", ""},
-        ValueCase{"lint:", "", ""}, ValueCase{"lint: {}", "", ""}, ValueCase{"lint: warn", "E0104", "wants a mapping"},
+        ValueCase{"lint:", "", ""}, ValueCase{"lint: {}", "", ""},
+        ValueCase{"lint: warn", "E0104", "must be a mapping"},
         ValueCase{"lint: {prose/thougts: warn}", "E0101", "`prose/thoughts`"},
         ValueCase{"lint: {prose/thoughts: eror}", "E0104", "`error`"},
         ValueCase{"lint: {prose/thoughts: [warn]}", "E0104", "off, info, warn or error"},
@@ -244,7 +245,7 @@ INSTANTIATE_TEST_SUITE_P(
         ValueCase{"blockml: {length_buckets: {nano: 24}}", "E0107", "does not rise: nano 24, micro 24"},
         ValueCase{"blockml: {length_buckets: {enormous: 900}}", "E0101", "no length `enormous`"},
         ValueCase{"blockml: {length_buckets: {nano: few}}", "E0104", "a whole number"},
-        ValueCase{"blockml: {length_buckets: [1, 2]}", "E0104", "wants a mapping"}));
+        ValueCase{"blockml: {length_buckets: [1, 2]}", "E0104", "must be a mapping"}));
 
 TEST(LoadConfig, LintAndLengthsAreTakenOver) {
   const LoadResult result = load_text(
@@ -267,7 +268,7 @@ INSTANTIATE_TEST_SUITE_P(
     Datasets, ConfigValue,
     testing::Values(ValueCase{"datasets: [{path: a.jsonl, type: tokenized}, {path: b.txt}]", "", ""},
                     ValueCase{"datasets: []", "E0114", "required key `datasets` is empty"},
-                    ValueCase{"datasets: a.txt", "E0104", "wants a list of entries"},
+                    ValueCase{"datasets: a.txt", "E0104", "must be a list of entries"},
                     ValueCase{"datasets: [a.txt]", "E0104", "write `- path: a.txt`"},
                     ValueCase{"datasets: [{type: blockml}]", "E0114", "required key `path`"},
                     ValueCase{"datasets: [{path: a, tpye: blockml}]", "E0101", "`type`"},
@@ -281,7 +282,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"datasets: [{path: a, tags_rating: {explicit: [nsfw, very lewd]}}]", "", ""},
                     ValueCase{"datasets: [{path: a, tags_rating: {explict: [nsfw]}}]", "E0104", "`explicit`"},
                     ValueCase{"datasets: [{path: a, tags_rating: {explicit: nsfw}}]", "E0104", "a list of texts"},
-                    ValueCase{"datasets: [{path: a, tags_rating: [nsfw]}]", "E0104", "wants a mapping"},
+                    ValueCase{"datasets: [{path: a, tags_rating: [nsfw]}]", "E0104", "must be a mapping"},
                     ValueCase{"datasets: [{path: a, rating: []}]", "", ""},
                     ValueCase{"datasets: [{path: a, ds_type: json}]", "E0112", "extension"},
                     ValueCase{"datasets: [{path: a, type: tokenized, field: x}]", "E0107", "`field`"},

@@ -50,7 +50,7 @@ TEST_F(DatasetTest, DropLeavesOutAndLists) {
   EXPECT_EQ(ledger.counts.tokens_in, 84 + 148);
   EXPECT_EQ(ledger.counts.tokens_dropped(), 148);
   ASSERT_EQ(ledger.dropped[0].size(), 1u);
-  EXPECT_EQ(ledger.dropped[0][0].place, "c.jsonl:2");
+  EXPECT_EQ(ledger.dropped[0][0].location, "c.jsonl:2");
 }
 
 TEST_F(DatasetTest, SplitPartsHaveTheDocumentedSizes) {
@@ -65,7 +65,7 @@ TEST_F(DatasetTest, SplitPartsHaveTheDocumentedSizes) {
   }
   options.sequence_len = 100;
   const Dataset dataset = load_good({entry("b.blockml")});
-  EXPECT_EQ(dataset.place_of(dataset.train[1]), "b.blockml#2/2");
+  EXPECT_EQ(dataset.location_of(dataset.train[1]), "b.blockml#2/2");
 }
 
 TEST_F(DatasetTest, AUnitThatDoesNotFitIsToldUnderSplit) {

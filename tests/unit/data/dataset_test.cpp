@@ -24,7 +24,7 @@ TEST_F(DatasetTest, ABlockmlFileIsOneSample) {
   EXPECT_EQ(dataset.conversations[0].id, "a.blockml");
   EXPECT_EQ(dataset.conversations[0].text_sha256, sha256_hex(kDocumentA));
   EXPECT_EQ(dataset.files[0].sha256, sha256_hex(kDocumentA));
-  EXPECT_EQ(dataset.place_of(sample), "a.blockml");
+  EXPECT_EQ(dataset.location_of(sample), "a.blockml");
 }
 
 TEST_F(DatasetTest, OtherSpellingsTrainTheCanonicalText) {
@@ -66,7 +66,7 @@ TEST_F(DatasetTest, JsonlLinesWithIdsCategoriesAndAnotherField) {
   EXPECT_EQ(dataset.conversations[2].category, "low");
   EXPECT_EQ(dataset.train[1].ids.size(), 148u);
   EXPECT_EQ(dataset.unknown_keys, (Texts{"c.jsonl: `note` in 2 lines"}));
-  EXPECT_EQ(dataset.place_of(dataset.train[1]), "c.jsonl:2");
+  EXPECT_EQ(dataset.location_of(dataset.train[1]), "c.jsonl:2");
   EXPECT_EQ(dataset.files[0].sha256, sha256_hex(folder.read("c.jsonl")));
 }
 
@@ -174,7 +174,7 @@ TEST_F(DatasetTest, SamplesWithoutALabelAreDroppedAndCounted) {
   ASSERT_EQ(dataset.train.size(), 1u);
   EXPECT_EQ(dataset.train[0].ids, (Ints{8, 9}));
   EXPECT_EQ(dataset.file_ledgers[0].counts.dropped[static_cast<std::size_t>(DropRule::kUntrained)], 3);
-  EXPECT_EQ(dataset.file_ledgers[0].dropped[static_cast<std::size_t>(DropRule::kUntrained)][0].place, "ids.jsonl:1");
+  EXPECT_EQ(dataset.file_ledgers[0].dropped[static_cast<std::size_t>(DropRule::kUntrained)][0].location, "ids.jsonl:1");
 }
 
 TEST_F(DatasetTest, TheResultDoesNotDependOnThreads) {

@@ -352,7 +352,7 @@ TEST_F(DatasetOverlapTest, DedupeKeepsTheFirstAndAccountsForTheRest) {
   const FileLedger& ledger = some.file_ledgers[0];
   const auto rule = static_cast<std::size_t>(DropRule::kDuplicate);
   ASSERT_EQ(ledger.dropped[rule].size(), 2u);
-  EXPECT_EQ(ledger.dropped[rule][0].place, "t.jsonl:3");
+  EXPECT_EQ(ledger.dropped[rule][0].location, "t.jsonl:3");
   EXPECT_EQ(ledger.counts.tokens_in, ledger.counts.tokens_packed + ledger.counts.dropped[rule]);
   EXPECT_EQ(ledger.counts.dropped[rule], static_cast<std::int64_t>(all.train[2].ids.size() + all.train[3].ids.size()));
   EXPECT_NE(some.fingerprint, all.fingerprint);

@@ -42,7 +42,7 @@ std::string text_of(const Dataset& dataset) {
   std::string text = dataset.fingerprint + " " + dataset.tokenizer_sha256 + "\n";
   const auto add_samples = [&](const std::vector<Sample>& samples) {
     for (const Sample& sample : samples) {
-      text += dataset.place_of(sample) + ":";
+      text += dataset.location_of(sample) + ":";
       for (std::size_t i = 0; i < sample.ids.size(); ++i) {
         text += " " + std::to_string(sample.ids[i]) + "/" + std::to_string(sample.trained[i]);
         if (!sample.roles.empty()) text += "/" + std::to_string(sample.roles[i]);
@@ -68,9 +68,9 @@ std::string text_of(const Dataset& dataset) {
             std::to_string(counts.tokens_repeated) + " " + std::to_string(counts.tokens_packed) + " " +
             std::to_string(counts.tokens_held_out) + " " + std::to_string(counts.samples) + "\n";
     for (const LedgerItem& item : ledger.split)
-      text += "split " + item.place + " " + std::to_string(item.tokens) + "\n";
+      text += "split " + item.location + " " + std::to_string(item.tokens) + "\n";
     for (const LedgerItem& item : ledger.held_out)
-      text += "held out " + item.place + " " + std::to_string(item.tokens) + "\n";
+      text += "held out " + item.location + " " + std::to_string(item.tokens) + "\n";
   }
   for (const std::string& key : dataset.unknown_keys) text += key + "\n";
   for (const std::string& file : dataset.ignored_files) text += file + "\n";

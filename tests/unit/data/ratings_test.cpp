@@ -45,7 +45,7 @@ TEST_F(RatingsTest, TheLedgerCountsWhatIsLeftOut) {
   EXPECT_EQ(ledger.counts.tokens_packed, 84);
   EXPECT_EQ(ledger.counts.tokens_repeated, 0);
   ASSERT_EQ(ledger.dropped[rating].size(), 1u);
-  EXPECT_EQ(ledger.dropped[rating][0].place, "a.jsonl:2");
+  EXPECT_EQ(ledger.dropped[rating][0].location, "a.jsonl:2");
 }
 
 TEST_F(RatingsTest, OfFilesByRatingsYamlBesideThem) {

@@ -22,19 +22,29 @@ SplitOptions budget(std::int64_t ids) {
 
 struct Conversation {
   std::vector<Segment> segments;
+  EncodedSample whole;
   Costs costs;
   explicit Conversation(std::vector<Segment> all)
-      : segments(std::move(all)), costs(segment_costs(segments, mistral_tokenizer())) {}
+      : segments(std::move(all)),
+        whole(encode_segments(segments, mistral_tokenizer(), {}, true, true)),
+        costs(segment_costs(whole, segments)) {}
   explicit Conversation(const std::string& text) : Conversation(parsed(text).segments) {}
 
   SplitResult split(const SplitOptions& options) const { return split_conversation(segments, costs, options); }
   SplitResult truncate(const SplitOptions& options) const { return truncate_conversation(segments, costs, options); }
+  EncodedSample encode(const Part& part, bool bos = true) const {
+    return encode_part(whole, segments, part, mistral_tokenizer(), {}, bos);
+  }
   std::string text(const Part& part) const {
     std::string result;
     for (const std::size_t index : part.segments) append_segment(segments[index], result);
     return result;
   }
-  std::int64_t length(const SplitOptions& options) const { return unsplit_length(segments, costs, options); }
+  // As one sample, with BOS and EOS as the options say.
+  std::int64_t length(const SplitOptions& options) const {
+    return static_cast<std::int64_t>(mistral_tokenizer().encode(render(segments)).size()) + (options.bos ? 1 : 0) +
+           (wants_eos(options.eos, true) ? 1 : 0);
+  }
 };
 
 std::vector<std::int64_t> lengths(const SplitResult& result) {
@@ -68,8 +78,7 @@ TEST(Split, PartsOfDocumentB) {
     EXPECT_EQ(result.repeated_prefixes, c.repeated_prefixes) << c.budget;
     EXPECT_EQ(result.parts.back().repeated, c.repeated) << c.budget;
     for (const Part& part : result.parts) {
-      EXPECT_EQ(static_cast<std::int64_t>(encode_part(b.segments, part, mistral_tokenizer(), {}, true).ids.size()),
-                part.ids);
+      EXPECT_EQ(static_cast<std::int64_t>(b.encode(part).ids.size()), part.ids);
     }
   }
 }
@@ -97,10 +106,8 @@ SplitResult one_unit_each(const Conversation& c, bool repeat_scenario = false) {
 
 TEST(Split, RepeatedBlocksAreTheStateInItsOrder) {
   const Conversation c(
-      "[INST] safe "
-      "[/"
-      "INST]"
-      "\n▀title\nOne▄\n▀tags\na▄\n▀lore\nold▄\n▀scenario\nsoon▄\n▀description\nAya\nyoung▄\n▀description\nBeni\nx▄\n"
+      "[INST] safe [/INST]\n"
+      "▀title\nOne▄\n▀tags\na▄\n▀lore\nold▄\n▀scenario\nsoon▄\n▀description\nAya\nyoung▄\n▀description\nBeni\nx▄\n"
       "▀message\nfirst " +
       std::string(400, 'x') +
       "▄\n"
@@ -168,8 +175,8 @@ TEST(Split, EosOnlyWhereThePolicyWantsIt) {
   EXPECT_EQ(lengths(result), (Costs{107, 68}));
   EXPECT_FALSE(result.parts[0].has_eos);
   EXPECT_TRUE(result.parts[1].has_eos);
-  EXPECT_EQ(encode_part(b.segments, result.parts[0], mistral_tokenizer(), {}, true).ids.back(), 13);
-  EXPECT_EQ(encode_part(b.segments, result.parts[1], mistral_tokenizer(), {}, true).ids.back(), 2);
+  EXPECT_EQ(b.encode(result.parts[0]).ids.back(), 13);
+  EXPECT_EQ(b.encode(result.parts[1]).ids.back(), 2);
   options.budget = 107;
   EXPECT_EQ(lengths(b.split(options)), (Costs{107, 68}));
   options.eos = EosRule::kNever;
@@ -204,8 +211,6 @@ TEST(Split, TruncationKeepsWholeUnitsAndCountsTheRest) {
   EXPECT_EQ(b.truncate(budget(54)).needed, 55);
   EXPECT_TRUE(b.truncate(budget(54)).parts.empty());
 }
-
-TEST(Split, PartIds) { EXPECT_EQ(part_id("data/a.jsonl:7", 2, 3), "data/a.jsonl:7#2/3"); }
 
 TEST(Split, CostsAreLengthsAloneOnRandomDocuments) {
   test::RandomDocuments random(31);
@@ -250,10 +255,7 @@ TEST(Split, RandomDocumentsKeepEverySegmentOnceAndEveryIdentity) {
         if (!repeated) own.push_back(index);
       }
       EXPECT_GE(messages, 1u);
-      // The length is that of the encoded text; encode_part checks it.
-      EXPECT_EQ(
-          static_cast<std::int64_t>(encode_part(c.segments, part, mistral_tokenizer(), {}, options.bos).ids.size()),
-          part.ids);
+      EXPECT_EQ(static_cast<std::int64_t>(c.encode(part, options.bos).ids.size()), part.ids);
       EXPECT_EQ(render(parsed(c.text(part))), c.text(part));
     }
     std::vector<std::size_t> all(c.segments.size());
@@ -265,6 +267,36 @@ TEST(Split, RandomDocumentsKeepEverySegmentOnceAndEveryIdentity) {
                          eos - first_eos);
   }
   EXPECT_GT(several, 100u);
+}
+
+// A part is put together from the ids of the whole conversation. Any choice of segments in any order must give what
+// encoding their text gives, bit for bit; half of the conversations begin with an instruction, whose ids differ there.
+TEST(Split, JoinedSegmentsAreTheIdsOfTheirText) {
+  test::RandomDocuments random(33);
+  MaskOptions mask;
+  mask.train_on_inputs = false;
+  std::size_t moved_instructions = 0;
+  for (int i = 0; i < 400; ++i) {
+    std::vector<Segment> segments = random.segments();
+    if (i % 2 == 0) segments.insert(segments.begin(), random.segment(Role::kInst));
+    const bool bos = random.below(2) == 0, eos = random.below(2) == 0;
+    const EncodedSample whole =
+        encode_segments(segments, mistral_tokenizer(), mask, random.below(2) == 0, random.below(2) == 0);
+    std::vector<std::size_t> chosen;
+    for (std::size_t n = random.below(12) + 1; n > 0; --n) chosen.push_back(random.below(segments.size()));
+    std::vector<Segment> alone;
+    for (const std::size_t index : chosen) alone.push_back(segments[index]);
+    for (std::size_t k = 0; k < chosen.size(); ++k)
+      moved_instructions += !alone[k].is_block() && (k == 0) != (chosen[k] == 0) ? 1 : 0;
+    const EncodedSample joined = join_segments(whole, segments, chosen, mistral_tokenizer(), mask, bos, eos);
+    const EncodedSample expected = encode_segments(alone, mistral_tokenizer(), mask, bos, eos);
+    ASSERT_EQ(joined.ids, expected.ids) << render(alone);
+    EXPECT_EQ(joined.trained, expected.trained);
+    EXPECT_EQ(joined.roles, expected.roles);
+    EXPECT_EQ(joined.regions, expected.regions);
+    EXPECT_EQ(joined.bounds, expected.bounds);
+  }
+  EXPECT_GT(moved_instructions, 50u);
 }
 
 }  // namespace

@@ -134,7 +134,7 @@ TEST(YamlSource, ProblemsWithTheirPlaces) {
 
 TEST(YamlSource, DocumentsOfAFile) {
   const std::string text = "# notes\n---\na: 1\n---\n# nothing\n--- \nb: 2\n...\n\nc: 3";
-  const std::vector<YamlPiece> pieces = split_yaml_documents(text);
+  const std::vector<YamlText> pieces = split_yaml_documents(text);
   ASSERT_EQ(pieces.size(), 3u);
   EXPECT_EQ(pieces[0].line, 2u);
   EXPECT_EQ(pieces[1].line, 6u);

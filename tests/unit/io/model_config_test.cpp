@@ -22,14 +22,14 @@ TEST(ModelConfig, ReadsMistralInstruct02) {
   const HfModelConfig config = parse_model_config(kMistral02, "config.json");
   EXPECT_EQ(config.hidden_size, 4096);
   EXPECT_EQ(config.intermediate_size, 14336);
-  EXPECT_EQ(config.num_hidden_layers, 32);
-  EXPECT_EQ(config.num_attention_heads, 32);
-  EXPECT_EQ(config.num_key_value_heads, 8);
+  EXPECT_EQ(config.layers, 32);
+  EXPECT_EQ(config.heads, 32);
+  EXPECT_EQ(config.kv_heads, 8);
   EXPECT_EQ(config.head_dim, 128);
   EXPECT_EQ(config.vocab_size, 32000);
   EXPECT_EQ(config.max_position_embeddings, 32768);
   EXPECT_EQ(config.sliding_window, 0);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.rms_norm_eps, 1e-5f);
   EXPECT_EQ(config.rope_theta, 1e6);
   EXPECT_FALSE(config.tie_word_embeddings);
   const auto tensors = expected_tensors(config);

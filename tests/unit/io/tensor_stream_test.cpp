@@ -9,7 +9,7 @@
 namespace shori {
 namespace {
 
-// A file of tensors of the given sizes, and a stream over it with `count` buffers of `piece` bytes.
+// A file of tensors of the given sizes, and a stream over it with `count` buffers of `chunk` bytes.
 class StreamFixture : public ::testing::Test {
  protected:
   void make_file(const std::vector<std::size_t>& sizes) {
@@ -28,10 +28,10 @@ class StreamFixture : public ::testing::Test {
     for (const TensorEntry& entry : file_->tensors()) list.push_back({&*file_, &entry});
     return list;
   }
-  TensorStream::Options options(std::size_t count, std::size_t piece, int threads) {
-    memory_.assign(count, std::vector<std::byte>(piece));
+  TensorStream::Options options(std::size_t count, std::size_t chunk, int threads) {
+    memory_.assign(count, std::vector<std::byte>(chunk));
     TensorStream::Options result;
-    result.piece_bytes = piece;
+    result.chunk_bytes = chunk;
     result.threads = threads;
     for (auto& buffer : memory_) result.buffers.push_back(buffer.data());
     return result;
@@ -50,14 +50,14 @@ TEST_F(StreamFixture, DeliversEveryByteInOrderAndHashesIt) {
       TensorStream stream(tensors(), options(buffers, 256, threads));
       std::vector<std::string> got(contents_.size());
       std::vector<int> lasts(contents_.size());
-      while (const auto piece = stream.next()) {
-        EXPECT_EQ(piece->offset, got[piece->tensor].size());
-        got[piece->tensor].append(reinterpret_cast<const char*>(piece->data), piece->bytes);
-        lasts[piece->tensor] += piece->is_last ? 1 : 0;
-        if (piece->is_last) {
-          EXPECT_EQ(to_hex(stream.digest(piece->tensor)), sha256_hex(contents_[piece->tensor]));
+      while (const auto chunk = stream.next()) {
+        EXPECT_EQ(chunk->offset, got[chunk->tensor].size());
+        got[chunk->tensor].append(reinterpret_cast<const char*>(chunk->data), chunk->bytes);
+        lasts[chunk->tensor] += chunk->is_last ? 1 : 0;
+        if (chunk->is_last) {
+          EXPECT_EQ(to_hex(stream.digest(chunk->tensor)), sha256_hex(contents_[chunk->tensor]));
         }
-        stream.give_back(*piece);
+        stream.release(*chunk);
       }
       EXPECT_EQ(got, contents_);
       EXPECT_EQ(lasts, std::vector<int>(contents_.size(), 1));
@@ -69,13 +69,13 @@ TEST_F(StreamFixture, DeliversEveryByteInOrderAndHashesIt) {
 TEST_F(StreamFixture, AllBuffersButOneMayBeHeld) {
   make_file({2000, 2000});
   TensorStream stream(tensors(), options(3, 256, 2));
-  std::deque<TensorPiece> held;
+  std::deque<TensorChunk> held;
   std::size_t bytes = 0;
-  while (const auto piece = stream.next()) {
-    bytes += piece->bytes;
-    held.push_back(*piece);
+  while (const auto chunk = stream.next()) {
+    bytes += chunk->bytes;
+    held.push_back(*chunk);
     if (held.size() < 3) continue;
-    stream.give_back(held.front());
+    stream.release(held.front());
     held.pop_front();
   }
   EXPECT_EQ(bytes, 4000u);
@@ -87,7 +87,7 @@ TEST_F(StreamFixture, AFileThatBecameShorterIsAnError) {
   ASSERT_EQ(truncate((folder_.path() + "/data.safetensors").c_str(), 600), 0);
   TensorStream stream(tensors(), slow);
   EXPECT_EQ(code_of([&] {
-              while (const auto piece = stream.next()) stream.give_back(*piece);
+              while (const auto chunk = stream.next()) stream.release(*chunk);
             }),
             "E0213");
 }

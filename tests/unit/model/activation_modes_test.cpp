@@ -7,20 +7,18 @@
 namespace shori {
 namespace {
 
-using Keep = KeepOfLayer;
-
 struct Numbers {
   std::vector<float> losses, evaluated;
   std::vector<std::vector<float>> gradients;
   bool operator==(const Numbers&) const = default;
 };
 
-Numbers run(DType activation, const MistralConfig& config, const LoraSettings& settings, const ActivationPlan& plan,
-            bool quantize = true) {
+Numbers run(DType activation, const MistralConfig& config, const LoraSettings& settings,
+            const CheckpointingPolicy& policy, bool quantize = true) {
   LoraAdapter adapter(config, settings, activation);
   Mistral model(tiny_weights(config, activation, quantize), &adapter);
   randomize(adapter, model.ops());
-  model.set_plan(plan);
+  model.set_checkpointing(policy);
   Numbers numbers;
   const PackedBatch packs[] = {pack_of(random_samples({37, 90, 5, 64}, config.vocab_size), 24),
                                pack_of(random_samples({120}, config.vocab_size, 6))};
@@ -49,26 +47,26 @@ class ActivationModes : public ::testing::TestWithParam<DType> {};
 TEST_P(ActivationModes, GiveTheSameBits) {
   const MistralConfig config = three_layers();
   const LoraSettings settings{.rank = 20, .alpha = 16};
-  const Numbers wanted = run(GetParam(), config, settings, ActivationPlan::recompute_all(3));
-  for (const std::vector<Keep>& plan : {std::vector{Keep::kAttention, Keep::kAttention, Keep::kAttention},
-                                        {Keep::kAll, Keep::kAll, Keep::kAll},
-                                        {Keep::kAttention, Keep::kAll, Keep::kAll},
-                                        {Keep::kAll, Keep::kInput, Keep::kAttention},
-                                        {Keep::kInput, Keep::kInput, Keep::kAll}}) {
-    EXPECT_TRUE(wanted == run(GetParam(), config, settings, {plan}))
-        << static_cast<int>(plan[0]) << static_cast<int>(plan[1]) << static_cast<int>(plan[2]);
+  const Numbers wanted = run(GetParam(), config, settings, CheckpointingPolicy::uniform(3, Recompute::kAll));
+  for (const std::vector<Recompute>& layers : {std::vector{Recompute::kMlp, Recompute::kMlp, Recompute::kMlp},
+                                               {Recompute::kNone, Recompute::kNone, Recompute::kNone},
+                                               {Recompute::kMlp, Recompute::kNone, Recompute::kNone},
+                                               {Recompute::kNone, Recompute::kAll, Recompute::kMlp},
+                                               {Recompute::kAll, Recompute::kAll, Recompute::kNone}}) {
+    EXPECT_TRUE(wanted == run(GetParam(), config, settings, {layers}))
+        << static_cast<int>(layers[0]) << static_cast<int>(layers[1]) << static_cast<int>(layers[2]);
   }
 }
 
-// Groups without LoRA have no xA to keep.
+// Groups without a LoRA slot have no tail to save.
 TEST_P(ActivationModes, GiveTheSameBitsWithSomeModulesAdapted) {
   const MistralConfig config = three_layers();
-  for (const std::array<bool, kLinearsOfLayer>& targets :
+  for (const std::array<bool, kLinearCount>& targets :
        {std::array{true, false, true, false, false, false, false}, {false, false, false, true, false, true, true}}) {
     const LoraSettings settings{.rank = 8, .alpha = 16, .targets = targets};
-    const Numbers wanted = run(GetParam(), config, settings, ActivationPlan::recompute_all(3), false);
-    for (const Keep keep : {Keep::kAttention, Keep::kAll}) {
-      EXPECT_TRUE(wanted == run(GetParam(), config, settings, ActivationPlan::same_for_all(3, keep), false));
+    const Numbers wanted = run(GetParam(), config, settings, CheckpointingPolicy::uniform(3, Recompute::kAll), false);
+    for (const Recompute recompute : {Recompute::kMlp, Recompute::kNone}) {
+      EXPECT_TRUE(wanted == run(GetParam(), config, settings, CheckpointingPolicy::uniform(3, recompute), false));
     }
   }
 }
@@ -80,11 +78,11 @@ TEST_P(ActivationModes, GiveTheSameBitsBeyondOneMlpTile) {
   const PackedBatch pack = pack_of(random_samples({2500, 1700}, config.vocab_size), 8);
   ASSERT_GT(std::ssize(pack.ids), kMlpTile);
   std::vector<std::vector<float>> wanted;
-  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kAll}) {
+  for (const Recompute recompute : {Recompute::kAll, Recompute::kMlp, Recompute::kNone}) {
     Mistral model(tiny_weights(config, GetParam()), &adapter);
     randomize(adapter, model.ops());
     adapter.zero_gradients(model.ops());
-    model.set_plan(ActivationPlan::same_for_all(1, keep));
+    model.set_checkpointing(CheckpointingPolicy::uniform(1, recompute));
     model.begin(pack, {.seed = 5, .step = 2, .probability = 0.1f});
     model.forward_layer(0);
     model.head_loss(1e-3);
@@ -93,7 +91,7 @@ TEST_P(ActivationModes, GiveTheSameBitsBeyondOneMlpTile) {
     for (const LoraFactor& factor : adapter.factors())
       got.emplace_back(factor.gradients().begin(), factor.gradients().end());
     if (wanted.empty()) wanted = got;
-    EXPECT_TRUE(wanted == got) << static_cast<int>(keep);
+    EXPECT_TRUE(wanted == got) << static_cast<int>(recompute);
   }
 }
 

@@ -19,7 +19,7 @@ struct Case {
   float dropout = 0;
   std::int64_t window = 0;
   std::int64_t rank = 20;
-  std::array<bool, kLinearsOfLayer> targets = {true, true, true, true, true, true, true};
+  std::array<bool, kLinearCount> targets = {true, true, true, true, true, true, true};
   bool quantize = true;
   bool tied = false;
 };
@@ -162,11 +162,11 @@ TEST_P(LayerGradients, OfOutputAndInputAreWithinTwiceTheErrorOfAten) {
                              .probe = {}};
   const DecoderLayer layer(config, weights.layers[1], &adapter, 1);
   LayerBuffers buffers;
-  buffers.reserve(layer, GetParam(), tokens, true);
+  buffers.reserve(layer, GetParam(), tokens, true, CheckpointingPolicy::uniform(1, Recompute::kAll), nullptr);
   adapter.zero_gradients(context.ops);
-  forward_layer(context, layer, input.view(), std::nullopt, buffers);
+  forward_layer(context, layer, input.view(), std::nullopt, buffers, {});
   const at::Tensor output = to_double(buffers.hidden.view()) + to_double(buffers.delta.view());
-  backward_layer(context, layer, input.view(), buffers, dx.view(), false);
+  backward_layer(context, layer, input.view(), buffers, dx.view(), false, {});
 
   EXPECT_LE(relative_error(output, oracle.output), 2 * relative_error(framework.output, oracle.output));
   EXPECT_LE(relative_error(to_double(dx.view()), oracle.dx), 2 * relative_error(framework.dx, oracle.dx));

@@ -7,7 +7,9 @@
 #include <limits>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "tests/support/model_folder.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
@@ -24,6 +26,22 @@ void expect_dense(const OwnedTensor& tensor, const std::vector<float>& values, D
   }
 }
 
+template <typename T>
+std::vector<T> values_of(const OwnedTensor& tensor) {
+  return {tensor.data<T>(), tensor.data<T>() + tensor.count()};
+}
+
+void expect_nf4(const LinearWeight& linear, const std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
+  const auto& weight = std::get<Nf4Weight>(linear);
+  const Nf4Vectors expected = *quantize_nf4(values, rows, cols);
+  EXPECT_EQ(values_of<std::uint8_t>(weight.codes), expected.codes);
+  EXPECT_EQ(values_of<std::uint8_t>(weight.absmax), expected.absmax);
+  EXPECT_EQ(values_of<float>(weight.absmax2), expected.absmax2);
+  EXPECT_EQ(weight.offset, expected.offset);
+  EXPECT_EQ(weight.layout.rows, rows);
+  EXPECT_EQ(weight.layout.cols, cols);
+}
+
 class LoadMistral : public testing::TestWithParam<FileDType> {};
 
 TEST_P(LoadMistral, QuantizesLinearsAsStoredAndRoundsTheRest) {
@@ -35,18 +53,10 @@ TEST_P(LoadMistral, QuantizesLinearsAsStoredAndRoundsTheRest) {
     EXPECT_EQ(weights.config.head_dim, 16);
     for (std::size_t layer = 0; layer < 2; ++layer) {
       const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-      for (int i = 0; i < kLinearsOfLayer; ++i) {
-        const auto kind = static_cast<std::size_t>(i);
-        const LinearShape shape = linear_shape(weights.config, i);
-        const auto& tensor = std::get<Nf4Tensor>(weights.layers[layer].linears[kind]);
-        const Nf4Tensor expected = *quantize_nf4(
-            folder.values(prefix + std::string(kLinearKinds[kind].path) + ".weight"), shape.out, shape.in);
-        EXPECT_EQ(tensor.codes, expected.codes);
-        EXPECT_EQ(tensor.absmax, expected.absmax);
-        EXPECT_EQ(tensor.absmax2, expected.absmax2);
-        EXPECT_EQ(tensor.offset, expected.offset);
-        EXPECT_EQ(tensor.rows, shape.out);
-        EXPECT_EQ(tensor.cols, shape.in);
+      for (const Linear linear : kLinears) {
+        const LinearShape shape = shape_of(weights.config, linear);
+        expect_nf4(weights.layers[layer][linear], folder.values(concat(prefix, path_of(linear), ".weight")), shape.out,
+                   shape.in);
       }
       expect_dense(weights.layers[layer].input_norm, folder.values(prefix + "input_layernorm.weight"), activation);
       expect_dense(weights.layers[layer].post_attention_norm, folder.values(prefix + "post_attention_layernorm.weight"),
@@ -66,9 +76,9 @@ TEST(LoadMistralFolder, KeepsLinearsDenseWithoutQuantization) {
   for (const DType activation : {DType::kBf16, DType::kF32}) {
     const MistralWeights weights =
         load_mistral(folder.open(), {.activation = activation, .quantize = false, .progress = {}});
-    expect_dense(std::get<OwnedTensor>(weights.layers[1].linears[6]),
+    expect_dense(std::get<OwnedTensor>(weights.layers[1][Linear::kDown]),
                  folder.values("model.layers.1.mlp.down_proj.weight"), activation);
-    EXPECT_EQ(frozen_view(weights.layers[1].linears[6]).dtype, activation);
+    EXPECT_EQ(frozen_view(weights.layers[1][Linear::kDown]).dtype, activation);
   }
 }
 
@@ -79,13 +89,11 @@ TEST(LoadMistralFolder, TiedModelHasNoHeadOfItsOwn) {
   EXPECT_EQ(&weights.head_weight(), &weights.embedding);
 }
 
-TEST(LoadMistralFolder, TensorsOfSeveralPiecesAreWhole) {
+TEST(LoadMistralFolder, TensorsOfSeveralChunksAreWhole) {
   ModelFolder folder({.intermediate = 65600, .vocab = 65700});
   const MistralWeights weights = load_mistral(folder.open(), {.activation = DType::kF32, .threads = 2, .progress = {}});
   expect_dense(weights.embedding, folder.values("model.embed_tokens.weight"), DType::kF32);
-  const Nf4Tensor expected = *quantize_nf4(folder.values("model.layers.1.mlp.up_proj.weight"), 65600, 64);
-  EXPECT_EQ(std::get<Nf4Tensor>(weights.layers[1].linears[5]).codes, expected.codes);
-  EXPECT_EQ(std::get<Nf4Tensor>(weights.layers[1].linears[5]).absmax, expected.absmax);
+  expect_nf4(weights.layers[1][Linear::kUp], folder.values("model.layers.1.mlp.up_proj.weight"), 65600, 64);
 }
 
 TEST(LoadMistralFolder, ReportsEveryByteOnce) {

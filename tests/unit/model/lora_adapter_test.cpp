@@ -79,7 +79,7 @@ TEST(LoraAdapter, InitialValuesFollowTheWrittenCounterRule) {
   LoraAdapter adapter(tiny_config(), {.rank = 20, .alpha = 16}, DType::kF32);
   const std::uint64_t seed = 0xabcdef0012345678u;
   adapter.initialize(cpu(), seed);
-  const LoraFactor& down = *adapter.find(1, 6, false);  // tensor 14 + 12
+  const LoraFactor& down = *adapter.find(1, Linear::kDown, false);  // tensor 14 + 12
   for (const std::size_t element : {0, 1, 2, 3, 4, 777, 2559}) {
     const PhiloxWords random = philox4x32(seed, {{static_cast<std::uint32_t>(element / 4), 26, 0, 0xffffffffu}});
     const double unit = 2.0 * (random.word[element % 4] >> 8) / 16777216.0 - 1.0;
@@ -94,11 +94,11 @@ TEST(LoraAdapter, SubsetOfTargetsStartsFromTheSameValues) {
   full.initialize(cpu(), 1);
   some.initialize(cpu(), 1);
   ASSERT_EQ(some.factors().size(), 8u);
-  EXPECT_EQ(some.factors()[0].module, 1);
-  EXPECT_EQ(some.factors()[2].module, 6);
-  EXPECT_EQ(some.find(0, 0, false), nullptr);
+  EXPECT_EQ(some.factors()[0].linear, Linear::kK);
+  EXPECT_EQ(some.factors()[2].linear, Linear::kDown);
+  EXPECT_EQ(some.find(0, Linear::kQ, false), nullptr);
   for (const LoraFactor& factor : some.factors()) {
-    const LoraFactor& other = *full.find(factor.layer, factor.module, factor.is_b);
+    const LoraFactor& other = *full.find(factor.layer, factor.linear, factor.is_b);
     EXPECT_TRUE(std::ranges::equal(factor.values(), other.values())) << factor.name;
   }
   const std::string wrong[] = {"lm_head"};

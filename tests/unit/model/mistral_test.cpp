@@ -10,6 +10,7 @@
 #include <limits>
 #include <numeric>
 
+#include "shori/model/find_non_finite.h"
 #include "shori/util/error.h"
 #include "tests/support/tiny_mistral.h"
 
@@ -190,7 +191,7 @@ TEST(Adapter, WithZeroBChangesNothing) {
 TEST(NonFinite, NothingIsFoundInAHealthyPass) {
   const PackedBatch pack = pack_of(random_samples({20}, 160));
   Runner runner(DType::kF32);
-  EXPECT_FALSE(runner.model.find_non_finite(pack, {}, 0.1));
+  EXPECT_FALSE(find_non_finite(runner.model, pack, {}, 0.1));
 }
 
 TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
@@ -203,7 +204,7 @@ TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
     LoraAdapter adapter(tiny_config(), {.rank = 4, .alpha = 16}, DType::kF32);
     Mistral model(std::move(weights), &adapter);
     randomize(adapter, model.ops());
-    const auto found = model.find_non_finite(pack, {}, 0.1);
+    const auto found = find_non_finite(model, pack, {}, 0.1);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "embedding");
     EXPECT_EQ(found->token, 27);
@@ -211,18 +212,18 @@ TEST(NonFinite, FirstTensorIsNamedWithItsToken) {
   {
     Runner runner(DType::kF32);
     for (LoraFactor& factor : runner.adapter.factors()) {
-      if (factor.layer == 1 && factor.module == 6 && factor.is_b)
+      if (factor.layer == 1 && factor.linear == Linear::kDown && factor.is_b)
         factor.values()[0] = std::numeric_limits<float>::infinity();
     }
     runner.adapter.upload(runner.model.ops());
-    const auto found = runner.model.find_non_finite(pack, {}, 0.1);
+    const auto found = find_non_finite(runner.model, pack, {}, 0.1);
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "layers.1.down_proj output");
     EXPECT_EQ(found->token, 0);
   }
   {
     Runner runner(DType::kF32);
-    const auto found = runner.model.find_non_finite(pack, {}, std::numeric_limits<double>::infinity());
+    const auto found = find_non_finite(runner.model, pack, {}, std::numeric_limits<double>::infinity());
     ASSERT_TRUE(found);
     EXPECT_EQ(found->name, "gradient of the last layer's output");
   }
@@ -235,21 +236,22 @@ TEST(BaseChecksums, FindTheTensorWithAFlippedBit) {
   EXPECT_EQ(before.entries.size(), 3u + 2 * 9);
   EXPECT_FALSE(find_changed_tensor(context, weights, before));
   EXPECT_EQ(before.combined(), checksum_base(context, weights).combined());
-  auto& down = std::get<Nf4Tensor>(weights.layers[1].linears[6]);
-  const auto flip_and_find = [&](auto& bytes, std::size_t index) {
+  auto& down = std::get<Nf4Weight>(weights.layers[1][Linear::kDown]);
+  const auto flip_and_find = [&](std::uint8_t* bytes, std::size_t index) {
     bytes[index] ^= 0x10;
     const auto found = find_changed_tensor(context, weights, before);
     EXPECT_NE(before.combined(), checksum_base(context, weights).combined());
     bytes[index] ^= 0x10;
     return found;
   };
-  EXPECT_EQ(flip_and_find(down.codes, 100), "model.layers.1.mlp.down_proj.weight");
-  EXPECT_EQ(flip_and_find(down.absmax, 3), "model.layers.1.mlp.down_proj.weight");
+  EXPECT_EQ(flip_and_find(down.codes.data<std::uint8_t>(), 100), "model.layers.1.mlp.down_proj.weight");
+  EXPECT_EQ(flip_and_find(down.absmax.data<std::uint8_t>(), 3), "model.layers.1.mlp.down_proj.weight");
   auto* offset = reinterpret_cast<std::uint8_t*>(&down.offset);
   EXPECT_EQ(flip_and_find(offset, 0), "model.layers.1.mlp.down_proj.weight");
   auto* head = weights.head.data<std::uint8_t>();
   EXPECT_EQ(flip_and_find(head, 5), "lm_head.weight");
-  std::swap(down.codes[0], down.codes[1]);
+  auto* codes = down.codes.data<std::uint8_t>();
+  std::swap(codes[0], codes[1]);
   EXPECT_EQ(find_changed_tensor(context, weights, before), "model.layers.1.mlp.down_proj.weight");
 }
 

@@ -1,4 +1,4 @@
-// Bases that are NF4 in their files: taken to the bit, and refused where their parts do not fit.
+// Bases that are NF4 in their files: used bit for bit, and refused if their parts do not fit.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "shori/model/load_mistral.h"
+#include "shori/util/text.h"
 #include "tests/support/nf4_folder.h"
 
 namespace shori {
@@ -14,23 +15,27 @@ namespace {
 constexpr char kWeight[] = "model.layers.1.mlp.down_proj.weight";
 constexpr char kState[] = "model.layers.1.mlp.down_proj.weight.quant_state.bitsandbytes__nf4";
 
-std::vector<float> decoded(const Nf4Tensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.count()));
-  dequantize_nf4(tensor, 0, values);
+std::vector<float> decoded(const Nf4Weight& weight) {
+  std::vector<float> values(static_cast<std::size_t>(weight.layout.count()));
+  dequantize_nf4(weight.view(), 0, values);
   return values;
+}
+
+std::vector<std::uint8_t> bytes_of(const OwnedTensor& tensor) {
+  const auto* begin = tensor.data<std::uint8_t>();
+  return {begin, begin + tensor.bytes()};
 }
 
 void expect_values(const Nf4Folder& folder, const MistralWeights& weights) {
   for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
-    for (std::size_t i = 0; i < kLinearKinds.size(); ++i) {
-      const std::string name =
-          "model.layers." + std::to_string(layer) + "." + std::string(kLinearKinds[i].path) + ".weight";
-      const auto& tensor = std::get<Nf4Tensor>(weights.layers[layer].linears[i]);
-      const LinearShape shape = linear_shape(weights.config, static_cast<int>(i));
-      EXPECT_EQ(tensor.rows, shape.out);
-      EXPECT_EQ(tensor.cols, shape.in);
-      EXPECT_EQ(tensor.codes, folder.codes(name));
-      EXPECT_EQ(decoded(tensor), folder.values(name)) << name;
+    for (const Linear linear : kLinears) {
+      const std::string name = concat("model.layers.", layer, ".", path_of(linear), ".weight");
+      const auto& weight = std::get<Nf4Weight>(weights.layers[layer][linear]);
+      const LinearShape shape = shape_of(weights.config, linear);
+      EXPECT_EQ(weight.layout.rows, shape.out);
+      EXPECT_EQ(weight.layout.cols, shape.in);
+      EXPECT_EQ(bytes_of(weight.codes), folder.codes(name));
+      EXPECT_EQ(decoded(weight), folder.values(name)) << name;
     }
   }
 }
@@ -39,39 +44,39 @@ TEST(QuantizedBase, NestedAbsmaxIsTakenAsItIs) {
   Nf4Folder folder;
   const HfModel model = folder.open();
   EXPECT_TRUE(model.config().is_nf4);
-  EXPECT_FALSE(mistral_config(model).plain_scales);
+  EXPECT_TRUE(weight_format(model, DType::kBf16, true).nested);
   for (const int threads : {1, 4}) {
     const MistralWeights weights = load_mistral(model, {.threads = threads, .progress = {}});
     expect_values(folder, weights);
     EXPECT_EQ(weights.fingerprint, model.fingerprint());
-    const auto& tensor = std::get<Nf4Tensor>(weights.layers[1].linears[6]);
-    EXPECT_TRUE(tensor.scales.empty());
-    EXPECT_EQ(tensor.offset, 0.0375f);
+    const auto& weight = std::get<Nf4Weight>(weights.layers[1][Linear::kDown]);
+    EXPECT_FALSE(weight.scales);
+    EXPECT_EQ(weight.offset, 0.0375f);
   }
 }
 
-TEST(QuantizedBase, OtherFormsBecomePlainScales) {
+TEST(QuantizedBase, OtherFormsBecomeFlatScales) {
   for (const Nf4Options& options :
        {Nf4Options{.nested = false}, Nf4Options{.nested = false, .block_size = 256}, Nf4Options{.block_size = 128},
         Nf4Options{.nested_block_size = 3}, Nf4Options{.map_factor = 1.0f + 0x1p-22f},
         Nf4Options{.nested = false, .block_size = 4096}}) {
     Nf4Folder folder(options);
     const HfModel model = folder.open();
-    EXPECT_TRUE(mistral_config(model).plain_scales);
+    EXPECT_FALSE(weight_format(model, DType::kBf16, true).nested);
     expect_values(folder, load_mistral(model, {.progress = {}}));
   }
 }
 
-TEST(QuantizedBase, ProductsUsePlainScales) {
+TEST(QuantizedBase, ProductsUseFlatScales) {
   Nf4Folder folder({.nested = false});
   const MistralWeights weights = load_mistral(folder.open(), {.progress = {}});
-  const FrozenWeight view = frozen_view(weights.layers[1].linears[6]);
+  const Nf4View view = frozen_view(weights.layers[1][Linear::kDown]).nf4;
   EXPECT_NE(view.scales, nullptr);
   EXPECT_EQ(view.absmax, nullptr);
   Workspace workspace;
   const OpContext context{.workspace = &workspace};
   const std::uint64_t before = checksum_base(context, weights).combined();
-  const_cast<float*>(view.scales)[0] *= 2.0f;
+  view.scales[0] *= 2.0f;
   EXPECT_NE(checksum_base(context, weights).combined(), before) << "a flipped bit of a scale is seen";
 }
 
@@ -177,7 +182,7 @@ TEST(QuantizedBase, PartsThatDoNotFitAreRefused) {
   }
 }
 
-TEST(QuantizedBase, PlainAbsmaxHasNoNestedMap) {
+TEST(QuantizedBase, FlatAbsmaxHasNoNestedMap) {
   Nf4Folder folder({.nested = false});
   folder.tensors().push_back({std::string(kWeight) + ".nested_quant_map", "F32", {256}, std::string(1024, '\0')});
   EXPECT_EQ(code_of([&] { folder.open(); }), "E0217");

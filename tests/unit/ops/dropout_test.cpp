@@ -38,9 +38,9 @@ TEST(DropoutMask, EqualsItsDefinition) {
     DropoutKey key = kKey;
     key.probability = probability;
     for (const std::int64_t cols : {1, 7, 8, 63, 64, 65, 1003}) {
-      const at::Tensor expected = dropout_mask(key, 4, 3, cols) != 0;
+      const at::Tensor expected = dropout_mask(key, Linear::kGate, 3, cols) != 0;
       for (std::int64_t row = 0; row < 3; ++row) {
-        const at::Tensor ours = at::tensor(mask_of(key, 4, row, 0, cols)) != 0;
+        const at::Tensor ours = at::tensor(mask_of(key, static_cast<int>(Linear::kGate), row, 0, cols)) != 0;
         EXPECT_TRUE(ours.equal(expected[row])) << cols << " columns, probability " << probability;
       }
     }

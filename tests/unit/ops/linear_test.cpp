@@ -164,7 +164,7 @@ class Linear : public testing::TestWithParam<Case> {
         auto& [a, b] = factors[i];
         a = linears.a(i).to(type).requires_grad_();
         b = (linears.b_scaled(i) / TestGroup::kScaling).to(type).requires_grad_();
-        const at::Tensor mask = dropout_mask(dropout, shape.modules[i].index, shape.tokens, shape.in).to(type);
+        const at::Tensor mask = dropout_mask(dropout, shape.modules[i].linear, shape.tokens, shape.in).to(type);
         out = out + at::mm(at::mm(leaf * mask, a.t()), b.t()) * static_cast<double>(TestGroup::kScaling);
       }
       outputs.push_back(out);

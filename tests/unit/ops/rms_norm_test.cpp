@@ -98,9 +98,9 @@ class RmsNorm : public testing::TestWithParam<Case> {
     if (!shape.lora) return sum;
     for (const LinearModule& module : linears.group().modules) {
       if (!module.has_lora()) continue;
-      const at::Tensor mask = dropout_mask(dropout, module.index, shape.tokens, shape.cols);
+      const at::Tensor mask = dropout_mask(dropout, module.linear, shape.tokens, shape.cols);
       const at::Tensor dxa = fused.narrow(1, shape.cols + kRank * module.lora_index, kRank);
-      sum += mask * at::mm(dxa, linears.a(static_cast<std::size_t>(module.index)));
+      sum += mask * at::mm(dxa, linears.a(index_of(module.linear)));
     }
     return sum;
   }

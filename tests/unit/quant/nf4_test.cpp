@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "shori/quant/dynamic_map.h"
+#include "tests/support/nf4_vectors.h"
 #include "tests/support/sha256_of.h"
 
 namespace shori {
@@ -42,14 +43,14 @@ std::vector<float> random_values(std::size_t count, unsigned seed) {
   return values;
 }
 
-bool same(const Nf4Tensor& a, const Nf4Tensor& b) {
+bool same(const Nf4Vectors& a, const Nf4Vectors& b) {
   return a.codes == b.codes && a.absmax == b.absmax && a.absmax2 == b.absmax2 && a.offset == b.offset &&
          a.zero_blocks == b.zero_blocks;
 }
 
 std::uint32_t bits(float value) { return std::bit_cast<std::uint32_t>(value); }
 
-unsigned code_of(const Nf4Tensor& tensor, std::size_t element) {
+unsigned code_of(const Nf4Vectors& tensor, std::size_t element) {
   const unsigned byte = tensor.codes[element / 2];
   return element % 2 == 0 ? byte >> 4 : byte & 15u;
 }
@@ -128,27 +129,32 @@ TEST(Nf4Golden, BlockMaximaOf32768Values) {
   std::vector<float> absmax(512, 0.0f);
   for (std::size_t i = 0; i < values.size(); ++i) absmax[i / 64] = std::max(absmax[i / 64], std::fabs(values[i]));
   EXPECT_EQ(sha256_of(absmax.data(), 512), "0e95f092f4041a58da958a5663d4fd9df044afeba13bed52f3a33fab3b7628f2");
-  Nf4Tensor state;
-  quantize_absmax(absmax, state);
+  Nf4Vectors state({128, 256});
+  quantize_absmax(absmax, state.absmax.data(), state.absmax2.data());
   EXPECT_EQ(sha256_of(state.absmax.data(), 512), "5732257a0ccdf7b8f2ee49304dccb8876fdb7f1e41700d2470ceb0caf0c3cb25");
 }
 
-TEST(Nf4, PiecesAndThreadsDoNotMatter) {
+TEST(Nf4, ChunksAndThreadsDoNotMatter) {
   const std::vector<float> values = random_values(640 * 1001, 3);
   const auto whole = quantize_nf4(values, 640, 1001, 1);
   ASSERT_TRUE(whole);
   ASSERT_TRUE(same(*whole, *quantize_nf4(values, 640, 1001, 2)));
   ASSERT_TRUE(same(*whole, *quantize_nf4(values, 640, 1001, 7)));
   std::mt19937 random(5);
-  Nf4Quantizer quantizer(640, 1001, 2);
+  Nf4Vectors in_chunks({640, 1001});
+  Nf4Quantizer quantizer(in_chunks, 2);
   std::span<const float> rest(values);
   while (!rest.empty()) {
-    const std::size_t piece =
+    const std::size_t chunk =
         std::min<std::size_t>(rest.size(), random() % 4 == 0 ? random() % 100000 : random() % 130);
-    EXPECT_FALSE(quantizer.add(rest.first(piece)));
-    rest = rest.subspan(piece);
+    EXPECT_FALSE(quantizer.add(rest.first(chunk)));
+    rest = rest.subspan(chunk);
   }
-  EXPECT_TRUE(same(*whole, quantizer.finish()));
+  const Nf4Findings findings = quantizer.finish();
+  in_chunks.offset = findings.offset;
+  in_chunks.zero_blocks = findings.zero_blocks;
+  EXPECT_EQ(findings.first_bad_block, -1);
+  EXPECT_TRUE(same(*whole, in_chunks));
 }
 
 TEST(Nf4, OddTailFillsItsLastNibbleLikeAZero) {
@@ -187,11 +193,12 @@ TEST(Nf4, NonFiniteValueIsReportedWithItsIndex) {
       std::vector<float> values = random_values(640 * 1001, 3);
       values[place] = bad;
       values.back() = bad;  // the first one counts
-      for (const std::size_t piece : {values.size(), std::size_t{1000}, std::size_t{37}}) {
-        Nf4Quantizer quantizer(640, 1001, 2);
+      for (const std::size_t chunk : {values.size(), std::size_t{1000}, std::size_t{37}}) {
+        const Nf4Vectors target({640, 1001});
+        Nf4Quantizer quantizer(target, 2);
         std::optional<std::int64_t> found;
-        for (std::size_t start = 0; start < values.size() && !found; start += piece) {
-          found = quantizer.add(std::span(values).subspan(start, std::min(piece, values.size() - start)));
+        for (std::size_t start = 0; start < values.size() && !found; start += chunk) {
+          found = quantizer.add(std::span(values).subspan(start, std::min(chunk, values.size() - start)));
         }
         ASSERT_TRUE(found);
         EXPECT_EQ(*found, static_cast<std::int64_t>(place));
@@ -217,13 +224,33 @@ TEST(Nf4, DequantizesAnyRange) {
   }
 }
 
+TEST(Nf4Layout, RoundsEverySizeUp) {
+  const Nf4Layout odd{3, 23};  // 69 weights
+  EXPECT_EQ(odd.codes(), 35);
+  EXPECT_EQ(odd.blocks(), 2);
+  EXPECT_EQ(odd.groups(), 1);
+  const Nf4Layout exact{256, 64};
+  EXPECT_EQ(exact.blocks(), 256);
+  EXPECT_EQ(exact.groups(), 1);
+  EXPECT_EQ((Nf4Layout{257, 64}).groups(), 2);
+}
+
+TEST(Nf4, FlatScalesAreUsedAsTheyAre) {
+  Nf4Vectors weight({2, 64, false});
+  weight.codes.assign(64, 0xf0);  // the levels 1 and -1
+  weight.scales = {0.5f, 2.0f};
+  std::vector<float> values(4);
+  dequantize_nf4(weight, 62, values);
+  EXPECT_EQ(values, (std::vector<float>{0.5f, -0.5f, 2.0f, -2.0f}));
+}
+
 TEST(DoubleQuantization, OffsetIsTheMeanInFixedOrderAndIndicesAreNearest) {
   std::mt19937 random(17);
   std::uniform_real_distribution<float> uniform(0.01f, 0.2f);
   std::vector<float> absmax(1000);
   for (float& value : absmax) value = uniform(random);
-  Nf4Tensor state;
-  quantize_absmax(absmax, state);
+  Nf4Vectors state({1000, 64});
+  state.offset = quantize_absmax(absmax, state.absmax.data(), state.absmax2.data());
   double sum = 0;
   for (const float value : absmax) sum += value;
   EXPECT_NEAR(state.offset, sum / 1000, 1e-7);

@@ -34,12 +34,12 @@ std::size_t bytes_of(const MemoryPlan& plan, const std::string& category) {
   return 0;
 }
 
-MemoryPlan planned(const MemoryDemand& demand, KeepOfLayer keep, int sm_count = 132) {
-  return plan_memory(demand, ActivationPlan::same_for_all(demand.model.layers, keep), sm_count);
+MemoryPlan planned(const MemoryDemand& demand, Recompute recompute, int sm_count = 132) {
+  return plan_memory(demand, CheckpointingPolicy::uniform(demand.model.layers, recompute), sm_count);
 }
 
 TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
-  const MemoryPlan plan = planned(mistral_7b(16384), KeepOfLayer::kInput);
+  const MemoryPlan plan = planned(mistral_7b(16384), Recompute::kAll);
   std::size_t sum = 0;
   for (const DeviceArena::Line& line : plan.lines) sum += line.bytes;
   EXPECT_EQ(sum, plan.total_bytes);
@@ -49,7 +49,7 @@ TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
   EXPECT_EQ(bytes_of(plan, "embedding and head"), 2u * 32000 * 4096 * 2);
   // fp32 masters, fp32 gradients, bf16 copies of 52,428,800 parameters.
   EXPECT_EQ(bytes_of(plan, "adapter: fp32, gradients, 16-bit copies"), 52428800u * 10);
-  EXPECT_EQ(bytes_of(plan, "activations kept for the backward pass"), std::size_t{32} * 16384 * 4096 * 2);
+  EXPECT_EQ(bytes_of(plan, "saved activations"), std::size_t{32} * 16384 * 4096 * 2);
   // Codes, and scales of 256 elements; pieces are rounded up to 256 bytes.
   const std::size_t moments = 52428800u * 2 + 52428800u / 256 * 8;
   EXPECT_GE(bytes_of(plan, "optimizer, 8-bit moments"), moments);
@@ -61,23 +61,22 @@ TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
 TEST(MemoryPlan, AttentionRoundsTheHeadSizeUp) {
   MemoryDemand demand = mistral_7b(16384);
   demand.model.head_dim = 80;
-  EXPECT_GE(bytes_of(planned(demand, KeepOfLayer::kInput, 82), "temporaries of the attention (libtorch)"),
+  EXPECT_GE(bytes_of(planned(demand, Recompute::kAll, 82), "temporaries of the attention (libtorch)"),
             std::size_t{3} * (16384 + 128) * 32 * 96 * 4 + std::size_t{3} * 16384 * 32 * 80 * 2);
 }
 
 // 16k packs recomputed in 13.5 GB on a card with 132 multiprocessors, and in 24 GiB with attention kept.
 TEST(MemoryPlan, OfTheReferenceJobIsWithinItsGoals) {
-  EXPECT_LE(planned(mistral_7b(16384), KeepOfLayer::kInput).total_bytes, 13'500'000'000u);
-  EXPECT_LE(planned(mistral_7b(16384), KeepOfLayer::kAttention, 82).total_bytes, std::size_t{24} << 30);
+  EXPECT_LE(planned(mistral_7b(16384), Recompute::kAll).total_bytes, 13'500'000'000u);
+  EXPECT_LE(planned(mistral_7b(16384), Recompute::kMlp, 82).total_bytes, std::size_t{24} << 30);
 }
 
 TEST(MemoryPlan, KeepingMoreTakesWhatIsKept) {
   const MemoryDemand demand = mistral_7b(16384);
   const std::size_t tokens = 16384, layers = 32;
-  const std::size_t input = bytes_of(planned(demand, KeepOfLayer::kInput), "activations kept for the backward pass");
-  const std::size_t attention =
-      bytes_of(planned(demand, KeepOfLayer::kAttention), "activations kept for the backward pass");
-  const std::size_t all = bytes_of(planned(demand, KeepOfLayer::kAll), "activations kept for the backward pass");
+  const std::size_t input = bytes_of(planned(demand, Recompute::kAll), "saved activations");
+  const std::size_t attention = bytes_of(planned(demand, Recompute::kMlp), "saved activations");
+  const std::size_t all = bytes_of(planned(demand, Recompute::kNone), "saved activations");
   // Attention output with 32 columns of xA, h, log-sum-exp; then q, k, v, gate, up, and the tails 64, 64, 32.
   EXPECT_EQ(attention - input, layers * tokens * ((4096 + 32 + 4096) * 2 + 32 * 4));
   EXPECT_EQ(all - attention, layers * tokens * (6144 + 2 * 14336 + 64 + 64 + 32) * 2);
@@ -85,11 +84,11 @@ TEST(MemoryPlan, KeepingMoreTakesWhatIsKept) {
 
 TEST(MemoryPlan, ManyShortSamplesCountWhereTheyCostMore) {
   MemoryDemand demand = mistral_7b(16384, 800);
-  const std::size_t many = bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)");
+  const std::size_t many = bytes_of(planned(demand, Recompute::kAll), "temporaries of the attention (libtorch)");
   demand.packs.push_back({16384, 5});
-  EXPECT_EQ(many, bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"));
+  EXPECT_EQ(many, bytes_of(planned(demand, Recompute::kAll), "temporaries of the attention (libtorch)"));
   demand.packs.push_back({16384, 1});
-  EXPECT_GE(bytes_of(planned(demand, KeepOfLayer::kInput), "temporaries of the attention (libtorch)"), many);
+  EXPECT_GE(bytes_of(planned(demand, Recompute::kAll), "temporaries of the attention (libtorch)"), many);
 }
 
 // Whatever the card, `auto` never plans more than there is unless even nothing kept is too much, and keeps what it can.
@@ -102,16 +101,16 @@ TEST(MemoryPlan, AutoStaysWithinTheCapAndLeavesNoRoomForAnotherLayer) {
     const DeviceLimits limits{cap, cap, i % 2 == 0 ? 82 : 132};
     const MemoryPlan plan = plan_for(demand, ActivationMemory::kAuto, limits);
     const auto layers = static_cast<std::size_t>(demand.model.layers);
-    const auto whole = static_cast<std::size_t>(std::ranges::count(plan.activation.layers, KeepOfLayer::kAll));
-    if (plan.activation.layers.front() == KeepOfLayer::kInput) {
-      EXPECT_FALSE(fits(planned(demand, KeepOfLayer::kAttention, limits.sm_count), limits));
+    const auto whole = static_cast<std::size_t>(std::ranges::count(plan.checkpointing.layers, Recompute::kNone));
+    if (plan.checkpointing.layers.front() == Recompute::kAll) {
+      EXPECT_FALSE(fits(planned(demand, Recompute::kMlp, limits.sm_count), limits));
       continue;
     }
     EXPECT_TRUE(fits(plan, limits));
     EXPECT_LE(plan.total_bytes, cap);
     if (whole == layers) continue;
-    ActivationPlan more = plan.activation;
-    more.layers[layers - whole - 1] = KeepOfLayer::kAll;
+    CheckpointingPolicy more = plan.checkpointing;
+    more.layers[layers - whole - 1] = Recompute::kNone;
     EXPECT_FALSE(fits(plan_memory(demand, more, limits.sm_count), limits)) << i;
   }
 }
@@ -142,7 +141,7 @@ TEST(MemoryPlan, StagesThatShareABaseFitTogether) {
 TEST(MemoryPlan, GrowsWithTheTokens) {
   std::size_t before = 0;
   for (const std::int64_t tokens : {1, 15, 63, 64, 65, 4095, 4096, 4097, 16384, 131072}) {
-    const std::size_t total = planned(mistral_7b(tokens), KeepOfLayer::kAttention).total_bytes;
+    const std::size_t total = planned(mistral_7b(tokens), Recompute::kMlp).total_bytes;
     EXPECT_GE(total, before) << tokens;
     before = total;
   }

@@ -202,7 +202,8 @@ TEST(TrainStep, NothingIsUpdatedWhenOnlyTheGradientIsNotFinite) {
   Trainer trainer;
   // Finite in the forward pass, beyond fp32 in the backward pass.
   for (LoraFactor& factor : trainer.adapter.factors()) {
-    if (factor.layer == 0 && factor.module == 0) std::ranges::fill(factor.values(), factor.is_b ? 0.0f : 1e38f);
+    if (factor.layer == 0 && factor.linear == Linear::kQ)
+      std::ranges::fill(factor.values(), factor.is_b ? 0.0f : 1e38f);
   }
   trainer.adapter.upload(trainer.model.ops());
   const std::vector<float> before = trainer.values();

@@ -19,5 +19,18 @@ TEST(ByteSize, RefusesEverythingElse) {
   }
 }
 
+TEST(FormatBytes, ChoosesTheUnit) {
+  EXPECT_EQ(format_bytes(0), "0 B");
+  EXPECT_EQ(format_bytes(1023), "1023 B");
+  EXPECT_EQ(format_bytes(1024), "1.0 KiB");
+  EXPECT_EQ(format_bytes(std::uint64_t{41} << 30), "41.0 GiB");
+  EXPECT_EQ(format_bytes(std::uint64_t{1} << 51), "2048.0 TiB");
+}
+
+TEST(FormatGib, HasTwoDigits) {
+  EXPECT_EQ(format_gib(std::uint64_t{24} << 30), "24.00 GiB");
+  EXPECT_EQ(format_gib(4'402'341'478), "4.10 GiB");
+}
+
 }  // namespace
 }  // namespace shori

@@ -9,7 +9,7 @@
 #include <filesystem>
 
 #include "shori/util/error.h"
-#include "src/util/open_beneath.h"
+#include "src/util/open_inside.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -153,7 +153,7 @@ TEST(OpenBeneathBySteps, FollowsNoLinkAndNoParent) {
   fs::create_directory_symlink("sub", folder.file("model/way"));
   const FileDescriptor model = open_directory(folder.file("model"));
   const auto error_of = [&model](const char* name) {
-    const FileDescriptor fd(open_beneath_by_steps(model.get(), name));
+    const FileDescriptor fd(open_inside_by_steps(model.get(), name));
     return fd.valid() ? 0 : errno;
   };
   EXPECT_EQ(error_of("a"), 0);

@@ -158,7 +158,7 @@ TEST(Progress, LiveLinesAreCutToTheTerminalAndNotTooFrequent) {
   EXPECT_LT(updates, 100u);
 }
 
-TEST(Texts, OfDurationsAndSizes) {
+TEST(FormatDuration, ChoosesTheUnit) {
   EXPECT_EQ(format_duration(0.04), "0.0 s");
   EXPECT_EQ(format_duration(3.21), "3.2 s");
   EXPECT_EQ(format_duration(41.2), "41 s");
@@ -166,9 +166,6 @@ TEST(Texts, OfDurationsAndSizes) {
   EXPECT_EQ(format_duration(192), "3 min 12 s");
   EXPECT_EQ(format_duration(7500), "2 h 05 min");
   EXPECT_EQ(format_duration(-1), "unknown");
-  EXPECT_EQ(format_bytes(0), "0 B");
-  EXPECT_EQ(format_bytes(1023), "1023 B");
-  EXPECT_EQ(format_bytes(4.1 * 1024 * 1024 * 1024), "4.1 GiB");
 }
 
 TEST(NowSeconds, NeverGoesBack) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "shori/model/find_non_finite.h"
 #include "shori/model/mistral.h"
 #include "shori/optim/adamw8bit.h"
 #include "tests/support/device_test.h"
@@ -14,21 +15,35 @@ namespace shori {
 namespace {
 
 using testing::relative_error;
-using Keep = KeepOfLayer;
 
 const LoraSettings kSettings{.rank = 20, .alpha = 16};
 constexpr std::int64_t kTokens = 192;
 
+void upload(const OwnedTensor& from, OwnedTensor& to) {
+  ASSERT_EQ(to.bytes(), from.bytes());
+  copy_to_device(to.data<void>(), from.data<void>(), from.bytes(), nullptr);
+  synchronize_stream(nullptr);
+}
+
+void upload(const LinearWeight& from, LinearWeight& to) {
+  const auto& host = std::get<Nf4Weight>(from);
+  auto& device = std::get<Nf4Weight>(to);
+  upload(host.codes, device.codes);
+  upload(host.absmax, device.absmax);
+  upload(host.absmax2, device.absmax2);
+  device.offset = host.offset;
+}
+
 // Everything of one device run, or its plan, in the order in which a trainer makes it.
 struct DeviceModel {
-  DeviceModel(DeviceMemory& memory, const MistralConfig& config, const ActivationPlan& plan)
-      : memory(memory), weights(allocate_weights(config, DType::kBf16, true, memory.device)) {
+  DeviceModel(DeviceMemory& memory, const MistralConfig& config, const CheckpointingPolicy& policy)
+      : memory(memory), weights(allocate_weights(config, {}, &memory.device)) {
     if (!memory.is_planning()) fill(tiny_weights(config, DType::kBf16));
     adapter = std::make_unique<LoraAdapter>(config, kSettings, DType::kBf16, &memory);
     model = std::make_unique<Mistral>(std::move(weights), adapter.get(), &memory);
     stage_begin = memory.device.mark();
     pinned_begin = memory.pinned.mark();
-    model->set_plan(plan);
+    model->set_checkpointing(policy);
     model->reserve(kTokens, kTokens, true);
     optimizer = std::make_unique<AdamW8bit>(*adapter, AdamOptions{.weight_decay = 0.05}, &memory);
   }
@@ -39,7 +54,7 @@ struct DeviceModel {
     for (std::size_t i = 0; i < weights.layers.size(); ++i) {
       upload(host.layers[i].input_norm, weights.layers[i].input_norm);
       upload(host.layers[i].post_attention_norm, weights.layers[i].post_attention_norm);
-      for (std::size_t j = 0; j < kLinearsOfLayer; ++j) upload(host.layers[i].linears[j], weights.layers[i].linears[j]);
+      for (const Linear linear : kLinears) upload(host.layers[i][linear], weights.layers[i][linear]);
     }
   }
 
@@ -92,15 +107,15 @@ Numbers run(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer) {
   return numbers;
 }
 
-DeviceMemory memory_for(const ActivationPlan& plan) {
+DeviceMemory memory_for(const CheckpointingPolicy& policy) {
   DeviceMemory planned = DeviceMemory::planning();
-  const DeviceModel model(planned, tiny_config(), plan);
+  const DeviceModel model(planned, tiny_config(), policy);
   return {{ArenaKind::kDevice, planned.device.peak_bytes()}, {ArenaKind::kPinned, planned.pinned.peak_bytes()}};
 }
 
-Numbers run_on_device(const ActivationPlan& plan) {
-  DeviceMemory memory = memory_for(plan);
-  DeviceModel device(memory, tiny_config(), plan);
+Numbers run_on_device(const CheckpointingPolicy& policy) {
+  DeviceMemory memory = memory_for(policy);
+  DeviceModel device(memory, tiny_config(), policy);
   Numbers numbers = run(*device.model, *device.adapter, *device.optimizer);
   memory.device.check_guards();
   memory.pinned.check_guards();
@@ -118,7 +133,7 @@ class DeviceModelTest : public testing::DeviceTest {};
 
 // Products, norms and SwiGLU agree within their tolerances, so the whole pass does within a few bf16 roundings.
 TEST_F(DeviceModelTest, AgreesWithTheCpu) {
-  const Numbers cpu = run_on_cpu(), device = run_on_device(ActivationPlan::recompute_all(2));
+  const Numbers cpu = run_on_cpu(), device = run_on_device(CheckpointingPolicy::uniform(2, Recompute::kAll));
   EXPECT_LE(relative_error(device.evaluated, cpu.evaluated), 0.01);
   EXPECT_LE(relative_error(device.losses, cpu.losses), 0.01);
   for (std::size_t i = 0; i < cpu.gradients.size(); ++i) {
@@ -128,20 +143,20 @@ TEST_F(DeviceModelTest, AgreesWithTheCpu) {
 }
 
 TEST_F(DeviceModelTest, EveryActivationModeGivesTheSameBits) {
-  const Numbers wanted = run_on_device(ActivationPlan::recompute_all(2));
-  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::recompute_all(2)));
-  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::same_for_all(2, Keep::kAttention)));
-  EXPECT_TRUE(wanted == run_on_device(ActivationPlan::same_for_all(2, Keep::kAll)));
-  EXPECT_TRUE(wanted == run_on_device({{Keep::kAttention, Keep::kAll}}));
+  const Numbers wanted = run_on_device(CheckpointingPolicy::uniform(2, Recompute::kAll));
+  EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kAll)));
+  EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kMlp)));
+  EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kNone)));
+  EXPECT_TRUE(wanted == run_on_device({{Recompute::kMlp, Recompute::kNone}}));
 }
 
 TEST_F(DeviceModelTest, TakesWhatWasPlannedToTheByte) {
-  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kAll}) {
-    const ActivationPlan plan = ActivationPlan::same_for_all(2, keep);
+  for (const Recompute recompute : {Recompute::kAll, Recompute::kMlp, Recompute::kNone}) {
+    const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, recompute);
     DeviceMemory planned = DeviceMemory::planning();
-    const DeviceModel counted(planned, tiny_config(), plan);
-    DeviceMemory memory = memory_for(plan);
-    const DeviceModel made(memory, tiny_config(), plan);
+    const DeviceModel counted(planned, tiny_config(), policy);
+    DeviceMemory memory = memory_for(policy);
+    const DeviceModel made(memory, tiny_config(), policy);
     EXPECT_EQ(memory.device.used_bytes(), planned.device.used_bytes());
     EXPECT_EQ(memory.pinned.used_bytes(), planned.pinned.used_bytes());
     std::size_t sum = 0;
@@ -150,18 +165,19 @@ TEST_F(DeviceModelTest, TakesWhatWasPlannedToTheByte) {
   }
 }
 
-// A later stage with another plan takes the place of the one before.
+// A later stage with another policy takes the memory of the one before.
 TEST_F(DeviceModelTest, RoomIsMadeAnewForTheNextStage) {
-  const ActivationPlan recompute = ActivationPlan::recompute_all(2), keep = ActivationPlan::same_for_all(2, Keep::kAll);
+  const CheckpointingPolicy recompute = CheckpointingPolicy::uniform(2, Recompute::kAll),
+                            save = CheckpointingPolicy::uniform(2, Recompute::kNone);
   const Numbers wanted = run_on_device(recompute);
-  DeviceMemory memory = memory_for(keep);
+  DeviceMemory memory = memory_for(save);
   DeviceModel device(memory, tiny_config(), recompute);
   EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
   device.optimizer.reset();
   device.model->release();
   memory.device.release_to(device.stage_begin);
   memory.pinned.release_to(device.pinned_begin);
-  device.model->set_plan(keep);
+  device.model->set_checkpointing(save);
   device.model->reserve(kTokens, kTokens, true);
   device.optimizer = std::make_unique<AdamW8bit>(*device.adapter, AdamOptions{.weight_decay = 0.05}, &memory);
   EXPECT_TRUE(wanted == run(*device.model, *device.adapter, *device.optimizer));
@@ -171,33 +187,33 @@ TEST_F(DeviceModelTest, RoomIsMadeAnewForTheNextStage) {
 TEST_F(DeviceModelTest, ChecksumsAreThoseOfTheHost) {
   Workspace workspace;
   const BaseChecksums host = checksum_base({.workspace = &workspace}, tiny_weights(tiny_config(), DType::kBf16));
-  const ActivationPlan plan = ActivationPlan::recompute_all(2);
-  DeviceMemory memory = memory_for(plan);
-  const DeviceModel device(memory, tiny_config(), plan);
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
+  DeviceMemory memory = memory_for(policy);
+  const DeviceModel device(memory, tiny_config(), policy);
   EXPECT_EQ(checksum_base(device.model->ops(), device.model->weights()).combined(), host.combined());
   EXPECT_FALSE(find_changed_tensor(device.model->ops(), device.model->weights(), host));
 }
 
 TEST_F(DeviceModelTest, FirstTensorThatIsNotFiniteIsNamed) {
-  const ActivationPlan plan = ActivationPlan::recompute_all(2);
-  DeviceMemory memory = memory_for(plan);
-  DeviceModel device(memory, tiny_config(), plan);
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
+  DeviceMemory memory = memory_for(policy);
+  DeviceModel device(memory, tiny_config(), policy);
   randomize(*device.adapter, device.model->ops());
-  EXPECT_FALSE(device.model->find_non_finite(first_pack(), {}, 0.1));
+  EXPECT_FALSE(find_non_finite(*device.model, first_pack(), {}, 0.1));
   for (LoraFactor& factor : device.adapter->factors()) {
-    if (factor.layer == 1 && factor.module == 6 && factor.is_b) factor.values()[0] = INFINITY;
+    if (factor.layer == 1 && factor.linear == Linear::kDown && factor.is_b) factor.values()[0] = INFINITY;
   }
   device.adapter->upload(device.model->ops());
-  const auto found = device.model->find_non_finite(first_pack(), {}, 0.1);
+  const auto found = find_non_finite(*device.model, first_pack(), {}, 0.1);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->name, "layers.1.down_proj output");
   EXPECT_EQ(found->token, 0);
 }
 
 TEST_F(DeviceModelTest, StateMovedThroughItsMirrorsGoesOnToTheBit) {
-  const ActivationPlan plan = ActivationPlan::recompute_all(2);
-  DeviceMemory first = memory_for(plan), second = memory_for(plan);
-  DeviceModel a(first, tiny_config(), plan), b(second, tiny_config(), plan);
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
+  DeviceMemory first = memory_for(policy), second = memory_for(policy);
+  DeviceModel a(first, tiny_config(), policy), b(second, tiny_config(), policy);
   run(*a.model, *a.adapter, *a.optimizer);
   a.adapter->download(a.model->ops());
   a.optimizer->download(a.model->ops());

@@ -17,7 +17,7 @@ class LoadOnDevice : public testing::DeviceTest {
   // An arena of what the plan says, and the weights loaded into it.
   MistralWeights load(const HfModel& model, LoadOptions options) {
     DeviceArena planned = DeviceArena::planning(ArenaKind::kDevice);
-    allocate_weights(mistral_config(model), options.activation, options.quantize, planned);
+    allocate_weights(model.config(), weight_format(model, options.activation, options.quantize), &planned);
     arena_ = std::make_unique<DeviceArena>(ArenaKind::kDevice, planned.peak_bytes());
     options.arena = arena_.get();
     MistralWeights weights = load_mistral(model, options);
@@ -53,7 +53,7 @@ TEST_F(LoadOnDevice, EqualsTheHostForEveryFileType) {
   }
 }
 
-TEST_F(LoadOnDevice, TensorsOfSeveralPiecesAreWhole) {
+TEST_F(LoadOnDevice, TensorsOfSeveralChunksAreWhole) {
   ModelFolder folder({.intermediate = 34'000, .vocab = 34'016, .layers = 1, .dtype = FileDType::kF32});
   expect_same(folder.open(), {.threads = 2, .progress = {}});
 }

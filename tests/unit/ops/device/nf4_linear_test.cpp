@@ -106,11 +106,11 @@ std::vector<Bf16> expected_weight(const LinearGroup& group) {
           row[col] = static_cast<const Bf16*>(weight.dense)[element];
           continue;
         }
-        const float scale = weight.scales != nullptr
-                                ? weight.scales[block]
-                                : nf4_scale(dynamic_map_signed()[weight.absmax[block]],
-                                            weight.absmax2[block / kNf4AbsmaxBlockSize], weight.offset);
-        const unsigned byte = weight.codes[element / 2];
+        const Nf4View& nf4 = weight.nf4;
+        const float scale = nf4.layout.nested ? nf4_scale(dynamic_map_signed()[nf4.absmax[block]],
+                                                          nf4.absmax2[block / kNf4GroupSize], nf4.offset)
+                                              : nf4.scales[block];
+        const unsigned byte = nf4.codes[element / 2];
         row[col] = nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale);
       }
       for (std::int64_t k = 0; module.has_lora() && k < group.rank; ++k) {
@@ -148,22 +148,15 @@ TEST_F(Nf4LinearDevice, DequantizesEveryCodeAndScale) {
   std::vector<std::uint8_t> codes(kRows * kCols / 2), absmax(kBlocks);
   for (auto& byte : codes) byte = static_cast<std::uint8_t>(generator());
   for (std::size_t i = 0; i < absmax.size(); ++i) absmax[i] = static_cast<std::uint8_t>(i);
-  const std::vector<float> absmax2 = {1e-38f, 3e38f, 0.0f, 0.37f};
+  std::vector<float> absmax2 = {1e-38f, 3e38f, 0.0f, 0.37f};
   ASSERT_GE(absmax2.size() * 256, absmax.size());
   const DeviceArray<std::uint8_t> device_codes(codes), device_absmax(absmax);
   const DeviceArray<float> device_absmax2(absmax2);
-  LinearModule module{.weight = {.dtype = DType::kU8,
-                                 .rows = kRows,
-                                 .cols = kCols,
-                                 .codes = codes.data(),
-                                 .absmax = absmax.data(),
-                                 .absmax2 = absmax2.data(),
-                                 .offset = 0.02f},
-                      .index = kO};
+  const Nf4Layout layout{kRows, kCols};
+  LinearModule module{.weight = FrozenWeight::of({layout, codes.data(), absmax.data(), absmax2.data(), 0.02f}),
+                      .linear = Linear::kO};
   const std::vector<Bf16> expected = expected_weight({{&module, 1}, 0, 0.0f});
-  module.weight.codes = device_codes.get();
-  module.weight.absmax = device_absmax.get();
-  module.weight.absmax2 = device_absmax2.get();
+  module.weight = FrozenWeight::of({layout, device_codes.get(), device_absmax.get(), device_absmax2.get(), 0.02f});
   ASSERT_EQ(fused_weight_on_device(device(), {{&module, 1}, 0, 0.0f}), expected);
 }
 

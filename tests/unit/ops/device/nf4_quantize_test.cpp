@@ -5,10 +5,9 @@
 #include <limits>
 
 #include "shori/io/half.h"
-#include "shori/quant/nf4.h"
-#include "shori/util/math.h"
 #include "shori/util/text.h"
 #include "tests/support/device_test.h"
+#include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
@@ -50,8 +49,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   // Quantizes in chunks of `chunk` values.
   Quantized quantize(const Source& source, std::int64_t chunk) {
     const auto count = static_cast<std::int64_t>(source.values.size());
-    const std::int64_t blocks = ceil_div<std::int64_t>(count, kNf4BlockSize),
-                       width = static_cast<std::int64_t>(dtype_size(source.dtype));
+    const std::int64_t blocks = nf4_blocks(count), width = static_cast<std::int64_t>(dtype_size(source.dtype));
     const DeviceArray<std::uint8_t> codes(static_cast<std::size_t>(count / 2));
     const DeviceArray<float> block_absmax(static_cast<std::size_t>(blocks));
     const OpContext context = device(nf4_quantize_workspace_bytes(blocks));
@@ -67,7 +65,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   Quantized finish(const OpContext& context, std::vector<std::uint8_t> codes, const DeviceArray<float>& block_absmax) {
     const std::size_t blocks = block_absmax.size();
     const DeviceArray<std::uint8_t> absmax(blocks);
-    const DeviceArray<float> absmax2(ceil_div<std::size_t>(blocks, kNf4AbsmaxBlockSize));
+    const DeviceArray<float> absmax2(static_cast<std::size_t>(nf4_groups(static_cast<std::int64_t>(blocks))));
     const DeviceArray<Nf4Findings> findings(1);
     nf4_quantize_absmax(context, block_absmax.get(), static_cast<std::int64_t>(blocks), absmax.get(), absmax2.get(),
                         findings.get());
@@ -76,7 +74,7 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   }
 };
 
-void expect_same(const Quantized& got, const Nf4Tensor& expected) {
+void expect_same(const Quantized& got, const Nf4Vectors& expected) {
   ASSERT_EQ(got.codes, expected.codes);
   ASSERT_EQ(got.absmax, expected.absmax);
   ASSERT_EQ(got.absmax2.size(), expected.absmax2.size());
@@ -114,7 +112,7 @@ TEST_F(Nf4QuantizeDevice, BytesAreThoseOfTheCpu) {
           Case{.why = "one chunk of many thread blocks", .rows = 64, .cols = 512, .chunk = 64 * 512}}) {
       SCOPED_TRACE(concat(dtype_name(dtype), ", ", why));
       const Source source = encode(dtype, hard_values(static_cast<std::size_t>(rows * cols)));
-      const Nf4Tensor expected = *quantize_nf4(source.values, rows, cols);
+      const Nf4Vectors expected = *quantize_nf4(source.values, rows, cols);
       for_each_schedule([&] { expect_same(quantize(source, chunk), expected); });
     }
   }
@@ -126,8 +124,9 @@ TEST_F(Nf4QuantizeDevice, DoubleQuantizationOfManyBlocks) {
     SCOPED_TRACE(blocks);
     std::vector<float> block_absmax = testing::normal_values(blocks, 12, 0.05f);
     for (float& value : block_absmax) value = std::fabs(value);
-    Nf4Tensor expected;
-    quantize_absmax(block_absmax, expected);
+    Nf4Vectors expected({static_cast<std::int64_t>(blocks), kNf4BlockSize});
+    expected.codes.clear();
+    expected.offset = quantize_absmax(block_absmax, expected.absmax.data(), expected.absmax2.data());
     const DeviceArray<float> device_absmax(block_absmax);
     for_each_schedule([&] {
       expect_same(finish(device(nf4_quantize_workspace_bytes(static_cast<std::int64_t>(blocks))), {}, device_absmax),

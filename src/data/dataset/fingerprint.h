@@ -1,0 +1,22 @@
+// The identity of a data set, which a run records and a resume compares.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "src/data/dataset/document.h"
+
+namespace shori {
+
+// SHA-256 (hex) of this text, all numbers decimal. The number in the first line is the version of this pipeline.
+//
+//   shori-data 1\n
+//   per document   its set (0 trained, k the k-th held-out set), id, text_sha256 and category, each ended by \0
+//   name value\n   for each of: tokenizer (SHA-256 of the file, or none), sequence_len, bos, eos, train_on_inputs,
+//                  roles (joined by ','), train_on_eos, train_on_speaker, excess_length, repeat_scenario, compat
+//   per document   skip id\n if `skip_samples` names it, duplicate id\n if `dedupe` left it out, rating id\n if the
+//                  rating filter did
+std::string data_fingerprint(const Documents& documents, const DataOptions& options,
+                             const std::string& tokenizer_sha256);
+
+}  // namespace shori

@@ -1,0 +1,87 @@
+#include "src/data/dataset/load_documents.h"
+
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "shori/util/file.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+#include "src/data/dataset/encode_documents.h"
+#include "src/data/dataset/read_documents.h"
+
+namespace shori {
+namespace {
+
+// Adds encoded documents to the list, in order, and reports what was found in each.
+class DocumentCollector {
+ public:
+  DocumentCollector(const DataSources& sources, const DataOptions& options, Diagnostics& diagnostics)
+      : sources_(sources), options_(options), diagnostics_(diagnostics) {}
+
+  void add(Document document, EncodingNotes notes) {
+    const SourceFile& file = sources_.files[document.source.file];
+    for (Diagnostic& problem : notes.problems) diagnostics_.add(std::move(problem));
+    report_lint_errors(document, notes, file);
+    for (const std::string& key : notes.unknown_keys) ++list_.unknown_keys[{document.source.file, key}];
+    if (!notes.rating_row.empty())
+      list_.used_ratings.insert({sources_.rating_files.at(parent_path(file.full_path)).path, notes.rating_row});
+    check_id(document.source, file);
+    if (options_.observe && !document.filtered) {
+      options_.observe({document.source, file.path, file.entry, notes.blocks ? &*notes.blocks : nullptr, notes.text,
+                        notes.message_ids, notes.findings, document.counts.unique, notes.lacks_lengths});
+    }
+    list_.documents.push_back(std::move(document));
+  }
+
+  DocumentList take() { return std::move(list_); }
+
+ private:
+  // A document with a finding at level error is still counted, so that other checks go on.
+  void report_lint_errors(const Document& document, const EncodingNotes& notes, const SourceFile& file) {
+    if (!notes.blocks) return;
+    std::vector<LintFinding> errors = notes.findings;
+    std::erase_if(errors, [](const LintFinding& finding) { return finding.level != LintLevel::kError; });
+    print_findings(*notes.blocks, notes.text, text_source_of(document, file), errors,
+                   [this](Diagnostic problem) { diagnostics_.add(std::move(problem)); });
+  }
+
+  void check_id(const Conversation& source, const SourceFile& file) {
+    const auto [first, is_new] = first_with_id_.try_emplace(source.id, list_.documents.size());
+    if (is_new) return;
+    diagnostics_.add(Diagnostic("E0318", concat("the id `", escape_for_log(source.id), "` is given twice"))
+                         .at(file.path, static_cast<std::size_t>(source.line))
+                         .note("first at " + sources_.location_of(list_.documents[first->second].source))
+                         .help("change one `id`"));
+  }
+
+  const DataSources& sources_;
+  const DataOptions& options_;
+  Diagnostics& diagnostics_;
+  std::unordered_map<std::string, std::size_t> first_with_id_;
+  DocumentList list_;
+};
+
+}  // namespace
+
+DocumentList load_documents(const DataSources& sources, const DataOptions& options, const Tokenizer* tokenizer,
+                            Diagnostics& diagnostics) {
+  std::uint64_t total_bytes = 0, done_bytes = 0;
+  for (const SourceFile& file : sources.files) total_bytes += file.size;
+  const auto progress = [&](std::uint64_t batch_bytes) {
+    if (options.progress) options.progress(done_bytes + batch_bytes, total_bytes);
+  };
+  DocumentCollector collector(sources, options, diagnostics);
+  DocumentReader reader(sources);
+  while (std::optional<DocumentBatch> batch = reader.next_batch()) {
+    std::vector<EncodingNotes> notes = encode_documents(batch->documents, {options, tokenizer, sources}, progress);
+    for (std::size_t i = 0; i < notes.size(); ++i) collector.add(std::move(batch->documents[i]), std::move(notes[i]));
+    if (batch->problem) diagnostics.add(std::move(*batch->problem));
+    done_bytes += batch->bytes;
+  }
+  DocumentList list = collector.take();
+  list.files = reader.take_files();
+  return list;
+}
+
+}  // namespace shori

@@ -1,0 +1,131 @@
+#include "src/data/dataset/read_documents.h"
+
+#include <string>
+#include <utility>
+
+#include "shori/data/blockml.h"
+#include "shori/data/yaml_source.h"
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+#include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "src/data/sources/jsonl.h"
+
+namespace shori {
+
+struct DocumentReader::OpenFile {
+  explicit OpenFile(InputFile file) : input(std::move(file)) {}
+
+  InputFile input;
+  std::optional<LineReader> lines;  // of a JSONL file, which is read line by line
+  std::uint64_t line = 0;           // lines read
+  std::string text;                 // of any other file, which is read at once
+  std::vector<YamlText> parts;      // the conversations in `text`
+  std::size_t next_part = 0;
+};
+
+DocumentReader::DocumentReader(const DataSources& sources, BatchLimits limits)
+    : sources_(sources), limits_(limits), files_(sources.files.size()) {}
+
+DocumentReader::~DocumentReader() = default;
+
+std::optional<DocumentBatch> DocumentReader::next_batch() {
+  DocumentBatch batch;
+  while (file_ < sources_.files.size() && !batch.problem && !is_full(batch)) {
+    if (!open_) batch.problem = open_file();
+    const bool more = !batch.problem && (open_->lines ? read_line(batch) : read_part(batch));
+    if (!more) close_file(batch.problem.has_value());
+  }
+  if (batch.documents.empty() && !batch.problem) return std::nullopt;
+  return batch;
+}
+
+bool DocumentReader::is_full(const DocumentBatch& batch) const {
+  return batch.bytes >= limits_.bytes || batch.documents.size() >= limits_.documents;
+}
+
+std::optional<Diagnostic> DocumentReader::open_file() {
+  throw_if_stop_requested();
+  const SourceFile& source = sources_.files[file_];
+  open_ = std::make_unique<OpenFile>(InputFile::open(source.full_path, "E0315"));
+  files_[file_].size = open_->input.size();
+  if (!source.lines) return open_text();
+  open_->lines.emplace(open_->input);
+  return std::nullopt;
+}
+
+// Reads a file that is not JSONL and finds its conversations.
+std::optional<Diagnostic> DocumentReader::open_text() {
+  const SourceFile& source = sources_.files[file_];
+  const std::uint64_t size = open_->input.size();
+  if (size > kConversationBytes) {
+    return Diagnostic("E0317", concat("conversation of ", size, " bytes, the limit is 64 MiB"))
+        .at(source.path, 1, 1)
+        .help("split the file");
+  }
+  open_->text.resize(size);
+  open_->input.read_at(0, open_->text.data(), size);
+  files_[file_].sha256 = sha256_hex(open_->text);
+  if (source.type != DataType::kBlockmlYaml) {
+    open_->parts = {{open_->text, 1}};
+    return std::nullopt;
+  }
+  Diagnostics problems;
+  if (!check_text(open_->text, {source.path, 0}, problems)) return problems.all().front();
+  open_->parts = split_yaml_documents(open_->text);
+  if (!open_->parts.empty()) return std::nullopt;
+  return Diagnostic("E0306", "no conversation in the file")
+      .at(source.path, 1, 1)
+      .help("write `messages: [{text: ...}]`, or delete the file");
+}
+
+bool DocumentReader::read_line(DocumentBatch& batch) {
+  std::string line;
+  bool too_long = false;
+  if (open_->lines->next(line, too_long)) {
+    add(batch, ++open_->line, true, std::move(line));
+    return true;
+  }
+  if (too_long) {
+    batch.problem = Diagnostic("E0317", "line of more than 64 MiB")
+                        .at(sources_.files[file_].path, open_->line + 1)
+                        .note("the rest of the file was not read")
+                        .help("split the file");
+  }
+  return false;
+}
+
+// The documents of a YAML file are named by their lines only if there are several.
+bool DocumentReader::read_part(DocumentBatch& batch) {
+  if (open_->next_part == open_->parts.size()) return false;
+  const YamlText& part = open_->parts[open_->next_part++];
+  const bool whole = part.text.size() == open_->text.size();
+  add(batch, part.line, open_->parts.size() > 1, whole ? std::move(open_->text) : std::string(part.text));
+  return true;
+}
+
+void DocumentReader::add(DocumentBatch& batch, std::uint64_t line, bool is_line, std::string content) {
+  batch.bytes += content.size();
+  files_[file_].bytes_samples += static_cast<std::int64_t>(content.size());
+  Document& document = batch.documents.emplace_back();
+  document.source.file = file_;
+  document.source.line = line;
+  document.source.is_line = is_line;
+  document.content = std::move(content);
+}
+
+void DocumentReader::close_file(bool refused) {
+  ReadFile& file = files_[file_];
+  file.refused = refused;
+  if (open_->lines && !refused) {
+    file.sha256 = open_->lines->sha256();
+    file.bytes_between = static_cast<std::int64_t>(open_->lines->newlines());
+  } else if (!refused) {
+    file.bytes_between = static_cast<std::int64_t>(file.size) - file.bytes_samples;
+  }
+  open_->input.check_unchanged();
+  open_.reset();
+  ++file_;
+}
+
+}  // namespace shori

@@ -1,0 +1,97 @@
+#include "src/train/stage/run_files.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "shori/train/adapter_file.h"
+#include "shori/util/log.h"
+#include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "src/train/plan/stage_options.h"
+
+namespace shori {
+
+RunFiles::RunFiles(const PreparedStage& stage, BaseIdentity base, Device device, std::vector<NamedArray> arrays,
+                   std::string resume_command)
+    : stage_(stage),
+      folder_(stage.folder),
+      identity_{std::move(base), std::nullopt, device},
+      resume_command_(std::move(resume_command)),
+      checkpoints_(stage.folder.path(), std::move(arrays)) {}
+
+void RunFiles::create(const std::optional<std::string>& parent) {
+  identity_.parent = parent;
+  folder_.write("pack_plan.bin", stage_.plan_bytes);
+  folder_.write("data_report.json", stage_.ledger.to_json());
+  folder_.write("run.json", run_json(stage_, identity_));
+  metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", 0, "");
+  timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", 0, "");
+  checkpoints_.set_manifest_bytes(manifest_bytes(stage_, identity_));
+  checkpoints_.prepare();
+}
+
+TrainingState RunFiles::load() {
+  if (const auto run = folder_.read_run())
+    if (const std::string parent = text_member(*run, "parent"); !parent.empty()) identity_.parent = parent;
+  const auto loaded = checkpoints_.load_newest();
+  SHORI_CHECK(loaded, "a resume without checkpoints");
+  Manifest manifest = read_manifest(loaded->manifest, stage_);
+  metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", manifest.metrics_bytes, manifest.metrics_sha256);
+  std::error_code absent;
+  const auto timing_bytes = std::filesystem::file_size(folder_.file("timing.jsonl"), absent);
+  timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", absent ? 0 : timing_bytes, std::nullopt);
+  checkpoints_.prepare();
+  saved_ = durable_ = manifest.state.step;
+  return std::move(manifest.state);
+}
+
+Manifest RunFiles::manifest_of(const TrainingState& state) const {
+  return {state, metrics_->bytes(), metrics_->sha256()};
+}
+
+// Metrics first, so that a durable checkpoint never names lines that are not on the disk.
+void RunFiles::save(const TrainingState& state, bool pin, bool in_background) {
+  wait();
+  metrics_->write(true);
+  saved_ = state.step;
+  const auto write = [this, pin, step = state.step, fields = manifest_json(stage_, identity_, manifest_of(state))] {
+    checkpoints_.write(step, fields);
+    set_stop_note(concat("step ", step, " is safe; resume with: ", resume_command_));
+    log_detail(concat("saved step ", step, " (durable)"));
+    if (pin) checkpoints_.pin(step);
+    checkpoints_.keep_newest(static_cast<std::size_t>(stage_.config.save_total_limit));
+  };
+  if (in_background) return writer_.start(write);
+  write();
+  wait();
+}
+
+void RunFiles::wait() {
+  writer_.wait();
+  durable_ = saved_;
+}
+
+std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& state,
+                                                           const std::vector<NamedArray>& factors) {
+  // A run that was killed before done.json may have left one; the same state makes the same files again.
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_.adapter(), ignored);
+  auto files = write_adapter_folder(folder_.path(), "adapter", adapter_settings(stage_.config, identity_.base.name), factors,
+                                    {{"shori.base_fingerprint", identity_.base.fingerprint},
+                                     {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
+                                     {"shori.config_hash", stage_.config_hash},
+                                     {"shori.parent", identity_.parent.value_or("")},
+                                     {"shori.step", concat(state.step)}});
+  metrics_->add(end_line({stage_.name, state.step, stage_.plan.epoch_after(state.step), state.tokens, state.targets,
+                          files.at("adapter_model.safetensors")}));
+  metrics_->write(true);
+  checkpoints_.release_next();
+  return files;
+}
+
+void RunFiles::write_done(const std::map<std::string, std::string>& adapter_files) {
+  folder_.write("done.json", done_json(stage_, identity_, adapter_files));
+}
+
+}  // namespace shori

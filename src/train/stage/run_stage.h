@@ -1,0 +1,26 @@
+// Trains one stage: from an empty run folder or a checkpoint to adapter/ and done.json.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "shori/train/prepared_stage.h"
+#include "src/train/stage/loaded_base.h"
+
+namespace shori {
+
+struct StageRunOptions {
+  bool resume = false;
+  std::string init_from;                              // run folder, adapter folder or checkpoint; empty: fresh adapter
+  std::string resume_command;                         // shown after a stop
+  std::uint64_t profile_first = 0, profile_last = 0;  // steps whose ops are timed, from 1; 0: none
+
+  bool is_profiled(std::uint64_t step) const { return step >= profile_first && step <= profile_last; }
+};
+
+// Returns true if the stage is finished, false if a signal stopped it with its state saved. Holds the lock of the run
+// folder meanwhile. `base` is the one an earlier stage loaded, if any, and afterwards the one this stage used.
+bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, const StageRunOptions& options);
+
+}  // namespace shori

@@ -1,0 +1,74 @@
+#include "src/train/stage/start_adapter.h"
+
+#include "shori/train/adapter_file.h"
+#include "shori/train/checkpoint.h"
+#include "shori/util/log.h"
+#include "shori/util/text.h"
+#include "src/train/plan/stage_options.h"
+
+namespace shori {
+namespace {
+
+void check_base_of(const AdapterOrigin& origin, const AdapterSource& source, const std::string& init_from,
+                   const BaseIdentity& base) {
+  if (origin.base_fingerprint == base.fingerprint) return;
+  if (!origin.base_fingerprint.empty())
+    throw Error(Diagnostic("E0505", concat("adapter ", init_from, " was trained on another base"))
+                    .note(concat("base fingerprint ", origin.base_fingerprint.substr(0, 8), " against ",
+                                 base.fingerprint.substr(0, 8)))
+                    .help("use the base named in its adapter_config.json"));
+  if (!source.is_checkpoint)
+    log_warning(Diagnostic("W0503", concat("the adapter does not say which base it was trained on: ", source.path()))
+                    .note("only its shapes were checked"));
+}
+
+// The checkpoint itself, or the newest one of the run whose adapter it is.
+SealedFile open_carried_checkpoint(const std::string& init_from) {
+  const AdapterSource source = find_adapter_source(init_from);
+  if (source.is_checkpoint) return open_checkpoint(source.folder, source.file, true);
+  const RunFolder run(init_from);
+  const auto newest = run.newest_checkpoint();
+  if (!newest)
+    throw Error(Diagnostic("E0510", concat("`optimizer_state: carry` needs a checkpoint, `", init_from, "` has none")));
+  return open_checkpoint(run.checkpoints(), checkpoint_name(*newest), true);
+}
+
+}  // namespace
+
+std::optional<std::string> fill_adapter(const TrainConfig& config, const std::string& init_from,
+                                        const BaseIdentity& base, LoraAdapter& adapter, const OpContext& ops) {
+  if (init_from.empty()) {
+    adapter.initialize(ops, static_cast<std::uint64_t>(config.seed));
+    return std::nullopt;
+  }
+  const AdapterSource source = find_adapter_source(init_from);
+  const AdapterOrigin origin = read_adapter(source, adapter_settings(config, base.name), adapter.arrays());
+  check_base_of(origin, source, init_from, base);
+  adapter.upload(ops);
+  return origin.sha256;
+}
+
+void carry_optimizer(const std::string& init_from, AdamW8bit& optimizer, const OpContext& ops) {
+  const SealedFile checkpoint = open_carried_checkpoint(init_from);
+  for (const NamedArray& array : optimizer.arrays()) {
+    const TensorEntry* entry = checkpoint.file.find(array.name);
+    if (!entry || entry->shape != array.shape)
+      throw Error(Diagnostic("E0511", concat("the optimizer state of ", checkpoint.file.file().path(),
+                                             " does not fit: ", array.name))
+                      .note("block size and `lora_r` must be the same")
+                      .help("`optimizer_state: fresh`"));
+    checkpoint.file.read(*entry, 0, array.data, array.bytes());
+  }
+  const JsonValue* adam = checkpoint.manifest.find("adam");
+  const JsonValue* t = adam ? adam->find("t") : nullptr;
+  optimizer.set_step_count(t ? t->as_unsigned().value_or(0) : 0);
+  optimizer.upload(ops);
+}
+
+FactorValues copy_values(const LoraAdapter& adapter) {
+  FactorValues values;
+  for (const LoraFactor& factor : adapter.factors()) values.emplace_back(factor.values().begin(), factor.values().end());
+  return values;
+}
+
+}  // namespace shori

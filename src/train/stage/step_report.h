@@ -1,0 +1,30 @@
+// What a user sees of a running stage: the progress line, and timing.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "shori/util/progress.h"
+#include "src/train/files/metrics.h"
+#include "src/train/stage/stage_session.h"
+
+namespace shori {
+
+class StepReport {
+ public:
+  // After a step: adds the memory in use to `timing`, writes it to `log`, and shows the progress line, which every
+  // `logging_steps` steps goes to the log as well. `durable`: the step is known to be on the disk.
+  void add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable, LineLog& log);
+
+ private:
+  std::string progress_line(const StageSession& session, const StepResult& result, const StepTiming& timing) const;
+
+  Progress progress_;
+  double seconds_per_step_ = 0;  // running average, for the time left
+};
+
+// After the last step of a stage on a device: the peak of its own allocations, which equals the plan, and what is in use
+// beyond it by libtorch, the driver and other programs. Checks the guard bytes of the arenas, where it has any.
+void log_device_peak(const DeviceMemory& memory, const MemoryPlan& plan);
+
+}  // namespace shori
