@@ -18,14 +18,14 @@ namespace shori {
 namespace {
 
 constexpr std::int64_t kTokens = 1024, kHidden = 128, kFeedForward = 448, kVocabulary = 32000, kRank = 20;
-constexpr AttentionShape kAttention{4, 2, 32, 0};
+constexpr AttentionShape kAttention{.heads = 4, .kv_heads = 2, .head_dim = 32};
 constexpr DropoutKey kDropout{.seed = 1, .step = 1, .probability = 0.1f};
 
 DType dtype_of(const benchmark::State& state) { return state.range(0) == 0 ? DType::kBf16 : DType::kF32; }
 void tokens_processed(benchmark::State& state) { state.SetItemsProcessed(state.iterations() * kTokens); }
 
 TestGroup gate_up(DType dtype) {
-  return {dtype, kHidden, kRank, {{4, kFeedForward, true}, {5, kFeedForward, true}}, WeightKind::kNf4, 1};
+  return {dtype, kHidden, kRank, {{kGate, kFeedForward}, {kUp, kFeedForward}}, WeightKind::kNf4, 1};
 }
 
 void head_and_loss(benchmark::State& state) {
@@ -132,7 +132,7 @@ void swiglu_forward_and_gradient(benchmark::State& state) {
   TestContext context;
   Matrix values = random_matrix(dtype_of(state), kTokens, 2 * kFeedForward, 1),
          p(dtype_of(state), kTokens, kFeedForward);
-  const TestGroup linears(dtype_of(state), kFeedForward, kRank, {{6, kHidden, true}}, WeightKind::kNf4, 1);
+  const TestGroup linears(dtype_of(state), kFeedForward, kRank, {{kDown, kHidden}}, WeightKind::kNf4, 1);
   const Matrix dp = random_matrix(dtype_of(state), kTokens, kFeedForward + 32, 2);
   const LoraInputGradient lora{&linears.group(), kDropout};
   for (auto _ : state) {

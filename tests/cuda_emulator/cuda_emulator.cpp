@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "shori/util/text.h"
 #include "tests/cuda_emulator/fiber.h"
 #include "tests/cuda_emulator/memory_check.h"
 
@@ -44,16 +45,17 @@ struct Thread {
   PendingCopies copies;
 };
 
-// A collective is complete when all lanes have arrived. Slots alternate, since a fast lane may already write for the
-// next collective while a slow one still reads this one; it cannot get two ahead.
+// A collective is complete when all lanes have arrived. There are two sets of slots, because a fast lane may already write
+// for the next collective while a slow one still reads this one. No lane can be two collectives ahead.
 struct Warp {
   int arrived = 0;
   int parity = 0;
   std::byte slots[2][kWarpLanes * WarpValues<int>::kSlotBytes];
 };
 
-struct SharedSlot {
-  const void* site;
+// A static array of the current block.
+struct SharedArray {
+  const void* site;  // identifies its declaration
   std::byte* begin;
   std::size_t bytes;
 };
@@ -73,7 +75,7 @@ struct Device {
   std::size_t arena_bytes = 2 * kMaxSharedBytes + 64 * kRedzoneBytes;
   std::size_t arena_used = 0;
   std::size_t dynamic_bytes = 0;
-  std::vector<SharedSlot> slots;
+  std::vector<SharedArray> shared_arrays;
   void (*entry)(void*) = nullptr;
   void* argument = nullptr;
 };
@@ -93,7 +95,7 @@ std::uint64_t next_random() {
 
 std::string name(const Location& where) {
   const std::string file = where.file;
-  return file.substr(file.find_last_of('/') + 1) + ":" + std::to_string(where.line);
+  return concat(file.substr(file.find_last_of('/') + 1), ":", where.line);
 }
 
 std::string describe(const Thread& thread) {
@@ -110,6 +112,8 @@ std::string describe(const Thread& thread) {
   return "";
 }
 
+constexpr std::size_t kMaxDescription = 600;
+
 // "threads 0-15 at mma, k.cu:12; threads 16-31 left the kernel"
 std::string describe_threads() {
   const Device& d = device();
@@ -118,18 +122,14 @@ std::string describe_threads() {
     const std::string state = describe(*d.threads[first]);
     int last = first;
     while (last + 1 < d.thread_count && describe(*d.threads[last + 1]) == state) ++last;
-    text +=
-        (text.empty() ? "" : "; ") + ("threads " + std::to_string(first) + "-" + std::to_string(last)) + " " + state;
-    if (text.size() > 600) return text + "; ...";
+    text += concat(text.empty() ? "" : "; ", "threads ", first, "-", last, " ", state);
+    if (text.size() > kMaxDescription) return text + "; ...";
     first = last + 1;
   }
   return text;
 }
 
-std::string describe_block() {
-  return "block (" + std::to_string(blockIdx.x) + "," + std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z) +
-         ")";
-}
+std::string describe_block() { return concat("block (", blockIdx.x, ",", blockIdx.y, ",", blockIdx.z, ")"); }
 
 void thread_entry(void*) {
   Device& d = device();
@@ -152,7 +152,7 @@ void start_block(std::size_t dynamic_bytes) {
   Device& d = device();
   ASAN_POISON_MEMORY_REGION(d.arena, d.arena_bytes);
   d.arena_used = 0;
-  d.slots.clear();
+  d.shared_arrays.clear();
   d.dynamic_bytes = dynamic_bytes;
   take_arena(dynamic_bytes);
   d.failure.clear();
@@ -186,7 +186,7 @@ void release_barrier() {
   check_barrier();
 }
 
-// Lets the thread run to its next barrier, collective or end. False when it cannot run.
+// Lets the thread run to its next barrier, to its next collective or to its end. Returns false if it cannot run.
 bool run_thread(int index) {
   Device& d = device();
   Thread& thread = *d.threads[index];
@@ -196,24 +196,24 @@ bool run_thread(int index) {
   threadIdx = thread.index;
   thread.fiber.resume();
   d.current = nullptr;
-  if (!d.failure.empty())
-    throw EmulatorError(describe_block() + ", thread " + std::to_string(index) + ": " + d.failure);
+  if (!d.failure.empty()) throw EmulatorError(concat(describe_block(), ", thread ", index, ": ", d.failure));
   return true;
 }
 
-// Forward and reverse: one warp after the other, each as far as it can go without the rest of the block, so that warps
-// are as far apart as barriers allow. Shuffled: every thread one step in random order, so that they are close together.
+// Runs all threads to the next barrier. In forward and reverse order one warp after the other runs as far as it can without
+// the rest of the block, so that warps are as far apart as barriers allow. In shuffled order every thread makes one step at
+// a time, so that they stay close together.
 void run_to_barrier(std::vector<int>& order) {
   Device& d = device();
   const bool shuffled = d.schedule.order == Schedule::Order::kShuffled;
-  const std::size_t piece = shuffled ? order.size() : kWarpLanes;
-  for (std::size_t first = 0; first < order.size(); first += piece) {
+  const std::size_t batch = shuffled ? order.size() : kWarpLanes;
+  for (std::size_t first = 0; first < order.size(); first += batch) {
     for (bool progress = true; progress;) {
       if (shuffled) {
         for (std::size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[next_random() % (i + 1)]);
       }
       progress = false;
-      for (std::size_t i = first; i < first + piece; ++i) progress |= run_thread(order[i]);
+      for (std::size_t i = first; i < first + batch; ++i) progress |= run_thread(order[i]);
     }
   }
 }
@@ -223,7 +223,7 @@ void run_block(std::vector<int>& order) {
     run_to_barrier(order);
     if (all_threads(State::kLeft)) return;
     if (!all_threads(State::kAtBarrier))
-      throw EmulatorError(describe_block() + ": threads wait for each other for ever: " + describe_threads());
+      throw EmulatorError(describe_block() + ": threads wait for each other forever: " + describe_threads());
     release_barrier();
   }
 }
@@ -258,16 +258,16 @@ bool is_shared(const void* address, std::size_t bytes) {
   const Device& d = device();
   const auto* begin = static_cast<const std::byte*>(address);
   if (begin >= d.arena && begin + bytes <= d.arena + d.dynamic_bytes) return true;
-  return std::any_of(d.slots.begin(), d.slots.end(),
-                     [&](const SharedSlot& s) { return begin >= s.begin && begin + bytes <= s.begin + s.bytes; });
+  return std::any_of(d.shared_arrays.begin(), d.shared_arrays.end(),
+                     [&](const SharedArray& s) { return begin >= s.begin && begin + bytes <= s.begin + s.bytes; });
 }
 
 void fail(std::string&& message) {
   Device& d = device();
   if (d.current == nullptr) throw EmulatorError(message);
   std::string().swap(d.failure);
-  d.failure = std::move(message);  // leaves nothing on the heap behind: this stack is never unwound
-  Fiber::suspend();                // the scheduler throws and never comes back
+  d.failure = std::move(message);  // moved out of this stack, which is never unwound
+  Fiber::suspend();                // the scheduler throws and does not resume this fiber
   __builtin_unreachable();
 }
 
@@ -283,7 +283,7 @@ const std::byte* exchange_bytes(const void* value, std::size_t bytes, const char
     wait(State::kAtWarp, what, where);
     return slots;
   }
-  // Last lane: everybody waits at the same place, or the warp has diverged.
+  // This is the last lane. All others wait at the same collective, or the warp has diverged.
   d.current->what = what;
   d.current->where = where;
   d.current->state = State::kAtWarp;
@@ -306,17 +306,16 @@ void warp_barrier(Location where) {
 
 void* shared_array(const void* site, std::size_t bytes) {
   Device& d = device();
-  for (const SharedSlot& slot : d.slots) {
-    if (slot.site == site) return slot.begin;
+  for (const SharedArray& array : d.shared_arrays) {
+    if (array.site == site) return array.begin;
   }
   std::byte* begin = take_arena(bytes);
-  d.slots.push_back({site, begin, bytes});
+  d.shared_arrays.push_back({site, begin, bytes});
   std::size_t total = 0;
-  for (const SharedSlot& slot : d.slots) total += slot.bytes;
-  if (total > kMaxStaticSharedBytes)
-    fail("static shared memory: " + std::to_string(total) + " bytes, more than 48 KiB");
+  for (const SharedArray& array : d.shared_arrays) total += array.bytes;
+  if (total > kMaxStaticSharedBytes) fail(concat("static shared memory: ", total, " bytes, more than 48 KiB"));
   if (total + d.dynamic_bytes > kMaxSharedBytes)
-    fail("shared memory: " + std::to_string(total + d.dynamic_bytes) + " bytes a block, more than 99 KiB");
+    fail(concat("shared memory: ", total + d.dynamic_bytes, " bytes per block, more than 99 KiB"));
   return begin;
 }
 
@@ -352,16 +351,14 @@ void run_grid(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*th
   const std::size_t threads = std::size_t{block.x} * block.y * block.z;
   if (d.current != nullptr) throw EmulatorError("launch inside a kernel");
   if (threads == 0 || threads > kMaxThreads || threads % kWarpLanes != 0) {
-    throw EmulatorError("launch: " + std::to_string(threads) +
-                        " threads a block; wanted a multiple of 32, at most 1024");
+    throw EmulatorError(concat("launch: ", threads, " threads per block; it must be a multiple of 32, at most 1024"));
   }
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || grid.x > 0x7fffffffu) {
-    throw EmulatorError("launch: bad grid " + std::to_string(grid.x) + " x " + std::to_string(grid.y) + " x " +
-                        std::to_string(grid.z));
+    throw EmulatorError(concat("launch: bad grid ", grid.x, " x ", grid.y, " x ", grid.z));
   }
-  if (dynamic_shared_bytes > kMaxSharedBytes)
-    throw EmulatorError("launch: " + std::to_string(dynamic_shared_bytes) +
-                        " bytes of dynamic shared memory, more than 99 KiB");
+  if (dynamic_shared_bytes > kMaxSharedBytes) {
+    throw EmulatorError(concat("launch: ", dynamic_shared_bytes, " bytes of dynamic shared memory, more than 99 KiB"));
+  }
   if (d.arena_memory == nullptr) {
     d.arena_memory = std::make_unique<std::byte[]>(d.arena_bytes + kRedzoneBytes);
     const auto address = reinterpret_cast<std::uintptr_t>(d.arena_memory.get());

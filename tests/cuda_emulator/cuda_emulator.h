@@ -1,10 +1,10 @@
-// Runs a CUDA kernel, compiled by the host compiler, on the CPU. kernels/cuda_common.cuh includes this file instead of
-// the CUDA headers when SHORI_CUDA_EMULATOR is defined.
+// Runs a CUDA kernel, compiled by the host compiler, on the CPU. kernels/common/cuda_common.cuh includes this file instead
+// of the CUDA headers if SHORI_CUDA_EMULATOR is defined. kernels/README.md describes what the emulator checks.
 //
-// Blocks run one after another. Each thread of a block is a fiber; it runs until it meets a barrier or a warp
-// collective, so threads interleave only there. The order in which threads run, the moment at which asynchronous copies
-// land and the contents of fresh shared memory are free choices of the hardware; Schedule sets them, and a correct
-// kernel gives the same bits under every Schedule. Errors in a kernel are thrown from launch() as EmulatorError.
+// Thread blocks run one after another. Each thread of a block is a fiber that runs until it meets a barrier or a warp
+// collective, so threads interleave only there. The hardware is free to choose the order of threads, the moment at which
+// asynchronous copies arrive and the contents of new shared memory. Here a Schedule chooses them, and a correct kernel gives
+// the same bits under every Schedule. launch() throws errors in a kernel as EmulatorError.
 #pragma once
 
 #include <cmath>
@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <utility>
 
-// ---- The CUDA language ----------------------------------------------------------------------------------------------
+// ---- The CUDA language ----
 
 #define __global__
 #define __device__
@@ -26,7 +26,7 @@
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
-// Raw __shared__ is refused: the emulator must know each array to bound, poison and check it. See SHORI_SHARED.
+// Raw __shared__ is an error, because the emulator must know each array to check accesses to it. See SHORI_SHARED.
 #define __shared__ static_assert(false, "declare shared memory with SHORI_SHARED or dynamic_shared()");
 
 struct dim3 {
@@ -42,15 +42,11 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
-struct alignas(8) float2 {
-  float x, y;
-};
 struct alignas(16) float4 {
   float x, y, z, w;
 };
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 using cudaStream_t = struct CUstream_st*;
@@ -69,19 +65,18 @@ struct Schedule {
   enum class Order { kForward, kReverse, kShuffled };
   Order order = Order::kForward;
   std::uint64_t seed = 1;           // for kShuffled
-  bool copies_land_late = true;     // cp.async completes at the wait that needs it, else at once
+  bool copies_land_late = true;     // cp.async copies at the wait for it; false: at once
   unsigned char fresh_byte = 0xff;  // fills shared memory at the start of a block; 0xff.. is NaN in every float type
 };
-// Holds for the launches that follow.
+// Sets the schedule of the launches that follow.
 void set_schedule(const Schedule& schedule);
 
-// Limits of the target card, checked at launch (sm_86: 99 KiB a block, of which 48 KiB may be static).
+// Limits of the smallest supported card, checked at launch: 99 KiB of shared memory per block, 48 KiB of it static (sm_86).
 inline constexpr std::size_t kMaxSharedBytes = 99 * 1024;
 inline constexpr std::size_t kMaxStaticSharedBytes = 48 * 1024;
 inline constexpr int kWarpLanes = 32;
 
-// Where a barrier or collective stands in the source. Not std::source_location, which clang 14 (and so clang-tidy)
-// lacks.
+// The source location of a barrier or collective. It is not std::source_location, which clang 14 (and so clang-tidy) lacks.
 struct Location {
   const char* file = "";
   int line = 0;
@@ -90,23 +85,20 @@ struct Location {
   }
 };
 
-// ---- Used by the fakes below and by tensor_core.h
-// -----------------------------------------------------------------------
+// ---- Used by the functions below and by tensor_core.h ----
 
 void run_grid(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*), void* argument);
 [[noreturn]] void fail(std::string&& message);  // inside a kernel: stops the launch, which throws
 void barrier(Location where);
-// The barrier of one warp. Orders memory between its lanes, which a shuffle does not.
+// The barrier of one warp. It orders memory between the lanes, which a shuffle does not.
 void warp_barrier(Location where);
 int lane();
 bool is_shared(const void* address, std::size_t bytes);
 void* shared_array(const void* site, std::size_t bytes);
 std::byte* dynamic_shared_base();
 bool copies_land_late();
-struct PendingCopies;
-PendingCopies& pending_copies();
 
-// What each lane of the warp gave to a collective.
+// The values that the lanes of a warp gave to a collective.
 template <class T>
 class WarpValues {
  public:
@@ -130,15 +122,14 @@ WarpValues<T> exchange(const T& value, const char* what, Location where) {
   return WarpValues<T>(exchange_bytes(&value, sizeof(T), what, where));
 }
 
-// ---- Observation of memory: the memory checker (memory_check.cpp) and what feeds it
-// ---------------------------------------
+// ---- The memory checker (memory_check.cpp) ----
 
-// Device buffers make themselves known so that races and reads of unwritten bytes can be found in them.
+// Registers a device buffer, so that races and reads of unwritten bytes in it are found.
 void watch_buffer(const void* begin, std::size_t bytes, bool initialised);
 void forget_buffer(const void* begin);
-// The host wrote these bytes of a watched buffer.
+// Marks bytes of a watched buffer as written by the host.
 void define_bytes(const void* begin, std::size_t bytes);
-// For accesses made on a thread's behalf by code the compiler does not instrument.
+// Records an access that code without instrumentation makes for the current thread.
 void note_access(const void* address, std::size_t bytes, bool write);
 
 inline void require_full_warp(unsigned mask) {
@@ -153,9 +144,10 @@ T shuffle(unsigned mask, T value, int source, const char* what, Location where) 
 
 }  // namespace shori::emulator
 
-// ---- Barriers and warp collectives
-// ------------------------------------------------------------------------------------------ `where` is never passed:
-// it tells two barriers in the source apart, to find threads that meet at different ones.
+// ---- Barriers and warp collectives ----
+//
+// Callers never pass `where`. Its default tells two barriers in the source apart, so that threads that meet at different
+// barriers are found.
 
 inline void __syncthreads(shori::emulator::Location where = shori::emulator::Location::current()) {
   shori::emulator::barrier(where);
@@ -205,8 +197,7 @@ inline int __all_sync(unsigned mask, int predicate,
   return __ballot_sync(mask, predicate, where) == 0xffffffffu;
 }
 
-// ---- Intrinsics
-// ---------------------------------------------------------------------------------------------------------------
+// ---- Intrinsics ----
 
 template <class T>
 T __ldg(const T* address) {
@@ -216,16 +207,10 @@ template <class T>
 T __ldcs(const T* address) {
   return *address;
 }
-template <class T>
-void __stcs(T* address, T value) {
-  *address = value;
-}
-inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }  // the device result may be 2 ulp away
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
-inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<unsigned>(x)); }
 
-// Threads do not interleave between collectives, so a plain read-modify-write is atomic. The attribute hides it from
-// the memory checker.
+// Threads do not interleave between collectives, so a plain read-modify-write is atomic. The attribute keeps it out of the
+// memory checker.
 template <class T>
 __attribute__((no_sanitize("thread"))) T atomicAdd(T* address, std::type_identity_t<T> value) {
   const T old = *address;
@@ -238,18 +223,9 @@ __attribute__((no_sanitize("thread"))) T atomicMax(T* address, std::type_identit
   if (value > old) *address = value;
   return old;
 }
-template <class T>
-__attribute__((no_sanitize("thread"))) T atomicCAS(T* address, std::type_identity_t<T> compare,
-                                                   std::type_identity_t<T> value) {
-  const T old = *address;
-  if (old == compare) *address = value;
-  return old;
-}
+// ---- Shared memory and launches, as cuda_common.cuh defines them for CUDA ----
 
-// ---- What cuda_common.cuh builds on
-// -------------------------------------------------------------------------------------------
-
-// One array shared by the threads of a block: SHORI_SHARED(float, tile, [32][33]); then tile[i][j].
+// An array shared by the threads of a block: after SHORI_SHARED(float, tile, [32][33]) it is used as tile[i][j].
 #define SHORI_SHARED(type, name, extent)  \
   static constexpr char name##_site_ = 0; \
   auto& name = *static_cast<type(*) extent>(::shori::emulator::shared_array(&name##_site_, sizeof(type extent)))
@@ -261,7 +237,7 @@ T* dynamic_shared() {
   return reinterpret_cast<T*>(emulator::dynamic_shared_base());
 }
 
-// Same signature as the CUDA version; the stream is ignored because a launch is complete when it returns.
+// The signature of the CUDA version. The stream is ignored, because a launch is complete when it returns.
 template <class... Params, class... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t,
             Args&&... args) {

@@ -1,4 +1,4 @@
-// Memory of the emulator's own tests: heap blocks of the exact size, known to the memory checker.
+// Buffers of the emulator's own tests: heap blocks of exact size that the memory checker watches.
 #pragma once
 
 #include <cstdlib>

@@ -1,6 +1,8 @@
-// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator, products and attention
-// by the CPU versions. Everything has happened when a call returns. SHORI_EMULATED_ATTENTIONS=n in the environment: the
-// first n calls of the attention find memory for their temporaries, the next does not.
+// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator, products and attention by
+// the CPU versions. All work is done when a call returns.
+//
+// With SHORI_EMULATED_ATTENTIONS=n in the environment, the first n calls of attention find memory for their temporaries and
+// the next one does not.
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -13,6 +15,7 @@
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
+#include "shori/util/text.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
 #include "tests/support/device_schedules.h"
 
@@ -24,7 +27,7 @@ constexpr std::size_t kGuardBytes = 256;  // before and after each allocation; k
 constexpr int kGuardValue = 0xa5;
 
 struct Allocations {
-  std::map<std::byte*, std::size_t> sizes;  // by first byte for the caller
+  std::map<std::byte*, std::size_t> sizes;  // by the address that the caller has
   std::size_t in_use = 0, peak = 0;
   std::size_t limit = std::size_t{24} << 30;
 };
@@ -84,7 +87,7 @@ double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
 void* device_allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
   if (allocations().in_use + bytes > allocations().limit) {
-    throw Error(Diagnostic("E0401", "the emulated device has no " + std::to_string(bytes) + " bytes left"));
+    throw Error(Diagnostic("E0401", concat("the emulated device has no ", bytes, " bytes left")));
   }
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes + 2 * kGuardBytes) != 0) throw std::bad_alloc();
@@ -106,7 +109,7 @@ void device_free(void* memory) noexcept {
   Allocations& all = allocations();
   const std::size_t bytes = all.sizes.at(first);
   if (!is_guard(first - kGuardBytes) || !is_guard(first + bytes)) {
-    std::fprintf(stderr, "emulated device: a kernel wrote beside an allocation of %zu bytes\n", bytes);
+    std::fprintf(stderr, "emulated device: a kernel wrote outside an allocation of %zu bytes\n", bytes);
     std::abort();
   }
   emulator::forget_buffer(first);
@@ -164,8 +167,7 @@ void device_attention_backward(const OpContext&, const AttentionShape& shape, Co
   }
 }
 
-// ---- What tests ask of a device
-// --------------------------------------------------------------------------------------
+// ---- device_schedules.h ----
 
 namespace testing {
 

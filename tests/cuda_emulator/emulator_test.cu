@@ -1,5 +1,4 @@
-// The emulator itself: fragment layouts against the formulas of performance.md, and one wrong kernel for each error it
-// must find.
+// The emulator itself: fragment layouts against their formulas, and one wrong kernel for each error it must find.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -28,8 +27,7 @@ std::string error_of(const Run& run) {
 #define EXPECT_ERROR(statement, text) \
   EXPECT_NE(error_of([&] { statement; }).find(text), std::string::npos) << error_of([&] { statement; })
 
-// ---- Right kernels
-// ----------------------------------------------------------------------------------------------------------
+// ---- Right kernels ----
 
 __global__ void multiply_kernel(const Bf16* a, const Bf16* b, float* c, bool transposed_b) {  // (16,16) x (16,8)
   SHORI_SHARED(Bf16, left, [16][16]);
@@ -86,8 +84,7 @@ TEST(Emulator, ShufflesAndVotes) {
   EXPECT_EQ(result[32], 32 * 11);
 }
 
-// ---- Wrong kernels
-// ----------------------------------------------------------------------------------------------------------
+// ---- Wrong kernels ----
 
 __global__ void leaves_before_barrier_kernel() {
   if (threadIdx.x == 5) return;
@@ -121,7 +118,7 @@ TEST(EmulatorErrors, AreFoundInEveryBuild) {
   DeviceBuffer<int> out(64);
   DeviceBuffer<float> x(std::vector<float>(64));
   EXPECT_ERROR(launch(leaves_before_barrier_kernel, 1, 64, 0, nullptr),
-               "wait for each other for ever: threads 0-4 at __syncthreads");
+               "wait for each other forever: threads 0-4 at __syncthreads");
   EXPECT_ERROR(launch(different_barriers_kernel, 1, 64, 0, nullptr), "threads meet at different barriers");
   EXPECT_ERROR(launch(missing_lanes_kernel, 1, 32, 0, nullptr, out.get()), "threads 16-31 left the kernel");
   EXPECT_ERROR(launch(partial_mask_kernel, 1, 32, 0, nullptr, out.get()), "full mask");
@@ -132,14 +129,14 @@ TEST(EmulatorErrors, AreFoundInEveryBuild) {
   launch(warp_kernel, 1, 32, 0, nullptr, out.get());  // still usable after errors
 }
 
-// Reads its neighbour's value with no barrier.
+// Each thread reads the value of its neighbour without a barrier.
 __global__ void race_kernel(float* out) {
   SHORI_SHARED(float, tile, [64]);
   tile[threadIdx.x] = static_cast<float>(threadIdx.x);
   out[threadIdx.x] = tile[(threadIdx.x + 63) % 64];
 }
 #ifdef SHORI_EMULATOR_MEMORY_CHECK
-// Shuffles order no memory: this needs a __syncwarp.
+// Shuffles do not order memory, so this needs a __syncwarp.
 __global__ void warp_race_kernel(float* out, bool ordered) {
   SHORI_SHARED(float, tile, [32]);
   tile[threadIdx.x] = __shfl_sync(kFullWarp, 1.0f, 0);

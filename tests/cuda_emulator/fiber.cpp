@@ -28,8 +28,8 @@ namespace shori::emulator {
 namespace {
 
 constexpr std::size_t kGuardBytes = 4096;
-constexpr std::size_t kStackBytes =
-    256 * 1024;  // AddressSanitizer frames are several times the plain size; untouched pages cost nothing
+// Frames under AddressSanitizer are several times as large as others. Pages that are never touched cost nothing.
+constexpr std::size_t kStackBytes = 256 * 1024;
 
 Fiber* running_fiber = nullptr;
 void* scheduler_stack = nullptr;  // saved stack pointer (or context) of the caller of resume()
@@ -39,8 +39,8 @@ const void* scheduler_bottom = nullptr;
 std::size_t scheduler_size = 0;
 #endif
 
-// AddressSanitizer keeps one record per stack. It is told before each switch where the next stack lies, and after it
-// that the switch is done; `frame` carries its state across. A null frame means that the old stack will not be used
+// AddressSanitizer keeps a record of the stack. Before each switch it needs the bounds of the next stack, and after it a
+// call that completes the switch; `frame` carries its state across. A null frame means that the old stack will not be used
 // again.
 void before_switch([[maybe_unused]] void** frame, [[maybe_unused]] const void* bottom,
                    [[maybe_unused]] std::size_t size) {
@@ -64,9 +64,9 @@ void after_switch([[maybe_unused]] void* frame) {
 }  // namespace
 
 #if defined(__x86_64__)
-// Saves what the System V ABI lets a callee keep, swaps stacks, returns on the other one. 2 ns; swapcontext() needs a
-// system call for the signal mask and takes 100 times as long. The floating-point control words are the same on all
-// fibers.
+// Saves the registers that the System V ABI preserves across calls, switches stacks, and returns on the other one. It takes
+// 2 ns; swapcontext() takes 100 times as long, because it sets the signal mask by a system call. The floating-point control
+// words are the same on all fibers.
 extern "C" void shori_switch_stack(void** saved, void* next);
 asm(R"(
 .text

@@ -1,4 +1,4 @@
-// Matrix products of the emulated device: the CPU's, on the same plain memory.
+// Matrix products of the emulated device: those of the CPU, on the same plain memory.
 #include "kernels/common/device_matmul.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"

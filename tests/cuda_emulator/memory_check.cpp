@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "shori/util/text.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
 
 namespace shori::emulator {
@@ -35,7 +36,7 @@ struct Checker {
   std::map<std::uintptr_t, Region> regions;  // by first address
   std::uint32_t interval = 1, launch_start = 1, block_start = 1;
   std::array<std::uint32_t, 32> warp_interval{};
-  std::array<int, 32> warp_passed{};  // lanes through the current __syncwarp
+  std::array<int, 32> warp_passed{};  // lanes that have passed the current __syncwarp
 };
 
 Checker& checker() {
@@ -62,14 +63,14 @@ bool unordered(const Access& earlier, int thread, bool shared) {
          earlier.warp_interval == c.warp_interval[thread / kWarpLanes];
 }
 
-std::string place(const Region& region, std::size_t offset, const void* caller) {
+std::string location(const Region& region, std::size_t offset, const void* caller) {
   Dl_info info{};
   char text[160] = "";
   if (caller != nullptr && dladdr(caller, &info) != 0) {
     std::snprintf(text, sizeof text, " (addr2line -Cfie PROGRAM %#zx)",
                   reinterpret_cast<std::size_t>(caller) - reinterpret_cast<std::size_t>(info.dli_fbase) - 1);
   }
-  return std::string(region.shared ? "shared memory" : "buffer") + " byte " + std::to_string(offset) + text;
+  return concat(region.shared ? "shared memory" : "buffer", " byte ", offset, text);
 }
 
 void access(const void* address, std::size_t bytes, bool write, const void* caller) {
@@ -82,16 +83,16 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
   const Access now{c.interval, c.warp_interval[thread / kWarpLanes], thread};
   for (std::size_t i = offset; i < offset + bytes && i < region->bytes; ++i) {
     ByteState& byte = region->state[i];
-    if (!write && !byte.defined) fail("initcheck: read of unwritten " + place(*region, i, caller));
+    if (!write && !byte.defined) fail("initcheck: read of unwritten " + location(*region, i, caller));
     if (byte.write.interval != 0 && unordered(byte.write, thread, region->shared)) {
-      fail("racecheck: " + place(*region, i, caller) + (write ? " written" : " read") + ", and written by thread " +
-           std::to_string(byte.write.thread) + " with no barrier between");
+      fail(concat("racecheck: ", location(*region, i, caller), write ? " written" : " read", ", and written by thread ",
+                  byte.write.thread, " with no barrier between"));
     }
     if (write) {
       for (const Access& read : byte.read) {
         if (read.interval != 0 && unordered(read, thread, region->shared)) {
-          fail("racecheck: " + place(*region, i, caller) + " written, and read by thread " +
-               std::to_string(read.thread) + " with no barrier between");
+          fail(concat("racecheck: ", location(*region, i, caller), " written, and read by thread ", read.thread,
+                      " with no barrier between"));
         }
       }
       byte.write = now;
@@ -131,7 +132,7 @@ void check_block_start() {
 }
 void check_barrier() { ++checker().interval; }
 void check_warp_barrier(int thread) {
-  // Called by each lane as it passes; the first one opens the new interval, and all 32 have arrived by then.
+  // Each lane calls this as it passes. All 32 have arrived by then, and the first one opens the new interval.
   const int warp = thread / kWarpLanes;
   if (checker().warp_passed[warp]++ % kWarpLanes == 0) ++checker().warp_interval[warp];
 }
@@ -151,8 +152,7 @@ void note_access(const void* address, std::size_t bytes, bool write) { access(ad
 
 }  // namespace shori::emulator
 
-// ---- The interface the compiler calls (GCC and Clang, -fsanitize=thread)
-// ------------------------------------------------------
+// ---- What code compiled with -fsanitize=thread calls (GCC and Clang) ----
 
 extern "C" {
 void __tsan_init() { shori::emulator::checker().enabled = true; }

@@ -1,6 +1,5 @@
-// The matrix and asynchronous-copy instructions behind kernels/cuda_common.cuh, with the register layouts of the PTX
-// manual
-// ("Matrix Fragments for mma.m16n8k16", "ldmatrix", "cp.async"). g = lane / 4, t = lane % 4 below.
+// The matrix and asynchronous-copy instructions of kernels/common/cuda_common.cuh, with the register layouts of the PTX
+// manual ("Matrix Fragments for mma.m16n8k16", "ldmatrix", "cp.async"). Below, g = lane / 4 and t = lane % 4.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +15,7 @@ void start_copy(void* shared, const void* global, bool valid);
 void commit_copies();
 void wait_copies(int groups_left);
 
-struct MatrixRows {
-  const void* row;
-};
-
-// Reads `matrices` 8x8 matrices of 16-bit values; lane 8*i + j holds the address of row j of matrix i.
+// Loads kMatrices 8x8 matrices of 16-bit values. Lane 8*i + j passes the address of row j of matrix i.
 template <int kMatrices>
 void load_matrices(std::uint32_t (&registers)[kMatrices], const void* row, bool transposed, Location where) {
   if (lane() < 8 * kMatrices) {
@@ -47,8 +42,7 @@ struct MmaOperands {
 
 }  // namespace emulator
 
-// ---- Same names and signatures as the inline PTX in cuda_common.cuh
-// -------------------------------------------------------------
+// ---- The names and signatures of the inline PTX in cuda_common.cuh ----
 
 inline void cp_async_16(void* shared, const void* global, bool valid = true) {
   emulator::start_copy(shared, global, valid);
@@ -67,13 +61,9 @@ inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* row,
                               emulator::Location where = emulator::Location::current()) {
   emulator::load_matrices(r, row, true, where);
 }
-inline void ldmatrix_x2(std::uint32_t (&r)[2], const void* row,
-                        emulator::Location where = emulator::Location::current()) {
-  emulator::load_matrices(r, row, false, where);
-}
 
-// The 16 products are exact in fp32; they are summed in double and rounded once. Hardware truncates while it adds, so
-// its last bits differ: compare with a tolerance, never by bits.
+// The 16 products are exact in fp32; they are summed in double and rounded once. Hardware truncates while it adds, so its
+// last bits differ, and tests compare such results with a tolerance and never by bits.
 inline void mma_m16n8k16_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                               emulator::Location where = emulator::Location::current()) {
   emulator::MmaOperands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};

@@ -1,5 +1,5 @@
-// Timing of single kernels: medians of launches with a cold cache, compared with a copy and a large product of the same
-// run. On the emulator all sizes are tiny and the times mean nothing; it only shows that every entry runs.
+// Timing of single kernels: the median of launches with a cold cache, compared with a copy and a large product of the same
+// run. On the emulator all sizes are tiny and the times mean nothing; it only proves that every entry runs.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -12,10 +12,13 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/device_array.h"
 #include "kernels/common/device_matmul.h"
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
+#include "shori/quant/nf4_levels.h"
 #include "shori/util/device.h"
+#include "shori/util/math.h"
 
 namespace shori::bench {
 
@@ -31,19 +34,9 @@ inline const Sizes& sizes() {
   return list;
 }
 
-class DeviceBytes {
- public:
-  explicit DeviceBytes(std::size_t bytes) : data_(static_cast<std::byte*>(device_allocate(bytes))) {}
-  ~DeviceBytes() { device_free(data_); }
-  DeviceBytes(const DeviceBytes&) = delete;
-  DeviceBytes& operator=(const DeviceBytes&) = delete;
-  std::byte* get() const { return data_; }
+using DeviceBytes = DeviceArray<std::byte>;
 
- private:
-  std::byte* data_;
-};
-
-// One random chunk, repeated: normal values, because a GPU clocks higher on zeros.
+// Fills memory with one random chunk, repeated. The values are random because a GPU clocks higher on zeros.
 template <class Make>
 inline void fill(std::byte* to, std::size_t bytes, const Make& make) {
   using T = decltype(make());
@@ -79,22 +72,18 @@ class Tensor {
   DType dtype_;
 };
 
-// Int32Array of both memories.
+// The memory of an Int32Array on both sides.
 class Integers {
  public:
-  explicit Integers(std::vector<std::int32_t> values)
-      : host_(std::move(values)), device_(host_.size() * sizeof(std::int32_t)) {
-    copy_to_device(device_.get(), host_.data(), host_.size() * sizeof(std::int32_t), nullptr);
-    synchronize_stream(nullptr);
-  }
-  Int32Array array() const { return {host_, reinterpret_cast<const std::int32_t*>(device_.get())}; }
+  explicit Integers(std::vector<std::int32_t> values) : host_(std::move(values)), device_(host_) {}
+  Int32Array array() const { return {host_, device_.get()}; }
 
  private:
   std::vector<std::int32_t> host_;
-  DeviceBytes device_;
+  DeviceArray<std::int32_t> device_;
 };
 
-// Random NF4 weights with adapters.
+// Random NF4 weights with LoRA.
 class Group {
  public:
   Group(std::int64_t in, const std::vector<std::int64_t>& outs, std::int64_t rank, int first_index = 0) {
@@ -120,7 +109,7 @@ class Group {
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
   const LinearGroup& group() const { return group_; }
-  std::int64_t fused_in() const { return group_.in() + group_.lora_columns(); }
+  std::int64_t fused_in() const { return group_.fused_in(); }
   double weights() const { return static_cast<double>(group_.in()) * static_cast<double>(group_.out()); }
 
  private:
@@ -141,10 +130,10 @@ class Runner {
   }
   OpContext context() { return {.device = Device::kCuda, .stream = stream_.handle(), .workspace = &workspace_}; }
 
-  // Median of `launches` calls; the cache holds other bytes before each.
+  // The median of `launches` calls. Before each of them the cache is filled with other bytes.
   double median_seconds(const std::function<void()>& launch, int launches) {
     launches = emulated() ? 1 : launches;
-    if (!emulated()) launch();  // loads the kernel, picks algorithms
+    if (!emulated()) launch();  // loads the kernel and chooses algorithms
     std::vector<double> seconds;
     for (int i = 0; i < launches; ++i) {
       fill_zero_on_device(flush_.get(), flush_bytes(), stream_.handle());
@@ -193,7 +182,7 @@ class Runner {
   double copy_bandwidth_ = 0, matmul_peak_ = 0;
 };
 
-// Bytes that the op must move, FLOP that it must compute; 0: not stated.
+// The bytes that an op must move and the FLOP that it must compute; 0: not stated.
 struct Cost {
   double bytes = 0, flop = 0;
 };

@@ -104,7 +104,7 @@ void add_linears() {
   }
 }
 
-// Fused against dequantize + product: where the one overtakes the other.
+// nf4_matmul against dequantization and a product: from how many tokens on the second is faster.
 void add_few_tokens() {
   for (const auto& [name, in, out] : {std::tuple{"gate", s.hidden, s.feed_forward},
                                       {"o", s.hidden, s.hidden},
@@ -112,13 +112,13 @@ void add_few_tokens() {
                                       {"down", s.feed_forward, s.hidden}}) {
     for (const std::int64_t tokens : {1, 8, 16, 32, 64, 128}) {
       const std::string suffix = std::string("/") + name + "/" + std::to_string(tokens);
-      const auto add = [&](const char* op, bool fused) {
+      const auto add = [&](const char* op, bool decodes_inside) {
         entry(op + suffix, [=, in = in, out = out](benchmark::State& state) {
           const Group group(in, {out}, 0);
           const Tensor x(tokens, in), y(tokens, out);
           const Cost cost{group.weights() * kNf4 + product(tokens, in + out) * kBf16, 2 * product(tokens, in, out)};
           measure(state, cost, [&](const OpContext& context) {
-            if (fused) {
+            if (decodes_inside) {
               nf4_matmul(context, group.group().modules.front().weight, x.view(), y.view());
             } else {
               nf4_linear(context, group.group(), x.view(), y.view());
@@ -193,7 +193,7 @@ void add_attention() {
     for (const bool backward : {false, true}) {
       const std::string name = std::string(backward ? "attention_backward/" : "attention/") + std::to_string(samples);
       entry(name, [=](benchmark::State& state) {
-        const AttentionShape shape{s.heads, s.kv_heads, s.hidden / s.heads, 0};
+        const AttentionShape shape{.heads = s.heads, .kv_heads = s.kv_heads, .head_dim = s.hidden / s.heads};
         std::vector<std::int32_t> bounds;
         for (int i = 0; i <= samples; ++i) bounds.push_back(static_cast<std::int32_t>(s.tokens * i / samples));
         const Integers both(bounds);

@@ -1,5 +1,5 @@
-// Ops at the size of the real job and one token beside it, against the CPU: many blocks, partial last tiles, offsets
-// past 2^31 bytes. For a GPU; SHORI_LARGE_TOKENS=70 tries the cases on a slower device.
+// Ops at the size of the real job, and with one token more and less, against the CPU: many blocks, partial last tiles,
+// offsets past 2^31 bytes. They are meant for a GPU; SHORI_LARGE_TOKENS=70 tries the cases on a slower device.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -14,27 +14,30 @@
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/rope.h"
 #include "shori/ops/swiglu.h"
-#include "tests/support/device_group.h"
+#include "shori/util/text.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
 
-using testing::DeviceArray;
 using testing::floats;
 using testing::relative_error;
 using testing::TwinGroup;
 using testing::TwinMatrix;
+using testing::TwinWeights;
 
-constexpr std::int64_t kHidden = 4096, kFeedForward = 14336, kRank = 20;
+constexpr std::int64_t kHidden = 4096, kKv = 1024, kFeedForward = 14336, kRank = 20;
 
-std::int64_t most_tokens() {
+std::int64_t max_tokens() {
   const char* text = std::getenv("SHORI_LARGE_TOKENS");
   return text ? std::atoll(text) : 16384;
 }
 
+constexpr float kEps = 1e-5f;
+
 std::size_t count_of(std::int64_t rows, std::int64_t cols) { return static_cast<std::size_t>(rows * cols); }
 
-// Normal values, repeated with a period that no width divides; making each anew would take most of the time.
+// Normal values that repeat with a period that no width divides. To draw every value would take most of the time.
 std::vector<Bf16> repeated(std::int64_t rows, std::int64_t cols, std::uint32_t seed, float deviation = 1.0f) {
   constexpr std::size_t kPeriod = 1000003;
   const std::vector<Bf16> chunk = testing::normal_bf16(std::min(kPeriod, count_of(rows, cols)), seed, deviation);
@@ -46,12 +49,12 @@ std::vector<Bf16> empty(std::int64_t rows, std::int64_t cols) { return std::vect
 
 class LargeShapes : public testing::DeviceTest {
  protected:
-  // 16,383, 16,384, 16,385 and what lies around tiles.
+  // 16,383, 16,384 and 16,385 tokens, and fewer than a tile.
   template <class Check>
   void for_each_length(const Check& check) {
-    const std::int64_t most = most_tokens();
-    for (const std::int64_t tokens : {most - 1, most, most + 1, std::int64_t{63}, std::int64_t{1}}) {
-      SCOPED_TRACE(std::to_string(tokens) + " tokens");
+    const std::int64_t max = max_tokens();
+    for (const std::int64_t tokens : {max - 1, max, max + 1, std::int64_t{63}, std::int64_t{1}}) {
+      SCOPED_TRACE(concat(tokens, " tokens"));
       check(tokens);
     }
   }
@@ -69,9 +72,9 @@ TEST_F(LargeShapes, EmbedAndRmsNorm) {
     TwinMatrix<Bf16> x(tokens, kHidden, empty(tokens, kHidden)), delta(tokens, kHidden, repeated(tokens, kHidden, 3));
     TwinMatrix<Bf16> h(tokens, kHidden, empty(tokens, kHidden)), y(tokens, kHidden, empty(tokens, kHidden));
     embed(cpu(), table.host(), ids, x.host());
-    rms_norm(cpu(), x.host(), delta.host(), h.host(), weight.host(), 1e-5f, y.host());
+    rms_norm(cpu(), x.host(), delta.host(), h.host(), weight.host(), kEps, y.host());
     embed(device(), table.device(), {ids, device_ids.get()}, x.device());
-    rms_norm(device(), x.device(), delta.device(), h.device(), weight.device(), 1e-5f, y.device());
+    rms_norm(device(), x.device(), delta.device(), h.device(), weight.device(), kEps, y.device());
     EXPECT_TRUE(x.device_values() == x.host_values()) << "rows are copied";
     EXPECT_TRUE(h.device_values() == h.host_values()) << "the residual add is exact";
     // The sums of squares have different orders, which moves a tie of bf16.
@@ -111,11 +114,11 @@ TEST_F(LargeShapes, Swiglu) {
   });
 }
 
-// q, k, v with dropout: xA, the product of extended rows, and the gradients.
+// q, k, v with dropout: xA, the product of fused rows, and the gradient of the fused input.
 TEST_F(LargeShapes, LinearsWithLora) {
-  const TwinGroup group(kHidden, kRank, {{0, kHidden, true}, {1, 1024, true}, {2, 1024, true}}, DType::kU8, 10);
+  const TwinGroup group(kHidden, kRank, {{kQ, kHidden}, {kK, kKv}, {kV, kKv}}, TwinWeights::kNf4, 10);
   const DropoutKey dropout{.seed = 7, .step = 3, .layer = 31, .probability = 0.1f};
-  const std::int64_t in = kHidden + group.host().lora_columns(), out = group.host().out();
+  const std::int64_t in = group.host().fused_in(), out = group.host().out();
   for_each_length([&](std::int64_t tokens) {
     const std::size_t bytes = std::max(
         {nf4_linear_workspace_bytes(out, in), lora_down_workspace_bytes(tokens, group.host().lora_count(), kRank),
@@ -153,7 +156,7 @@ TEST_F(LargeShapes, Attention) {
     std::int64_t sum = 0;
     for (const std::int64_t share : pack.shares) {
       sum += share;
-      ends.push_back(static_cast<std::int32_t>(std::max(most_tokens() * sum / parts, std::int64_t{ends.back()} + 1)));
+      ends.push_back(static_cast<std::int32_t>(std::max(max_tokens() * sum / parts, std::int64_t{ends.back()} + 1)));
     }
     const std::int64_t tokens = ends.back();
     const DeviceArray<std::int32_t> on_device(ends);

@@ -1,5 +1,6 @@
-// What hardware may choose freely (order of threads and blocks, when copies land, what fresh memory holds), as a
-// number. A GPU has one schedule, its own; the emulator has several, and a kernel's results must be equal under all.
+// Schedules: choices that hardware is free to make (the order of threads and blocks, when asynchronous copies arrive, what
+// new memory holds). A GPU has one schedule, its own. The emulator has several, and a kernel must give the same bits under
+// all of them.
 #pragma once
 
 namespace shori::testing {

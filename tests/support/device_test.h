@@ -1,75 +1,25 @@
-// Base of tests that compare an op on the device (a GPU, or the emulator) with the CPU version. Skipped, with the
-// reason, where the program's device cannot be opened.
+// The base of tests that compare an op on the device (a GPU, or the emulator) with the CPU version. A test is skipped, with
+// the reason, if the program's device cannot be opened.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "kernels/common/device_array.h"
 #include "shori/ops/op_context.h"
 #include "shori/ops/tensor_view.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "tests/support/device_schedules.h"
 
 namespace shori::testing {
-
-// Elements in device memory of their own, so that each byte past the end is noticed. Contents undefined (NaN in the
-// emulator), or a copy of host values.
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::size_t count) : count_(count), data_(static_cast<T*>(device_allocate(count * sizeof(T)))) {}
-  explicit DeviceArray(const std::vector<T>& host) : DeviceArray(host.size()) {
-    copy_to_device(data_, host.data(), count_ * sizeof(T), nullptr);
-    synchronize_stream(nullptr);
-  }
-  ~DeviceArray() { device_free(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-
-  T* get() const { return data_; }
-  std::size_t size() const { return count_; }
-  std::vector<T> to_host() const {
-    std::vector<T> host(count_);
-    copy_to_host(host.data(), data_, count_ * sizeof(T), nullptr);
-    synchronize_stream(nullptr);
-    return host;
-  }
-
- private:
-  std::size_t count_;
-  T* data_;
-};
-
-// A matrix with the same values on the host and on the device; rows may be longer than `cols`.
-template <class T>
-class TwinMatrix {
- public:
-  TwinMatrix(std::int64_t rows, std::int64_t cols, std::vector<T> values, std::int64_t stride = 0)
-      : rows_(rows), cols_(cols), stride_(stride == 0 ? cols : stride), host_(std::move(values)), device_(host_) {
-    SHORI_CHECK(static_cast<std::int64_t>(host_.size()) == rows * stride_, "TwinMatrix: values do not fill the rows");
-  }
-  TensorView host() { return {host_.data(), dtype(), rows_, cols_, stride_}; }
-  TensorView device() { return {device_.get(), dtype(), rows_, cols_, stride_}; }
-  const std::vector<T>& host_values() const { return host_; }
-  std::vector<T> device_values() const { return device_.to_host(); }
-
- private:
-  static constexpr DType dtype() {
-    return sizeof(T) == 1             ? DType::kU8
-           : sizeof(T) == 2           ? DType::kBf16
-           : std::is_same_v<T, float> ? DType::kF32
-                                      : DType::kI32;
-  }
-  std::int64_t rows_, cols_, stride_;
-  std::vector<T> host_;
-  DeviceArray<T> device_;
-};
 
 inline std::vector<float> normal_values(std::size_t count, std::uint32_t seed, float deviation = 1.0f) {
   std::mt19937 generator(seed);
@@ -85,9 +35,9 @@ inline std::vector<Bf16> normal_bf16(std::size_t count, std::uint32_t seed, floa
   return rounded;
 }
 
-// Distance in units of the last place of bf16 around `wanted`; infinite if exactly one is NaN.
-inline float bf16_ulps(Bf16 got, Bf16 wanted) {
-  const float a = to_float(got), b = to_float(wanted);
+// The distance of two values in units in the last place of bf16 at `expected`; infinite if exactly one of them is NaN.
+inline float bf16_ulps(Bf16 got, Bf16 expected) {
+  const float a = to_float(got), b = to_float(expected);
   if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b) ? 0.0f : INFINITY;
   if (a == b) return 0.0f;
   int exponent = 0;
@@ -95,12 +45,12 @@ inline float bf16_ulps(Bf16 got, Bf16 wanted) {
   return std::fabs(a - b) / std::ldexp(1.0f, std::max(exponent, -125) - 8);
 }
 
-// L2 norm of the difference over that of `wanted`.
-inline double relative_error(const std::vector<float>& got, const std::vector<float>& wanted) {
+// The L2 norm of the difference over that of `expected`.
+inline double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
   double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < wanted.size(); ++i) {
-    difference += (double{got[i]} - wanted[i]) * (double{got[i]} - wanted[i]);
-    norm += double{wanted[i]} * wanted[i];
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    difference += (double{got[i]} - expected[i]) * (double{got[i]} - expected[i]);
+    norm += double{expected[i]} * expected[i];
   }
   return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
 }
@@ -120,18 +70,20 @@ class DeviceTest : public ::testing::Test {
     }
   }
 
-  // Runs `check` under every schedule of the device.
+  // Runs `check` under every schedule of the device (device_schedules.h).
   template <class Check>
   void for_each_schedule(const Check& check) {
     for (int i = 0; i < device_schedule_count() && !HasFatalFailure(); ++i) {
-      SCOPED_TRACE("schedule " + std::to_string(i));
+      SCOPED_TRACE(concat("schedule ", i));
       set_device_schedule(i);
       check();
     }
     set_device_schedule(0);
   }
 
-  // Contexts for the CPU version and for the device's.
+  // Contexts for the CPU version and for the device's. The memory checker of the emulator tracks every byte of the
+  // workspace, so tests that need little ask for little.
+  static constexpr std::size_t kSmallWorkspace = std::size_t{64} << 10;
   OpContext cpu() { return {.device = Device::kCpu, .workspace = &host_workspace_}; }
   OpContext device(std::size_t workspace_bytes = std::size_t{8} << 20) {
     region_ = std::make_unique<DeviceArray<std::byte>>(workspace_bytes);

@@ -1,4 +1,4 @@
-// What the tests of ops share: matrices with views, conversions to libtorch, error measures, and runs under other
+// What the tests of ops on the CPU share: matrices with views, conversions to libtorch, error measures, and runs under other
 // settings.
 #pragma once
 
@@ -21,14 +21,14 @@ namespace shori {
 inline at::ScalarType scalar_type(DType dtype) { return dtype == DType::kBf16 ? at::kBFloat16 : at::kFloat; }
 inline const char* name_of(DType dtype) { return dtype == DType::kBf16 ? "bf16" : "fp32"; }
 
-// Memory of matrices is aligned as that of the program's own tensors.
+// Matrices are aligned as the program's own tensors are.
 struct alignas(64) CacheLine {
   std::byte bytes[64];
   bool operator==(const CacheLine&) const = default;
 };
 
-// A matrix that owns its memory; rows may be longer than the columns in use (padding holds a NaN pattern, which must
-// never be read into a result).
+// A matrix that owns its memory. Rows may be longer than the columns in use; the padding holds a NaN pattern, which must
+// never be read into a result.
 class Matrix {
  public:
   Matrix() = default;
@@ -50,7 +50,7 @@ class Matrix {
   std::int64_t rows() const { return rows_; }
   std::int64_t cols() const { return cols_; }
 
-  // A copy of the columns in use with libtorch's matching type.
+  // A copy of the columns in use, in the matching type of libtorch.
   at::Tensor tensor() const {
     return at::from_blob(const_cast<CacheLine*>(lines_.data()), {rows_, cols_}, {stride_, 1},
                          at::TensorOptions(scalar_type(dtype_)))
@@ -72,7 +72,7 @@ class Matrix {
   std::vector<CacheLine> lines_;
 };
 
-// Gaussian values with one seed a matrix, rounded to `dtype`.
+// Gaussian values, one seed per matrix, rounded to `dtype`.
 inline Matrix random_matrix(DType dtype, std::int64_t rows, std::int64_t cols, std::uint32_t seed,
                             double deviation = 1.0, std::int64_t padding = 0) {
   std::mt19937 generator(seed);
@@ -95,8 +95,8 @@ inline double l2_error(const at::Tensor& result, const at::Tensor& exact) {
   return (result.to(at::kDouble) - exact).norm().item<double>();
 }
 
-// Ours may be at most twice as far from the exact result as the framework's own result in the same precision. `floor`,
-// relative to the exact result, is a rounding of the last place: where the framework happens to be exact.
+// Our result may be at most twice as far from the exact result as the framework's own result in the same precision. `floor`
+// is one rounding of the last place, for cases in which the framework happens to be exact.
 inline void expect_within_twice(const at::Tensor& ours, const at::Tensor& framework, const at::Tensor& exact,
                                 const char* what) {
   ASSERT_EQ(ours.sizes(), exact.sizes()) << what;
@@ -105,7 +105,7 @@ inline void expect_within_twice(const at::Tensor& ours, const at::Tensor& framew
   EXPECT_LE(l2_error(ours, exact), 2.0 * l2_error(framework, exact) + floor) << what;
 }
 
-// Sets SHORI_OPS=reference while it lives.
+// Sets SHORI_OPS=reference in its scope: matrix products on the CPU run as plain loops.
 class ReferenceOps {
  public:
   ReferenceOps() { setenv("SHORI_OPS", "reference", 1); }
@@ -114,7 +114,7 @@ class ReferenceOps {
   ReferenceOps& operator=(const ReferenceOps&) = delete;
 };
 
-// `run` makes bytes; they must be the same with 1, 2 and 3 threads.
+// The bytes that `run` returns must be the same with 1, 2 and 3 threads.
 template <typename Run>
 void expect_same_bytes_for_threads(const Run& run) {
   const int before = at::get_num_threads();

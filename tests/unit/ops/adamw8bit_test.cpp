@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 
+#include "kernels/optimizer/adamw8bit_math.h"
 #include "shori/quant/blockwise8.h"
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/hash.h"
@@ -84,7 +85,7 @@ TEST(AdamW8bit, GoldenStepsToTheBit) {
   }
 }
 
-// The rule of one block written once more, an element and an operation at a time.
+// The rule of one block written a second time, one element and one operation at a time.
 struct PlainAdam {
   AdamSettings settings;
   float largest = 0.0f;
@@ -139,7 +140,7 @@ struct PlainAdam {
       if (std::signbit(dynamic_map_signed()[code]) != std::signbit(m[j]))
         code = static_cast<std::uint8_t>(m[j] > 0 ? code + 1 : code - 1);
       const bool zeroed = settings.zero_gradient_guard && v[j] == 0.0f;
-      state.m[first + j] = zeroed ? 127 : code;
+      state.m[first + j] = zeroed ? kZeroCodeM : code;
       state.v[first + j] = zeroed ? 0 : nearest(dynamic_map_unsigned(), v[j] / v_absmax);
     }
     state.m_absmax[block] = m_absmax;
@@ -153,7 +154,7 @@ struct PlainAdam {
   }
 };
 
-// Gradients of every kind: exact zeros, scales far apart, now and then NaN or infinity.
+// Gradients of every kind: exact zeros, magnitudes far apart, some NaN and infinity.
 void random_gradient(State& state, std::mt19937& generator) {
   std::normal_distribution<float> normal;
   for (float& g : state.g) {
@@ -224,7 +225,7 @@ TEST(AdamW8bit, SmallTensorsKeepMomentsInFullPrecision) {
   for (std::size_t i = 0; i < 100; ++i) EXPECT_NEAR(p[i], exact_p[i], 2e-5);
 }
 
-// A coordinate with a gradient of exactly 0 must not be moved by what is left of its momentum.
+// Old momentum must not move an element whose gradient is exactly 0.
 TEST(AdamW8bit, GuardKeepsCoordinatesWithoutGradientStill) {
   TestContext context;
   for (const bool guard : {true, false}) {
@@ -239,7 +240,7 @@ TEST(AdamW8bit, GuardKeepsCoordinatesWithoutGradientStill) {
     for (std::size_t i = 3; i < 4096; i += 8) moved = std::max(moved, std::fabs(state.p[i]));
     if (guard) {
       EXPECT_EQ(moved, 0.0f);
-      EXPECT_EQ(state.m[3], 127);
+      EXPECT_EQ(state.m[3], kZeroCodeM);
       EXPECT_EQ(state.v[3], 0);
     } else {
       EXPECT_GT(moved, 1e-3f) << "without the guard the hazard is there";
@@ -266,21 +267,22 @@ TEST(AdamW8bit, CopiesAreRoundedFromTheNewParameter) {
 }
 
 TEST(AdamW8bit, ReportNamesTheLargestUpdateAndThreadsDoNotMatter) {
+  constexpr std::size_t kBlock = 256, kLargest = 7777;
   TestContext context;
   const auto run = [&] {
     State first(5000, 256), second(9000, 256);
     for (std::size_t i = 0; i < 5000; ++i) first.g[i] = std::sin(static_cast<float>(i));
     for (std::size_t i = 0; i < 9000; ++i) second.g[i] = std::cos(static_cast<float>(i));
-    // After a large gradient and a small one, m is large beside sqrt(v) nowhere but here.
-    second.m[7777] = 255;
-    second.m_absmax[7777 / 256] = 5.0f;
-    for (std::size_t i = 7777 / 256 * 256; i < 7777 / 256 * 256 + 256; ++i) {
-      if (i != 7777) second.m[i] = 127;
+    // m is large beside sqrt(v) in this element only, as after a large gradient and a small one.
+    second.m[kLargest] = 255;
+    second.m_absmax[kLargest / kBlock] = 5.0f;
+    for (std::size_t i = kLargest / kBlock * kBlock; i < kLargest / kBlock * kBlock + kBlock; ++i) {
+      if (i != kLargest) second.m[i] = kZeroCodeM;
     }
     const AdamTensor tensors[] = {first.tensor(1), second.tensor(1)};
     const AdamReport report = adamw8bit(context, {.learning_rate = 1e-3f}, tensors);
     EXPECT_EQ(report.tensor, 1);
-    EXPECT_EQ(report.element, 7777);
+    EXPECT_EQ(report.element, static_cast<std::int64_t>(kLargest));
     return std::tuple(first.p, first.m, first.v, second.p, second.m, second.v, report.update_max);
   };
   expect_same_bytes_for_threads(run);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/support/ops_linear.h"
 #include "tests/support/ops_matrix.h"
 
@@ -9,21 +11,51 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::vector<std::int32_t> cu_seqlens;
-  AttentionShape shape;  // heads, kv_heads, head_dim, window
+  AttentionShape shape;
   DType dtype;
-  bool lora;
+  bool lora = false;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
 const Case kCases[] = {
-    {{0, 1}, {1, 1, 2, 0}, DType::kF32, false},
-    {{0, 15}, {2, 2, 8, 0}, DType::kBf16, false},
-    {{0, 1, 64, 65, 130}, {4, 2, 16, 0}, DType::kF32, true},
-    {{0, 63, 127, 128}, {4, 1, 32, 0}, DType::kBf16, true},
-    {{0, 200}, {4, 4, 10, 17}, DType::kF32, false},
-    {{0, 129, 400, 401}, {8, 2, 16, 64}, DType::kF32, true},
-    {{0, 300, 300, 310}, {4, 2, 16, 1}, DType::kBf16, false},
-    {{0, 257, 513}, {4, 2, 64, 130}, DType::kBf16, true},
+    {.why = "one token, one head",
+     .cu_seqlens = {0, 1},
+     .shape = {.heads = 1, .kv_heads = 1, .head_dim = 2},
+     .dtype = DType::kF32},
+    {.why = "one sample, each head with its own keys",
+     .cu_seqlens = {0, 15},
+     .shape = {.heads = 2, .kv_heads = 2, .head_dim = 8},
+     .dtype = DType::kBf16},
+    {.why = "samples of one token beside longer ones; two query heads per key head",
+     .cu_seqlens = {0, 1, 64, 65, 130},
+     .shape = {.heads = 4, .kv_heads = 2, .head_dim = 16},
+     .dtype = DType::kF32,
+     .lora = true},
+    {.why = "all query heads share one key head",
+     .cu_seqlens = {0, 63, 127, 128},
+     .shape = {.heads = 4, .kv_heads = 1, .head_dim = 32},
+     .dtype = DType::kBf16,
+     .lora = true},
+    {.why = "a window far shorter than a block of 128 queries; a head size that is no power of two",
+     .cu_seqlens = {0, 200},
+     .shape = {.heads = 4, .kv_heads = 4, .head_dim = 10, .window = 17},
+     .dtype = DType::kF32},
+    {.why = "samples of several blocks of queries, with a window",
+     .cu_seqlens = {0, 129, 400, 401},
+     .shape = {.heads = 8, .kv_heads = 2, .head_dim = 16, .window = 64},
+     .dtype = DType::kF32,
+     .lora = true},
+    {.why = "an empty sample; a window of the token alone",
+     .cu_seqlens = {0, 300, 300, 310},
+     .shape = {.heads = 4, .kv_heads = 2, .head_dim = 16, .window = 1},
+     .dtype = DType::kBf16},
+    {.why = "a window longer than a block of queries",
+     .cu_seqlens = {0, 257, 513},
+     .shape = {.heads = 4, .kv_heads = 2, .head_dim = 64, .window = 130},
+     .dtype = DType::kBf16,
+     .lora = true},
 };
 
 // Which keys each query of one sample sees.
@@ -33,7 +65,7 @@ at::Tensor visible_keys(std::int64_t tokens, std::int64_t window) {
   return window > 0 ? (distance >= 0).logical_and(distance < window) : distance >= 0;
 }
 
-// The same with libtorch's own attention, each sample alone. qkv [T, columns] -> [T, H D].
+// libtorch's own attention on each sample alone: qkv [T, (H + 2 Hkv) D] -> [T, H D].
 at::Tensor framework_attention(const at::Tensor& qkv, const Case& test) {
   const AttentionShape& shape = test.shape;
   std::vector<at::Tensor> outputs;
@@ -55,6 +87,7 @@ at::Tensor framework_attention(const at::Tensor& qkv, const Case& test) {
 
 class Attention : public testing::TestWithParam<Case> {
  protected:
+  static constexpr std::int64_t kRank = 7;
   const Case& test = GetParam();
   const std::int64_t tokens = test.cu_seqlens.back(), dim = test.shape.head_dim, cols = test.shape.heads * dim;
   const std::int64_t width = (test.shape.heads + 2 * test.shape.kv_heads) * dim;
@@ -63,7 +96,7 @@ class Attention : public testing::TestWithParam<Case> {
   Matrix out{test.dtype, tokens, cols, 32};
   Matrix lse{DType::kF32, test.shape.heads, tokens};
   Matrix dqkv{test.dtype, tokens, width};
-  TestGroup linears{test.dtype, cols, 7, {{3, 16, true}}, WeightKind::kBf16, 50};
+  TestGroup linears{test.dtype, cols, kRank, {{kO, 16}}, WeightKind::kBf16, 50};
   DropoutKey dropout{.seed = 4, .step = 9, .layer = 1, .probability = 0.1f};
   Matrix dout = random_matrix(test.dtype, tokens, cols + (test.lora ? linears.group().lora_columns() : 0), 2);
 
@@ -74,9 +107,9 @@ class Attention : public testing::TestWithParam<Case> {
     attention_backward(context, test.shape, qkv, test.cu_seqlens, out, lse, dout, lora, dqkv);
   }
   at::Tensor whole_dout() const {
-    const at::Tensor extended = dout.doubles();
-    at::Tensor sum = extended.narrow(1, 0, cols).clone();
-    if (test.lora) sum += dropout_mask(dropout, 3, tokens, cols) * at::mm(extended.narrow(1, cols, 7), linears.a(0));
+    const at::Tensor fused = dout.doubles();
+    at::Tensor sum = fused.narrow(1, 0, cols).clone();
+    if (test.lora) sum += dropout_mask(dropout, kO, tokens, cols) * at::mm(fused.narrow(1, cols, kRank), linears.a(0));
     return sum;
   }
   struct Expected {
@@ -157,11 +190,10 @@ TEST_P(Attention, SamplesDoNotSeeEachOther) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Attention, testing::ValuesIn(kCases));
 
-// A long sample beside many short ones: scratch is a block of queries against one sample's keys, far from the pack's
-// square.
+// Scratch is a block of queries against the keys of one sample, which is far less than the square of the pack.
 TEST(AttentionMemory, NoSquareOverThePackExists) {
   const std::int64_t tokens = 4096;
-  const AttentionShape shape{2, 1, 8, 0};
+  const AttentionShape shape{.heads = 2, .kv_heads = 1, .head_dim = 8};
   std::vector<std::int32_t> cu_seqlens;
   for (std::int32_t start = 0; start <= tokens; start += 256) cu_seqlens.push_back(start);
   const Matrix qkv = random_matrix(DType::kF32, tokens, 32, 1), dout = random_matrix(DType::kF32, tokens, 16, 2);
@@ -174,7 +206,7 @@ TEST(AttentionMemory, NoSquareOverThePackExists) {
 
 TEST(AttentionChecks, WrongSampleBoundsAreRefused) {
   TestContext context;
-  const AttentionShape shape{2, 1, 8, 0};
+  const AttentionShape shape{.heads = 2, .kv_heads = 1, .head_dim = 8};
   const Matrix qkv(DType::kF32, 4, 32);
   Matrix out(DType::kF32, 4, 16), lse(DType::kF32, 2, 4);
   const auto run = [&](std::vector<std::int32_t> bounds) { attention(context, shape, qkv, bounds, out, lse); };
@@ -183,7 +215,8 @@ TEST(AttentionChecks, WrongSampleBoundsAreRefused) {
   EXPECT_ANY_THROW(run({1, 4}));
   EXPECT_ANY_THROW(run({0, 3, 2, 4}));
   EXPECT_NO_THROW(run({0, 3, 4}));
-  EXPECT_ANY_THROW(attention(context, {3, 2, 8, 0}, qkv, std::vector<std::int32_t>{0, 4}, out, lse));
+  EXPECT_ANY_THROW(
+      attention(context, {.heads = 3, .kv_heads = 2, .head_dim = 8}, qkv, std::vector<std::int32_t>{0, 4}, out, lse));
 }
 
 }  // namespace

@@ -38,16 +38,16 @@ TEST(DropoutMask, EqualsItsDefinition) {
     DropoutKey key = kKey;
     key.probability = probability;
     for (const std::int64_t cols : {1, 7, 8, 63, 64, 65, 1003}) {
-      const at::Tensor expected = dropout_mask(key, 4, 3, cols) != 0;
+      const at::Tensor expected = dropout_mask(key, Linear::kGate, 3, cols) != 0;
       for (std::int64_t row = 0; row < 3; ++row) {
-        const at::Tensor ours = at::tensor(mask_of(key, 4, row, 0, cols)) != 0;
+        const at::Tensor ours = at::tensor(mask_of(key, static_cast<int>(Linear::kGate), row, 0, cols)) != 0;
         EXPECT_TRUE(ours.equal(expected[row])) << cols << " columns, probability " << probability;
       }
     }
   }
 }
 
-// Values of a plain Python implementation of the mapping.
+// The values come from a plain Python implementation of the mapping.
 TEST(DropoutMask, Golden) {
   std::string bits;
   for (const float kept : mask_of({.seed = 42, .step = 1, .probability = 0.5f}, 0, 0, 0, 64))
@@ -63,12 +63,12 @@ TEST(DropoutMask, Golden) {
 TEST(DropoutMask, AnyTilingReplaysIt) {
   const std::vector<float> whole = mask_of(kKey, 2, 9, 0, 1000);
   for (const std::int64_t tile : {8, 24, 256}) {
-    std::vector<float> pieces;
+    std::vector<float> joined;
     for (std::int64_t first = 0; first < 1000; first += tile) {
       const std::vector<float> part = mask_of(kKey, 2, 9, first, std::min<std::int64_t>(tile, 1000 - first));
-      pieces.insert(pieces.end(), part.begin(), part.end());
+      joined.insert(joined.end(), part.begin(), part.end());
     }
-    EXPECT_EQ(pieces, whole);
+    EXPECT_EQ(joined, whole);
   }
   DropoutKey later = kKey;
   later.first_token += 9;

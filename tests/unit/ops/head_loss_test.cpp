@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <ostream>
 
 #include "shori/util/ignored_label.h"
 #include "tests/support/ops_matrix.h"
@@ -11,17 +12,37 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::int64_t tokens, cols, vocabulary;
   DType dtype;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
-const Case kCases[] = {{1, 8, 2, DType::kF32},       {15, 64, 512, DType::kBf16}, {63, 33, 1000, DType::kF32},
-                       {64, 64, 257, DType::kBf16},  {65, 128, 511, DType::kF32}, {200, 128, 4000, DType::kBf16},
-                       {130, 64, 32000, DType::kF32}};
+const Case kCases[] = {
+    {.why = "one token, two words", .tokens = 1, .cols = 8, .vocabulary = 2, .dtype = DType::kF32},
+    {.why = "fewer tokens than a task takes", .tokens = 15, .cols = 64, .vocabulary = 512, .dtype = DType::kBf16},
+    {.why = "odd hidden size", .tokens = 63, .cols = 33, .vocabulary = 1000, .dtype = DType::kF32},
+    {.why = "a vocabulary of whole vectors and one word",
+     .tokens = 64,
+     .cols = 64,
+     .vocabulary = 257,
+     .dtype = DType::kBf16},
+    {.why = "a vocabulary one word short of whole vectors",
+     .tokens = 65,
+     .cols = 128,
+     .vocabulary = 511,
+     .dtype = DType::kF32},
+    {.why = "two tasks; two slabs of the vocabulary",
+     .tokens = 200,
+     .cols = 128,
+     .vocabulary = 4000,
+     .dtype = DType::kBf16},
+    {.why = "Mistral's vocabulary", .tokens = 130, .cols = 64, .vocabulary = 32000, .dtype = DType::kF32},
+};
 
 class HeadLoss : public testing::TestWithParam<Case> {
  protected:
-  static constexpr double kWeight = 0.125 / 3;
+  static constexpr double kWeight = 0.125 / 3;  // a number that bf16 cannot represent
   const Case& shape = GetParam();
   TestContext context;
   Matrix h = random_matrix(shape.dtype, shape.tokens, shape.cols, 1, 1.0, 3);

@@ -2,7 +2,10 @@
 // LoRA part of the input's gradient.
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "kernels/cpu/parallel.h"
+#include "kernels/lora/lora_grad_launch.h"
 #include "kernels/lora/lora_input.h"
 #include "shori/ops/lora_down.h"
 #include "shori/ops/lora_grad.h"
@@ -15,33 +18,89 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::int64_t tokens, in, rank;
-  std::vector<TestModule> modules;
+  std::vector<ModuleShape> modules;
   DType dtype;
-  WeightKind kind;
-  float probability;
+  WeightKind kind = WeightKind::kNf4;
+  float probability = 0.0f;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
 const Case kCases[] = {
-    {1, 64, 4, {{3, 64, true}}, DType::kF32, WeightKind::kNf4, 0.0f},
-    {1, 63, 1, {{3, 15, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
-    {15, 65, 20, {{0, 65, true}, {1, 15, true}, {2, 1, true}}, DType::kF32, WeightKind::kNf4, 0.1f},
-    {63, 128, 20, {{0, 128, true}, {1, 64, true}, {2, 64, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
-    {64, 192, 8, {{4, 200, true}, {5, 200, true}}, DType::kF32, WeightKind::kNf4, 0.0f},
-    {65, 448, 20, {{6, 128, true}}, DType::kBf16, WeightKind::kNf4, 0.25f},
-    {130, 64, 16, {{0, 64, true}, {1, 32, false}, {2, 32, true}}, DType::kBf16, WeightKind::kBf16, 0.1f},
-    {130, 64, 33, {{0, 64, false}, {1, 32, true}, {2, 32, true}}, DType::kF32, WeightKind::kF32, 0.1f},
-    {17, 64, 0, {{3, 130, false}}, DType::kF32, WeightKind::kNf4, 0.0f},
-    {600, 136, 4, {{3, 264, true}}, DType::kF32, WeightKind::kNf4, 0.1f},
-    {1100, 72, 4, {{3, 40, true}}, DType::kBf16, WeightKind::kNf4, 0.1f},
+    {.why = "one token, no dropout", .tokens = 1, .in = 64, .rank = 4, .modules = {{kO, 64}}, .dtype = DType::kF32},
+    {.why = "one column less than a quantization block; rank 1",
+     .tokens = 1,
+     .in = 63,
+     .rank = 1,
+     .modules = {{kO, 15}},
+     .dtype = DType::kBf16,
+     .probability = 0.1f},
+    {.why = "odd widths of q k v",
+     .tokens = 15,
+     .in = 65,
+     .rank = 20,
+     .modules = {{kQ, 65}, {kK, 15}, {kV, 1}},
+     .dtype = DType::kF32,
+     .probability = 0.1f},
+    {.why = "q k v in bf16",
+     .tokens = 63,
+     .in = 128,
+     .rank = 20,
+     .modules = {{kQ, 128}, {kK, 64}, {kV, 64}},
+     .dtype = DType::kBf16,
+     .probability = 0.1f},
+    {.why = "outputs wider than a tile of 128",
+     .tokens = 64,
+     .in = 192,
+     .rank = 8,
+     .modules = {{kGate, 200}, {kUp, 200}},
+     .dtype = DType::kF32},
+    {.why = "an input of several tiles; another dropout",
+     .tokens = 65,
+     .in = 448,
+     .rank = 20,
+     .modules = {{kDown, 128}},
+     .dtype = DType::kBf16,
+     .probability = 0.25f},
+    {.why = "bf16 weights; a module without LoRA in the middle",
+     .tokens = 130,
+     .in = 64,
+     .rank = 16,
+     .modules = {{kQ, 64}, {kK, 32, kNoLora}, {kV, 32}},
+     .dtype = DType::kBf16,
+     .kind = WeightKind::kBf16,
+     .probability = 0.1f},
+    {.why = "fp32 weights; a module without LoRA at the start; rank not a multiple of 8",
+     .tokens = 130,
+     .in = 64,
+     .rank = 33,
+     .modules = {{kQ, 64, kNoLora}, {kK, 32}, {kV, 32}},
+     .dtype = DType::kF32,
+     .kind = WeightKind::kF32,
+     .probability = 0.1f},
+    {.why = "no LoRA", .tokens = 17, .in = 64, .rank = 0, .modules = {{kO, 130, kNoLora}}, .dtype = DType::kF32},
+    {.why = "more tokens than a tile of 512",
+     .tokens = 600,
+     .in = 136,
+     .rank = 4,
+     .modules = {{kO, 264}},
+     .dtype = DType::kF32,
+     .probability = 0.1f},
+    {.why = "more tokens than a slab of the gradients",
+     .tokens = 1100,
+     .in = 72,
+     .rank = 4,
+     .modules = {{kO, 40}},
+     .dtype = DType::kBf16,
+     .probability = 0.1f},
 };
 
-// Gradients of one module.
 struct ModuleGradients {
   at::Tensor a, b;
 };
 
-// Everything the group computes, as autograd has it in one precision.
+// Everything that the group computes, by autograd in one precision.
 struct Expected {
   at::Tensor y, dx;
   std::vector<ModuleGradients> modules;
@@ -58,18 +117,18 @@ class Linear : public testing::TestWithParam<Case> {
                      .layer = 3,
                      .first_token = 11,
                      .probability = shape.probability};
-  const std::int64_t tail = linears.group().lora_columns();
+  const std::int64_t lora_columns = linears.group().lora_columns();
   Matrix input = random_matrix(shape.dtype, shape.tokens, shape.in, 1);
-  Matrix x{shape.dtype, shape.tokens, shape.in + tail};
+  Matrix x{shape.dtype, shape.tokens, shape.in + lora_columns};
   Matrix y{shape.dtype, shape.tokens, linears.group().out(), 4};
   Matrix dy = random_matrix(shape.dtype, shape.tokens, linears.group().out(), 2);
-  Matrix dx{shape.dtype, shape.tokens, shape.in + tail};
+  Matrix dx{shape.dtype, shape.tokens, shape.in + lora_columns};
   Matrix whole_dx{DType::kF32, shape.tokens, shape.in};
 
   void SetUp() override {
-    at::Tensor extended = at::full({shape.tokens, shape.in + tail}, 7.0, at::kDouble);
-    extended.narrow(1, 0, shape.in).copy_(input.doubles());
-    x.set(extended);
+    at::Tensor fused = at::full({shape.tokens, shape.in + lora_columns}, 7.0, at::kDouble);
+    fused.narrow(1, 0, shape.in).copy_(input.doubles());
+    x.set(fused);
   }
   bool has_lora() const { return linears.group().lora_count() > 0; }
   void run() {
@@ -94,7 +153,7 @@ class Linear : public testing::TestWithParam<Case> {
       source.load(first, std::min(tile, shape.tokens - first), worker, whole_dx.view().row<float>(first));
     });
   }
-  // PEFT's chain of operations in `type`, factors as the products see them.
+  // PEFT's chain of operations in `type`, with the factors as the products see them.
   Expected expected(at::ScalarType type) const {
     const at::Tensor leaf = input.tensor().to(type).requires_grad_();
     std::vector<at::Tensor> outputs;
@@ -104,9 +163,9 @@ class Linear : public testing::TestWithParam<Case> {
       if (shape.modules[i].lora) {
         auto& [a, b] = factors[i];
         a = linears.a(i).to(type).requires_grad_();
-        b = (linears.b_scaled(i) / 0.8f).to(type).requires_grad_();
-        const at::Tensor mask = dropout_mask(dropout, shape.modules[i].index, shape.tokens, shape.in).to(type);
-        out = out + at::mm(at::mm(leaf * mask, a.t()), b.t()) * static_cast<double>(0.8f);
+        b = (linears.b_scaled(i) / TestGroup::kScaling).to(type).requires_grad_();
+        const at::Tensor mask = dropout_mask(dropout, shape.modules[i].linear, shape.tokens, shape.in).to(type);
+        out = out + at::mm(at::mm(leaf * mask, a.t()), b.t()) * static_cast<double>(TestGroup::kScaling);
       }
       outputs.push_back(out);
     }
@@ -159,11 +218,11 @@ TEST_P(Linear, ReferenceAgrees) {
   EXPECT_LE(l2_error(whole_dx.tensor(), library_dx), bound * library_dx.norm().item<double>());
 }
 
-TEST_P(Linear, TailsBeyondTheSlotsAreZero) {
+TEST_P(Linear, LoraColumnsPastTheFactorsAreZero) {
   run();
   const std::int64_t used = linears.group().lora_count() * shape.rank;
-  EXPECT_EQ(x.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
-  EXPECT_EQ(dx.tensor().narrow(1, shape.in + used, tail - used).count_nonzero().item<std::int64_t>(), 0);
+  EXPECT_EQ(x.tensor().narrow(1, shape.in + used, lora_columns - used).count_nonzero().item<std::int64_t>(), 0);
+  EXPECT_EQ(dx.tensor().narrow(1, shape.in + used, lora_columns - used).count_nonzero().item<std::int64_t>(), 0);
   EXPECT_TRUE(x.tensor().narrow(1, 0, shape.in).equal(input.tensor())) << "x itself is left alone";
 }
 
@@ -174,7 +233,7 @@ TEST_P(Linear, GradientsAreAdded) {
   const at::Tensor once_a = linears.da(module).tensor(), once_b = linears.db(module).tensor();
   lora_grad_a(context, linears.group(), dropout, x, dx);
   lora_grad_b(context, linears.group(), x, dy);
-  if (shape.tokens <= 1024) {
+  if (shape.tokens <= kGradientSlab) {
     EXPECT_TRUE(linears.da(module).tensor().equal(once_a + once_a));
     EXPECT_TRUE(linears.db(module).tensor().equal(once_b + once_b));
   } else {
@@ -184,19 +243,20 @@ TEST_P(Linear, GradientsAreAdded) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(kCases));
 
-// Tokens cut into tiles of whole slabs give the same gradients as all at once.
+// Calls with tokens that are cut at whole slabs give the same gradients as one call.
 TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
+  constexpr std::int64_t kTokens = 2500, kIn = 64, kOut = 48, kRank = 20;
   TestContext context;
-  TestGroup linears(DType::kBf16, 64, 20, {{6, 48, true}}, WeightKind::kNf4, 5);
+  TestGroup linears(DType::kBf16, kIn, kRank, {{kDown, kOut}}, WeightKind::kNf4, 5);
   const LinearGroup& group = linears.group();
-  const std::int64_t tokens = 2500;
   DropoutKey dropout{.seed = 3, .step = 1, .probability = 0.1f};
-  Matrix x = random_matrix(DType::kBf16, tokens, 64 + 32, 1), dx = random_matrix(DType::kBf16, tokens, 64 + 32, 2);
-  const Matrix dy = random_matrix(DType::kBf16, tokens, 48, 3);
+  Matrix x = random_matrix(DType::kBf16, kTokens, group.fused_in(), 1),
+         dx = random_matrix(DType::kBf16, kTokens, group.fused_in(), 2);
+  const Matrix dy = random_matrix(DType::kBf16, kTokens, kOut, 3);
   const auto run = [&](std::int64_t tile) {
     linears.clear_gradients();
-    for (std::int64_t first = 0; first < tokens; first += tile) {
-      const std::int64_t count = std::min(tile, tokens - first);
+    for (std::int64_t first = 0; first < kTokens; first += tile) {
+      const std::int64_t count = std::min(tile, kTokens - first);
       dropout.first_token = static_cast<std::uint32_t>(first);
       lora_down(context, group, dropout, x.view().slice_rows(first, count));
       lora_grad_a(context, group, dropout, x.view().slice_rows(first, count), dx.view().slice_rows(first, count));
@@ -204,9 +264,9 @@ TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
     }
     return std::tuple(x.bytes(), linears.da(0).bytes(), linears.db(0).bytes());
   };
-  const auto whole = run(tokens);
-  EXPECT_TRUE(run(1024) == whole);
-  EXPECT_TRUE(run(2048) == whole);
+  const auto whole = run(kTokens);
+  EXPECT_TRUE(run(kGradientSlab) == whole);
+  EXPECT_TRUE(run(2 * kGradientSlab) == whole);
 }
 
 TEST(RoundLoraFactor, RoundsOnceAfterTheScale) {
@@ -219,32 +279,34 @@ TEST(RoundLoraFactor, RoundsOnceAfterTheScale) {
   EXPECT_TRUE(copy.tensor().equal(master.tensor()));
 }
 
-// Sums over as many terms as the largest Mistral linear has, where a BLAS might cut them among its threads.
+// Sums over as many terms as the largest linear of Mistral has, which a BLAS might cut among its threads.
 TEST(Linear14k, BytesDoNotDependOnThreads) {
+  constexpr std::int64_t kTokens = 40, kFeedForward = 14336, kNarrow = 192, kRank = 20;
   TestContext context;
-  TestGroup linears(DType::kF32, 14336, 20, {{6, 192, true}}, WeightKind::kNf4, 5);
-  TestGroup wide(DType::kF32, 192, 20, {{4, 7168, true}, {5, 7168, true}}, WeightKind::kNf4, 6);
+  TestGroup down(DType::kF32, kFeedForward, kRank, {{kDown, kNarrow}}, WeightKind::kNf4, 5);
+  TestGroup gate_up(DType::kF32, kNarrow, kRank, {{kGate, kFeedForward / 2}, {kUp, kFeedForward / 2}}, WeightKind::kNf4,
+                    6);
   const DropoutKey dropout{.seed = 3, .step = 1, .probability = 0.1f};
-  Matrix x = random_matrix(DType::kF32, 40, 14336 + 32, 1), y(DType::kF32, 40, 192);
-  const Matrix dy = random_matrix(DType::kF32, 40, 14336, 2);
-  Matrix dx(DType::kF32, 40, 192 + 64);
+  Matrix x = random_matrix(DType::kF32, kTokens, down.group().fused_in(), 1), y(DType::kF32, kTokens, kNarrow);
+  const Matrix dy = random_matrix(DType::kF32, kTokens, kFeedForward, 2);
+  Matrix dx(DType::kF32, kTokens, gate_up.group().fused_in());
   expect_same_bytes_for_threads([&] {
-    lora_down(context, linears.group(), dropout, x);
-    nf4_linear(context, linears.group(), x, y);
-    nf4_linear_backward(context, wide.group(), dy, dx);
+    lora_down(context, down.group(), dropout, x);
+    nf4_linear(context, down.group(), x, y);
+    nf4_linear_backward(context, gate_up.group(), dy, dx);
     return std::tuple(x.bytes(), y.bytes(), dx.bytes());
   });
 }
 
 TEST(LinearChecks, WrongGroupsAreRefused) {
   TestContext context;
-  const TestGroup linears(DType::kF32, 64, 4, {{0, 8, true}}, WeightKind::kNf4, 1);
-  Matrix x(DType::kF32, 2, 64 + 32), y(DType::kF32, 2, 8), narrow(DType::kF32, 2, 64);
+  const TestGroup linears(DType::kF32, 64, 4, {{kQ, 8}}, WeightKind::kNf4, 1);
+  Matrix x(DType::kF32, 2, linears.group().fused_in()), y(DType::kF32, 2, 8), narrow(DType::kF32, 2, 64);
   EXPECT_ANY_THROW(nf4_linear(context, linears.group(), narrow, y));
   EXPECT_ANY_THROW(lora_down(context, linears.group(), {}, narrow));
   LinearModule module = linears.group().modules[0];
   module.lora_index = 1;
-  const LinearGroup gap{std::span(&module, 1), 4, 0.8f};
+  const LinearGroup gap{std::span(&module, 1), 4, TestGroup::kScaling};
   EXPECT_ANY_THROW(nf4_linear(context, gap, x, y));
   OpContext device = context.context;
   device.device = Device::kCuda;

@@ -45,7 +45,7 @@ TEST(OpProfile, CountsCallsAndGivesTimeOnlyToWhatRan) {
   for (const OpProfile::Line& line : lines) EXPECT_GE(line.seconds, 0);
 }
 
-TEST(OpProfile, OpsTellItThatTheyBegin) {
+TEST(OpProfile, OpsReportThatTheyBegin) {
   Workspace workspace;
   OpProfile profile(Device::kCpu, nullptr);
   const OpContext context{.workspace = &workspace, .profile = &profile};
@@ -61,7 +61,7 @@ TEST(OpProfile, OpsTellItThatTheyBegin) {
   EXPECT_NE(table_text.find("100.00 %"), std::string::npos) << table_text;
 }
 
-// Runs ops, and what they say of their work.
+// Runs ops and reads the work that they report.
 class OpWorkTest : public ::testing::Test {
  protected:
   OpWork work_of(std::string_view op) {
@@ -77,12 +77,12 @@ class OpWorkTest : public ::testing::Test {
   OpContext context_{.workspace = &workspace_, .profile = &profile_};
 };
 
-constexpr std::int64_t kTokens = 6, kIn = 64, kOut = 32 + 16 + 24, kRank = 4, kTail = 32;
+constexpr std::int64_t kTokens = 6, kIn = 64, kOut = 32 + 16 + 24, kRank = 4, kLoraColumns = 32;
 
 TEST_F(OpWorkTest, OfALinearGroup) {
-  const TestGroup linear(DType::kBf16, kIn, kRank, {{0, 32}, {1, 16, false}, {2, 24}}, WeightKind::kNf4, 1);
+  const TestGroup linear(DType::kBf16, kIn, kRank, {{kQ, 32}, {kK, 16, kNoLora}, {kV, 24}}, WeightKind::kNf4, 1);
   const LinearGroup& group = linear.group();
-  Matrix x = random_matrix(DType::kBf16, kTokens, kIn + kTail, 2), dx(DType::kBf16, kTokens, kIn + kTail),
+  Matrix x = random_matrix(DType::kBf16, kTokens, kIn + kLoraColumns, 2), dx(DType::kBf16, kTokens, kIn + kLoraColumns),
          y(DType::kBf16, kTokens, kOut);
   lora_down(context_, group, {}, x);
   nf4_linear(context_, group, x, y);
@@ -90,12 +90,12 @@ TEST_F(OpWorkTest, OfALinearGroup) {
   lora_grad_a(context_, group, {}, x, dx);
   lora_grad_b(context_, group, x, y);
   EXPECT_EQ(flop_of("lora_down"), 2.0 * kTokens * (2 * kRank) * kIn);
-  EXPECT_EQ(bytes_of("lora_down"), 2.0 * kTokens * (kIn + kTail));
-  EXPECT_EQ(flop_of("nf4_linear"), 2.0 * kTokens * kOut * (kIn + kTail));
-  EXPECT_EQ(flop_of("nf4_linear_backward"), 2.0 * kTokens * kOut * (kIn + kTail));
+  EXPECT_EQ(bytes_of("lora_down"), 2.0 * kTokens * (kIn + kLoraColumns));
+  EXPECT_EQ(flop_of("nf4_linear"), 2.0 * kTokens * kOut * (kIn + kLoraColumns));
+  EXPECT_EQ(flop_of("nf4_linear_backward"), 2.0 * kTokens * kOut * (kIn + kLoraColumns));
   EXPECT_EQ(flop_of("lora_grad_a"), 2.0 * kTokens * (2 * kRank) * kIn);
   EXPECT_EQ(flop_of("lora_grad_b"), 2.0 * kTokens * kRank * (32 + 24)) << "the module in the middle has no adapter";
-  EXPECT_EQ(bytes_of("lora_grad_b"), 2.0 * kTokens * (32 + 24 + kTail));
+  EXPECT_EQ(bytes_of("lora_grad_b"), 2.0 * kTokens * (32 + 24 + kLoraColumns));
 }
 
 // FLOP of both products over the pairs that are seen, those of a token with itself counted half; backward, five
@@ -104,7 +104,7 @@ TEST_F(OpWorkTest, OfAttentionIsThatOfThePairsItSees) {
   for (const std::int64_t window : {0, 40}) {
     OpProfile profile(Device::kCpu, nullptr);
     context_.profile = &profile;
-    const AttentionShape shape{4, 2, 16, window};
+    const AttentionShape shape{.heads = 4, .kv_heads = 2, .head_dim = 16, .window = window};
     const std::vector<std::int32_t> bounds = {0, 100, 130, 131};
     const Matrix qkv = random_matrix(DType::kF32, 131, 8 * 16, 3);
     Matrix out(DType::kF32, 131, 4 * 16), lse(DType::kF32, 4, 131), dqkv(DType::kF32, 131, 8 * 16);

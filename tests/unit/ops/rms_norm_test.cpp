@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/support/ops_linear.h"
 #include "tests/support/ops_matrix.h"
 
@@ -9,20 +11,55 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::int64_t tokens, cols;
   DType dtype;
-  bool delta, lora;
-  float probability;
+  bool delta = false, lora = false;
+  float probability = 0.0f;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
-const Case kCases[] = {{1, 1, DType::kF32, false, false, 0.0f},     {3, 15, DType::kBf16, true, false, 0.0f},
-                       {7, 63, DType::kF32, true, true, 0.0f},      {64, 64, DType::kBf16, false, true, 0.1f},
-                       {65, 65, DType::kF32, true, true, 0.1f},     {130, 200, DType::kBf16, true, true, 0.3f},
-                       {2, 4096, DType::kBf16, false, false, 0.0f}, {33, 256, DType::kF32, false, true, 0.5f}};
+const Case kCases[] = {
+    {.why = "one element", .tokens = 1, .cols = 1, .dtype = DType::kF32},
+    {.why = "fewer columns than lanes, with delta", .tokens = 3, .cols = 15, .dtype = DType::kBf16, .delta = true},
+    {.why = "odd width, LoRA without dropout",
+     .tokens = 7,
+     .cols = 63,
+     .dtype = DType::kF32,
+     .delta = true,
+     .lora = true},
+    {.why = "one whole task of the backward, no delta",
+     .tokens = 64,
+     .cols = 64,
+     .dtype = DType::kBf16,
+     .lora = true,
+     .probability = 0.1f},
+    {.why = "one token more than a task",
+     .tokens = 65,
+     .cols = 65,
+     .dtype = DType::kF32,
+     .delta = true,
+     .lora = true,
+     .probability = 0.1f},
+    {.why = "three tasks, columns that are no multiple of 64",
+     .tokens = 130,
+     .cols = 200,
+     .dtype = DType::kBf16,
+     .delta = true,
+     .lora = true,
+     .probability = 0.3f},
+    {.why = "Mistral's hidden size", .tokens = 2, .cols = 4096, .dtype = DType::kBf16},
+    {.why = "every second value dropped",
+     .tokens = 33,
+     .cols = 256,
+     .dtype = DType::kF32,
+     .lora = true,
+     .probability = 0.5f},
+};
 
 constexpr float kEps = 1e-5f;
 
-// transformers' chain, in the type of h.
+// The chain of operations of transformers, in the type of h.
 at::Tensor norm(const at::Tensor& h, const at::Tensor& weight) {
   const at::Tensor wide = h.scalar_type() == at::kDouble ? h : h.to(at::kFloat);
   const at::Tensor scaled = wide * at::rsqrt((wide * wide).mean(-1, true) + static_cast<double>(kEps));
@@ -31,6 +68,7 @@ at::Tensor norm(const at::Tensor& h, const at::Tensor& weight) {
 
 class RmsNorm : public testing::TestWithParam<Case> {
  protected:
+  static constexpr std::int64_t kRank = 5;
   const Case& shape = GetParam();
   TestContext context;
   Matrix x = random_matrix(shape.dtype, shape.tokens, shape.cols, 1, 2.0, 3);
@@ -40,7 +78,7 @@ class RmsNorm : public testing::TestWithParam<Case> {
   Matrix h{shape.dtype, shape.tokens, shape.cols};
   Matrix y{shape.dtype, shape.tokens, shape.cols, 32};
   Matrix dh{shape.dtype, shape.tokens, shape.cols, 5};
-  TestGroup linears{shape.dtype, shape.cols, 5, {{0, 8, true}, {1, 4, false}, {2, 4, true}}, WeightKind::kBf16, 50};
+  TestGroup linears{shape.dtype, shape.cols, kRank, {{kQ, 8}, {kK, 4, kNoLora}, {kV, 4}}, WeightKind::kBf16, 50};
   DropoutKey dropout{
       .seed = 99, .step = 3, .micro_batch = 1, .layer = 2, .first_token = 7, .probability = shape.probability};
   Matrix dy =
@@ -55,13 +93,14 @@ class RmsNorm : public testing::TestWithParam<Case> {
   void backward() { rms_norm_backward(context, x, weight, kEps, dy, lora(), residual.view(), dh); }
   // Gradient of the norm's output with the LoRA parts, fp64.
   at::Tensor whole_dy() const {
-    const at::Tensor extended = dy.doubles();
-    at::Tensor sum = extended.narrow(1, 0, shape.cols).clone();
+    const at::Tensor fused = dy.doubles();
+    at::Tensor sum = fused.narrow(1, 0, shape.cols).clone();
     if (!shape.lora) return sum;
-    for (const std::size_t module : {0, 2}) {
-      const std::int64_t slot = module == 0 ? 0 : 1;
-      const at::Tensor mask = dropout_mask(dropout, static_cast<int>(module), shape.tokens, shape.cols);
-      sum += mask * at::mm(extended.narrow(1, shape.cols + 5 * slot, 5), linears.a(module));
+    for (const LinearModule& module : linears.group().modules) {
+      if (!module.has_lora()) continue;
+      const at::Tensor mask = dropout_mask(dropout, module.linear, shape.tokens, shape.cols);
+      const at::Tensor dxa = fused.narrow(1, shape.cols + kRank * module.lora_index, kRank);
+      sum += mask * at::mm(dxa, linears.a(index_of(module.linear)));
     }
     return sum;
   }

@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <ostream>
 
 #include "shori/util/hash.h"
 #include "tests/support/ops_matrix.h"
@@ -12,12 +13,20 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::int64_t tokens, heads, head_dim;
   DType dtype;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
 const Case kCases[] = {
-    {1, 1, 2, DType::kF32}, {15, 3, 6, DType::kBf16}, {65, 2, 32, DType::kF32}, {130, 6, 128, DType::kBf16}};
+    {.why = "one pair", .tokens = 1, .heads = 1, .head_dim = 2, .dtype = DType::kF32},
+    {.why = "an odd number of pairs", .tokens = 15, .heads = 3, .head_dim = 6, .dtype = DType::kBf16},
+    {.why = "positions that repeat", .tokens = 65, .heads = 2, .head_dim = 32, .dtype = DType::kF32},
+    {.why = "Mistral's head size", .tokens = 130, .heads = 6, .head_dim = 128, .dtype = DType::kBf16},
+};
+
+constexpr double kTheta = 1e6;  // Mistral's
 
 at::Tensor table_tensor(const RopeTable& table, const std::vector<std::byte>& values) {
   return at::from_blob(const_cast<std::byte*>(values.data()), {table.positions, table.half},
@@ -29,7 +38,7 @@ class Rope : public testing::TestWithParam<Case> {
  protected:
   const Case& shape = GetParam();
   TestContext context;
-  RopeTable table = make_rope_table(shape.dtype, 4096, shape.head_dim, 1e6);
+  RopeTable table = make_rope_table(shape.dtype, 4096, shape.head_dim, kTheta);
   const Matrix original = random_matrix(shape.dtype, shape.tokens, shape.heads* shape.head_dim, 1, 1.0, 8);
   Matrix heads = original;
   std::vector<std::int32_t> positions;
@@ -65,7 +74,7 @@ TEST_P(Rope, InverseIsTheGradient) {
 }
 
 TEST_P(Rope, TablesAreTheRoundedCosinesOfTheRoundedAngle) {
-  const std::vector<float> frequencies = rope_inverse_frequencies(shape.head_dim, 1e6);
+  const std::vector<float> frequencies = rope_inverse_frequencies(shape.head_dim, kTheta);
   for (const std::int64_t position : {0, 1, 63, 4095}) {
     for (std::int64_t k = 0; k < table.half; ++k) {
       const double angle = static_cast<float>(position) * frequencies[static_cast<std::size_t>(k)];
@@ -87,7 +96,7 @@ TEST_P(Rope, BytesDoNotDependOnThreads) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Rope, testing::ValuesIn(kCases));
 
 TEST(RopeFrequencies, GoldenForMistral) {
-  const std::vector<float> frequencies = rope_inverse_frequencies(128, 1e6);
+  const std::vector<float> frequencies = rope_inverse_frequencies(128, kTheta);
   ASSERT_EQ(frequencies.size(), 64u);
   EXPECT_EQ(std::bit_cast<std::uint32_t>(frequencies[37]), 0x39b229fau);
   EXPECT_EQ(to_hex(frequencies.data(), 4), "0000803f");

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/cpu/rows.h"
+#include "kernels/optimizer/grad_norm_launch.h"
 #include "kernels/optimizer/map_search.h"
 #include "shori/ops/base_checksum.h"
 #include "shori/ops/embed.h"
@@ -39,9 +40,9 @@ TEST(Embed, IdsOutsideTheTableAreRefused) {
   EXPECT_ANY_THROW(embed(context, table, std::vector<std::int32_t>{-1}, x));
 }
 
-// The tree of one piece, written as its definition.
-float piece_sum(std::vector<float> squares) {
-  squares.resize(4096, 0.0f);
+// The sum of the squares of one chunk, by its definition.
+float chunk_sum(std::vector<float> squares) {
+  squares.resize(kNormChunk, 0.0f);
   while (squares.size() > 1) {
     const std::size_t half = squares.size() / 2;
     for (std::size_t i = 0; i < half; ++i) squares[i] += squares[i + half];
@@ -59,13 +60,13 @@ TEST(GradientNorm, FollowsTheFixedTree) {
     tensors.push_back(random_matrix(DType::kF32, 1, count, static_cast<std::uint32_t>(count), 1e-3));
     const float* data = tensors.back().view().row<float>(0);
     spans.push_back({data, count});
-    for (std::int64_t first = 0; first < count; first += 4096) {
+    for (std::int64_t first = 0; first < count; first += kNormChunk) {
       std::vector<float> squares;
-      for (std::int64_t i = first; i < std::min(count, first + 4096); ++i) {
+      for (std::int64_t i = first; i < std::min(count, first + kNormChunk); ++i) {
         squares.push_back(data[i] * data[i]);
         exact += static_cast<double>(data[i]) * static_cast<double>(data[i]);
       }
-      tree += static_cast<double>(piece_sum(squares));
+      tree += static_cast<double>(chunk_sum(squares));
     }
   }
   EXPECT_EQ(gradient_norm(context, spans), std::sqrt(tree));
@@ -159,14 +160,14 @@ TEST(Exponential, IsWithinOneUnitInTheLastPlace) {
   for (int i = -873000; i < 887000; i += 7) {
     const float x = static_cast<float>(i) * 1e-4f;
     float value = x;
-    exp_row(&value, 1);
+    exp_shifted_row(1.0f, 0.0f, &value, 1);
     const double exact = std::exp(static_cast<double>(x));
     worst = std::max(worst, std::fabs(value - exact) / std::ldexp(1.0, std::ilogb(exact) - 23));
   }
   EXPECT_LE(worst, 1.0);
   float edges[] = {0.0f,   std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), 89.0f,
                    -1e30f, std::numeric_limits<float>::quiet_NaN()};
-  exp_row(edges, 6);
+  exp_shifted_row(1.0f, 0.0f, edges, 6);
   EXPECT_EQ(edges[0], 1.0f);
   EXPECT_EQ(edges[1], std::numeric_limits<float>::infinity());
   EXPECT_EQ(edges[2], 0.0f);
@@ -175,7 +176,7 @@ TEST(Exponential, IsWithinOneUnitInTheLastPlace) {
   EXPECT_TRUE(std::isnan(edges[5]));
 }
 
-TEST(MapSearch, EqualsTheSearchByHalves) {
+TEST(MapSearch, EqualsNearestInMap) {
   for (const float* map : {dynamic_map_signed(), dynamic_map_unsigned()}) {
     const MapSearch search(map);
     const auto same = [&](float value) { return search.nearest(value) == nearest_in_map(map, value); };

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ostream>
+
 #include "tests/support/ops_linear.h"
 #include "tests/support/ops_matrix.h"
 
@@ -9,13 +11,25 @@ namespace shori {
 namespace {
 
 struct Case {
+  const char* why;
   std::int64_t tokens, cols;
   DType dtype;
-  bool lora;
+  bool lora = false;
 };
+void PrintTo(const Case& test, std::ostream* out) { *out << test.why; }
 
-const Case kCases[] = {{1, 1, DType::kF32, false},    {3, 15, DType::kBf16, true},    {63, 64, DType::kF32, true},
-                       {65, 63, DType::kBf16, false}, {130, 448, DType::kBf16, true}, {64, 450, DType::kF32, true}};
+const Case kCases[] = {
+    {.why = "one element", .tokens = 1, .cols = 1, .dtype = DType::kF32},
+    {.why = "fewer columns than lanes", .tokens = 3, .cols = 15, .dtype = DType::kBf16, .lora = true},
+    {.why = "whole vectors of lanes", .tokens = 63, .cols = 64, .dtype = DType::kF32, .lora = true},
+    {.why = "odd width, no LoRA", .tokens = 65, .cols = 63, .dtype = DType::kBf16},
+    {.why = "several tasks", .tokens = 130, .cols = 448, .dtype = DType::kBf16, .lora = true},
+    {.why = "one whole task of the backward, a cut vector of lanes",
+     .tokens = 64,
+     .cols = 450,
+     .dtype = DType::kF32,
+     .lora = true},
+};
 
 at::Tensor product(const at::Tensor& gate_up) {
   const std::int64_t cols = gate_up.size(1) / 2;
@@ -24,12 +38,13 @@ at::Tensor product(const at::Tensor& gate_up) {
 
 class Swiglu : public testing::TestWithParam<Case> {
  protected:
+  static constexpr std::int64_t kRank = 6;
   const Case& shape = GetParam();
   TestContext context;
   const Matrix gate_up = random_matrix(shape.dtype, shape.tokens, 2 * shape.cols, 1, 3.0);
   Matrix p{shape.dtype, shape.tokens, shape.cols, 32};
   Matrix gradient;
-  TestGroup linears{shape.dtype, shape.cols, 6, {{6, 16, true}}, WeightKind::kBf16, 50};
+  TestGroup linears{shape.dtype, shape.cols, kRank, {{kDown, 16}}, WeightKind::kBf16, 50};
   DropoutKey dropout{.seed = 4, .step = 9, .layer = 1, .first_token = 4096, .probability = 0.2f};
   Matrix dp =
       random_matrix(shape.dtype, shape.tokens, shape.cols + (shape.lora ? linears.group().lora_columns() : 0), 2);
@@ -43,8 +58,8 @@ class Swiglu : public testing::TestWithParam<Case> {
   at::Tensor expected_gradient(at::ScalarType type) const {
     at::Tensor whole = dp.doubles().narrow(1, 0, shape.cols).clone();
     if (shape.lora) {
-      const at::Tensor mask = dropout_mask(dropout, 6, shape.tokens, shape.cols);
-      whole += mask * at::mm(dp.doubles().narrow(1, shape.cols, 6), linears.a(0));
+      const at::Tensor mask = dropout_mask(dropout, kDown, shape.tokens, shape.cols);
+      whole += mask * at::mm(dp.doubles().narrow(1, shape.cols, kRank), linears.a(0));
     }
     const at::Tensor leaf = gate_up.tensor().to(type).requires_grad_();
     product(leaf).backward(whole.to(type));

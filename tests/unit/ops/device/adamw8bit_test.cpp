@@ -6,19 +6,20 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/optimizer/adamw8bit_launch.h"
+#include "shori/util/math.h"
+#include "shori/util/text.h"
 #include "tests/support/device_test.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kWorkspace = 65536;  // small: the memory checker follows every byte of it
-
-using testing::DeviceArray;
 using testing::DeviceTest;
 
 using AdamDevice = DeviceTest;
 
 struct Shape {
+  const char* why;
   std::int64_t count;
   DType copy = DType::kBf16;
   bool has_copy = true;
@@ -37,7 +38,7 @@ struct HostState {
         g(elements()),
         m(is_small() ? elements() : 0),
         v(m.size()),
-        m_absmax(is_small() ? 0 : static_cast<std::size_t>((shape.count + block_size - 1) / block_size)),
+        m_absmax(is_small() ? 0 : static_cast<std::size_t>(ceil_div(shape.count, block_size))),
         v_absmax(m_absmax.size()),
         m_codes(is_small() ? 0 : elements()),
         v_codes(m_codes.size()),
@@ -81,7 +82,7 @@ class DeviceCopies {
     fetches_.push_back([&values, copy] { return same_bytes(copy->to_host(), values); });
     return copy->get();
   }
-  // Whether the arrays hold what the host's vectors hold by now, in the order in which they were asked for.
+  // Whether each array equals its host vector as it is now, in the order in which the copies were made.
   std::vector<bool> equal() const {
     std::vector<bool> result;
     for (const auto& fetch : fetches_) result.push_back(fetch());
@@ -92,7 +93,7 @@ class DeviceCopies {
   std::vector<std::function<bool()>> fetches_;
 };
 
-// Gradients of every kind: zeros, scales far apart, NaN and infinity.
+// Gradients of every kind: exact zeros, magnitudes far apart, NaN and infinity.
 void fill_gradient(std::vector<float>& gradient, std::mt19937& generator) {
   std::normal_distribution<float> normal;
   for (float& g : gradient) {
@@ -104,8 +105,13 @@ void fill_gradient(std::vector<float>& gradient, std::mt19937& generator) {
   }
 }
 
-class AdamDeviceCases : public DeviceTest,
-                        public ::testing::WithParamInterface<std::tuple<std::int64_t, bool, float>> {};
+struct Settings {
+  std::int64_t block_size;
+  bool guard;
+  float decay;
+};
+
+class AdamDeviceCases : public DeviceTest, public ::testing::WithParamInterface<Settings> {};
 
 TEST_P(AdamDeviceCases, EqualsTheCpuToTheBit) {
   const auto [block_size, guard, decay] = GetParam();
@@ -114,9 +120,15 @@ TEST_P(AdamDeviceCases, EqualsTheCpuToTheBit) {
                               .block_size = block_size,
                               .zero_gradient_guard = guard,
                               .gradient_scale = 0.7f};
-  // Whole and cut blocks, cut vectors, tensors with fp32 state between those with codes.
-  const Shape shapes[] = {{4096}, {1},   {100, DType::kF32}, {4097, DType::kBf16, false}, {6151, DType::kF32},
-                          {2050}, {4300}};
+  const Shape shapes[] = {
+      {.why = "the smallest tensor with 8-bit moments; whole blocks", .count = kMin8BitElements},
+      {.why = "one element", .count = 1},
+      {.why = "fp32 moments and an fp32 copy", .count = 100, .copy = DType::kF32},
+      {.why = "one element in the last block; no copy", .count = 4097, .has_copy = false},
+      {.why = "a cut block and a cut quad; an fp32 copy", .count = 6151, .copy = DType::kF32},
+      {.why = "fp32 moments in more than one chunk", .count = 2050},
+      {.why = "a cut block of whole quads", .count = 4300},
+  };
   std::vector<HostState> states;
   std::mt19937 generator(5);
   for (const Shape& shape : shapes) {
@@ -124,10 +136,10 @@ TEST_P(AdamDeviceCases, EqualsTheCpuToTheBit) {
     for (float& p : states.back().p) p = static_cast<float>(generator() % 1000) * 1e-3f - 0.5f;
   }
   for (std::uint64_t step = 1; step <= 3; ++step) {
-    SCOPED_TRACE("step " + std::to_string(step));
+    SCOPED_TRACE(concat("step ", step));
     for (HostState& state : states) {
       fill_gradient(state.g, generator);
-      // Small tensors know no NaN rule: one NaN would stay for ever.
+      // Small tensors have no rule for NaN, so one would stay forever.
       if (state.is_small()) std::ranges::replace_if(state.g, [](float g) { return !std::isfinite(g); }, 0.5f);
     }
     const std::vector<HostState> before = states;
@@ -143,7 +155,7 @@ TEST_P(AdamDeviceCases, EqualsTheCpuToTheBit) {
       DeviceCopies copies;
       std::vector<AdamTensor> tensors;
       for (HostState& state : states) tensors.push_back(state.tensor(step, copies));
-      const AdamReport report = adamw8bit(device(kWorkspace), settings, tensors);
+      const AdamReport report = adamw8bit(device(kSmallWorkspace), settings, tensors);
       EXPECT_EQ(report.update_max, expected.update_max);
       EXPECT_EQ(report.tensor, expected.tensor);
       EXPECT_EQ(report.element, expected.element);
@@ -156,10 +168,12 @@ TEST_P(AdamDeviceCases, EqualsTheCpuToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Settings, AdamDeviceCases,
-                         ::testing::Values(std::tuple(256, true, 0.05f), std::tuple(256, false, 0.0f),
-                                           std::tuple(2048, true, 0.0f), std::tuple(2048, false, 0.05f)));
+                         ::testing::Values(Settings{.block_size = 256, .guard = true, .decay = 0.05f},
+                                           Settings{.block_size = 256, .guard = false, .decay = 0.0f},
+                                           Settings{.block_size = 2048, .guard = true, .decay = 0.0f},
+                                           Settings{.block_size = 2048, .guard = false, .decay = 0.05f}));
 
-// Equal updates everywhere: the report names the first, as on the CPU.
+// All updates are equal, and the report names the first of them, as on the CPU.
 TEST_F(AdamDevice, ReportNamesTheFirstOfEquals) {
   for (const std::int64_t first_moving : {0, 3000, 9000}) {
     std::vector<float> p(9216), g(p.size()), absmax(36);
@@ -185,28 +199,28 @@ TEST_F(AdamDevice, ReportNamesTheFirstOfEquals) {
                       .m_absmax = m_absmax.get(),
                       .v_absmax = v_absmax.get()};
     const AdamTensor tensors[] = {still, moving};
-    const AdamReport report = adamw8bit(device(kWorkspace), {.learning_rate = 1e-3f}, tensors);
+    const AdamReport report = adamw8bit(device(kSmallWorkspace), {.learning_rate = 1e-3f}, tensors);
     EXPECT_EQ(report.tensor, 1);
     EXPECT_EQ(report.element, first_moving);
     EXPECT_NEAR(report.update_max, 1e-3f, 1e-6f);
-    const AdamReport none = adamw8bit(device(kWorkspace), {.learning_rate = 1e-3f}, {tensors, 1});
+    const AdamReport none = adamw8bit(device(kSmallWorkspace), {.learning_rate = 1e-3f}, {tensors, 1});
     EXPECT_EQ(none.update_max, 0.0f);
     EXPECT_EQ(none.tensor, 0);
     EXPECT_EQ(none.element, 0);
   }
 }
 
-// More pieces than thread blocks: each takes several.
+// More chunks than thread blocks, so that some blocks take several.
 TEST_F(AdamDevice, LargeTensorsEqualTheCpu) {
   const AdamSettings settings{.learning_rate = 1e-3f, .weight_decay = 0.05f};
-  HostState state({1025 * 2048 + 300}, settings.block_size);
+  HostState state({.why = "", .count = 1025 * kAdamChunk + 300}, settings.block_size);
   std::mt19937 generator(8);
   fill_gradient(state.g, generator);
   DeviceCopies copies;
   const AdamTensor on_device = state.tensor(1, copies);
   const AdamTensor on_host = state.tensor(1, [](auto& values) { return values.data(); });
   const AdamReport expected = adamw8bit(cpu(), settings, {&on_host, 1});
-  const AdamReport report = adamw8bit(device(kWorkspace), settings, {&on_device, 1});
+  const AdamReport report = adamw8bit(device(kSmallWorkspace), settings, {&on_device, 1});
   EXPECT_EQ(report.update_max, expected.update_max);
   EXPECT_EQ(report.element, expected.element);
   const std::vector<bool> equal = copies.equal();
@@ -221,7 +235,7 @@ TEST_F(AdamDevice, OtherBlockSizesAreRefused) {
                           .step = 1,
                           .m = values.get(),
                           .v = values.get()};
-  EXPECT_ANY_THROW(adamw8bit(device(kWorkspace), {.block_size = 512}, {&tensor, 1}));
+  EXPECT_ANY_THROW(adamw8bit(device(kSmallWorkspace), {.block_size = 512}, {&tensor, 1}));
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 namespace shori {
 namespace {
 
-using testing::DeviceArray;
 using testing::DeviceTest;
 
 using DeviceLayer = DeviceTest;
@@ -23,7 +22,7 @@ TEST_F(DeviceLayer, KnowsTheCard) {
   EXPECT_FALSE(info.name.empty());
   EXPECT_GT(info.sm_count, 0);
   EXPECT_GE(info.total_bytes, info.free_bytes);
-  EXPECT_EQ(&open_device(), &info) << "opened once";
+  EXPECT_EQ(&open_device(), &info) << "the device is opened once";
 }
 
 TEST_F(DeviceLayer, CopiesArriveThroughPinnedMemoryAndStreams) {

@@ -4,7 +4,8 @@
 #include "shori/ops/attention.h"
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/swiglu.h"
-#include "tests/support/device_group.h"
+#include "shori/util/math.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
@@ -16,17 +17,18 @@ using testing::normal_bf16;
 using testing::relative_error;
 using testing::TwinGroup;
 using testing::TwinMatrix;
-using testing::TwinModule;
+using testing::TwinWeights;
 
 using InputGradientDevice = DeviceTest;
 
-struct Shape {
+struct Case {
+  const char* why;
   std::int64_t rows, cols, rank;
-  std::vector<TwinModule> modules;
-  float probability;
+  std::vector<ModuleShape> modules;
+  float probability = 0.1f;
 };
 
-DropoutKey key_of(const Shape& shape) {
+DropoutKey key_of(const Case& shape) {
   return {.seed = 0x1234567890abcdef,
           .step = 3,
           .micro_batch = 1,
@@ -35,11 +37,13 @@ DropoutKey key_of(const Shape& shape) {
           .probability = shape.probability};
 }
 
+constexpr float kEps = 1e-5f;
+
 std::size_t count_of(std::int64_t rows, std::int64_t cols) { return static_cast<std::size_t>(rows * cols); }
 
-// [dx | dxA] with dxA of about the size that a product gives.
-TwinMatrix<Bf16> extended(const Shape& shape, const LinearGroup& group, std::uint32_t seed) {
-  const std::int64_t cols = shape.cols + group.lora_columns();
+// A fused gradient [dx | dxA].
+TwinMatrix<Bf16> fused_gradient(const Case& shape, const LinearGroup& group, std::uint32_t seed) {
+  const std::int64_t cols = group.fused_in();
   return TwinMatrix<Bf16>(shape.rows, cols, normal_bf16(count_of(shape.rows, cols), seed));
 }
 
@@ -48,39 +52,62 @@ std::optional<LoraInputGradient> lora_of(const LinearGroup& group, const Dropout
   return LoraInputGradient{&group, key};
 }
 
-// Sums run in another order (fp32), results are rounded once: a value near a tie may take the other neighbour, and
-// where parts cancel an ulp of the result is smaller than the rounding of its parts. So the L2 error is bounded, far
-// below the 0.17 % that one bf16 rounding of every element would cost.
-void expect_close(const std::vector<Bf16>& got, const std::vector<Bf16>& wanted) {
-  ASSERT_EQ(got.size(), wanted.size());
-  ASSERT_LT(relative_error(floats(got), floats(wanted)), 5e-4);
+// fp32 sums run in another order and results are rounded once, so a value near a tie may round to the other neighbour, and
+// where terms cancel an ulp of the result is smaller than the rounding of the terms. The test therefore bounds the L2 error,
+// far below the 0.17 % that one bf16 rounding of every element would cost.
+void expect_close(const std::vector<Bf16>& got, const std::vector<Bf16>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  ASSERT_LT(relative_error(floats(got), floats(expected)), 5e-4);
 }
 
-const std::vector<Shape> kShapes = {
-    {1, 8, 20, {{0, 16}}, 0.0f},
-    {15, 264, 20, {{0, 16}, {1, 8}, {2, 8}}, 0.1f},
-    {9, 2056, 7, {{4, 16}, {5, 16, false}}, 0.1f},
-    {17, 4096, 20, {{0, 16}, {1, 8}, {2, 8}}, 0.1f},
-    {8, 4104, 20, {{4, 16}, {5, 16}}, 0.1f},
-    {3, 8200, 64, {{6, 16}}, 0.5f},
-    {2, 520, 20, {{6, 16, false}}, 0.1f},
+// rms_norm_backward keeps 8, 4 or 2 rows in registers, depending on the columns: one vector of a thread covers 2,048.
+const std::vector<Case> kCases = {
+    {.why = "the fewest columns, no dropout",
+     .rows = 1,
+     .cols = 8,
+     .rank = 20,
+     .modules = {{kQ, 16}},
+     .probability = 0},
+    {.why = "three modules; rows that fill no block",
+     .rows = 15,
+     .cols = 264,
+     .rank = 20,
+     .modules = {{kQ, 16}, {kK, 8}, {kV, 8}}},
+    {.why = "two vectors per thread; rank not a multiple of 8; a module without LoRA",
+     .rows = 9,
+     .cols = 2056,
+     .rank = 7,
+     .modules = {{kGate, 16}, {kUp, 16, kNoLora}}},
+    {.why = "Mistral's hidden size; one row more than two blocks",
+     .rows = 17,
+     .cols = 4096,
+     .rank = 20,
+     .modules = {{kQ, 16}, {kK, 8}, {kV, 8}}},
+    {.why = "four vectors per thread", .rows = 8, .cols = 4104, .rank = 20, .modules = {{kGate, 16}, {kUp, 16}}},
+    {.why = "eight vectors per thread; the maximum rank",
+     .rows = 3,
+     .cols = 8200,
+     .rank = 64,
+     .modules = {{kDown, 16}},
+     .probability = 0.5f},
+    {.why = "no LoRA", .rows = 2, .cols = 520, .rank = 20, .modules = {{kDown, 16, kNoLora}}},
 };
 
 TEST_F(InputGradientDevice, RmsNormBackwardMatchesCpu) {
-  for (const Shape& shape : kShapes) {
-    SCOPED_TRACE(std::to_string(shape.rows) + " x " + std::to_string(shape.cols));
-    const TwinGroup group(shape.cols, shape.rank, shape.modules, DType::kBf16, 1);
-    TwinMatrix<Bf16> dy = extended(shape, group.host(), 2);
+  for (const Case& shape : kCases) {
+    SCOPED_TRACE(shape.why);
+    const TwinGroup group(shape.cols, shape.rank, shape.modules, TwinWeights::kBf16, 1);
+    TwinMatrix<Bf16> dy = fused_gradient(shape, group.host(), 2);
     const std::size_t count = count_of(shape.rows, shape.cols);
     TwinMatrix<Bf16> h(shape.rows, shape.cols, normal_bf16(count, 3)),
         weight(1, shape.cols, normal_bf16(static_cast<std::size_t>(shape.cols), 4)),
         residual(shape.rows, shape.cols, normal_bf16(count, 5)), dh(shape.rows, shape.cols, std::vector<Bf16>(count));
     const DropoutKey key = key_of(shape);
-    rms_norm_backward(cpu(), h.host(), weight.host(), 1e-5f, dy.host(), lora_of(group.host(), key), residual.host(),
+    rms_norm_backward(cpu(), h.host(), weight.host(), kEps, dy.host(), lora_of(group.host(), key), residual.host(),
                       dh.host());
     std::optional<std::vector<Bf16>> first;
     for_each_schedule([&] {
-      rms_norm_backward(device(), h.device(), weight.device(), 1e-5f, dy.device(), lora_of(group.device(), key),
+      rms_norm_backward(device(), h.device(), weight.device(), kEps, dy.device(), lora_of(group.device(), key),
                         residual.device(), dh.device());
       const auto got = dh.device_values();
       expect_close(got, dh.host_values());
@@ -97,40 +124,39 @@ TEST_F(InputGradientDevice, RmsNormBackwardInPlaceAndWithoutResidual) {
   const std::size_t count = count_of(rows, cols);
   TwinMatrix<Bf16> dy(rows, cols, normal_bf16(count, 1)), h(rows, cols, normal_bf16(count, 2)),
       weight(1, cols, normal_bf16(static_cast<std::size_t>(cols), 3)), dh(rows, cols, normal_bf16(count, 4));
-  rms_norm_backward(cpu(), h.host(), weight.host(), 1e-5f, dy.host(), std::nullopt, dh.host(), dh.host());
-  rms_norm_backward(device(), h.device(), weight.device(), 1e-5f, dy.device(), std::nullopt, dh.device(), dh.device());
+  rms_norm_backward(cpu(), h.host(), weight.host(), kEps, dy.host(), std::nullopt, dh.host(), dh.host());
+  rms_norm_backward(device(), h.device(), weight.device(), kEps, dy.device(), std::nullopt, dh.device(), dh.device());
   expect_close(dh.device_values(), dh.host_values());
-  rms_norm_backward(cpu(), h.host(), weight.host(), 1e-5f, dy.host(), std::nullopt, std::nullopt, dh.host());
-  rms_norm_backward(device(), h.device(), weight.device(), 1e-5f, dy.device(), std::nullopt, std::nullopt, dh.device());
+  rms_norm_backward(cpu(), h.host(), weight.host(), kEps, dy.host(), std::nullopt, std::nullopt, dh.host());
+  rms_norm_backward(device(), h.device(), weight.device(), kEps, dy.device(), std::nullopt, std::nullopt, dh.device());
   expect_close(dh.device_values(), dh.host_values());
 }
 
 TEST_F(InputGradientDevice, SwigluBackwardMatchesCpu) {
-  for (const Shape& shape : kShapes) {
-    SCOPED_TRACE(std::to_string(shape.rows) + " x " + std::to_string(shape.cols));
-    const TwinGroup group(shape.cols, shape.rank, shape.modules, DType::kBf16, 1);
-    TwinMatrix<Bf16> dp = extended(shape, group.host(), 2);
+  for (const Case& shape : kCases) {
+    SCOPED_TRACE(shape.why);
+    const TwinGroup group(shape.cols, shape.rank, shape.modules, TwinWeights::kBf16, 1);
+    TwinMatrix<Bf16> dp = fused_gradient(shape, group.host(), 2);
     const DropoutKey key = key_of(shape);
     const std::vector<Bf16> start = normal_bf16(count_of(shape.rows, 2 * shape.cols), 3);
-    TwinMatrix<Bf16> wanted(shape.rows, 2 * shape.cols, start);
-    swiglu_backward(cpu(), dp.host(), lora_of(group.host(), key), wanted.host());
+    TwinMatrix<Bf16> expected(shape.rows, 2 * shape.cols, start);
+    swiglu_backward(cpu(), dp.host(), lora_of(group.host(), key), expected.host());
     for_each_schedule([&] {
       TwinMatrix<Bf16> gate_up(shape.rows, 2 * shape.cols, start);
       swiglu_backward(device(), dp.device(), lora_of(group.device(), key), gate_up.device());
-      expect_close(gate_up.device_values(), wanted.host_values());
+      expect_close(gate_up.device_values(), expected.host_values());
     });
   }
 }
 
-// With dx = 0, dxA = 1 and A = 1 in one module, the gradient's element is rank * scale where the mask keeps it, else an
-// exact zero: one wrong bit of the mask shows.
+// With dx = 0, and dxA = 1 and A = 1 in one module, an element of the gradient is rank * scale where the mask keeps it and
+// exactly zero elsewhere, so that one wrong bit of the mask shows.
 TEST_F(InputGradientDevice, MasksAreThoseOfTheCpuToTheBit) {
-  const Shape shape{11, 1032, 4, {{0, 16}, {1, 8}, {2, 8}}, 0.1f};
-  const TwinGroup group(shape.cols, shape.rank, shape.modules, DType::kBf16, 1);
-  const std::int64_t extended_cols = shape.cols + group.host().lora_columns();
+  const Case shape{.why = "", .rows = 11, .cols = 1032, .rank = 4, .modules = {{kQ, 16}, {kK, 8}, {kV, 8}}};
+  const TwinGroup group(shape.cols, shape.rank, shape.modules, TwinWeights::kBf16, 1);
+  const std::int64_t fused_cols = group.host().fused_in();
   std::vector<Bf16> ones(count_of(shape.rank, shape.cols), to_bf16(1.0f));
-  const TwinMatrix<Bf16> unused(1, 8, std::vector<Bf16>(8));
-  for (int slot = 0; slot < 3; ++slot) {
+  for (int module = 0; module < 3; ++module) {
     TwinMatrix<Bf16> factor(shape.rank, shape.cols, ones);
     std::vector<LinearModule> host_modules(group.host().modules.begin(), group.host().modules.end());
     std::vector<LinearModule> device_modules(group.device().modules.begin(), group.device().modules.end());
@@ -138,15 +164,16 @@ TEST_F(InputGradientDevice, MasksAreThoseOfTheCpuToTheBit) {
       host_modules[static_cast<std::size_t>(i)].a = factor.host().data;
       device_modules[static_cast<std::size_t>(i)].a = factor.device().data;
     }
-    const LinearGroup on_host{host_modules, shape.rank, 0.8f}, on_device{device_modules, shape.rank, 0.8f};
-    std::vector<Bf16> values(count_of(shape.rows, extended_cols));
+    const LinearGroup on_host{host_modules, shape.rank, TwinGroup::kScaling},
+        on_device{device_modules, shape.rank, TwinGroup::kScaling};
+    std::vector<Bf16> values(count_of(shape.rows, fused_cols));
     for (std::int64_t row = 0; row < shape.rows; ++row) {
       for (std::int64_t r = 0; r < shape.rank; ++r) {
-        values[static_cast<std::size_t>(row * extended_cols + shape.cols + slot * shape.rank + r)] = to_bf16(1.0f);
+        values[static_cast<std::size_t>(row * fused_cols + shape.cols + module * shape.rank + r)] = to_bf16(1.0f);
       }
     }
-    TwinMatrix<Bf16> dp(shape.rows, extended_cols, values);
-    // gate 0, up 1: dgate = dp / 2, dup = 0.
+    TwinMatrix<Bf16> dp(shape.rows, fused_cols, values);
+    // With gate = 0 and up = 1, dgate = dp / 2 and dup = 0.
     std::vector<Bf16> start(count_of(shape.rows, 2 * shape.cols));
     for (std::int64_t row = 0; row < shape.rows; ++row) {
       for (std::int64_t c = shape.cols; c < 2 * shape.cols; ++c) {
@@ -165,23 +192,23 @@ TEST_F(InputGradientDevice, MasksAreThoseOfTheCpuToTheBit) {
       }
     }
     const double count = static_cast<double>(shape.rows * shape.cols);
-    ASSERT_NEAR(static_cast<double>(dropped), 0.1 * count, 5 * std::sqrt(0.09 * count));
+    const double p = shape.probability;
+    ASSERT_NEAR(static_cast<double>(dropped), p * count, 5 * std::sqrt(p * (1 - p) * count)) << "five sigma";
   }
 }
 
 TEST_F(InputGradientDevice, AttentionMatchesCpu) {
   const AttentionShape attention_shape{.heads = 4, .kv_heads = 2, .head_dim = 16};
-  const std::vector<std::int32_t> lengths = {0, 1, 64, 80};
-  const testing::DeviceArray<std::int32_t> on_device(lengths);
-  const Int32Array cu(lengths), device_cu(lengths, on_device.get());
-  const Shape shape{80, 64, 20, {{3, 16}}, 0.1f};
-  const TwinGroup group(shape.cols, shape.rank, shape.modules, DType::kBf16, 1);
-  const std::int64_t qkv_cols = 128;
+  const std::vector<std::int32_t> bounds = {0, 1, 64, 80};
+  const DeviceArray<std::int32_t> device_bounds(bounds);
+  const Int32Array cu(bounds), device_cu(bounds, device_bounds.get());
+  const Case shape{.why = "", .rows = 80, .cols = 64, .rank = 20, .modules = {{kO, 16}}};
+  const TwinGroup group(shape.cols, shape.rank, shape.modules, TwinWeights::kBf16, 1);
+  const std::int64_t qkv_cols = (4 + 2 * 2) * 16, out_stride = shape.cols + 32;
   TwinMatrix<Bf16> qkv(shape.rows, qkv_cols, normal_bf16(count_of(shape.rows, qkv_cols), 2));
-  TwinMatrix<Bf16> out(shape.rows, shape.cols, std::vector<Bf16>(count_of(shape.rows, shape.cols + 32)),
-                       shape.cols + 32);
+  TwinMatrix<Bf16> out(shape.rows, shape.cols, std::vector<Bf16>(count_of(shape.rows, out_stride)), out_stride);
   TwinMatrix<float> lse(4, shape.rows, std::vector<float>(count_of(4, shape.rows)));
-  TwinMatrix<Bf16> dout = extended(shape, group.host(), 3);
+  TwinMatrix<Bf16> dout = fused_gradient(shape, group.host(), 3);
   TwinMatrix<Bf16> dqkv(shape.rows, qkv_cols, std::vector<Bf16>(count_of(shape.rows, qkv_cols)));
   const DropoutKey key = key_of(shape);
   attention(cpu(), attention_shape, qkv.host(), cu, out.host(), lse.host());

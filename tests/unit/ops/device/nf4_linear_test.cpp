@@ -6,35 +6,72 @@
 #include "kernels/linear/fused_weight.h"
 #include "shori/ops/device_limits.h"
 #include "shori/quant/dynamic_map.h"
-#include "tests/support/device_group.h"
+#include "shori/util/math.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
 
-using testing::DeviceArray;
 using testing::normal_bf16;
 using testing::TwinGroup;
 using testing::TwinMatrix;
+using testing::TwinWeights;
 
 struct Case {
+  const char* why;
   std::int64_t tokens, in, rank;
-  std::vector<testing::TwinModule> modules;
-  DType weights;
-  bool nested = true;
+  std::vector<ModuleShape> modules;
+  TwinWeights weights = TwinWeights::kNf4;
 };
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> list = {
-      {1, 8, 4, {{3, 8, true}}, DType::kU8},
-      {15, 64, 20, {{0, 128, true}, {1, 64, true}, {2, 64, true}}, DType::kU8},
-      {63, 72, 20, {{4, 200, true}, {5, 200, false}}, DType::kU8},
-      {64, 192, 8, {{0, 64, false}, {1, 32, true}, {2, 32, true}}, DType::kU8},
-      {65, 2056, 20, {{6, 40, true}}, DType::kU8},
-      {17, 136, 0, {{3, 24, false}}, DType::kU8},
-      {15, 72, 20, {{4, 200, true}, {5, 64, true}}, DType::kU8, false},
-      {9, 64, 33, {{0, 64, true}, {1, 40, true}}, DType::kBf16},
-      {9, 64, 0, {{0, 64, false}, {1, 40, false}}, DType::kBf16},
-      {9, 64, 0, {{3, 64, false}}, DType::kBf16},
+      {.why = "the smallest of everything", .tokens = 1, .in = 8, .rank = 4, .modules = {{kO, 8}}},
+      {.why = "q k v; rows of whole quantization blocks",
+       .tokens = 15,
+       .in = 64,
+       .rank = 20,
+       .modules = {{kQ, 128}, {kK, 64}, {kV, 64}}},
+      {.why = "a module without LoRA at the end; quantization blocks that cross rows",
+       .tokens = 63,
+       .in = 72,
+       .rank = 20,
+       .modules = {{kGate, 200}, {kUp, 200, kNoLora}}},
+      {.why = "a module without LoRA at the start",
+       .tokens = 64,
+       .in = 192,
+       .rank = 8,
+       .modules = {{kQ, 64, kNoLora}, {kK, 32}, {kV, 32}}},
+      {.why = "a row of more vectors than a thread block has threads",
+       .tokens = 65,
+       .in = 2056,
+       .rank = 20,
+       .modules = {{kDown, 40}}},
+      {.why = "no LoRA", .tokens = 17, .in = 136, .rank = 0, .modules = {{kO, 24, kNoLora}}},
+      {.why = "flat scales",
+       .tokens = 15,
+       .in = 72,
+       .rank = 20,
+       .modules = {{kGate, 200}, {kUp, 64}},
+       .weights = TwinWeights::kNf4FlatScales},
+      {.why = "bf16 weights; rank not a multiple of 8",
+       .tokens = 9,
+       .in = 64,
+       .rank = 33,
+       .modules = {{kQ, 64}, {kK, 40}},
+       .weights = TwinWeights::kBf16},
+      {.why = "bf16 weights of two modules without LoRA, which are still copied together",
+       .tokens = 9,
+       .in = 64,
+       .rank = 0,
+       .modules = {{kQ, 64, kNoLora}, {kK, 40, kNoLora}},
+       .weights = TwinWeights::kBf16},
+      {.why = "one bf16 weight without LoRA, which is used where it is",
+       .tokens = 9,
+       .in = 64,
+       .rank = 0,
+       .modules = {{kO, 64, kNoLora}},
+       .weights = TwinWeights::kBf16},
   };
   return list;
 }
@@ -43,22 +80,21 @@ class Nf4LinearDevice : public testing::DeviceTest {
  protected:
   template <class Check>
   void for_each_case(const Check& check) {
-    for (std::size_t i = 0; i < cases().size(); ++i) {
-      SCOPED_TRACE("case " + std::to_string(i));
-      const Case& shape = cases()[i];
-      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10, shape.nested));
+    for (const Case& shape : cases()) {
+      SCOPED_TRACE(shape.why);
+      check(shape, TwinGroup(shape.in, shape.rank, shape.modules, shape.weights, 10));
     }
   }
-  // The emulator's products take nothing of the workspace, and its memory checker holds far more than a byte for each.
+  // The emulator's products take no workspace, and its memory checker needs many bytes for each byte of it.
   static std::size_t bytes_for(const LinearGroup& group) {
-    return nf4_linear_workspace_bytes(group.out(), group.in() + group.lora_columns()) -
+    return nf4_linear_workspace_bytes(group.out(), group.fused_in()) -
            (device_backend() == "emulated" ? kMatmulWorkspaceBytes : 0);
   }
 };
 
-// [W | B'] as the definition has it.
-std::vector<Bf16> wanted_weight(const LinearGroup& group) {
-  const std::int64_t cols = group.in() + group.lora_columns();
+// [W | B'] by its definition.
+std::vector<Bf16> expected_weight(const LinearGroup& group) {
+  const std::int64_t cols = group.fused_in();
   std::vector<Bf16> rows(static_cast<std::size_t>(group.out() * cols), Bf16{0});
   Bf16* row = rows.data();
   for (const LinearModule& module : group.modules) {
@@ -86,7 +122,7 @@ std::vector<Bf16> wanted_weight(const LinearGroup& group) {
   return rows;
 }
 
-std::vector<Bf16> extended_on_device(const OpContext& context, const LinearGroup& group) {
+std::vector<Bf16> fused_weight_on_device(const OpContext& context, const LinearGroup& group) {
   const WorkspaceFrame frame(*context.workspace);
   const ConstTensorView view = fused_weight(context, "test", group);
   std::vector<Bf16> rows(static_cast<std::size_t>(view.rows * view.cols));
@@ -97,16 +133,17 @@ std::vector<Bf16> extended_on_device(const OpContext& context, const LinearGroup
 
 TEST_F(Nf4LinearDevice, DequantizedRowsAreTheBitsOfTheDefinition) {
   for_each_case([&](const Case&, const TwinGroup& group) {
-    const std::vector<Bf16> wanted = wanted_weight(group.host());
+    const std::vector<Bf16> expected = expected_weight(group.host());
     for_each_schedule([&] {
-      const std::vector<Bf16> got = extended_on_device(device(wanted.size() * sizeof(Bf16) + 256), group.device());
-      ASSERT_EQ(got, wanted);
+      const std::vector<Bf16> got =
+          fused_weight_on_device(device(expected.size() * sizeof(Bf16) + 256), group.device());
+      ASSERT_EQ(got, expected);
     });
   });
 }
 
 TEST_F(Nf4LinearDevice, DequantizesEveryCodeAndScale) {
-  constexpr std::int64_t kRows = 40, kCols = 1032, kBlocks = (kRows * kCols + 63) / 64;
+  constexpr std::int64_t kRows = 40, kCols = 1032, kBlocks = ceil_div<std::int64_t>(kRows * kCols, kNf4BlockSize);
   std::mt19937 generator(5);
   std::vector<std::uint8_t> codes(kRows * kCols / 2), absmax(kBlocks);
   for (auto& byte : codes) byte = static_cast<std::uint8_t>(generator());
@@ -118,18 +155,18 @@ TEST_F(Nf4LinearDevice, DequantizesEveryCodeAndScale) {
   const Nf4Layout layout{kRows, kCols};
   LinearModule module{.weight = FrozenWeight::of({layout, codes.data(), absmax.data(), absmax2.data(), 0.02f}),
                       .linear = Linear::kO};
-  const std::vector<Bf16> wanted = wanted_weight({{&module, 1}, 0, 0.0f});
+  const std::vector<Bf16> expected = expected_weight({{&module, 1}, 0, 0.0f});
   module.weight = FrozenWeight::of({layout, device_codes.get(), device_absmax.get(), device_absmax2.get(), 0.02f});
-  ASSERT_EQ(extended_on_device(device(), {{&module, 1}, 0, 0.0f}), wanted);
+  ASSERT_EQ(fused_weight_on_device(device(), {{&module, 1}, 0, 0.0f}), expected);
 }
 
-// Sums of up to 2,056 products in fp32, in another order than the CPU's and rounded once: they differ where the fp32
-// sum lies near a tie of bf16, far below the rounding itself (2^-9 of each value).
+// fp32 sums of up to 2,056 products, in another order than the CPU's and rounded once. They differ where a sum lies near a
+// tie of bf16, which is far less than the rounding itself (2^-9 of each value).
 constexpr double kProductBound = 1e-3;
 
 TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
+    const std::int64_t in = group.host().fused_in(), out = group.host().out();
     TwinMatrix<Bf16> x(shape.tokens, in, normal_bf16(static_cast<std::size_t>(shape.tokens * (in + 8)), 1), in + 8);
     TwinMatrix<Bf16> y(shape.tokens, out, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * out)));
     nf4_linear(cpu(), group.host(), x.host(), y.host());
@@ -142,7 +179,7 @@ TEST_F(Nf4LinearDevice, ForwardMatchesCpu) {
 
 TEST_F(Nf4LinearDevice, BackwardMatchesCpu) {
   for_each_case([&](const Case& shape, const TwinGroup& group) {
-    const std::int64_t in = shape.in + group.host().lora_columns(), out = group.host().out();
+    const std::int64_t in = group.host().fused_in(), out = group.host().out();
     TwinMatrix<Bf16> dy(shape.tokens, out, normal_bf16(static_cast<std::size_t>(shape.tokens * out), 2));
     TwinMatrix<Bf16> dx(shape.tokens, in, std::vector<Bf16>(static_cast<std::size_t>(shape.tokens * in)));
     nf4_linear_backward(cpu(), group.host(), dy.host(), dx.host());
@@ -153,7 +190,7 @@ TEST_F(Nf4LinearDevice, BackwardMatchesCpu) {
 }
 
 TEST_F(Nf4LinearDevice, RefusesFp32) {
-  const TwinGroup group(64, 0, {{3, 64, false}}, DType::kU8, 1);
+  const TwinGroup group(64, 0, {{kO, 64, kNoLora}}, TwinWeights::kNf4, 1);
   TwinMatrix<float> x(1, 64, std::vector<float>(64)), y(1, 64, std::vector<float>(64));
   EXPECT_THROW(nf4_linear(device(), group.device(), x.device(), y.device()), std::exception);
 }

@@ -1,7 +1,7 @@
-// The fused product for few tokens on the device against the CPU version.
+// The product for few tokens on the device against the CPU version.
 #include "shori/ops/nf4_matmul.h"
 
-#include "tests/support/device_group.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
@@ -9,33 +9,66 @@ namespace {
 using testing::normal_bf16;
 using testing::TwinGroup;
 using testing::TwinMatrix;
+using testing::TwinWeights;
 
 using Nf4MatmulDevice = testing::DeviceTest;
 
+struct Case {
+  const char* why;
+  std::int64_t tokens, out, in;
+  TwinWeights weights = TwinWeights::kNf4;
+};
+
+constexpr Case kCases[] = {
+    {.why = "one token, one chunk of columns", .tokens = 1, .out = 64, .in = 64},
+    {.why = "all tokens of the tile of 8; rows that fill no tile; flat scales",
+     .tokens = 8,
+     .out = 72,
+     .in = 320,
+     .weights = TwinWeights::kNf4FlatScales},
+    {.why = "the fewest tokens of the tile of 16; splits of unequal size", .tokens = 9, .out = 8, .in = 704},
+    {.why = "all tokens of the tile of 16; flat scales",
+     .tokens = 16,
+     .out = 128,
+     .in = 128,
+     .weights = TwinWeights::kNf4FlatScales},
+    {.why = "some tokens of the tile of 32", .tokens = 31, .out = 200, .in = 192},
+    {.why = "the fewest tokens of the tile of 64", .tokens = 33, .out = 64, .in = 256},
+    {.why = "all tokens of the tile of 64; flat scales",
+     .tokens = 64,
+     .out = 64,
+     .in = 128,
+     .weights = TwinWeights::kNf4FlatScales},
+    {.why = "the fewest tokens of the tile of 128", .tokens = 65, .out = 136, .in = 192},
+    {.why = "all tokens of the tile of 128", .tokens = 128, .out = 64, .in = 128},
+    {.why = "so many rows that one split is enough", .tokens = 3, .out = 8512, .in = 64},
+    {.why = "8 splits of 5 chunks", .tokens = 5, .out = 64, .in = 2560},
+    {.why = "splits of unequal size, tile of 32; flat scales",
+     .tokens = 20,
+     .out = 8,
+     .in = 2624,
+     .weights = TwinWeights::kNf4FlatScales},
+    {.why = "splits of unequal size, tile of 64", .tokens = 40, .out = 8, .in = 1664},
+    {.why = "splits of unequal size, tile of 128", .tokens = 100, .out = 8, .in = 2112},
+};
+
 TEST_F(Nf4MatmulDevice, MatchesCpu) {
-  struct Case {
-    std::int64_t tokens, out, in;
-  };
-  // One, some and the most tokens of each tile; rows that fill no tile; one chunk of columns, and parts of unequal
-  // size.
-  for (const auto& [tokens, out, in] :
-       {Case{1, 64, 64}, Case{8, 72, 320}, Case{9, 8, 704}, Case{16, 128, 128}, Case{31, 200, 192}, Case{33, 64, 256},
-        Case{64, 64, 128}, Case{65, 136, 192}, Case{128, 64, 128}, Case{3, 8512, 64}, Case{5, 64, 2560},
-        Case{20, 8, 2624}, Case{40, 8, 1664}, Case{100, 8, 2112}}) {
-    SCOPED_TRACE(std::to_string(tokens) + " x " + std::to_string(out) + " x " + std::to_string(in));
-    const TwinGroup group(in, 0, {{3, out, false}}, DType::kU8, 1, tokens % 2 == 0);
-    TwinMatrix<Bf16> x(tokens, in, normal_bf16(static_cast<std::size_t>(tokens * (in + 8)), 2), in + 8);
-    TwinMatrix<Bf16> y(tokens, out, std::vector<Bf16>(static_cast<std::size_t>(tokens * (out + 8))), out + 8);
+  constexpr std::int64_t kGap = 8;  // elements between rows
+  for (const auto& [why, tokens, out, in, weights] : kCases) {
+    SCOPED_TRACE(why);
+    const TwinGroup group(in, 0, {{kO, out, kNoLora}}, weights, 1);
+    TwinMatrix<Bf16> x(tokens, in, normal_bf16(static_cast<std::size_t>(tokens * (in + kGap)), 2), in + kGap);
+    TwinMatrix<Bf16> y(tokens, out, std::vector<Bf16>(static_cast<std::size_t>(tokens * (out + kGap))), out + kGap);
     nf4_matmul(cpu(), group.host().modules.front().weight, x.host(), y.host());
-    const std::vector<float> wanted = testing::floats(y.host_values());
+    const std::vector<float> expected = testing::floats(y.host_values());
+    const std::size_t bytes = nf4_matmul_workspace_bytes(tokens, out, in);
     std::vector<Bf16> first;
     for_each_schedule([&] {
-      const std::size_t bytes = nf4_matmul_workspace_bytes(tokens, out, in);
       nf4_matmul(device(bytes + 256), group.device().modules.front().weight, x.device(), y.device());
       EXPECT_LE(device_workspace().peak_bytes(), bytes);
       const std::vector<Bf16> got = y.device_values();
-      // Sums of up to 2,624 products in another order: they differ where a sum lies near a tie of bf16.
-      ASSERT_LE(testing::relative_error(testing::floats(got), wanted), 1e-3);
+      // Sums of up to 2,624 products in another order, so they differ where a sum lies near a tie of bf16.
+      ASSERT_LE(testing::relative_error(testing::floats(got), expected), 1e-3);
       if (first.empty()) first = got;
       ASSERT_EQ(got, first) << "another schedule gave other bits";
     });

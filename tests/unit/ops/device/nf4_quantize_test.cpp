@@ -5,13 +5,12 @@
 #include <limits>
 
 #include "shori/io/half.h"
+#include "shori/util/text.h"
 #include "tests/support/device_test.h"
 #include "tests/support/nf4_vectors.h"
 
 namespace shori {
 namespace {
-
-using testing::DeviceArray;
 
 // Values of a file, and the same widened.
 struct Source {
@@ -20,14 +19,14 @@ struct Source {
   std::vector<float> values;
 };
 
-Source encode(FileDType dtype, const std::vector<float>& wanted) {
+Source encode(FileDType dtype, const std::vector<float>& expected) {
   Source source{dtype, {}, {}};
   const auto append = [&](auto stored, float value) {
     const auto* first = reinterpret_cast<const std::byte*>(&stored);
     source.bytes.insert(source.bytes.end(), first, first + sizeof(stored));
     source.values.push_back(value);
   };
-  for (const float value : wanted) {
+  for (const float value : expected) {
     if (dtype == FileDType::kBf16) {
       append(to_bf16(value), round_to_bf16(value));
     } else if (dtype == FileDType::kF16) {
@@ -47,18 +46,19 @@ struct Quantized {
 
 class Nf4QuantizeDevice : public testing::DeviceTest {
  protected:
-  // In pieces of `piece` values.
-  Quantized quantize(const Source& source, std::int64_t piece) {
+  // Quantizes in chunks of `chunk` values.
+  Quantized quantize(const Source& source, std::int64_t chunk) {
     const auto count = static_cast<std::int64_t>(source.values.size());
     const std::int64_t blocks = nf4_blocks(count), width = static_cast<std::int64_t>(dtype_size(source.dtype));
     const DeviceArray<std::uint8_t> codes(static_cast<std::size_t>(count / 2));
     const DeviceArray<float> block_absmax(static_cast<std::size_t>(blocks));
     const OpContext context = device(nf4_quantize_workspace_bytes(blocks));
-    for (std::int64_t first = 0; first < count; first += piece) {
-      const std::int64_t here = std::min(piece, count - first);
+    for (std::int64_t first = 0; first < count; first += chunk) {
+      const std::int64_t here = std::min(chunk, count - first);
       const auto begin = source.bytes.begin() + first * width;
       const DeviceArray<std::byte> values(std::vector<std::byte>(begin, begin + here * width));
-      nf4_quantize(context, source.dtype, values.get(), here, codes.get() + first / 2, block_absmax.get() + first / 64);
+      nf4_quantize(context, source.dtype, values.get(), here, codes.get() + first / 2,
+                   block_absmax.get() + first / kNf4BlockSize);
     }
     return finish(context, codes.to_host(), block_absmax);
   }
@@ -74,18 +74,17 @@ class Nf4QuantizeDevice : public testing::DeviceTest {
   }
 };
 
-void expect_same(const Quantized& got, const Nf4Vectors& wanted) {
-  ASSERT_EQ(got.codes, wanted.codes);
-  ASSERT_EQ(got.absmax, wanted.absmax);
-  ASSERT_EQ(got.absmax2.size(), wanted.absmax2.size());
-  ASSERT_EQ(std::memcmp(got.absmax2.data(), wanted.absmax2.data(), wanted.absmax2.size() * sizeof(float)), 0);
-  ASSERT_EQ(std::bit_cast<std::uint32_t>(got.findings.offset), std::bit_cast<std::uint32_t>(wanted.offset));
-  ASSERT_EQ(got.findings.zero_blocks, wanted.zero_blocks);
+void expect_same(const Quantized& got, const Nf4Vectors& expected) {
+  ASSERT_EQ(got.codes, expected.codes);
+  ASSERT_EQ(got.absmax, expected.absmax);
+  ASSERT_EQ(got.absmax2.size(), expected.absmax2.size());
+  ASSERT_EQ(std::memcmp(got.absmax2.data(), expected.absmax2.data(), expected.absmax2.size() * sizeof(float)), 0);
+  ASSERT_EQ(std::bit_cast<std::uint32_t>(got.findings.offset), std::bit_cast<std::uint32_t>(expected.offset));
+  ASSERT_EQ(got.findings.zero_blocks, expected.zero_blocks);
   ASSERT_EQ(got.findings.first_bad_block, -1);
 }
 
-// Weights of ordinary size with blocks of zeros, of subnormal and of the largest numbers, and with values on the
-// thresholds.
+// Weights of ordinary size, with blocks of zeros, of subnormal and of very large numbers, and of values on the thresholds.
 std::vector<float> hard_values(std::size_t count) {
   std::vector<float> values = testing::normal_values(count, 11, 0.04f);
   const auto fill_block = [&](std::size_t block, auto&& value) {
@@ -99,30 +98,39 @@ std::vector<float> hard_values(std::size_t count) {
   return values;
 }
 
+struct Case {
+  const char* why;
+  std::int64_t rows, cols, chunk;
+};
+
 TEST_F(Nf4QuantizeDevice, BytesAreThoseOfTheCpu) {
   for (const FileDType dtype : {FileDType::kBf16, FileDType::kF16, FileDType::kF32}) {
-    for (const auto& [rows, cols, piece] :
-         std::vector<std::array<std::int64_t, 3>>{{1, 8, 64}, {3, 72, 128}, {40, 1032, 4096}, {64, 512, 64 * 512}}) {
-      SCOPED_TRACE(std::string(dtype_name(dtype)) + " " + std::to_string(rows) + " x " + std::to_string(cols));
+    for (const auto& [why, rows, cols, chunk] :
+         {Case{.why = "one vector of one cut block", .rows = 1, .cols = 8, .chunk = 64},
+          Case{.why = "blocks that cross rows; a cut last block", .rows = 3, .cols = 72, .chunk = 128},
+          Case{.why = "many chunks", .rows = 40, .cols = 1032, .chunk = 4096},
+          Case{.why = "one chunk of many thread blocks", .rows = 64, .cols = 512, .chunk = 64 * 512}}) {
+      SCOPED_TRACE(concat(dtype_name(dtype), ", ", why));
       const Source source = encode(dtype, hard_values(static_cast<std::size_t>(rows * cols)));
-      const Nf4Vectors wanted = *quantize_nf4(source.values, rows, cols);
-      for_each_schedule([&] { expect_same(quantize(source, piece), wanted); });
+      const Nf4Vectors expected = *quantize_nf4(source.values, rows, cols);
+      for_each_schedule([&] { expect_same(quantize(source, chunk), expected); });
     }
   }
 }
 
 TEST_F(Nf4QuantizeDevice, DoubleQuantizationOfManyBlocks) {
+  // Around a group of 256 blocks, and more groups than one round of the second kernel takes.
   for (const std::size_t blocks : {1u, 255u, 256u, 257u, 70001u}) {
     SCOPED_TRACE(blocks);
     std::vector<float> block_absmax = testing::normal_values(blocks, 12, 0.05f);
     for (float& value : block_absmax) value = std::fabs(value);
-    Nf4Vectors wanted({static_cast<std::int64_t>(blocks), kNf4BlockSize});
-    wanted.codes.clear();
-    wanted.offset = quantize_absmax(block_absmax, wanted.absmax.data(), wanted.absmax2.data());
+    Nf4Vectors expected({static_cast<std::int64_t>(blocks), kNf4BlockSize});
+    expected.codes.clear();
+    expected.offset = quantize_absmax(block_absmax, expected.absmax.data(), expected.absmax2.data());
     const DeviceArray<float> device_absmax(block_absmax);
     for_each_schedule([&] {
       expect_same(finish(device(nf4_quantize_workspace_bytes(static_cast<std::int64_t>(blocks))), {}, device_absmax),
-                  wanted);
+                  expected);
     });
   }
 }

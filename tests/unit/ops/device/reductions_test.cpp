@@ -4,14 +4,12 @@
 #include "shori/ops/base_checksum.h"
 #include "shori/ops/grad_norm.h"
 #include "shori/ops/lora_grad.h"
-#include "tests/support/device_test.h"
+#include "shori/util/text.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kWorkspace = 65536;  // small: the memory checker follows every byte of it
-
-using testing::DeviceArray;
 using testing::DeviceTest;
 using testing::normal_values;
 using testing::TwinMatrix;
@@ -34,21 +32,22 @@ struct Gradients {
 
 TEST_F(ReductionsDevice, GradientNormEqualsTheCpuToTheBit) {
   Gradients gradients;
+  // Tensors of whole and cut chunks, of cut vectors, and one without elements.
   for (const std::size_t count : {4096u, 1u, 4095u, 0u, 4097u, 12288u, 130u, 9001u}) {
     gradients.add(normal_values(count, static_cast<std::uint32_t>(count), count % 2 == 0 ? 1e-3f : 30.0f));
   }
   const double expected = gradient_norm(cpu(), gradients.host);
   EXPECT_GT(expected, 0.0);
-  for_each_schedule([&] { EXPECT_EQ(gradient_norm(device(kWorkspace), gradients.device), expected); });
-  EXPECT_EQ(gradient_norm(device(kWorkspace), {}), 0.0);
+  for_each_schedule([&] { EXPECT_EQ(gradient_norm(device(kSmallWorkspace), gradients.device), expected); });
+  EXPECT_EQ(gradient_norm(device(kSmallWorkspace), {}), 0.0);
 }
 
-// More pieces than one round of the second stage takes.
+// More chunks than one round of the second stage takes.
 TEST_F(ReductionsDevice, GradientNormOfManyTensors) {
   Gradients gradients;
   for (std::uint32_t i = 0; i < 300; ++i) gradients.add(normal_values(20 + i % 7, i));
   const double expected = gradient_norm(cpu(), gradients.host);
-  for_each_schedule([&] { EXPECT_EQ(gradient_norm(device(kWorkspace), gradients.device), expected); });
+  for_each_schedule([&] { EXPECT_EQ(gradient_norm(device(kSmallWorkspace), gradients.device), expected); });
 }
 
 TEST_F(ReductionsDevice, GradientNormShowsWhatIsNotFinite) {
@@ -57,28 +56,30 @@ TEST_F(ReductionsDevice, GradientNormShowsWhatIsNotFinite) {
     std::vector<float> values(5000, 1.0f);
     values[4998] = bad;
     gradients.add(values);
-    EXPECT_FALSE(std::isfinite(gradient_norm(device(kWorkspace), gradients.device)));
+    EXPECT_FALSE(std::isfinite(gradient_norm(device(kSmallWorkspace), gradients.device)));
   }
 }
 
 TEST_F(ReductionsDevice, ChecksumEqualsTheCpu) {
   std::mt19937 generator(3);
+  // Around a word (8), around an access of a thread (16), around a block's share (4,096), and many blocks.
   for (const std::size_t bytes : {0u, 1u, 7u, 8u, 15u, 16u, 17u, 4096u, 4101u, 70'000u}) {
-    SCOPED_TRACE(std::to_string(bytes) + " bytes");
+    SCOPED_TRACE(concat(bytes, " bytes"));
     std::vector<std::uint8_t> data(bytes);
     for (std::uint8_t& byte : data) byte = static_cast<std::uint8_t>(generator());
     const DeviceArray<std::uint8_t> copy(data);
     const std::uint64_t expected = base_checksum(cpu(), data.data(), bytes);
-    for_each_schedule([&] { EXPECT_EQ(base_checksum(device(kWorkspace), copy.get(), bytes), expected); });
+    for_each_schedule([&] { EXPECT_EQ(base_checksum(device(kSmallWorkspace), copy.get(), bytes), expected); });
   }
 }
 
-// More than one round of all thread blocks.
+// More bytes than one round of all thread blocks takes.
 TEST_F(ReductionsDevice, ChecksumOfManyBytes) {
   std::vector<std::uint8_t> data((std::size_t{2} << 20) + 40'003);
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::uint8_t>(i * i >> 7);
   const DeviceArray<std::uint8_t> copy(data);
-  EXPECT_EQ(base_checksum(device(kWorkspace), copy.get(), data.size()), base_checksum(cpu(), data.data(), data.size()));
+  EXPECT_EQ(base_checksum(device(kSmallWorkspace), copy.get(), data.size()),
+            base_checksum(cpu(), data.data(), data.size()));
 }
 
 TEST_F(ReductionsDevice, ChecksumSeesAFlippedBitAndAMovedWord) {
@@ -86,7 +87,7 @@ TEST_F(ReductionsDevice, ChecksumSeesAFlippedBitAndAMovedWord) {
   for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::uint8_t>(i * 31);
   const auto checksum = [&] {
     const DeviceArray<std::uint8_t> copy(data);
-    return base_checksum(device(kWorkspace), copy.get(), data.size());
+    return base_checksum(device(kSmallWorkspace), copy.get(), data.size());
   };
   const std::uint64_t whole = checksum();
   data[999] ^= 1;
@@ -103,7 +104,7 @@ TEST_F(ReductionsDevice, LoraCopiesAreRounded) {
     TwinMatrix<Bf16> out(rows, cols, std::vector<Bf16>(count));
     round_lora_factor(cpu(), master.host(), 0.8f, out.host());
     for_each_schedule([&] {
-      round_lora_factor(device(kWorkspace), master.device(), 0.8f, out.device());
+      round_lora_factor(device(kSmallWorkspace), master.device(), 0.8f, out.device());
       ASSERT_EQ(out.device_values(), out.host_values());
     });
   }

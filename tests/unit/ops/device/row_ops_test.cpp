@@ -4,31 +4,35 @@
 #include "shori/ops/embed.h"
 #include "shori/ops/rope.h"
 #include "shori/ops/swiglu.h"
-#include "tests/support/device_test.h"
+#include "tests/support/device_twins.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kWorkspace = 65536;  // small: the memory checker follows every byte of it
-
-using testing::DeviceArray;
 using testing::DeviceTest;
 using testing::normal_bf16;
 using testing::TwinMatrix;
 
 using RowOpsDevice = DeviceTest;
 
+struct Shape {
+  const char* why;
+  std::int64_t tokens, cols;
+};
+
 std::size_t size_of_rows(std::int64_t rows, std::int64_t stride) { return static_cast<std::size_t>(rows * stride); }
 
-// Marks what an op must not touch: columns behind the end of each row.
+// Values that an op must not touch where they lie past the end of a row.
 std::vector<Bf16> marked(std::int64_t rows, std::int64_t stride) {
   return std::vector<Bf16>(size_of_rows(rows, stride), Bf16{0x1234});
 }
 
 TEST_F(RowOpsDevice, EmbedCopiesRows) {
-  for (const auto& [tokens, cols] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 8}, {15, 2048}, {65, 264}, {3, 4096}}) {
-    SCOPED_TRACE(std::to_string(tokens) + " x " + std::to_string(cols));
+  for (const auto& [why, tokens, cols] : {Shape{.why = "one vector", .tokens = 1, .cols = 8},
+                                          Shape{.why = "a row of one thread block", .tokens = 15, .cols = 2048},
+                                          Shape{.why = "a cut thread block", .tokens = 65, .cols = 264},
+                                          Shape{.why = "a row of two thread blocks", .tokens = 3, .cols = 4096}}) {
+    SCOPED_TRACE(why);
     constexpr std::int64_t kVocabulary = 50;
     std::vector<std::int32_t> ids;
     for (std::int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<std::int32_t>((i * 37 + 49) % kVocabulary));
@@ -37,58 +41,75 @@ TEST_F(RowOpsDevice, EmbedCopiesRows) {
     TwinMatrix<Bf16> x(tokens, cols, marked(tokens, cols + 32), cols + 32);
     embed(cpu(), table.host(), ids, x.host());
     for_each_schedule([&] {
-      embed(device(kWorkspace), table.device(), {ids, device_ids.get()}, x.device());
+      embed(device(kSmallWorkspace), table.device(), {ids, device_ids.get()}, x.device());
       ASSERT_EQ(x.device_values(), x.host_values());
     });
   }
 }
 
 struct RopeCase {
-  std::int64_t tokens, head_dim, heads, extra_columns;
-  bool inverse;
+  const char* why;
+  std::int64_t tokens, head_dim, heads, gap = 0;  // gap: elements between rows
+  bool inverse = false;
 };
 
 TEST_F(RowOpsDevice, RopeEqualsTheCpuToTheBit) {
+  constexpr std::int64_t kPositions = 300;
   for (const RopeCase& shape :
-       {RopeCase{1, 16, 1, 0, false}, RopeCase{15, 128, 10, 64, false}, RopeCase{65, 16, 3, 8, true},
-        RopeCase{3, 128, 40, 1024, true}, RopeCase{2, 128, 96, 0, false}}) {
-    SCOPED_TRACE(std::to_string(shape.tokens) + " tokens, " + std::to_string(shape.heads) + " heads of " +
-                 std::to_string(shape.head_dim));
-    RopeTable table = make_rope_table(DType::kBf16, 300, shape.head_dim, 1e6);
+       {RopeCase{.why = "the smallest head", .tokens = 1, .head_dim = 16, .heads = 1},
+        RopeCase{.why = "Mistral's head size", .tokens = 15, .head_dim = 128, .heads = 10, .gap = 64},
+        RopeCase{.why = "fewer vectors than a warp has lanes; inverse",
+                 .tokens = 65,
+                 .head_dim = 16,
+                 .heads = 3,
+                 .gap = 8,
+                 .inverse = true},
+        RopeCase{.why = "q and k heads of Mistral inside qkv; inverse",
+                 .tokens = 3,
+                 .head_dim = 128,
+                 .heads = 40,
+                 .gap = 1024,
+                 .inverse = true},
+        RopeCase{.why = "more vectors than a thread block has threads", .tokens = 2, .head_dim = 128, .heads = 96}}) {
+    SCOPED_TRACE(shape.why);
+    RopeTable table = make_rope_table(DType::kBf16, kPositions, shape.head_dim, 1e6);
     const auto upload = [](const std::vector<std::byte>& bytes) { return DeviceArray<std::byte>(bytes); };
     const DeviceArray<std::byte> cos = upload(table.cos), sin = upload(table.sin);
     table.device_cos = cos.get();
     table.device_sin = sin.get();
     std::vector<std::int32_t> positions;
     for (std::int64_t i = 0; i < shape.tokens; ++i)
-      positions.push_back(static_cast<std::int32_t>((i * 71 + 299) % 300));
+      positions.push_back(static_cast<std::int32_t>((i * 71 + kPositions - 1) % kPositions));
     const DeviceArray<std::int32_t> device_positions(positions);
-    const std::int64_t cols = shape.heads * shape.head_dim, stride = cols + shape.extra_columns;
+    const std::int64_t cols = shape.heads * shape.head_dim, stride = cols + shape.gap;
     const std::vector<Bf16> before = normal_bf16(size_of_rows(shape.tokens, stride), 2);
     TwinMatrix<Bf16> expected(shape.tokens, cols, before, stride);
     rope(cpu(), table, positions, shape.inverse, expected.host());
     ASSERT_NE(expected.host_values(), before);
     for_each_schedule([&] {
       TwinMatrix<Bf16> heads(shape.tokens, cols, before, stride);
-      rope(device(kWorkspace), table, {positions, device_positions.get()}, shape.inverse, heads.device());
+      rope(device(kSmallWorkspace), table, {positions, device_positions.get()}, shape.inverse, heads.device());
       ASSERT_EQ(heads.device_values(), expected.host_values());
     });
   }
 }
 
 TEST_F(RowOpsDevice, SwigluMatchesCpuOnOddShapes) {
-  for (const auto& [tokens, cols] :
-       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 8}, {15, 2056}, {63, 264}, {2, 14336}}) {
-    SCOPED_TRACE(std::to_string(tokens) + " x " + std::to_string(cols));
+  for (const auto& [why, tokens, cols] :
+       {Shape{.why = "one vector", .tokens = 1, .cols = 8},
+        Shape{.why = "one vector more than a thread block", .tokens = 15, .cols = 2056},
+        Shape{.why = "a cut thread block", .tokens = 63, .cols = 264},
+        Shape{.why = "Mistral's feed-forward size", .tokens = 2, .cols = 14336}}) {
+    SCOPED_TRACE(why);
     TwinMatrix<Bf16> gate_up(tokens, 2 * cols, normal_bf16(size_of_rows(tokens, 2 * cols + 8), 3, 4.0f), 2 * cols + 8);
     TwinMatrix<Bf16> p(tokens, cols, marked(tokens, cols + 24), cols + 24);
     swiglu(cpu(), gate_up.host(), p.host());
     for_each_schedule([&] {
-      swiglu(device(kWorkspace), gate_up.device(), p.device());
+      swiglu(device(kSmallWorkspace), gate_up.device(), p.device());
       const auto got = p.device_values();
       std::size_t differing = 0;
-      // The two expf may be ulps of fp32 apart. That can move silu across a tie of bf16, by one ulp, which are up to
-      // two ulps of the product; rarely, since 16 bits of fp32 lie between two ties.
+      // The two expf may be some ulps of fp32 apart, which can move silu across a tie of bf16, by one ulp. That is up to two
+      // ulps of the product. It is rare, because 16 bits of fp32 lie between two ties.
       for (std::size_t i = 0; i < got.size(); ++i) {
         ASSERT_LE(testing::bf16_ulps(got[i], p.host_values()[i]), 2.0f) << i;
         differing += got[i] == p.host_values()[i] ? 0 : 1;
@@ -106,7 +127,7 @@ TEST_F(RowOpsDevice, SwigluKeepsExtremes) {
   for (int i = 0; i < 8; ++i) values.push_back(to_bf16(i % 2 == 0 ? 1.5f : -1.5f));
   TwinMatrix<Bf16> gate_up(1, 16, values), p(1, 8, std::vector<Bf16>(8));
   swiglu(cpu(), gate_up.host(), p.host());
-  swiglu(device(kWorkspace), gate_up.device(), p.device());
+  swiglu(device(kSmallWorkspace), gate_up.device(), p.device());
   EXPECT_EQ(p.device_values(), p.host_values());
 }
 
@@ -116,12 +137,12 @@ TEST_F(RowOpsDevice, WrongOperandsAreRefused) {
       table(4, 16, std::vector<Bf16>(64)), x(2, 16, std::vector<Bf16>(32));
   const std::vector<std::int32_t> ids{0, 1};
   TwinMatrix<float> wide_out(2, 8, std::vector<float>(16));
-  EXPECT_ANY_THROW(swiglu(device(kWorkspace), wide.device(), wide_out.device())) << "fp32 on a device";
-  EXPECT_ANY_THROW(swiglu(device(kWorkspace), odd.device(), half.device())) << "columns not in multiples of 8";
-  EXPECT_ANY_THROW(embed(device(kWorkspace), table.device(), ids, x.device())) << "ids on the host alone";
+  EXPECT_ANY_THROW(swiglu(device(kSmallWorkspace), wide.device(), wide_out.device())) << "fp32 on a device";
+  EXPECT_ANY_THROW(swiglu(device(kSmallWorkspace), odd.device(), half.device())) << "columns not in multiples of 8";
+  EXPECT_ANY_THROW(embed(device(kSmallWorkspace), table.device(), ids, x.device())) << "ids on the host alone";
   const RopeTable rope_table = make_rope_table(DType::kBf16, 4, 16, 1e4);
   const DeviceArray<std::int32_t> device_ids(ids);
-  EXPECT_ANY_THROW(rope(device(kWorkspace), rope_table, {ids, device_ids.get()}, false, x.device()))
+  EXPECT_ANY_THROW(rope(device(kSmallWorkspace), rope_table, {ids, device_ids.get()}, false, x.device()))
       << "table on the host alone";
 }
 
