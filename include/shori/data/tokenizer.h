@@ -20,6 +20,9 @@ struct EncodedText {
 };
 
 // Immutable; copies share one model. Encoding is const and safe from several threads at once.
+//
+// Ids are those of the SentencePiece library. Where the vocabulary allows it, words are encoded one by one by own code, and
+// the ids of words met before come from a cache of 4 MiB for each thread that encodes at the same time.
 class Tokenizer {
  public:
   // Reads and checks a tokenizer.model. Throws Error E0203 (missing), E0205, E0206, E0211 (see tokenizer_model.h).
@@ -43,6 +46,10 @@ class Tokenizer {
   std::int32_t newline_id() const;    // <0x0A>
   std::int32_t space_id() const;      // ▁, the dummy prefix of a text that begins with a block
   const std::string& sha256() const;  // of the file, hex
+  // Whether words are encoded by own code; only text that it does not cover then goes to the library.
+  bool uses_word_cache() const { return word_cache_obstacle().empty(); }
+  // What in the vocabulary forbids that; empty if nothing does.
+  const std::string& word_cache_obstacle() const;
 
  private:
   struct Impl;

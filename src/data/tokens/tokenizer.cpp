@@ -11,11 +11,12 @@
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
 #include "src/data/tokens/tokenizer_model.h"
+#include "src/data/tokens/word_bpe.h"
+#include "src/data/tokens/word_cache.h"
 
 namespace shori {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // ▁ stands for a space in pieces
 constexpr std::size_t kChunkBytes = 4096;
 
 std::uint32_t count_space_marks(std::string_view piece) {
@@ -38,34 +39,61 @@ struct Tokenizer::Impl {
   std::string sha256;
   std::vector<std::uint32_t> surface_bytes;  // of a piece in a text where each ▁ is a space
 
+  mutable std::optional<WordCachePool> word_caches;
+  std::string word_cache_obstacle;
+
   std::vector<std::int32_t> encode(std::string_view text) const;
-  std::vector<std::int32_t> encode_chunk(std::string_view text) const;
+  std::vector<std::int32_t> encode_by_words(std::string_view text) const;
+  std::vector<std::int32_t> encode_by_library(std::string_view text) const;
+  void append_by_library(std::string_view chunk, bool first, std::vector<std::int32_t>& ids) const;
   bool is_byte(std::int32_t id) const { return model.pieces[static_cast<std::size_t>(id)].type == PieceType::kByte; }
   std::uint32_t literal_bytes(std::string_view piece, std::string_view text, std::uint32_t at) const;
 };
 
-std::vector<std::int32_t> Tokenizer::Impl::encode_chunk(std::string_view text) const {
+// Appends the ids of a chunk. One that is not the first begins with a newline and has no dummy prefix.
+void Tokenizer::Impl::append_by_library(std::string_view chunk, bool first, std::vector<std::int32_t>& ids) const {
   static_assert(sizeof(int) == sizeof(std::int32_t));
-  std::vector<int> ids;
-  const auto status = processor.Encode(text, &ids);
+  std::vector<int> chunk_ids;
+  const auto status = processor.Encode(chunk, &chunk_ids);
   if (status.code() == sentencepiece::util::StatusCode::kResourceExhausted) throw std::bad_alloc();
   SHORI_CHECK(status.ok(), "SentencePiece: " + status.ToString());
-  return ids;
+  SHORI_CHECK(first || model.pieces[static_cast<std::size_t>(chunk_ids.at(0))].text == kSpaceMark, "no dummy prefix");
+  ids.insert(ids.end(), chunk_ids.begin() + (first ? 0 : 1), chunk_ids.end());
 }
 
 // No piece holds a newline, so no merge crosses one: a text may be encoded in chunks that begin with a newline, without
 // the dummy prefix of each. The library slows down on long texts (three times at 1 MB), chunks do not.
-std::vector<std::int32_t> Tokenizer::Impl::encode(std::string_view text) const {
+std::vector<std::int32_t> Tokenizer::Impl::encode_by_library(std::string_view text) const {
   std::vector<std::int32_t> ids;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin + kChunkBytes), text.size());
-    const std::vector<std::int32_t> chunk = encode_chunk(text.substr(begin, end - begin));
-    const bool first = begin == 0;
-    SHORI_CHECK(first || model.pieces[static_cast<std::size_t>(chunk.at(0))].text == kSpaceMark, "no dummy prefix");
-    ids.insert(ids.end(), chunk.begin() + (first ? 0 : 1), chunk.end());
+    append_by_library(text.substr(begin, end - begin), begin == 0, ids);
     begin = end;
   }
   return ids;
+}
+
+// Line by line, each but the first with its newline in front: only the lines that the cache does not cover go to the
+// library.
+std::vector<std::int32_t> Tokenizer::Impl::encode_by_words(std::string_view text) const {
+  std::vector<std::int32_t> ids;
+  if (text.empty()) return ids;
+  std::unique_ptr<WordCache> cache = word_caches->take();
+  std::size_t end = std::min(text.find('\n'), text.size());
+  const std::string_view first = text.substr(0, end);
+  if (!cache->append(concat(" ", first), ids)) append_by_library(first, true, ids);
+  while (end < text.size()) {
+    const std::size_t begin = end;
+    end = std::min(text.find('\n', begin + 1), text.size());
+    const std::string_view line = text.substr(begin, end - begin);
+    if (!cache->append(line, ids)) append_by_library(line, false, ids);
+  }
+  word_caches->give_back(std::move(cache));
+  return ids;
+}
+
+std::vector<std::int32_t> Tokenizer::Impl::encode(std::string_view text) const {
+  return word_caches ? encode_by_words(text) : encode_by_library(text);
 }
 
 // Bytes of `text` at `at` that `piece` covers where the text itself may hold ▁, which is encoded like a space.
@@ -93,6 +121,8 @@ Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name,
   for (const TokenizerPiece& piece : impl->model.pieces) {
     impl->surface_bytes.push_back(static_cast<std::uint32_t>(piece.text.size()) - 2 * count_space_marks(piece.text));
   }
+  impl->word_cache_obstacle = find_word_obstacle(impl->model).value_or("");
+  if (impl->word_cache_obstacle.empty()) impl->word_caches.emplace(impl->model);
   return Tokenizer(std::move(impl));
 }
 
@@ -141,5 +171,6 @@ std::int32_t Tokenizer::close_id() const { return impl_->model.close_id; }
 std::int32_t Tokenizer::newline_id() const { return impl_->model.newline_id; }
 std::int32_t Tokenizer::space_id() const { return impl_->model.space_id; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+const std::string& Tokenizer::word_cache_obstacle() const { return impl_->word_cache_obstacle; }
 
 }  // namespace shori

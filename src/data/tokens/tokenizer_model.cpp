@@ -59,11 +59,6 @@ class ModelReader {
   std::size_t model_type_at_ = 0;
 };
 
-std::string byte_piece(unsigned byte) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  return std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + '>';
-}
-
 void ModelReader::check_text(std::string_view text, std::size_t offset) const {
   const std::string label = piece_label(model_.pieces.size());
   if (text.empty()) fail(offset, label + " is empty", 4);
@@ -337,6 +332,11 @@ std::string serialize_piece(const TokenizerPiece& piece) {
 }
 
 }  // namespace
+
+std::string byte_piece(unsigned byte) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return std::string("<0x") + kDigits[byte >> 4] + kDigits[byte & 15] + '>';
+}
 
 TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& name,
                                      std::optional<std::int64_t> vocab_size) {

@@ -49,6 +49,9 @@ TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& 
 // The model in canonical field order: a pure function of the struct, parse(serialize(m)) gives m.
 std::string serialize_tokenizer_model(const TokenizerModel& model);
 
+// "<0x0A>": the text of the piece of a byte.
+std::string byte_piece(unsigned byte);
+
 inline constexpr std::uint64_t kTokenizerFileBytes = 8u << 20;
 inline constexpr std::size_t kTokenizerPieces = 131'072;
 
