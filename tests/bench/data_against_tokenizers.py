@@ -13,7 +13,8 @@ run. All is read from the page cache.
 
   ours, N threads            read, parse, hash, encode, mask and account (load_datasets), then the plan and all packs of
                              an epoch
-  our tokenizer alone        Tokenizer::encode of texts in memory, one thread: the sentencepiece library in our build
+  our tokenizer alone        Tokenizer::encode of texts in memory, one thread. Against the sentencepiece library in one
+                             process: shori_bench --benchmark_filter=data_encode_against_library
   sentencepiece              its Python package, EncodeAsIds of each text in memory, one thread
   fast tokenizer, N threads  transformers' PreTrainedTokenizerFast over tokenizer.json: read, encode all texts in one
                              call, first-fit packing into arrays of ids, labels and positions. It neither parses nor

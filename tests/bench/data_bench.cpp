@@ -17,7 +17,9 @@
 #include "shori/data/pack_plan.h"
 #include "shori/data/tokenizer.h"
 #include "shori/util/error.h"
+#include "shori/util/file.h"
 #include "src/train/plan/make_batch.h"
+#include "tests/support/library_tokenizer.h"
 
 namespace shori {
 namespace {
@@ -90,24 +92,66 @@ void data_prepare(benchmark::State& state) {
 }
 BENCHMARK(data_prepare)->Arg(1)->Arg(2)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(1);
 
-// The tokenizer library alone, one thread, texts in memory.
-void data_encode_only(benchmark::State& state) {
-  if (!is_set_up(state)) return;
-  const Tokenizer tokenizer = Tokenizer::load(variable("SHORI_TOKENIZER"));
+std::vector<std::string> read_corpus() {
   std::vector<std::string> texts;
-  std::int64_t bytes = 0;
   for (const auto& item : std::filesystem::recursive_directory_iterator(variable("SHORI_BENCH_CORPUS"))) {
     if (!item.is_regular_file()) continue;
     std::ifstream file(item.path(), std::ios::binary);
     texts.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
-    bytes += std::ssize(texts.back());
   }
+  return texts;
+}
+
+std::int64_t total_bytes(const std::vector<std::string>& texts) {
+  std::int64_t bytes = 0;
+  for (const std::string& text : texts) bytes += std::ssize(text);
+  return bytes;
+}
+
+// The tokenizer alone, one thread, texts in memory.
+void data_encode_only(benchmark::State& state) {
+  if (!is_set_up(state)) return;
+  const Tokenizer tokenizer = Tokenizer::load(variable("SHORI_TOKENIZER"));
+  const std::vector<std::string> texts = read_corpus();
   for (auto _ : state) {
     for (const std::string& text : texts) benchmark::DoNotOptimize(tokenizer.encode(text));
   }
-  state.SetBytesProcessed(state.iterations() * bytes);
+  state.SetBytesProcessed(state.iterations() * total_bytes(texts));
 }
 BENCHMARK(data_encode_only)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(1);
+
+// Seconds of one text; its ids go to `ids`.
+double seconds_to_encode(const Tokenizer& tokenizer, const std::string& text, std::vector<std::int32_t>& ids) {
+  const auto begin = std::chrono::steady_clock::now();
+  ids = tokenizer.encode(text);
+  return seconds_since(begin);
+}
+
+// The word cache against the SentencePiece library on the same texts, text by text in turn, so that both have the machine in
+// the same state. The cache is empty at first. Ids must be equal.
+void data_encode_against_library(benchmark::State& state) {
+  if (!is_set_up(state)) return;
+  const std::string path = variable("SHORI_TOKENIZER");
+  const std::string file = read_whole_file(InputFile::open(path), kTokenizerFileBytes, "E0211");
+  const Tokenizer library = test::library_tokenizer(parse_tokenizer_model(file, path));
+  const std::vector<std::string> texts = read_corpus();
+  double library_seconds = 0, seconds = 0;
+  for (auto _ : state) {
+    const Tokenizer tokenizer = Tokenizer::from_bytes(file, path);
+    SHORI_CHECK(tokenizer.uses_word_cache() && !library.uses_word_cache(), "not what is to be compared");
+    std::vector<std::int32_t> expected, ids;
+    for (const std::string& text : texts) {
+      library_seconds += seconds_to_encode(library, text, expected);
+      seconds += seconds_to_encode(tokenizer, text, ids);
+      SHORI_CHECK(ids == expected, "other ids than the library's");
+    }
+  }
+  const double megabytes = static_cast<double>(state.iterations() * total_bytes(texts)) / 1e6;
+  state.counters["library_MB_per_second"] = megabytes / library_seconds;
+  state.counters["MB_per_second"] = megabytes / seconds;
+  state.counters["ratio"] = library_seconds / seconds;
+}
+BENCHMARK(data_encode_against_library)->Unit(benchmark::kMillisecond)->UseRealTime()->Iterations(1);
 
 }  // namespace
 }  // namespace shori

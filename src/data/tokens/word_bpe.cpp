@@ -83,9 +83,9 @@ std::string_view obstacle_of(const TokenizerPiece& piece, const Ids& normal) {
 
 std::optional<std::string> find_word_obstacle(const TokenizerModel& model) {
   if (!keeps_white_space(model)) return "white space is not kept as it is";
-  if (!model.byte_fallback || !has_all_bytes(ids_of_type(model, PieceType::kByte))) return "it has no byte fallback";
+  if (!model.byte_fallback || !has_all_bytes(ids_of_type(model, PieceType::kByte))) return "there is no byte fallback";
   const Ids normal = ids_of_type(model, PieceType::kNormal);
-  if (!normal.contains(kSpaceMark)) return "it has no piece for the space";
+  if (!normal.contains(kSpaceMark)) return "there is no piece for the space";
   for (const TokenizerPiece& piece : model.pieces) {
     const std::string_view obstacle = obstacle_of(piece, normal);
     if (!obstacle.empty()) return concat("the piece `", escape_for_log(piece.text), "` ", obstacle);

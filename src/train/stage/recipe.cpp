@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -15,10 +16,16 @@
 namespace shori {
 namespace {
 
+std::string describe_encoding(const Tokenizer& tokenizer) {
+  if (tokenizer.uses_word_cache()) return "tokenizer: word by word, with a cache";
+  return concat("tokenizer: the SentencePiece library encodes every text, because ", tokenizer.word_cache_obstacle());
+}
+
 void log_stage(const PreparedStage& stage) {
   log_info(concat("--- stage ", stage.name, ": resolved config ---"));
   log_lines(resolved_config_text(stage));
   log_info(concat("--- stage ", stage.name, ": data ---"));
+  if (stage.base->tokenizer) log_detail(describe_encoding(*stage.base->tokenizer));
   log_lines(stage.ledger.to_text());
   const std::vector<std::int32_t>& ids = stage.data.train.front().ids;
   std::string first;

@@ -11,12 +11,14 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/tokens/tokenizer_model.h"
+#include "tests/support/library_tokenizer.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
+using test::library_tokenizer;
 using test::mistral_tokenizer;
 
 const TokenizerModel& mistral_model() {
@@ -34,11 +36,6 @@ TokenizerModel with_piece(TokenizerModel model, const std::string& text, PieceTy
 
 Tokenizer tokenizer_of(const TokenizerModel& model) {
   return Tokenizer::from_bytes(serialize_tokenizer_model(model), "tokenizer.model");
-}
-
-// The same vocabulary with an unused piece that no text here contains, so that every text goes to the library.
-Tokenizer by_library(const TokenizerModel& model) {
-  return tokenizer_of(with_piece(model, "\U0010FFFF\U0010FFFF\U0010FFFF", PieceType::kUnused));
 }
 
 // Small, so that many pieces have the same score and many characters are unknown: normal pieces after the byte pieces.
@@ -128,7 +125,7 @@ void expect_equal(const Tokenizer& ours, const Tokenizer& library, const std::st
 }
 
 void compare_with_library(const TokenizerModel& model, unsigned seed, int count) {
-  const Tokenizer ours = tokenizer_of(model), library = by_library(model);
+  const Tokenizer ours = tokenizer_of(model), library = library_tokenizer(model);
   ASSERT_TRUE(ours.uses_word_cache()) << ours.word_cache_obstacle();
   ASSERT_FALSE(library.uses_word_cache());
   RandomTexts texts(model, seed);
@@ -140,14 +137,14 @@ TEST(WordCache, GivesTheIdsAndOffsetsOfTheLibrary) { compare_with_library(mistra
 TEST(WordCache, GivesThemForAVocabularyOfEqualScores) { compare_with_library(small_model(), 2, 6000); }
 
 TEST(WordCache, GivesThemForConversations) {
-  const Tokenizer library = by_library(mistral_model());
+  const Tokenizer library = library_tokenizer(mistral_model());
   test::RandomDocuments random(4);
   for (int i = 0; i < 100 && !HasFatalFailure(); ++i)
     expect_equal(mistral_tokenizer(), library, render(random.segments()));
 }
 
 TEST(WordCache, GivesThemForWordsOfEveryLength) {
-  const Tokenizer library = by_library(mistral_model());
+  const Tokenizer library = library_tokenizer(mistral_model());
   for (std::size_t size = 0; size < 70; ++size) {
     for (const char* unit : {"a", " ", "é", "🙂", "\n", "𒀀", "ab"}) {
       std::string word;
@@ -161,7 +158,7 @@ TEST(WordCache, GivesThemForWordsOfEveryLength) {
 
 // What one call leaves in the cache is no part of the next one's result, whichever thread makes it.
 TEST(WordCache, ThreadsAndRepetitionsGiveTheSameIds) {
-  const Tokenizer ours = tokenizer_of(mistral_model()), library = by_library(mistral_model());
+  const Tokenizer ours = tokenizer_of(mistral_model()), library = library_tokenizer(mistral_model());
   RandomTexts random(mistral_model(), 3);
   std::vector<std::string> texts;
   std::vector<Ids> expected;
@@ -227,14 +224,14 @@ TEST(WordCache, IsNotUsedWhereWordsDependOnEachOther) {
     change(copy);
     return obstacle(copy);
   };
-  EXPECT_EQ(changed([](TokenizerModel& copy) { copy.byte_fallback = false; }), "it has no byte fallback");
+  EXPECT_EQ(changed([](TokenizerModel& copy) { copy.byte_fallback = false; }), "there is no byte fallback");
   EXPECT_EQ(changed([](TokenizerModel& copy) { copy.pieces[3 + 'A'].type = PieceType::kNormal; }),
-            "it has no byte fallback");
+            "there is no byte fallback");
   EXPECT_EQ(changed([](TokenizerModel& copy) { copy.remove_extra_whitespaces = true; }),
             "white space is not kept as it is");
   EXPECT_EQ(changed([](TokenizerModel& copy) { copy.add_dummy_prefix = false; }), "white space is not kept as it is");
   EXPECT_EQ(changed([](TokenizerModel& copy) { copy.pieces[3 + 256 + 2].type = PieceType::kControl; }),
-            "it has no piece for the space");
+            "there is no piece for the space");
 }
 
 // Tokenizers of such vocabularies give the library's ids, which those of single words would not be.
