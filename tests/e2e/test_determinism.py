@@ -72,3 +72,15 @@ def test_seed_decides(tmp_path, token_model):
         must(train(job.config))
         states.append(final_state(job.run)["adapter/adapter_model.safetensors"])
     assert states[0] != states[1]
+
+
+def test_saved_activations_do_not_matter(tmp_path, token_model):
+    """Saving more of the forward pass saves time; what is recomputed instead has the same bits."""
+    states = {}
+    for memory, says in {"recompute": "layers recomputed", "keep_attention": "with the attention kept", "keep": "kept whole",
+                         "auto": "kept whole"}.items():
+        job = TokenJob(tmp_path / memory, token_model, activation_memory=memory).write()
+        outcome = must(train(job.config))
+        assert says in outcome.err, outcome.err
+        states[memory] = tensor_state(job.run)
+    assert all(state == states["recompute"] for state in states.values())

@@ -98,7 +98,7 @@ using DatasetList = std::vector<DataEntry>;
   X(DeviceChoice, device, DeviceChoice::kAuto, kPlace, any(),                                                          \
     "where it runs; auto: the GPU in a CUDA build, else the CPU; emulated: for tests")                                 \
   X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
-    "activations kept for the backward pass; auto: what fits on the GPU. Does not affect results")                     \
+    "activations kept for the backward pass; auto: what fits in memory. Does not affect results")                     \
   X(std::string, gpu_memory_limit, "", kOutput, any(), "maximum GPU memory to use, such as 22GiB; otherwise all")      \
   X(std::string, nf4_cache, "auto", kPlace, any(),                                                                     \
     "where to keep the quantized base: auto (beside a large base), off, or a folder. Does not affect results")         \

@@ -62,6 +62,9 @@ struct MemoryPlan {
   std::size_t base_arena_bytes = 0, base_pinned_bytes = 0;
   std::size_t total_bytes = 0;  // sum of the lines: the device memory of the process
 };
+// What the backward pass finds saved, in words: "8 layers recomputed, 24 layers kept whole".
+std::string checkpointing_text(const CheckpointingPolicy& policy);
+
 MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count);
 
 // The plan under one `activation_memory`. `auto` saves as much as fits: the attention of all layers and everything of

@@ -52,6 +52,12 @@ Mistral::Mistral(MistralWeights weights, LoraAdapter* adapter, DeviceMemory* mem
   synchronize_stream(nullptr);  // weights and adapter were filled on the default stream
 }
 
+std::size_t Mistral::saved_bytes(std::int64_t tokens, Recompute recompute) const {
+  DeviceArena counter = DeviceArena::planning(ArenaKind::kDevice);
+  (void)SavedActivations::make(*layers_.front(), weights_->activation, tokens, recompute, &counter);
+  return counter.used_bytes();
+}
+
 void Mistral::set_checkpointing(CheckpointingPolicy policy) {
   SHORI_CHECK(static_cast<std::int64_t>(policy.layers.size()) == layer_count(),
               "a checkpointing policy has one entry per layer");

@@ -22,21 +22,6 @@ namespace {
 // For gaps between the blocks of libtorch's allocator, and for what another program may allocate.
 constexpr std::size_t kReserveBytes = std::size_t{256} << 20;
 
-// What is kept, in words.
-std::string checkpointing_text(const CheckpointingPolicy& policy) {
-  const auto count = [&](Recompute recompute) { return std::ranges::count(policy.layers, recompute); };
-  const auto recomputed = count(Recompute::kAll), attention = count(Recompute::kMlp);
-  std::string text;
-  const auto add = [&](std::ptrdiff_t layers, const char* what) {
-    if (layers == 0) return;
-    text += concat(text.empty() ? "" : ", ", layers, layers == 1 ? " layer " : " layers ", what);
-  };
-  add(recomputed, "recomputed");
-  add(attention, "with the attention kept");
-  add(count(Recompute::kNone), "kept whole");
-  return text;
-}
-
 CheckpointingPolicy last_layers_whole(std::int64_t layers, std::int64_t whole) {
   CheckpointingPolicy policy = CheckpointingPolicy::uniform(layers, Recompute::kMlp);
   std::fill(policy.layers.end() - whole, policy.layers.end(), Recompute::kNone);
@@ -125,6 +110,19 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
 }
 
 }  // namespace
+
+std::string checkpointing_text(const CheckpointingPolicy& policy) {
+  const auto count = [&](Recompute recompute) { return std::ranges::count(policy.layers, recompute); };
+  std::string text;
+  const auto add = [&](std::ptrdiff_t layers, const char* what) {
+    if (layers == 0) return;
+    text += concat(text.empty() ? "" : ", ", layers, layers == 1 ? " layer " : " layers ", what);
+  };
+  add(count(Recompute::kAll), "recomputed");
+  add(count(Recompute::kMlp), "with the attention kept");
+  add(count(Recompute::kNone), "kept whole");
+  return text;
+}
 
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
   return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);

@@ -10,6 +10,7 @@
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
+#include "src/train/plan/host_memory.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
@@ -73,9 +74,22 @@ LoadedBase load_base(const PreparedStage& stage) {
   return base;
 }
 
+// The base is loaded and the buffers of an earlier stage are released, so what is available now is what can be saved.
+void reserve_host_buffers(const PreparedStage& stage, Mistral& model) {
+  const std::int64_t tokens = stage.plan.longest_micro_batch();
+  const SavedBytes bytes = {model.saved_bytes(tokens, Recompute::kMlp), model.saved_bytes(tokens, Recompute::kNone)};
+  const std::size_t available = available_host_bytes();
+  const CheckpointingPolicy policy =
+      choose_host_checkpointing(model.layer_count(), bytes, stage.config.activation_memory, available);
+  log_info(concat("backward pass: ", checkpointing_text(policy), "; a whole layer takes ", format_bytes(bytes.whole),
+                  ", ", format_bytes(available), " are free"));
+  model.set_checkpointing(policy);
+  model.reserve(tokens, stage.config.sequence_len, true);
+}
+
 void reserve_buffers(const PreparedStage& stage, LoadedBase& base) {
-  if (!base.memory) return base.model->reserve(stage.plan.longest_micro_batch(), stage.config.sequence_len, true);
   base.model->release();
+  if (!base.memory) return reserve_host_buffers(stage, *base.model);
   base.memory->device.release_to(base.device_mark);
   base.memory->pinned.release_to(base.pinned_mark);
   base.model->set_checkpointing(stage.memory->checkpointing);
