@@ -4,13 +4,15 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 
+#include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/util/live_line.h"
 
@@ -71,7 +73,8 @@ class Log {
     logger_.set_error_handler([this](const std::string& reason) {
       if (std::exchange(failure_reported_, true)) return;
       const LiveLinePause pause;
-      std::fprintf(stderr, "train.log cannot be written: %s\n", reason.c_str());
+      const std::string line = concat("train.log cannot be written: ", reason, "\n");
+      (void)write_all(STDERR_FILENO, line.data(), line.size());
     });
   }
 

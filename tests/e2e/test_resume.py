@@ -308,7 +308,7 @@ def make_earlier_version(run):
 
 
 def test_run_of_an_earlier_version(tmp_path, half_way, untouched):
-    job = copy_of(half_way, tmp_path / "job")
+    job = half_way.copy(tmp_path / "job")
     make_earlier_version(job.run)
     job.write(learning_rate=0.002)
     assert must(train(job.config, "--resume"), 2).errors == ["E0504"]

@@ -50,7 +50,7 @@ TEST(Guards, WatchdogCountsStepsInARow) {
 }
 
 TEST(Guards, UpdateFarAboveTheRateStops) {
-  Guards guards({});
+  Guards guards;
   guards.check_step(1, 2.0, 1.0, 900 * 1e-4, 1e-4, "x");
   const Error error =
       error_of([&] { guards.check_step(2, 2.0, 1.0, 1240 * 1e-4, 1e-4, "layers.0.q_proj.lora_A, element 3"); });
@@ -78,7 +78,7 @@ TEST(Guards, StateComesBackExactly) {
 }
 
 TEST(Guards, LearningRateZeroMovesNothing) {
-  Guards guards({});
+  Guards guards;
   guards.check_step(1, 2.0, 1.0, 0.0, 0.0, "");
   EXPECT_EQ(guards.moving_steps, 0u);
   guards.check_step(2, 2.0, 1.0, 1e-5, 1e-4, "");

@@ -221,7 +221,7 @@ TEST_F(DeviceModelTest, StateMovedThroughItsMirrorsGoesOnToTheBit) {
   for (std::size_t i = 0; i < a.adapter->factors().size(); ++i)
     std::ranges::copy(a.adapter->factors()[i].values(), b.adapter->factors()[i].values().begin());
   const auto from = a.optimizer->arrays(), to = b.optimizer->arrays();
-  for (std::size_t i = 0; i < from.size(); ++i) std::memcpy(to[i].data, from[i].data, from[i].bytes);
+  for (std::size_t i = 0; i < from.size(); ++i) std::memcpy(to[i].data, from[i].data, from[i].bytes());
   b.adapter->upload(b.model->ops());
   b.optimizer->upload(b.model->ops());
   b.optimizer->set_step_count(a.optimizer->step_count());
