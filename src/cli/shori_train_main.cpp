@@ -19,7 +19,7 @@ namespace {
 
 struct Arguments {
   std::string config, explain, gpu_memory, profile_steps;
-  std::string help_keys;  // "text" or "markdown"; empty: not asked for
+  std::string help_keys;  // what follows `--help-keys=`; "true" without `=`; empty without the option
   std::vector<std::string> set;
   RecipeOptions recipe;
 };
@@ -46,7 +46,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--profile-steps", arguments.profile_steps,
                  "time every op of steps A to B; the last of them is kept in profile.json of the run folder")
       ->type_name("A:B");
-  app.add_flag("--help-keys{text}", arguments.help_keys,
+  app.add_flag("--help-keys", arguments.help_keys,
                "every key of the YAML file with default and meaning; --help-keys=markdown: as a table");
   app.add_option("--explain", arguments.explain, "what an error code means and how to fix it")->type_name("CODE");
   app.footer(
@@ -103,9 +103,9 @@ RecipeOptions recipe_options(const Arguments& arguments) {
 }
 
 int print_keys(const std::string& format) {
-  const auto formats = word_list("text", "markdown");
-  if (format != "text" && format != "markdown") refuse_word("--help-keys=" + format, formats);
-  return std::fputs((format == "text" ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
+  const bool text = format == "true" || format == "text";
+  if (!text && format != "markdown") refuse_word("--help-keys=" + format, word_list("text", "markdown"));
+  return std::fputs((text ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
 }
 
 int train(const Arguments& arguments) {
