@@ -49,7 +49,7 @@ std::vector<Edit> single_spaces(std::string_view prose) {
   return edits;
 }
 
-// The space behind `>`.
+// The space after `>`.
 std::vector<Edit> spaced_quotes(std::string_view prose) {
   std::vector<Edit> edits;
   for (const TextSpan& line : lines_of(prose)) {
@@ -81,7 +81,7 @@ std::string applied(std::span<const Edit> edits, std::string_view body) {
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n'; }
 
-// Where the prose of a block begins: behind the speaker and what separates it from the text.
+// Where the prose of a block begins: after the speaker and what separates it from the text.
 std::size_t prose_begin(const Segment& segment) {
   return segment.role == Role::kMessage ? segment.body.size() - message_text(segment.body).size() : 0;
 }
@@ -179,7 +179,7 @@ std::string without(std::string_view text, std::size_t offset, std::span<const I
   return trimmed(rest.append(text, done), !is_blank(text.front()));
 }
 
-// The message without the talk, and a block `ooc` for each talk behind it.
+// The message without the talk, and an `ooc` block for each of them after it.
 std::vector<Segment> lifted(const Segment& message, std::span<const InlineOoc> talk) {
   const std::size_t begin = prose_begin(message);
   std::vector<Segment> blocks = {message};

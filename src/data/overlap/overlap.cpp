@@ -119,7 +119,7 @@ class OverlapFinder {
     const auto own = index_->shingles_of(document);
     for (const std::uint32_t other : candidates) {
       const auto theirs = index_->shingles_of(other);
-      const auto [smaller, larger] = std::minmax(own.size(), theirs.size());
+      const auto [smaller, larger] = std::minmax({own.size(), theirs.size()});
       if (static_cast<double>(smaller) < kNearCopy * static_cast<double>(larger) - 1e-9) continue;
       const double similarity = jaccard(own, theirs);
       if (similarity < kNearCopy) continue;

@@ -19,7 +19,7 @@ namespace shori {
 
 class RunFiles {
  public:
-  // `arrays`: what checkpoints hold besides the manifest. `resume_command` is what users are told to type after a stop.
+  // `arrays`: what checkpoints hold besides the manifest. `resume_command` is what users type to go on after a stop.
   RunFiles(const PreparedStage& stage, BaseIdentity base, Device device, std::vector<NamedArray> arrays,
            std::string resume_command);
 

@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"learning_rate: 7.25e5", "E0103", "`learning_rate` 725000 is outside (0, 0.01]"},
                     ValueCase{"learning_rate: 7.25e5", "E0103", "write `7.25e-5`"},
                     ValueCase{"learning_rate: 7,25e-5", "E0104", "`7,25e-5`"},
-                    ValueCase{"lora_r: \"5\"", "E0104", "is quoted"}, ValueCase{"lora_r: '5'", "E0104", "in quotes"},
+                    ValueCase{"lora_r: \"5\"", "E0104", "is quoted"}, ValueCase{"lora_r: '5'", "E0104", "is quoted"},
                     ValueCase{"lora_r: +5", "", ""}, ValueCase{"weight_decay: 0.", "", ""},
                     ValueCase{"lora_r: 3.0", "E0104", "`lora_r` must be an integer, found `3.0`"},
                     ValueCase{"learning_rate: .nan", "E0110", "`learning_rate` is not a finite number: `.nan`"},

@@ -1,6 +1,5 @@
 // Every problem of a single text: code, line, column, and where the parser goes on.
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include "shori/data/blockml.h"
 #include "tests/unit/data/blockml_samples.h"
@@ -220,31 +219,6 @@ TEST(BlockmlErrors, LimitsAreExact) {
   ASSERT_TRUE(document.has_value());
   EXPECT_EQ(document->segments.size(), kSegmentLimit);
   EXPECT_EQ(found(many + "▀ooc\nx▄\n" + "▀"), (std::vector<Found>{{"E0317", 2 * kSegmentLimit + 1, 1}}));
-}
-
-TEST(BlockmlErrors, HostileTextsAreRefusedInBoundedMemory) {
-  std::vector<std::string> texts;
-  texts.push_back(std::string(kConversationBytes + 1, 'a'));
-  std::string lines;
-  for (const char* piece : {"[INST]\n", "▀title\n", "▀message (length: tiny)\n", "stray▄\n", "▀\n"}) {
-    lines.clear();
-    while (lines.size() < kConversationBytes / 8) lines += piece;
-    texts.push_back(lines);
-  }
-  texts.push_back("▀message\n" + std::string(kConversationBytes / 2, '<') + "▄\n");
-  rusage before{}, after{};
-  getrusage(RUSAGE_SELF, &before);
-  for (const std::string& text : texts) {
-    Diagnostics diagnostics;
-    EXPECT_FALSE(parse_blockml(text, {"f", 0}, diagnostics).has_value());
-    EXPECT_TRUE(diagnostics.has_errors());
-    EXPECT_LE(diagnostics.all().size(), 51u);
-    for (const Diagnostic& problem : diagnostics.all()) EXPECT_LE(problem.place.source_line.size(), 65536u);
-  }
-  getrusage(RUSAGE_SELF, &after);
-  EXPECT_LE(after.ru_maxrss - before.ru_maxrss, 16 * 1024) << "KiB above the texts themselves";
-
-  EXPECT_EQ(found(texts[0]), (std::vector<Found>{{"E0317", 1, kConversationBytes + 1}}));
 }
 
 }  // namespace

@@ -69,8 +69,8 @@ TEST(Manifest, DerivedMembersFollowTheStep) {
 TEST(Manifest, HasTheMembersOfTheFormat) {
   TinyStage stage;
   std::string keys;
-  for (const auto& [key, value] : manifest_json(*stage, tiny_identity(), manifest_after_three_steps(*stage)).items())
-    keys += key + " ";
+  const Json json = manifest_json(*stage, tiny_identity(), manifest_after_three_steps(*stage));
+  for (const auto& [key, value] : json.items()) keys += key + " ";
   EXPECT_EQ(keys,
             "adam base build config config_hash data data_fingerprint device epoch format guards ledger lr metrics "
             "next_micro_batch parent plan_sha256 rng stage step tokenizer_sha256 version ");
