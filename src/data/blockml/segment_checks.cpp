@@ -43,7 +43,10 @@ Diagnostic segment_too_large(Role role) {
 
 std::optional<Diagnostic> check_segment(const Segment& segment, const std::string& file) {
   Diagnostics problems;
-  if (!check_text(segment.body, {file, 0}, problems)) return problems.all().front();
+  // A byte order mark is wrong at the start of a file only; at the start of a segment it is a character like others.
+  std::string_view body = segment.body;
+  while (body.starts_with("\xEF\xBB\xBF")) body.remove_prefix(3);
+  if (!check_text(body, {file, 0}, problems)) return problems.all().front();
   const std::size_t newline = 1;  // after the segment, and no part of it
   if (render_segment(segment).size() - newline > kBlockBytes) return segment_too_large(segment.role);
   const std::size_t special = find_special_token(segment.body, 0);

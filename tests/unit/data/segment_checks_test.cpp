@@ -40,6 +40,11 @@ TEST(CheckSegment, SaysWhatTheParserSaysOfTheRendering) {
   EXPECT_GT(refused, 500u);
 }
 
+// Only a file may not begin with one.
+TEST(CheckSegment, AByteOrderMarkAtTheStartOfASegmentIsACharacter) {
+  EXPECT_EQ(check_segment({.role = Role::kLore, .body = "\xEF\xBB\xBFx"}, "a.yaml"), std::nullopt);
+}
+
 TEST(CheckSegment, TheLimitCountsTheMarkup) {
   for (const Role role : {Role::kMessage, Role::kInst}) {
     Segment segment;
