@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Holds what ptxas made of each kernel against the figures recorded in kernels/ptxas_limits.txt.
+"""Compares what ptxas reports about each kernel with the figures recorded in kernels/ptxas_limits.txt.
 
   scripts/check_ptxas.py                     the reports of build/release
   scripts/check_ptxas.py --reports FOLDER    those of another build (<build>/kernels_cuda)
   scripts/check_ptxas.py --update            records the figures of the reports
 
-No kernel may spill registers to memory. Registers and static shared memory of a kernel may be less than recorded, never more; a
-kernel without a row, or a row without a kernel, is an error. The figures belong to one release of nvcc: with another one only
-spills are checked. Prints one line a find; exit 1.
+No kernel may spill registers to memory. Registers and static shared memory of a kernel may be less than recorded, but not more. A
+kernel without a row, or a row without a kernel, is an error. The figures belong to one release of nvcc; with another release only
+spills are checked. Prints one line per finding, exit 1 if there is one.
 """
 
 import argparse
@@ -23,8 +23,8 @@ FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) by
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
 HEAD = """\
-# Most registers a thread and bytes of static shared memory a block of each kernel, by GPU architecture: "registers/shared".
-# Made by scripts/check_ptxas.py --update, which also checks a build against it. Lower is better; a figure that rises is a decision.
+# Limits of each kernel by GPU architecture, "registers per thread/bytes of static shared memory per block". Written by
+# scripts/check_ptxas.py --update; without --update it checks a build. Lower is better; a figure that rises is a decision.
 """
 
 
@@ -62,7 +62,7 @@ def read_reports(folder):
     sources = {path.stem for path in (ROOT / "kernels").rglob("*.cu")}
     for path in sorted(folder.glob("*.ptxas")):
         if path.stem not in sources:
-            continue  # of a kernel file that is gone
+            continue  # the kernel file was deleted
         figures = read_report(path)
         names = short_names({symbol for symbol, _ in figures})
         for (symbol, architecture), values in figures.items():
@@ -101,15 +101,15 @@ def check(kernels, limits, compare):
         if compare and recorded is None:
             problems.append(f"{kernel}: has no row in {LIMITS.name}")
         for architecture, values in sorted(figures.items()):
-            place = f"{kernel} {architecture}"
+            subject = f"{kernel} {architecture}"
             if values["spill"]:
-                problems.append(f"{place}: {values['spill']} bytes of registers spilled to memory")
+                problems.append(f"{subject}: {values['spill']} bytes of registers spilled to memory")
             limit = recorded.get(architecture) if recorded else None
             if not compare or limit is None:
                 continue
-            for name, value, most in zip(("registers", "bytes of shared memory"), (values["registers"], values["shared"]), limit):
-                if value > most:
-                    problems.append(f"{place}: {value} {name}, recorded {most}")
+            for name, value, maximum in zip(("registers", "bytes of shared memory"), (values["registers"], values["shared"]), limit):
+                if value > maximum:
+                    problems.append(f"{subject}: {value} {name}, recorded {maximum}")
     if compare:
         problems += [f"{kernel}: is recorded, but no such kernel was compiled" for kernel in sorted(set(limits) - set(kernels))]
     return problems

@@ -1,7 +1,6 @@
 // What every kernel file includes, and the only file with inline PTX. Under SHORI_CUDA_EMULATOR the same names come from
 // tests/cuda_emulator, so a kernel that uses nothing else runs on the CPU as well.
 //
-// clang-format off
 //   launch(kernel, grid, block, dynamic_shared_bytes, stream, args...)    the one way to start a kernel
 //   block_count(items, items_per_block)                                   a grid dimension
 //   SHORI_SHARED(float, tile, [32][33])                                   static shared memory, 16-byte aligned
@@ -9,8 +8,9 @@
 //   cp_async_16, cp_async_commit, cp_async_wait<N>                        16-byte copies global -> shared
 //   ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16                     tensor cores
 //   load_vector, load_constant_vector, store_vector                       8 bf16 values by one 16-byte access, as fp32
+//   unpack_bf16, pack_bf16_vector                                         the same for a value in registers
 //   warp_sum, warp_max, block_sum, block_max                              reductions in a fixed order
-// clang-format on
+//   entry_of_chunk (tensor_table.cuh)                                     finds the tensor that a chunk belongs to
 #pragma once
 
 #include <cstddef>

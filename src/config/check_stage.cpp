@@ -49,11 +49,11 @@ class StageChecker {
       if (refused_.contains(key)) return;
       const Setting* setting = set(key);
       if (setting == nullptr) continue;
-      const SourceLocation place = setting->key_place();
+      const SourceLocation location = setting->key_location();
       if (placed) {
-        diagnostic.note(concat("`", key, "` is set at ", place.file, ":", place.line, ":", place.column));
+        diagnostic.note(concat("`", key, "` is set at ", location.file, ":", location.line, ":", location.column));
       } else {
-        diagnostic.at(place);
+        diagnostic.at(location);
       }
       placed = true;
     }
@@ -117,7 +117,7 @@ class StageChecker {
     if (entry.type != word_of(DataType::kCompletion) || config_.train_on_inputs || refused_.contains("train_on_inputs"))
       return;
     diagnostics_.add(Diagnostic("E0107", "`type: completion` does not go with `train_on_inputs: false`")
-                         .at(entry.place)
+                         .at(entry.location)
                          .note("a completion has no roles that choose the targets")
                          .help("write `train_on_inputs: true`, or `type: blockml_jsonl`"));
   }
@@ -170,7 +170,7 @@ class StageChecker {
     if (config_.gpu_memory_limit.empty() || parse_byte_size(config_.gpu_memory_limit)) return;
     diagnostics_.add(Diagnostic("E0104", concat("`gpu_memory_limit` must be an amount such as 22GiB, found `",
                                                 escape_for_log(config_.gpu_memory_limit), "`"))
-                         .at(set("gpu_memory_limit")->value_place())
+                         .at(set("gpu_memory_limit")->value_location())
                          .note("units: KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000)"));
   }
 
@@ -201,7 +201,7 @@ std::vector<std::string> stage_notes(const StageConfig& stage) {
   return notes;
 }
 
-void check_stage_name(const std::string& name, const SourceLocation& place, Diagnostics& diagnostics) {
+void check_stage_name(const std::string& name, const SourceLocation& location, Diagnostics& diagnostics) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
            c == '.' || c == ' ';
@@ -211,7 +211,7 @@ void check_stage_name(const std::string& name, const SourceLocation& place, Diag
   if (good) return;
   diagnostics.add(
       Diagnostic("E0104", concat("`name` must be usable as a folder name, found `", escape_for_log(name), "`"))
-          .at(place)
+          .at(location)
           .note("at most 64 letters, digits, `-`, `_`, `.` and spaces; no `.` at the start, no space at either end"));
 }
 

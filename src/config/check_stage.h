@@ -16,6 +16,6 @@ void check_stage(const Settings& settings, const std::set<std::string>& refused,
 std::vector<std::string> stage_notes(const StageConfig& stage);
 
 // E0104 unless a stage of this name can have a folder.
-void check_stage_name(const std::string& name, const SourceLocation& place, Diagnostics& diagnostics);
+void check_stage_name(const std::string& name, const SourceLocation& location, Diagnostics& diagnostics);
 
 }  // namespace shori

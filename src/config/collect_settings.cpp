@@ -56,7 +56,7 @@ class Collector {
     } else if (setting.value.kind != YamlNode::Kind::kNull) {
       diagnostics_.add(
           Diagnostic("E0104", concat("`blockml` must be a mapping, found `", value_text(setting.value), "`"))
-              .at(setting.value_place())
+              .at(setting.value_location())
               .help("write `blockml: {eos: end}`"));
     }
   }
@@ -64,7 +64,7 @@ class Collector {
   void add_unknown(const Setting& setting, bool nested) {
     const std::string& name = setting.key_node.text;
     Diagnostic diagnostic("E0101", concat("unknown key `", escape_for_log(name), "`"));
-    diagnostic.at(setting.key_place());
+    diagnostic.at(setting.key_location());
     const std::string full = nested ? name : std::string(kNested) + name;
     if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
       const std::string last = name.substr(name.find('.') + 1);

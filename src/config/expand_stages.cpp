@@ -75,9 +75,9 @@ class RecipeBuilder {
 
  private:
   SourceLocation file_place() const {
-    SourceLocation place;
-    place.file = source_.document->file;
-    return place;
+    SourceLocation location;
+    location.file = source_.document->file;
+    return location;
   }
 
   std::string text_of(std::string_view key) const {
@@ -98,7 +98,7 @@ class RecipeBuilder {
         if (own == nullptr) continue;
         diagnostics_.add(
             Diagnostic("E0107", concat("`--set ", setting.key, "` does not go with a stage that sets this key"))
-                .at(own->key_place())
+                .at(own->key_location())
                 .note("`--set` replaces the shared keys of a recipe")
                 .help("edit the stage, or copy it into a config of its own"));
       }
@@ -120,18 +120,18 @@ class RecipeBuilder {
     for (const StageItem& item : source_.items) {
       const Setting* name = find_setting(item.settings, "name");
       if (!has_value(name)) {
-        diagnostics_.add(Diagnostic("E0114", "required key `name` of a stage is missing").at(item.place));
+        diagnostics_.add(Diagnostic("E0114", "required key `name` of a stage is missing").at(item.location));
       }
       refuse_stage_keys(item);
       Settings settings = shared;
       for (const Setting& setting : item.settings) replace_setting(settings, setting);
-      add_stage(has_value(name) ? name->value.text : "", std::move(settings), item.place);
+      add_stage(has_value(name) ? name->value.text : "", std::move(settings), item.location);
     }
   }
 
   void refuse_arrow(const Setting& rate) {
     diagnostics_.add(Diagnostic("E0107", "`learning_rate` with `->` does not go with `stages`")
-                         .at(rate.value_place())
+                         .at(rate.value_location())
                          .note("`->` makes stages of the categories of `datasets`")
                          .help("give each stage its own `learning_rate`"));
   }
@@ -140,14 +140,14 @@ class RecipeBuilder {
     if (const Setting* rate = find_setting(item.settings, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
     if (const Setting* output = find_setting(item.settings, "output_dir")) {
       diagnostics_.add(Diagnostic("E0107", "`output_dir` does not go inside a stage")
-                           .at(output->key_place())
+                           .at(output->key_location())
                            .note("a stage writes to <output_dir of the recipe>/<name>")
                            .help("delete the line"));
     }
     const Setting* init_from = find_setting(item.settings, "init_from");
     if (has_value(init_from) && !loaded_.stages.empty()) {
       diagnostics_.add(Diagnostic("E0107", "`init_from` goes only into the first stage of a recipe")
-                           .at(init_from->key_place())
+                           .at(init_from->key_location())
                            .note("every later stage begins from the stage before it")
                            .help("delete the line"));
     }
@@ -181,7 +181,7 @@ class RecipeBuilder {
     for (const DataEntry& entry : entries) {
       if (!entry.category.empty()) continue;
       diagnostics_.add(Diagnostic("E0107", "a dataset entry without `category` does not go with rates `a -> b`")
-                           .at(entry.place)
+                           .at(entry.location)
                            .note("the categories of the entries make the stages")
                            .help("add `category:` with one of " + join_words(kCategories)));
     }
@@ -199,13 +199,13 @@ class RecipeBuilder {
     for (const Setting& rate : rates) texts.push_back(value_text(rate.value));
     diagnostics_.add(Diagnostic("E0107", concat("`learning_rate` has more rates (", rates.size(),
                                                 ") than there are categories (", categories.size(), ")"))
-                         .at(arrow.value_place())
+                         .at(arrow.value_location())
                          .note("rates: " + join_words(texts))
                          .note("categories of `datasets`: " + join_words(categories))
                          .help("delete rates, or add the datasets of the missing categories"));
   }
 
-  void add_stage(const std::string& name, Settings settings, const SourceLocation& place) {
+  void add_stage(const std::string& name, Settings settings, const SourceLocation& location) {
     StageConfig stage;
     stage.name = name;
     stage.previous_stage = static_cast<int>(loaded_.stages.size()) - 1;
@@ -219,9 +219,9 @@ class RecipeBuilder {
     }
     stage.config.name = name;
     if (!has_value(find_setting(settings, "name"))) stage.origins["name"].kind = ValueOrigin::Kind::kDerived;
-    check_required(stage, settings, place);
+    check_required(stage, settings, location);
     allocate_outputs(stage);
-    check_name(stage, settings, place);
+    check_name(stage, settings, location);
     check_stage(settings, refused, stage, diagnostics_);
     loaded_.stages.push_back(std::move(stage));
   }
@@ -234,7 +234,7 @@ class RecipeBuilder {
     if (loaded_.is_recipe && shared && !has_source) erase_setting(settings, "optimizer_state");
   }
 
-  void check_required(const StageConfig& stage, const Settings& settings, const SourceLocation& place) {
+  void check_required(const StageConfig& stage, const Settings& settings, const SourceLocation& location) {
     for (const KeyInfo& key : config_keys()) {
       const Setting* setting = find_setting(settings, key.name);
       if (!key.rule.required) continue;
@@ -245,8 +245,8 @@ class RecipeBuilder {
       const std::string of_stage = own ? concat(" of stage `", escape_for_log(stage.name), "`") : "";
       const std::string what = empty_list ? " is empty" : " is missing";
       diagnostics_.add(Diagnostic("E0114", concat("required key `", key.name, "`", of_stage, what))
-                           .at(setting != nullptr ? setting->key_place()
-                               : own              ? place
+                           .at(setting != nullptr ? setting->key_location()
+                               : own              ? location
                                                   : file_place()));
     }
   }
@@ -266,13 +266,13 @@ class RecipeBuilder {
     }
   }
 
-  void check_name(const StageConfig& stage, const Settings& settings, const SourceLocation& place) {
+  void check_name(const StageConfig& stage, const Settings& settings, const SourceLocation& location) {
     const Setting* name = find_setting(settings, "name");
-    if (has_value(name)) check_stage_name(stage.name, name->value_place(), diagnostics_);
+    if (has_value(name)) check_stage_name(stage.name, name->value_location(), diagnostics_);
     for (const StageConfig& earlier : loaded_.stages) {
       if (!source_.stages_key || stage.name.empty() || earlier.name != stage.name) continue;
       diagnostics_.add(Diagnostic("E0107", concat("two stages are named `", escape_for_log(stage.name), "`"))
-                           .at(has_value(name) ? name->value_place() : place)
+                           .at(has_value(name) ? name->value_location() : location)
                            .help("give one of them another name: it is the name of its folder"));
     }
   }

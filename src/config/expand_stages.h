@@ -8,7 +8,7 @@
 namespace shori {
 
 struct StageItem {
-  SourceLocation place;
+  SourceLocation location;
   Settings settings;
 };
 

@@ -133,7 +133,7 @@ void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
     if (!folder.empty()) {
       stage.config.base_model = folder;
     } else {
-      diagnostics.add(missing_model(written, path).at(stage.origin("base_model").place));
+      diagnostics.add(missing_model(written, path).at(stage.origin("base_model").location));
     }
   }
 }

@@ -256,7 +256,7 @@ bool check_foreign_value(const ForeignKey& key, const Setting& setting, const st
   const std::string reason = key.kind == kLater ? " is not in this version of shori-train"
                                                 : " is an Axolotl key that shori-train does not have";
   Diagnostic diagnostic("E0112", what + reason);
-  diagnostic.at(setting.key_place()).note(std::string(key.effect));
+  diagnostic.at(setting.key_location()).note(std::string(key.effect));
   if (key.name == "lora_model_dir") {
     diagnostic.help(
         concat("write `init_from: ", value_text(setting.value), "`: a new run from that adapter's weights"));

@@ -104,7 +104,7 @@ class Loader {
     const std::string found =
         value.kind == YamlNode::Kind::kSequence ? "an empty list" : concat("`", value_text(value), "`");
     diagnostics_.add(Diagnostic("E0104", "`stages` must be a list of stages, found " + found)
-                         .at(document.place(key))
+                         .at(document.location(key))
                          .help("write `stages: [{name: low, ...}, ...]`, or delete the line"));
   }
 
@@ -112,15 +112,15 @@ class Loader {
     const YamlDocument& document = *source.document;
     if (item.kind != YamlNode::Kind::kMapping) {
       diagnostics_.add(Diagnostic("E0104", concat("a stage must be a mapping, found `", value_text(item), "`"))
-                           .at(document.place(item))
+                           .at(document.location(item))
                            .help("write `- name: low` and the other keys of the stage under it"));
       return;
     }
     for (const auto& member : item.members) {
       if (member.first.text != kStagesKey) continue;
-      diagnostics_.add(Diagnostic("E0107", "`stages` does not go inside a stage").at(document.place(member.first)));
+      diagnostics_.add(Diagnostic("E0107", "`stages` does not go inside a stage").at(document.location(member.first)));
     }
-    source.items.push_back({document.place(item), collect(document, item, ValueOrigin::Kind::kStage)});
+    source.items.push_back({document.location(item), collect(document, item, ValueOrigin::Kind::kStage)});
   }
 
   void add_override(const std::string& text, RecipeSource& source) {

@@ -25,7 +25,7 @@ class EntryReader {
               concat("write `- path: ", node_.kind == YamlNode::Kind::kScalar ? value_text(node_) : "data/high/", "`"));
       return finish();
     }
-    entry.place = list_.document->place(node_);
+    entry.location = list_.document->location(node_);
     for (const auto& [key, value] : node_.members) member(key, value, entry);
     if (entry.path.empty() && problems_.empty()) {
       refuse("E0114", node_, concat("required key `path` of an entry of `", list_.key, "` is missing"));
@@ -37,7 +37,7 @@ class EntryReader {
 
  private:
   Diagnostic& refuse(const std::string& code, const YamlNode& at, const std::string& message) {
-    problems_.push_back(Diagnostic(code, message).at(list_.document->place(at)));
+    problems_.push_back(Diagnostic(code, message).at(list_.document->location(at)));
     return problems_.back();
   }
 
@@ -147,7 +147,7 @@ bool read_datasets(const Setting& setting, const std::string& folder, DatasetLis
   if (setting.value.kind != YamlNode::Kind::kSequence) {
     diagnostics.add(Diagnostic("E0104", concat("`", setting.key, "` must be a list of entries, found `",
                                                value_text(setting.value), "`"))
-                        .at(setting.value_place())
+                        .at(setting.value_location())
                         .help(concat("write `", setting.key, ": [{path: data/high/}]`")));
     return false;
   }

@@ -21,7 +21,7 @@ class MappingReader {
   }
 
   Diagnostic& refuse(const std::string& code, const YamlNode& at, const std::string& what) {
-    problems_.push_back(Diagnostic(code, concat("`", setting_.key, "` ", what)).at(setting_.document->place(at)));
+    problems_.push_back(Diagnostic(code, concat("`", setting_.key, "` ", what)).at(setting_.document->location(at)));
     return problems_.back();
   }
 

@@ -11,7 +11,7 @@ namespace {
 Diagnostic wrong_form(const Setting& setting, const std::string& wanted) {
   Diagnostic diagnostic("E0104",
                         concat("`", setting.key, "` must be ", wanted, ", found `", value_text(setting.value), "`"));
-  diagnostic.at(setting.value_place());
+  diagnostic.at(setting.value_location());
   if (setting.value.quoted) diagnostic.note("the value is quoted; numbers, true and false are written without quotes");
   return diagnostic;
 }
@@ -39,7 +39,7 @@ Diagnostic out_of_range(const KeyInfo& key, const Setting& setting, const std::s
   const std::string reason =
       fraction ? " is neither a share below 1 nor a whole number" : " is outside " + key.rule.range_text();
   Diagnostic diagnostic("E0103", concat("`", setting.key, "` ", number, reason));
-  diagnostic.at(setting.value_place());
+  diagnostic.at(setting.value_location());
   const std::string text = value_text(setting.value);
   if (text != number) diagnostic.note(concat("read from `", text, "`"));
   const std::string likely = text_with_negative_exponent(key.rule, setting.value.text);
@@ -62,7 +62,7 @@ Diagnostic scalar_diagnostic(const KeyInfo& key, const Setting& setting, const S
   } else if (problem.code == "E0110") {
     diagnostic = Diagnostic("E0110", concat("`", setting.key, "` is not a finite number: `", text, "`"));
   }
-  diagnostic.at(setting.value_place());
+  diagnostic.at(setting.value_location());
   if (!problem.help.empty()) diagnostic.help(problem.help);
   return diagnostic;
 }
@@ -162,7 +162,7 @@ class ValueReader {
     }
     if (std::find(list.begin(), list.end(), item.text) != list.end()) {
       diagnostics_.add(Diagnostic("E0107", concat("`", setting_.key, "` names `", value_text(item), "` twice"))
-                           .at(element.value_place())
+                           .at(element.value_location())
                            .help("delete one"));
       return false;
     }
@@ -190,13 +190,13 @@ class ValueReader {
 
 }  // namespace
 
-SourceLocation Setting::value_place() const {
-  return value.kind == YamlNode::Kind::kScalar ? document->place(value) : key_place();
+SourceLocation Setting::value_location() const {
+  return value.kind == YamlNode::Kind::kScalar ? document->location(value) : key_location();
 }
 
 ValueOrigin Setting::origin() const {
-  if (value.kind == YamlNode::Kind::kNull) return {ValueOrigin::Kind::kLeftEmpty, key_place()};
-  return {kind, value_place()};
+  if (value.kind == YamlNode::Kind::kNull) return {ValueOrigin::Kind::kLeftEmpty, key_location()};
+  return {kind, value_location()};
 }
 
 const Setting* find_setting(const Settings& settings, std::string_view key) {

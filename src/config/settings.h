@@ -18,8 +18,8 @@ struct Setting {
   const YamlDocument* document = nullptr;
   ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
 
-  SourceLocation key_place() const { return document->place(key_node); }
-  SourceLocation value_place() const;  // of the value if it is a scalar, else of the key
+  SourceLocation key_location() const { return document->location(key_node); }
+  SourceLocation value_location() const;  // of the value if it is a scalar, else of the key
   ValueOrigin origin() const;
 };
 

@@ -26,8 +26,8 @@ using WeightMap = std::map<std::string, std::string>;
 
 bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside the
-// model folder.
+// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside
+// the model folder.
 bool is_plain_shard_name(std::string_view name) {
   if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
   if (name.find("..") != std::string_view::npos || !is_letter_or_digit(name.front())) return false;

@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kMaxErrors = 50;
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
 
-// The exit code of a run that fails because of warnings only (`warnings_as_errors`): that of the errors of their family.
+// The exit code of a run that only warnings make fail (`warnings_as_errors`): that of the errors of their family.
 int exit_code_of_family(const std::string& code) {
   const std::string family = code.substr(1, 2);
   if (family == "02" || family == "03") return 3;
@@ -25,13 +25,14 @@ int exit_code_of_family(const std::string& code) {
 
 // Equal for equal code, location and message. The parts have no NUL.
 std::string key_of(const Diagnostic& diagnostic) {
-  const SourceLocation& place = diagnostic.place;
-  return concat(diagnostic.code, '\0', place.file, '\0', place.line, '\0', place.column, '\0', diagnostic.message);
+  const SourceLocation& location = diagnostic.location;
+  return concat(diagnostic.code, '\0', location.file, '\0', location.line, '\0', location.column, '\0',
+                diagnostic.message);
 }
 
 bool same_message(const Diagnostic& a, const Diagnostic& b) {
-  return a.code == b.code && a.place.line == b.place.line && a.place.column == b.place.column &&
-         a.place.file == b.place.file && a.message == b.message;
+  return a.code == b.code && a.location.line == b.location.line && a.location.column == b.location.column &&
+         a.location.file == b.location.file && a.message == b.message;
 }
 
 }  // namespace
@@ -44,12 +45,13 @@ Diagnostic::Diagnostic(std::string_view error_code, std::string text)
 }
 
 Diagnostic& Diagnostic::at(SourceLocation where) {
-  place = std::move(where);
+  location = std::move(where);
   return *this;
 }
 
 Diagnostic& Diagnostic::at(std::string file, std::size_t line, std::size_t column) {
-  place = SourceLocation{.file = std::move(file), .line = line, .column = column, .end_column = 0, .source_line = {}};
+  location =
+      SourceLocation{.file = std::move(file), .line = line, .column = column, .end_column = 0, .source_line = {}};
   return *this;
 }
 
@@ -124,10 +126,10 @@ std::string diagnostic_to_json(const Diagnostic& diagnostic) {
   Json json = {{"code", diagnostic.code},
                {"severity", severity_name(diagnostic.severity)},
                {"message", escaped(diagnostic.message)},
-               {"file", escaped(diagnostic.place.file)},
-               {"line", diagnostic.place.line},
-               {"column", diagnostic.place.column},
-               {"end_column", diagnostic.place.end_column},
+               {"file", escaped(diagnostic.location.file)},
+               {"line", diagnostic.location.line},
+               {"column", diagnostic.location.column},
+               {"end_column", diagnostic.location.end_column},
                {"notes", escaped_list(diagnostic.notes)},
                {"help", escaped_list(diagnostic.helps)},
                {"exit_code", find_error_info(diagnostic.code)->exit_code}};

@@ -37,12 +37,13 @@ struct ShownLine {
   std::string carets;
 };
 
-ShownLine show_line(const SourceLocation& place) {
-  const std::size_t column = std::max<std::size_t>(place.column, 1) - 1;
+ShownLine show_line(const SourceLocation& location) {
+  const std::size_t column = std::max<std::size_t>(location.column, 1) - 1;
   const std::size_t begin = column > kBeforeCaret ? column - kBeforeCaret : 0;
   const std::size_t end = begin + kLineWindow;
-  const std::size_t span_end = std::clamp(place.end_column > 0 ? place.end_column - 1 : column + 1, column + 1, end);
-  const std::string_view line = place.source_line;
+  const std::size_t span_end =
+      std::clamp(location.end_column > 0 ? location.end_column - 1 : column + 1, column + 1, end);
+  const std::string_view line = location.source_line;
   const auto slice = [line](std::size_t from, std::size_t to) {
     const std::size_t first = offset_of_code_point(line, from);
     return visible(line.substr(first, offset_of_code_point(line, to) - first));
@@ -69,29 +70,29 @@ void append_item(std::string& out, const std::string& margin, const std::string&
   }
 }
 
-void append_place(std::string& out, const std::string& margin, const Diagnostic& diagnostic) {
-  const SourceLocation& place = diagnostic.place;
-  if (place.file.empty()) return;
-  out += margin + "--> " + visible(place.file);
-  if (place.line > 0) out += concat(':', place.line);
-  if (place.line > 0 && place.column > 0) out += concat(':', place.column);
+void append_location(std::string& out, const std::string& margin, const Diagnostic& diagnostic) {
+  const SourceLocation& location = diagnostic.location;
+  if (location.file.empty()) return;
+  out += margin + "--> " + visible(location.file);
+  if (location.line > 0) out += concat(':', location.line);
+  if (location.line > 0 && location.column > 0) out += concat(':', location.column);
   out += '\n';
-  if (place.line == 0 || place.source_line.empty()) return;
-  const ShownLine shown = show_line(place);
-  const std::string number = std::to_string(place.line);
+  if (location.line == 0 || location.source_line.empty()) return;
+  const ShownLine shown = show_line(location);
+  const std::string number = std::to_string(location.line);
   out += margin + " |\n";
   out += std::string(margin.size() - number.size(), ' ') + number + " | " + shown.text + '\n';
-  if (place.column == 0) return;
+  if (location.column == 0) return;
   out += margin + " | " + shown.carets + ' ' + std::string(find_error_info(diagnostic.code)->title) + '\n';
 }
 
 }  // namespace
 
 std::string format_diagnostic(const Diagnostic& diagnostic) {
-  const std::string margin(std::max<std::size_t>(2, std::to_string(diagnostic.place.line).size()), ' ');
+  const std::string margin(std::max<std::size_t>(2, std::to_string(diagnostic.location.line).size()), ' ');
   std::string out(severity_name(diagnostic.severity));
   out += "[" + diagnostic.code + "]: " + visible(diagnostic.message) + '\n';
-  append_place(out, margin, diagnostic);
+  append_location(out, margin, diagnostic);
   for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
   for (const std::string& text : diagnostic.helps) append_item(out, margin, "help", text);
   append_item(out, margin, "explain", "shori-train --explain " + diagnostic.code);

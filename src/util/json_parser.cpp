@@ -1,7 +1,7 @@
 // Strict JSON (RFC 8259) with an explicit stack instead of recursion.
 //
-// nlohmann's SAX interface, whose tree json_text.cpp prints, is not used for reading. Its lexer copies every byte into two
-// buffers: with a handler that does nothing it reads JSONL of long texts at a sixth of this reader's speed
+// nlohmann's SAX interface, whose tree json_text.cpp prints, is not used for reading. Its lexer copies every byte into
+// two buffers: with a handler that does nothing it reads JSONL of long texts at a sixth of this reader's speed
 // (tests/bench/json_bench.cpp). Its events also carry no position, while messages name the column of the value that is
 // wrong; it takes a NUL for the end of the text; and it refuses numbers beyond the range of a double, which are kept as
 // text here.

@@ -12,8 +12,8 @@ void show_live_line(std::string_view text);
 // Removes the live line.
 void end_live_line();
 
-// While it exists, the live line is cleared and stderr belongs to its owner, who writes whole lines; afterwards the live
-// line is drawn again.
+// While it exists, the live line is cleared and stderr belongs to its owner, who writes whole lines; afterwards the
+// live line is drawn again.
 class LiveLinePause {
  public:
   LiveLinePause();

@@ -1,5 +1,5 @@
-// YAML from yaml-cpp's events into our own tree. yaml-cpp's nodes are not used: they may have cycles, and of two equal keys
-// they find the first.
+// YAML from yaml-cpp's events into our own tree. yaml-cpp's nodes are not used: they may have cycles, and of two equal
+// keys they find the first.
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -26,9 +26,9 @@ struct Refused {
 constexpr int kMaxProblems = 50;               // per text; each costs a search for its position
 constexpr std::size_t kShownLine = 64u << 10;  // longer lines are not part of a message
 
-// Passes the text to yaml-cpp in chunks. yaml-cpp keeps all tokens of a `[...]` or `{...}` until it is closed, so a text of
-// brackets only would need 250 times its size. Between two events at most one scalar and a bounded number of tokens are
-// passed on; where that is exceeded, the text ends.
+// Passes the text to yaml-cpp in chunks. yaml-cpp keeps all tokens of a `[...]` or `{...}` until it is closed, so a
+// text of brackets only would need 250 times its size. Between two events at most one scalar and a bounded number of
+// tokens are passed on; where that is exceeded, the text ends.
 class MeteredText : public std::streambuf {
  public:
   MeteredText(std::string_view text, std::size_t max_bytes) : text_(text), max_bytes_(max_bytes) {}
@@ -80,8 +80,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (wants_key()) throw Refused{unreadable(mark, "a key is missing before `:`")};
     YamlNode node;
     // The mark is that of the next token, so the position is taken from the key.
-    const YamlNode* place = open_.empty() ? nullptr : open_.back().key ? &*open_.back().key : open_.back().node;
-    if (place != nullptr) node.line = place->line, node.column = place->column;
+    const YamlNode* location = open_.empty() ? nullptr : open_.back().key ? &*open_.back().key : open_.back().node;
+    if (location != nullptr) node.line = location->line, node.column = location->column;
     attach(std::move(node));
   }
 
@@ -124,7 +124,7 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   Diagnostic unreadable(const YAML::Mark& mark, const std::string& what) const {
-    return Diagnostic("E0111", what).at(document_.place(node_at(mark, YamlNode::Kind::kNull)));
+    return Diagnostic("E0111", what).at(document_.location(node_at(mark, YamlNode::Kind::kNull)));
   }
 
   // yaml-cpp's error as a diagnostic. A tab in the indentation has its own code.
@@ -135,7 +135,7 @@ class TreeBuilder : public YAML::EventHandler {
     const std::size_t indent_end = std::min(text.find_first_not_of(" \t", line), text.size());
     if (text.substr(line, indent_end - line).find('\t') != std::string_view::npos) return tab_at(line);
     return Diagnostic("E0111", "not readable as YAML here: " + escape_for_log(exception.msg))
-        .at(document_.place(node_at(offset)))
+        .at(document_.location(node_at(offset)))
         .note("the mistake may also be in the line above");
   }
 
@@ -155,20 +155,20 @@ class TreeBuilder : public YAML::EventHandler {
   std::size_t line_begin(std::size_t offset) const { return locate(offset).begin; }
 
   // Line and column of an offset. Fast for increasing offsets, as those of events are.
-  struct Place {
+  struct Position {
     std::size_t offset = 0, begin = 0, column = 1;
   };
-  const Place& locate(std::size_t offset) const {
-    if (offset < place_.begin) place_ = {};
-    if (offset < place_.offset) place_ = {place_.begin, place_.begin, 1};
-    for (; place_.offset < offset; ++place_.offset) {
-      const char c = document_.text[place_.offset];
+  const Position& locate(std::size_t offset) const {
+    if (offset < position_.begin) position_ = {};
+    if (offset < position_.offset) position_ = {position_.begin, position_.begin, 1};
+    for (; position_.offset < offset; ++position_.offset) {
+      const char c = document_.text[position_.offset];
       if (c == '\n')
-        place_ = {place_.offset, place_.offset + 1, 1};
+        position_ = {position_.offset, position_.offset + 1, 1};
       else if ((c & 0xC0) != 0x80)
-        ++place_.column;
+        ++position_.column;
     }
-    return place_;
+    return position_;
   }
 
   void add(const YAML::Mark& mark, Diagnostic problem) {
@@ -201,13 +201,13 @@ class TreeBuilder : public YAML::EventHandler {
 
   Diagnostic not_used(const YAML::Mark& mark, const std::string& found) const {
     return Diagnostic("E0109", "anchors, aliases, tags, merge keys and several documents are not used here")
-        .at(document_.place(node_at(mark, YamlNode::Kind::kNull)))
+        .at(document_.location(node_at(mark, YamlNode::Kind::kNull)))
         .note("found " + found);
   }
 
   Diagnostic tab_at(std::size_t line) const {
     return Diagnostic("E0105", "a tab indents this line")
-        .at(document_.place(node_at(document_.text.find('\t', line))))
+        .at(document_.location(node_at(document_.text.find('\t', line))))
         .note("YAML allows only spaces")
         .help("replace it with 2 spaces");
   }
@@ -252,12 +252,12 @@ class TreeBuilder : public YAML::EventHandler {
     open_.push_back({attach(node_at(mark, kind)), std::nullopt});
   }
 
-  // Adds a value to the innermost open list or mapping. The pointer is valid until the parent gets its next child, which
-  // is as long as the value is open.
+  // Adds a value to the innermost open list or mapping. The pointer is valid until the parent gets its next child,
+  // which is as long as the value is open.
   YamlNode* attach(YamlNode node) {
     metered_.event();
     if (++nodes_ > limits_.nodes)
-      throw Refused{Diagnostic("E0111", concat("more than ", limits_.nodes, " values")).at(document_.place(node))};
+      throw Refused{Diagnostic("E0111", concat("more than ", limits_.nodes, " values")).at(document_.location(node))};
     if (open_.empty()) {
       document_.root = std::move(node);
       has_root_ = true;
@@ -278,7 +278,7 @@ class TreeBuilder : public YAML::EventHandler {
       if (++problems_ > kMaxProblems) return;
       const auto& [first_key, first_value] = *first->second;
       diagnostics_.add(Diagnostic("E0102", "key `" + escape_for_log(first_key.text) + "` is given twice")
-                           .at(document_.place(member.first))
+                           .at(document_.location(member.first))
                            .note(concat("first at ", first_key.line, ":", first_key.column, " = ", shown(first_value),
                                         ", here ", shown(member.second)))
                            .help("delete one of them; neither is used"));
@@ -289,7 +289,7 @@ class TreeBuilder : public YAML::EventHandler {
   const YamlLimits& limits_;
   Diagnostics& diagnostics_;
   MeteredText& metered_;
-  mutable Place place_;
+  mutable Position position_;
   std::vector<Open> open_;
   std::size_t keys_ = 0, nodes_ = 0;
   int problems_ = 0;
@@ -368,26 +368,26 @@ const YamlNode* YamlNode::find(std::string_view key) const {
   return nullptr;
 }
 
-SourceLocation YamlDocument::place(const YamlNode& node) const {
-  SourceLocation place{.file = file, .line = node.line, .column = node.column, .end_column = 0, .source_line = {}};
+SourceLocation YamlDocument::location(const YamlNode& node) const {
+  SourceLocation location{.file = file, .line = node.line, .column = node.column, .end_column = 0, .source_line = {}};
   std::size_t begin = 0;
   for (std::size_t line = 1; line < node.line && begin != std::string::npos; ++line) {
     begin = text.find('\n', begin);
     if (begin != std::string::npos) ++begin;
   }
-  if (node.line == 0 || begin == std::string::npos) return place;
+  if (node.line == 0 || begin == std::string::npos) return location;
   std::string_view line = std::string_view(text).substr(begin, text.find('\n', begin) - begin);
   if (line.ends_with('\r')) line.remove_suffix(1);
-  if (line.size() > kShownLine) return place;
-  place.source_line = line;
-  if (node.kind != YamlNode::Kind::kScalar || node.column == 0) return place;
+  if (line.size() > kShownLine) return location;
+  location.source_line = line;
+  if (node.kind != YamlNode::Kind::kScalar || node.column == 0) return location;
   std::size_t offset = 0;
   for (std::size_t column = 1; column < node.column && offset < line.size(); ++column)
     offset += code_point_at(line, offset).bytes;
   const std::size_t quote = node.quoted ? 1 : 0;
   if (offset + quote <= line.size() && line.substr(offset + quote).starts_with(node.text))
-    place.end_column = node.column + count_code_points(node.text) + 2 * quote;
-  return place;
+    location.end_column = node.column + count_code_points(node.text) + 2 * quote;
+  return location;
 }
 
 std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,

@@ -24,7 +24,7 @@ class Fiber {
  private:
   [[noreturn]] static void run();
 
-  void* stack_;            // lowest usable byte; a guard page lies below
+  void* stack_;            // lowest usable byte, above a guard page
   void* saved_ = nullptr;  // stack pointer while the fiber is not running
   Entry entry_ = nullptr;
   void* argument_ = nullptr;

@@ -163,7 +163,9 @@ def test_usage_errors_of_import(tmp_path):
     assert must(data(*command, "--from", "sharegpt"), 2).codes == ["E0113"]
     assert must(data(*command, "--from", "sharegpt", "--names", "Wenna"), 2).codes == ["E0113"]
     assert must(data(*command, "--from", "sharegpt", "--names", "human=,gpt=x"), 2).codes == ["E0113"]
-    must(data(*command, "--from", "word"), 2)
+    wrong = must(data(*command, "--from", "word"), 2).err
+    assert wrong.startswith("--from word: choose limarp, sharegpt, messages, sillytavern or text\n"), wrong
+    assert must(data("imprt"), 2).err.startswith("unknown command `imprt`; did you mean `import`?\n")
     must(data(*command), 2)
     assert must(data("import", tmp_path / "none.jsonl", "--from", "messages", "--out", tmp_path / "out"), 3).codes == [
         "E0315"]

@@ -128,7 +128,7 @@ def test_arrow_form_gives_the_same_adapters(tmp_path, token_model, finished):
 
 
 def test_published_card_trains_the_whole_recipe(tmp_path, token_model):
-    """The card's YAML to the letter, with `datasets` and `output_dir` behind it; the model stands where it says."""
+    """The card's YAML to the letter, followed by `datasets` and `output_dir`; the model is where it says."""
     write_data(tmp_path)
     entries = "".join(f"  - {{path: {stage}.jsonl, type: tokenized, category: {stage}}}\n" for stage in STAGES)
     config = tmp_path / "card.yaml"
@@ -227,7 +227,7 @@ def test_changed_data_is_noticed_and_from_retrains(tmp_path, finished, token_mod
 
 
 def without_locks(folder):
-    """A lock's text tells people who holds it: it changes with each start."""
+    """The text of a lock names its holder, so it changes with each start."""
     return {key: value for key, value in snapshot(folder).items() if not key.endswith("run.lock")}
 
 
@@ -246,12 +246,12 @@ def test_from_checks_before_it_moves(tmp_path, finished):
     # Data of an earlier stage.
     data = (recipe.folder / "high.jsonl").read_text()
     (recipe.folder / "high.jsonl").write_text(token_lines(8, 99))
-    told = is_refused(["E0508"], "--from", "top", code=3)
-    assert "high.jsonl" in told and "--from high" in told
-    told = is_refused(["E0508", "E0504"], "--only", "top", code=3)
-    assert "--from high" in told and "--from top" not in told, told
+    err = is_refused(["E0508"], "--from", "top", code=3)
+    assert "high.jsonl" in err and "--from high" in err
+    err = is_refused(["E0508", "E0504"], "--only", "top", code=3)
+    assert "--from high" in err and "--from top" not in err, err
     (recipe.folder / "high.jsonl").write_text(data)
-    # Another base of the same shape: only its weights tell.
+    # Another base of the same shape: only its weights differ.
     other = make_model(tmp_path / "other", "--vocab", 512, "--seed", 7)
     is_refused(["E0505"], "--from", "top", "--set", f"base_model={other}", code=3)
     # A device that this program has not.
@@ -277,8 +277,8 @@ def test_from_checks_before_it_moves(tmp_path, finished):
 def test_from_a_stage_without_a_folder_moves_the_later_ones(tmp_path, finished):
     recipe = finished.copy(tmp_path / "recipe")
     shutil.rmtree(recipe.runs["high"])
-    told = must(train(recipe.config), 2)
-    assert "--from top" in told.err and not recipe.runs["high"].exists(), "before anything is trained"
+    refused = must(train(recipe.config), 2)
+    assert "--from top" in refused.err and not recipe.runs["high"].exists(), "before anything is trained"
     must(train(recipe.config, "--from", "high"))
     assert recipe.states() == finished.states()
     assert sorted(path.name for path in (recipe.folder / "runs").glob("*.old-*")) == ["top-pg13.old-1", "top.old-1"]
@@ -351,7 +351,7 @@ def test_first_stage_may_begin_from_another_adapter(tmp_path, token_model, finis
         assert tensor_state(tmp_path / "runs" / stage) == tensor_state(finished.runs[stage]), stage
 
 
-def test_stages_with_one_name_or_mistakes_are_all_told(tmp_path, token_model):
+def test_stages_with_one_name_or_mistakes_are_all_reported(tmp_path, token_model):
     write_data(tmp_path)
     stages = [{"name": "low", "learning_rate": 0.001, "datasets": [entry("low")]},
               {"name": "low", "learning_rate": 0.5, "datasets": [entry("missing")]},

@@ -1,4 +1,4 @@
-"""A full disk pauses the run and ends nothing: it goes on by itself when there is room, to the same bytes."""
+"""A full disk pauses the run and ends nothing: it continues when there is room, to the same bytes."""
 import errno
 import os
 import signal
@@ -50,7 +50,7 @@ def test_full_file_system(small_disk, tmp_path, one_layer, injector, expected):
         fill(disk / "filler") if is_mounted else switch.write_text("")
         running.signal(signal.SIGCONT)
         assert running.wait_for(r"error\[E0502\]"), "it says so"
-        assert running.wait_for("ENOSPC") and running.wait_for("goes on by itself")
+        assert running.wait_for("ENOSPC") and running.wait_for("the program continues")
         assert running.process.poll() is None, "and waits"
         (disk / "filler").unlink() if is_mounted else switch.unlink()
         outcome = running.finish()

@@ -76,9 +76,10 @@ def test_kill_between_a_new_best_evaluation_and_the_end_of_the_old_one(tmp_path,
             if call == "unlinkat" and path.startswith("checkpoints/pinned/")]
     assert len(gone) > 1
     for at in gone:
-        before = [call for call, path in calls[:at - 1] if path.startswith("checkpoints/pinned")]
-        linked = max(i for i, call in enumerate(before) if call == "linkat")
-        assert "fsync" in before[linked:], "the new name is synced first"
+        saved = max(i for i, (call, _) in enumerate(calls[:at]) if call == "renameat2")
+        name = calls[saved][1].replace("checkpoints/", "checkpoints/pinned/")
+        since = calls[saved:at - 1]
+        assert ("fsync", "checkpoints/pinned") in since[since.index(("linkat", name)):], "the new name is synced first"
 
     def kill(at):
         job, log = ShortJob(tmp_path / f"job-{at}", one_layer, eval_steps=1), tmp_path / f"log-{at}"

@@ -27,7 +27,7 @@ TEST(BoundedMemory, HostileTextsAreRefusedInBoundedMemory) {
     EXPECT_FALSE(parse_blockml(text, {"f", 0}, diagnostics).has_value());
     EXPECT_TRUE(diagnostics.has_errors());
     EXPECT_LE(diagnostics.all().size(), 51u);
-    for (const Diagnostic& problem : diagnostics.all()) EXPECT_LE(problem.place.source_line.size(), 65536u);
+    for (const Diagnostic& problem : diagnostics.all()) EXPECT_LE(problem.location.source_line.size(), 65536u);
   }
   getrusage(RUSAGE_SELF, &after);
   EXPECT_LE(after.ru_maxrss - before.ru_maxrss, 16 * 1024) << "KiB above the texts themselves";

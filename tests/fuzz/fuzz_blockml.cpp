@@ -11,7 +11,7 @@ bool same(const Segment& a, const Segment& b) { return a.role == b.role && a.hin
 void blockml(std::string_view bytes) {
   Diagnostics diagnostics;
   const std::optional<BlockmlDocument> document = parse_blockml(bytes, {"fuzz", 0}, diagnostics);
-  require(document.has_value() != diagnostics.has_errors(), "a text is read, or told why not");
+  require(document.has_value() != diagnostics.has_errors(), "a text is read, or a problem is reported");
   if (!document) return;
   const std::string once = render(*document);
   const std::optional<BlockmlDocument> again = parse_blockml(once, {"fuzz", 0}, diagnostics);

@@ -10,8 +10,8 @@ constexpr std::int64_t kVocabulary = 32000;
 void check_line(std::string_view line, const LineRules& rules) {
   std::vector<Diagnostic> problems;
   const std::optional<DataLine> data = parse_data_line(line, "fuzz", 1, rules, problems);
-  require(data.has_value() == problems.empty(), "a line is read, or told why not");
-  for (const Diagnostic& problem : problems) require(problem.place.line == 1, "a problem has its line");
+  require(data.has_value() == problems.empty(), "a line is read, or a problem is reported");
+  for (const Diagnostic& problem : problems) require(problem.location.line == 1, "a problem has its line");
   if (!data) return;
   require(!find_invalid_utf8(data->text), "texts are UTF-8");
   require(data->ids.size() == data->trained.size(), "each id has a label");

@@ -40,9 +40,9 @@ TEST_P(Fuzz, SeedsKeepEveryPromise) {
   for (const std::string& seed : all) EXPECT_NO_THROW(GetParam().run(seed)) << seed;
 }
 
-// The pieces that matter to the formats, so that a change is more than a broken byte.
+// Tokens of the formats, so that a change is more than a broken byte.
 TEST_P(Fuzz, ChangedSeedsKeepEveryPromise) {
-  static const std::vector<std::string> kPieces = {
+  static const std::vector<std::string> kTokens = {
       "▀",   "▄",    "[INST]",   "[/INST]", "▀message\n", " (length: tiny)",
       "<s>", "\"",   "\\",       "{",       "}",          "[",
       "]",   ",",    ":",        "\n",      "\r",         "\t",
@@ -54,11 +54,11 @@ TEST_P(Fuzz, ChangedSeedsKeepEveryPromise) {
       std::string changed = seed;
       for (unsigned changes = 1 + random() % 4; changes > 0; --changes) {
         const std::size_t at = random() % (changed.size() + 1), span = random() % 8;
-        const std::string& piece = kPieces[random() % kPieces.size()];
+        const std::string& token = kTokens[random() % kTokens.size()];
         if (random() % 8 == 0)
           changed.resize(at);
         else
-          changed.replace(at, random() % 2 == 0 ? std::min(span, changed.size() - at) : 0, piece);
+          changed.replace(at, random() % 2 == 0 ? std::min(span, changed.size() - at) : 0, token);
       }
       EXPECT_NO_THROW(GetParam().run(changed)) << changed;
     }

@@ -22,11 +22,11 @@ void check_conversation(const YamlConversation& conversation) {
 void yaml(std::string_view bytes) {
   Diagnostics diagnostics;
   if (!check_text(bytes, {"fuzz", 0}, diagnostics)) return;
-  for (const YamlText& piece : split_yaml_documents(bytes)) {
+  for (const YamlText& document : split_yaml_documents(bytes)) {
     Diagnostics problems;
     const std::optional<YamlConversation> conversation =
-        parse_yaml_conversation(piece.text, "fuzz", piece.line, {}, problems);
-    require(conversation.has_value() != problems.has_errors(), "a document is read, or told why not");
+        parse_yaml_conversation(document.text, "fuzz", document.line, {}, problems);
+    require(conversation.has_value() != problems.has_errors(), "a document is read, or a problem is reported");
     for (const Diagnostic& problem : problems.all()) require(!find_invalid_utf8(problem.message), "messages are UTF-8");
     if (conversation) check_conversation(*conversation);
   }

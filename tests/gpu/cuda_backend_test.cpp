@@ -1,4 +1,4 @@
-// The CUDA backend as far as it works without a GPU: which card runs, which error is which, libraries that load late.
+// The parts of the CUDA backend that work without a GPU: supported cards, classes of errors, libraries that are loaded late.
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
@@ -41,7 +41,7 @@ TEST(Architectures, VirtualCodeRunsOnEveryLaterCard) {
   EXPECT_FALSE(has_code_for("", 8, 6));
 }
 
-// reliability: each class of CUDA failure has its code, and with it its exit code.
+// Each class of CUDA failure has its error code, and with it its exit code.
 TEST(CudaErrors, AreClassified) {
   for (const auto& [code, wanted] : std::vector<std::pair<int, std::string>>{
            {2, "E0704"},   {35, "E0403"},  {803, "E0403"}, {804, "E0403"}, {46, "E0404"},  {100, "E0404"},
@@ -72,7 +72,7 @@ TEST(CudaErrors, NameTheCallAndItsPlace) {
   }
 }
 
-// What a driver that does not start, or devices that this user may not open, look like.
+// The errors of a driver that does not start, and of devices that this user may not open.
 TEST(CudaErrors, OfTheSetUpSayWhatToDo) {
   for (const auto& [code, hint] : {std::pair{3, "nvidia-smi"}, {304, "/dev/nvidia*"}}) {
     try {
@@ -111,7 +111,7 @@ TEST(LateLibraries, CopiesOfOneLibraryAreFound) {
             "libcublasLt.so: /env/nvidia/cu13/lib/libcublasLt.so.13, /usr/local/cuda/lib64/libcublasLt.so.13.0.2");
 }
 
-// Also the case of a set-up without the NVIDIA packages that only a GPU needs: then the error names what is missing.
+// In a set-up without the NVIDIA packages, which only a GPU needs, the error names what is missing.
 TEST(LateLibraries, AreLoadedOnceAndHaveWhatIsCalled) {
   EXPECT_EQ(dlsym(RTLD_DEFAULT, "cublasLtMatmul"), nullptr) << "loaded before it was asked for";
   try {
@@ -125,7 +125,8 @@ TEST(LateLibraries, AreLoadedOnceAndHaveWhatIsCalled) {
   EXPECT_NE(late_function("cublasLtMatmul"), nullptr);
   EXPECT_NE(dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_NOLOAD), nullptr);
   EXPECT_STREQ(std::getenv("PYTORCH_CUDA_ALLOC_CONF"), "expandable_segments:True");
-  EXPECT_TRUE(at::detail::getCUDAHooks().hasCUDART()) << "libtorch has settled for a life without CUDA";
+  EXPECT_TRUE(at::detail::getCUDAHooks().hasCUDART())
+      << "libtorch was asked about CUDA before its CUDA part was loaded";
   try {
     late_function("cublasLtHasNoSuchFunction");
     FAIL() << "no error";

@@ -59,12 +59,12 @@ std::int64_t ulps_apart(float a, float b) {
   return std::abs(ordered(a) - ordered(b));
 }
 
-// Share of entries that are equal; the rest may be `most` apart.
-double equal_share(const std::vector<std::uint8_t>& got, const std::vector<std::uint8_t>& wanted, int most) {
+// The share of entries that are equal. The others may differ by at most `max_difference`.
+double equal_share(const std::vector<std::uint8_t>& got, const std::vector<std::uint8_t>& wanted, int max_difference) {
   std::size_t equal = 0;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     equal += got[i] == wanted[i];
-    EXPECT_LE(std::abs(int{got[i]} - int{wanted[i]}), most) << i;
+    EXPECT_LE(std::abs(int{got[i]} - int{wanted[i]}), max_difference) << i;
   }
   return static_cast<double>(equal) / static_cast<double>(wanted.size());
 }

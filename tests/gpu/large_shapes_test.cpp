@@ -37,7 +37,7 @@ constexpr float kEps = 1e-5f;
 
 std::size_t count_of(std::int64_t rows, std::int64_t cols) { return static_cast<std::size_t>(rows * cols); }
 
-// Normal values that repeat with a period that no width divides. To draw every value would take most of the time.
+// Normal values that repeat with a period that no width divides. To draw every value would dominate the run time.
 std::vector<Bf16> repeated(std::int64_t rows, std::int64_t cols, std::uint32_t seed, float deviation = 1.0f) {
   constexpr std::size_t kPeriod = 1000003;
   const std::vector<Bf16> chunk = testing::normal_bf16(std::min(kPeriod, count_of(rows, cols)), seed, deviation);

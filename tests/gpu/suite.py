@@ -9,7 +9,7 @@ Parts: ops (every test case of ops and models on the GPU, compute-sanitizer), go
 and our code against them), kernels (time of every kernel), model (a Mistral-7B of random weights: memory, speed, equal bytes),
 peer (transformers + PEFT + bitsandbytes on the same weights, in turn with ours).
 
-Runs from a build (--build DIR) or from the folder that scripts/gpu_bundle.sh makes. suite.json in --out is written anew after
+Runs from a build (--build DIR) or from the folder that scripts/gpu_bundle.sh makes. suite.json in --out is rewritten after
 each step, so a call that is cut short leaves what it measured. Exit: 0 all passed, 1 something failed, 77 nothing could run.
 """
 import argparse

@@ -87,7 +87,7 @@ def planned_bytes(log):
 
 
 def train(suite, name, model, packs, counted=None, options=(), **settings):
-    """One run of shori-train: its speed, memory and losses. Counted are the steps behind the warm-up."""
+    """One run of shori-train: its speed, memory and losses. The steps after the warm-up are counted."""
     sizes = Sizes(suite.emulated)
     counted = counted or sizes.counted
     steps = sizes.warm_up + counted
@@ -166,7 +166,7 @@ def fingerprint(run):
 
 
 def stop_and_resume(suite, config, run):
-    """SIGTERM behind the second step, then --resume."""
+    """SIGTERM after the second step, then --resume."""
     command = [str(suite.program("shori-train")), str(config)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     end = time.monotonic() + suite.left()

@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 
 SOURCE = pathlib.Path(os.environ.get("SHORI_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
 BIN = pathlib.Path(os.environ.get("SHORI_BIN_DIR", SOURCE / "build/release/bin"))
@@ -97,8 +98,11 @@ class Running:
             self.lines.put(line.decode(errors="replace"))
         self.lines.put(None)
 
-    def _next(self):
-        line = self.lines.get(timeout=PATIENCE)
+    def _next(self, deadline):
+        try:
+            line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise AssertionError(f"hung for {PATIENCE} seconds; the last lines:\n{''.join(self.seen[-20:])}") from None
         if line is None:
             self.lines.put(None)  # the end stays the end, however often it is asked for
         else:
@@ -107,7 +111,8 @@ class Running:
 
     def wait_for(self, pattern):
         """The match of the first coming line that `pattern` is found in; None when the program ends before."""
-        while (line := self._next()) is not None:
+        deadline = time.monotonic() + PATIENCE
+        while (line := self._next(deadline)) is not None:
             if found := re.search(pattern, line):
                 return found
         return None
@@ -121,7 +126,8 @@ class Running:
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, hard))
 
     def finish(self):
-        while self._next() is not None:
+        deadline = time.monotonic() + PATIENCE
+        while self._next(deadline) is not None:
             pass
         code = self.process.wait(timeout=PATIENCE)
         self.process.stderr.close()

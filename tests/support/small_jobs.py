@@ -59,7 +59,7 @@ def token_lines(count, seed, lengths=(40, 20), vocab=512, letters=24):
 
 
 def yaml_text(settings):
-    """Flow values are JSON, which YAML reads as it stands; rates `a -> b` stand without quotes."""
+    """Values are JSON, which YAML reads as well; rates `a -> b` have no quotes."""
     def text(value):
         return value if isinstance(value, str) and "->" in value else json.dumps(value)
     return "".join(f"{key}: {text(value)}\n" for key, value in settings.items() if value is not ...)

@@ -22,7 +22,7 @@ struct DataEntry {
   // unknown whose words are among its tags, else unknown.
   std::vector<std::string> rating;
   std::array<std::vector<std::string>, kRatings.size()> tags_rating;  // by Rating
-  SourceLocation place;                                               // of the entry in the config file
+  SourceLocation location;                                            // of the entry in the config file
 };
 
 }  // namespace shori

@@ -18,7 +18,7 @@ namespace shori {
 struct ValueOrigin {
   enum class Kind { kDefault, kLeftEmpty, kFile, kStage, kSet, kDerived };
   Kind kind = Kind::kDefault;
-  SourceLocation place;  // of the key, or of the value if it is a scalar; the file is "--set" for an override
+  SourceLocation location;  // of the key, or of the value if it is a scalar; the file is "--set" for an override
 };
 
 struct StageConfig {

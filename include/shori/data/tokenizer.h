@@ -47,7 +47,7 @@ class Tokenizer {
   std::int32_t space_id() const;      // ▁, the dummy prefix of a text that begins with a block
   const std::string& sha256() const;  // of the file, hex
   // Whether words are encoded by own code; only text that it does not cover then goes to the library.
-  bool uses_word_cache() const { return word_cache_obstacle().empty(); }
+  bool uses_word_cache() const;
   // What in the vocabulary forbids that; empty if nothing does.
   const std::string& word_cache_obstacle() const;
 

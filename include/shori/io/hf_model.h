@@ -23,8 +23,8 @@ struct HfModelConfig : MistralConfig {
   std::int64_t max_position_embeddings = 0;
   bool is_nf4 = false;  // the linears are NF4 as bitsandbytes writes them (`quantization_config`)
 };
-// E0204 with line and column for every value that is missing, of the wrong kind, or out of range; E0216 for a model that
-// is quantized in another way than NF4 by bitsandbytes.
+// E0204 with line and column for every value that is missing, of the wrong kind, or out of range; E0216 for a model
+// that is quantized in another way than NF4 by bitsandbytes.
 HfModelConfig parse_model_config(std::string_view text, const std::string& path);
 
 struct HfShard {

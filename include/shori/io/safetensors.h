@@ -104,8 +104,8 @@ struct NamedArray {
   }
 };
 
-// The bytes before the data: length and JSON. `__metadata__` comes first, in the order given, then the arrays in the order
-// of their data; no white space except the spaces that pad the JSON to a multiple of 8 bytes.
+// The bytes before the data: length and JSON. `__metadata__` comes first, in the order given, then the arrays in the
+// order of their data; no white space except the spaces that pad the JSON to a multiple of 8 bytes.
 std::string make_safetensors_header(std::span<const NamedArray> arrays,
                                     const std::vector<std::pair<std::string, std::string>>& metadata);
 

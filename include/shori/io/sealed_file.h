@@ -2,8 +2,8 @@
 // the NF4 cache are sealed files.
 //
 // The arrays come first, then two U8 tensors:
-//   shori.manifest  canonical JSON padded with spaces. Its `tensors` has the SHA-256 of every array by name, its `format`
-//                   the version that the seal has too.
+//   shori.manifest  canonical JSON padded with spaces. Its `tensors` has the SHA-256 of every array by name, its
+//                   `format` the version that the seal has too.
 //   shori.seal      64 bytes, written last: a file that was not finished has none.
 //      0  magic, 8 bytes
 //      8  u64 LE  size of the file

@@ -20,8 +20,6 @@
 
 namespace shori {
 
-struct IoFailure;
-
 inline constexpr std::uint64_t kCheckpointVersion = 1;
 
 // One checkpoint file, checked against everything it says of itself: container, seal, manifest, and with `check_tensors`
@@ -30,13 +28,13 @@ SealedFile open_checkpoint(const std::string& folder, const std::string& name, b
 
 enum class PinFolder { kPinned, kRequested };
 
-// Why a checkpoint may lie in pinned/, as of one step.
+// The reasons for which a checkpoint stays in pinned/.
 struct PinReasons {
-  std::uint64_t step = 0;                 // files of later steps, which a run that fell back will meet again, are left
+  std::uint64_t step = 0;                 // the current one; later files stay: the run reaches their steps again
   std::vector<std::uint64_t> epoch_ends;  // of the whole run, ascending
-  std::size_t save_total_limit = 2;       // how many of them are kept
+  std::size_t save_total_limit = 2;       // how many epoch ends up to the current step stay
   std::optional<std::uint64_t> best_step;
-  std::function<bool(std::uint64_t)> is_evaluated;  // whether an evaluation belongs to a step
+  std::function<bool(std::uint64_t)> is_evaluated;  // whether a step is followed by an evaluation
 };
 
 // Writes and loads the checkpoints of one run folder.
@@ -53,21 +51,21 @@ class CheckpointStore {
   // there is not enough.
   void prepare();
   // Writes the state as step `step`, durable when it returns. `fields`: the manifest without `tensors`. A full disk
-  // pauses (reported as E0502) and writing goes on when there is space; a stop while pausing throws E0502. Other I/O
+  // pauses (reported as E0502) and writing continues when there is space; a stop while pausing throws E0502. Other I/O
   // errors get three tries with new files, then E0512.
   void write(std::uint64_t step, const Json& fields);
   // Keeps the newest `save_total_limit` rolling checkpoints and deletes older ones; then reserves disk space for the next
   // checkpoint.
   void keep_newest(std::size_t save_total_limit);
-  // E0502 if a disk, that of `folder`, has no room for a checkpoint. Leaves nothing there.
+  // E0502 if the disk of `folder` has no room for a checkpoint. Leaves no file.
   void check_room(const std::string& folder) const;
-  // Gives back the reserved space: no further checkpoint will be written.
+  // Frees the reserved space. No checkpoint can be written afterwards.
   void release_next() { discard_next(); }
-  // Hard link (copy where links are refused) in pinned/, or in requested/, of which the program deletes nothing.
-  // Another file of that name gives way. false: it is not known to be durable.
+  // Makes a hard link (a copy if the file system has none) in pinned/, or in requested/, from which the program deletes
+  // nothing. Replaces another file of that name. Returns whether it is known to be durable.
   [[nodiscard]] bool pin(std::uint64_t step, PinFolder into);
-  // Deletes from pinned/ the epoch ends before the newest `save_total_limit`, and evaluations that are the best no
-  // longer. What lies there for another reason stays.
+  // Deletes from pinned/ all but the newest `save_total_limit` epoch ends, and checkpoints that were the best evaluation
+  // before another step was. Files with other names or for other reasons stay.
   void drop_outdated_pins(const PinReasons& reasons);
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported

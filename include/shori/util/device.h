@@ -1,4 +1,4 @@
-// The device behind one interface: memory, copies, streams, events.
+// One interface to the device: memory, copies, streams, events.
 //
 // A program has one device backend, chosen when it is linked: `cuda` (an NVIDIA GPU), `emulated` (tests: plain memory,
 // kernels run on the CPU) or `none` (a CPU build). Device::kCuda is the device of that backend; the CPU is always

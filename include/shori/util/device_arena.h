@@ -1,5 +1,5 @@
-// One block of memory that is allocated once and handed out in slices, so that a run never allocates after its start and
-// its need is known before.
+// One block of memory that is allocated once and handed out in slices, so that a run never allocates after its start
+// and its need is known before.
 //
 // A planning arena only counts. Its addresses are never accessed, so the same code that later creates the tensors of a
 // run adds up their memory to the byte. A real arena allocates that many bytes when it is constructed.
@@ -31,8 +31,8 @@ class DeviceArena {
   // Slices taken from now on are counted under this name in table().
   void begin(std::string category) { category_ = std::move(category); }
 
-  // The next slice, 256-byte aligned, contents undefined. Null for 0 bytes. Internal error if the arena is too small for
-  // it, because the plan was wrong then.
+  // The next slice, 256-byte aligned, contents undefined. Null for 0 bytes. Internal error if the arena is too small
+  // for it, because the plan was wrong then.
   void* take(std::size_t bytes);
 
   // Gives back everything taken since mark(); its memory may be taken again.
@@ -43,8 +43,8 @@ class DeviceArena {
   void release_to(Mark mark);
 
   // A group of slices that are never in use at the same time and so share memory: every alternative() starts at the
-  // beginning of the group again, and the next slice after the group follows the longest alternative. A group is one line
-  // of table(). Groups cannot be nested.
+  // beginning of the group again, and the next slice after the group follows the longest alternative. A group is one
+  // line of table(). Groups cannot be nested.
   class Shared {
    public:
     explicit Shared(DeviceArena& arena);

@@ -56,7 +56,7 @@ struct Diagnostic {
   std::string code;
   std::string message;
   Severity severity = Severity::kError;  // by the first letter of the code
-  SourceLocation place;
+  SourceLocation location;
   std::vector<std::string> notes;
   std::vector<std::string> helps;
   std::string rule;  // of a lint: "prose/thoughts"; else empty

@@ -1,5 +1,5 @@
-// Files. Every system call that touches a file goes through here: short reads and writes and EINTR are handled, and errors
-// name the file and errno.
+// Files. Every system call that touches a file goes through here: short reads and writes and EINTR are handled, and
+// errors name the file and errno.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The label of a token that is not a target, as PyTorch's cross-entropy, transformers and data files of token ids write it.
+// The label of a token that is not a target, as in PyTorch's cross-entropy, transformers and data files of token ids.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
-// Writing JSON. A text is built as a tree of nlohmann's ordered_json, which keeps its keys in the order of insertion, and
-// printed here:
+// Writing JSON. A text is built as a tree of nlohmann's ordered_json, which keeps its keys in the order of insertion,
+// and printed here:
 //   Json line = {{"step", step}, {"loss", loss}};
 //   file << json_text(line);
-// nlohmann's own dump() is used for single strings and integers only, because it prints doubles by fixed rules ("0.0001",
-// "100000.0") where our files have the shortest of all forms ("1e-04", "1e+05"), and those bytes are hashed.
+// nlohmann's own dump() is used for single strings and integers only, because it prints doubles by fixed rules
+// ("0.0001", "100000.0") where our files have the shortest of all forms ("1e-04", "1e+05"), and those bytes are hashed.
 //
 // Sources that build or take apart a Json include <nlohmann/json.hpp> as well.
 #pragma once
@@ -17,8 +17,8 @@ namespace shori {
 
 using Json = nlohmann::ordered_json;
 
-// Without white space (indent 0) or with one item per line, `indent` spaces per level. Doubles as format_double() writes
-// them. A byte of a string that is not UTF-8 becomes U+FFFD.
+// Without white space (indent 0) or with one item per line, `indent` spaces per level. Doubles as format_double()
+// writes them. A byte of a string that is not UTF-8 becomes U+FFFD.
 std::string json_text(const Json& value, int indent = 0);
 
 // The form whose bytes are hashed and compared: no white space, keys sorted by their bytes, doubles as strings of

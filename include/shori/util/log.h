@@ -1,5 +1,5 @@
-// The log for people: lines on stderr and, once it is open, in <output_dir>/train.log. stdout carries only what was asked
-// for. On a terminal the heads of diagnostics are colored unless NO_COLOR is set.
+// The log for people: lines on stderr and, once it is open, in <output_dir>/train.log. stdout carries only what was
+// asked for. On a terminal the heads of diagnostics are colored unless NO_COLOR is set.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
-// Strict YAML: one document with a mapping at the top; no anchors, aliases, tags, merge keys or duplicate keys. The tree is
-// our own, built from yaml-cpp's events: it has no cycles, no silent choice between equal keys, and hostile input causes
-// no recursion.
+// Strict YAML: one document with a mapping at the top; no anchors, aliases, tags, merge keys or duplicate keys. The
+// tree is our own, built from yaml-cpp's events: it has no cycles, no silent choice between equal keys, and hostile
+// input causes no recursion.
 #pragma once
 
 #include <cstddef>
@@ -47,16 +47,16 @@ struct YamlDocument {
   std::string text;
   YamlNode root;
   // Position of a node with its source line. The carets cover the node's text if the line has it there.
-  SourceLocation place(const YamlNode& node) const;
+  SourceLocation location(const YamlNode& node) const;
 };
 
-// Problems are added to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.
+// Adds problems to `diagnostics` (E0102 duplicate key, E0105 tab, E0109, E0111); nullopt if the text cannot be used.
 std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,
                                        Diagnostics& diagnostics);
 
 // Numbers and booleans by the program's own grammar, whatever the locale; only plain scalars are accepted. On failure
-// they return nullopt and fill the problem: E0103 outside the range of the type, E0104 wrong form (quoted, decimal comma,
-// `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`, `1:30`), E0110 not finite.
+// they return nullopt and fill the problem: E0103 outside the range of the type, E0104 wrong form (quoted, decimal
+// comma, `16k`, `yes`), E0106 ambiguous (`010`, `0x10`, `1_000`, `1:30`), E0110 not finite.
 struct ScalarProblem {
   std::string code, message, help;
 };

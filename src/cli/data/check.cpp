@@ -68,10 +68,10 @@ class Printer {
  private:
   static std::string short_text(const Diagnostic& problem) {
     std::string text;
-    if (!problem.place.file.empty()) {
-      text = escape_for_log(problem.place.file, 400);
-      if (problem.place.line > 0) text += concat(":", problem.place.line);
-      if (problem.place.line > 0 && problem.place.column > 0) text += concat(":", problem.place.column);
+    if (!problem.location.file.empty()) {
+      text = escape_for_log(problem.location.file, 400);
+      if (problem.location.line > 0) text += concat(":", problem.location.line);
+      if (problem.location.line > 0 && problem.location.column > 0) text += concat(":", problem.location.column);
       text += ": ";
     }
     return concat(text, severity_name(problem.severity), "[", problem.code,
@@ -127,8 +127,8 @@ class SetCheck {
     const auto& all = diagnostics_.all();
     for (; printed_ < all.size(); ++printed_) remarks.push_back(all[printed_]);
     std::stable_sort(remarks.begin(), remarks.end(), [](const Diagnostic& a, const Diagnostic& b) {
-      if (a.place.file != b.place.file) return false;
-      return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
+      if (a.location.file != b.location.file) return false;
+      return std::pair(a.location.line, a.location.column) < std::pair(b.location.line, b.location.column);
     });
     for (const Diagnostic& problem : remarks) printer_.print(problem);
   }

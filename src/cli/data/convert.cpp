@@ -69,39 +69,39 @@ class Conversion {
   }
 
   void convert(const ReadConversation& read, bool write) {
-    const SourceLocation place{std::string(read.path), static_cast<std::size_t>(read.source.line), 0, 0, {}};
-    if (read.blocks == nullptr) return refuse_form(place);
+    const SourceLocation location{std::string(read.path), static_cast<std::size_t>(read.source.line), 0, 0, {}};
+    if (read.blocks == nullptr) return refuse_form(location);
     ++conversations_;
     missing_tokenizer_ = missing_tokenizer_ || read.lacks_lengths;
     const Conversation& source = read.source;
     const std::string stem = stem_of(read);
-    if (arguments_.to == Form::kJsonl) return add_line(read, stem, place);
+    if (arguments_.to == Form::kJsonl) return add_line(read, stem, location);
     if (arguments_.to == Form::kYaml) {
       const std::string id = has_own_id(read) ? source.id : "";
       const std::string text = render_yaml_conversation(read.blocks->segments, id, source.category, source.rating);
-      return output(stem + ".yaml", text, place, write);
+      return output(stem + ".yaml", text, location, write);
     }
     lost_ += !source.category.empty() || !source.rating.empty() ? 1 : 0;
-    output(stem + ".blockml", render(*read.blocks), place, write);
+    output(stem + ".blockml", render(*read.blocks), location, write);
   }
 
   // A conversation without blocks: its problems have been reported, or its type has no blocks.
-  void refuse_form(const SourceLocation& place) {
+  void refuse_form(const SourceLocation& location) {
     const bool reported = diagnostics_.error_count() > errors_seen_;
     errors_seen_ = diagnostics_.error_count();
     if (reported) return;
     diagnostics_.add(Diagnostic("E0312", "this is not a conversation of blocks, so it cannot be converted")
-                         .at(place)
+                         .at(location)
                          .note("data of the types blockml, blockml_jsonl and blockml_yaml can be converted")
                          .help("leave the file out"));
     errors_seen_ = diagnostics_.error_count();
   }
 
-  void add_line(const ReadConversation& read, const std::string& stem, const SourceLocation& place) {
+  void add_line(const ReadConversation& read, const std::string& stem, const SourceLocation& location) {
     const std::string id = has_own_id(read) ? read.source.id : stem;
-    if (const auto [first, is_new] = ids_.try_emplace(id, place.file); !is_new) {
+    if (const auto [first, is_new] = ids_.try_emplace(id, location.file); !is_new) {
       diagnostics_.add(Diagnostic("E0318", concat("two conversations would have the id `", escape_for_log(id), "`"))
-                           .at(place)
+                           .at(location)
                            .note("the other comes from " + escape_for_log(first->second, 400))
                            .help("convert them one after the other, each with an `--out` of its own"));
     }
@@ -119,11 +119,11 @@ class Conversion {
     return (single ? without_extension(file_name(path)) : "conversations") + ".jsonl";
   }
 
-  void output(const std::string& name, const std::string& text, const SourceLocation& place, bool write) {
+  void output(const std::string& name, const std::string& text, const SourceLocation& location, bool write) {
     if (write) {
       files_.write(name, text);
     } else {
-      files_.check(name, text, place, diagnostics_);
+      files_.check(name, text, location, diagnostics_);
     }
   }
 

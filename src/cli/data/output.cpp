@@ -27,13 +27,13 @@ std::string stem_of(const ReadConversation& conversation) {
   return import_file_stem(concat(stem, "-", number));
 }
 
-void NewFiles::check(const std::string& name, std::string_view content, const SourceLocation& place,
+void NewFiles::check(const std::string& name, std::string_view content, const SourceLocation& location,
                      Diagnostics& diagnostics) {
-  const std::string shown = concat(place.file, ":", place.line);
+  const std::string shown = concat(location.file, ":", location.line);
   const auto [first, is_new] = locations_.try_emplace(name, shown);
   if (!is_new) {
     diagnostics.add(Diagnostic("E0318", concat("two results would be one file: `", escape_for_log(name), "`"))
-                        .at(place)
+                        .at(location)
                         .note("the other comes from " + escape_for_log(first->second, 400))
                         .help("make them in two calls, each with its own `--out`"));
     return;
@@ -45,14 +45,17 @@ void NewFiles::check(const std::string& name, std::string_view content, const So
     if (file.size() == content.size() && read_whole_file(file, content.size(), "E0317") == content) return;
   }
   diagnostics.add(Diagnostic("E0806", "a file with other content exists: " + escape_for_log(path, 400))
-                      .at(place)
+                      .at(location)
                       .note("nothing is overwritten")
                       .help("choose another `--out`, or move the file away"));
 }
 
 void NewFiles::write(const std::string& name, std::string_view content) {
   const std::string path = join_path(folder_, name);
-  if (path_exists(path)) return;
+  if (path_exists(path)) {
+    ++unchanged_;
+    return;
+  }
   make_directories(parent_path(path));
   write_file_atomically(parent_path(path), file_name(path), content);
   ++written_;

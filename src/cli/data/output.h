@@ -22,16 +22,18 @@ class NewFiles {
   explicit NewFiles(std::string folder) : folder_(std::move(folder)) {}
 
   // E0318 if two files would have one name, E0806 if a file of that name with other content exists.
-  void check(const std::string& name, std::string_view content, const SourceLocation& place, Diagnostics& diagnostics);
+  void check(const std::string& name, std::string_view content, const SourceLocation& location,
+             Diagnostics& diagnostics);
   // Writes atomically; an existing file with the same content stays.
   void write(const std::string& name, std::string_view content);
 
   std::size_t written() const { return written_; }
+  std::size_t unchanged() const { return unchanged_; }  // that existed with the same content
 
  private:
   std::string folder_;
   std::map<std::string, std::string> locations_;  // of the data that each name comes from
-  std::size_t written_ = 0;
+  std::size_t written_ = 0, unchanged_ = 0;
 };
 
 }  // namespace shori

@@ -51,7 +51,7 @@ std::string text_of(const BlockmlDocument& blocks, const std::vector<std::size_t
 // leaves no file, and no more than one batch of text is held.
 class SplitRun {
  public:
-  explicit SplitRun(const SplitArguments& arguments) : arguments_(arguments) {}
+  explicit SplitRun(const SplitArguments& arguments) : arguments_(arguments), files_(arguments.out) {}
 
   void run() {
     std::vector<InputSet> sets = open_inputs(arguments_.inputs, true);
@@ -138,53 +138,39 @@ class SplitRun {
     return planned_[next_++];
   }
 
-  // An existing file with other content is in the way; one with the same content is kept.
   void check(const ReadConversation& conversation) {
-    const PlannedSplit& split = next(conversation);
-    for (std::size_t part = 0; part < split.parts.size(); ++part) {
-      const std::string path = join_path(arguments_.out, part_file(split, part));
-      if (!path_exists(path) && !is_symlink(path)) continue;
-      if (!is_there(path, text_of(*conversation.blocks, split.parts[part]))) {
-        diagnostics_.add(Diagnostic("E0806", "a file with other content exists: " + escape_for_log(path, 400))
-                             .note("nothing was written; `split` never overwrites")
-                             .help("choose another `--out`, or move the file away"));
-      }
-    }
-  }
-
-  static bool is_there(const std::string& path, const std::string& text) {
-    if (!path_exists(path) || is_directory(path)) return false;
-    const InputFile file = InputFile::open(path);
-    return file.size() == text.size() && read_whole_file(file, text.size(), "E0317") == text;
+    const SourceLocation place{
+        std::string(conversation.path), static_cast<std::size_t>(conversation.source.line), 0, 0, {}};
+    for_each_part(conversation, [&](const std::string& name, const std::string& text) {
+      files_.check(name, text, place, diagnostics_);
+    });
   }
 
   void write(const ReadConversation& conversation) {
+    for_each_part(conversation, [&](const std::string& name, const std::string& text) { files_.write(name, text); });
+  }
+
+  void for_each_part(const ReadConversation& conversation,
+                     const std::function<void(const std::string& name, const std::string& text)>& use) {
     const PlannedSplit& split = next(conversation);
-    for (std::size_t part = 0; part < split.parts.size(); ++part) {
-      const std::string name = part_file(split, part);
-      const std::string path = join_path(arguments_.out, name);
-      if (path_exists(path)) {
-        ++unchanged_;
-        continue;
-      }
-      write_file_atomically(arguments_.out, name, text_of(*conversation.blocks, split.parts[part]));
-      ++written_;
-    }
+    for (std::size_t part = 0; part < split.parts.size(); ++part)
+      use(part_file(split, part), text_of(*conversation.blocks, split.parts[part]));
   }
 
   void print() const {
     std::printf(
         "conversations: %zu, cut: %zu\nfiles written: %zu to %s\nfiles that existed with the same content: %zu\n",
-        planned_.size(), was_cut_, written_, escape_for_log(arguments_.out, 400).c_str(), unchanged_);
+        planned_.size(), was_cut_, files_.written(), escape_for_log(arguments_.out, 400).c_str(), files_.unchanged());
   }
 
   const SplitArguments& arguments_;
+  NewFiles files_;
   const InputSet* set_ = nullptr;
   std::vector<PlannedSplit> planned_;
   std::unordered_map<std::string, std::string> stems_;  // and the location of each
   std::vector<std::string> overlong_;
   SourceLocation first_overlong_;
-  std::size_t next_ = 0, was_cut_ = 0, written_ = 0, unchanged_ = 0;
+  std::size_t next_ = 0, was_cut_ = 0;
   Diagnostics diagnostics_;
 };
 

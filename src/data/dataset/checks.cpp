@@ -77,7 +77,7 @@ void report_untrained(const DocumentList& list, const DataSources& sources, Diag
     const bool left_out_on_purpose = entry.left_out > 0 && entry.left_out == entry.conversations;
     if (!entry.has_files || entry.labelled > 0 || entry.failed || left_out_on_purpose) continue;
     diagnostics.add(Diagnostic("E0306", escape_for_log(sources.entries[i].path) + " has no trained token")
-                        .at(sources.entries[i].place)
+                        .at(sources.entries[i].location)
                         .note(concat("conversations read: ", entry.conversations,
                                      "; each was left out or has no label that is trained"))
                         .help("add data, or set `roles_to_train`, `train_on_inputs`, `sequence_len` to suit it"));
@@ -85,7 +85,7 @@ void report_untrained(const DocumentList& list, const DataSources& sources, Diag
   if (before > 0 || diagnostics.error_count() > 0 || trained > 0) return;
   diagnostics.add(Diagnostic("E0306", concat("nothing is left to train: `val_set_size` and `skip_samples` take all ",
                                              trainable, " conversations"))
-                      .at(sources.entries.front().place)
+                      .at(sources.entries.front().location)
                       .help("hold out or skip fewer of them"));
 }
 

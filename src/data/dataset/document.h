@@ -52,7 +52,7 @@ struct ReadFile {
   bool refused = false;            // has a problem that kept it, or the rest of it, from being read
 };
 
-// The list that the steps hand on.
+// The list that the steps work on.
 struct DocumentList {
   Documents documents;
   std::vector<ReadFile> files;                                                  // as DataSources::files

@@ -46,7 +46,7 @@ void read_rows(const YamlDocument& yaml, RatingFile& file, Diagnostics& diagnost
   for (const auto& [id, rating] : yaml.root.members) {
     if (rating.kind != YamlNode::Kind::kScalar || !find_word<Rating>(rating.text)) {
       diagnostics.add(Diagnostic("E0312", "the rating of `" + escape_for_log(id.text) + "` is none of its words")
-                          .at(yaml.place(rating))
+                          .at(yaml.location(rating))
                           .note("words: " + join_words(kRatings, " ")));
       continue;
     }
@@ -67,7 +67,7 @@ RatingFile read_rating_file(const std::string& folder, const std::string& shown_
   const std::optional<YamlDocument> yaml = parse_yaml(file.path, text, kLimits, problems);
   for (const Diagnostic& each : problems.all()) {
     Diagnostic problem("E0312", each.message);
-    problem.place = each.place;
+    problem.location = each.location;
     problem.notes = each.notes;
     diagnostics.add(std::move(problem));
   }

@@ -12,7 +12,7 @@ void add_files(DataSources& sources, std::uint32_t entry, bool can_encode_text, 
     if (file.type != DataType::kTokenized && !can_encode_text) {
       throw Error(
           Diagnostic("E0203", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
-              .at(sources.entries[entry].place)
+              .at(sources.entries[entry].location)
               .help("put tokenizer.model beside the weights of `base_model`, or use data of `type: tokenized`"));
     }
     const std::uint64_t size = InputFile::open(file.full_path, "E0315").size();

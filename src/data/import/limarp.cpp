@@ -41,7 +41,8 @@ class LimarpReader {
 
  private:
   void problem(const YamlNode& node, const std::string& message) {
-    file_.diagnostics.add(Diagnostic("E0312", message).at(document_.place(node)).help("wanted: " + std::string(kForm)));
+    file_.diagnostics.add(
+        Diagnostic("E0312", message).at(document_.location(node)).help("wanted: " + std::string(kForm)));
     ++problems_;
   }
 

@@ -22,7 +22,7 @@ struct Edit {
 std::size_t& count(LintFixes& fixes, LintRule rule) { return fixes[static_cast<std::size_t>(rule)]; }
 std::size_t total(const LintFixes& fixes) { return std::accumulate(fixes.begin(), fixes.end(), std::size_t{0}); }
 
-// Edits of one rule, by place, found in the text with its fences blanked.
+// Edits of one rule in order, found in the text with its fences blanked.
 using FindEdits = std::vector<Edit> (*)(std::string_view prose);
 
 std::vector<Edit> ascii_quotes(std::string_view prose) {

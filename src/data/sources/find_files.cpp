@@ -33,7 +33,7 @@ std::optional<DataType> type_by_extension(std::string_view path) {
 }
 
 Diagnostic entry_problem(const DataEntry& entry, const std::string& message) {
-  return Diagnostic("E0315", message).at(entry.place);
+  return Diagnostic("E0315", message).at(entry.location);
 }
 
 // The entry's type; nullopt with `known` true: by the extension of each file.

@@ -63,7 +63,7 @@ class ConversationReader {
 
  private:
   SourceLocation location_of(const YamlNode& node) const {
-    SourceLocation at = yaml_.place(node);
+    SourceLocation at = yaml_.location(node);
     at.line += first_line_ - 1;
     return at;
   }
@@ -408,8 +408,8 @@ std::optional<YamlConversation> parse_yaml_conversation(std::string_view text, c
   const std::optional<YamlDocument> yaml = parse_yaml(file, std::string(text), kLimits, form);
   for (const Diagnostic& each : form.all()) {
     Diagnostic problem("E0312", each.message);
-    problem.place = each.place;
-    problem.place.line += each.place.line > 0 ? first_line - 1 : 0;
+    problem.location = each.location;
+    problem.location.line += each.location.line > 0 ? first_line - 1 : 0;
     problem.notes = each.notes;
     problem.helps = each.helps;
     diagnostics.add(std::move(problem));

@@ -171,6 +171,7 @@ std::int32_t Tokenizer::close_id() const { return impl_->model.close_id; }
 std::int32_t Tokenizer::newline_id() const { return impl_->model.newline_id; }
 std::int32_t Tokenizer::space_id() const { return impl_->model.space_id; }
 const std::string& Tokenizer::sha256() const { return impl_->sha256; }
+bool Tokenizer::uses_word_cache() const { return impl_->word_caches.has_value(); }
 const std::string& Tokenizer::word_cache_obstacle() const { return impl_->word_cache_obstacle; }
 
 }  // namespace shori

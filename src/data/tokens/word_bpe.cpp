@@ -118,8 +118,10 @@ void WordBpe::index_pairs(const TokenizerModel& model) {
   std::vector<std::uint64_t> pairs;
   for (const auto& [text, id] : normal) {
     for (std::size_t cut = code_point_at(text, 0).bytes; cut < text.size(); cut += code_point_at(text, cut).bytes) {
-      const auto left = normal.find(text.substr(0, cut)), right = normal.find(text.substr(cut));
-      if (left == normal.end() || right == normal.end()) continue;
+      const auto left = normal.find(text.substr(0, cut));
+      if (left == normal.end()) continue;
+      const auto right = normal.find(text.substr(cut));
+      if (right == normal.end()) continue;
       const auto pair = static_cast<std::uint64_t>(left->second) << kIdBits | static_cast<std::uint64_t>(right->second);
       pairs.push_back(pair << kIdBits | static_cast<std::uint64_t>(id));
     }

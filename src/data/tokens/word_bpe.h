@@ -21,14 +21,14 @@ inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // ▁ stands fo
 //   - Every character of a normal piece is a normal piece, so every symbol that can be merged has an id.
 //   - An unknown character becomes its bytes; without byte pieces, unknown characters of several words become one id.
 //   - No piece is user-defined or unused: SentencePiece looks for the first before it merges and undoes merges to the second.
-//   - No control or unknown piece is one character, which SentencePiece would give its id.
+//   - No control or unknown piece is one character, which SentencePiece would take for that piece.
 std::optional<std::string> find_word_obstacle(const TokenizerModel& model);
 
 // Immutable: safe from several threads at once.
 class WordBpe {
  public:
-  // The merges look at every pair of symbols again and again, which is slow for long words.
-  static constexpr std::size_t kMaxWordBytes = 64;
+  // Every merge looks at all pairs of symbols, which is slow for long words. Sentences of scripts without spaces are shorter.
+  static constexpr std::size_t kMaxWordBytes = 256;
 
   // Of a model for which find_word_obstacle finds nothing.
   explicit WordBpe(const TokenizerModel& model);

@@ -1,4 +1,4 @@
-// Checkpoints that outlive the rolling ones: which are kept in pinned/, and how they get there.
+// CheckpointStore: the checkpoints that outlive the rolling ones, in pinned/ and requested/.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +10,7 @@
 #include "shori/train/run_folder.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 
 namespace shori {
 namespace {
@@ -20,7 +21,7 @@ bool is_same_file(int first, int second, const std::string& name) {
          fstatat(second, name.c_str(), &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-// Another file of that name was made before the run fell back to an older step, perhaps because that file is damaged.
+// An older file of that name is from before the run fell back to an earlier step, perhaps because the file was damaged.
 bool link_checkpoint(int from, int to, const std::string& name) {
   const auto link = [&] { return linkat(from, name.c_str(), to, name.c_str(), 0) == 0; };
   if (link()) return true;
@@ -34,8 +35,8 @@ std::optional<std::uint64_t> step_member(const JsonValue& guards, const char* ke
   return value ? value->as_unsigned() : std::nullopt;
 }
 
-// The manifest says whether its step was the best when it was written. One that was written by a stop inside of its
-// evaluation does not know, and is in pinned/ because the resume found it to be.
+// The manifest says whether its step was the best when it was written. A checkpoint that a stop saved during the
+// evaluation of its step does not know; it is in pinned/ because the resume found out.
 bool was_best(const std::string& folder, const std::string& name, std::uint64_t step, const PinReasons& reasons) {
   try {
     const SealedFile checkpoint = open_checkpoint(folder, name, false);
@@ -80,8 +81,8 @@ void CheckpointStore::drop_outdated_pins(const PinReasons& reasons) {
       if (step && is_outdated(folder, name, *step, reasons)) unlinkat(directory.get(), name.c_str(), 0);
     }
   } catch (const Error& error) {
-    // A file too many ends no run.
-    log_info("could not look through " + folder + ": " + error.diagnostics().front().message);
+    // A file too many is no reason to stop a run.
+    log_info(concat("could not read ", folder, ": ", error.diagnostics().front().message));
   }
 }
 

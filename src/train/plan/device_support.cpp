@@ -18,13 +18,13 @@ class Checker {
     const MistralConfig& model = stage_.base->model->config();
     if (!stage_.config.bf16) {
       diagnostics_.add(Diagnostic("E0107", "`bf16: false` is not possible on a GPU")
-                           .at(stage_.origin("bf16").place)
+                           .at(stage_.origin("bf16").location)
                            .note("kernels compute with bf16 activations")
                            .help("write `bf16: true`, or `device: cpu`"));
     }
     if (stage_.config.lora_r > kMaxDeviceRank) {
       diagnostics_.add(Diagnostic("E0107", concat("`lora_r: ", stage_.config.lora_r, "` is not possible on a GPU"))
-                           .at(stage_.origin("lora_r").place)
+                           .at(stage_.origin("lora_r").location)
                            .note(concat("kernels take ranks up to ", kMaxDeviceRank))
                            .help(concat("write `lora_r: ", kMaxDeviceRank, "`, or `device: cpu`")));
     }

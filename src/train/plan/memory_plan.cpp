@@ -10,6 +10,7 @@
 #include "shori/train/prepared_stage.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/device.h"
+#include "shori/util/math.h"
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "src/train/plan/attention_memory.h"
@@ -74,19 +75,9 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   return low * 1024;
 }
 
-[[noreturn]] void refuse(const PreparedStage& stage, const MemoryDemand& demand, const MemoryPlan& plan,
-                         const DeviceLimits& limits) {
-  const TrainConfig& config = stage.config;
-  const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
-  Diagnostic diagnostic(
-      "E0401", concat("the plan of stage `", stage.name, "` needs ", format_gib(plan.total_bytes), ", ",
-                      format_gib(available), limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
-  note_memory_lines(plan, diagnostic);
-  const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
-  if (shares_attention) {
-    diagnostic.note("the line of the attention is that of another stage with longer packs, which shares the base")
-        .help(concat("`--only ", stage.name, "` plans this stage alone"));
-  }
+// Changes of the config with which the stage would fit, as helps.
+void propose_what_fits(const TrainConfig& config, const MemoryDemand& demand, const DeviceLimits& limits,
+                       bool shares_attention, Diagnostic& diagnostic) {
   const MemoryPlan least = plan_for(demand, ActivationMemory::kRecompute, limits);
   if (config.activation_memory != ActivationMemory::kRecompute && fits(least, limits)) {
     diagnostic.help(concat("`activation_memory: auto` fits (`recompute` needs ", format_gib(least.total_bytes), ")"));
@@ -94,7 +85,7 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   const std::int64_t rows = std::max<std::int64_t>(1, config.micro_batch_size);
   if (rows > 1) {
     const MemoryPlan single =
-        plan_for(shortened(demand, (demand.tokens() + rows - 1) / rows), ActivationMemory::kRecompute, limits);
+        plan_for(shortened(demand, ceil_div(demand.tokens(), rows)), ActivationMemory::kRecompute, limits);
     diagnostic.help(
         concat("`micro_batch_size: 1` needs ", format_gib(single.total_bytes), fits(single, limits) ? ": fits" : ""));
   }
@@ -106,6 +97,21 @@ std::int64_t longest_that_fits(const MemoryDemand& demand, const DeviceLimits& l
   } else {
     diagnostic.help("a GPU with more memory: the weights alone leave no room");
   }
+}
+
+[[noreturn]] void refuse(const PreparedStage& stage, const MemoryDemand& demand, const MemoryPlan& plan,
+                         const DeviceLimits& limits) {
+  const std::size_t available = std::min(limits.free_bytes, limits.limit_bytes);
+  Diagnostic diagnostic(
+      "E0401", concat("the plan of stage `", stage.name, "` needs ", format_gib(plan.total_bytes), ", ",
+                      format_gib(available), limits.limit_bytes < limits.free_bytes ? " are allowed" : " are free"));
+  note_memory_lines(plan, diagnostic);
+  const bool shares_attention = demand.least_attention > attention_of(demand, limits.sm_count);
+  if (shares_attention) {
+    diagnostic.note("the line of the attention is that of another stage with longer packs, which shares the base")
+        .help(concat("`--only ", stage.name, "` plans this stage alone"));
+  }
+  propose_what_fits(stage.config, demand, limits, shares_attention, diagnostic);
   throw Error(diagnostic);
 }
 

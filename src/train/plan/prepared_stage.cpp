@@ -64,14 +64,14 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   const TrainConfig& config = prepared.config;
   if (prepared.data.train.empty()) {
     diagnostics.add(Diagnostic("E0306", concat("stage `", prepared.name, "` has no sample to train on"))
-                        .at(config.datasets.front().place)
+                        .at(config.datasets.front().location)
                         .help("check `datasets`, `val_set_size`, `skip_samples` and `roles_to_train`"));
     return;
   }
   prepared.plan = make_pack_plan(sample_costs(prepared.data.train), plan_options(config));
   if (prepared.plan.steps.empty())
     diagnostics.add(Diagnostic("E0115", concat("stage `", prepared.name, "` trains 0 steps"))
-                        .at(config.datasets.front().place)
+                        .at(config.datasets.front().location)
                         .note(concat(prepared.data.train.size(), " samples, `num_epochs` ", config.num_epochs))
                         .help("`num_epochs: 1` or more, no `max_steps: 0`"));
   prepared.plan_bytes = serialize_pack_plan(prepared.plan);
@@ -101,7 +101,7 @@ void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
   Diagnostic diagnostic("E0404", choice == DeviceChoice::kCuda
                                      ? "`device: cuda`: this program was built without CUDA"
                                      : "`device: emulated`: only a program of the tests has this device");
-  diagnostics.add(diagnostic.at(stage.origin("device").place)
+  diagnostics.add(diagnostic.at(stage.origin("device").location)
                       .help("`device: cpu` (or `auto`) runs tiny models; a build with CUDA trains the real ones"));
 }
 
@@ -109,7 +109,7 @@ void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
 void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnostics& diagnostics) {
   if (stage.config.load_in_4bit || !base.config().is_nf4) return;
   diagnostics.add(Diagnostic("E0216", "`load_in_4bit: false` needs 16-bit weights, this base is NF4 already")
-                      .at(stage.origin("base_model").place)
+                      .at(stage.origin("base_model").location)
                       .note(base.folder())
                       .help("write `load_in_4bit: true` and `adapter: qlora`, or name the 16-bit base"));
 }

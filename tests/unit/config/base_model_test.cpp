@@ -37,7 +37,7 @@ class BaseModel : public testing::Test {
     find_base_models(loaded, diagnostics);
     if (!diagnostics.has_errors()) return loaded.stages.at(0).config.base_model;
     EXPECT_EQ(diagnostics.all()[0].code, "E0108");
-    EXPECT_EQ(diagnostics.all()[0].place.line, 1u);
+    EXPECT_EQ(diagnostics.all()[0].location.line, 1u);
     return format_diagnostic(diagnostics.all()[0]);
   }
 

@@ -30,7 +30,7 @@ class ForeignValue : public testing::TestWithParam<ForeignCase> {};
 TEST_P(ForeignValue, IsRefusedWithWhatItWouldDo) {
   const LoadResult result = load_text(config_with(std::string(GetParam().line) + "\n"));
   ASSERT_EQ(result.codes(), "E0112") << result.text();
-  EXPECT_EQ(result.problems[0].place.line, 5u);
+  EXPECT_EQ(result.problems[0].location.line, 5u);
   EXPECT_EQ(result.problems[0].notes.size(), 1u);
   EXPECT_EQ(result.problems[0].helps.size(), 1u);
   EXPECT_TRUE(result.loaded.notes.empty());

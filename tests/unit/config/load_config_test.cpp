@@ -105,8 +105,8 @@ TEST(LoadConfig, PathsBeginAtTheFolderOfTheFile) {
   EXPECT_EQ(c.datasets[0].resolved_path, folder.path("data/high/"));
   EXPECT_EQ(c.datasets[0].type, "blockml_jsonl");
   EXPECT_EQ(c.datasets[0].field, "body");
-  EXPECT_EQ(c.datasets[0].place.line, 5u);
-  EXPECT_EQ(loaded.stages[0].origin("init_from").place.line, 3u);
+  EXPECT_EQ(c.datasets[0].location.line, 5u);
+  EXPECT_EQ(loaded.stages[0].origin("init_from").location.line, 3u);
   EXPECT_EQ(loaded.stages[0].origin("lora_r").kind, ValueOrigin::Kind::kDefault);
 }
 
@@ -309,7 +309,7 @@ TEST(LoadConfig, TagsAnchorsAndAliasesAreRefused) {
 TEST(LoadConfig, DuplicateKeyIsRefused) {
   const LoadResult result = load_text(config_with("lora_r: 4\nlora_r: 8\n"));
   ASSERT_EQ(result.codes(), "E0102") << result.text();
-  EXPECT_EQ(result.problems[0].place.line, 6u);
+  EXPECT_EQ(result.problems[0].location.line, 6u);
 }
 
 TEST(LoadConfig, MissingFileNamesASimilarOne) {

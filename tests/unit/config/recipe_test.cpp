@@ -72,7 +72,7 @@ TEST(Recipe, MistakesOfStages) {
   const LoadResult missing = load_text(std::string(kRecipe) + "  - name: high\n    datasets: [{path: a}]\n");
   EXPECT_EQ(missing.codes(), "E0114");
   EXPECT_NE(missing.text().find("required key `learning_rate` of stage `high` is missing"), std::string::npos);
-  EXPECT_EQ(missing.problems.at(0).place.line, 13u);
+  EXPECT_EQ(missing.problems.at(0).location.line, 13u);
 }
 
 TEST(Recipe, AnErrorInASharedKeyIsToldOnce) {
@@ -108,8 +108,8 @@ TEST(Recipe, ArrowMistakes) {
   EXPECT_EQ(load_text(arrow_recipe("7e-5 -> ", "low mid")).codes(), "E0104");
   const LoadResult wrong = load_text(arrow_recipe("7e-5 -> 6e5", "low mid"));
   ASSERT_EQ(wrong.codes(), "E0103") << wrong.text();
-  EXPECT_EQ(wrong.problems[0].place.line, 3u);
-  EXPECT_EQ(wrong.problems[0].place.column, 24u);
+  EXPECT_EQ(wrong.problems[0].location.line, 3u);
+  EXPECT_EQ(wrong.problems[0].location.column, 24u);
 }
 
 TEST(Recipe, PlainRateIsOneStageWhateverTheCategories) {
@@ -154,7 +154,7 @@ TEST(Override, InARecipeSetsTheSharedKey) {
   EXPECT_EQ(shared.loaded.stages[1].config.output_dir, "/o/mid");
   const LoadResult own = load_text(kRecipe, {"sequence_len=128"});
   ASSERT_EQ(own.codes(), "E0107");
-  EXPECT_EQ(own.problems[0].place.line, 12u);
+  EXPECT_EQ(own.problems[0].location.line, 12u);
 }
 
 TEST(Override, OfArrowRates) {

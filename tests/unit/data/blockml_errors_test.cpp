@@ -25,7 +25,7 @@ std::vector<Diagnostic> problems(const std::string& text, const TextSource& sour
 std::vector<Found> found(const std::string& text) {
   std::vector<Found> result;
   for (const Diagnostic& problem : problems(text))
-    result.push_back({problem.code, problem.place.line, problem.place.column});
+    result.push_back({problem.code, problem.location.line, problem.location.column});
   return result;
 }
 
@@ -111,12 +111,12 @@ TEST(BlockmlErrors, WhatComesCloseIsAccepted) {
   const std::vector<std::string> texts = {
       "▀message\nx▄",                                          // E0301: closed at the end of the file
       "▀message\n" + std::string("x\n\n") + "y▄\n",            // E0301: empty lines inside
-      "▀ooc x▄▀lore y▄▀message z▄",                            // E0302: a space behind the role
+      "▀ooc x▄▀lore y▄▀message z▄",                            // E0302: a space after the role
       "▀message\nmesage▄\n",                                   // E0302: in a body
       "▀message (length: enormous) x▄\n",                      // E0303: the last word
       "▀message (long) x▄\n",                                  // E0303: another parenthesis
       "▀message\n(length: big) x▄\n",                          // E0303: in a body
-      "▀title x (length: tiny)▄\n" + kMessage,                 // E0303: not directly behind the role
+      "▀title x (length: tiny)▄\n" + kMessage,                 // E0303: not directly after the role
       "▀message\n\tx\xC2\x80\xEF\xBB\xBF\xF4\x8F\xBF\xBF▄\n",  // E0304: TAB, U+0080, U+FEFF inside, U+10FFFF
       "▀message\n\xED\x9F\xBF\xEE\x80\x80▄\n",                 // E0304: beside the surrogates
       "▀lore\nx▄\n" + kMessage,                                // E0306: one message is enough
@@ -145,7 +145,7 @@ TEST(BlockmlErrors, SeveralErrorsOfOneTextAreAllToldInOrder) {
 }
 
 TEST(BlockmlErrors, GoesOnAtTheNextLineThatStartsASegment) {
-  // The second unknown role is on the first line, so it is passed over; the third starts a line.
+  // The second unknown role is on the first line, so it is skipped; the third starts a line.
   EXPECT_EQ(found("▀a\nx▄ ▀b\ny▄\n▀c\nz▄\n"), (std::vector<Found>{{"E0302", 1, 2}, {"E0302", 4, 2}}));
   EXPECT_EQ(found("stray\n[INST] x\n▀d\n"), (std::vector<Found>{{"E0310", 1, 1}, {"E0316", 2, 1}, {"E0302", 3, 2}}));
 }
@@ -160,12 +160,12 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
   EXPECT_EQ(unclosed.message, "block opened here is not closed");
   EXPECT_TRUE(mentions(unclosed.notes, "next `▀` at 5:1"));
   EXPECT_TRUE(mentions(unclosed.helps, "add `▄` before line 5"));
-  EXPECT_EQ(unclosed.place.source_line, "▀lore");
-  EXPECT_EQ(unclosed.place.file, "data/high.txt");
+  EXPECT_EQ(unclosed.location.source_line, "▀lore");
+  EXPECT_EQ(unclosed.location.file, "data/high.txt");
 
   const Diagnostic role = problems("▀mesage\nx▄\n").at(0);
   EXPECT_EQ(role.message, "unknown role `mesage`");
-  EXPECT_EQ(role.place.end_column, 8u);
+  EXPECT_EQ(role.location.end_column, 8u);
   EXPECT_TRUE(mentions(role.helps, "`message`"));
   EXPECT_TRUE(mentions(role.notes, "title tags lore scenario description message ooc"));
 
@@ -192,9 +192,9 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
 TEST(BlockmlErrors, ATextInsideAJsonLineIsPlacedByBoth) {
   const Diagnostic problem = problems("▀message\nx▄\n▀titel\nx▄\n", {"chat.jsonl", 204}).at(0);
   EXPECT_EQ(problem.code, "E0302");
-  EXPECT_EQ(problem.place.file, "chat.jsonl");
-  EXPECT_EQ(problem.place.line, 204u);
-  EXPECT_EQ(problem.place.column, 0u);
+  EXPECT_EQ(problem.location.file, "chat.jsonl");
+  EXPECT_EQ(problem.location.line, 204u);
+  EXPECT_EQ(problem.location.column, 0u);
   EXPECT_NE(problem.message.find("text 3:2"), std::string::npos) << problem.message;
 }
 

@@ -185,7 +185,7 @@ TEST(Blockml, RandomTextsAreRefusedOrRenderStably) {
     const auto document = parse_blockml(text, {"f", 0}, diagnostics);
     ASSERT_EQ(document.has_value(), !diagnostics.has_errors()) << text;
     for (std::size_t k = 1; k < diagnostics.all().size(); ++k) {
-      const SourceLocation &a = diagnostics.all()[k - 1].place, &b = diagnostics.all()[k].place;
+      const SourceLocation &a = diagnostics.all()[k - 1].location, &b = diagnostics.all()[k].location;
       ASSERT_LE(std::pair(a.line, a.column), std::pair(b.line, b.column)) << text;
     }
     if (!document) continue;

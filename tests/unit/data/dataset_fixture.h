@@ -58,8 +58,8 @@ class DatasetTest : public ::testing::Test {
     result.path = path;
     result.resolved_path = folder.file(path);
     result.type = type;
-    result.place.file = "config.yaml";
-    result.place.line = 7;
+    result.location.file = "config.yaml";
+    result.location.line = 7;
     return result;
   }
 
@@ -78,9 +78,9 @@ class DatasetTest : public ::testing::Test {
   std::vector<std::string> problems() const {
     std::vector<std::string> result;
     for (const Diagnostic& diagnostic : diagnostics.all()) {
-      std::string text = diagnostic.code + " " + diagnostic.place.file;
-      if (diagnostic.place.line > 0) text += ":" + std::to_string(diagnostic.place.line);
-      if (diagnostic.place.column > 0) text += ":" + std::to_string(diagnostic.place.column);
+      std::string text = diagnostic.code + " " + diagnostic.location.file;
+      if (diagnostic.location.line > 0) text += ":" + std::to_string(diagnostic.location.line);
+      if (diagnostic.location.column > 0) text += ":" + std::to_string(diagnostic.location.column);
       result.push_back(text);
     }
     return result;

@@ -4,7 +4,7 @@
 namespace shori {
 namespace {
 
-using test::Place;
+using test::Problem;
 
 class ImportChat : public test::ImportTest {};
 
@@ -48,15 +48,15 @@ TEST_F(ImportChat, ABrokenLineIsToldWithItsNumberAndTheOthersToo) {
          kHeader + "\n" + mes("Aya", "a") + "{\"name\":\"Aya\",\"mes\":\n\n[]\n{\"name\":\"Aya\"}\n{\"mes\":\"x\"}\n" +
              kHeader + "\n" + R"({"name":5,"mes":"x"})" + "\n" + R"({"name":"A","is_system":"yes","mes":"x"})" + "\n" +
              R"({"name":"A","mes":"cut)");
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0312", 3, 21},
-                                          {"E0312", 5, 1},
-                                          {"E0312", 6, 1},
-                                          {"E0312", 7, 1},
-                                          {"E0312", 8, 1},
-                                          {"E0312", 9, 9},
-                                          {"E0312", 10, 25},
-                                          {"E0312", 11, 19}}))
-      << told();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0312", 3, 21},
+                                                         {"E0312", 5, 1},
+                                                         {"E0312", 6, 1},
+                                                         {"E0312", 7, 1},
+                                                         {"E0312", 8, 1},
+                                                         {"E0312", 9, 9},
+                                                         {"E0312", 10, 25},
+                                                         {"E0312", 11, 19}}))
+      << formatted();
   EXPECT_TRUE(made().empty());
 }
 
@@ -83,7 +83,7 @@ TEST_F(ImportChat, WhatCannotBeInATextIsChangedAndCounted) {
 
 TEST_F(ImportChat, AConversationWithoutAMessageIsNotWritten) {
   const ImportReport report = import(ImportSource::kSillyTavern, "c.jsonl", kHeader + "\n" + mes("Aya", " "));
-  EXPECT_TRUE(problems.empty()) << told();
+  EXPECT_TRUE(problems.empty()) << formatted();
   EXPECT_TRUE(made().empty());
   EXPECT_EQ(report.changes.at("conversations without a message, not written"), 1u);
 }
@@ -94,7 +94,7 @@ TEST_F(ImportChat, NothingIsOverwritten) {
   folder.write("in/c.jsonl", mes("Aya", "changed"));
   options.inputs = {folder.file("in")};
   import_inputs();
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0806", 0, 0}})) << told();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0806", 0, 0}})) << formatted();
   EXPECT_EQ(made(), (std::map<std::string, std::string>{{"c-00001.blockml", "▀message\nAya: a▄\n"}}));
 }
 
@@ -115,7 +115,7 @@ TEST_F(ImportChat, LimarpPersonasScenarioAndTurns) {
 }
 
 TEST_F(ImportChat, LimarpFaultsHaveTheirPlace) {
-  const std::vector<std::pair<std::string, std::vector<Place>>> cases = {
+  const std::vector<std::pair<std::string, std::vector<Problem>>> cases = {
       {"a: [", {{"E0312", 1, 5}}},
       {"- 1\n", {{"E0312", 0, 0}}},
       {"names: {<FIRST>: A, <SECOND>: B}\n", {{"E0312", 1, 1}}},
@@ -126,7 +126,7 @@ TEST_F(ImportChat, LimarpFaultsHaveTheirPlace) {
   };
   for (const auto& [text, expected] : cases) {
     import(ImportSource::kLimarp, "f/1.yaml", text);
-    EXPECT_EQ(places(), expected) << text << told();
+    EXPECT_EQ(codes_and_positions(), expected) << text << formatted();
     EXPECT_TRUE(made().empty());
   }
 }

@@ -13,13 +13,13 @@
 
 namespace shori::test {
 
-struct Place {
+struct Problem {
   std::string code;
   std::size_t line, column;
-  bool operator==(const Place&) const = default;
+  bool operator==(const Problem&) const = default;
 };
-inline std::ostream& operator<<(std::ostream& out, const Place& place) {
-  return out << place.code << '@' << place.line << ':' << place.column;
+inline std::ostream& operator<<(std::ostream& out, const Problem& problem) {
+  return out << problem.code << '@' << problem.line << ':' << problem.column;
 }
 
 class ImportTest : public testing::Test {
@@ -38,13 +38,13 @@ class ImportTest : public testing::Test {
     return report;
   }
 
-  std::vector<Place> places() const {
-    std::vector<Place> result;
+  std::vector<Problem> codes_and_positions() const {
+    std::vector<Problem> result;
     for (const Diagnostic& problem : problems)
-      result.push_back({problem.code, problem.place.line, problem.place.column});
+      result.push_back({problem.code, problem.location.line, problem.location.column});
     return result;
   }
-  std::string told() const {
+  std::string formatted() const {
     std::string text;
     for (const Diagnostic& problem : problems) text += format_diagnostic(problem);
     return text;
@@ -62,7 +62,7 @@ class ImportTest : public testing::Test {
   }
   // The one file of an import without problems.
   std::string only_made() const {
-    EXPECT_TRUE(problems.empty()) << told();
+    EXPECT_TRUE(problems.empty()) << formatted();
     const auto files = made();
     EXPECT_EQ(files.size(), 1u);
     return files.empty() ? std::string() : files.begin()->second;

@@ -4,7 +4,7 @@
 namespace shori {
 namespace {
 
-using test::Place;
+using test::Problem;
 
 class ImportJson : public test::ImportTest {
  protected:
@@ -31,9 +31,9 @@ TEST_F(ImportJson, AnArrayIsReadLikeLines) {
   import(ImportSource::kShareGpt, "a.json", " [\n" + one + ",\r\n  " + two + "\n]\n");
   EXPECT_EQ(made(), (std::map<std::string, std::string>{{"a-00001.blockml", "▀message\nAya: one▄\n"},
                                                         {"5.blockml", "▀message\nAya: } ] \" two {▄\n"}}))
-      << told();
+      << formatted();
   import(ImportSource::kShareGpt, "empty.json", "[]");
-  EXPECT_TRUE(problems.empty()) << told();
+  EXPECT_TRUE(problems.empty()) << formatted();
 }
 
 TEST_F(ImportJson, ConversationsWithoutIdAreNumberedByFileStem) {
@@ -55,8 +55,8 @@ TEST_F(ImportJson, NoFileIsReadTwiceAndNoneThatAnImportMade) {
   const std::string path = folder.write("in/" + std::string(240, 'm') + ".jsonl", line + "\n" + line);
   options.inputs = {folder.path(), folder.file("in"), path};
   options.format = ImportFormat::kJsonl;
-  EXPECT_EQ(import_inputs().written, 2u) << told();
-  EXPECT_EQ(import_inputs().unchanged, 2u) << told();
+  EXPECT_EQ(import_inputs().written, 2u) << formatted();
+  EXPECT_EQ(import_inputs().unchanged, 2u) << formatted();
   EXPECT_EQ(made().size(), 2u);
   EXPECT_EQ(made().begin()->first, std::string(180, 'm') + "-00001.jsonl");
 }
@@ -89,26 +89,26 @@ TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
              R"({"messages":[{"role":"user"},{"role":"tool","content":"é"},{"role":"user","content":[]},7]})" + "\n" +
              R"({"messages":[],"messages":[]})" + "\n" + R"({"messages":[{"role":"user","content":"\ud800"}]})" +
              "\n{\"messages\":[{\"role\":\"user\",\"content\":\"\x93\"}]}\n" + R"({"id":{},"messages":[]})");
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0312", 2, 1},
-                                          {"E0312", 3, 14},
-                                          {"E0312", 4, 1},
-                                          {"E0312", 5, 1},
-                                          {"E0312", 6, 13},
-                                          {"E0312", 7, 14},
-                                          {"E0312", 7, 38},
-                                          {"E0312", 7, 85},
-                                          {"E0312", 7, 89},
-                                          {"E0312", 8, 16},
-                                          {"E0312", 9, 40},
-                                          {"E0304", 10, 40},
-                                          {"E0312", 11, 7}}))
-      << told();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0312", 2, 1},
+                                                         {"E0312", 3, 14},
+                                                         {"E0312", 4, 1},
+                                                         {"E0312", 5, 1},
+                                                         {"E0312", 6, 13},
+                                                         {"E0312", 7, 14},
+                                                         {"E0312", 7, 38},
+                                                         {"E0312", 7, 85},
+                                                         {"E0312", 7, 89},
+                                                         {"E0312", 8, 16},
+                                                         {"E0312", 9, 40},
+                                                         {"E0304", 10, 40},
+                                                         {"E0312", 11, 7}}))
+      << formatted();
   EXPECT_TRUE(made().empty());
 }
 
 TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
   const std::string good = R"({"conversations":[{"from":"human","value":"u"}]})";
-  const std::vector<std::pair<std::string, Place>> cases = {
+  const std::vector<std::pair<std::string, Problem>> cases = {
       {"[\n" + good + "\n " + good + "]", {"E0312", 3, 2}},
       {"[" + good, {"E0312", 1, 50}},
       {"[" + good + ",]", {"E0312", 1, 51}},
@@ -118,10 +118,10 @@ TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
       {"[{\"a\": \"", {"E0312", 1, 9}},
       {"[\n{\n\"a\": x}]", {"E0312", 3, 6}},
   };
-  for (const auto& [text, place] : cases) {
+  for (const auto& [text, problem] : cases) {
     import(ImportSource::kShareGpt, "a.json", text);
     ASSERT_FALSE(problems.empty()) << text;
-    EXPECT_EQ(places()[0], place) << text << "\n" << told();
+    EXPECT_EQ(codes_and_positions()[0], problem) << text << "\n" << formatted();
     EXPECT_TRUE(made().empty());
   }
 }
@@ -129,7 +129,7 @@ TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
 TEST_F(ImportJson, TurnsOfTheUserNeedAName) {
   options.human_name.clear();
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u"}]})");
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0113", 1, 14}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0113", 1, 14}}));
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u","name":"Zun"}]})");
   EXPECT_EQ(only_made(), "▀message\nZun: u▄\n");
 }
@@ -139,7 +139,7 @@ TEST_F(ImportJson, IdsThatWouldBeOneFileAreRefused) {
     return R"({"id":")" + id + R"(","messages":[{"role":"user","content":"u"}]})" + "\n";
   };
   import(ImportSource::kMessages, "m.jsonl", line("a/b") + line("c") + line("a_b") + line("c"));
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0318", 3, 0}, {"E0318", 4, 0}})) << told();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0318", 3, 0}, {"E0318", 4, 0}})) << formatted();
   EXPECT_TRUE(made().empty());
 }
 
@@ -163,7 +163,7 @@ TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
   EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).unchanged, 3u);
   options.rating = "explicit";
   import(ImportSource::kMessages, "m.jsonl", text);
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0806", 0, 0}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0806", 0, 0}}));
 }
 
 TEST_F(ImportJson, BrokenTurnsOfOneConversationAreBounded) {

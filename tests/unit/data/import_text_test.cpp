@@ -9,7 +9,7 @@
 namespace shori {
 namespace {
 
-using test::Place;
+using test::Problem;
 
 class ImportText : public test::ImportTest {
  protected:
@@ -86,12 +86,13 @@ TEST_F(ImportText, ChangesAreCountedByKind) {
 
 TEST_F(ImportText, WhatIsLeftWrongIsToldAtItsLine) {
   import(ImportSource::kText, "t.txt", "▀message\r\nx▄\r\nstray\r\n▀message (length: big)\r\ny▄\r\n▀lore\r\nopen");
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0310", 3, 1}, {"E0303", 4, 19}, {"E0301", 6, 1}})) << told();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0310", 3, 1}, {"E0303", 4, 19}, {"E0301", 6, 1}}))
+      << formatted();
   EXPECT_TRUE(made().empty());
   import(ImportSource::kText, "t.txt", "▀message\nx\x93▄\n");
-  EXPECT_EQ(places(), (std::vector<Place>{{"E0304", 2, 2}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0304", 2, 2}}));
   import(ImportSource::kText, "t.txt", "▀lore\nx▄\n");
-  EXPECT_TRUE(problems.empty()) << told();
+  EXPECT_TRUE(problems.empty()) << formatted();
   EXPECT_TRUE(made().empty());
 }
 
@@ -148,7 +149,7 @@ TEST_F(ImportText, ImportsAreStable) {
   EXPECT_GT(written, 300u);
 }
 
-// Random strings as JSON in every format's place for text: what is written parses, and the same text stands in it
+// Random strings as the JSON text of every format: what is written parses, and has the same text
 // again.
 TEST_F(ImportText, JsonTextsOfAnyKindGiveCanonicalFiles) {
   static const std::vector<std::string> kPieces = {"▀",    "▄", "[INST]", "[/INST]", "<s>",   "\n",
@@ -169,7 +170,7 @@ TEST_F(ImportText, JsonTextsOfAnyKindGiveCanonicalFiles) {
       messages.push_back({{"role", roles[random.below(roles.size())]}, {"name", any() + "N"}, {"content", any()}});
     const std::string line = json_text({{"messages", std::move(messages)}});
     const std::optional<std::string> once = read_with(import_messages, line);
-    EXPECT_TRUE(problems.empty()) << line << told();
+    EXPECT_TRUE(problems.empty()) << line << formatted();
     if (once) {
       ++written;
       EXPECT_EQ(render(test::parsed(*once)), *once) << line;

@@ -1,4 +1,4 @@
-// Every row of the table of lint rules: fires at its place, and does not where it should not.
+// Every row of the table of lint rules: where it reports, and where it must not.
 #include "shori/data/lint.h"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ void PrintTo(const Found& found, std::ostream* out) {
   *out << found.line << ":" << found.column << " x" << found.count;
 }
 
-// Places of one rule's findings.
+// Locations of one rule's findings.
 std::vector<Found> found_by(const std::string& rule, const std::string& text, const LintOptions& options = {},
                             const std::vector<std::int64_t>& message_ids = {}) {
   const BlockmlDocument document = parsed(text);
@@ -33,7 +33,7 @@ std::vector<Found> found_by(const std::string& rule, const std::string& text, co
   print_findings(document, text, {"a.blockml", 0}, findings, [&](Diagnostic problem) {
     EXPECT_EQ(problem.rule, rule);
     EXPECT_TRUE(problem.message.starts_with(rule + ": ")) << problem.message;
-    result.push_back({problem.place.line, problem.place.column, findings[next++].count});
+    result.push_back({problem.location.line, problem.location.column, findings[next++].count});
   });
   return result;
 }
@@ -206,7 +206,7 @@ TEST(Lint, ListedNamesAndHostsAreErrors) {
 TEST(Lint, LevelsDecideCodeAndSeverity) {
   const std::string text = message("A: _x");
   const BlockmlDocument document = parsed(text);
-  const auto told = [&](LintLevel level) {
+  const auto reported = [&](LintLevel level) {
     LintOptions options;
     options.levels[static_cast<std::size_t>(LintRule::kThoughts)] = level;
     std::vector<LintFinding> findings = lint_document(document, {}, options);
@@ -217,10 +217,10 @@ TEST(Lint, LevelsDecideCodeAndSeverity) {
     });
     return result;
   };
-  EXPECT_EQ(told(LintLevel::kOff), "");
-  EXPECT_EQ(told(LintLevel::kInfo), "W0304 info");
-  EXPECT_EQ(told(LintLevel::kWarn), "W0304 warning");
-  EXPECT_EQ(told(LintLevel::kError), "E0319 error");
+  EXPECT_EQ(reported(LintLevel::kOff), "");
+  EXPECT_EQ(reported(LintLevel::kInfo), "W0304 info");
+  EXPECT_EQ(reported(LintLevel::kWarn), "W0304 warning");
+  EXPECT_EQ(reported(LintLevel::kError), "E0319 error");
   LintOptions training;
   training.errors_only = true;
   for (const LintFinding& finding : lint_document(parsed(message("A: _x ▁ …")), {}, training))
@@ -231,12 +231,12 @@ TEST(Lint, PlacesInsideALineOfJson) {
   const std::string text = message("A: _x");
   const BlockmlDocument document = parsed(text);
   print_findings(document, text, {"a.jsonl", 7}, lint_document(document, {}, {}), [&](const Diagnostic& problem) {
-    EXPECT_EQ(problem.place.line, 7u);
+    EXPECT_EQ(problem.location.line, 7u);
     if (problem.rule == "prose/thoughts") EXPECT_TRUE(problem.message.ends_with("(text 2:4)")) << problem.message;
   });
 }
 
-// The first place counts in the text as it was read, whatever variant it is written in.
+// The first position counts in the text as it was read, in whatever variant it is written.
 TEST(Lint, PlacesInAcceptedVariants) {
   EXPECT_EQ(found_by("prose/thoughts", "\n ▀message A: _x ▄ ▀message  \n\n  B: _y\n▄"),
             (std::vector<Found>{{2, 14, 1}, {4, 6, 1}}));

@@ -70,11 +70,11 @@ class Words {
   std::mt19937 random_;
 };
 
-OverlapItem item(const std::string& place, const std::string& text, std::int32_t held_out = -1) {
+OverlapItem item(const std::string& file, const std::string& text, std::int32_t held_out = -1) {
   Segment segment;
   segment.body = text;
   OverlapItem result;
-  result.id = result.file = place;
+  result.id = result.file = file;
   result.held_out = held_out;
   result.sketch = sketch_conversation(std::span(&segment, 1), {});
   return result;
@@ -178,7 +178,7 @@ TEST(Overlap, AllowedOverlapIsAWarning) {
   EXPECT_NE(text_of(diagnostics).find("warning[E0307]: 1 of 1"), std::string::npos) << text_of(diagnostics);
 }
 
-// 0.8 itself is near: 20 shingles, of which the other has 20 of 25 in all.
+// 0.8 itself is near: 20 shingles, of which the other has 20 of 25 in total.
 TEST(Overlap, NearBeginsAtTheBound) {
   std::string base;
   for (int i = 0; i < 27; ++i) base += "w" + std::to_string(i) + " ";  // 20 shingles
@@ -196,7 +196,7 @@ TEST(Overlap, NearBeginsAtTheBound) {
 
 TEST(Overlap, PassagesFromSeveralTrainConversationsAddUp) {
   Words words(5);
-  const std::string a = words.text(17), b = words.text(14), own = words.text(60);  // 10 and 7 shingles, 91 - 7 in all
+  const std::string a = words.text(17), b = words.text(14), own = words.text(60);  // 10 and 7 shingles, 91 - 7 in total
   const std::vector<OverlapItem> items = {item("b", b + " " + words.text(300)), item("a", a + " " + words.text(300)),
                                           item("e", a + " " + own + " " + b, 0)};
   const Overlap overlap = find_overlap(items);

@@ -95,7 +95,7 @@ TEST(PackPlan, AxolotlStepEstimate) {
 
 TEST(PackPlan, AxolotlStepEstimateCutsTheLastEpochShort) {
   PlanOptions options = options_for_full_rows(2, 2, true);
-  // 20 full rows: measured fill 1, floor(0.99 * 20) - 1 = 18, 9 updates an epoch, 18 in all; 20 without the estimate.
+  // 20 full rows: measured fill 1, floor(0.99 * 20) - 1 = 18, 9 updates an epoch, 18 in total; 20 without the estimate.
   EXPECT_EQ(make_pack_plan(full_rows(20), options).steps.size(), 20u);
   options.axolotl_step_estimate = true;
   const PackPlan plan = make_pack_plan(full_rows(20), options);

@@ -79,15 +79,15 @@ std::string text_of(const Dataset& dataset) {
 
 TEST_F(PreparedDataTest, TheSecondStartEncodesNothingAndGetsTheSame) {
   const Dataset first = load_all();
-  const std::vector<std::string> told = problems();
-  EXPECT_EQ(told, (Texts{"W0301 b.jsonl:2", "W0302 a.blockml:1"}));
+  const std::vector<std::string> reported = problems();
+  EXPECT_EQ(reported, (Texts{"W0301 b.jsonl:2", "W0302 a.blockml:1"}));
   EXPECT_TRUE(was_encoded());
   EXPECT_EQ(first.prepared, "data tokenized (nothing was kept), kept in " + options.prepared_path);
   const Dataset second = load_all();
   EXPECT_FALSE(was_encoded());
   EXPECT_EQ(second.prepared, "prepared data taken from " + options.prepared_path);
   EXPECT_EQ(text_of(second), text_of(first));
-  EXPECT_EQ(problems(), told);  // warnings are repeated
+  EXPECT_EQ(problems(), reported);  // warnings are repeated
   EXPECT_GT(first.train.size(), 3u);
   options.prepared_path.clear();
   EXPECT_EQ(text_of(load_all()), text_of(first));
@@ -167,7 +167,7 @@ TEST_F(PreparedDataTest, FilesThatComeAndGo) {
   load_folder();
   folder.write("d/b.blockml", "▀message\ntwo▄\n");
   EXPECT_TRUE(load_folder().prepared.starts_with("data tokenized (files were added)"));
-  folder.write("d/notes.md", "x");  // passed over, told every time
+  folder.write("d/notes.md", "x");  // skipped, and listed each time
   const Dataset with_notes = load_folder();
   EXPECT_FALSE(was_encoded());
   EXPECT_EQ(with_notes.ignored_files, (Texts{"d/notes.md"}));
@@ -194,7 +194,7 @@ TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
     ASSERT_EQ(text_of(load_all()), expected);
     ASSERT_TRUE(was_encoded()) << size;
   }
-  EXPECT_EQ(folder.read("kept/run.bin"), whole);  // made anew, the same bytes
+  EXPECT_EQ(folder.read("kept/run.bin"), whole);  // written again with the same bytes
 }
 
 TEST_F(PreparedDataTest, OnlyWhatCanBeTrainedIsKeptAndOnlyIfWanted) {

@@ -1,4 +1,4 @@
-// Conversations written as YAML: what each key renders as, every problem at its place, and the way there and back.
+// Conversations written as YAML: what each key renders as, where every problem is reported, and conversion there and back.
 #include "shori/data/yaml_source.h"
 
 #include <gtest/gtest.h>
@@ -23,10 +23,11 @@ Reading read(const std::string& yaml, YamlSourceOptions options = {}, std::size_
   Reading result;
   result.conversation = parse_yaml_conversation(yaml, "a.yaml", first_line, options, diagnostics);
   for (const Diagnostic& each : diagnostics.all()) {
-    std::string text = each.code + " " + std::to_string(each.place.line) + ":" + std::to_string(each.place.column);
+    std::string text =
+        each.code + " " + std::to_string(each.location.line) + ":" + std::to_string(each.location.column);
     for (const std::string& help : each.helps) text += " " + help;
     result.problems.push_back(text);
-    EXPECT_EQ(each.place.file, "a.yaml");
+    EXPECT_EQ(each.location.file, "a.yaml");
     EXPECT_FALSE(each.message.empty());
   }
   return result;
@@ -134,12 +135,12 @@ TEST(YamlSource, ProblemsWithTheirPlaces) {
 
 TEST(YamlSource, DocumentsOfAFile) {
   const std::string text = "# notes\n---\na: 1\n---\n# nothing\n--- \nb: 2\n...\n\nc: 3";
-  const std::vector<YamlText> pieces = split_yaml_documents(text);
-  ASSERT_EQ(pieces.size(), 3u);
-  EXPECT_EQ(pieces[0].line, 2u);
-  EXPECT_EQ(pieces[1].line, 6u);
-  EXPECT_EQ(pieces[2].line, 9u);
-  EXPECT_EQ(pieces[2].text, "\nc: 3");
+  const std::vector<YamlText> documents = split_yaml_documents(text);
+  ASSERT_EQ(documents.size(), 3u);
+  EXPECT_EQ(documents[0].line, 2u);
+  EXPECT_EQ(documents[1].line, 6u);
+  EXPECT_EQ(documents[2].line, 9u);
+  EXPECT_EQ(documents[2].text, "\nc: 3");
   EXPECT_TRUE(split_yaml_documents("# x\n\n---\n").empty());
   EXPECT_EQ(read("\nmessages: [{text: x}, {t: y}]\n", {}, 9).problems.front().substr(0, 11), "E0312 10:24");
 }
@@ -159,7 +160,7 @@ TEST(YamlSource, LengthsByWordAndByItself) {
     return words;
   };
   EXPECT_EQ(hints(options), "nano,,huge,nano,");
-  options.buckets.bounds = {3, 4, 48, 96, 192, 320, 512, 800};  // "Hmm..." behind a speaker is 4 tokens
+  options.buckets.bounds = {3, 4, 48, 96, 192, 320, 512, 800};  // "Hmm..." after a speaker is 4 tokens
   EXPECT_EQ(hints(options), "micro,,huge,nano,");
   options.default_length = LengthHint::kMedium;
   EXPECT_EQ(hints(options), "medium,,huge,nano,");
@@ -213,7 +214,7 @@ TEST(YamlWriter, RandomConversationsComeBackByteForByte) {
     const std::string before = render(segments);
     Diagnostics diagnostics;
     const auto document = parse_blockml(before, {"a", 0}, diagnostics);
-    if (!document) continue;  // a piece made it something else
+    if (!document) continue;  // what was added made it something else
     const std::string canonical = render(*document);
     const std::string yaml = render_yaml_conversation(document->segments, "an id: x", "top-pg13", "explicit");
     const Reading reading = read(yaml);

@@ -195,9 +195,9 @@ TEST(HfModel, ShardErrorNamesThePlaceInTheIndex) {
                replaced(index, "\"model-00001-of-00002.safetensors\"", "\"../../etc/x\""));
   const std::vector<Diagnostic> problems = open_problems(folder);
   ASSERT_EQ(problems.size(), 1u);
-  EXPECT_EQ(problems[0].place.line, 4u);
-  EXPECT_EQ(problems[0].place.column, 34u);
-  EXPECT_NE(problems[0].place.source_line.find("../../etc/x"), std::string::npos);
+  EXPECT_EQ(problems[0].location.line, 4u);
+  EXPECT_EQ(problems[0].location.column, 34u);
+  EXPECT_NE(problems[0].location.source_line.find("../../etc/x"), std::string::npos);
 }
 
 TEST(HfModel, MalformedIndex) {
@@ -276,7 +276,7 @@ TEST(HfModel, EveryTensorOfTheArchitectureAndNoOther) {
   EXPECT_EQ(open_code(twice), "E0208");
 }
 
-TEST(HfModel, TheIndexMustTellTheTruth) {
+TEST(HfModel, TheIndexMustBeTrue) {
   const TemporaryFolder swapped;
   write_sharded(swapped, tiny_tensors(), two_shards);
   const std::string index = swapped.read("model.safetensors.index.json");

@@ -97,17 +97,17 @@ TEST(ModelConfig, ValuesOfAnotherKindOrRangeAreRefused) {
   EXPECT_EQ(with("\"hidden_act\"", "\"attention_dropout\": 0.1, \"hidden_act\""), "E0204");
 }
 
-TEST(ModelConfig, AllProblemsAreToldAtTheirPlace) {
+TEST(ModelConfig, AllProblemsAreReportedWithTheirLocations) {
   try {
     parse_model_config(replaced(replaced(kTinyConfig, "\"hidden_size\": 8", "\"hidden_size\": 9"), "1e-05", "7"),
                        "m/config.json");
     FAIL() << "nothing was thrown";
   } catch (const Error& error) {
     ASSERT_EQ(error.diagnostics().size(), 2u);
-    EXPECT_EQ(error.diagnostics()[0].place.file, "m/config.json");
-    EXPECT_EQ(error.diagnostics()[0].place.line, 3u);
-    EXPECT_EQ(error.diagnostics()[0].place.column, 3u);
-    EXPECT_EQ(error.diagnostics()[1].place.line, 10u);
+    EXPECT_EQ(error.diagnostics()[0].location.file, "m/config.json");
+    EXPECT_EQ(error.diagnostics()[0].location.line, 3u);
+    EXPECT_EQ(error.diagnostics()[0].location.column, 3u);
+    EXPECT_EQ(error.diagnostics()[1].location.line, 10u);
   }
 }
 

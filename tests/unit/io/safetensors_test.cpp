@@ -16,7 +16,7 @@ std::string refusal(const std::string& header, std::uint64_t data_bytes) {
     parse_safetensors_header(header, data_bytes, "t.safetensors");
   } catch (const Error& error) {
     const Diagnostic& diagnostic = error.diagnostics().front();
-    EXPECT_EQ(diagnostic.place.file, "t.safetensors");
+    EXPECT_EQ(diagnostic.location.file, "t.safetensors");
     std::string text = diagnostic.code;
     for (const std::string& note : diagnostic.notes)
       if (note.starts_with("rule ")) text += " " + note.substr(5);

@@ -98,7 +98,7 @@ TEST_F(StreamFixture, MayEndEarly) {
   EXPECT_TRUE(stream.next().has_value());
 }
 
-TEST_F(StreamFixture, NoTensorsAreNoPieces) {
+TEST_F(StreamFixture, NoTensorsAreNoChunks) {
   make_file({1});
   TensorStream stream({}, options(2, 256, 2));
   EXPECT_FALSE(stream.next().has_value());

@@ -98,8 +98,8 @@ TEST_F(OpWorkTest, OfALinearGroup) {
   EXPECT_EQ(bytes_of("lora_grad_b"), 2.0 * kTokens * (32 + 24 + kLoraColumns));
 }
 
-// FLOP of both products over the pairs that are seen, those of a token with itself counted half; backward, five
-// products.
+// The FLOP of the two products over all pairs that are seen, where the pair of a token with itself counts half. The backward
+// pass has five products.
 TEST_F(OpWorkTest, OfAttentionIsThatOfThePairsItSees) {
   for (const std::int64_t window : {0, 40}) {
     OpProfile profile(Device::kCpu, nullptr);

@@ -334,7 +334,7 @@ TEST(Checkpoint, SpaceForTheNextOneIsSetAside) {
   TemporaryFolder folder;
   State state(1);
   CheckpointStore store = make_store(folder.path(), state.arrays());
-  folder.write("checkpoints/.next.tmp", "left behind by a run that died");
+  folder.write("checkpoints/.next.tmp", "left by a run that was killed");
   store.prepare();
   EXPECT_EQ(std::filesystem::file_size(folder.file("checkpoints/.next.tmp")), store.file_size());
 }

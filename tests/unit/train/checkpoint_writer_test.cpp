@@ -54,6 +54,12 @@ TEST(CheckpointWriter, ThrowsWhatTheWriteThrewOnce) {
   EXPECT_NO_THROW(writer.wait());
 }
 
+TEST(CheckpointWriter, StartThrowsWhatTheWriteBeforeThrew) {
+  CheckpointWriter writer;
+  writer.start([] { throw Error(Diagnostic("E0512", "the disk is broken")); });
+  EXPECT_THROW(writer.start([] {}), Error);
+}
+
 TEST(CheckpointWriter, LogsAnErrorThatNobodyWaitedFor) {
   testing::internal::CaptureStderr();
   {

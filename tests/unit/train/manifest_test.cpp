@@ -101,15 +101,16 @@ TEST(Manifest, MissingMembersAreNamed) {
   EXPECT_EQ(code_of_reading(other_files, *stage), "E0503");
 }
 
-// CheckpointStore leaves 4 KiB for what grows beyond the first manifest; counts of files may be many.
+// CheckpointStore leaves 4 KiB for what grows beyond the first manifest. A thousand counts of files need more.
 TEST(Manifest, LengthOfTheFirstBoundsThatOfAll) {
   TinyStage stage;
+  stage->data.files.resize(1000);
   const std::size_t bound = manifest_bytes(*stage, tiny_identity());
   Manifest largest{initial_state(*stage), UINT64_MAX, std::string(64, 'e')};
   largest.state.step = stage->total_steps();
   largest.state.adam_step = UINT64_MAX;
   largest.state.tokens = largest.state.targets = INT64_MAX;
-  largest.state.tokens_of_file = {INT64_MAX, INT64_MAX};
+  largest.state.tokens_of_file.assign(1000, INT64_MAX);
   largest.state.guards.best_eval = 1.0;
   largest.state.guards.best_step = largest.state.guards.evaluated_step = UINT64_MAX;
   EXPECT_LE(canonical_json(manifest_json(*stage, tiny_identity(), largest)).size(), bound + 4096);

@@ -55,9 +55,10 @@ TEST(ErrorTable, IsAscendingAndExplainsEachCode) {
 }
 
 TEST(FormatDiagnostic, HasTheShapeOfACompilerMessage) {
-  SourceLocation place{"configs/stage_high.yaml", 17, 1, 10, "lora_apha: 16"};
-  const Diagnostic diagnostic =
-      Diagnostic("E0101", "unknown key `lora_apha`").at(place).help("a key with a similar name exists: `lora_alpha`");
+  SourceLocation location{"configs/stage_high.yaml", 17, 1, 10, "lora_apha: 16"};
+  const Diagnostic diagnostic = Diagnostic("E0101", "unknown key `lora_apha`")
+                                    .at(location)
+                                    .help("a key with a similar name exists: `lora_alpha`");
   EXPECT_EQ(format_diagnostic(diagnostic),
             "error[E0101]: unknown key `lora_apha`\n"
             "  --> configs/stage_high.yaml:17:1\n"
@@ -80,21 +81,30 @@ TEST(FormatDiagnostic, WithoutSourceLineShowsThePlaceOnly) {
 }
 
 TEST(FormatDiagnostic, CaretStandsBelowTheSpanWhateverIsInFront) {
-  SourceLocation place{"a.txt", 2, 4, 6, "\t▀\x1b[31mX"};
-  const std::string text = format_diagnostic(Diagnostic("E0302", "unknown role").at(place));
+  SourceLocation location{"a.txt", 2, 4, 6, "\t▀\x1b[31mX"};
+  const std::string text = format_diagnostic(Diagnostic("E0302", "unknown role").at(location));
   // The tab is one space, the escape character four visible ones; the span is "[3".
   EXPECT_NE(text.find(" 2 |  ▀\\x1b[31mX\n   |       ^^ unknown role\n"), std::string::npos) << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
 }
 
 TEST(FormatDiagnostic, LongLinesAreShownAroundTheSpan) {
-  SourceLocation place{"a.jsonl", 1, 5001, 5002, std::string(5000, 'a') + "!" + std::string(5000, 'b')};
-  const std::string text = format_diagnostic(Diagnostic("E0312", "here").at(place));
+  SourceLocation location{"a.jsonl", 1, 5001, 5002, std::string(5000, 'a') + "!" + std::string(5000, 'b')};
+  const std::string text = format_diagnostic(Diagnostic("E0312", "here").at(location));
   EXPECT_LT(text.size(), 600u);
   const std::size_t mark = text.find('!'), caret = text.find('^');
   const auto column = [&text](std::size_t at) { return at - text.rfind('\n', at); };
   ASSERT_NE(mark, std::string::npos);
   EXPECT_EQ(column(mark), column(caret));
+}
+
+TEST(LocationOf, IsLineColumnAndTheLineItself) {
+  const SourceLocation location = location_of("a.json", "{\n \"é\": 1\n}", 7);
+  EXPECT_EQ(location.file, "a.json");
+  EXPECT_EQ(location.line, 2u);
+  EXPECT_EQ(location.column, 5u);  // code points, not bytes
+  EXPECT_EQ(location.source_line, " \"é\": 1");
+  EXPECT_EQ(location_of("a.json", "x", 99).column, 2u);  // an offset beyond the text is its end
 }
 
 TEST(DiagnosticToJson, IsOneObjectWithAllFields) {

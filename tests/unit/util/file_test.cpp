@@ -199,7 +199,7 @@ TEST(Listing, IsSortedByBytes) {
   EXPECT_EQ(code_of([&] { list_directory(folder.file("none")); }), "E0513");
 }
 
-TEST(PathTests, TellLinksFromTheirTargets) {
+TEST(PathTests, DistinguishLinksFromTheirTargets) {
   const TemporaryFolder folder;
   fs::create_symlink("nowhere", folder.file("l"));
   fs::create_directory_symlink(".", folder.file("d"));
@@ -230,6 +230,11 @@ TEST(PathTexts, AreTakenApartAndJoined) {
   EXPECT_EQ(absolute_path("/a/./b//../c/"), "/a/c");
   EXPECT_EQ(absolute_path("/.."), "/");
   EXPECT_EQ(absolute_path("x"), fs::current_path().string() + "/x");
+}
+
+TEST(PathTexts, AreQuotedWithoutControlCharacters) {
+  EXPECT_EQ(quoted_path("a b/é"), "`a b/é`");
+  EXPECT_EQ(quoted_path("a\x1b[2J"), "`a\\x1b[2J`");
 }
 
 TEST(WriteFileAtomically, ReplacesTheWholeFileAndLeavesNothingElse) {

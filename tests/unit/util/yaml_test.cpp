@@ -14,7 +14,7 @@ struct Parsed {
     for (const Diagnostic& each : diagnostics.all()) out += (out.empty() ? "" : " ") + each.code;
     return out;
   }
-  const SourceLocation& place() const { return diagnostics.all().front().place; }
+  const SourceLocation& location() const { return diagnostics.all().front().location; }
 };
 
 Parsed parse(const std::string& text, YamlLimits limits = {}) {
@@ -61,7 +61,7 @@ TEST(ParseYaml, BuildsTheTreeWithPlaces) {
   EXPECT_EQ(list.items[1].find("b")->text, "x y");
   EXPECT_EQ(list.items[2].kind, YamlNode::Kind::kNull);
   EXPECT_EQ(root.find("none")->kind, YamlNode::Kind::kNull);
-  EXPECT_EQ(root.find("none")->line, 6u);  // the key's place, not the next token's
+  EXPECT_EQ(root.find("none")->line, 6u);  // the line of the key, not of the next token
   EXPECT_EQ(root.find("null_too")->kind, YamlNode::Kind::kNull);
   EXPECT_EQ(root.find("absent"), nullptr);
 }
@@ -69,12 +69,12 @@ TEST(ParseYaml, BuildsTheTreeWithPlaces) {
 TEST(ParseYaml, PlacesCoverTheValue) {
   const Parsed parsed = parse("a: 1\n  \nb_é: 'two'\nc: three\n");
   ASSERT_TRUE(parsed.document);
-  const SourceLocation quoted = parsed.document->place(parsed.document->root.members[1].second);
+  const SourceLocation quoted = parsed.document->location(parsed.document->root.members[1].second);
   EXPECT_EQ(quoted.line, 3u);
   EXPECT_EQ(quoted.column, 6u);
   EXPECT_EQ(quoted.end_column, 11u);
   EXPECT_EQ(quoted.source_line, "b_é: 'two'");
-  const SourceLocation plain = parsed.document->place(parsed.document->root.members[2].second);
+  const SourceLocation plain = parsed.document->location(parsed.document->root.members[2].second);
   EXPECT_EQ(plain.end_column, 9u);
 }
 
@@ -82,9 +82,9 @@ TEST(ParseYaml, DuplicateKeyNamesBothPlaces) {
   const Parsed parsed = parse("lr: 1\nx: 2\nlr: 3\nsub:\n  k: a\n  k: [b]\n");
   EXPECT_EQ(parsed.codes(), "E0102 E0102");
   const Diagnostic& inner = parsed.diagnostics.all()[0];
-  EXPECT_EQ(inner.place.line, 6u);
+  EXPECT_EQ(inner.location.line, 6u);
   EXPECT_EQ(inner.notes[0], "first at 5:3 = `a`, here a list");
-  EXPECT_EQ(parsed.diagnostics.all()[1].place.line, 3u);
+  EXPECT_EQ(parsed.diagnostics.all()[1].location.line, 3u);
   EXPECT_EQ(parsed.diagnostics.all()[1].notes[0], "first at 1:1 = `1`, here `3`");
 }
 
@@ -97,7 +97,7 @@ TEST(ParseYaml, AnchorsAliasesTagsMergeKeysAndDocumentsAreRefused) {
   EXPECT_EQ(parse("a: &x {b: 1}\nc:\n  <<: *x\n").codes(), "E0109 E0109 E0109");
   const Parsed second = parse("a: 1\n---\nb: 2\n");
   EXPECT_EQ(second.codes(), "E0109");
-  EXPECT_EQ(second.place().line, 2u);
+  EXPECT_EQ(second.location().line, 2u);
   const Parsed alias = parse("a: 1\nb: [2, *q ]\n");
   ASSERT_EQ(alias.codes(), "E0111");  // yaml-cpp refuses an alias without anchor itself
 }
@@ -112,7 +112,7 @@ TEST(ParseYaml, AliasBombIsRefusedAtItsFirstLine) {
   const Parsed parsed = parse(bomb);
   EXPECT_TRUE(parsed.diagnostics.has_errors());
   EXPECT_EQ(parsed.diagnostics.all().front().code, "E0109");
-  EXPECT_EQ(parsed.place().line, 1u);
+  EXPECT_EQ(parsed.location().line, 1u);
 }
 
 TEST(ParseYaml, TabsInTheIndentationAreNamed) {
@@ -122,8 +122,8 @@ TEST(ParseYaml, TabsInTheIndentationAreNamed) {
     EXPECT_EQ(parsed.codes(), "E0105") << text;
     EXPECT_FALSE(parsed.document) << text;
   }
-  EXPECT_EQ(parse("a: 1\n \tb: 2\n").place().line, 2u);
-  EXPECT_EQ(parse("a: 1\n \tb: 2\n").place().column, 2u);
+  EXPECT_EQ(parse("a: 1\n \tb: 2\n").location().line, 2u);
+  EXPECT_EQ(parse("a: 1\n \tb: 2\n").location().column, 2u);
   EXPECT_EQ(parse("a: 1\t# a tab elsewhere\nb: 'x\ty'\n").codes(), "");
 }
 
@@ -139,8 +139,8 @@ TEST(ParseYaml, EncodingIsCheckedFirst) {
   }
   EXPECT_NE(parse("\xff\xfe").diagnostics.all()[0].notes[0].find("UTF-16"), std::string::npos);
   const Parsed windows = parse("a: 1\nb: caf\xe9\n");
-  EXPECT_EQ(windows.place().line, 2u);
-  EXPECT_EQ(windows.place().column, 7u);
+  EXPECT_EQ(windows.location().line, 2u);
+  EXPECT_EQ(windows.location().column, 7u);
 }
 
 TEST(ParseYaml, LimitsHold) {
@@ -167,9 +167,9 @@ TEST(ParseYaml, MistakesAreNamedWithTheirPlace) {
     const Parsed parsed = parse(text);
     EXPECT_EQ(parsed.codes(), "E0111") << text;
     EXPECT_FALSE(parsed.document) << text;
-    EXPECT_EQ(parsed.place().file, "c.yaml");
+    EXPECT_EQ(parsed.location().file, "c.yaml");
   }
-  EXPECT_EQ(parse("a: 1\nb: c: d\n").place().line, 2u);
+  EXPECT_EQ(parse("a: 1\nb: c: d\n").location().line, 2u);
 }
 
 TEST(ParseYaml, BlockTextsAndQuotesAreQuoted) {
@@ -215,7 +215,7 @@ TEST(ParseYaml, HostileTextsAreRefusedEarly) {
     const Parsed parsed = parse(text, data);
     EXPECT_FALSE(parsed.document) << text.substr(0, 40);
     EXPECT_LE(parsed.diagnostics.all().size(), 52u) << text.substr(0, 40);
-    for (const Diagnostic& each : parsed.diagnostics.all()) EXPECT_LE(each.place.source_line.size(), 64u << 10);
+    for (const Diagnostic& each : parsed.diagnostics.all()) EXPECT_LE(each.location.source_line.size(), 64u << 10);
   }
   const Parsed allowed =
       parse("a: \"" + std::string(1u << 20, ',') + "\"\nb: [" + repeated("'x', ", 40'000) + "1]\n", data);

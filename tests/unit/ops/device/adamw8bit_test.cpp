@@ -1,4 +1,4 @@
-// AdamW on the device against the CPU version, to the bit.
+// AdamW on the device against the CPU version, bit for bit.
 #include "shori/ops/adamw8bit.h"
 
 #include <algorithm>

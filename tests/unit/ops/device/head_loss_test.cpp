@@ -57,9 +57,9 @@ TEST_F(HeadLossDevice, SoftmaxKernelMatchesFp64) {
         const std::int32_t target = targets[static_cast<std::size_t>(row)];
         const Bf16* in = values.data() + row * vocabulary;
         const Bf16* out = gradient.data() + row * vocabulary;
-        double most = -INFINITY, sum = 0;
-        for (std::int64_t i = 0; i < vocabulary; ++i) most = std::max(most, double{to_float(in[i])});
-        for (std::int64_t i = 0; i < vocabulary; ++i) sum += std::exp(to_float(in[i]) - most);
+        double maximum = -INFINITY, sum = 0;
+        for (std::int64_t i = 0; i < vocabulary; ++i) maximum = std::max(maximum, double{to_float(in[i])});
+        for (std::int64_t i = 0; i < vocabulary; ++i) sum += std::exp(to_float(in[i]) - maximum);
         if (target == kIgnoredLabel) {
           ASSERT_EQ(got_losses[static_cast<std::size_t>(row)], 0.0f);
           for (std::int64_t i = 0; i < vocabulary; ++i) ASSERT_EQ(out[i].bits, 0) << row << ", " << i;
@@ -67,10 +67,10 @@ TEST_F(HeadLossDevice, SoftmaxKernelMatchesFp64) {
         }
         // 512 threads sum up to 32,000 terms in fp32, with expf within 2 ulp. 1e-5 is far above their error and below
         // 1 ulp of the bf16 logits.
-        const double loss = most - to_float(in[target]) + std::log(sum);
+        const double loss = maximum - to_float(in[target]) + std::log(sum);
         ASSERT_NEAR(got_losses[static_cast<std::size_t>(row)], loss, 1e-5 * std::max(1.0, loss)) << row;
         for (std::int64_t i = 0; i < vocabulary; ++i) {
-          const double share = std::exp(to_float(in[i]) - most) / sum, expected = (share - (i == target)) * kWeight;
+          const double share = std::exp(to_float(in[i]) - maximum) / sum, expected = (share - (i == target)) * kWeight;
           // One bf16 rounding and, for the target, a few 1e-7 of `share - 1`, which cancels.
           ASSERT_NEAR(to_float(out[i]), expected, std::fabs(expected) * 0x1p-8 + (i == target ? 3e-7 * kWeight : 1e-38))
               << row << ", " << i;

@@ -1,4 +1,4 @@
-// Gradient norm, base checksum and the rounded LoRA copies on the device against the CPU versions, to the bit.
+// Gradient norm, base checksum and the rounded LoRA copies on the device against the CPU versions, bit for bit.
 #include <memory>
 
 #include "shori/ops/base_checksum.h"

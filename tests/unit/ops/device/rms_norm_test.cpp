@@ -26,7 +26,7 @@ TEST_F(RmsNormDevice, MatchesCpuOnOddShapes) {
         Case{.why = "fewer vectors than threads", .rows = 3, .cols = 264},
         Case{.why = "two vectors per thread", .rows = 15, .cols = 4096},
         Case{.why = "four vectors per thread, some of them cut off", .rows = 3, .cols = 6152},
-        Case{.why = "the most columns", .rows = 2, .cols = kMaxNormColumns}}) {
+        Case{.why = "the maximum of columns", .rows = 2, .cols = kMaxNormColumns}}) {
     SCOPED_TRACE(why);
     const auto count = static_cast<std::size_t>(rows * cols);
     const std::int64_t stride = cols + kGap;
