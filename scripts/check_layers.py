@@ -21,15 +21,16 @@ ORDER = ["util", "io", "data", "quant", "ops", "model", "optim", "train", "expor
 COMPUTE = {"quant", "ops", "model", "optim"}
 CONFIG_USERS = {"config", "data", "train", "export", "cli"}
 # Folders of a layer, in groups: a file includes files of its own folder and of groups before its own, never of another folder of
-# its own group. A public header belongs to the folder of the source with its stem; those without one are listed.
+# its own group. A public header belongs to the folder of the source with its stem; those without one are listed, and those of a step
+# whose types the folders before it use.
 ROOMS = {
-    "data": [{"blockml"}, {"tokens"}, {"overlap", "sources", "packing"}, {"lint", "import"}, {"dataset"}, {"stats"}],
+    "data": [{"blockml"}, {"tokens"}, {"overlap", "sources", "packing"}, {"lint", "import"}, {"documents"}, {"dataset"}, {"stats"}],
     "ops": [{"common"}, {"cpu"}, {"linear", "optimizer", "checksum"}, {"lora"}, {"loss"}, {"attention", "layer"}, {"cuda"}],
     "model": [{"weights"}, {"pass"}],
     "train": [{"files"}, {"plan"}, {"step"}, {"stage"}],
 }
 HEADER_ROOMS = {
-    "data": {},
+    "data": {"dataset": "documents", "ledger": "documents"},
     "ops": {"tensor_view": "common", "packed_batch": "common", "linear_group": "common", "device_limits": "common"},
     "model": {"checkpointing_policy": "weights"},
     "train": {},

@@ -4,7 +4,7 @@
 
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/data/dataset/filter_ratings.h"
+#include "src/data/documents/filter_ratings.h"
 
 namespace shori {
 namespace {

@@ -9,9 +9,9 @@
 #include "shori/util/utf8.h"
 #include "src/data/dataset/build_dataset.h"
 #include "src/data/dataset/fingerprint.h"
-#include "src/data/dataset/load_documents.h"
 #include "src/data/dataset/prepared_data.h"
 #include "src/data/dataset/select_documents.h"
+#include "src/data/documents/load_documents.h"
 
 namespace shori {
 namespace {

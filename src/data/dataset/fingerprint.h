@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "src/data/dataset/document.h"
+#include "src/data/documents/document.h"
 
 namespace shori {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "shori/data/dataset.h"
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "src/data/dataset/document.h"
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/document.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 

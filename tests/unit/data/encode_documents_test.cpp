@@ -1,5 +1,5 @@
 // One document to samples, for each type of data, and the same on any number of threads.
-#include "src/data/dataset/encode_documents.h"
+#include "src/data/documents/encode_documents.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // The documents of files: where each is from, how batches end, and what is noted of each file.
-#include "src/data/dataset/read_documents.h"
+#include "src/data/documents/read_documents.h"
 
 #include "tests/unit/data/dataset_fixture.h"
 

@@ -1,4 +1,4 @@
-#include "src/data/dataset/filter_ratings.h"
+#include "src/data/documents/filter_ratings.h"
 
 #include <algorithm>
 

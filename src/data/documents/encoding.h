@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "src/data/dataset/encode_document.h"
+#include "src/data/documents/encode_document.h"
 #include "src/data/sources/jsonl.h"
 
 namespace shori {

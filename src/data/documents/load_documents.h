@@ -1,8 +1,8 @@
 // Reading and encoding of all files.
 #pragma once
 
-#include "src/data/dataset/document.h"
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/document.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 

@@ -9,8 +9,8 @@
 
 #include "shori/data/blockml.h"
 #include "shori/data/lint.h"
-#include "src/data/dataset/document.h"
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/document.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 

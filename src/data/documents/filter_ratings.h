@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "src/data/dataset/encode_document.h"
+#include "src/data/documents/encode_document.h"
 
 namespace shori {
 

@@ -7,7 +7,7 @@
 #include "shori/data/tokenizer.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/hash.h"
-#include "src/data/dataset/encoding.h"
+#include "src/data/documents/encoding.h"
 
 namespace shori {
 namespace {

@@ -1,4 +1,4 @@
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/sources.h"
 
 #include "shori/util/file.h"
 #include "shori/util/text.h"

@@ -4,7 +4,7 @@
 
 #include "shori/util/hash.h"
 #include "shori/util/ignored_label.h"
-#include "src/data/dataset/encoding.h"
+#include "src/data/documents/encoding.h"
 
 namespace shori {
 namespace {

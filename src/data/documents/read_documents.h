@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "src/data/dataset/document.h"
-#include "src/data/dataset/sources.h"
+#include "src/data/documents/document.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 

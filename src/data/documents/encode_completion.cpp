@@ -8,7 +8,7 @@
 #include "shori/data/tokenizer.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
-#include "src/data/dataset/encoding.h"
+#include "src/data/documents/encoding.h"
 
 namespace shori {
 namespace {

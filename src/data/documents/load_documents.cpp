@@ -1,4 +1,4 @@
-#include "src/data/dataset/load_documents.h"
+#include "src/data/documents/load_documents.h"
 
 #include <string>
 #include <unordered_map>
@@ -7,8 +7,8 @@
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/data/dataset/encode_documents.h"
-#include "src/data/dataset/read_documents.h"
+#include "src/data/documents/encode_documents.h"
+#include "src/data/documents/read_documents.h"
 
 namespace shori {
 namespace {

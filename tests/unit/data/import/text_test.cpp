@@ -4,7 +4,7 @@
 #include "shori/util/json_text.h"
 #include "src/data/import/conversation.h"
 #include "tests/unit/data/blockml_samples.h"
-#include "tests/unit/data/import_fixture.h"
+#include "tests/unit/data/import/fixture.h"
 
 namespace shori {
 namespace {

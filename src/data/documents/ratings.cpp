@@ -1,4 +1,4 @@
-#include "src/data/dataset/ratings.h"
+#include "src/data/documents/ratings.h"
 
 #include <algorithm>
 #include <set>

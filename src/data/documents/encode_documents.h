@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "src/data/dataset/encode_document.h"
+#include "src/data/documents/encode_document.h"
 
 namespace shori {
 

@@ -1,4 +1,4 @@
-#include "src/data/dataset/read_documents.h"
+#include "src/data/documents/read_documents.h"
 
 #include <string>
 #include <utility>

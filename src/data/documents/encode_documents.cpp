@@ -1,4 +1,4 @@
-#include "src/data/dataset/encode_documents.h"
+#include "src/data/documents/encode_documents.h"
 
 #include <algorithm>
 #include <atomic>

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "shori/data/dataset.h"
-#include "src/data/dataset/ratings.h"
+#include "src/data/documents/ratings.h"
 #include "src/data/sources/find_files.h"
 
 namespace shori {

@@ -1,11 +1,11 @@
-#include "src/data/dataset/encode_document.h"
+#include "src/data/documents/encode_document.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "shori/util/text.h"
-#include "src/data/dataset/encoding.h"
-#include "src/data/dataset/filter_ratings.h"
+#include "src/data/documents/encoding.h"
+#include "src/data/documents/filter_ratings.h"
 
 namespace shori {
 namespace {

@@ -1,5 +1,5 @@
 // SillyTavern chats and LimaRP files.
-#include "tests/unit/data/import_fixture.h"
+#include "tests/unit/data/import/fixture.h"
 
 namespace shori {
 namespace {
