@@ -49,7 +49,4 @@ void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t 
 // s[i] += s[i + half] for half = 2,048 ... 1.
 float sum_of_squares_by_halving(const float* values, std::int64_t count);
 
-// Decodes the 64 weights of one quantization block from 32 bytes of codes, rounded to bf16.
-void dequantize_block(const std::uint8_t* codes, float scale, float* out);
-
 }  // namespace shori

@@ -1,47 +1,23 @@
 #include "kernels/linear/frozen_weight.h"
 
-#include <algorithm>
-
 #include "kernels/common/op_checks.h"
+#include "kernels/cpu/nf4_decode.h"
 #include "kernels/cpu/rows.h"
-#include "shori/quant/nf4.h"
 
 namespace shori {
-
-namespace {
-
-// Elements first .. first + count - 1 of the flattened weight. Quantization blocks run over the flattened weight, so a row
-// may begin inside one.
-void dequantize_run(const Nf4View& weight, std::int64_t first, std::int64_t count, float* out) {
-  for (std::int64_t element = first; element < first + count;) {
-    const std::int64_t block = element / kNf4BlockSize, start = block * kNf4BlockSize;
-    const float scale = nf4_block_scale(weight, block);
-    const std::int64_t end = std::min(first + count, start + kNf4BlockSize);
-    if (element == start && end == start + kNf4BlockSize) {
-      dequantize_block(weight.codes + start / 2, scale, out + (element - first));
-      element = end;
-      continue;
-    }
-    for (; element < end; ++element) {
-      const unsigned byte = weight.codes[element / 2];
-      out[element - first] = to_float(nf4_weight(element % 2 == 0 ? byte >> 4 : byte & 15u, scale));
-    }
-  }
-}
-
-}  // namespace
 
 ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64_t rows, std::int64_t col,
                         std::int64_t cols, float* scratch) {
   if (weight.dtype == DType::kF32) {
     return {static_cast<const float*>(weight.dense) + row * weight.cols + col, rows, cols, weight.cols, 1};
   }
+  const CpuIsa isa = cpu_isa();
   for (std::int64_t i = 0; i < rows; ++i) {
     const std::int64_t first = (row + i) * weight.cols + col;
     if (weight.dtype == DType::kBf16) {
       widen_row(static_cast<const Bf16*>(weight.dense) + first, scratch + i * cols, cols);
     } else {
-      dequantize_run(weight.nf4, first, cols, scratch + i * cols);
+      decode_nf4(isa, weight.nf4, first, cols, scratch + i * cols);
     }
   }
   return dense(scratch, rows, cols);

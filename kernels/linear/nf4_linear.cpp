@@ -1,6 +1,6 @@
 // The linears of one group. Frozen weights are never kept dequantized: a device writes [W | B'] of the whole group to the
 // workspace and runs one large product; the CPU cuts the result into tiles, and each task dequantizes the part of the
-// weight that its tile needs. Both add xA B'^T into the same fp32 sum before they round.
+// weight that its tiles need. Both add xA B'^T into the same fp32 sum before they round.
 #include "shori/ops/nf4_linear.h"
 
 #include <algorithm>
@@ -44,20 +44,40 @@ std::vector<Module> widen_modules(const OpContext& context, const LinearGroup& g
   return result;
 }
 
-// One tile of y: tokens from `row` on, outputs of the module from `col` on.
-struct OutputTile {
+// Token tiles of a task, which share one decoded tile of the weight: up to four, but few enough that each worker gets about
+// four tasks. Each tile is a product of its own, so no bit depends on how many a task has.
+std::int64_t tokens_of_task(std::int64_t tokens, std::int64_t column_tiles) {
+  const std::int64_t tiles = ceil_div(tokens, kTokens), wanted = ceil_div(4 * worker_count(), column_tiles);
+  return std::clamp<std::int64_t>(tiles / wanted, 1, 4) * kTokens;
+}
+
+// Calls body(first, rows) for each tile of the tokens [row, row + count).
+template <typename Body>
+void for_each_token_tile(std::int64_t row, std::int64_t count, const Body& body) {
+  for (std::int64_t first = row; first < row + count; first += kTokens) {
+    body(first, std::min(kTokens, row + count - first));
+  }
+}
+
+// Outputs of the module from `col` on, for tokens [row, row + rows).
+struct OutputTask {
   const Module* module;
-  std::int64_t row, col;
+  std::int64_t row, rows, col;
 };
 
-std::vector<OutputTile> output_tiles(const std::vector<Module>& modules, std::int64_t tokens) {
-  std::vector<OutputTile> tiles;
+std::vector<OutputTask> output_tasks(const std::vector<Module>& modules, std::int64_t tokens) {
+  std::int64_t column_tiles = 0;
+  for (const Module& module : modules) column_tiles += ceil_div(module.linear->weight.rows, kColumns);
+  const std::int64_t step = tokens_of_task(tokens, column_tiles);
+  std::vector<OutputTask> tasks;
   for (const Module& module : modules) {
     for (std::int64_t col = 0; col < module.linear->weight.rows; col += kColumns) {
-      for (std::int64_t row = 0; row < tokens; row += kTokens) tiles.push_back({&module, row, col});
+      for (std::int64_t row = 0; row < tokens; row += step) {
+        tasks.push_back({&module, row, std::min(step, tokens - row), col});
+      }
     }
   }
-  return tiles;
+  return tasks;
 }
 
 // Where a tile of the result is summed: in the result itself if that is fp32, else in scratch.
@@ -78,23 +98,24 @@ void store_tile(const Accumulator& sum, TensorView view, std::int64_t row, std::
 void nf4_linear_on_cpu(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
   const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank;
   const std::vector<Module> modules = widen_modules(context, group, fused_x.dtype);
-  const std::vector<OutputTile> tiles = output_tiles(modules, tokens);
+  const std::vector<OutputTask> tasks = output_tasks(modules, tokens);
   const ConstMatrix x = widened(context, fused_x);
   const WorkerScratch scratch(context, {kColumns * in, kTokens * kColumns});
-  for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
-    const auto& [module, row, col] = tiles[static_cast<std::size_t>(task)];
+  for_each_task(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t task, std::int64_t worker) {
+    const auto& [module, first, count, col] = tasks[static_cast<std::size_t>(task)];
     const auto [weight_scratch, result_scratch] = scratch.of(worker);
     const LinearModule& linear = *module->linear;
-    const std::int64_t rows = std::min(kTokens, tokens - row), width = std::min(kColumns, linear.weight.rows - col);
-    const std::int64_t column = module->first_column + col;
-    const Accumulator sum = accumulator(y, row, column, result_scratch, width);
-    matmul(x.slice(row, rows, 0, in), weight_tile(linear.weight, col, width, 0, in, weight_scratch).transposed(),
-           sum.data, sum.stride);
-    if (linear.has_lora()) {
-      matmul(x.slice(row, rows, in + linear.lora_index * rank, rank), module->b.slice_rows(col, width).transposed(),
-             sum.data, sum.stride, Sum::kAdd);
-    }
-    store_tile(sum, y, row, rows, column, width);
+    const std::int64_t width = std::min(kColumns, linear.weight.rows - col), column = module->first_column + col;
+    const ConstMatrix weight = weight_tile(linear.weight, col, width, 0, in, weight_scratch).transposed();
+    for_each_token_tile(first, count, [&](std::int64_t row, std::int64_t rows) {
+      const Accumulator sum = accumulator(y, row, column, result_scratch, width);
+      matmul(x.slice(row, rows, 0, in), weight, sum.data, sum.stride);
+      if (linear.has_lora()) {
+        matmul(x.slice(row, rows, in + linear.lora_index * rank, rank), module->b.slice_rows(col, width).transposed(),
+               sum.data, sum.stride, Sum::kAdd);
+      }
+      store_tile(sum, y, row, rows, column, width);
+    });
   });
 }
 
@@ -108,18 +129,20 @@ class CpuBackward {
         fused_dx_(fused_dx),
         modules_(widen_modules(context, group, dy.dtype)),
         dy_(widened(context, dy)),
-        scratch_(context, {max_rows() * kColumns, kTokens * std::max(kColumns, lora_columns_)}) {}
+        tokens_of_task_(tokens_of_task(dy.rows, ceil_div(in_, kColumns))),
+        scratch_(context, {max_rows() * kColumns, tokens_of_task_ * kColumns, kTokens * lora_columns_}) {}
 
   void run() const {
-    const std::int64_t tokens = dy_.rows, token_tiles = ceil_div(tokens, kTokens), base_tiles = ceil_div(in_, kColumns);
-    const std::int64_t column_tiles = base_tiles + (lora_columns_ > 0 ? 1 : 0);
-    for_each_task(token_tiles * column_tiles, [&](std::int64_t task, std::int64_t worker) {
-      const std::int64_t row = task % token_tiles * kTokens, rows = std::min(kTokens, tokens - row);
-      const std::int64_t tile = task / token_tiles;
+    const std::int64_t tokens = dy_.rows, blocks = ceil_div(tokens, tokens_of_task_);
+    const std::int64_t base_tiles = ceil_div(in_, kColumns), column_tiles = base_tiles + (lora_columns_ > 0 ? 1 : 0);
+    for_each_task(blocks * column_tiles, [&](std::int64_t task, std::int64_t worker) {
+      const std::int64_t row = task % blocks * tokens_of_task_, rows = std::min(tokens_of_task_, tokens - row);
+      const std::int64_t tile = task / blocks;
       if (tile < base_tiles) {
-        base_tile(row, rows, tile * kColumns, worker);
+        base_tiles_of(row, rows, tile * kColumns, worker);
       } else {
-        lora_tile(row, rows, worker);
+        for_each_token_tile(row, rows,
+                            [&](std::int64_t first, std::int64_t count) { lora_tile(first, count, worker); });
       }
     });
   }
@@ -132,22 +155,27 @@ class CpuBackward {
   }
 
   // Columns from `col` on of dy W, summed over the modules in order.
-  void base_tile(std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) const {
-    const auto [weight_scratch, result_scratch] = scratch_.of(worker);
+  void base_tiles_of(std::int64_t row, std::int64_t rows, std::int64_t col, std::int64_t worker) const {
+    float *weight_scratch = scratch_.of(worker)[0], *result_scratch = scratch_.of(worker)[1];
     const std::int64_t width = std::min(kColumns, in_ - col);
-    const Accumulator sum = accumulator(fused_dx_, row, col, result_scratch, width);
+    const auto sum_of = [&](std::int64_t first) {
+      return accumulator(fused_dx_, first, col, result_scratch + (first - row) * width, width);
+    };
     for (const Module& module : modules_) {
       const std::int64_t out = module.linear->weight.rows;
-      matmul(dy_.slice(row, rows, module.first_column, out),
-             weight_tile(module.linear->weight, 0, out, col, width, weight_scratch), sum.data, sum.stride,
-             &module == &modules_.front() ? Sum::kReplace : Sum::kAdd);
+      const ConstMatrix weight = weight_tile(module.linear->weight, 0, out, col, width, weight_scratch);
+      for_each_token_tile(row, rows, [&](std::int64_t first, std::int64_t count) {
+        const Accumulator sum = sum_of(first);
+        matmul(dy_.slice(first, count, module.first_column, out), weight, sum.data, sum.stride,
+               &module == &modules_.front() ? Sum::kReplace : Sum::kAdd);
+      });
     }
-    store_tile(sum, fused_dx_, row, rows, col, width);
+    store_tile(sum_of(row), fused_dx_, row, rows, col, width);
   }
 
   // All LoRA columns: dy B' of each module with LoRA, then zeros.
   void lora_tile(std::int64_t row, std::int64_t rows, std::int64_t worker) const {
-    float* tile = scratch_.of(worker)[1];
+    float* tile = scratch_.of(worker)[2];
     std::fill_n(tile, rows * lora_columns_, 0.0f);
     for (const Module& module : modules_) {
       if (!module.linear->has_lora()) continue;
@@ -161,7 +189,8 @@ class CpuBackward {
   TensorView fused_dx_;
   std::vector<Module> modules_;
   ConstMatrix dy_;
-  WorkerScratch<2> scratch_;  // a tile of the weight, a tile of the result
+  std::int64_t tokens_of_task_;
+  WorkerScratch<3> scratch_;  // a tile of the weight, the base tiles of a task, a LoRA tile
 };
 
 }  // namespace

@@ -34,6 +34,12 @@ Other models can be trained with `device: cpu`.)"},
 is not what the program was built with: another release of libtorch, a missing library, or two
 copies of one. Install exactly the release that the message names, with all of its NVIDIA packages.)"},
 
+    {"E0408", 5, "instruction set that this machine lacks",
+     R"(SHORI_CPU_ISA in the environment lowers the instructions that the CPU code uses: `plain`, `avx2`,
+`avx512`, `amx`. It names none of these, or more than this processor and this system offer. Without it
+the best one is used. Results of `plain`, `avx2` and `avx512` are the same bytes; `amx` multiplies in
+another order. With SHORI_OPS=reference any of them may be named, because its loops need none.)"},
+
     // Run folder.
     {"E0501", 7, "run folder is in use",
      R"(Another program holds the lock of `output_dir`; the message says which. Two programs in one folder
