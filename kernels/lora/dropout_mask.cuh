@@ -1,5 +1,6 @@
 // LoRA dropout masks in kernels. A mask is a function of its key alone (ops/linear_group.h), so every kernel that needs
-// one computes it again: the same bits as drop_row() of the CPU versions.
+// one computes it again: the same bits as drop_row() of the CPU versions. Dropout is applied in lora_down.cu (forward),
+// lora_grad.cu (gradient of A) and input_gradient.cuh (gradient of the input).
 #pragma once
 
 #include <cstdint>

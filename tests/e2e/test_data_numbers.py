@@ -316,10 +316,10 @@ def test_the_second_start_takes_the_tokenized_data(tmp_path, text_model):
     scenes(tmp_path / "data", 8, 5)
     job = Job(tmp_path, text_model, sequence_len=128, num_epochs=1, datasets=[{"path": "data"}])
     checked = must(train(job.config, "--check"))
-    assert "data tokenized (nothing was kept)\n" in checked.err
+    assert "data tokenized (no cache yet)\n" in checked.err
     assert not (tmp_path / ".prepared").exists()  # --check writes nothing
     first = must(train(job.config))
-    assert "data tokenized (nothing was kept), kept in " in first.err
+    assert "data tokenized (no cache yet), kept in " in first.err
     kept = list((tmp_path / ".prepared").iterdir())
     assert len(kept) == 1
     expected = final_state(job.run)
@@ -343,7 +343,7 @@ def test_the_second_start_takes_the_tokenized_data(tmp_path, text_model):
     damaged = bytearray(kept[0].read_bytes())
     damaged[len(damaged) // 2] ^= 1
     kept[0].write_bytes(damaged)
-    assert "data tokenized (what was kept is damaged), kept in " in must(train(job.config)).err
+    assert "data tokenized (the cache is damaged), kept in " in must(train(job.config)).err
     assert final_state(job.run) == expected
 
 

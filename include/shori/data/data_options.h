@@ -15,7 +15,7 @@ namespace shori {
 // missing is E0315.
 std::shared_ptr<const LintOptions> lint_options(const TrainConfig& config, bool errors_only);
 
-// `vocab_size` is that of the model. Lint is that of training.
+// `vocab_size` is that of the model. It uses the lint rules that training applies.
 DataOptions data_options(const TrainConfig& config, std::int64_t vocab_size);
 
 PlanOptions plan_options(const TrainConfig& config);

@@ -21,8 +21,8 @@ struct PackPlan;
 // Why tokens were left out.
 enum class DropRule { kOverlong, kTruncated, kUntrained, kSkipped, kDuplicate, kRating };
 inline constexpr std::size_t kDropRuleCount = 6;
-std::string_view drop_rule_name(
-    DropRule rule);  // "overlong", "truncated", "untrained", "skipped", "duplicate", "rating"
+// "overlong", "truncated", "untrained", "skipped", "duplicate" or "rating".
+std::string_view drop_rule_name(DropRule rule);
 
 struct LedgerCounts {
   std::int64_t bytes_in = 0;         // file sizes

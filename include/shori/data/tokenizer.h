@@ -14,14 +14,14 @@ namespace shori {
 // Ids of a text and where each ends in it.
 struct EncodedText {
   std::vector<std::int32_t> ids;
-  // Byte offset one past the surface of each id; not falling, the last is the size of the text. Equal to the one before
+  // Byte offset one past the surface of each id; non-decreasing, the last is the size of the text. Equal to the one before
   // (0 for the first) when the surface is empty: the dummy prefix, and all but the last byte token of a character.
   std::vector<std::uint32_t> ends;
 };
 
 // Immutable; copies share one model. Encoding is const and safe from several threads at once.
 //
-// Ids are those of the SentencePiece library. Where the vocabulary allows it, words are encoded one by one by own code, and
+// Ids are those of the SentencePiece library. Where the vocabulary allows it, words are encoded one by one by this program's own BPE, and
 // the ids of words met before come from a cache of 4 MiB for each thread that encodes at the same time.
 class Tokenizer {
  public:
@@ -46,7 +46,7 @@ class Tokenizer {
   std::int32_t newline_id() const;    // <0x0A>
   std::int32_t space_id() const;      // ▁, the dummy prefix of a text that begins with a block
   const std::string& sha256() const;  // of the file, hex
-  // Whether words are encoded by own code; only text that it does not cover then goes to the library.
+  // Whether words are encoded by this program's own BPE; only text that it does not cover then goes to the library.
   bool uses_word_cache() const;
   // What in the vocabulary forbids that; empty if nothing does.
   const std::string& word_cache_obstacle() const;

@@ -24,7 +24,7 @@ class Mistral {
   // weights and adapter are on, and outlives the model; null: the host's. A model in planning memory is never run.
   explicit Mistral(MistralWeights weights, LoraAdapter* adapter = nullptr, DeviceMemory* memory = nullptr);
 
-  // Bytes that a layer saves for the backward pass of `tokens` tokens beside its input.
+  // Bytes that a layer saves for the backward pass of `tokens` tokens in addition to its input.
   std::size_t saved_bytes(std::int64_t tokens, Recompute recompute) const;
   // Which activations to save for the backward pass. Takes effect at the next reserve(). Default: every layer is
   // recomputed.

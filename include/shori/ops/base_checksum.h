@@ -3,7 +3,7 @@
 //   sum over 64-bit little-endian words w_i of mix(w_i ^ mix(i + 1)), modulo 2^64
 //
 // mix is the finalizer of splitmix64; the last word is padded with zeros.
-// Deterministic: addition of integers has no order, so every device returns the same sum.
+// Deterministic: addition modulo 2^64 is commutative and associative, so every device returns the same sum.
 // Workspace on a device: 8 bytes. Cost: `bytes` bytes read.
 #pragma once
 

@@ -84,7 +84,7 @@ void transfer_all(Archive& archive, T&... members) {
   (transfer(archive, members), ...);
 }
 
-// Each names all members of its type: one that is added does not compile until it is handled here.
+// Each overload lists every member, so a new member fails to compile until it is handled here.
 
 template <typename Archive>
 void transfer(Archive& archive, LedgerItem& whole) {
@@ -200,7 +200,7 @@ std::string read_checked(const std::string& path, std::string& reason) {
   const Sha256Digest digest = sha256(content.data(), size);
   const bool whole = size > 0 && std::memcmp(content.data() + size, digest.data(), kDigest) == 0;
   if (!whole || !content.starts_with(kMagic)) {
-    reason = "what was kept is damaged";
+    reason = "the cache is damaged";
     return {};
   }
   content.resize(size);
@@ -212,7 +212,7 @@ std::string read_checked(const std::string& path, std::string& reason) {
 PreparedData read_prepared(const std::string& path, const std::string& key) {
   PreparedData result;
   if (!path_exists(path)) {
-    result.reason = "nothing was kept";
+    result.reason = "no cache yet";
     return result;
   }
   try {
@@ -239,7 +239,7 @@ PreparedData read_prepared(const std::string& path, const std::string& key) {
     result.dataset = std::move(dataset);
   } catch (const Damaged&) {
     result.warnings.clear();
-    result.reason = "what was kept is damaged";
+    result.reason = "the cache is damaged";
   } catch (const Error& error) {
     result.reason = "what was kept cannot be read: " + error.diagnostics().front().message;
   }

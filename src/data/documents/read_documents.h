@@ -14,7 +14,7 @@
 
 namespace shori {
 
-// A batch ends with the document that reaches one of these: what bounds the text that is held at a time.
+// A batch ends with the document that reaches one of these: this bounds the text in memory.
 struct BatchLimits {
   std::size_t bytes = 32u << 20;
   std::size_t documents = 1u << 16;

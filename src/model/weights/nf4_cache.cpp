@@ -1,4 +1,4 @@
-// Where the cache lies, and writing it.
+// Location of the cache, and writing it.
 #include "src/model/weights/nf4_cache.h"
 
 #include <unistd.h>

@@ -61,7 +61,7 @@ class LineLog {
 
   // `line` has no newline. It stays in memory until write().
   void add(const std::string& line);
-  // Appends what was added; with `durable` also fdatasync. Errors as run_io_task().
+  // Appends what was added; with `durable` also fdatasync. Throws as run_io_task() does.
   void write(bool durable);
   // Length and hash of what the file holds after the last write().
   std::uint64_t bytes() const { return bytes_; }

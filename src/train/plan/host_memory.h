@@ -17,7 +17,7 @@ std::size_t available_host_bytes();
 // The same, from another root folder than "/", for tests.
 std::size_t available_host_bytes(const std::string& root);
 
-// Bytes that one layer saves beside its input.
+// Bytes that one layer saves in addition to its input.
 struct SavedBytes {
   std::size_t attention = 0;  // Recompute::kMlp
   std::size_t whole = 0;      // Recompute::kNone

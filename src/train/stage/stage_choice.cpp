@@ -65,7 +65,7 @@ void refuse_remains(const PreparedStage& stage) {
   for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
     if (path_exists(remains))
       throw Error(
-          Diagnostic("E0507", concat("`", folder.path(), "` holds no run that can be resumed, but remains of one"))
+          Diagnostic("E0507", concat("`", folder.path(), "` contains leftovers of a run, but none that can be resumed"))
               .note("there is " + remains)
               .help("choose another `output_dir`, or move that folder away"));
 }

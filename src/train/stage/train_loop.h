@@ -15,7 +15,7 @@ bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& op
 // The next step up to the optimizer's update. nullopt: a stop was requested and nothing changed.
 std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches);
 
-// Adds the evaluation that is due to the metrics. false: a stop was requested; a resume makes up for it.
+// Adds the evaluation that is due to the metrics. false: a stop was requested; --resume evaluates later.
 bool evaluate_if_due(StageSession& session, RunFiles& files);
 
 // Checks the frozen base (E0702), then writes a checkpoint of the current step: on the CPU before it returns, for a

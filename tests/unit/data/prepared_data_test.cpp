@@ -82,7 +82,7 @@ TEST_F(PreparedDataTest, TheSecondStartEncodesNothingAndGetsTheSame) {
   const std::vector<std::string> reported = problems();
   EXPECT_EQ(reported, (Texts{"W0301 b.jsonl:2", "W0302 a.blockml:1"}));
   EXPECT_TRUE(was_encoded());
-  EXPECT_EQ(first.prepared, "data tokenized (nothing was kept), kept in " + options.prepared_path);
+  EXPECT_EQ(first.prepared, "data tokenized (no cache yet), kept in " + options.prepared_path);
   const Dataset second = load_all();
   EXPECT_FALSE(was_encoded());
   EXPECT_EQ(second.prepared, "prepared data taken from " + options.prepared_path);
@@ -186,7 +186,7 @@ TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
     folder.write("kept/run.bin", damaged);
     const Dataset dataset = load_all();
     ASSERT_TRUE(was_encoded()) << at;
-    ASSERT_TRUE(dataset.prepared.starts_with("data tokenized (what was kept is damaged), kept")) << dataset.prepared;
+    ASSERT_TRUE(dataset.prepared.starts_with("data tokenized (the cache is damaged), kept")) << dataset.prepared;
     ASSERT_EQ(text_of(dataset), expected) << at;
   }
   for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{40}, whole.size() - 1}) {
@@ -199,7 +199,7 @@ TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
 
 TEST_F(PreparedDataTest, OnlyWhatCanBeTrainedIsKeptAndOnlyIfWanted) {
   options.keep_prepared = false;
-  EXPECT_EQ(load_all().prepared, "data tokenized (nothing was kept)");
+  EXPECT_EQ(load_all().prepared, "data tokenized (no cache yet)");
   EXPECT_FALSE(path_exists(options.prepared_path));
   options.keep_prepared = true;
   folder.write("a.blockml", "▀message\nnot closed");
