@@ -2,6 +2,7 @@
 #include "shori/export/export_adapter.h"
 #include "shori/export/merge.h"
 #include "src/cli/choice.h"
+#include "src/cli/path_option.h"
 #include "src/cli/program.h"
 
 namespace shori {
@@ -18,9 +19,10 @@ namespace {
 constexpr auto kOldPeft = word_list("0.6");
 
 void add_source(CLI::App& command, ExportChoice& choice, std::string& out, bool& force) {
-  command.add_option("RUN", choice.run, "a run folder, its adapter/, a PEFT adapter folder, or one checkpoint file")
+  as_path(command.add_option("RUN", choice.run,
+                             "a run folder, its adapter/, a PEFT adapter folder, or one checkpoint file"))
       ->required();
-  command.add_option("--out", out, "folder to create")->required();
+  as_path(command.add_option("--out", out, "folder to create"))->required();
   auto* step = command.add_option("--step", choice.step, "the checkpoint of this step");
   command.add_flag("--best", choice.best, "the checkpoint with the lowest evaluation loss")->excludes(step);
   command.add_flag("--force", force, "move a target that is not empty aside");
@@ -40,7 +42,7 @@ void add_adapter_command(CLI::App& app, AdapterExport& adapter) {
 void add_merged_command(CLI::App& app, MergeOptions& merge) {
   CLI::App* command = app.add_subcommand("merged", "a Hugging Face model folder: base and adapter in one");
   add_source(*command, merge.source, merge.out, merge.force);
-  command->add_option("--base", merge.base, "the base model folder used in training")->required();
+  as_path(command->add_option("--base", merge.base, "the base model folder used in training"))->required();
   add_choice<MergeDType>(*command, "--dtype", merge.dtype, "type of the weights (default bf16)");
   add_choice<MergeBase>(*command, "--merge-base", merge.merge_base,
                         "original: the 16-bit weights (default); nf4: the weights that training saw");

@@ -12,6 +12,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/choice.h"
+#include "src/cli/path_option.h"
 #include "src/cli/program.h"
 
 namespace shori {
@@ -25,7 +26,7 @@ struct Arguments {
 };
 
 void add_options(CLI::App& app, Arguments& arguments) {
-  app.add_option("CONFIG", arguments.config, "the YAML file: one stage, or a recipe of stages");
+  as_path(app.add_option("CONFIG", arguments.config, "the YAML file: one stage, or a recipe of stages"));
   app.add_flag("--resume", arguments.recipe.resume,
                "continue an interrupted run; it ends with the same bytes as one that was not interrupted");
   app.add_flag("--check", arguments.recipe.check,

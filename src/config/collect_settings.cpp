@@ -1,7 +1,9 @@
 // Known, foreign and unknown keys of a mapping.
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/config/axolotl_values.h"
 #include "src/config/foreign_keys.h"
+#include "src/config/run_shares.h"
 #include "src/config/settings.h"
 
 namespace shori {
@@ -23,9 +25,9 @@ std::vector<std::string_view> names_at_level(bool nested) {
 
 class Collector {
  public:
-  Collector(const YamlDocument& document, ValueOrigin::Kind kind, std::vector<Setting>& without_effect,
-            Diagnostics& diagnostics)
-      : document_(document), kind_(kind), without_effect_(without_effect), diagnostics_(diagnostics) {}
+  Collector(const YamlDocument& document, ValueOrigin::Kind kind, const std::string& folder,
+            std::vector<Setting>& without_effect, Diagnostics& diagnostics)
+      : document_(document), kind_(kind), folder_(folder), without_effect_(without_effect), diagnostics_(diagnostics) {}
 
   Settings collect(const YamlNode& mapping, bool nested) {
     for (const auto& [key, value] : mapping.members) add(key, value, nested);
@@ -41,6 +43,10 @@ class Collector {
       add_blockml(setting);
     } else if (const KeyInfo* known = dotted ? nullptr : find_config_key(setting.key)) {
       if (known->decided) without_effect_.push_back(setting);
+      read_axolotl_value(*known, setting);
+      expand_paths(*known, setting, folder_, diagnostics_);
+      settings_.push_back(std::move(setting));
+    } else if (is_run_share(setting.key) && !is_empty_value(setting.value)) {
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
       const std::string what = concat("`", escape_for_log(setting.key), "`");
@@ -71,6 +77,8 @@ class Collector {
       diagnostic.help(concat("it belongs under `blockml`: `blockml: {", last, ": ...}`"));
     } else if (nested && find_config_key(name) != nullptr) {
       diagnostic.help(concat("`", name, "` belongs at the top level, not under `blockml`"));
+    } else if (const std::string_view meant = nested ? "" : key_by_meaning(name); !meant.empty()) {
+      diagnostic.help(concat("the key with this meaning is `", meant, "`"));
     } else {
       propose_similar(diagnostic, "key", name, names_at_level(nested));
     }
@@ -79,6 +87,7 @@ class Collector {
 
   const YamlDocument& document_;
   ValueOrigin::Kind kind_;
+  const std::string& folder_;
   std::vector<Setting>& without_effect_;
   Diagnostics& diagnostics_;
   Settings settings_;
@@ -87,8 +96,8 @@ class Collector {
 }  // namespace
 
 Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
-                          std::vector<Setting>& without_effect, Diagnostics& diagnostics) {
-  return Collector(document, kind, without_effect, diagnostics).collect(mapping, false);
+                          const std::string& folder, std::vector<Setting>& without_effect, Diagnostics& diagnostics) {
+  return Collector(document, kind, folder, without_effect, diagnostics).collect(mapping, false);
 }
 
 }  // namespace shori

@@ -17,6 +17,7 @@ struct ValueRule {
   bool bounded = false, low_open = false, high_open = false;
   bool share_or_count = false;  // a fraction below 1, or a whole number
   bool required = false;
+  bool path = false;  // a path, or texts that begin with one
   std::span<const std::string_view> words = {};
 
   constexpr ValueRule needed() const {
@@ -36,6 +37,7 @@ struct ValueRule {
 namespace rules {
 constexpr ValueRule any() { return {}; }
 constexpr ValueRule required() { return ValueRule{}.needed(); }
+constexpr ValueRule path() { return {.path = true}; }
 constexpr ValueRule between(double low, double high) { return {.low = low, .high = high, .bounded = true}; }
 constexpr ValueRule above(double low, double high) {
   return {.low = low, .high = high, .bounded = true, .low_open = true};

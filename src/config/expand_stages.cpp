@@ -7,6 +7,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/check_stage.h"
+#include "src/config/run_shares.h"
 
 namespace shori {
 namespace {
@@ -213,12 +214,14 @@ class RecipeBuilder {
     if (stage.previous_stage >= 0) erase_setting(settings, "init_from");
     drop_shared_carry(stage, settings);
     for (const Setting& setting : settings) {
+      if (read_run_share(settings, setting, stage, diagnostics_)) continue;
       const KeyInfo* key = find_config_key(setting.key);
       if (!apply_setting(*key, setting, loaded_.folder, stage.config, diagnostics_)) refused.insert(setting.key);
       stage.origins[setting.key] = setting.origin();
     }
     stage.config.name = name;
     if (!has_value(find_setting(settings, "name"))) stage.origins["name"].kind = ValueOrigin::Kind::kDerived;
+    stage.repeat_epochs = stage.config.max_steps && !has_value(find_setting(settings, "num_epochs"));
     check_required(stage, settings, location);
     allocate_outputs(stage);
     check_name(stage, settings, location);

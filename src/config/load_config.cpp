@@ -73,7 +73,10 @@ class Loader {
     read_stage_items(source);
     for (const std::string& override : overrides) add_override(override, source);
     expand_recipe(source, loaded_, diagnostics_);
-    for (std::string& note : accepted_keys_notes(without_effect_)) loaded_.notes.push_back(std::move(note));
+    for (const std::string& note : accepted_keys_notes(without_effect_)) {
+      loaded_.notes.push_back(note);
+      for (StageConfig& stage : loaded_.stages) stage.accepted.push_back(note);
+    }
     return std::move(loaded_);
   }
 
@@ -84,7 +87,7 @@ class Loader {
   }
 
   Settings collect(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind) {
-    return collect_settings(document, mapping, kind, without_effect_, diagnostics_);
+    return collect_settings(document, mapping, kind, loaded_.folder, without_effect_, diagnostics_);
   }
 
   void read_stage_items(RecipeSource& source) {

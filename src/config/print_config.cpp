@@ -84,8 +84,9 @@ struct YamlText {
   }
 };
 
-std::string origin_comment(ValueOrigin::Kind kind) {
-  switch (kind) {
+std::string origin_comment(const ValueOrigin& origin) {
+  if (!origin.written.empty()) return concat("`", origin.written, "`");
+  switch (origin.kind) {
     case ValueOrigin::Kind::kDefault:
       return "default";
     case ValueOrigin::Kind::kLeftEmpty:
@@ -149,8 +150,9 @@ std::string resolved_config_text(const StageConfig& stage) {
     const std::string value = std::visit(YamlText{}, key.field(copy));
     const bool block = value.front() == '\n';
     const std::string line = name + (block ? ":" : ": ") + value;
-    text += with_comment(line, block ? "" : origin_comment(stage.origin(std::string(key.name)).kind));
+    text += with_comment(line, block ? "" : origin_comment(stage.origin(std::string(key.name))));
   }
+  for (const std::string& line : stage.accepted) text += concat("# ", line, "\n");
   return text;
 }
 

@@ -5,6 +5,7 @@
 
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/config/axolotl_values.h"
 #include "src/config/foreign_keys.h"
 #include "src/config/settings.h"
 
@@ -50,7 +51,11 @@ class EntryReader {
     } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
       Diagnostic& unknown =
           refuse("E0101", key, concat("unknown key `", escape_for_log(key.text), "` of a dataset entry"));
-      propose_similar(unknown, "key", key.text, {kEntryKeys.begin(), kEntryKeys.end()});
+      if (const std::string_view meant = entry_key_by_meaning(key.text); !meant.empty()) {
+        unknown.help(concat("the key with this meaning is `", meant, "`"));
+      } else {
+        propose_similar(unknown, "key", key.text, {kEntryKeys.begin(), kEntryKeys.end()});
+      }
     } else if (key.text == "rating") {
       read_rating(key, value, entry.rating);
     } else if (key.text == "tags_rating") {
@@ -58,8 +63,9 @@ class EntryReader {
     } else if (value.kind == YamlNode::Kind::kScalar && !value.text.empty()) {
       store(key, value, entry);
     } else if (value.kind != YamlNode::Kind::kNull) {
-      refuse("E0104", key,
-             concat("`", key.text, "` of a dataset entry must be a text, found `", value_text(value), "`"));
+      Diagnostic& wrong = refuse(
+          "E0104", key, concat("`", key.text, "` of a dataset entry must be a text, found `", value_text(value), "`"));
+      if (key.text == "type") wrong.help(nearest_data_type("", written_path()));
     }
   }
 
@@ -111,7 +117,13 @@ class EntryReader {
                                concat("`", key, "` of a dataset entry must be one of ", join_words(words), ", found `",
                                       value_text(value), "`"));
     propose_similar(wrong, "value", value.text, {words.begin(), words.end()});
+    if (key == "type" && wrong.helps.empty()) wrong.help(nearest_data_type(value.text, written_path()));
     return false;
+  }
+
+  std::string written_path() const {
+    const YamlNode* path = node_.find("path");
+    return path == nullptr || path->text.empty() ? "FILE" : path->text;
   }
 
   void check_field(const DataEntry& entry) {

@@ -3,6 +3,7 @@
 
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/config/axolotl_values.h"
 #include "src/config/settings.h"
 
 namespace shori {
@@ -43,7 +44,8 @@ Diagnostic out_of_range(const KeyInfo& key, const Setting& setting, const std::s
   const std::string text = value_text(setting.value);
   if (text != number) diagnostic.note(concat("read from `", text, "`"));
   const std::string likely = text_with_negative_exponent(key.rule, setting.value.text);
-  if (!likely.empty()) diagnostic.help(concat("write `", likely, "`"));
+  const std::string nearest = likely.empty() ? nearest_value(key.name, text) : concat("write `", likely, "`");
+  if (!nearest.empty()) diagnostic.help(nearest);
   return diagnostic;
 }
 
@@ -63,7 +65,8 @@ Diagnostic scalar_diagnostic(const KeyInfo& key, const Setting& setting, const S
     diagnostic = Diagnostic("E0110", concat("`", setting.key, "` is not a finite number: `", text, "`"));
   }
   diagnostic.at(setting.value_location());
-  if (!problem.help.empty()) diagnostic.help(problem.help);
+  const std::string nearest = nearest_value(key.name, setting.value.text);
+  if (!problem.help.empty() || !nearest.empty()) diagnostic.help(problem.help.empty() ? nearest : problem.help);
   return diagnostic;
 }
 
@@ -144,6 +147,8 @@ class ValueReader {
     Diagnostic diagnostic = wrong_form(setting_, value_kind_text(key_));
     diagnostic.notes.clear();
     propose_similar(diagnostic, "value", setting_.value.text, {words.begin(), words.end()});
+    const std::string nearest = nearest_value(key_.name, setting_.value.text);
+    if (!nearest.empty() && diagnostic.helps.empty()) diagnostic.help(nearest);
     diagnostics_.add(std::move(diagnostic));
     return false;
   }
@@ -195,8 +200,8 @@ SourceLocation Setting::value_location() const {
 }
 
 ValueOrigin Setting::origin() const {
-  if (value.kind == YamlNode::Kind::kNull) return {ValueOrigin::Kind::kLeftEmpty, key_location()};
-  return {kind, value_location()};
+  if (value.kind == YamlNode::Kind::kNull && written.empty()) return {ValueOrigin::Kind::kLeftEmpty, key_location()};
+  return {kind, value_location(), written};
 }
 
 const Setting* find_setting(const Settings& settings, std::string_view key) {

@@ -17,6 +17,7 @@ struct Setting {
   YamlNode value;
   const YamlDocument* document = nullptr;
   ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
+  std::string written;  // the value as it stands in the text, where it was replaced by what it means; else empty
 
   SourceLocation key_location() const { return document->location(key_node); }
   SourceLocation value_location() const;  // of the value if it is a scalar, else of the key
@@ -40,8 +41,13 @@ void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_
 // The members of a mapping as settings. Unknown keys are E0101. Keys without effect go to
 // `without_effect`: those that the program decides by itself, which are returned as well so that their value is checked,
 // and Axolotl's keys and keys of later versions where their value may stand.
+// Paths are expanded; `folder` is where relative ones begin.
 Settings collect_settings(const YamlDocument& document, const YamlNode& mapping, ValueOrigin::Kind kind,
-                          std::vector<Setting>& without_effect, Diagnostics& diagnostics);
+                          const std::string& folder, std::vector<Setting>& without_effect, Diagnostics& diagnostics);
+
+// Replaces `~`, `~user`, `$NAME` and `${NAME}` in every path of the value (E0118): the value of a path key, `path` of
+// dataset entries, `usernames` of `lint`. Other values stay as they are.
+void expand_paths(const KeyInfo& key, Setting& setting, const std::string& folder, Diagnostics& diagnostics);
 
 // Stores the value of `setting` in the field of `key`: form E0104, E0106, range E0103, not finite E0110. `folder` is
 // what dataset paths are relative to. A null leaves the default. False if there was an error.

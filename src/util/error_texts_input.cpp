@@ -67,6 +67,12 @@ is read by the rules of the config file, and the key must be one that the config
      R"(With these values the run would not take a single optimizer step, for example because of
 `num_epochs: 0` or `max_steps: 0`, or because no data is left. A run that trains nothing is treated
 as a mistake.)"},
+    {"E0118", 2, "path that cannot be expanded",
+     R"(In paths of a config and of the command line, `~` at the start is the home folder, `~name` that of
+another user, and `$NAME` or `${NAME}` the value of a variable of the environment. The message says
+what has no value: a variable that is not set or empty, a user that does not exist, or a form of
+`${...}` that only shells know. `~` elsewhere in a path would be a folder of that name and is refused.
+Write the path out, or set the variable in the shell that starts the program: `export DATA=/mnt/data`.)"},
 
     // Model folder.
     {"E0201", 3, "shard name is not a plain file name",

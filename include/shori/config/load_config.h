@@ -5,7 +5,9 @@
 // those that remain.
 #pragma once
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,14 @@ struct ValueOrigin {
   enum class Kind { kDefault, kLeftEmpty, kFile, kStage, kSet, kDerived };
   Kind kind = Kind::kDefault;
   SourceLocation location;  // of the key, or of the value if it is a scalar; the file is "--set" for an override
+  std::string written;      // the line as it was written, where the value is what it means: "bf16: auto"; else empty
+};
+
+// Settings that count by the length of the run. resolve_shares() makes numbers of steps of them.
+struct RunShares {
+  std::optional<double> warmup;                            // of all steps, rounded down: warmup_steps
+  std::optional<double> save;                              // of all steps, rounded up: save_steps
+  std::optional<double> saves_per_epoch, evals_per_epoch;  // save_steps, eval_steps
 };
 
 struct StageConfig {
@@ -27,6 +37,11 @@ struct StageConfig {
   // Index of the stage whose finished adapter this one begins from; -1: init_from or a fresh adapter.
   int previous_stage = -1;
   std::map<std::string, ValueOrigin> origins;  // keys with a value of their own; the others have their default
+
+  RunShares shares;
+  // max_steps without num_epochs: epochs are repeated until so many steps are done, as in Axolotl and transformers.
+  bool repeat_epochs = false;
+  std::vector<std::string> accepted;  // Axolotl keys without effect, one line for each kind
 
   ValueOrigin origin(const std::string& key) const;
 };
@@ -48,9 +63,12 @@ struct LoadedConfig {
 LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
                          Diagnostics& diagnostics);
 
+// Fills warmup_steps, save_steps and eval_steps from `stage.shares`, for a run of `steps` optimizer steps, of which the
+// first epoch has `steps_per_epoch`.
+void resolve_shares(StageConfig& stage, std::int64_t steps, std::int64_t steps_per_epoch);
+
 // Replaces each stage's `base_model` by the folder that it names: relative to the config file's folder, or for an id
-// `org/name` the snapshot of `refs/main` in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME/hub,
-// ~/.cache/huggingface/hub). E0108 otherwise. Nothing is downloaded.
+// `org/name` the snapshot in the local Hugging Face cache (hub_cache.h). E0108 otherwise. Nothing is downloaded.
 void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics);
 
 }  // namespace shori

@@ -42,16 +42,16 @@ using DatasetList = std::vector<DataEntry>;
 // clang-format off
 #define SHORI_TRAIN_KEYS(X)                                                                                            \
   X(std::string, name, "", kPlace, any(), "name of the stage; otherwise the last part of output_dir")                  \
-  X(std::string, base_model, "", kPlace, required(),                                                                   \
+  X(std::string, base_model, "", kPlace, path().needed(),                                                              \
     "model folder, or an id org/name of the local Hugging Face cache")                                                 \
   X(DatasetList, datasets, {}, kPlace, required(), "training data: list of {path, type, field, category}")             \
   X(DatasetList, test_datasets, {}, kOutput, any(), "data for evaluation only, entries like those of datasets")        \
   X(double, val_set_size, 0.0, kNumeric, share_or_count(),                                                             \
     "conversations held out of datasets: share below 1, or count")                                                     \
-  X(std::string, output_dir, "", kPlace, required(), "run folder; a recipe's stage writes to <output_dir>/<name>")     \
-  X(std::string, dataset_prepared_path, "", kPlace, any(),                                                             \
+  X(std::string, output_dir, "", kPlace, path().needed(), "run folder; a recipe's stage writes to <output_dir>/<name>")\
+  X(std::string, dataset_prepared_path, "", kPlace, path(),                                                            \
     "folder that keeps tokenized data for the next start; otherwise .prepared beside output_dir")                      \
-  X(std::string, init_from, "", kPlace, any(), "run folder, adapter folder or checkpoint that a new run begins from")  \
+  X(std::string, init_from, "", kPlace, path(), "run folder, adapter folder or checkpoint that a new run begins from") \
   X(OptimizerStart, optimizer_state, OptimizerStart::kFresh, kNumeric, any(),                                          \
     "under init_from: carry keeps moments and step count")                                                             \
   X(AdapterKind, adapter, AdapterKind::kQlora, kNumeric, any(), "qlora: LoRA on 4-bit weights; lora: on bf16 weights") \
@@ -67,7 +67,7 @@ using DatasetList = std::vector<DataEntry>;
   X(bool, pad_to_sequence_len, false, kNumeric, any(), "pad every pack to sequence_len, not just to a multiple of 64") \
   X(OverlongPolicy, excess_length_strategy, OverlongPolicy::kRaise, kNumeric, any(),                                   \
     "conversations longer than sequence_len")                                                                          \
-  X(TextList, skip_samples, {}, kNumeric, any(), "conversations left out by name, [path:line, ...]")                   \
+  X(TextList, skip_samples, {}, kNumeric, path(), "conversations left out by name, [path:line, ...]")                  \
   X(bool, dedupe, false, kNumeric, any(), "train only the first of exact copies in datasets")                          \
   X(bool, allow_overlap, false, kOutput, any(),                                                                        \
     "conversations in both training and evaluation data: a warning, no error")                                         \
@@ -100,7 +100,7 @@ using DatasetList = std::vector<DataEntry>;
   X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
     "activations kept for the backward pass; auto: what fits in memory. Does not affect results")                     \
   X(std::string, gpu_memory_limit, "", kOutput, any(), "maximum GPU memory to use, such as 22GiB; otherwise all")      \
-  X(std::string, nf4_cache, "auto", kPlace, any(),                                                                     \
+  X(std::string, nf4_cache, "auto", kPlace, path(),                                                                    \
     "where to keep the quantized base: auto (beside a large base), off, or a folder. Does not affect results")         \
   X(OptionalInteger, threads, {}, kOutput, between(1, 1024),                                                           \
     "CPU threads; otherwise one per core. Does not affect results")                                                    \

@@ -13,6 +13,7 @@
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
 #include "src/cli/data/output.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -154,7 +155,7 @@ void add_convert_command(CLI::App& app) {
   add_input_arguments(*command, arguments->input);
   add_choice<Form>(*command, "--to", arguments->to, "blockml and yaml: one file per conversation; jsonl: one file")
       ->required();
-  command->add_option("--out", arguments->out, "folder for the new files; nothing is overwritten")->required();
+  as_path(command->add_option("--out", arguments->out, "folder for the new files; nothing is overwritten"))->required();
   command->footer(
       "Examples:  shori-data convert data/high --to yaml --out yaml\n"
       "           shori-data convert chats.jsonl --to blockml --out data/high");

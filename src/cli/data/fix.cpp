@@ -8,6 +8,7 @@
 #include "shori/util/text.h"
 #include "src/cli/data/output.h"
 #include "src/cli/data/unified_diff.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -90,7 +91,7 @@ class FixRun {
 void add_fix_arguments(CLI::App& command, FixArguments& arguments) {
   CLI::Option* fix =
       command.add_flag("--fix", arguments.fix, "apply the fixes of the lint rules that have one, instead of checking");
-  command.add_option("--out", arguments.out, "with --fix: folder for all files, fixed; nothing is overwritten")
+  as_path(command.add_option("--out", arguments.out, "with --fix: folder for all files, fixed; nothing is overwritten"))
       ->needs(fix);
   command.add_flag("--in-place", arguments.in_place, "with --fix: change the files themselves")->needs(fix);
   command.add_flag("--dry-run", arguments.dry_run, "with --fix: show the changes, write nothing")->needs(fix);

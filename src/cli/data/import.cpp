@@ -15,6 +15,7 @@
 #include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 
@@ -113,9 +114,10 @@ void add_import_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("import", "LimaRP, ShareGPT, chat and SillyTavern files as conversations");
   const auto arguments = std::make_shared<ImportArguments>();
   ImportOptions& options = arguments->options;
-  command->add_option("PATH", options.inputs, "files, or folders that hold them")->required();
+  as_path(command->add_option("PATH", options.inputs, "files, or folders that hold them"))->required();
   add_choice<ImportSource>(*command, "--from", options.source, "what the files are")->required();
-  command->add_option("--out", options.out, "folder for the conversations, one file each; nothing is overwritten")
+  as_path(
+      command->add_option("--out", options.out, "folder for the conversations, one file each; nothing is overwritten"))
       ->required();
   command->add_option("--names", arguments->names, "names of the speakers: human=NAME,gpt=NAME (or user=, assistant=)");
   command->add_flag("--limarp-clean", options.limarp_clean,
@@ -126,8 +128,9 @@ void add_import_command(CLI::App& app) {
              "quality, named in yaml and jsonl files and in the config entry that is shown");
   add_choice(*command, "--rating", options.rating, kRatings, "content, for the `rating` filter of a data set entry");
   add_choice<ImportFormat>(*command, "--format", options.format, "form of the files (default blockml)");
-  command->add_option("--tokenizer", arguments->tokenizer,
-                      "tokenizer.model or model folder, for `--lengths auto` (else the variable SHORI_TOKENIZER)");
+  as_path(
+      command->add_option("--tokenizer", arguments->tokenizer,
+                          "tokenizer.model or model folder, for `--lengths auto` (else the variable SHORI_TOKENIZER)"));
   command->footer(
       "Example:  shori-data import chats/ --from sillytavern --out data/mine --lengths auto\n"
       "          shori-data import talks.jsonl --from sharegpt --names human=Aya,gpt=Nitori --out data/talks");

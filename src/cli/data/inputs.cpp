@@ -16,6 +16,7 @@
 #include "shori/util/threads.h"
 #include "shori/util/utf8.h"
 #include "src/cli/choice.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -97,16 +98,17 @@ void add_type_option(CLI::App& command, std::string& type) {
 }
 
 void add_input_arguments(CLI::App& command, InputArguments& arguments) {
-  command.add_option("PATH", arguments.paths, "files, folders or globs; or one training config")->required();
+  as_path(command.add_option("PATH", arguments.paths, "files, folders or globs; or one training config"))->required();
   add_type_option(command, arguments.type);
-  command.add_option("--tokenizer", arguments.tokenizer,
-                     "tokenizer.model or model folder (default: that of the config, else $SHORI_TOKENIZER)");
+  as_path(command.add_option("--tokenizer", arguments.tokenizer,
+                             "tokenizer.model or model folder (default: that of the config, else $SHORI_TOKENIZER)"));
 }
 
 std::shared_ptr<const Tokenizer> open_tokenizer(const std::string& option) {
   if (!option.empty()) return load_tokenizer(option, std::nullopt);
   const char* path = std::getenv("SHORI_TOKENIZER");
-  return path == nullptr || *path == '\0' ? nullptr : load_tokenizer(path, std::nullopt);
+  if (path == nullptr || *path == '\0') return nullptr;
+  return load_tokenizer(expanded_path(path, "the variable `SHORI_TOKENIZER`"), std::nullopt);
 }
 
 std::vector<InputSet> open_inputs(const InputArguments& arguments, bool tokenizer_needed) {

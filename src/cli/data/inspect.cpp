@@ -16,6 +16,7 @@
 #include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -169,11 +170,12 @@ void inspect(const InspectArguments& arguments) {
 void add_inspect_command(CLI::App& app) {
   const auto arguments = std::make_shared<InspectArguments>();
   CLI::App* command = app.add_subcommand("inspect", "tokens, regions and labels of one sample");
-  command->add_option("FILE[:n]", arguments->file, "a data file, and which of its samples (default 1)")->required();
+  as_path(command->add_option("FILE[:n]", arguments->file, "a data file, and which of its samples (default 1)"))
+      ->required();
   add_type_option(*command, arguments->type);
-  command->add_option("--tokenizer", arguments->tokenizer,
-                      "tokenizer.model or model folder (default: that of --config, else $SHORI_TOKENIZER)");
-  command->add_option("--config", arguments->config, "training config: its masks, lengths and splitting");
+  as_path(command->add_option("--tokenizer", arguments->tokenizer,
+                              "tokenizer.model or model folder (default: that of --config, else $SHORI_TOKENIZER)"));
+  as_path(command->add_option("--config", arguments->config, "training config: its masks, lengths and splitting"));
   command->add_flag("--ids", arguments->ids, "the ids alone, on one line");
   add_choice<View>(*command, "--view", arguments->view,
                    "tokens: `index id token region label`; text: coloured (default on a terminal)");

@@ -18,6 +18,7 @@
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
 #include "src/cli/data/output.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -183,7 +184,8 @@ void add_split_command(CLI::App& app) {
   command->add_option("--budget", arguments->budget, "maximum number of tokens of a part, begin and end token included")
       ->required()
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
-  command->add_option("--out", arguments->out, "folder for the parts, one .blockml file each; nothing is overwritten")
+  as_path(command->add_option("--out", arguments->out,
+                              "folder for the parts, one .blockml file each; nothing is overwritten"))
       ->required();
   command->add_flag("--repeat-scenario", arguments->repeat_scenario, "repeat the scenario in later parts as well");
   command->footer("Example:  shori-data split data/high --budget 8192 --out data/high-parts");

@@ -17,6 +17,7 @@
 #include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/inputs.h"
+#include "src/cli/path_option.h"
 
 namespace shori {
 namespace {
@@ -137,7 +138,8 @@ void add_stats_command(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
   command->add_flag("--list", arguments->list, "name every conversation that a line of the ledger counts");
   command->add_flag("--json", arguments->json, "everything as one JSON object");
-  command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture")->type_name("FILE");
+  as_path(command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture"))
+      ->type_name("FILE");
   command->footer("Example:  shori-data stats data/high --by character --svg lengths.svg");
   command->callback([arguments] { print_stats(*arguments); });
 }

@@ -8,6 +8,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/utf8.h"
+#include "src/data/sources/glob.h"
 
 namespace shori {
 namespace {
@@ -98,7 +99,7 @@ std::vector<std::string> split_path(std::string_view path) {
   return parts;
 }
 
-bool has_wildcard(std::string_view part) { return part.find_first_of("*?") != std::string_view::npos; }
+bool has_wildcard(std::string_view part) { return part.find_first_of("*?[") != std::string_view::npos; }
 
 // The parts of a path before the first wildcard, joined.
 std::string literal_prefix(std::string_view path) {
@@ -165,40 +166,8 @@ std::string without_trailing_slash(std::string path) {
   return path;
 }
 
-}  // namespace
-
-bool matches_glob(std::string_view pattern, std::string_view name) {
-  if (is_hidden(name) && !is_hidden(pattern)) return false;
-  std::size_t at = 0, in_name = 0, star = std::string_view::npos, star_name = 0;
-  while (in_name < name.size()) {
-    if (at < pattern.size() && pattern[at] == '*') {
-      star = at++;
-      star_name = in_name;
-    } else if (at < pattern.size() && (pattern[at] == '?' || pattern[at] == name[in_name])) {
-      // ? is one code point, so the bytes that continue it are skipped.
-      const bool any = pattern[at] == '?';
-      ++at;
-      ++in_name;
-      while (any && in_name < name.size() && (static_cast<unsigned char>(name[in_name]) & 0xC0) == 0x80) ++in_name;
-    } else if (star != std::string_view::npos) {
-      at = star + 1;
-      in_name = ++star_name;
-    } else {
-      return false;
-    }
-  }
-  while (at < pattern.size() && pattern[at] == '*') ++at;
-  return at == pattern.size();
-}
-
-std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& skipped,
-                                       Diagnostics& diagnostics) {
-  bool known = true;
-  const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
-  std::vector<FoundFile> found;
-  if (!known) return found;
-  Walk walk{found, skipped, type};
-  const std::size_t skipped_before = skipped.size();
+// The files of one path, a file, a folder or a glob.
+void add_path(Walk& walk, const DataEntry& entry) {
   const std::string full = without_trailing_slash(entry.resolved_path), shown = without_trailing_slash(entry.path);
   if (is_directory(full)) {
     add_folder(walk, full, shown);
@@ -207,10 +176,27 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
   } else if (has_wildcard(full)) {
     add_glob(walk, entry);
   }
-  std::sort(found.begin(), found.end(), [](const FoundFile& a, const FoundFile& b) { return a.path < b.path; });
-  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }),
-              found.end());
-  if (!found.empty()) return found;
+}
+
+// The entry for each of the paths that its braces stand for; the entry itself where there are none.
+std::vector<DataEntry> expand_entry(const DataEntry& entry) {
+  const std::vector<std::string> paths = expand_braces(entry.path), resolved = expand_braces(entry.resolved_path);
+  if (path_exists(without_trailing_slash(entry.resolved_path)) || paths.size() != resolved.size()) return {entry};
+  std::vector<DataEntry> entries(paths.size(), entry);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    entries[i].path = paths[i];
+    entries[i].resolved_path = resolved[i];
+  }
+  return entries;
+}
+
+std::string note_about_braces(const std::string& path) {
+  if (path.find("${") == std::string::npos && path.find('{') != std::string::npos && expand_braces(path).size() == 1)
+    return "`{a,b}` stands for two paths; other braces, such as `{1..3}`, stand for themselves";
+  return "";
+}
+
+Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipped, std::size_t skipped_before) {
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (skipped.size() > skipped_before) {
     problem.note("found, but of another kind: " + escape_for_log(skipped[skipped_before]))
@@ -220,7 +206,33 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
         .help("write the path relative to the config file");
   }
-  diagnostics.add(std::move(problem));
+  if (const std::string braces = note_about_braces(entry.path); !braces.empty()) problem.note(braces);
+  return problem;
+}
+
+}  // namespace
+
+std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& skipped,
+                                       Diagnostics& diagnostics) {
+  bool known = true;
+  const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
+  std::vector<FoundFile> found;
+  if (!known) return found;
+  Walk walk{found, skipped, type};
+  const std::size_t skipped_before = skipped.size();
+  const std::vector<DataEntry> entries = expand_entry(entry);
+  for (const DataEntry& part : entries) {
+    const std::size_t found_before = found.size();
+    add_path(walk, part);
+    const bool missing = found.size() == found_before && !has_wildcard(part.resolved_path);
+    if (missing && entries.size() > 1) diagnostics.add(no_file(part, skipped, skipped_before));
+  }
+  std::sort(found.begin(), found.end(), [](const FoundFile& a, const FoundFile& b) { return a.path < b.path; });
+  found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }),
+              found.end());
+  if (found.empty() && entries.size() == 1) diagnostics.add(no_file(entry, skipped, skipped_before));
+  if (found.empty() && entries.size() > 1 && has_wildcard(entry.resolved_path))
+    diagnostics.add(no_file(entry, skipped, skipped_before));
   return found;
 }
 

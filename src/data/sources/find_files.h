@@ -17,12 +17,10 @@ struct FoundFile {
 };
 
 // The files of an entry in the order of path bytes. A folder is read recursively; hidden files, links to folders and
-// files of other kinds are skipped, the last two listed in `skipped`. Globs know *, ? and ** (any number of folders); a
-// wildcard at the start of a name matches no leading dot. E0315 goes to `diagnostics`: no file, or an unknown type.
+// files of other kinds are skipped, the last two listed in `skipped`. Globs know *, ?, [abc], [a-z], [!abc], ** (any number of
+// folders) and {a,b}, which stands for two paths; a wildcard at the start of a name matches no leading dot. What exists
+// under the name as written is never read as a glob. E0315 goes to `diagnostics`: no file, or an unknown type.
 std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::string>& skipped,
                                        Diagnostics& diagnostics);
-
-// Does `name` (no '/') match a pattern of literal characters, * and ?
-bool matches_glob(std::string_view pattern, std::string_view name);
 
 }  // namespace shori
