@@ -208,6 +208,9 @@ std::string whole_number(const YamlNode& value) {
   return whole && value.text.find_first_of(".eE") != std::string::npos ? concat(static_cast<long long>(*number)) : "";
 }
 
+// Counts of epochs and steps, which generated files hold as reals.
+bool counts_progress(const KeyInfo& key) { return key.name == "num_epochs" || key.name.ends_with("_steps"); }
+
 bool is_integer_key(const ConfigField& field) {
   return std::holds_alternative<Integer*>(field) || std::holds_alternative<OptionalInteger*>(field);
 }
@@ -240,7 +243,7 @@ std::string off_value(const KeyInfo& key, const YamlNode& value) {
   }
   if (is_interval(key.name)) return "null";
   if (key.name == "nf4_cache") return value.text == "off" ? "" : "off";
-  if (key.name == "lora_target_modules") return "null";
+  if (key.name == "lora_target_modules") return value.kind == YamlNode::Kind::kScalar ? "null" : "";
   if (number && !value.quoted && key.name != "loss_watchdog_threshold") return "";
   return is_off_by_default(key, field) && key.name != "roles_to_train" && key.name != "name" ? "null" : "";
 }
@@ -251,7 +254,7 @@ std::string meant_value(const KeyInfo& key, const YamlNode& value) {
   }
   TrainConfig scratch;
   if (key.name == "max_steps" && value.text == "-1") return "null";
-  if (is_integer_key(key.field(scratch)) && value.kind == YamlNode::Kind::kScalar) {
+  if (counts_progress(key) && is_integer_key(key.field(scratch)) && value.kind == YamlNode::Kind::kScalar) {
     if (std::string whole = whole_number(value); !whole.empty()) return whole;
   }
   return off_value(key, value);

@@ -26,6 +26,7 @@ class StageChecker {
   void check() {
     check_precision();
     check_lora_modules();
+    derive_train_on_inputs();
     check_masks();
     check_compat();
     check_steps();
@@ -113,6 +114,18 @@ class StageChecker {
     }
   }
 
+  // A completion is trained as a whole, whatever `train_on_inputs` says, as in Axolotl.
+  void derive_train_on_inputs() {
+    const auto is_completion = [](const DataEntry& entry) { return entry.type == word_of(DataType::kCompletion); };
+    const bool all = std::ranges::all_of(config_.datasets, is_completion) &&
+                     std::ranges::all_of(config_.test_datasets, is_completion);
+    if (config_.train_on_inputs || config_.datasets.empty() || !all || refused_.contains("train_on_inputs")) return;
+    config_.train_on_inputs = true;
+    ValueOrigin& origin = stage_.origins["train_on_inputs"];
+    origin.kind = ValueOrigin::Kind::kDerived;
+    if (set("train_on_inputs") != nullptr) origin.written = "train_on_inputs: false";
+  }
+
   void check_completion(const DataEntry& entry) {
     if (entry.type != word_of(DataType::kCompletion) || config_.train_on_inputs || refused_.contains("train_on_inputs"))
       return;
@@ -181,6 +194,42 @@ class StageChecker {
   Diagnostics& diagnostics_;
 };
 
+// A key that does nothing beside the values of others.
+struct NoEffect {
+  const char* key;
+  bool (*applies)(const TrainConfig& config);
+  const char* why;
+};
+
+const NoEffect kNoEffects[] = {
+    {"axolotl_step_estimate", [](const TrainConfig& c) { return c.axolotl_step_estimate && !c.sample_packing; },
+     "`sample_packing` is false"},
+    {"blockml.repeat_scenario",
+     [](const TrainConfig& c) {
+       return c.blockml.repeat_scenario && c.excess_length_strategy != OverlongPolicy::kSplit;
+     },
+     "`excess_length_strategy` is not `split`"},
+    {"blockml.train_on_speaker",
+     [](const TrainConfig& c) {
+       return std::ranges::find(c.roles_to_train, word_of(Role::kMessage)) == c.roles_to_train.end();
+     },
+     "`roles_to_train` has no `message`"},
+    {"adam_zero_gradient_guard",
+     [](const TrainConfig& c) { return c.adam_zero_gradient_guard && c.compat == CompatMode::kAxolotl2024; },
+     "`compat: axolotl-2024` computes without it"},
+    {"gpu_memory_limit", [](const TrainConfig& c) { return c.device == DeviceChoice::kCpu; }, "`device` is cpu"},
+    {"nf4_cache", [](const TrainConfig& c) { return !c.load_in_4bit && c.nf4_cache != "off" && c.nf4_cache != "auto"; },
+     "`load_in_4bit` is false"},
+    {"allow_overlap",
+     [](const TrainConfig& c) { return c.allow_overlap && c.val_set_size == 0 && c.test_datasets.empty(); },
+     "neither `val_set_size` nor `test_datasets` is set"},
+};
+
+bool is_set(const StageConfig& stage, const std::string& key) {
+  const ValueOrigin::Kind kind = stage.origin(key).kind;
+  return kind != ValueOrigin::Kind::kDefault && kind != ValueOrigin::Kind::kLeftEmpty;
+}
+
 }  // namespace
 
 void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
@@ -194,6 +243,10 @@ std::vector<std::string> stage_notes(const StageConfig& stage) {
   const bool evaluates = config.val_set_size > 0 || !config.test_datasets.empty();
   if (config.eval_steps && !evaluates) {
     notes.push_back("`eval_steps` has no effect: neither `val_set_size` nor `test_datasets` is set");
+  }
+  for (const NoEffect& row : kNoEffects) {
+    if (is_set(stage, row.key) && row.applies(config))
+      notes.push_back(concat("`", row.key, "` has no effect: ", row.why));
   }
   if (!config.loss_watchdog_threshold && stage.origins.contains("loss_watchdog_patience")) {
     notes.push_back("`loss_watchdog_patience` has no effect: `loss_watchdog_threshold` is not set");

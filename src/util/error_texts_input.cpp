@@ -73,6 +73,10 @@ another user, and `$NAME` or `${NAME}` the value of a variable of the environmen
 what has no value: a variable that is not set or empty, a user that does not exist, or a form of
 `${...}` that only shells know. `~` elsewhere in a path would be a folder of that name and is refused.
 Write the path out, or set the variable in the shell that starts the program: `export DATA=/mnt/data`.)"},
+    {"E0119", 2, "a warm-up that takes the whole run",
+     R"(The learning rate rises over `warmup_steps` from 0, and step 1 of a warm-up has rate 0. A run of one
+step with a warm-up would change nothing. Set `warmup_steps: 0`, or train more steps: more data, more
+epochs, or a smaller `gradient_accumulation_steps`. A warm-up that is only too long is warning W0101.)"},
 
     // Model folder.
     {"E0201", 3, "shard name is not a plain file name",

@@ -152,6 +152,13 @@ model that nobody trained. Use the base that the adapter names.)"},
 };
 
 constexpr ErrorInfo kWarnings[] = {
+    {"W0101", 0, "a setting that cannot do what it says",
+     R"(The numbers of the config do not fit the length of this run, which is known as soon as the data are
+packed. The message has both numbers. Examples: a warm-up that is not shorter than the run, so that
+the learning rate is never reached; `max_steps` beyond the end of `num_epochs`; `save_steps` or
+`eval_steps` larger than the number of steps; more `gradient_accumulation_steps` than an epoch has
+micro-batches. `max_steps` without `num_epochs` repeats epochs until the count, as in Axolotl. With
+`warnings_as_errors: true` the run does not start.)"},
     {"W0201", 0, "total size differs",
      R"(`metadata.total_size` in the index differs from the sum of the tensors. Nothing uses that number,
 and the tensors themselves were checked, so the model is used.)"},

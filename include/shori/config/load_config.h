@@ -67,6 +67,10 @@ LoadedConfig load_config(const std::string& path, const std::vector<std::string>
 // first epoch has `steps_per_epoch`.
 void resolve_shares(StageConfig& stage, std::int64_t steps, std::int64_t steps_per_epoch);
 
+// E0107 for folders that lie in one another: the run folder in the data, the base model or `init_from`, or one of them in
+// the run folder. Links are resolved. After find_base_models().
+void check_folders(const LoadedConfig& loaded, Diagnostics& diagnostics);
+
 // Replaces each stage's `base_model` by the folder that it names: relative to the config file's folder, or for an id
 // `org/name` the snapshot in the local Hugging Face cache (hub_cache.h). E0108 otherwise. Nothing is downloaded.
 void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics);

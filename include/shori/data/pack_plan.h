@@ -35,6 +35,8 @@ struct PlanOptions {
   bool compat = false;  // axolotl-2024: next-fit into rows of micro_batch_size * sequence_len, its leftover rule
   bool axolotl_step_estimate = false;  // stops after Axolotl's estimate of the steps (with sample_packing)
   std::uint64_t seed = 42;
+  // Repeats epochs until max_steps, which must be set: the plan's own options then have the number of epochs it took.
+  bool repeat_epochs = false;
 
   PackMode mode() const;
   std::int64_t row_capacity() const;  // ids that a row may hold

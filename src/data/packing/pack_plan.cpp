@@ -57,6 +57,8 @@ void add_step(PackPlan& plan, std::size_t begin, std::size_t end) {
 }
 
 // Is an update due after micro-batch `index` (counted over the whole run) of the last epoch of the plan?
+constexpr std::int64_t kMaxEpochs = 100'000;  // the largest num_epochs of a config
+
 bool update_is_due(const PackPlan& plan, std::size_t index) {
   const PlanEpoch& epoch = plan.epochs.back();
   const auto accumulation = static_cast<std::size_t>(plan.options.gradient_accumulation_steps);
@@ -175,14 +177,17 @@ PackPlan make_pack_plan(std::vector<SampleCost> samples, const PlanOptions& opti
   std::vector<std::int64_t> lengths;
   for (const SampleCost& sample : plan.samples) lengths.push_back(sample.length);
   std::int64_t limit = options.max_steps.value_or(std::numeric_limits<std::int64_t>::max());
-  for (std::int64_t epoch = 0; epoch < options.num_epochs; ++epoch) {
+  const std::int64_t epochs = options.repeat_epochs ? kMaxEpochs : options.num_epochs;
+  for (std::int64_t epoch = 0; epoch < epochs; ++epoch) {
     if (static_cast<std::int64_t>(plan.steps.size()) >= limit) break;
     throw_if_stop_requested();
     add_epoch(plan, lengths);
-    if (epoch == 0 && options.axolotl_step_estimate && options.sample_packing)
+    // The estimate is one of num_epochs; max_steps takes its place.
+    if (epoch == 0 && options.axolotl_step_estimate && !options.repeat_epochs && options.sample_packing)
       limit = std::min(limit, estimated_limit(plan));
     add_steps_of_last_epoch(plan, limit);
   }
+  if (options.repeat_epochs) plan.options.num_epochs = std::max<std::int64_t>(1, std::ssize(plan.epochs));
   return plan;
 }
 

@@ -13,6 +13,7 @@
 #include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
+#include "src/train/plan/run_length.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
@@ -60,6 +61,21 @@ std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig&
   return bases;
 }
 
+// The plan, and the keys that follow from it: the epochs of a run that repeats them, and shares of the run as steps.
+void make_plan(PreparedStage& prepared) {
+  PlanOptions options = plan_options(prepared.config);
+  options.repeat_epochs = prepared.repeat_epochs;
+  prepared.plan = make_pack_plan(sample_costs(prepared.data.train), options);
+  if (prepared.repeat_epochs) {
+    prepared.config.num_epochs = prepared.plan.options.num_epochs;
+    prepared.origins["num_epochs"].kind = ValueOrigin::Kind::kDerived;
+  }
+  const auto steps = static_cast<std::int64_t>(prepared.total_steps());
+  const auto first_epoch = prepared.plan.last_step_of_epoch(0);
+  resolve_shares(prepared, steps, first_epoch ? static_cast<std::int64_t>(*first_epoch) : steps);
+  prepared.config_hash = shori::config_hash(prepared.config);
+}
+
 void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   const TrainConfig& config = prepared.config;
   if (prepared.data.train.empty()) {
@@ -68,7 +84,8 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
                         .help("check `datasets`, `val_set_size`, `skip_samples` and `roles_to_train`"));
     return;
   }
-  prepared.plan = make_pack_plan(sample_costs(prepared.data.train), plan_options(config));
+  make_plan(prepared);
+  check_run_length(prepared, diagnostics);
   if (prepared.plan.steps.empty())
     diagnostics.add(Diagnostic("E0115", concat("stage `", prepared.name, "` trains 0 steps"))
                         .at(config.datasets.front().location)
@@ -122,6 +139,7 @@ PreparedStage::PreparedStage(StageConfig stage)
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
   for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
+  check_folders(config, diagnostics);
   const auto bases = open_bases(config, diagnostics);
   for (const StageConfig& stage : config.stages) {
     const auto base = bases.find(stage.config.base_model);

@@ -52,6 +52,8 @@ class BaseModel : public testing::Test {
 
   ConfigFolder folder_;
   Environment hub_cache_{"HF_HUB_CACHE", ""};
+  Environment old_hub_cache_{"HUGGINGFACE_HUB_CACHE", ""};
+  Environment transformers_cache_{"TRANSFORMERS_CACHE", ""};
   Environment hf_home_{"HF_HOME", ""};
   Environment xdg_{"XDG_CACHE_HOME", ""};
   Environment home_{"HOME", folder_.path("home")};
@@ -75,6 +77,79 @@ TEST_F(BaseModel, CacheNamedByTheEnvironment) {
   EXPECT_EQ(find("org/name"), snapshot("a/hub"));
   const Environment cache("HF_HUB_CACHE", folder_.path("b"));
   EXPECT_EQ(find("org/name"), snapshot("b"));
+}
+
+// The order of huggingface_hub/constants.py: each cache that is added here wins over those before it.
+TEST_F(BaseModel, CachesInTheOrderOfHuggingfaceHub) {
+  const std::vector<std::pair<const char*, std::string>> variables = {
+      {"XDG_CACHE_HOME", "xdg"}, {"HF_HOME", "hf"}, {"HUGGINGFACE_HUB_CACHE", "old"}, {"HF_HUB_CACHE", "new"}};
+  const std::vector<std::string> hubs = {"xdg/huggingface/hub", "hf/hub", "old", "new"};
+  cache_model("home/.cache/huggingface/hub", kRevision);
+  for (std::size_t i = 0; i < hubs.size(); ++i) {
+    cache_model(hubs[i], kRevision);
+    setenv(variables[i].first, folder_.path(variables[i].second).c_str(), 1);
+    EXPECT_EQ(find("org/name"), snapshot(hubs[i])) << variables[i].first;
+  }
+}
+
+TEST_F(BaseModel, VariablesOfTheCacheAreExpanded) {
+  cache_model("home/caches/hub", kRevision);
+  const Environment home("HF_HOME", "~/caches");
+  EXPECT_EQ(find("org/name"), snapshot("home/caches/hub"));
+  const Environment part("SHORI_TEST_PART", "caches");
+  for (const char* value : {"$HOME/caches/hub", "${HOME}/$SHORI_TEST_PART/hub", "~/${SHORI_TEST_PART}/hub"}) {
+    const Environment cache("HF_HUB_CACHE", value);
+    EXPECT_EQ(find("org/name"), snapshot("home/caches/hub")) << value;
+  }
+}
+
+TEST_F(BaseModel, CacheOfOldTransformersIsTheLast) {
+  cache_model("old", kRevision);
+  const Environment old("TRANSFORMERS_CACHE", folder_.path("old"));
+  EXPECT_EQ(find("org/name"), snapshot("old"));
+  cache_model("home/.cache/huggingface/hub", kRevision);
+  EXPECT_EQ(find("org/name"), snapshot("home/.cache/huggingface/hub"));
+}
+
+TEST_F(BaseModel, TheOnlySnapshotServesWithoutRefs) {
+  const std::string hub = "home/.cache/huggingface/hub/";
+  folder_.write(concat(hub, "models--org--name/snapshots/", kRevision, "/config.json"), "{}");
+  EXPECT_EQ(find("org/name"), snapshot("home/.cache/huggingface/hub"));
+  folder_.write(hub + "models--org--name/snapshots/0123/config.json", "{}");
+  const std::string text = find("org/name");
+  EXPECT_NE(text.find("refs/main is missing; there are snapshots of 0123, 3ad3"), std::string::npos) << text;
+  EXPECT_NE(text.find("name the folder of one of them"), std::string::npos) << text;
+}
+
+TEST_F(BaseModel, RefWithoutItsSnapshotIsNamed) {
+  cache_model("home/.cache/huggingface/hub", "abcdef");
+  const std::string text = find("org/name");
+  EXPECT_NE(text.find("refs/main names abcdef, which has no snapshot"), std::string::npos) << text;
+}
+
+TEST_F(BaseModel, DanglingLinksOfASnapshotAreNamed) {
+  const std::string hub = "home/.cache/huggingface/hub";
+  cache_model(hub, kRevision);
+  std::filesystem::create_symlink("../../blobs/gone", snapshot(hub) + "/model.safetensors");
+  const std::string text = find("org/name");
+  EXPECT_NE(text.find("lead to files that are missing: model.safetensors"), std::string::npos) << text;
+  EXPECT_NE(text.find("`hf download org/name`"), std::string::npos) << text;
+}
+
+TEST_F(BaseModel, LinkToNothing) {
+  folder_.write("models/x", "");
+  std::filesystem::create_symlink("gone", folder_.path("models/m"));
+  EXPECT_NE(find("../models/m").find("it is a link to something that does not exist"), std::string::npos);
+}
+
+TEST_F(BaseModel, HomeAndVariables) {
+  folder_.write("home/models/m/config.json", "{}");
+  const Environment models("SHORI_TEST_MODELS", folder_.path("home/models"));
+  for (const char* written : {"~/models/m", "$HOME/models/m", "${SHORI_TEST_MODELS}/m", "$SHORI_TEST_MODELS/m/"}) {
+    EXPECT_EQ(find(written), folder_.path("home/models/m")) << written;
+  }
+  const std::string missing = find("~/models/other");
+  EXPECT_NE(missing.find("does not exist: " + folder_.path("home/models/other")), std::string::npos) << missing;
 }
 
 TEST_F(BaseModel, FolderWinsOverTheCache) {

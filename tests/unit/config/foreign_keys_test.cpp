@@ -15,8 +15,8 @@ TEST(ForeignKeys, EmptyOnesAreAcceptedAndListedOnce) {
   ASSERT_EQ(result.text(), "");
   ASSERT_EQ(result.loaded.notes.size(), 2u);
   EXPECT_EQ(result.loaded.notes[0],
-            "accepted, but decided by the program: optimizer, fp16, tf32, eval_batch_size, gradient_checkpointing, "
-            "flash_attention, eval_sample_packing");
+            "accepted, but decided by the program: strict, xformers_attention, debug, optimizer, fp16, tf32, "
+            "eval_batch_size, gradient_checkpointing, flash_attention, eval_sample_packing");
   EXPECT_TRUE(result.loaded.notes[1].find("wandb_project, wandb_entity, deepspeed, fsdp, ") != std::string::npos);
 }
 
@@ -41,16 +41,17 @@ INSTANTIATE_TEST_SUITE_P(
     All, ForeignValue,
     testing::Values(ForeignCase{"deepspeed: zero2.json",
                                 "`deepspeed` is an Axolotl key that shori-train does not have"},
-                    ForeignCase{"wandb_project: shori", "metrics.jsonl"}, ForeignCase{"hub_model_id: a/b", "network"},
-                    ForeignCase{"special_tokens: {bos_token: '<s>'}", "tokenizer.model is used as it is"},
-                    ForeignCase{"model_type: MistralForCausalLM", "config.json"},
+                    ForeignCase{"group_by_length: true", "packing"},
+                    ForeignCase{"special_tokens: {bos_token: '<|im_start|>'}", "tokenizer.model is used as it is"},
+                    ForeignCase{"special_tokens: {pad_token: '[PAD]'}", "padding is never seen by the model"},
+                    ForeignCase{"model_type: LlamaForCausalLM", "config.json"},
+                    ForeignCase{"tokenizer_type: GPT2Tokenizer", "tokenizer.model is used as it is"},
+                    ForeignCase{"base_model_config: other", "config.json"}, ForeignCase{"data_seed: 7", "use `seed`"},
                     ForeignCase{"load_in_8bit: true", "NF4 is the only quantization"},
-                    ForeignCase{"strict: true", "always checked"}, ForeignCase{"group_by_length: true", "packing"},
-                    ForeignCase{"gradient_checkpointing: unsloth", "activation plan"},
+                    ForeignCase{"noisy_embedding_alpha: 5", "noise"}, ForeignCase{"rl: dpo", "something else"},
+                    ForeignCase{"early_stopping_patience: 3", "`max_steps`"},
                     ForeignCase{"lora_model_dir: runs/mid", "write `init_from: runs/mid`"},
-                    ForeignCase{"warmup_ratio: 0.1", "use `warmup_steps`"},
-                    ForeignCase{"saves_per_epoch: 1", "use `save_steps`"},
-                    ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 0", "GPUs"},
+                    ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 1", "GPUs"},
                     ForeignCase{"sandbox: strict", "`sandbox` is not in this version of shori-train"},
                     ForeignCase{"dataset_exact_deduplication: true", "use `dedupe`"}));
 

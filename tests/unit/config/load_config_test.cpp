@@ -176,11 +176,11 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"lora_r: 0", "E0103", "[1, 1024]"}, ValueCase{"lora_r: 1024", "", ""},
                     ValueCase{"lora_dropout: 1", "E0103", "[0, 1)"}, ValueCase{"lora_dropout: 0.99", "", ""},
                     ValueCase{"sequence_len: 1", "E0103", "[2, 1048576]"},
-                    ValueCase{"save_total_limit: 1", "E0103", "[2, "}, ValueCase{"max_steps: -1", "E0103", "-1"},
+                    ValueCase{"save_total_limit: 1", "E0103", "[2, "}, ValueCase{"max_steps: -2", "E0103", "-2"},
                     ValueCase{"seed: 99999999999999999999", "E0103", "99999999999999999999"},
                     ValueCase{"val_set_size: 0.05", "", ""}, ValueCase{"val_set_size: 20", "", ""},
                     ValueCase{"val_set_size: 1.5", "E0103", "neither a share below 1 nor a whole number"},
-                    ValueCase{"eval_steps: 0", "E0103", "`eval_steps` 0 is outside (0, "},
+                    ValueCase{"eval_steps: 1.5", "E0103", "neither a share below 1 nor a whole number"},
                     ValueCase{"eval_steps: 0.25", "", ""}, ValueCase{"adam_beta2: 1", "E0103", "(0, 1)"},
                     ValueCase{"max_grad_norm: 0", "E0103", "(0, "},
                     ValueCase{"num_epochs: 0", "E0115", "this config trains 0 steps"},
@@ -286,7 +286,8 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"datasets: [{path: a, rating: []}]", "", ""},
                     ValueCase{"datasets: [{path: a, ds_type: json}]", "E0112", "extension"},
                     ValueCase{"datasets: [{path: a, type: tokenized, field: x}]", "E0107", "`field`"},
-                    ValueCase{"datasets: [{path: a, type: completion}]", "E0107", "`train_on_inputs: false`"}));
+                    ValueCase{"datasets: [{path: a, type: completion}, {path: b}]", "E0107",
+                              "`train_on_inputs: false`"}));
 
 TEST(LoadConfig, AllErrorsInOneGo) {
   const LoadResult result = load_text("lora_r: x\nlora_apha: 1\nadapter: lora\ndeepspeed: z.json\nnum_epochs: 0\n");
