@@ -352,4 +352,5 @@ def test_the_readme_leads_from_a_chat_to_a_stage_config(tmp_path, text_model):
                                                                                          "inspect"}
     for line in commands:
         program, *args = shlex.split(line, comments=True)
+        args += ["--set", "device=cpu"] if program == "shori-train" else []
         must(run({"shori-data": DATA, "shori-train": TRAIN}[program], *args, cwd=tmp_path, env={"SHORI_TOKENIZER": ""}))
