@@ -9,9 +9,13 @@
 #include <vector>
 
 #include "kernels/attention/device_attention.h"
+#include "kernels/attention/output_gradient.h"
+#include "kernels/attention/query_block.h"
+#include "kernels/attention/tile_attention.h"
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/lora/input_gradient_launch.h"
 #include "kernels/lora/lora_input.h"
@@ -24,49 +28,6 @@ namespace {
 
 constexpr const char* kForward = "attention";
 constexpr const char* kBackward = "attention_backward";
-
-// Queries per block. Their scores against all visible keys are the largest temporary.
-constexpr std::int64_t kQueries = 128;
-
-// One block of queries of one sample. Rows count from the start of the pack.
-struct QueryBlock {
-  std::int64_t start;         // first row of the sample
-  std::int64_t first, count;  // the queries
-  std::int64_t keys;          // first key that any of them sees
-  std::int64_t key_count;     // number of keys up to the last query
-};
-
-// The columns of the block's scores that query `i` sees: [low, high).
-struct VisibleKeys {
-  std::int64_t low, high;
-};
-VisibleKeys visible(const QueryBlock& block, std::int64_t i, std::int64_t window) {
-  const std::int64_t query = block.first + i;
-  const std::int64_t oldest = window > 0 ? std::max(block.start, query - window + 1) : block.start;
-  return {oldest - block.keys, query + 1 - block.keys};
-}
-
-QueryBlock query_block(std::int64_t start, std::int64_t end, std::int64_t first, std::int64_t window) {
-  const std::int64_t count = std::min(kQueries, end - first);
-  const std::int64_t keys = window > 0 ? std::max(start, first - window + 1) : start;
-  return {start, first, count, keys, first + count - keys};
-}
-
-std::vector<QueryBlock> query_blocks(std::span<const std::int32_t> cu_seqlens, std::int64_t window) {
-  std::vector<QueryBlock> blocks;
-  for (std::size_t sample = 0; sample + 1 < cu_seqlens.size(); ++sample) {
-    for (std::int64_t first = cu_seqlens[sample]; first < cu_seqlens[sample + 1]; first += kQueries) {
-      blocks.push_back(query_block(cu_seqlens[sample], cu_seqlens[sample + 1], first, window));
-    }
-  }
-  return blocks;
-}
-
-std::int64_t max_keys(std::span<const QueryBlock> blocks) {
-  std::int64_t count = 0;
-  for (const QueryBlock& block : blocks) count = std::max(count, block.key_count);
-  return count;
-}
 
 void check_attention(const char* op, const AttentionShape& shape, ConstTensorView qkv,
                      std::span<const std::int32_t> cu_seqlens) {
@@ -88,35 +49,6 @@ void check_device_attention_operands(const char* op, const AttentionShape& shape
   SHORI_CHECK(shape.head_dim % 8 == 0 && shape.head_dim <= kMaxDeviceHeadDim,
               std::string(op) + ": a device takes head sizes that are multiples of 8, up to 256");
   check_device_integers(op, "cu_seqlens", cu_seqlens);
-}
-
-// The first columns of q, k and v of one query head in qkv.
-struct Head {
-  std::int64_t q, k, v;
-};
-Head head_columns(const AttentionShape& shape, std::int64_t head) {
-  const std::int64_t kv = head / (shape.heads / shape.kv_heads);
-  return {head * shape.head_dim, (shape.heads + kv) * shape.head_dim,
-          (shape.heads + shape.kv_heads + kv) * shape.head_dim};
-}
-
-float scale_of(const AttentionShape& shape) { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
-
-// Turns scores into e^(score - maximum), with exact zeros for keys that a query does not see, and writes 1 / sum and the
-// log-sum-exp of each query.
-void softmax_block(const AttentionShape& shape, const QueryBlock& block, float* scores, float* inverse_sum,
-                   float* lse) {
-  const float scale = scale_of(shape);
-  for (std::int64_t i = 0; i < block.count; ++i) {
-    float* row = scores + i * block.key_count;
-    const VisibleKeys keys = visible(block, i, shape.window);
-    const float shift = max_of_row(row + keys.low, keys.high - keys.low) * scale;
-    const float sum = exp_shifted_row(scale, shift, row + keys.low, keys.high - keys.low);
-    std::fill(row, row + keys.low, 0.0f);
-    std::fill(row + keys.high, row + block.key_count, 0.0f);
-    inverse_sum[i] = 1.0f / sum;
-    lse[block.first + i] = shift + std::log(sum);
-  }
 }
 
 // What the backward pass reads and writes on the CPU; all fp32.
@@ -179,27 +111,6 @@ void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_
   }
 }
 
-// Returns the gradient of the attention output with its LoRA part, and writes delta[h, t] = dout . out of each head.
-ConstMatrix load_output_gradient(const OpContext& context, const AttentionShape& shape, ConstTensorView out,
-                                 const InputGradient& source, float* delta) {
-  const std::int64_t cols = shape.heads * shape.head_dim, tokens = out.rows, tile = InputGradient::kRows;
-  float* gradient = context.workspace->take_array<float>(static_cast<std::size_t>(tokens * cols));
-  const WorkerScratch scratch(context, {cols});
-  for_each_task(ceil_div(tokens, tile), [&](std::int64_t task, std::int64_t worker) {
-    const std::int64_t first = task * tile, count = std::min(tile, tokens - first);
-    source.load(first, count, worker, gradient + first * cols);
-    const auto [values] = scratch.of(worker);
-    for (std::int64_t row = first; row < first + count; ++row) {
-      load_row(out, row, 0, cols, values);
-      for (std::int64_t head = 0; head < shape.heads; ++head) {
-        const std::int64_t col = head * shape.head_dim;
-        delta[head * tokens + row] = dot_rows(gradient + row * cols + col, values + col, shape.head_dim);
-      }
-    }
-  });
-  return dense(gradient, tokens, cols);
-}
-
 double forward_flop(const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens) {
   double pairs = 0;
   for (std::size_t i = 1; i < cu_seqlens.size(); ++i) {
@@ -242,7 +153,7 @@ void attention_backward_on_cpu(const OpContext& context, const AttentionShape& s
   const ConstMatrix input = widened(context, qkv);
   const InputGradient source(context, kBackward, fused_dout, shape.heads * shape.head_dim, lora);
   float* delta = workspace.take_array<float>(static_cast<std::size_t>(shape.heads * tokens));
-  const ConstMatrix dout = load_output_gradient(context, shape, out, source, delta);
+  const ConstMatrix dout = load_output_gradient(context, shape, out, source, DType::kF32, delta);
   const bool direct = dqkv.dtype == DType::kF32;  // then dqkv itself holds the sums
   float* sums = direct ? dqkv.row<float>(0) : workspace.take_array<float>(static_cast<std::size_t>(tokens * dqkv.cols));
   const std::int64_t stride = direct ? dqkv.stride : dqkv.cols;
@@ -298,7 +209,11 @@ void attention(const OpContext& context, const AttentionShape& shape, ConstTenso
     if (qkv.rows > 0) device_attention(context, shape, qkv, cu_seqlens, out, lse);
     return;
   }
-  attention_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse);
+  if (qkv.dtype == DType::kBf16 && use_tile_products()) {
+    tile_attention(context, shape, qkv, cu_seqlens.host, out, lse);
+  } else {
+    attention_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse);
+  }
 }
 
 void attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
@@ -319,7 +234,11 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
     attention_backward_on_device(context, shape, qkv, cu_seqlens, out, lse, fused_dout, lora, dqkv);
     return;
   }
-  attention_backward_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse, fused_dout, lora, dqkv);
+  if (qkv.dtype == DType::kBf16 && use_tile_products()) {
+    tile_attention_backward(context, shape, qkv, cu_seqlens.host, out, lse, fused_dout, lora, dqkv);
+  } else {
+    attention_backward_on_cpu(context, shape, qkv, cu_seqlens.host, out, lse, fused_dout, lora, dqkv);
+  }
 }
 
 std::size_t attention_backward_workspace_bytes(std::int64_t tokens, std::int64_t columns) {

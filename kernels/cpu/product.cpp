@@ -4,6 +4,7 @@
 #include "kernels/cpu/product.h"
 
 #include "kernels/cpu/amx_tiles.h"
+#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/product_kernel.h"
 #include "shori/ops/cpu_isa.h"
 
@@ -35,7 +36,7 @@ void multiply_in_order(const TileProduct& product) {
     const Bf16* a = product.a + row / kStripRows * kStripRows * product.a_depth + row % kStripRows * kTileDepth;
     for (std::int64_t col = 0; col < product.cols; col += kColumns) {
       const std::int64_t cols = std::min<std::int64_t>(kColumns, product.cols - col);
-      const Bf16* b = product.b + col / kPanelColumns * kPanelColumns * padded(product.k) +
+      const Bf16* b = product.b + col / kPanelColumns * kPanelColumns * product.b_depth +
                       col % kPanelColumns / kColumns * kTileElements;
       float* c = product.c + row * product.c_stride + col;
       float sums[kColumns] = {};
@@ -59,6 +60,17 @@ void multiply(const TileProduct& product) {
   }
 #endif
   multiply_in_order(product);
+}
+
+PackedRows packed_rows(const OpContext& context, ConstTensorView rows) {
+  const std::int64_t depth = padded(rows.cols);
+  auto* data = context.workspace->take_array<Bf16>(static_cast<std::size_t>(packed_elements(rows.cols, rows.rows)));
+  for_each_task(ceil_div(rows.rows, kLeftRows), [&](std::int64_t task, std::int64_t) {
+    const std::int64_t first = task * kLeftRows;
+    pack_left_rows(rows.row<Bf16>(first), rows.stride, std::min(kLeftRows, rows.rows - first), rows.cols,
+                   data + first * depth);
+  });
+  return {data, rows.rows, depth};
 }
 
 bool use_tile_products() { return cpu_isa() == CpuIsa::kAmx; }

@@ -51,7 +51,7 @@ void multiply_by(Tiles& tiles, const TileProduct& product) {
     const std::int64_t rows = std::min(kLeftRows, product.rows - row);
     for (std::int64_t col = 0; col < product.cols; col += kPanelColumns) {
       const std::int64_t cols = std::min(kPanelColumns, product.cols - col);
-      const Bf16 *a = product.a + row * product.a_depth, *b = product.b + col * padded(product.k);
+      const Bf16 *a = product.a + row * product.a_depth, *b = product.b + col * product.b_depth;
       float* c = product.c + row * product.c_stride + col;
       if (rows == kLeftRows && cols == kPanelColumns) {
         multiply_tiles(tiles, a, product.a_depth, b, product.k, c, product.c_stride, product.sum);

@@ -70,6 +70,27 @@ void pack_left_rows(const Bf16* a, std::int64_t stride, std::int64_t rows, std::
   }
 }
 
+// Pairs of k beside each other are the rows of a right operand's tile; its transpose is a tile of the left operand.
+SHORI_CLONES void pack_left_rows_of_transposed(const Bf16* a, std::int64_t stride, std::int64_t rows, std::int64_t k,
+                                               Bf16* out) {
+  constexpr auto kLanes32 = std::make_index_sequence<32>();
+  const std::int64_t strip = kStripRows * padded(k);
+  for (std::int64_t first = 0; first < padded(k); first += kTileDepth, out += kTileElements) {
+    Pairs upper[16], lower[16];
+    for (std::int64_t pair = 0; pair < 16; ++pair) {
+      const std::int64_t at = first + 2 * pair;
+      const auto x = load_row<Row>(a + at * stride, at < k ? rows : 0);
+      const auto y = load_row<Row>(a + (at + 1) * stride, at + 1 < k ? rows : 0);
+      upper[pair] = (Pairs)interleave<0>(x, y, kLanes32);
+      lower[pair] = (Pairs)interleave<16>(x, y, kLanes32);
+    }
+    transpose(upper);
+    transpose(lower);
+    std::memcpy(out, upper, sizeof(upper));
+    std::memcpy(out + strip, lower, sizeof(lower));
+  }
+}
+
 SHORI_CLONES void pack_panel(const Bf16* b, std::int64_t stride, std::int64_t k, std::int64_t cols, Bf16* out) {
   constexpr auto kLanes32 = std::make_index_sequence<32>();
   for (std::int64_t first = 0; first < padded(k); first += 2) {

@@ -28,6 +28,9 @@ constexpr std::int64_t packed_elements(std::int64_t k, std::int64_t other) { ret
 // Packs up to kLeftRows rows of a, `stride` elements apart, to both strips at `out`. The strips have `padded(k)` columns.
 void pack_left_rows(const Bf16* a, std::int64_t stride, std::int64_t rows, std::int64_t k, Bf16* out);
 
+// The same from the transpose of a, [k, rows].
+void pack_left_rows_of_transposed(const Bf16* a, std::int64_t stride, std::int64_t rows, std::int64_t k, Bf16* out);
+
 // Packs up to kPanelColumns columns of b to one panel, padded(k) * 32 elements. `b` [k, cols] has rows `stride` apart. A
 // panel may be packed in runs of k that are multiples of 32, one after the other.
 void pack_panel(const Bf16* b, std::int64_t stride, std::int64_t k, std::int64_t cols, Bf16* out);

@@ -12,6 +12,7 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/linear/fused_weight.h"
+#include "kernels/linear/tile_linear.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/math.h"
 
@@ -211,7 +212,11 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
     device_matmul(context, MatmulB::kTransposed, fused_x, fused_weight(context, kOp, group), y);
     return;
   }
-  nf4_linear_on_cpu(context, group, fused_x, y);
+  if (is_tile_linear(group, fused_x.dtype)) {
+    tile_linear(context, group, fused_x, y);
+  } else {
+    nf4_linear_on_cpu(context, group, fused_x, y);
+  }
 }
 
 void nf4_linear_backward(const OpContext& context, const LinearGroup& group, ConstTensorView dy, TensorView fused_dx) {
@@ -230,7 +235,11 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
     device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), fused_dx);
     return;
   }
-  CpuBackward(context, group, dy, fused_dx).run();
+  if (is_tile_linear(group, dy.dtype)) {
+    tile_linear_backward(context, group, dy, fused_dx);
+  } else {
+    CpuBackward(context, group, dy, fused_dx).run();
+  }
 }
 
 std::size_t nf4_linear_workspace_bytes(std::int64_t out, std::int64_t fused_in) {

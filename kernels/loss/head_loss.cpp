@@ -9,8 +9,10 @@
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/loss/head_loss_launch.h"
+#include "kernels/loss/tile_head_loss.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/math.h"
@@ -140,7 +142,11 @@ void head_loss(const OpContext& context, ConstTensorView h, ConstTensorView weig
     head_loss_on_device(context, h, weight, targets, gradient_weight, losses.data(), dh);
     return;
   }
-  head_loss_on_cpu(context, h, weight, targets.host, gradient_weight, losses, dh);
+  if (h.dtype == DType::kBf16 && use_tile_products()) {
+    tile_head_loss(context, h, weight, targets.host, gradient_weight, losses, dh);
+  } else {
+    head_loss_on_cpu(context, h, weight, targets.host, gradient_weight, losses, dh);
+  }
 }
 
 std::size_t head_loss_workspace_bytes(std::int64_t tokens, std::int64_t vocabulary) {

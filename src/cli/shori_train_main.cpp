@@ -6,6 +6,7 @@
 
 #include "shori/config/config_text.h"
 #include "shori/config/load_config.h"
+#include "shori/ops/cpu_isa.h"
 #include "shori/train/recipe.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/error.h"
@@ -115,6 +116,7 @@ int train(const Arguments& arguments) {
   if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
     throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").help("give one of them"));
   const RecipeOptions options = recipe_options(arguments);
+  cpu_isa();  // refuses a wrong SHORI_CPU_ISA, and asks for the tile registers while there is one thread
   Diagnostics diagnostics;
   LoadedConfig config = load_config(arguments.config, arguments.set, diagnostics);
   if (!diagnostics.has_errors()) find_base_models(config, diagnostics);

@@ -32,6 +32,7 @@ class Guarded {
   T* data() { return data_; }
   const T* data() const { return data_; }
   std::span<T> all() { return {data_, count_}; }
+  std::size_t size() const { return count_; }
   T& operator[](std::size_t index) { return data_[index]; }
 
  private:

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -105,13 +106,37 @@ inline void expect_within_twice(const at::Tensor& ours, const at::Tensor& framew
   EXPECT_LE(l2_error(ours, exact), 2.0 * l2_error(framework, exact) + floor) << what;
 }
 
-// Sets SHORI_OPS=reference in its scope: matrix products on the CPU run as plain loops.
-class ReferenceOps {
+// Sets a variable of the environment in its scope.
+class ScopedVariable {
  public:
-  ReferenceOps() { setenv("SHORI_OPS", "reference", 1); }
-  ~ReferenceOps() { unsetenv("SHORI_OPS"); }
-  ReferenceOps(const ReferenceOps&) = delete;
-  ReferenceOps& operator=(const ReferenceOps&) = delete;
+  ScopedVariable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value, 1);
+  }
+  ~ScopedVariable() {
+    if (before_) {
+      setenv(name_, before_->c_str(), 1);
+    } else {
+      unsetenv(name_);
+    }
+  }
+  ScopedVariable(const ScopedVariable&) = delete;
+  ScopedVariable& operator=(const ScopedVariable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+// Matrix products on the CPU run as plain loops.
+struct ReferenceOps : ScopedVariable {
+  ReferenceOps() : ScopedVariable("SHORI_OPS", "reference") {}
+};
+
+// Ops multiply bf16 as on a machine with AMX: by the loops of kernels/cpu/product_order.h.
+struct TileOps {
+  ReferenceOps reference;
+  ScopedVariable tiles{"SHORI_CPU_ISA", "amx"};
 };
 
 // The bytes that `run` returns must be the same with 1, 2 and 3 threads.

@@ -2,7 +2,8 @@
 //
 //   out = softmax(q k^T / sqrt(D), causal, within a sample and its window) v
 //
-// Rounding: fp32 inside on the CPU, `out` and dqkv are rounded once. The device version is a library's: it rounds the
+// Rounding: fp32 inside on the CPU, `out` and dqkv are rounded once. With the tile products of AMX, e^(score - maximum),
+//   the gradient of the scores and dout are rounded to bf16 before they are multiplied. The device version is a library's: it rounds the
 //   probabilities to bf16 before they are multiplied, so check_device_attention() compares the two at the start of a run.
 // Deterministic: sums over keys, over tokens and over the query heads of a group run in a fixed order.
 // Memory: no score matrix over the pack exists. The CPU holds the scores of 128 queries per worker.

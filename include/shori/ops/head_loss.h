@@ -7,7 +7,8 @@
 //
 // Rounding: logits are rounded to the activation dtype and then read as fp32. The gradient of the logits is rounded to
 //   the activation dtype before its product, as autograd does; dh is rounded once.
-// Order of the sums: fixed. The CPU adds slabs of the vocabulary in ascending order.
+// Order of the sums: fixed. The CPU adds slabs of the vocabulary in ascending order. With the tile products of AMX, sums of
+//   e^x run by slabs as well, with a running maximum.
 // Deterministic: the result does not depend on the number of threads. The CPU and a device differ by roundings.
 // Workspace on a device: head_loss_workspace_bytes().
 // Cost: 2 * T * V * C FLOP, twice that with dh.

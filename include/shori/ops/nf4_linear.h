@@ -5,7 +5,8 @@
 //
 // Rounding: a weight is dequantized by separately rounded operations (its scale, then one multiply) and rounded to bf16,
 //   also under fp32 activations. Products sum in fp32 and round once to the activation dtype.
-// Order of the sums: fixed by the shape. On a device it does not depend on the number of tokens either.
+// Order of the sums: fixed by the shape; with the tile products of AMX that of kernels/cpu/product_order.h, which does not
+//   depend on the number of tokens, and reads and writes denormals as zero. On a device it does not depend on the number of tokens either.
 // Deterministic: the result does not depend on threads, timing or free memory. The CPU and a device differ by roundings;
 //   the dequantized weights agree bit for bit.
 // Workspace on a device: nf4_linear_workspace_bytes(). Each call dequantizes the weights again.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "shori/ops/cpu_isa.h"
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
@@ -84,7 +85,9 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
                {"build", build_id()},
                {"device", device_name(identity.device)}};
   add_identity(json, stage, identity);
-  if (identity.device != Device::kCpu) {
+  if (identity.device == Device::kCpu) {
+    json["instructions"] = name_of(cpu_isa());
+  } else {
     json["products"] = Json::array();
     for (const MatmulChoice& choice : matmul_choices())
       json["products"].push_back({{"product", choice.product}, {"algorithm", choice.algorithm}});
@@ -130,7 +133,10 @@ std::string base_model_name(const BaseModel& base) {
 }
 
 std::string device_name(Device device) {
-  if (device == Device::kCpu) return concat("cpu ", at::get_cpu_capability());
+  if (device == Device::kCpu) {
+    // The instruction sets below AMX give the same bits, as far as they are not libtorch's.
+    return concat("cpu ", at::get_cpu_capability(), cpu_isa() == CpuIsa::kAmx ? ", amx" : "");
+  }
   const DeviceInfo& info = open_device();
   return concat(info.name, " sm_", info.sm_major, info.sm_minor, ", ", info.sm_count, " multiprocessors");
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "shori/model/load_mistral.h"
+#include "shori/ops/cpu_isa.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
@@ -106,11 +107,22 @@ std::string base_key(const TrainConfig& config) {
   return key + " " + config.gpu_memory_limit;
 }
 
+namespace {
+
+void log_processor(const TrainConfig& config) {
+  log_info(concat("CPU: ", thread_count(config), thread_count(config) == 1 ? " thread" : " threads",
+                  ", instruction set ", name_of(cpu_isa())));
+  if (cpu_support().tiles_refused) log_info("the processor has AMX, but the system does not let this program use it");
+}
+
+}  // namespace
+
 LoadedBase& prepare_base(const PreparedStage& stage, std::optional<LoadedBase>& base) {
   if (base && base->key != base_key(stage.config)) base.reset();
   at::set_num_threads(thread_count(stage.config));
   if (stage.memory) limit_memory_of(stage.config);
   const bool must_load = !base;
+  if (must_load && !stage.memory) log_processor(stage.config);
   if (must_load) base.emplace(load_base(stage));
   reserve_buffers(stage, *base);
   if (must_load) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -55,7 +56,8 @@ struct Operands {
     }
   }
   TileProduct product(float* c, Sum sum) const {
-    return {left.data(), padded(shape.k), right.data(), shape.rows, shape.k, shape.cols, c, shape.cols, sum};
+    return {left.data(), padded(shape.k), right.data(), padded(shape.k), shape.rows, shape.k, shape.cols,
+            c,           shape.cols,      sum};
   }
   float sum_of(std::int64_t row, std::int64_t col, float start) const {
     return sum_in_tile_order(
@@ -171,10 +173,30 @@ TEST(TileProduct, GivesTheSameBitsInTwoPartsOfK) {
         pack_panel(whole.b.data() + first * 48 + col, 48, count, std::min<std::int64_t>(kPanelColumns, 48 - col),
                    right.data() + col * count);
       }
-      run_on_plain_tiles({whole.left.data() + first * kStripRows, 160, right.data(), 33, count, 48, sums.data(), 48,
-                          first == 0 ? Sum::kReplace : Sum::kAdd});
+      run_on_plain_tiles({whole.left.data() + first * kStripRows, 160, right.data(), count, 33, count, 48, sums.data(),
+                          48, first == 0 ? Sum::kReplace : Sum::kAdd});
     }
     EXPECT_EQ(std::memcmp(sums.data(), expected.data(), sums.size() * sizeof(float)), 0) << cut;
+  }
+}
+
+// A left operand from its transpose is the same bytes as from itself.
+TEST(TileProductPacking, PacksLeftRowsFromTheirTranspose) {
+  for (const Shape& shape : shapes()) {
+    if (shape.cols > 1) continue;
+    const Operands operands(shape);
+    Guarded<Bf16> transposed(operands.a.size());
+    for (std::int64_t i = 0; i < shape.rows; ++i) {
+      for (std::int64_t k = 0; k < shape.k; ++k) {
+        transposed[static_cast<std::size_t>(k * shape.rows + i)] = operands.a.data()[i * shape.k + k];
+      }
+    }
+    Guarded<Bf16> left(operands.left.size());
+    for (std::int64_t row = 0; row < shape.rows; row += kLeftRows) {
+      pack_left_rows_of_transposed(transposed.data() + row, shape.rows, std::min(kLeftRows, shape.rows - row), shape.k,
+                                   left.data() + row * padded(shape.k));
+    }
+    ASSERT_TRUE(std::equal(left.all().begin(), left.all().end(), operands.left.data())) << text_of(shape);
   }
 }
 

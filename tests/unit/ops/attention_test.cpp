@@ -130,6 +130,25 @@ TEST_P(Attention, IsAsExactAsTheFramework) {
   expect_within_twice(dqkv.tensor(), framework.dqkv, exact.dqkv, "dqkv");
 }
 
+// Tiles round the probabilities and their gradients to bf16, as FlashAttention does.
+TEST_P(Attention, TilesAreAsExactAsTheFramework) {
+  if (test.dtype != DType::kBf16) return;
+  const TileOps tiles;
+  run();
+  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(test.dtype));
+  expect_within_twice(out.tensor(), framework.out, exact.out, "out");
+  expect_within_twice(dqkv.tensor(), framework.dqkv, exact.dqkv, "dqkv");
+}
+
+TEST_P(Attention, TilesGiveTheSameBytesForThreads) {
+  if (test.dtype != DType::kBf16) return;
+  const TileOps tiles;
+  expect_same_bytes_for_threads([&] {
+    run();
+    return std::tuple(out.bytes(), lse.bytes(), dqkv.bytes());
+  });
+}
+
 TEST_P(Attention, LogSumExpIsThatOfTheScaledScores) {
   run();
   for (std::size_t i = 0; i + 1 < test.cu_seqlens.size(); ++i) {

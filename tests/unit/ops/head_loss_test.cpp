@@ -74,13 +74,31 @@ class HeadLoss : public testing::TestWithParam<Case> {
     (each.sum() * kWeight).backward();
     return {each.detach(), leaf.grad()};
   }
+  void expect_as_exact_as_the_framework() {
+    run();
+    const Expected exact = expected(at::kDouble), framework = expected(scalar_type(shape.dtype));
+    expect_within_twice(loss_tensor(), framework.losses, exact.losses, "losses");
+    expect_within_twice(dh.tensor(), framework.dh, exact.dh, "dh");
+  }
 };
 
-TEST_P(HeadLoss, IsAsExactAsTheFramework) {
-  run();
-  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(shape.dtype));
-  expect_within_twice(loss_tensor(), framework.losses, exact.losses, "losses");
-  expect_within_twice(dh.tensor(), framework.dh, exact.dh, "dh");
+TEST_P(HeadLoss, IsAsExactAsTheFramework) { expect_as_exact_as_the_framework(); }
+
+TEST_P(HeadLoss, TilesAreAsExactAsTheFramework) {
+  const TileOps tiles;
+  if (shape.dtype == DType::kBf16) expect_as_exact_as_the_framework();
+}
+
+TEST_P(HeadLoss, TilesGiveTheSameBytesForThreads) {
+  if (shape.dtype != DType::kBf16) return;
+  const TileOps tiles;
+  expect_same_bytes_for_threads([&] {
+    run();
+    return std::pair(losses, dh.bytes());
+  });
+  const std::vector<float> with_gradient = losses;
+  head_loss(context, h, weight, targets, kWeight, losses, std::nullopt);
+  EXPECT_EQ(losses, with_gradient);
 }
 
 TEST_P(HeadLoss, IgnoredRowsAreExactZeros) {

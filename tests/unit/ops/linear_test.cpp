@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product_order.h"
 #include "kernels/lora/lora_grad_launch.h"
 #include "kernels/lora/lora_input.h"
 #include "shori/ops/lora_down.h"
@@ -187,19 +188,20 @@ class Linear : public testing::TestWithParam<Case> {
     }
     return all;
   }
+  void expect_as_exact_as_the_framework() {
+    run();
+    const Expected exact = expected(at::kDouble), framework = expected(scalar_type(shape.dtype));
+    expect_within_twice(y.tensor(), framework.y, exact.y, "y");
+    expect_within_twice(whole_dx.tensor(), framework.dx, exact.dx, "dx");
+    for (std::size_t i = 0; i < shape.modules.size(); ++i) {
+      if (!shape.modules[i].lora) continue;
+      expect_within_twice(linears.da(i).tensor(), framework.modules[i].a, exact.modules[i].a, "da");
+      expect_within_twice(linears.db(i).tensor(), framework.modules[i].b, exact.modules[i].b, "db");
+    }
+  }
 };
 
-TEST_P(Linear, IsAsExactAsTheFramework) {
-  run();
-  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(shape.dtype));
-  expect_within_twice(y.tensor(), framework.y, exact.y, "y");
-  expect_within_twice(whole_dx.tensor(), framework.dx, exact.dx, "dx");
-  for (std::size_t i = 0; i < shape.modules.size(); ++i) {
-    if (!shape.modules[i].lora) continue;
-    expect_within_twice(linears.da(i).tensor(), framework.modules[i].a, exact.modules[i].a, "da");
-    expect_within_twice(linears.db(i).tensor(), framework.modules[i].b, exact.modules[i].b, "db");
-  }
-}
+TEST_P(Linear, IsAsExactAsTheFramework) { expect_as_exact_as_the_framework(); }
 
 TEST_P(Linear, BytesDoNotDependOnThreads) {
   expect_same_bytes_for_threads([&] {
@@ -241,7 +243,63 @@ TEST_P(Linear, GradientsAreAdded) {
   }
 }
 
+// The order of AMX, in loops.
+TEST_P(Linear, TilesAreAsExactAsTheFramework) {
+  const TileOps tiles;
+  if (shape.dtype == DType::kBf16) expect_as_exact_as_the_framework();
+}
+
+TEST_P(Linear, TilesGiveTheSameBytesForThreads) {
+  if (shape.dtype != DType::kBf16) return;
+  const TileOps tiles;
+  expect_same_bytes_for_threads([&] {
+    run();
+    return all_bytes();
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, Linear, testing::ValuesIn(kCases));
+
+// Blocks of k, of columns and of tokens: each sum is that of the loop over the whole fused row, byte for byte.
+TEST(TileLinear, SumsInTheOrderOfTheTilesOverTheWholeFusedRow) {
+  constexpr std::int64_t kTokens = 1061, kIn = 2200, kRank = 20;
+  TestContext context;
+  TestGroup linears(DType::kBf16, kIn, kRank, {{kGate, 270}, {kUp, 33}}, WeightKind::kNf4, 5);
+  const LinearGroup& group = linears.group();
+  const Matrix x = random_matrix(DType::kBf16, kTokens, group.fused_in(), 1, 1.0, 3);
+  const Matrix dy = random_matrix(DType::kBf16, kTokens, group.out(), 2, 1.0, 5);
+  Matrix y(DType::kBf16, kTokens, group.out(), 1), dx(DType::kBf16, kTokens, group.fused_in(), 7);
+  const TileOps tiles;
+  nf4_linear(context, group, x, y);
+  nf4_linear_backward(context, group, dy, dx);
+
+  at::Tensor fused = at::zeros({group.out(), group.fused_in()}, at::kFloat);
+  for (std::int64_t i = 0, row = 0; i < 2; row += group.modules[static_cast<std::size_t>(i++)].weight.rows) {
+    const auto module = static_cast<std::size_t>(i);
+    const std::int64_t rows = group.modules[module].weight.rows;
+    fused.narrow(0, row, rows).narrow(1, 0, kIn).copy_(linears.weight(module));
+    fused.narrow(0, row, rows).narrow(1, kIn + i * kRank, kRank).copy_(linears.b_scaled(module));
+  }
+  const float* weight = fused.data_ptr<float>();
+  const std::int64_t in = group.fused_in(), out = group.out();
+  const auto element = [](const Matrix& matrix, std::int64_t row, std::int64_t col) {
+    return matrix.view().row<Bf16>(row)[col];
+  };
+  for (const std::int64_t token : {0, 31, 32, 511, 1023, 1024, 1060}) {
+    for (std::int64_t row = 0; row < out; row += 13) {
+      const float sum = sum_in_tile_order(
+          in, [&](std::int64_t k) { return to_float(element(x, token, k)); },
+          [&](std::int64_t k) { return weight[row * in + k]; }, 0.0f);
+      ASSERT_EQ(element(y, token, row), to_bf16(sum)) << "y, token " << token << ", output " << row;
+    }
+    for (std::int64_t col = 0; col < in; col += 37) {
+      const float sum = sum_in_tile_order(
+          out, [&](std::int64_t k) { return to_float(element(dy, token, k)); },
+          [&](std::int64_t k) { return weight[k * in + col]; }, 0.0f);
+      ASSERT_EQ(element(dx, token, col), to_bf16(sum)) << "dx, token " << token << ", column " << col;
+    }
+  }
+}
 
 // Calls with tokens that are cut at whole slabs give the same gradients as one call.
 TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
