@@ -70,14 +70,17 @@ function(shori_link name)
   endif()
 endfunction()
 
-# shori_program(NAME SOURCE [LINK LAYER...] [TORCH]): a user's program over the cli layer and others.
+# shori_program(NAME SOURCE [LINK LAYER...] [TORCH]): a user's program over the cli layer and others, which `cmake --install` copies.
 function(shori_program name source)
   cmake_parse_arguments(program "TORCH" "" "LINK" ${ARGN})
   list(TRANSFORM program_LINK PREPEND shori_)
   add_executable(${name} ${source})
   target_include_directories(${name} PRIVATE "${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE shori_cli ${program_LINK})
+  install(TARGETS ${name} RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
   if(program_TORCH)
     shori_use_pch(${name})
+    # An installed program finds libtorch where it was built with it: that folder has to stay.
+    set_property(TARGET ${name} APPEND PROPERTY INSTALL_RPATH "${SHORI_TORCH_ROOT}/lib")
   endif()
 endfunction()

@@ -170,6 +170,9 @@ What was made, all in $home:
   runs/      one run folder a stage: checkpoints, metrics.jsonl, train.log, the finished adapter
   adapter/   the last stage's adapter, for PEFT        merged/    base and adapter in one, for transformers
 
+To make the programs known to this shell (or install them: cmake --install build/release --prefix ~/.local):
+  export PATH="$top/build/release/bin:\$PATH"
+
 To go on:
   says that all is done, trains nothing twice:
     $train $config

@@ -282,3 +282,10 @@ if [ "$nvcc" = yes ]; then
   install_wheels .nvcc "nvcc (about 500 MB to download)" "${nvcc_packages[@]}"
 fi
 say "Ready. Everything is in build/deps."
+cat <<END
+
+Build the programs, then make them known to the shell:
+  cd "$root"
+  cmake -C cmake/presets/release.cmake -S . -B build/release -G Ninja && ninja -C build/release shori-train shori-data shori-export
+  export PATH="$root/build/release/bin:\$PATH"
+END

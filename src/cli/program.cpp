@@ -2,11 +2,14 @@
 
 #include <csignal>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "shori/config/vocabulary.h"
 #include "shori/util/build_info.h"
+#include "shori/util/command.h"
 #include "shori/util/error.h"
+#include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -16,14 +19,13 @@ namespace shori {
 namespace {
 
 // "unknown command `chek`; ..." where the first argument that is no option names no command; empty otherwise.
-std::string unknown_command(const CLI::App& app, int argc, char** argv) {
+std::string unknown_command(const CLI::App& app, const std::vector<std::string>& arguments) {
   std::vector<std::string> names;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
     names.push_back(command->get_name());
   }
   if (names.empty() || !app.get_subcommands().empty()) return "";
-  for (int i = 1; i < argc; ++i) {
-    const std::string given = argv[i];
+  for (const std::string& given : arguments) {
     if (given.starts_with("-")) continue;
     const std::string similar = find_similar_name(given, names);
     const std::string proposal =
@@ -52,9 +54,9 @@ std::string unknown_option(const CLI::App& app) {
 }
 
 // --help and --version end the parser as well.
-int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& arguments) {
   if (error.get_exit_code() == 0) return app.exit(error);
-  std::string message = unknown_command(app, argc, argv);
+  std::string message = unknown_command(app, arguments);
   const bool has_extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
   if (message.empty() && has_extras) message = unknown_option(app);
   if (message.empty()) {
@@ -74,14 +76,21 @@ void add_program_options(CLI::App& app, const std::string& name) {
 }
 
 int run_program(CLI::App& app, int argc, char** argv) {
+  return run_program(app, argv[0], std::vector<std::string>(argv + 1, argv + argc));
+}
+
+int run_program(CLI::App& app, const std::string& called_as, const std::vector<std::string>& arguments) {
   try {
+    set_called_as(called_as);
     install_signal_handlers();
-    app.parse(argc, argv);
+    app.name(file_name(called_as));
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+    app.parse(std::move(reversed));
     return 0;
   } catch (const CLI::RuntimeError& end) {
     return end.get_exit_code();
   } catch (const CLI::ParseError& error) {
-    return exit_of_parser(app, error, argc, argv);
+    return exit_of_parser(app, error, arguments);
   } catch (const Error& error) {
     for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
     return error.exit_code();

@@ -1,4 +1,5 @@
 // shori-train: trains a QLoRA adapter from one YAML file.
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -9,7 +10,10 @@
 #include "shori/ops/cpu_isa.h"
 #include "shori/train/recipe.h"
 #include "shori/util/byte_size.h"
+#include "shori/util/command.h"
 #include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/choice.h"
@@ -31,15 +35,17 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--resume", arguments.recipe.resume,
                "continue an interrupted run; it ends with the same bytes as one that was not interrupted");
   app.add_flag("--check", arguments.recipe.check,
-               "check everything that can be checked without weights; writes nothing");
+               "check config, base, data and device, and report every problem; writes nothing, trains nothing");
   app.add_flag("--plan", arguments.recipe.plan, "show stages, packs, steps and the memory of a GPU; trains nothing");
   app.add_option("--gpu-memory", arguments.gpu_memory,
                  "with --plan: a GPU that is not in this machine, its memory such as 24GiB")
       ->type_name("BYTES");
   app.add_option("--sm-count", arguments.recipe.sm_count, "with --gpu-memory: its multiprocessors (82: RTX 3090)")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--set", arguments.set, "replace a key of the file: --set learning_rate=5e-5")
-      ->type_name("KEY=VALUE")
+  app.add_option("--set", arguments.set,
+                 "replace keys of the file: --set learning_rate=5e-5 num_epochs=3; of one stage of a recipe: --set "
+                 "high.learning_rate=5e-5")
+      ->type_name("KEY=VALUE ...")
       ->allow_extra_args(false);
   app.add_option("--from", arguments.recipe.from,
                  "retrain a recipe from this stage on; old run folders are moved aside")
@@ -59,13 +65,15 @@ void add_options(CLI::App& app, Arguments& arguments) {
 }
 
 int explain(const std::string& code) {
-  const ErrorInfo* info = find_error_info(code);
+  std::string upper = code;
+  for (char& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  const ErrorInfo* info = find_error_info(upper);
   if (!info) {
     std::vector<std::string_view> codes;
     for (const ErrorInfo& row : error_table()) codes.push_back(row.code);
-    Diagnostic diagnostic("E0113", concat("`--explain ", escape_for_log(code), "`: no such code"));
-    const std::string similar = find_similar_name(code, codes);
-    if (!similar.empty()) diagnostic.help(concat("a code with a similar name exists: `", similar, "`"));
+    Diagnostic diagnostic("E0117", concat("`--explain ", escape_for_log(code), "`: no such code"));
+    const std::string similar = find_similar_name(upper, codes);
+    if (!similar.empty()) diagnostic.help(concat(program_command("shori-train"), " --explain ", similar));
     throw Error(diagnostic);
   }
   std::printf("%.*s: %.*s (exit %d)\n\n%.*s\n", static_cast<int>(info->code.size()), info->code.data(),
@@ -84,7 +92,7 @@ void read_profile_steps(const std::string& text, RecipeOptions& options) {
       options.profile_last >= options.profile_first)
     return;
   throw Error(
-      Diagnostic("E0113", concat("`--profile-steps ", escape_for_log(text), "` is not a range of two steps, A:B"))
+      Diagnostic("E0116", concat("`--profile-steps ", escape_for_log(text), "` is not a range of two steps, A:B"))
           .help("--profile-steps 3:5"));
 }
 
@@ -94,11 +102,11 @@ RecipeOptions recipe_options(const Arguments& arguments) {
   if (!arguments.profile_steps.empty()) read_profile_steps(arguments.profile_steps, options);
   if (arguments.gpu_memory.empty() && options.sm_count == 0) return options;
   if (arguments.gpu_memory.empty() || options.sm_count == 0 || !options.plan)
-    throw Error(Diagnostic("E0113", "`--gpu-memory` and `--sm-count` go together, and with `--plan`")
+    throw Error(Diagnostic("E0116", "`--gpu-memory` and `--sm-count` go together, and with `--plan`")
                     .help("an RTX 3090: --plan --gpu-memory 24GiB --sm-count 82"));
   options.gpu_memory = parse_byte_size(arguments.gpu_memory);
   if (!options.gpu_memory)
-    throw Error(Diagnostic("E0113", concat("`--gpu-memory ", escape_for_log(arguments.gpu_memory),
+    throw Error(Diagnostic("E0116", concat("`--gpu-memory ", escape_for_log(arguments.gpu_memory),
                                            "` is not an amount of memory"))
                     .help("--gpu-memory 24GiB"));
   return options;
@@ -110,25 +118,83 @@ int print_keys(const std::string& format) {
   return std::fputs((text ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
 }
 
-int train(const Arguments& arguments) {
-  if (arguments.config.empty())
-    throw Error(Diagnostic("E0113", "no config file given").help("shori-train configs/stage_high.yaml"));
-  if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
-    throw Error(Diagnostic("E0113", "`--from` and `--only` do not go together").help("give one of them"));
-  const RecipeOptions options = recipe_options(arguments);
-  cpu_isa();  // refuses a wrong SHORI_CPU_ISA, and asks for the tile registers while there is one thread
+// Every mistake in one start: those of bases, data and device as well where the config has some of its own.
+LoadedConfig open_config(const Arguments& arguments, const RecipeOptions& options) {
   Diagnostics diagnostics;
   LoadedConfig config = load_config(arguments.config, arguments.set, diagnostics);
-  if (!diagnostics.has_errors()) find_base_models(config, diagnostics);
+  find_base_models(config, diagnostics);
+  if (diagnostics.has_errors()) check_inputs(config, options, diagnostics);
   diagnostics.throw_if_errors();
+  return config;
+}
+
+int train(const Arguments& arguments) {
+  if (arguments.config.empty())
+    throw Error(Diagnostic("E0116", "no config file given")
+                    .help(concat("name one: ", program_command("shori-train"), " configs/stage_high.yaml"))
+                    .help(concat("all options: ", program_command("shori-train"), " --help")));
+  if (!arguments.recipe.from.empty() && !arguments.recipe.only.empty())
+    throw Error(Diagnostic("E0116", "`--from` and `--only` do not go together").help("give one of them"));
+  const RecipeOptions options = recipe_options(arguments);
+  cpu_isa();  // refuses a wrong SHORI_CPU_ISA, and asks for the tile registers while there is one thread
+  const LoadedConfig config = open_config(arguments, options);
   return run_recipe(config, options) == RecipeOutcome::kDone ? 0 : kExitStopped;
+}
+
+std::string count_text(std::size_t count, const char* what) { return concat(count, " ", what, count == 1 ? "" : "s"); }
+
+// The last line of --check.
+void log_verdict(std::size_t errors, std::size_t warnings) {
+  std::string text = errors == 0 ? "no problems" : count_text(errors, "error");
+  if (warnings > 0) text += concat(errors == 0 ? " but " : ", ", count_text(warnings, "warning"), " (above)");
+  log_info(text);
+}
+
+int check(const Arguments& arguments) {
+  try {
+    const int code = train(arguments);
+    log_verdict(0, warning_count());
+    return code;
+  } catch (const Error& error) {
+    const auto is_error = [](const Diagnostic& each) { return each.severity == Severity::kError; };
+    const auto errors = static_cast<std::size_t>(std::ranges::count_if(error.diagnostics(), is_error));
+    for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
+    log_verdict(errors, warning_count() + error.diagnostics().size() - errors);
+    return error.exit_code();
+  }
 }
 
 void run(const Arguments& arguments) {
   const int code = !arguments.help_keys.empty() ? print_keys(arguments.help_keys)
                    : !arguments.explain.empty() ? explain(arguments.explain)
+                   : arguments.recipe.check     ? check(arguments)
                                                 : train(arguments);
   if (code != 0) throw CLI::RuntimeError(code);
+}
+
+// `key=value`, and not a file of that name.
+bool is_pair(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.- ";
+  const bool names_key = equals != std::string::npos && equals > 0 && text.find_first_not_of(letters) == equals;
+  return names_key && text.front() != '-' && !path_exists(text);
+}
+
+// `--set a=1 b=2` as `--set a=1 --set b=2`: the parser would take b=2 for the config.
+std::vector<std::string> with_one_pair_each(int argc, char** argv) {
+  std::vector<std::string> arguments;
+  bool after_set = false, after_pair = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (after_pair && is_pair(argument)) {
+      arguments.emplace_back("--set");
+      after_set = true;
+    }
+    after_pair = after_set || argument.starts_with("--set=");
+    after_set = argument == "--set";
+    arguments.push_back(argument);
+  }
+  return arguments;
 }
 
 }  // namespace
@@ -140,5 +206,5 @@ int main(int argc, char** argv) {
   shori::add_program_options(app, "shori-train");
   shori::add_options(app, arguments);
   app.callback([&arguments] { shori::run(arguments); });
-  return shori::run_program(app, argc, argv);
+  return shori::run_program(app, argv[0], shori::with_one_pair_each(argc, argv));
 }

@@ -6,6 +6,7 @@
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/config/category_order.h"
 #include "src/config/check_stage.h"
 #include "src/config/run_shares.h"
 
@@ -58,19 +59,23 @@ class RecipeBuilder {
   void build() {
     const bool was_arrow = has_arrow(find_setting(source_.shared, "learning_rate"));
     apply_overrides();
+    refuse_stage_folders();
     const Setting* rate = find_setting(source_.shared, "learning_rate");
     if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key) refuse_single_rate(*rate);
     const std::string name = text_of("name"), output_dir = text_of("output_dir");
     loaded_.is_recipe = source_.stages_key.has_value() || has_arrow(rate);
     loaded_.output_dir = output_dir.empty() ? "" : path_in(loaded_.folder, output_dir);
     loaded_.name = name.empty() ? last_part(loaded_.output_dir) : name;
+    refuse_order_without_arrow(rate);
     if (source_.stages_key) {
       build_stages();
     } else if (has_arrow(rate)) {
       build_arrow_stages(*rate);
     } else {
+      override_stage(loaded_.name, source_.shared);
       add_stage(loaded_.name, source_.shared, file_place());
     }
+    refuse_unused_overrides();
     for (const StageConfig& stage : loaded_.stages) add_notes(stage_notes(stage));
   }
 
@@ -100,10 +105,60 @@ class RecipeBuilder {
         diagnostics_.add(
             Diagnostic("E0107", concat("`--set ", setting.key, "` does not go with a stage that sets this key"))
                 .at(own->key_location())
-                .note("`--set` replaces the shared keys of a recipe")
-                .help("edit the stage, or copy it into a config of its own"));
+                .note("`--set KEY=VALUE` replaces a key that the stages share")
+                .help(concat("replace it in one stage: `--set ", stage_text(item), ".", setting.key, "=...`")));
       }
     }
+  }
+
+  static std::string stage_text(const StageItem& item) {
+    const Setting* name = find_setting(item.settings, "name");
+    return has_value(name) ? escape_for_log(name->value.text) : "STAGE";
+  }
+
+  void override_stage(const std::string& stage, Settings& settings) {
+    for (StageOverride& override : source_.stage_overrides) {
+      if (override.stage != stage) continue;
+      override.used = true;
+      replace_setting(settings, override.setting);
+    }
+  }
+
+  // The name of a stage is that of its folder.
+  void refuse_stage_folders() {
+    for (const StageOverride& override : source_.stage_overrides) {
+      const std::string& key = override.setting.key;
+      if (key != "name" && key != "output_dir" && key != "category_order") continue;
+      diagnostics_.add(Diagnostic("E0107", concat("`--set ", escape_for_log(override.stage), ".", key,
+                                                  "`: this key is not one of a single stage"))
+                           .note("a stage writes to <output_dir of the recipe>/<name>")
+                           .help(concat("leave out `--set ", escape_for_log(override.stage), ".", key, "=...`")));
+    }
+  }
+
+  void refuse_unused_overrides() {
+    std::vector<std::string> names;
+    for (const StageConfig& stage : loaded_.stages) names.push_back(stage.name);
+    for (const StageOverride& override : source_.stage_overrides) {
+      if (override.used) continue;
+      Diagnostic unknown("E0117", concat("`--set ", escape_for_log(override.stage), ".", override.setting.key,
+                                         "`: no stage is named `", escape_for_log(override.stage), "`"));
+      unknown.note("stages: " + join_words(names));
+      const std::string similar = find_similar_name(override.stage, names);
+      if (!similar.empty())
+        unknown.help(
+            concat("write `--set ", similar, ".", override.setting.key, "=", value_text(override.setting.value), "`"));
+      diagnostics_.add(std::move(unknown));
+    }
+  }
+
+  void refuse_order_without_arrow(const Setting* rate) {
+    const Setting* order = find_setting(source_.shared, "category_order");
+    if (!has_value(order) || (has_arrow(rate) && !source_.stages_key)) return;
+    diagnostics_.add(Diagnostic("E0107", "`category_order` goes only with rates `a -> b`")
+                         .at(order->key_location())
+                         .note("it is the order of the stages that the categories make")
+                         .help("delete the line"));
   }
 
   void refuse_single_rate(const Setting& rate) {
@@ -126,6 +181,8 @@ class RecipeBuilder {
       refuse_stage_keys(item);
       Settings settings = shared;
       for (const Setting& setting : item.settings) replace_setting(settings, setting);
+      if (has_value(name)) override_stage(name->value.text, settings);
+      if (const Setting* rate = find_setting(settings, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
       add_stage(has_value(name) ? name->value.text : "", std::move(settings), item.location);
     }
   }
@@ -159,12 +216,14 @@ class RecipeBuilder {
     const std::vector<Setting> rates = split_rates(rates_setting);
     const std::vector<std::string> categories = categories_present();
     if (rates.size() > categories.size() && !categories.empty()) refuse_rates(rates_setting, rates, categories);
+    if (rates.size() < categories.size()) note_repeated_rate(rates_setting, rates, categories);
     erase_setting(source_.shared, "name");
     // Check every rate and every key, even if the categories give no stages.
     const std::size_t count = std::max({rates.size(), categories.size(), std::size_t{1}});
     for (std::size_t i = 0; i < count; ++i) {
       Settings settings = source_.shared;
       replace_setting(settings, rates[std::min(i, rates.size() - 1)]);
+      if (i < categories.size()) override_stage(categories[i], settings);
       add_stage(i < categories.size() ? categories[i] : "stage", std::move(settings), file_place());
       if (i < categories.size()) keep_category(loaded_.stages.back().config.datasets, categories[i]);
     }
@@ -181,17 +240,27 @@ class RecipeBuilder {
     if (!has_value(datasets) || !read_datasets(*datasets, loaded_.folder, entries, reported_again)) return {};
     for (const DataEntry& entry : entries) {
       if (!entry.category.empty()) continue;
-      diagnostics_.add(Diagnostic("E0107", "a dataset entry without `category` does not go with rates `a -> b`")
-                           .at(entry.location)
-                           .note("the categories of the entries make the stages")
-                           .help("add `category:` with one of " + join_words(kCategories)));
+      diagnostics_.add(
+          Diagnostic("E0107", "a dataset entry without `category` does not go with rates `a -> b`")
+              .at(entry.location)
+              .note("the categories of the entries make the stages")
+              .help(concat("add `category:` with one of ", join_words(kCategories), ", or a name of your own")));
     }
-    std::vector<std::string> present;
-    for (std::string_view category : kCategories) {
-      const auto has = [&](const DataEntry& entry) { return entry.category == category; };
-      if (std::any_of(entries.begin(), entries.end(), has)) present.emplace_back(category);
-    }
-    return present;
+    std::string note;
+    std::vector<std::string> categories =
+        ordered_categories(entries, find_setting(source_.shared, "category_order"), note, diagnostics_);
+    if (!note.empty()) add_notes({note});
+    return categories;
+  }
+
+  void note_repeated_rate(const Setting& arrow, const std::vector<Setting>& rates,
+                          const std::vector<std::string>& categories) {
+    const std::vector<std::string> rest(categories.begin() + static_cast<std::ptrdiff_t>(rates.size()) - 1,
+                                        categories.end());
+    const SourceLocation location = arrow.value_location();
+    add_notes({concat(escape_for_log(location.file, 400), ":", location.line, ": `learning_rate` has ", rates.size(),
+                      rates.size() == 1 ? " rate" : " rates", " for ", categories.size(), " categories: the last, ",
+                      value_text(rates.back().value), ", is the rate of ", join_words(rest))});
   }
 
   void refuse_rates(const Setting& arrow, const std::vector<Setting>& rates,

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "src/config/settings.h"
 
@@ -12,11 +14,19 @@ struct StageItem {
   Settings settings;
 };
 
+// `--set STAGE.key=value`.
+struct StageOverride {
+  std::string stage;
+  Setting setting;
+  bool used = false;
+};
+
 // What one config file and its overrides say, before defaults and stages.
 struct RecipeSource {
   const YamlDocument* document = nullptr;
   Settings shared;
   Settings overrides;
+  std::vector<StageOverride> stage_overrides;
   std::optional<YamlNode> stages_key;  // the key `stages`, if it has a value
   std::vector<StageItem> items;        // its members
 };

@@ -1,6 +1,8 @@
 #include "shori/config/load_config.h"
 
+#include <algorithm>
 #include <deque>
+#include <utility>
 
 #include "shori/util/file.h"
 #include "shori/util/text.h"
@@ -49,13 +51,36 @@ Diagnostic malformed_override(const std::string& text, const std::string& reason
 std::string override_problem(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) return "expected key=value";
-  const std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+  const std::string_view letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.- ";
   if (text.find_first_not_of(letters) != equals) return "expected key=value";
   if (text.find('\n') != std::string::npos) return "the value must be one line";
   const bool quoted = equals + 1 < text.size() && (text[equals + 1] == '"' || text[equals + 1] == '\'');
   if (!quoted && text.find(" #", equals) != std::string::npos)
     return "the part after ` #` would be a comment; quote the value";
   return "";
+}
+
+// Names that the file gives its stages. With rates `a -> b` they are categories, and any name may be one.
+std::vector<std::string> stage_names(const RecipeSource& source) {
+  std::vector<std::string> names;
+  for (const StageItem& item : source.items) {
+    if (const Setting* name = find_setting(item.settings, "name")) names.push_back(name->value.text);
+  }
+  if (source.items.empty()) names.assign(kCategories.begin(), kCategories.end());
+  return names;
+}
+
+// `high.learning_rate` as stage and key; no stage for a key that all stages share. Names of stages may have dots.
+std::pair<std::string, std::string> split_stage_key(const std::string& written,
+                                                    const std::vector<std::string>& stages) {
+  if (find_config_key(written) != nullptr) return {"", written};
+  for (std::size_t dot = written.find('.'); dot != std::string::npos; dot = written.find('.', dot + 1)) {
+    std::string stage = written.substr(0, dot), key = written.substr(dot + 1);
+    const bool is_stage = std::find(stages.begin(), stages.end(), stage) != stages.end();
+    const bool is_key = stage != "blockml" && !stage.empty() && find_config_key(key) != nullptr;
+    if (is_stage || is_key) return {std::move(stage), std::move(key)};
+  }
+  return {"", written};
 }
 
 class Loader {
@@ -66,10 +91,11 @@ class Loader {
   }
 
   LoadedConfig load(const std::vector<std::string>& overrides) {
+    loaded_.overrides = overrides;
     const auto text = read_config_file(path_, diagnostics_);
     const YamlDocument* document = text ? parse(path_, *text) : nullptr;
     if (document == nullptr) return std::move(loaded_);
-    RecipeSource source{document, collect(*document, document->root, ValueOrigin::Kind::kFile), {}, {}, {}};
+    RecipeSource source{document, collect(*document, document->root, ValueOrigin::Kind::kFile), {}, {}, {}, {}};
     read_stage_items(source);
     for (const std::string& override : overrides) add_override(override, source);
     expand_recipe(source, loaded_, diagnostics_);
@@ -130,24 +156,38 @@ class Loader {
     const std::string problem = override_problem(text);
     if (!problem.empty()) return diagnostics_.add(malformed_override(text, problem));
     const std::size_t equals = text.find('=');
-    const std::string key = text.substr(0, equals);
+    const auto [stage, key] = split_stage_key(text.substr(0, equals), stage_names(source));
+    if (key.find(' ') != std::string::npos) return diagnostics_.add(malformed_override(text, "expected key=value"));
     const YamlDocument* document = parse("--set", concat(key, ": ", text.substr(equals + 1)));
     if (document == nullptr) return;
     if (document->root.members.size() != 1 || key == kStagesKey) {
       return diagnostics_.add(malformed_override(text, "expected the value of a single key"));
     }
     for (Setting& setting : collect(*document, document->root, ValueOrigin::Kind::kSet)) {
-      override_setting(std::move(setting), source);
+      override_setting(stage, std::move(setting), source);
     }
   }
 
-  void override_setting(Setting setting, RecipeSource& source) {
-    if (const Setting* earlier = find_setting(source.overrides, setting.key)) {
+  void override_setting(const std::string& stage, Setting setting, RecipeSource& source) {
+    if (const Setting* earlier = find_override(stage, setting.key, source)) {
       const std::string values = concat(value_text(earlier->value), "` and `", value_text(setting.value));
       diagnostics_.add(
-          Diagnostic("E0102", concat("`--set ", setting.key, "` is given twice")).note(concat("with `", values, "`")));
+          Diagnostic("E0102", concat("`--set ", stage, stage.empty() ? "" : ".", setting.key, "` is given twice"))
+              .note(concat("with `", values, "`")));
     }
-    source.overrides.push_back(std::move(setting));
+    if (stage.empty()) {
+      source.overrides.push_back(std::move(setting));
+    } else {
+      source.stage_overrides.push_back({stage, std::move(setting)});
+    }
+  }
+
+  static const Setting* find_override(const std::string& stage, const std::string& key, const RecipeSource& source) {
+    if (stage.empty()) return find_setting(source.overrides, key);
+    for (const StageOverride& each : source.stage_overrides) {
+      if (each.stage == stage && each.setting.key == key) return &each.setting;
+    }
+    return nullptr;
   }
 
   std::string path_;

@@ -108,7 +108,22 @@ class EntryReader {
     if (key.text == "path") entry.path = value.text;
     if (key.text == "field") entry.field = value.text;
     if (key.text == "type" && is_one_of(kWords<DataType>, "type", value)) entry.type = value.text;
-    if (key.text == "category" && is_one_of(kCategories, "category", value)) entry.category = value.text;
+    if (key.text == "category" && is_category(value)) entry.category = value.text;
+  }
+
+  bool is_category(const YamlNode& value) {
+    if (const std::string meant = misspelt_category(value.text); !meant.empty()) {
+      refuse("E0104", value, concat("`category: ", value_text(value), "` is probably misspelt"))
+          .help(concat("a value with a similar name exists: `", meant, "`"));
+      return false;
+    }
+    if (is_category_name(value.text)) return true;
+    refuse(
+        "E0104", value,
+        concat("`category` of a dataset entry must be usable as the name of a folder, found `", value_text(value), "`"))
+        .note("at most 64 letters, digits, `-`, `_`, `.` and spaces; no `.` at the start, no space at either end")
+        .help(concat("write one of ", join_words(kCategories), ", or a name of your own"));
+    return false;
   }
 
   bool is_one_of(std::span<const std::string_view> words, const std::string& key, const YamlNode& value) {
@@ -150,6 +165,17 @@ class EntryReader {
 };
 
 }  // namespace
+
+std::string misspelt_category(std::string_view name) {
+  constexpr std::size_t kLong = 4;  // of shorter words too many are one letter apart
+  for (const std::string_view category : kCategories) {
+    int distance = 0;
+    if (name == category) return "";
+    if (!is_similar_name(name, category, distance)) continue;
+    if (distance == 0 || (distance == 1 && name.size() >= kLong)) return std::string(category);
+  }
+  return "";
+}
 
 std::string path_in(const std::string& folder, const std::string& path) {
   return (std::filesystem::path(folder) / path).lexically_normal().string();

@@ -67,6 +67,14 @@ is read by the rules of the config file, and the key must be one that the config
      R"(With these values the run would not take a single optimizer step, for example because of
 `num_epochs: 0` or `max_steps: 0`, or because no data is left. A run that trains nothing is treated
 as a mistake.)"},
+    {"E0116", 2, "options that cannot be used like this",
+     R"(The command line lacks something, contradicts itself, or an option has a value of the wrong form: for
+example `--from` together with `--only`, `--gpu-memory` without `--plan`, or `--fix` without a place
+for its result. The message says what is expected. `--help` shows every option with an example.)"},
+    {"E0117", 2, "nothing has this name or number",
+     R"(An option or `skip_samples` names a stage, a sample or an error code that does not exist. The message
+shows what there is, or the nearest name. The stages of a recipe are the items of `stages`, or with rates `a -> b` the
+categories of its datasets.)"},
     {"E0118", 2, "path that cannot be expanded",
      R"(In paths of a config and of the command line, `~` at the start is the home folder, `~name` that of
 another user, and `$NAME` or `${NAME}` the value of a variable of the environment. The message says
@@ -153,6 +161,11 @@ folder that has them.)"},
      R"(In a base that bitsandbytes quantised, a linear layer lacks one of its tensors, or a tensor's size,
 dtype or content disagrees with its `quant_state`. The files are damaged or belong to different
 models. Download them again, or use the 16-bit weights.)"},
+
+    {"E0218", 3, "no tokenizer is named",
+     R"(This command counts tokens, and the number depends on the tokenizer, so it needs the
+`tokenizer.model` of the model that will be trained. Name that file or its folder with `--tokenizer`,
+set the variable SHORI_TOKENIZER, or give a training config, whose `base_model` has one.)"},
 
     // Training text.
     {"E0301", 3, "block is not closed",

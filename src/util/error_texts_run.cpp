@@ -55,8 +55,8 @@ in between, with the same result. The damaged file is kept in `checkpoints/damag
 and the memory of the machine.)"},
     {"E0504", 2, "config changed since the checkpoint",
      R"(`--resume` continues exactly the run that was started, so keys that would change its result must
-have the same values as then. The message lists every difference. Restore those lines, or begin a
-new stage with `init_from`.)"},
+have the same values as then. The message lists every difference with the line that has the new
+value. Restore those lines, or begin a new stage with `init_from`.)"},
     {"E0505", 3, "adapter was trained on another base",
      R"(The adapter records the fingerprint of the weights it was trained on, and the base model has
 another. An adapter is only meaningful on its own base. Use the base that the adapter names.)"},
@@ -84,13 +84,24 @@ completely or not at all.)"},
 name, and the last durable step is safe. Check the disk and the kernel's log, then resume.)"},
     {"E0513", 4, "folder cannot be written to",
      R"(A folder that the program must write to is not writable, is not a folder, or is a link. Links are
-not followed when writing, so that nobody can redirect the output: name the folder itself.)"},
+not followed when writing, so that nobody can redirect the output: name the folder itself. Only
+`output_dir` itself may be a link that you made, to a folder that exists.)"},
     {"E0514", 4, "file system without locks",
      R"(The file system of `output_dir` does not support locks, so two programs could write there at the
 same time. Use a local disk.)"},
     {"E0515", 4, "written by a newer program",
      R"(The checkpoint has a format that this version of the program does not know. Use a program that is at
 least as new as the one that wrote it.)"},
+    {"E0516", 2, "the adapter that a stage begins from is another one",
+     R"(A stage continues the adapter of the stage before it, or the one that `init_from` names. This stage
+was trained from another adapter than the one that is there now, or the stage before it changed or is
+not finished. Train the stages again from the first one that changed: the message shows the command.)"},
+    {"E0517", 2, "finished adapter was changed",
+     R"(A file in `adapter/` of a finished run is missing, or is not the one that the run wrote. Later stages
+and exports would use something that nobody trained. Restore the file, or train the stage again.)"},
+    {"E0518", 2, "checkpoint of another run",
+     R"(A checkpoint in the folder was written by a run with another config or other data than `run.json`
+describes. It was probably copied from elsewhere. Remove it, or use the config of its own run.)"},
 
     // Numeric.
     {"E0601", 6, "loss is not finite",
@@ -149,6 +160,10 @@ model that nobody trained. Use the base that the adapter names.)"},
     {"E0806", 2, "target exists and is not empty",
      R"(An export never mixes its files with others. Choose another name, or replace the old export with
 `--force`, which moves it aside.)"},
+    {"E0807", 2, "a file with other content exists",
+     R"(A command of shori-data writes new files and never overwrites one. A file with the same content stays
+as it is, but here one has another content: perhaps it was edited since, or two sources have one name.
+Choose another `--out`, or move the file away.)"},
 };
 
 constexpr ErrorInfo kWarnings[] = {

@@ -2,6 +2,7 @@
 // span, notes, helps.
 #include <algorithm>
 
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -95,7 +96,7 @@ std::string format_diagnostic(const Diagnostic& diagnostic) {
   append_location(out, margin, diagnostic);
   for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
   for (const std::string& text : diagnostic.helps) append_item(out, margin, "help", text);
-  append_item(out, margin, "explain", "shori-train --explain " + diagnostic.code);
+  append_item(out, margin, "explain", concat(program_command("shori-train"), " --explain ", diagnostic.code));
   return out;
 }
 

@@ -110,6 +110,7 @@ class Log {
   }
 
   bool warnings_as_errors = false;
+  std::size_t warnings = 0;
 
  private:
   std::mutex mutex_;
@@ -132,8 +133,11 @@ void log_detail(std::string_view text) { the_log().write(kDetail, text); }
 
 void log_warning(const Diagnostic& diagnostic) {
   if (the_log().warnings_as_errors) throw Error(diagnostic);
+  if (diagnostic.severity == Severity::kWarning) ++the_log().warnings;
   the_log().write(diagnostic);
 }
+
+std::size_t warning_count() { return the_log().warnings; }
 
 void log_error(const Diagnostic& diagnostic) { the_log().write(diagnostic); }
 

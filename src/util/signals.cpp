@@ -12,7 +12,7 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNoteSize = 1024;
+constexpr std::size_t kNoteSize = 16384;
 constexpr std::size_t kCrashStackSize = 64 * 1024;
 
 volatile sig_atomic_t first_stop = 0;

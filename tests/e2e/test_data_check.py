@@ -179,7 +179,7 @@ def test_convert_there_and_back(tmp_path):
     assert "0 files written" in unchanged.out
     write(tmp_path, "o5/a.blockml", "other")
     refused = data("convert", "d", "--to", "blockml", "--out", "o5", cwd=tmp_path)
-    assert refused.code == 2 and "E0806" in refused.err and (tmp_path / "o5/a.blockml").read_text() == "other"
+    assert refused.code == 2 and "E0807" in refused.err and (tmp_path / "o5/a.blockml").read_text() == "other"
 
 
 def test_convert_keeps_what_the_forms_can_hold(tmp_path):

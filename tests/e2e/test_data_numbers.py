@@ -129,10 +129,14 @@ def test_the_cards_lines_byte_for_byte(corpus):
                 f"Total unique tokens: {commas(sum(unique))} tokens\n"
                 f"Longest conversation: {commas(max(unique) + 2)} tokens\n"
                 f"Size of the training data: {rounded(sum(len(t.encode()) for t in texts), 10 ** 6, 1)} MB\n")
+    assert must(data("stats", corpus.folder, "--card")).out == expected
     told = must(data("stats", corpus.folder))
-    assert told.out.startswith(expected), told.out
+    assert told.out.startswith(f"Conversations: {commas(len(texts))}\nMessages: {commas(len(corpus.messages()))}\n"
+                               f"Tokens: {commas(sum(unique))}\n"
+                               f"Longest conversation: {commas(max(unique))} tokens\nSize: "), told.out
     assert all(line == line.rstrip() for line in told.out.split("\n"))
-    assert f"\nSpare tokens of the longest sample: {commas(16384 - max(unique) - 2)} of 16,384\n" in told.out
+    longest = max(unique) + 2
+    assert f"\nLongest sample: {commas(longest)} of 16,384 tokens, {commas(16384 - longest)} spare\n" in told.out
     messages = len(corpus.messages())
     assert f"\nTokens per message: {rounded(sum(unique), messages, 1)}\n" in told.out
     size = sum(len(text.encode()) for text in texts)
@@ -262,7 +266,7 @@ def test_split_never_overwrites_and_leaves_nothing_after_a_problem(tmp_path):
     again = must(data("split", source, "--budget", 100, "--out", out))
     assert "files that existed with the same content: 2" in again.out
     other = data("split", source, "--budget", 110, "--out", out)
-    assert (other.code, other.codes) == (2, ["E0806", "E0806"])
+    assert (other.code, other.codes) == (2, ["E0807", "E0807"])
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     broken = tmp_path / "broken.blockml"
     broken.write_text("▀message\nnot closed", encoding="utf-8")

@@ -153,16 +153,16 @@ def test_an_import_never_overwrites(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "c-00001.blockml").write_text("mine")
     told = must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"), 2)
-    assert told.codes == ["E0806"]
+    assert told.codes == ["E0807"]
     assert contents(tmp_path / "out") == {"c-00001.blockml": b"mine"}
 
 
 def test_usage_errors_of_import(tmp_path):
     (tmp_path / "s.jsonl").write_text(lines({"conversations": []}))
     command = ["import", tmp_path / "s.jsonl", "--out", tmp_path / "out"]
-    assert must(data(*command, "--from", "sharegpt"), 2).codes == ["E0113"]
-    assert must(data(*command, "--from", "sharegpt", "--names", "Wenna"), 2).codes == ["E0113"]
-    assert must(data(*command, "--from", "sharegpt", "--names", "human=,gpt=x"), 2).codes == ["E0113"]
+    assert must(data(*command, "--from", "sharegpt"), 2).codes == ["E0116"]
+    assert must(data(*command, "--from", "sharegpt", "--names", "Wenna"), 2).codes == ["E0116"]
+    assert must(data(*command, "--from", "sharegpt", "--names", "human=,gpt=x"), 2).codes == ["E0116"]
     wrong = must(data(*command, "--from", "word"), 2).err
     assert wrong.startswith("--from word: choose limarp, sharegpt, messages, sillytavern or text\n"), wrong
     assert must(data("imprt"), 2).err.startswith("unknown command `imprt`; did you mean `import`?\n")

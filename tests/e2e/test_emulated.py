@@ -113,7 +113,7 @@ def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finis
     assert rates["nf4_linear"] == {"tflop_per_second"} and rates["rms_norm"] == {"gb_per_second"}
     assert re.search(r"^  attention_backward .* TFLOP/s$", told, re.M) and re.search(r"^  swiglu .* GB/s$", told, re.M)
     for text in ("3", "3:2", "0:1", "a:b", "1:2x"):
-        assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0113"]
+        assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0116"]
 
 
 def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finished):

@@ -56,7 +56,7 @@ def test_refusal_says_what_would_fit(tmp_path, token_model):
                                        ["--plan", "--gpu-memory", "24", "--sm-count", "82"],
                                        ["--gpu-memory", "24GiB", "--sm-count", "82"]])
 def test_options_go_together(tmp_path, token_model, arguments):
-    assert must(train(TokenJob(tmp_path, token_model).config, *arguments), 2).errors == ["E0113"]
+    assert must(train(TokenJob(tmp_path, token_model).config, *arguments), 2).errors == ["E0116"]
 
 
 @pytest.mark.parametrize("value", ["22", "22 gib", "-1GiB", "lots"])

@@ -133,9 +133,9 @@ SHIPPED = ["shori.yaml", "stage_low.yaml", "stage_mid.yaml", "stage_high.yaml", 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_configs_name_no_unknown_key(name):
-    """The model is not there; nothing else is wrong with them."""
+    """Model and data are not there; nothing else is wrong with them."""
     outcome = must(train(SOURCE / "configs" / name, "--check"), 2)
-    assert set(outcome.errors) == {"E0108"}, repr(outcome)
+    assert set(outcome.errors) == {"E0108", "E0315"}, repr(outcome)
     assert (SOURCE / "configs" / name).read_text().splitlines()[0].startswith("#")
 
 

@@ -248,7 +248,7 @@ def test_from_checks_before_it_moves(tmp_path, finished):
     (recipe.folder / "high.jsonl").write_text(token_lines(8, 99))
     err = is_refused(["E0508"], "--from", "top", code=3)
     assert "high.jsonl" in err and "--from high" in err
-    err = is_refused(["E0508", "E0504"], "--only", "top", code=3)
+    err = is_refused(["E0508", "E0516"], "--only", "top", code=3)
     assert "--from high" in err and "--from top" not in err, err
     (recipe.folder / "high.jsonl").write_text(data)
     # Another base of the same shape: only its weights differ.
@@ -268,7 +268,7 @@ def test_from_checks_before_it_moves(tmp_path, finished):
     (runs / "high/done.json").unlink()
     before = without_locks(runs)
     is_refused(["E0507"], "--from", "top", code=2)
-    assert "--from top --resume" in is_refused(["E0504"], "--only", "top", code=2)
+    assert "--from top --resume" in is_refused(["E0516"], "--only", "top", code=2)
     must(train(recipe.config, "--from", "top", "--resume"))
     assert recipe.states() == finished.states()
     assert sorted(path.name for path in runs.glob("*.old-*")) == ["top-pg13.old-1", "top.old-1"]
@@ -302,6 +302,7 @@ def test_changed_key_and_parent_are_noticed(tmp_path, finished):
     recipe.config.write_text(text.replace('"learning_rate": 0.002', '"learning_rate": 0.0015'))
     outcome = must(train(recipe.config), 2)
     assert set(outcome.errors) == {"E0504"} and "`learning_rate` 0.002 -> 0.0015" in outcome.err
+    assert re.search(r"recipe\.yaml:\d+\)", outcome.err), "the file and line that changed"
     states = table_of(outcome)
     assert [states[s].split(":")[0] for s in STAGES] == ["done", "done", "changed", "changed", "changed"]
     recipe.config.write_text(text)
@@ -310,7 +311,7 @@ def test_changed_key_and_parent_are_noticed(tmp_path, finished):
     data[-1] ^= 1
     path.write_bytes(data)
     outcome = must(train(recipe.config), 2)
-    assert outcome.errors[0] == "E0504" and "adapter_model.safetensors" in outcome.err
+    assert outcome.errors[0] == "E0517" and "adapter_model.safetensors" in outcome.err
 
 
 def test_only_trains_one_stage(tmp_path, token_model, finished):
@@ -323,7 +324,7 @@ def test_only_trains_one_stage(tmp_path, token_model, finished):
     must(train(recipe.config, "--only", "mid"))
     assert tensor_state(recipe.runs["mid"]) == tensor_state(finished.runs["mid"])
     wrong = must(train(recipe.config, "--only", "hihg"), 2)
-    assert wrong.errors == ["E0113"] and "`high`" in wrong.err
+    assert wrong.errors == ["E0117"] and "`high`" in wrong.err
     must(train(recipe.config))
     assert recipe.adapters() == finished.adapters()
 

@@ -314,9 +314,10 @@ def test_explain(code, exit_code):
 
 def test_usage_errors(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model)
-    for arguments in ([], ["--explain", "E9999"], [job.config, "--from", "low", "--only", "low"],
-                      [job.config, "--set", "max_steps"], [job.config, "--only", "high"]):
-        assert must(train(*arguments), 2).errors == ["E0113"], arguments
+    for code, arguments in (("E0116", []), ("E0117", ["--explain", "E9999"]), ("E0117", [job.config, "--only", "high"]),
+                            ("E0116", [job.config, "--from", "low", "--only", "low"]),
+                            ("E0113", [job.config, "--set", "max_steps"])):
+        assert must(train(*arguments), 2).errors == [code], arguments
     for arguments in (["--no-such-option"], [job.config, "--set"], [job.config, "second.yaml"]):
         assert must(train(*arguments), 2).err, arguments
     assert must(train(tmp_path / "jbo.yaml"), 2).errors == ["E0108"]
@@ -347,7 +348,8 @@ def test_all_config_errors_in_one_go(tmp_path):
     for diagnostic in told.diagnostics:
         assert list(diagnostic) == ["code", "severity", "message", "file", "line", "column", "end_column", "notes",
                                     "help", "exit_code"]
-        assert diagnostic["severity"] == "error" and diagnostic["exit_code"] == 2
+        assert diagnostic["severity"] == "error"
+        assert diagnostic["exit_code"] == (3 if diagnostic["code"] == "E0315" else 2), "missing data is said as well"
         assert os.path.basename(diagnostic["file"]) == "bad.yaml"
     typo = next(d for d in told.diagnostics if d["code"] == "E0101")
     assert any("lora_alpha" in text for text in typo["help"])
@@ -378,7 +380,7 @@ def test_missing_keys_model_and_device(tmp_path, token_model):
 def test_output_folder_that_cannot_be_used(tmp_path, token_model):
     (tmp_path / "file").write_text("x")
     (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "link").symlink_to("nowhere")
     job = TokenJob(tmp_path, token_model)
     for target in ("file", "link", "file/below"):
         job.write(output_dir=target)

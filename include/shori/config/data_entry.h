@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shori/config/vocabulary.h"
@@ -16,7 +17,7 @@ struct DataEntry {
   std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
   std::string type;           // one of kWords<DataType>; empty: by the extension of each file
   std::string field;          // JSONL member that holds the text; empty: `text`
-  std::string category;       // one of kCategories, or empty; a line's own `category` wins
+  std::string category;       // empty: none; a line's own `category` wins
   // Only conversations of these ratings (words of Rating); empty: all. The rating of a conversation is the one written
   // with it, else that of its id or file name in `ratings.yaml` beside its file, else the first of explicit, pg13 and
   // unknown whose words are among its tags, else unknown.
@@ -24,5 +25,8 @@ struct DataEntry {
   std::array<std::vector<std::string>, kRatings.size()> tags_rating;  // by Rating
   SourceLocation location;                                            // of the entry in the config file
 };
+
+// The published category that `name` most likely means; empty: it is one of them, or a name of its own.
+std::string misspelt_category(std::string_view name);
 
 }  // namespace shori

@@ -1,8 +1,8 @@
 // From a YAML file and `--set` overrides to one resolved TrainConfig per stage.
 //
 // A file is one stage or a recipe. A recipe has `stages:`, or `learning_rate: a -> b -> c` with a category on each
-// dataset entry: the categories present, in the order of kCategories, are then the stages, and the last rate serves
-// those that remain.
+// dataset entry: the categories are then the stages, and the last rate serves those that remain. Their order is that of
+// `category_order`, else of kCategories if all are of it, else of their first entries.
 #pragma once
 
 #include <cstdint>
@@ -47,9 +47,10 @@ struct StageConfig {
 };
 
 struct LoadedConfig {
-  std::string file;    // as given
-  std::string folder;  // relative paths in the config begin here
-  std::string name;    // of the recipe, or of the one stage
+  std::string file;                    // as given
+  std::vector<std::string> overrides;  // the texts of `--set`, as given
+  std::string folder;                  // relative paths in the config begin here
+  std::string name;                    // of the recipe, or of the one stage
   bool is_recipe = false;
   std::string output_dir;  // of the recipe, or of the one stage
   std::vector<StageConfig> stages;
@@ -58,7 +59,7 @@ struct LoadedConfig {
 
 // Reads and checks everything that needs no other file. Problems (E0101-E0107, E0109-E0115) go to `diagnostics`; the
 // result may be used only if there are none. `set_overrides` are texts `key=value`: they replace a key of the file, or
-// the shared key of a recipe, and are refused for a key that a stage sets itself. `blockml.eos=never` names a nested
+// the shared key of a recipe, and are refused for a key that a stage sets itself; `STAGE.key=value` replaces that. `blockml.eos=never` names a nested
 // key; values are YAML.
 LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
                          Diagnostics& diagnostics);

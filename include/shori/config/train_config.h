@@ -46,6 +46,8 @@ using DatasetList = std::vector<DataEntry>;
     "model folder, or an id org/name of the local Hugging Face cache")                                                 \
   X(DatasetList, datasets, {}, kPlace, required(), "training data: list of {path, type, field, category}")             \
   X(DatasetList, test_datasets, {}, kOutput, any(), "data for evaluation only, entries like those of datasets")        \
+  X(TextList, category_order, {}, kPlace, any(),                                                                       \
+    "order of the stages that categories make with rates a -> b; else low mid high top top-pg13, or of first use")     \
   X(double, val_set_size, 0.0, kNumeric, share_or_count(),                                                             \
     "conversations held out of datasets: share below 1, or count")                                                     \
   X(std::string, output_dir, "", kPlace, path().needed(), "run folder; a recipe's stage writes to <output_dir>/<name>")\

@@ -154,6 +154,12 @@ inline constexpr auto kWords<DataType> =
 
 // Quality, in the order in which a recipe trains.
 inline constexpr auto kCategories = word_list("low", "mid", "high", "top", "top-pg13");
+// Data may have categories of its own. One becomes the name of a stage and of its folder.
+constexpr bool is_category_name(std::string_view name) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_. ";
+  return !name.empty() && name.size() <= 64 && name.find_first_not_of(kLetters) == std::string_view::npos &&
+         name.front() != '.' && name.front() != ' ' && name.back() != ' ';
+}
 
 enum class Rating { kPg13, kExplicit, kUnknown };
 template <>

@@ -58,9 +58,11 @@ class CorpusStats {
   void merge(const CorpusStats& other);  // both are finished; sequence_len becomes the longer one
   LengthUnit unit() const { return unit_; }
 
-  // The card's five lines; each ends with a newline.
+  // The five lines of the published card, in its words; each ends with a newline.
   std::string card_text() const;
-  // card_text(), derived figures, counts, and the lengths of messages. Lists at most `characters` characters.
+  // The same figures in plain words, and the longest conversation before splitting.
+  std::string overview_text() const;
+  // overview_text(), derived figures, counts, and the lengths of messages. Lists at most `characters` characters.
   std::string text(std::size_t characters) const;
   std::string lengths_text() const;  // histogram in the chosen unit, hints against buckets, bounds of equal counts
   std::string category_text() const, role_text() const, character_text(std::size_t most) const;
@@ -77,7 +79,7 @@ class CorpusStats {
 
   LengthUnit unit_;
   std::int64_t conversations_ = 0, messages_ = 0, unique_tokens_ = 0, bytes_ = 0, emoji_ = 0;
-  std::int64_t samples_ = 0, longest_sample_ = 0, sequence_len_ = 0;
+  std::int64_t samples_ = 0, longest_sample_ = 0, longest_conversation_ = 0, sequence_len_ = 0;
   std::array<std::int64_t, kRoleCount> blocks_{};
   std::array<std::int64_t, kTokenRoleCount> role_tokens_{};  // of the samples
   std::array<std::int64_t, 10> hints_{};                     // by LengthHint

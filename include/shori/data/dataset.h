@@ -29,6 +29,11 @@ struct LintFinding;
 struct LintOptions;
 struct ReadConversation;
 
+// A data file of a run that exists.
+struct RecordedFile {
+  std::string path, sha256;
+};
+
 struct DataOptions {
   std::int64_t sequence_len = 2048;
   OverlongPolicy overlong = OverlongPolicy::kRaise;  // not read under compat (slices for completion, else drop)
@@ -56,8 +61,11 @@ struct DataOptions {
   bool keep_regions = false;  // for Sample::regions
   // Only read and check: nothing is encoded, no sample is made, and no tokenizer is needed.
   bool parse_only = false;
+  // Of the run that is to be continued, in its order; empty: none. Files with these contents count as those files,
+  // whatever they are called now.
+  std::vector<RecordedFile> recorded_files;
   // Cache of the loaded data for the next start; empty: none. It is used if all inputs are the same as when it was
-  // written, and written if `keep_prepared` is set. Not used with `observe` or `parse_only`.
+  // written, whatever their paths; the other files of its folder are searched as well. It is written if `keep_prepared` is set. Not used with `observe` or `parse_only`.
   std::string prepared_path;
   bool keep_prepared = false;
   // Both may be empty and are called from the thread that loads.
@@ -74,7 +82,11 @@ struct Conversation {
   std::string rating;          // as given with the conversation; empty: none
   std::string text_sha256;     // of the canonical text; tokenized: of the ids, then the labels, as int32 little endian
   std::int32_t held_out = -1;  // index into Dataset::held_out; -1: trained
+  std::uint8_t left_out = 0;   // a sum of LeftOut
 };
+
+// Why a conversation is not trained.
+enum LeftOut : std::uint8_t { kSkippedByName = 1, kLeftOutAsCopy = 2, kLeftOutByRating = 4 };
 
 // A conversation as DataOptions::observe gets it: whole, before it is cut or held out. The references are valid during
 // the call only.
@@ -95,6 +107,7 @@ struct DataFile {
   std::string path;  // the entry's path as written, followed by the path below it
   std::uint64_t size = 0;
   std::string sha256;
+  std::string recorded_path;  // of the same content in DataOptions::recorded_files; else `path`
 };
 
 // One set for evaluation.

@@ -56,8 +56,8 @@ struct ImportReport {
 };
 
 // Reads everything before it writes anything, so that nothing is written if there is a problem. Problems go to
-// `diagnostics`: E0113 (a name is missing), E0304, E0312 (with line and column), E0317, E0318 (two conversations with
-// one file name), E0806 (a file of that name has other content), and those of the parser. Throws Error for files that
+// `diagnostics`: E0116 (a name is missing), E0304, E0312 (with line and column), E0317, E0318 (two conversations with
+// one file name), E0807 (a file of that name has other content), and those of the parser. Throws Error for files that
 // cannot be read or written, Stopped on a signal; the files written until then are complete.
 ImportReport import_files(const ImportOptions& options, Diagnostics& diagnostics);
 

@@ -45,8 +45,9 @@ struct PreparedStage : StageConfig {
 
   StageState state = StageState::kToTrain;
   std::uint64_t step = 0;                     // of the newest checkpoint, or of the finished run
-  std::vector<Diagnostic> changes;            // differences to the run in the folder (E0504, E0508)
+  std::vector<Diagnostic> changes;            // differences to the run in the folder (E0504, E0508, E0516, E0517)
   std::optional<std::string> adapter_sha256;  // of the finished adapter
+  std::string trained_base;                   // fingerprint of the base that a finished stage was trained on
 
   std::uint64_t total_steps() const { return plan.steps.size(); }
 };
@@ -54,6 +55,12 @@ struct PreparedStage : StageConfig {
 // Reads, tokenizes and packs the data of every stage. Reuses the tokenized cache of an earlier start; writes one if
 // `keep_prepared`. All problems of all stages go to `diagnostics`; the result must not be used if there are errors.
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics);
+
+// What can be found wrong with bases and data while the config itself has mistakes.
+void check_stage_inputs(const LoadedConfig& config, Diagnostics& diagnostics);
+
+// Opens the device if a stage of the config needs one; E0402-E0404, E0407 go to `diagnostics`.
+void check_devices(const LoadedConfig& config, Diagnostics& diagnostics);
 
 // Sets the state of each stage from its run folder. Takes no lock, writes nothing. A stage whose predecessor is not done
 // counts as changed.

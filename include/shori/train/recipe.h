@@ -26,6 +26,10 @@ struct RecipeOptions {
 
 enum class RecipeOutcome { kDone, kStopped };
 
+// For a config with mistakes: adds what is wrong with its bases, data and device as well, as far as they can be read, so
+// that one start shows everything.
+void check_inputs(const LoadedConfig& config, const RecipeOptions& options, Diagnostics& diagnostics);
+
 // kStopped: a signal requested a stop and the state is saved. Throws Error; a step that was saved is never lost by one.
 RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options);
 

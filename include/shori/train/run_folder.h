@@ -51,6 +51,10 @@ class RunFolder {
   std::string path_;
 };
 
+// The folder that `output_dir` names. A link of this user's own is followed, so that a run may be moved to another disk; a
+// link of anyone else is left for RunLock::take() to refuse.
+std::string run_folder_path(const std::string& output_dir);
+
 // "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints.
 std::string checkpoint_name(std::uint64_t step);
 std::optional<std::uint64_t> checkpoint_step(const std::string& name);

@@ -2,6 +2,7 @@
 // asked for. On a terminal the heads of diagnostics are colored unless NO_COLOR is set.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,8 @@ void log_detail(std::string_view text);
 void log_warning(const Diagnostic& diagnostic);
 void log_error(const Diagnostic& diagnostic);
 void set_warnings_as_errors(bool on);
+// Warnings that were logged so far.
+std::size_t warning_count();
 // Diagnostics become one JSON object per line instead of text.
 void set_json_errors(bool on);
 

@@ -48,11 +48,11 @@ class Conversion {
     InputSet set = open_inputs(arguments_.input, false).front();
     if (!set.stage.empty())
       throw Error(
-          Diagnostic("E0113", "`convert` takes data files, not a config").help("name the files or their folder"));
+          Diagnostic("E0116", "`convert` takes data files, not a config").help("name the files or their folder"));
     set.options.parse_only = true;
     pass(set, false);
     if (missing_tokenizer_)
-      throw Error(Diagnostic("E0203", "`length: auto` counts tokens, and no tokenizer is named")
+      throw Error(Diagnostic("E0218", "`length: auto` counts tokens, and no tokenizer is named")
                       .help("--tokenizer models/Mistral-7B-Instruct-v0.2, or set the variable SHORI_TOKENIZER"));
     diagnostics_.throw_if_errors();
     pass(set, true);

@@ -34,7 +34,7 @@ struct ImportArguments {
 };
 
 [[noreturn]] void refuse_names(const std::string& names) {
-  throw Error(Diagnostic("E0113", concat("`--names ", escape_for_log(names), "` is not a list of who=NAME"))
+  throw Error(Diagnostic("E0116", concat("`--names ", escape_for_log(names), "` is not a list of who=NAME"))
                   .help("--names human=Aya,gpt=Nitori"));
 }
 
@@ -83,14 +83,14 @@ void import_data(ImportArguments arguments) {
   ImportOptions& options = arguments.options;
   read_names(arguments.names, options);
   if (options.source == ImportSource::kShareGpt && (options.human_name.empty() || options.gpt_name.empty()))
-    throw Error(Diagnostic("E0113", "`--from sharegpt` needs the names of both speakers")
+    throw Error(Diagnostic("E0116", "`--from sharegpt` needs the names of both speakers")
                     .note("a message begins with the name of a character")
                     .help("--names human=NAME,gpt=NAME"));
   std::shared_ptr<const Tokenizer> tokenizer;
   if (options.lengths == ImportLengths::kAuto) {
     tokenizer = open_tokenizer(arguments.tokenizer);
     if (tokenizer == nullptr)
-      throw Error(Diagnostic("E0203", "no tokenizer given")
+      throw Error(Diagnostic("E0218", "no tokenizer given")
                       .note("`--lengths auto` counts the tokens of each message")
                       .help("--tokenizer models/Mistral-7B-Instruct-v0.2, or set the variable SHORI_TOKENIZER"));
     options.hint_of = [&tokenizer](std::string_view body) {
@@ -124,16 +124,26 @@ void add_import_command(CLI::App& app) {
                     "spaces, quotes, dots and dashes as the LimaRP authors clean them");
   add_choice<ImportLengths>(*command, "--lengths", options.lengths,
                             "length hints: keep those of the source (default), auto: add where there is none, none");
-  add_choice(*command, "--category", options.category, kCategories,
-             "quality, named in yaml and jsonl files and in the config entry that is shown");
+  command
+      ->add_option("--category", options.category,
+                   "quality, named in yaml and jsonl files and in the config entry that is shown")
+      ->type_name(word_choices(kCategories) + "|NAME")
+      ->check([](const std::string& name) {
+        const std::string meant = misspelt_category(name);
+        if (!meant.empty()) return concat(escape_for_log(name), ": did you mean `", meant, "`?");
+        return is_category_name(name) ? std::string()
+                                      : concat(escape_for_log(name), ": cannot be the name of a folder");
+      });
   add_choice(*command, "--rating", options.rating, kRatings, "content, for the `rating` filter of a data set entry");
   add_choice<ImportFormat>(*command, "--format", options.format, "form of the files (default blockml)");
   as_path(
       command->add_option("--tokenizer", arguments->tokenizer,
                           "tokenizer.model or model folder, for `--lengths auto` (else the variable SHORI_TOKENIZER)"));
   command->footer(
-      "Example:  shori-data import chats/ --from sillytavern --out data/mine --lengths auto\n"
-      "          shori-data import talks.jsonl --from sharegpt --names human=Aya,gpt=Nitori --out data/talks");
+      "Examples:  shori-data import chats/ --from sillytavern --out data/mine\n"
+      "           shori-data import chats/ --from sillytavern --out data/mine --lengths auto --tokenizer "
+      "models/Mistral-7B-Instruct-v0.2\n"
+      "           shori-data import talks.jsonl --from sharegpt --names human=Aya,gpt=Nitori --out data/talks");
   command->callback([arguments] { import_data(*arguments); });
 }
 

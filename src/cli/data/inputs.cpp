@@ -85,7 +85,7 @@ std::vector<InputSet> config_as_sets(const std::string& path, bool model_needed,
 }
 
 [[noreturn]] void refuse_without_tokenizer() {
-  throw Error(Diagnostic("E0203", "no tokenizer given")
+  throw Error(Diagnostic("E0218", "no tokenizer given")
                   .note("tokens are counted with the tokenizer.model of the model that will be trained")
                   .help("--tokenizer models/Mistral-7B-Instruct-v0.2, or set the variable SHORI_TOKENIZER"));
 }

@@ -19,7 +19,7 @@ struct InputArguments {
 };
 // Options PATH..., --tokenizer and --type.
 void add_input_arguments(CLI::App& command, InputArguments& arguments);
-// --type. A wrong word is E0315, like that of a config.
+// --type. A wrong word is E0104, like that of a config.
 void add_type_option(CLI::App& command, std::string& type);
 
 // The data of one stage, or of the files on the command line.
@@ -32,7 +32,7 @@ struct InputSet {
 };
 
 // One set per stage. The tokenizer is that of --tokenizer, else of the config's base_model, else of the variable
-// SHORI_TOKENIZER. Without one: E0203 if `tokenizer_needed`, else options.parse_only is set. Throws the problems of the
+// SHORI_TOKENIZER. Without one: E0218 if `tokenizer_needed`, else options.parse_only is set. Throws the problems of the
 // config.
 std::vector<InputSet> open_inputs(const InputArguments& arguments, bool tokenizer_needed);
 

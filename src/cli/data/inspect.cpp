@@ -58,7 +58,7 @@ InputSet open_sample_set(const InspectArguments& arguments, const std::string& f
   InputSet set = open_inputs(inputs, true).front();
   if (set.stage.empty())
     throw Error(
-        Diagnostic("E0113", concat("`--config` does not name a training config: ", escape_for_log(arguments.config))));
+        Diagnostic("E0116", concat("`--config` does not name a training config: ", escape_for_log(arguments.config))));
   DataEntry entry;
   entry.path = file;
   entry.resolved_path = absolute_path(file);
@@ -150,7 +150,7 @@ void inspect(const InspectArguments& arguments) {
   const Dataset data = load_with_progress(set, {}, diagnostics);
   diagnostics.throw_if_errors();
   if (number > data.train.size()) {
-    throw Error(Diagnostic("E0113", concat("there is no sample ", number, " in ", escape_for_log(file)))
+    throw Error(Diagnostic("E0117", concat("there is no sample ", number, " in ", escape_for_log(file)))
                     .note(concat("samples: ", data.train.size()))
                     .help("write FILE:n with n from 1"));
   }
@@ -180,7 +180,7 @@ void add_inspect_command(CLI::App& app) {
   add_choice<View>(*command, "--view", arguments->view,
                    "tokens: `index id token region label`; text: coloured (default on a terminal)");
   command->footer(
-      "Examples:  shori-data inspect data/high/shrine.blockml\n"
+      "Examples:  shori-data inspect data/high/shrine.blockml --tokenizer models/Mistral-7B-Instruct-v0.2\n"
       "           shori-data inspect data/chats.jsonl:12 --config configs/stage_high.yaml --view tokens");
   command->callback([arguments] { inspect(*arguments); });
 }

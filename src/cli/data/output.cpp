@@ -44,7 +44,7 @@ void NewFiles::check(const std::string& name, std::string_view content, const So
     const InputFile file = InputFile::open(path);
     if (file.size() == content.size() && read_whole_file(file, content.size(), "E0317") == content) return;
   }
-  diagnostics.add(Diagnostic("E0806", "a file with other content exists: " + escape_for_log(path, 400))
+  diagnostics.add(Diagnostic("E0807", "a file with other content exists: " + escape_for_log(path, 400))
                       .at(location)
                       .note("nothing is overwritten")
                       .help("choose another `--out`, or move the file away"));

@@ -21,7 +21,7 @@ class NewFiles {
  public:
   explicit NewFiles(std::string folder) : folder_(std::move(folder)) {}
 
-  // E0318 if two files would have one name, E0806 if a file of that name with other content exists.
+  // E0318 if two files would have one name, E0807 if a file of that name with other content exists.
   void check(const std::string& name, std::string_view content, const SourceLocation& location,
              Diagnostics& diagnostics);
   // Writes atomically; an existing file with the same content stays.

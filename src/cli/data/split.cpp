@@ -188,7 +188,8 @@ void add_split_command(CLI::App& app) {
                               "folder for the parts, one .blockml file each; nothing is overwritten"))
       ->required();
   command->add_flag("--repeat-scenario", arguments->repeat_scenario, "repeat the scenario in later parts as well");
-  command->footer("Example:  shori-data split data/high --budget 8192 --out data/high-parts");
+  command->footer(
+      "Example:  shori-data split data/high --tokenizer models/Mistral-7B-Instruct-v0.2 --budget 8192 --out data/high-parts");
   command->callback([arguments] { SplitRun(*arguments).run(); });
 }
 

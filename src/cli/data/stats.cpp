@@ -41,7 +41,7 @@ struct StatsArguments {
   std::string svg;
   std::int64_t sequence_len = kSequenceLen;
   std::optional<LengthUnit> unit;
-  bool lengths = false, json = false, list = false;
+  bool lengths = false, json = false, list = false, card = false;
 };
 
 struct StageFigures {
@@ -86,13 +86,17 @@ std::string chosen_text(const CorpusStats& stats, const StatsArguments& argument
   if (arguments.by == Table::kCategory) text = stats.category_text();
   if (arguments.by == Table::kCharacter) text = stats.character_text(kAll);
   if (arguments.lengths) text += (text.empty() ? "" : "\n") + stats.lengths_text();
-  return text.empty() ? stats.text(kShownCharacters) : stats.card_text() + "\n" + text;
+  return text.empty() ? stats.text(kShownCharacters) : stats.overview_text() + "\n" + text;
 }
 
 void print_text(const CorpusStats& all, const std::vector<StageFigures>& stages, const StatsArguments& arguments) {
+  if (arguments.card) {
+    std::fputs(all.card_text().c_str(), stdout);
+    return;
+  }
   std::string text = chosen_text(all, arguments);
   for (const StageFigures& stage : stages) {
-    if (stages.size() > 1) text += concat("\nStage ", stage.name, "\n", stage.stats.card_text());
+    if (stages.size() > 1) text += concat("\nStage ", stage.name, "\n", stage.stats.overview_text());
     if (stage.ledger) text += "\n" + stage.ledger->to_text(arguments.list ? kAll : 5);
   }
   std::fputs(text.c_str(), stdout);
@@ -138,9 +142,12 @@ void add_stats_command(CLI::App& app) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 20));
   command->add_flag("--list", arguments->list, "name every conversation that a line of the ledger counts");
   command->add_flag("--json", arguments->json, "everything as one JSON object");
+  command->add_flag("--card", arguments->card, "only five lines, in the words of the published data card");
   as_path(command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture"))
       ->type_name("FILE");
-  command->footer("Example:  shori-data stats data/high --by character --svg lengths.svg");
+  command->footer(
+      "Examples:  shori-data stats configs/stage_high.yaml\n"
+      "           shori-data stats data/high --tokenizer models/Mistral-7B-Instruct-v0.2 --by character --svg lengths.svg");
   command->callback([arguments] { print_stats(*arguments); });
 }
 

@@ -16,7 +16,7 @@ void add_files(Dataset& dataset, DocumentList& list, const DataSources& sources)
     counts.bytes_in = static_cast<std::int64_t>(file.size);
     counts.bytes_samples = file.bytes_samples;
     counts.bytes_between = file.bytes_between;
-    dataset.files.push_back({sources.files[i].path, file.size, std::move(file.sha256)});
+    dataset.files.push_back({sources.files[i].path, file.size, std::move(file.sha256), sources.files[i].recorded_path});
   }
 }
 
@@ -47,6 +47,9 @@ void add_document(Dataset& dataset, Document document, const DataSources& source
     sample.conversation = static_cast<std::uint32_t>(dataset.conversations.size());
     samples.push_back(std::move(sample));
   }
+  document.source.left_out =
+      static_cast<std::uint8_t>((document.skipped ? kSkippedByName : 0) | (document.duplicate ? kLeftOutAsCopy : 0) |
+                                (document.filtered ? kLeftOutByRating : 0));
   dataset.conversations.push_back(std::move(document.source));
 }
 

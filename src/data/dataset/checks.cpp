@@ -96,7 +96,7 @@ void report_unknown_skips(const Documents& documents, const DataSources& sources
       return is_named_by(name, document.source, sources.files[document.source.file].path);
     });
     if (found) continue;
-    diagnostics.add(Diagnostic("E0315", "`skip_samples` names no conversation: " + escape_for_log(name))
+    diagnostics.add(Diagnostic("E0117", "`skip_samples` names no conversation: " + escape_for_log(name))
                         .note("a conversation is named by its `id`, its file, or `file:line`, as messages show it")
                         .help("correct the name, or take it from the list"));
   }

@@ -10,8 +10,10 @@
 #include "src/data/dataset/build_dataset.h"
 #include "src/data/dataset/fingerprint.h"
 #include "src/data/dataset/prepared_data.h"
+#include "src/data/dataset/prepared_paths.h"
 #include "src/data/dataset/select_documents.h"
 #include "src/data/documents/load_documents.h"
+#include "src/data/documents/recorded_files.h"
 
 namespace shori {
 namespace {
@@ -22,12 +24,10 @@ Dataset load_from_files(const DataSources& sources, const DataOptions& options, 
                         Diagnostics& diagnostics) {
   DocumentList list = load_documents(sources, options, tokenizer, diagnostics);
   const std::vector<std::string> held_out = select_documents(list, sources, options, diagnostics);
-  const std::string tokenizer_sha256 = sha256_of(tokenizer);
-  std::string fingerprint = data_fingerprint(list.documents, options, tokenizer_sha256);
   Dataset dataset = build_dataset(std::move(list), sources, held_out);
   dataset.ignored_files = sources.ignored_files;
-  dataset.tokenizer_sha256 = tokenizer_sha256;
-  dataset.fingerprint = std::move(fingerprint);
+  dataset.tokenizer_sha256 = sha256_of(tokenizer);
+  dataset.fingerprint = data_fingerprint(dataset, options);
   return dataset;
 }
 
@@ -35,7 +35,7 @@ std::vector<DataFile> hash_files(const DataSources& sources) {
   std::vector<DataFile> files;
   for (const SourceFile& source : sources.files) {
     const InputFile input = InputFile::open(source.full_path, "E0315");
-    files.push_back({source.path, input.size(), sha256_of_file(input)});
+    files.push_back({source.path, input.size(), sha256_of_file(input), source.recorded_path});
     input.check_unchanged();
   }
   return files;
@@ -53,11 +53,14 @@ Dataset load_prepared(const DataSources& sources, const DataOptions& options, co
   const std::vector<DataFile> hashed = hash_files(sources);
   const std::string key = prepared_key({options, sha256_of(tokenizer), sources, hashed});
   const std::string shown_path = escape_for_log(options.prepared_path, 400);
-  PreparedData kept = read_prepared(options.prepared_path, key);
+  const std::string found = find_prepared(options.prepared_path, key);
+  PreparedData kept = read_prepared(found, key);
   if (kept.dataset) {
+    use_present_paths(kept, sources);
     for (Diagnostic& warning : kept.warnings) diagnostics.add(std::move(warning));
     kept.dataset->ignored_files = sources.ignored_files;
-    kept.dataset->prepared = "prepared data taken from " + shown_path;
+    kept.dataset->fingerprint = data_fingerprint(*kept.dataset, options);
+    kept.dataset->prepared = "prepared data taken from " + escape_for_log(found, 400);
     return std::move(*kept.dataset);
   }
   Dataset dataset = load_from_files(sources, options, tokenizer, diagnostics);
@@ -89,7 +92,8 @@ Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<D
   SHORI_CHECK(tokenizer == nullptr || tokenizer->vocab_size() <= options.vocab_size,
               "the tokenizer has more pieces than the model");
   const bool can_encode_text = tokenizer != nullptr || options.parse_only;
-  const DataSources sources = find_sources(entries, test_entries, can_encode_text, diagnostics);
+  DataSources sources = find_sources(entries, test_entries, can_encode_text, diagnostics);
+  follow_record(sources, options.recorded_files);
   const bool may_be_prepared = !options.prepared_path.empty() && !options.observe && !options.parse_only;
   return may_be_prepared ? load_prepared(sources, options, tokenizer, diagnostics)
                          : load_from_files(sources, options, tokenizer, diagnostics);

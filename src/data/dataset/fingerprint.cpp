@@ -4,6 +4,7 @@
 
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
+#include "src/data/documents/sources.h"
 
 namespace shori {
 namespace {
@@ -26,22 +27,26 @@ std::string options_text(const DataOptions& options, const std::string& tokenize
                 "\ncompat ", flag_word(options.compat), "\n");
 }
 
+std::string recorded_id(const Conversation& source, const DataFile& file) {
+  const bool is_location = source.id == location_text(file.path, source.line, source.is_line);
+  return is_location ? location_text(file.recorded_path, source.line, source.is_line) : source.id;
+}
+
 }  // namespace
 
-std::string data_fingerprint(const Documents& documents, const DataOptions& options,
-                             const std::string& tokenizer_sha256) {
+std::string data_fingerprint(const Dataset& dataset, const DataOptions& options) {
   Sha256 hash;
   hash.update("shori-data 1\n");
   std::string left_out;
-  for (const Document& document : documents) {
-    const Conversation& source = document.source;
-    for (const std::string& field : {concat(source.held_out + 1), source.id, source.text_sha256, source.category})
+  for (const Conversation& source : dataset.conversations) {
+    const std::string id = recorded_id(source, dataset.files[source.file]);
+    for (const std::string& field : {concat(source.held_out + 1), id, source.text_sha256, source.category})
       hash.update(field.c_str(), field.size() + 1);
-    if (document.skipped) left_out += concat("skip ", source.id, '\n');
-    if (document.duplicate) left_out += concat("duplicate ", source.id, '\n');
-    if (document.filtered) left_out += concat("rating ", source.id, '\n');
+    if ((source.left_out & kSkippedByName) != 0) left_out += concat("skip ", id, '\n');
+    if ((source.left_out & kLeftOutAsCopy) != 0) left_out += concat("duplicate ", id, '\n');
+    if ((source.left_out & kLeftOutByRating) != 0) left_out += concat("rating ", id, '\n');
   }
-  hash.update(options_text(options, tokenizer_sha256)).update(left_out);
+  hash.update(options_text(options, dataset.tokenizer_sha256)).update(left_out);
   return to_hex(hash.finish());
 }
 

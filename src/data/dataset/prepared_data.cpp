@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic = "SHORIPRP";
-constexpr std::uint32_t kFormat = 1;
+constexpr std::uint32_t kFormat = 2;
 constexpr std::uint64_t kMaxFile = std::uint64_t{64} << 30;
 
 template <typename T>
@@ -100,14 +100,14 @@ void transfer(Archive& archive, SourceLocation& whole) {
 
 template <typename Archive>
 void transfer(Archive& archive, DataFile& whole) {
-  auto& [path, size, sha256] = whole;
-  transfer_all(archive, path, size, sha256);
+  auto& [path, size, sha256, recorded_path] = whole;
+  transfer_all(archive, path, size, sha256, recorded_path);
 }
 
 template <typename Archive>
 void transfer(Archive& archive, Conversation& whole) {
-  auto& [id, file, line, is_line, category, rating, text_sha256, held_out] = whole;
-  transfer_all(archive, id, file, line, is_line, category, rating, text_sha256, held_out);
+  auto& [id, file, line, is_line, category, rating, text_sha256, held_out, left_out] = whole;
+  transfer_all(archive, id, file, line, is_line, category, rating, text_sha256, held_out, left_out);
 }
 
 template <typename Archive>
@@ -140,8 +140,7 @@ template <typename Archive>
 void transfer(Archive& archive, Dataset& whole) {
   auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, ignored_files, fingerprint,
          tokenizer_sha256, prepared] = whole;
-  transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, fingerprint,
-               tokenizer_sha256);
+  transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, tokenizer_sha256);
 }
 
 template <typename T>
@@ -177,11 +176,17 @@ std::string head_of(const std::string& key) {
   return std::move(saver.text());
 }
 
-// The first thing that differs between the keys, in words.
+// The names of files do not count, only what they hold.
+bool is_same_line(std::string_view a, std::string_view b) {
+  const bool of_file = a.starts_with('"') && b.starts_with('"');
+  return a == b || (of_file && a.substr(a.rfind('\t') + 1) == b.substr(b.rfind('\t') + 1));
+}
+
+// The first thing that differs between the keys, in words; empty: nothing.
 std::string difference(std::string_view before, std::string_view now) {
   while (!before.empty() && !now.empty()) {
     const std::string_view old_line = before.substr(0, before.find('\n')), line = now.substr(0, now.find('\n'));
-    if (old_line != line) {
+    if (!is_same_line(old_line, line)) {
       const std::string name(line.substr(0, line.find('\t'))), old_name(old_line.substr(0, old_line.find('\t')));
       return escape_for_log(name == old_name ? name : old_name, 200) +
              (name == old_name ? " changed" : " is no longer there");
@@ -189,7 +194,36 @@ std::string difference(std::string_view before, std::string_view now) {
     before.remove_prefix(std::min(old_line.size() + 1, before.size()));
     now.remove_prefix(std::min(line.size() + 1, now.size()));
   }
+  if (before.empty() && now.empty()) return "";
   return now.empty() ? "files are no longer there" : "files were added";
+}
+
+// The key of a file, without the data; empty if it is not one of this format.
+std::string key_of(const std::string& path) {
+  const InputFile file = InputFile::open(path);
+  std::string head(kMagic.size() + sizeof kFormat + sizeof(std::size_t), '\0');
+  if (file.size() < head.size()) return {};
+  file.read_at(0, head.data(), head.size());
+  Loader loader(head);
+  std::string magic(kMagic.size(), '\0');
+  std::uint32_t format = 0;
+  std::size_t size = 0;
+  loader.bytes(magic.data(), magic.size());
+  transfer(loader, format);
+  loader.bytes(&size, sizeof size);
+  if (magic != kMagic || format != kFormat || size > file.size() - head.size()) return {};
+  std::string key(size, '\0');
+  file.read_at(head.size(), key.data(), size);
+  return key;
+}
+
+bool has_key(const std::string& path, const std::string& key) {
+  try {
+    const std::string found = key_of(path);
+    return !found.empty() && difference(found, key).empty();
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 std::string read_checked(const std::string& path, std::string& reason) {
@@ -228,10 +262,8 @@ PreparedData read_prepared(const std::string& path, const std::string& key) {
       return result;
     }
     transfer(loader, old_key);
-    if (old_key != key) {
-      result.reason = difference(old_key, key);
-      return result;
-    }
+    result.reason = difference(old_key, key);
+    if (!result.reason.empty()) return result;
     Dataset dataset;
     transfer(loader, dataset);
     transfer(loader, result.warnings);
@@ -244,6 +276,16 @@ PreparedData read_prepared(const std::string& path, const std::string& key) {
     result.reason = "what was kept cannot be read: " + error.diagnostics().front().message;
   }
   return result;
+}
+
+std::string find_prepared(const std::string& path, const std::string& key) {
+  const std::string folder = parent_path(path);
+  if ((path_exists(path) && has_key(path, key)) || !is_directory(folder)) return path;
+  for (const std::string& name : list_directory(folder)) {
+    const std::string other = join_path(folder, name);
+    if (name.ends_with(".bin") && !is_directory(other) && has_key(other, key)) return other;
+  }
+  return path;
 }
 
 std::string write_prepared(const std::string& path, const std::string& key, const Dataset& dataset,

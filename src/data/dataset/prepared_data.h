@@ -1,8 +1,9 @@
 // A cache of tokenized data for the next start.
 //
-// File (format 1, little endian): "SHORIPRP" | u32 format | u64 size and text of the key | the data and its warnings |
+// File (format 2, little endian): "SHORIPRP" | u32 format | u64 size and text of the key | the data and its warnings |
 // SHA-256 of all bytes before. The key is a text of lines `name TAB value` for every input: the program, the tokenizer,
-// every option, and name, type and SHA-256 of every file. The data is used only if the key is the same, byte for byte.
+// every option, and type and SHA-256 of every file. The data is used only if the values of all lines are the same. The names
+// of files, which begin with a quote, may differ: data that was moved is the same data.
 #pragma once
 
 #include <cstddef>
@@ -31,6 +32,9 @@ struct PreparedData {
   std::string reason;  // why there is no data set
 };
 PreparedData read_prepared(const std::string& path, const std::string& key);
+
+// `path`, or another file of its folder if only that one has the key: the cache of a run that has another name now.
+std::string find_prepared(const std::string& path, const std::string& key);
 
 // Writes the file atomically. Returns why it could not, or "".
 std::string write_prepared(const std::string& path, const std::string& key, const Dataset& dataset,

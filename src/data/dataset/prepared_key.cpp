@@ -42,8 +42,8 @@ void add_lint(Lines& lines, const LintOptions& lint) {
 void add_options(Lines& lines, const DataOptions& options) {
   const auto& [sequence_len, overlong, train_on_inputs, roles_to_train, train_on_eos, train_on_speaker, bos, eos,
                repeat_scenario, compat, val_set_size, skip_samples, compare, allow_overlap, warn_with_errors, dedupe,
-               vocab_size, threads, default_length, length_buckets, lint, keep_regions, parse_only, prepared_path,
-               keep_prepared, progress, observe] = options;
+               vocab_size, threads, default_length, length_buckets, lint, keep_regions, parse_only, recorded_files,
+               prepared_path, keep_prepared, progress, observe] = options;
   lines.add("sequence_len", sequence_len);
   lines.add("excess_length_strategy", static_cast<std::int64_t>(overlong));
   lines.add("train_on_inputs", train_on_inputs);
@@ -69,9 +69,15 @@ void add_options(Lines& lines, const DataOptions& options) {
 
 void add_entry(Lines& lines, const DataEntry& entry, bool train) {
   const auto& [path, resolved_path, type, field, category, rating, tags_rating, place] = entry;
-  std::string value = json_quote(path) + " " + json_quote(field) + " " + json_quote(category) + " " + joined(rating);
+  std::string value = json_quote(field) + " " + json_quote(category) + " " + joined(rating);
   for (const std::vector<std::string>& words : tags_rating) value += " [" + joined(words) + "]";
   lines.add(train ? "datasets" : "test_datasets", value);
+}
+
+// Rating files and `skip_samples` name conversations by their files. Otherwise no name has an effect.
+std::string name_that_counts(const PreparedInputs& inputs, std::uint32_t file) {
+  const bool has_effect = !inputs.options.skip_samples.empty() || !inputs.sources.entry_of(file).rating.empty();
+  return has_effect ? json_quote(inputs.files[file].path) : "";
 }
 
 }  // namespace
@@ -88,8 +94,9 @@ std::string prepared_key(const PreparedInputs& inputs) {
   for (const auto& [folder, table] : sources.rating_files) lines.add(json_quote(table.path), table.sha256);
   for (std::size_t i = 0; i < inputs.files.size(); ++i) {
     const DataFile& file = inputs.files[i];
-    lines.add(json_quote(file.path), concat(sources.files[i].entry, ' ', static_cast<int>(sources.files[i].type), ' ',
-                                            file.size, ' ', file.sha256));
+    lines.add(json_quote(file.path),
+              concat(sources.files[i].entry, ' ', static_cast<int>(sources.files[i].type), ' ', file.size, ' ',
+                     file.sha256, ' ', name_that_counts(inputs, static_cast<std::uint32_t>(i))));
   }
   return lines.take();
 }

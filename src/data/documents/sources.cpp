@@ -1,5 +1,7 @@
 #include "src/data/documents/sources.h"
 
+#include <filesystem>
+
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -16,7 +18,8 @@ void add_files(DataSources& sources, std::uint32_t entry, bool can_encode_text, 
               .help("put tokenizer.model beside the weights of `base_model`, or use data of `type: tokenized`"));
     }
     const std::uint64_t size = InputFile::open(file.full_path, "E0315").size();
-    sources.files.push_back({std::move(file), entry, size});
+    std::string path = file.path;
+    sources.files.push_back({std::move(file), entry, size, std::move(path)});
   }
 }
 
@@ -41,7 +44,9 @@ std::string location_text(const std::string& path, std::uint64_t line, bool is_l
 }
 
 bool is_named_by(const std::string& name, const Conversation& conversation, const std::string& path) {
-  return name == conversation.id || name == path || name == location_text(path, conversation.line, true);
+  if (name == conversation.id) return true;
+  const auto normal = [](const std::string& text) { return std::filesystem::path(text).lexically_normal(); };
+  return normal(name) == normal(path) || normal(name) == normal(location_text(path, conversation.line, true));
 }
 
 DataSources find_sources(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,

@@ -13,14 +13,15 @@
 namespace shori {
 
 struct SourceFile : FoundFile {
-  std::uint32_t entry = 0;  // index into DataSources::entries
-  std::uint64_t size = 0;   // when it was found
+  std::uint32_t entry = 0;    // index into DataSources::entries
+  std::uint64_t size = 0;     // when it was found
+  std::string recorded_path;  // see DataFile
 };
 
 struct DataSources {
   std::vector<DataEntry> entries;  // test entries after the others
   std::size_t train_entries = 0;
-  std::vector<SourceFile> files;                   // entry by entry, each in the order of path bytes
+  std::vector<SourceFile> files;                   // entry by entry, each in the order of path bytes, or as recorded
   std::vector<std::string> ignored_files;          // seen in folders, of another kind
   std::map<std::string, RatingFile> rating_files;  // by folder, of the entries with a `rating`
 

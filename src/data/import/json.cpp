@@ -128,7 +128,7 @@ class TurnReader {
 
   void missing_name(const JsonValue& turn, const std::string& who) {
     file_.diagnostics.add(
-        Diagnostic("E0113", "no name is given for the turns of `" + who + '`')
+        Diagnostic("E0116", "no name is given for the turns of `" + who + '`')
             .at(element_.location(file_.path, turn.offset))
             .note("a message begins with the name of a character")
             .help("--names " + std::string(keys_.human) + "=NAME," + std::string(keys_.model) + "=NAME"));

@@ -53,7 +53,7 @@ void ImportOutput::write_file(const std::string& name, const std::string& text, 
       ++report.unchanged;
       return;
     }
-    diagnostics.add(Diagnostic("E0806", "the file exists with other content: " + escape_for_log(path, 400))
+    diagnostics.add(Diagnostic("E0807", "the file exists with other content: " + escape_for_log(path, 400))
                         .at(location)
                         .note("an import never overwrites")
                         .help("use another `--out`, or move the file away"));

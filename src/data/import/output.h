@@ -16,7 +16,7 @@ class ImportOutput {
 
   // Whether add() will look at more than the name.
   bool needs_content(const std::string& stem) const;
-  // Writes one conversation to the file `stem` + extension. A file of that name with other content is E0806.
+  // Writes one conversation to the file `stem` + extension. A file of that name with other content is E0807.
   void add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
            const SourceLocation& location, ImportReport& report, Diagnostics& diagnostics);
   // After the last conversation: writes `ratings.yaml`, as .blockml files cannot hold their rating.

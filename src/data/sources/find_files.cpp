@@ -43,7 +43,8 @@ std::optional<DataType> type_of_entry(const DataEntry& entry, bool& known, Diagn
   if (entry.type.empty()) return std::nullopt;
   if (const std::optional<DataType> type = find_word<DataType>(entry.type)) return type;
   known = false;
-  diagnostics.add(entry_problem(entry, "unknown type `" + escape_for_log(entry.type) + "`")
+  diagnostics.add(Diagnostic("E0104", "unknown type `" + escape_for_log(entry.type) + "`")
+                      .at(entry.location)
                       .note("types: " + join_words(kWords<DataType>))
                       .help("set `type` to one of them, or leave it out"));
   return std::nullopt;

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "shori/config/data_entry.h"
 #include "shori/config/vocabulary.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -44,7 +45,7 @@ class ConversationReader {
     const YamlNode& root = yaml_.root;
     check_keys(root, kKeys, "a conversation");
     if (const YamlNode* node = root.find("id")) result_.id = name(*node, "id");
-    if (const YamlNode* node = root.find("category")) result_.category = word(*node, "category", kCategories);
+    if (const YamlNode* node = root.find("category")) result_.category = category(*node);
     if (const YamlNode* node = root.find("rating")) result_.rating = word(*node, "rating", kRatings);
     read_characters();
     const YamlNode* messages = root.find("messages");
@@ -113,6 +114,11 @@ class ConversationReader {
     if (!similar.empty()) wrong.help("a word with a similar name exists: `" + similar + "`");
     wrong.note("words: " + list);
     return "";
+  }
+
+  std::string category(const YamlNode& node) {
+    if (is_category_name(node.text) && misspelt_category(node.text).empty()) return node.text;
+    return word(node, "category", kCategories);
   }
 
   void read_characters() {

@@ -59,6 +59,7 @@ void CorpusStats::add(const ReadConversation& conversation) {
   files_.insert(conversation.source.file);
   ++conversations_;
   unique_tokens_ += conversation.unique;
+  longest_conversation_ = std::max(longest_conversation_, conversation.unique);
   GroupStats& category = categories_[conversation.source.category];
   ++category.conversations;
   category.tokens += conversation.unique;
@@ -113,6 +114,7 @@ void CorpusStats::merge(const CorpusStats& other) {
   emoji_ += other.emoji_;
   samples_ += other.samples_;
   longest_sample_ = std::max(longest_sample_, other.longest_sample_);
+  longest_conversation_ = std::max(longest_conversation_, other.longest_conversation_);
   sequence_len_ = std::max(sequence_len_, other.sequence_len_);
   add_each(blocks_, other.blocks_);
   add_each(role_tokens_, other.role_tokens_);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "shori/data/corpus_stats.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/math.h"
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
@@ -84,10 +85,18 @@ std::string CorpusStats::card_text() const {
          "\nSize of the training data: " + ratio_text(bytes_, 1'000'000, 1) + " MB\n";
 }
 
+std::string CorpusStats::overview_text() const {
+  return "Conversations: " + with_commas(conversations_) +                              //
+         "\nMessages: " + with_commas(messages_) +                                      //
+         "\nTokens: " + with_commas(unique_tokens_) +                                   //
+         "\nLongest conversation: " + with_commas(longest_conversation_) + " tokens" +  //
+         "\nSize: " + format_bytes(static_cast<std::uint64_t>(bytes_)) + "\n";
+}
+
 std::string CorpusStats::figures_text() const {
-  return "Samples: " + with_commas(samples_) +
-         "\nSpare tokens of the longest sample: " + with_commas(sequence_len_ - longest_sample_) + " of " +
-         with_commas(sequence_len_) + "\nTokens per message: " + ratio_or_dash(unique_tokens_, messages_, 1) +
+  return "Samples: " + with_commas(samples_) + "\nLongest sample: " + with_commas(longest_sample_) + " of " +
+         with_commas(sequence_len_) + " tokens, " + with_commas(sequence_len_ - longest_sample_) + " spare" +
+         "\nTokens per message: " + ratio_or_dash(unique_tokens_, messages_, 1) +
          "\nTokens per conversation: " + ratio_or_dash(unique_tokens_, conversations_, 1) +
          "\nMessages per conversation: " + ratio_or_dash(messages_, conversations_, 1) +
          "\nBytes per token: " + ratio_or_dash(bytes_, unique_tokens_, 2) +
@@ -143,7 +152,7 @@ std::string CorpusStats::character_text(std::size_t most) const {
 
 std::string CorpusStats::text(std::size_t characters) const {
   const auto count = static_cast<std::int64_t>(lengths_.count());
-  return card_text() + "\n" + figures_text() + "\n" + role_text() + "\n" + category_text() + "\n" +
+  return overview_text() + "\n" + figures_text() + "\n" + role_text() + "\n" + category_text() + "\n" +
          character_text(characters) + "\n" + hints_text() + "\nMessage lengths in tokens:\n" +
          histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " + ratio_or_dash(lengths_.total(), count, 1) +
          concat("\nMessages below ", kShortMessage, " tokens: ") +

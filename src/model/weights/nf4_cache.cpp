@@ -41,9 +41,26 @@ std::string user_cache_folder() {
   return home.empty() ? "" : join_path(home, ".cache/shori-train/nf4");
 }
 
-// Several bases may share a folder: each has a folder of its own in it, named by the path of the base.
-std::string folder_of_base(const std::string& folder, const HfModel& model) {
-  return join_path(folder, sha256_hex(absolute_path(model.folder())).substr(0, 16));
+// Of the headers and the first bytes of every tensor: two bases that differ agree in it only if they were made to.
+std::string short_name_of(const HfModel& model) {
+  constexpr std::uint64_t kFirst = 1024;
+  Sha256 hash;
+  hash.update(model.header_fingerprint());
+  std::string bytes;
+  for (const HfTensor& tensor : model.tensors()) {
+    bytes.resize(std::min(kFirst, tensor.entry.bytes()));
+    model.read_bytes(tensor, 0, bytes.data(), bytes.size());
+    hash.update(bytes);
+  }
+  return to_hex(hash.finish()).substr(0, 16);
+}
+
+// Several bases may share a folder: each has a folder of its own in it, named by what the base holds. Earlier versions
+// named it by the path of the base; such a cache is still used.
+Nf4CachePath cache_of_base(const std::string& folder, const HfModel& model, const std::string& name) {
+  const Nf4CachePath by_path{join_path(folder, sha256_hex(absolute_path(model.folder())).substr(0, 16)), name};
+  if (path_exists(by_path.path())) return by_path;
+  return {join_path(folder, short_name_of(model)), name};
 }
 
 // Appends arrays, which may be in device memory, to the file.
@@ -103,13 +120,13 @@ std::optional<Nf4CachePath> find_nf4_cache(const std::string& setting, const HfM
   const std::string name = activation == DType::kBf16 ? "nf4-bf16.safetensors" : "nf4-fp32.safetensors";
   if (setting == "off") return std::nullopt;
   if (setting.ends_with(".safetensors")) return Nf4CachePath{parent_path(setting), file_name(setting)};
-  if (setting != "auto") return Nf4CachePath{folder_of_base(setting, model), name};
+  if (setting != "auto") return cache_of_base(setting, model, name);
   if (model.tensor_bytes() < kNf4CacheFrom) return std::nullopt;
   const Nf4CachePath beside{join_path(model.folder(), ".shori-nf4"), name};
   if (path_exists(beside.path()) || can_write(beside.folder)) return beside;
   const std::string of_user = user_cache_folder();
   if (of_user.empty()) return std::nullopt;
-  return Nf4CachePath{folder_of_base(of_user, model), name};
+  return cache_of_base(of_user, model, name);
 }
 
 void write_nf4_cache(const Nf4CachePath& path, const HfModel& model, MistralWeights& weights, bool on_device) {

@@ -6,7 +6,7 @@
 //
 // A cache belongs to its base while config.json, the names, sizes and headers of the shards, and inode and modification
 // time of each are the same. Shards that agree in all of these count as unchanged: their weights are not read again.
-// Anything else, damage included, means that the base is quantized again and the file replaced.
+// Where only inode or time differ, as after a copy, the fingerprint of the weights decides. Anything else, damage included, means that the base is quantized again and the file replaced.
 #pragma once
 
 #include <optional>

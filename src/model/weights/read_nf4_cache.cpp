@@ -29,10 +29,7 @@ const std::string& text_of(const JsonValue& object, std::string_view key) {
   return value->text;
 }
 
-void check_files(const JsonValue& manifest, const HfModel& model, DType activation) {
-  if (text_of(manifest, "activation") != (activation == DType::kBf16 ? "BF16" : "F32"))
-    throw Unusable{"it was made with another `bf16`"};
-  if (text_of(manifest, "headers") != model.header_fingerprint()) throw Unusable{"it belongs to another base"};
+bool has_file_identities(const JsonValue& manifest, const HfModel& model) {
   const JsonValue* files = manifest.find("files");
   bool same = files != nullptr && files->is_array() && files->items.size() == model.shards().size();
   for (std::size_t i = 0; same && i < model.shards().size(); ++i) {
@@ -40,7 +37,19 @@ void check_files(const JsonValue& manifest, const HfModel& model, DType activati
     const JsonValue *inode = files->items[i].find("inode"), *mtime = files->items[i].find("mtime_ns");
     same = inode && mtime && inode->as_unsigned() == identity.inode && mtime->as_integer() == identity.mtime_ns;
   }
-  if (!same) throw Unusable{"the files of the base were written again since it was made"};
+  return same;
+}
+
+// False if files that were copied had to be read to see that they hold the same.
+bool check_files(const JsonValue& manifest, const HfModel& model, const LoadOptions& options) {
+  const DType activation = options.activation;
+  if (text_of(manifest, "activation") != (activation == DType::kBf16 ? "BF16" : "F32"))
+    throw Unusable{"it was made with another `bf16`"};
+  if (text_of(manifest, "headers") != model.header_fingerprint()) throw Unusable{"it belongs to another base"};
+  if (has_file_identities(manifest, model)) return true;
+  if (model.fingerprint(options.progress) != text_of(manifest, "fingerprint"))
+    throw Unusable{"the files of the base were written again since it was made, with other weights"};
+  return false;
 }
 
 void check_layout(std::span<const TensorEntry> found, std::span<const NamedArray> arrays) {
@@ -116,11 +125,12 @@ void read_arrays(const SealedFile& sealed, const FrozenArrays& frozen, const Loa
   reader.wait();
 }
 
-void read_cache(const Nf4CachePath& path, const HfModel& model, const LoadOptions& options, MistralWeights& weights) {
+// False if the cache fits, but does not know the files of the base.
+bool read_cache(const Nf4CachePath& path, const HfModel& model, const LoadOptions& options, MistralWeights& weights) {
   const SealedFile sealed = open_sealed_file(path.folder, path.name, kNf4CacheFormat.magic);
   if (sealed.number != 0) throw DamagedFile{"the seal does not match the file"};
   if (sealed.version != kNf4CacheVersion) throw Unusable{"another version of this program made it"};
-  check_files(sealed.manifest, model, options.activation);
+  const bool knows_files = check_files(sealed.manifest, model, options);
   const FrozenArrays frozen(weights);
   check_layout(sealed.arrays(), frozen.arrays());
   const JsonValue* zero_blocks = sealed.manifest.find("zero_blocks");
@@ -130,6 +140,7 @@ void read_cache(const Nf4CachePath& path, const HfModel& model, const LoadOption
   frozen.store_offsets();
   weights.zero_blocks = *zero_blocks->as_integer();
   weights.fingerprint = text_of(sealed.manifest, "fingerprint");
+  return knows_files;
 }
 
 }  // namespace
@@ -139,8 +150,10 @@ bool read_nf4_cache(const Nf4CachePath& path, const HfModel& model, const LoadOp
   if (!path_exists(path.path())) return false;
   std::string reason;
   try {
-    read_cache(path, model, options, weights);
+    const bool knows_files = read_cache(path, model, options, weights);
     log_info(concat("the base comes from the NF4 cache ", escape_for_log(path.path(), 400)));
+    // The files need not be compared at the next start.
+    if (!knows_files) write_nf4_cache(path, model, weights, options.arena != nullptr);
     return true;
   } catch (const Unusable& unusable) {
     reason = unusable.reason;

@@ -10,7 +10,9 @@
 #include <charconv>
 #include <chrono>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "shori/util/error.h"
 #include "shori/util/text.h"
@@ -40,12 +42,21 @@ std::string lock_owner_text() {
                 first_word_of_file("/proc/self/comm"), "\n");
 }
 
+// What lock_owner_text() wrote, in words.
+std::string owner_text(const std::string& line) {
+  std::istringstream words(line);
+  std::string pid, host, boot_id, since, command;
+  words >> pid >> host >> boot_id >> since >> command;
+  if (command.empty()) return escape_for_log(trim(line), 200);
+  return escape_for_log(concat(command, ", process ", pid, " on ", host, ", since ", since), 200);
+}
+
 [[noreturn]] void throw_busy(int fd, const std::string& folder) {
   char text[512] = {};
   const ssize_t count = pread(fd, text, sizeof text - 1, 0);
-  std::string owner = escape_for_log(std::string_view(text, count > 0 ? static_cast<std::size_t>(count) : 0), 200);
+  const std::string owner = owner_text(std::string(text, count > 0 ? static_cast<std::size_t>(count) : 0));
   Diagnostic diagnostic("E0501", concat("`", folder, "` is in use by another program"));
-  if (!owner.empty()) diagnostic.note(concat("pid, host, boot id, start time, command: ", owner));
+  if (!owner.empty()) diagnostic.note(owner);
   throw Error(diagnostic.help("another `output_dir`, or stop that program"));
 }
 
@@ -54,7 +65,8 @@ std::string lock_owner_text() {
 RunLock RunLock::take(const std::string& folder) {
   make_directories(folder);
   if (is_symlink(folder))
-    throw Error(Diagnostic("E0513", "`output_dir` is a link: " + folder).help("name the folder itself"));
+    throw Error(Diagnostic("E0513", "`output_dir` is a link that is not yours or leads to no folder: " + folder)
+                    .help("name the folder itself"));
   const FileDescriptor directory = open_directory(folder);
   FileDescriptor fd(openat(directory.get(), "run.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!fd.valid())
@@ -69,6 +81,14 @@ RunLock RunLock::take(const std::string& folder) {
   // Only people read this, so a failure to write it does not matter.
   if (ftruncate(fd.get(), 0) == 0) (void)write_all(fd.get(), text.data(), text.size());
   return RunLock(std::move(fd));
+}
+
+std::string run_folder_path(const std::string& output_dir) {
+  struct stat link{};
+  if (lstat(output_dir.c_str(), &link) != 0 || !S_ISLNK(link.st_mode) || link.st_uid != geteuid()) return output_dir;
+  std::error_code failed;
+  const std::string target = std::filesystem::canonical(output_dir, failed).string();
+  return failed || !is_directory(target) ? output_dir : target;
 }
 
 std::string checkpoint_name(std::uint64_t step) {

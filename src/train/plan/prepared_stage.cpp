@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <map>
 
 #include "shori/data/data_options.h"
@@ -13,6 +14,8 @@
 #include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
+#include "shori/util/threads.h"
+#include "src/train/plan/data_changes.h"
 #include "src/train/plan/run_length.h"
 #include "src/train/plan/stage_options.h"
 
@@ -46,19 +49,49 @@ std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokeni
   return base;
 }
 
-// Opens each distinct base folder once.
+void add_problems(const Error& error, Diagnostics& diagnostics) {
+  for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+}
+
+// Without the base's tokenizer, or with a config that has mistakes: whether the files exist and have the right form.
+void check_data_form(const TrainConfig& config, Diagnostics& diagnostics) {
+  DataOptions options;
+  options.parse_only = true;
+  options.sequence_len = options.vocab_size = std::numeric_limits<std::int32_t>::max();
+  options.threads = static_cast<int>(usable_cores());
+  try {
+    (void)load_datasets(config.datasets, config.test_datasets, options, nullptr, diagnostics);
+  } catch (const Error& error) {
+    add_problems(error, diagnostics);
+  }
+}
+
+// Opens each distinct base folder once. A folder that does not exist has been reported.
 std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig& config, Diagnostics& diagnostics) {
   std::map<std::string, bool> wanted;
   for (const StageConfig& stage : config.stages) wanted[stage.config.base_model] |= needs_tokenizer(stage.config);
   std::map<std::string, std::shared_ptr<BaseModel>> bases;
   for (const auto& [folder, with_tokenizer] : wanted) {
+    if (!is_directory(folder)) continue;
     try {
       bases[folder] = open_base(folder, with_tokenizer);
     } catch (const Error& error) {
-      for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+      add_problems(error, diagnostics);
     }
   }
   return bases;
+}
+
+// Of the run in the folder. What cannot be read is reported when the state of the stage is found.
+std::vector<RecordedFile> files_of_run(const RunFolder& folder) {
+  try {
+    if (!is_directory(folder.path())) return {};
+    auto record = folder.read_done();
+    if (!record) record = folder.read_run();
+    return record ? recorded_files(*record) : std::vector<RecordedFile>();
+  } catch (const Error&) {
+    return {};
+  }
 }
 
 // The plan, and the keys that follow from it: the epochs of a run that repeats them, and shares of the run as steps.
@@ -134,7 +167,9 @@ void check_base_precision(const StageConfig& stage, const HfModel& base, Diagnos
 }  // namespace
 
 PreparedStage::PreparedStage(StageConfig stage)
-    : StageConfig(std::move(stage)), folder(config.output_dir), config_hash(shori::config_hash(config)) {}
+    : StageConfig(std::move(stage)),
+      folder(run_folder_path(config.output_dir)),
+      config_hash(shori::config_hash(config)) {}
 
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
@@ -143,13 +178,17 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
   const auto bases = open_bases(config, diagnostics);
   for (const StageConfig& stage : config.stages) {
     const auto base = bases.find(stage.config.base_model);
-    if (base == bases.end()) continue;
+    if (base == bases.end()) {
+      check_data_form(stage.config, diagnostics);
+      continue;
+    }
     check_base_precision(stage, *base->second->model, diagnostics);
     PreparedStage prepared(stage);
     prepared.base = base->second;
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
     options.prepared_path = prepared_path(config, stage.config);
     options.keep_prepared = keep_prepared;
+    options.recorded_files = files_of_run(prepared.folder);
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {
       progress.update(
@@ -163,6 +202,27 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     stages.push_back(std::move(prepared));
   }
   return stages;
+}
+
+void check_stage_inputs(const LoadedConfig& config, Diagnostics& diagnostics) {
+  for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
+  (void)open_bases(config, diagnostics);
+  for (const StageConfig& stage : config.stages) check_data_form(stage.config, diagnostics);
+}
+
+void check_devices(const LoadedConfig& config, Diagnostics& diagnostics) {
+  const auto needs_device = [](const StageConfig& stage) {
+    const DeviceChoice choice = stage.config.device;
+    const bool is_ours = choice == DeviceChoice::kAuto || word_of(choice) == device_backend();
+    return is_ours && stage_device(stage.config) == Device::kCuda;
+  };
+  const auto stage = std::ranges::find_if(config.stages, needs_device);
+  if (stage == config.stages.end()) return;
+  try {
+    (void)open_device();
+  } catch (const Error& error) {
+    add_problems(error, diagnostics);
+  }
 }
 
 std::string stage_table(const std::vector<PreparedStage>& stages) {

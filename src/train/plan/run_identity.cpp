@@ -10,6 +10,8 @@
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
+#include "src/train/plan/data_changes.h"
 
 namespace shori {
 namespace {
@@ -22,7 +24,7 @@ void add_identity(Json& json, const PreparedStage& stage, const RunIdentity& run
   json["data_fingerprint"] = early.data_fingerprint;
   json["data"] = Json::array();
   for (const DataFile& file : stage.data.files)
-    json["data"].push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
+    json["data"].push_back({{"path", file.recorded_path}, {"size", file.size}, {"sha256", file.sha256}});
   json["plan_sha256"] = early.plan_sha256;
   json["tokenizer_sha256"] = text_or_null(early.tokenizer_sha256);
   json["base"] = {{"name", run.base.name},
@@ -39,31 +41,48 @@ Diagnostic changed(const std::string& what, const std::string& since, const std:
   return diagnostic.help("restore it, or begin a new stage");
 }
 
-// Names the files whose contents differ; the whole set if the lists of files differ.
-void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
-                      std::vector<Diagnostic>& changes) {
-  const JsonValue* data = record.find("data");
-  bool named = false;
-  if (data && data->is_array())
-    for (const JsonValue& item : data->items)
-      for (const DataFile& file : stage.data.files)
-        if (file.path == text_member(item, "path") && file.sha256 != text_member(item, "sha256")) {
-          changes.push_back(changed(file.path, since, text_member(item, "sha256"), file.sha256));
-          named = true;
-        }
-  if (!named)
-    changes.push_back(changed("the data", since, text_member(record, "data_fingerprint"), stage.data.fingerprint));
+// Names the line, or the option, that has the new value, and what to do about it.
+void add_difference(const ConfigDifference& difference, const PreparedStage& stage, Diagnostic& diagnostic) {
+  const ValueOrigin origin = stage.origin(difference.key);
+  const SourceLocation& location = origin.location;
+  const bool by_option = origin.kind == ValueOrigin::Kind::kSet, in_file = !by_option && location.line > 0;
+  const std::string where = by_option ? " (--set)"
+                            : in_file ? concat(" (", escape_for_log(location.file, 400), ":", location.line, ")")
+                                      : " (not in the config: the default)";
+  diagnostic.note(concat("`", difference.key, "` ", difference.stored, " -> ", difference.present, where));
+  if (diagnostic.location.file.empty() && in_file) diagnostic.at(location);
+  diagnostic.help(by_option ? concat("leave out `--set ", difference.key, "=...`")
+                            : concat("write `", difference.key, ": ", difference.stored, "`"));
 }
 
-void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+// Keys that decide what is taken from the data are guarded by its fingerprint, so a new spelling of a path changes nothing.
+bool decides_data(const ConfigDifference& difference) {
+  return difference.key == "skip_samples" || difference.key == "datasets" || difference.key == "test_datasets";
+}
+
+// With `of_data` the keys that decide what is taken from the data, else the others that are numeric.
+void add_config_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since, bool of_data,
                         std::vector<Diagnostic>& changes) {
   const JsonValue* config = record.find("config");
   Diagnostic diagnostic("E0504", concat("the config changed since ", since));
-  if (config)
-    for (const ConfigDifference& difference : config_differences(*config, stage.config))
-      if (difference.key_class == KeyClass::kNumeric)
-        diagnostic.note(concat("`", difference.key, "` ", difference.stored, " -> ", difference.present));
-  changes.push_back(diagnostic.help("restore these lines, or begin a new stage with `init_from`"));
+  if (config) {
+    for (const ConfigDifference& difference : config_differences(*config, stage.config)) {
+      const bool counts = of_data ? decides_data(difference) : difference.key_class == KeyClass::kNumeric;
+      if (counts) add_difference(difference, stage, diagnostic);
+    }
+  }
+  if (of_data && diagnostic.notes.empty()) return;
+  changes.push_back(diagnostic.help("or begin a new stage with `init_from`"));
+}
+
+void add_data_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since,
+                      std::vector<Diagnostic>& changes) {
+  changes = data_file_changes(recorded_files(record), stage, since);
+  if (changes.empty()) add_config_changes(record, stage, since, true, changes);
+  if (!changes.empty()) return;
+  changes.push_back(
+      changed("what is taken from the data", since, text_member(record, "data_fingerprint"), stage.data.fingerprint));
+  changes.back().note("every file is the same; ratings.yaml, categories or the order of entries may have changed");
 }
 
 }  // namespace
@@ -145,7 +164,7 @@ std::vector<Diagnostic> identity_changes(const JsonValue& record, const Prepared
                                          const std::string& since) {
   const EarlyIdentity now = early_identity(stage);
   std::vector<Diagnostic> changes;
-  if (!has_numbers_of(record, stage.config)) add_config_changes(record, stage, since, changes);
+  if (!has_numbers_of(record, stage.config)) add_config_changes(record, stage, since, false, changes);
   if (text_member(record, "tokenizer_sha256") != now.tokenizer_sha256)
     changes.push_back(changed("the tokenizer", since, text_member(record, "tokenizer_sha256"), now.tokenizer_sha256));
   const JsonValue* base = record.find("base");

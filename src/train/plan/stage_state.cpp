@@ -7,8 +7,8 @@
 namespace shori {
 namespace {
 
-Diagnostic parent_changed(const std::string& message, const std::string& note) {
-  Diagnostic diagnostic("E0504", message);
+Diagnostic state_changed(const char* code, const std::string& message, const std::string& note) {
+  Diagnostic diagnostic(code, message);
   if (!note.empty()) diagnostic.note(note);
   return diagnostic;
 }
@@ -29,14 +29,17 @@ void check_parent(const JsonValue& record, PreparedStage& stage, const std::vect
   if (before_it && before_it->state != StageState::kDone) {
     const bool is_changed = before_it->state == StageState::kChanged;
     stage.changes.push_back(
-        parent_changed(concat("stage ", before_it->name, " before it ", is_changed ? "changed" : "is not done"), ""));
+        state_changed("E0516",
+                      concat("stage ", stage.name, " begins from stage ", before_it->name,
+                             is_changed ? ", which changed since it was trained" : ", which is not done"),
+                      ""));
     return;
   }
   const std::string now = parent_sha256(stage, stages), before = text_member(record, "parent");
   const bool source_gone = previous < 0 && !stage.config.init_from.empty() && now.empty();
   if (now != before && !source_gone)
-    stage.changes.push_back(parent_changed("the adapter it began from changed",
-                                           concat("sha256 ", short_sha256(before), " -> ", short_sha256(now))));
+    stage.changes.push_back(state_changed("E0516", concat("the adapter that stage ", stage.name, " began from changed"),
+                                          concat("sha256 ", short_sha256(before), " -> ", short_sha256(now))));
 }
 
 void check_adapter_files(const JsonValue& done, PreparedStage& stage) {
@@ -46,7 +49,8 @@ void check_adapter_files(const JsonValue& done, PreparedStage& stage) {
     const bool there = path_exists(join_path(stage.folder.adapter(), name));
     if (!there || sha256_of_file(InputFile::open_in(stage.folder.adapter(), name, "E0506")) != sha.text) {
       stage.changes.push_back(
-          parent_changed(concat("adapter/", name, " is not the one that was written"), there ? "" : "it is missing"));
+          state_changed("E0517", concat(join_path(stage.folder.adapter(), name), " is not the one that was written"),
+                        there ? "" : "it is missing"));
       continue;
     }
     if (name == "adapter_model.safetensors") stage.adapter_sha256 = sha.text;
@@ -60,6 +64,7 @@ void find_state(PreparedStage& stage, const std::vector<PreparedStage>& stages) 
   if (done) {
     const JsonValue* step = done->find("step");
     stage.step = step ? step->as_unsigned().value_or(0) : 0;
+    if (const JsonValue* base = done->find("base")) stage.trained_base = text_member(*base, "fingerprint");
     stage.changes = identity_changes(*done, stage, "it was trained");
     if (stage.changes.empty()) check_adapter_files(*done, stage);
     if (stage.changes.empty()) check_parent(*done, stage, stages);

@@ -40,7 +40,7 @@ Json base_json(const PreparedStage& stage, const BaseIdentity& base) {
 Json data_json(const PreparedStage& stage) {
   Json data = Json::array();
   for (const DataFile& file : stage.data.files)
-    data.push_back({{"path", file.path}, {"size", file.size}, {"sha256", file.sha256}});
+    data.push_back({{"path", file.recorded_path}, {"size", file.size}, {"sha256", file.sha256}});
   return data;
 }
 
@@ -80,9 +80,9 @@ void read_ledger(const JsonValue& ledger, TrainingState& state) {
 void check_same_run(const JsonValue& json, const PreparedStage& stage) {
   const bool same_config = has_numbers_of(json, stage.config);
   if (same_config && text_member(json, "plan_sha256") == stage.plan_sha256) return;
-  throw Error(Diagnostic("E0504", concat("the checkpoint belongs to another run: `",
+  throw Error(Diagnostic("E0518", concat("the checkpoint belongs to another run: `",
                                          same_config ? "plan_sha256" : "config_hash", "` differs"))
-                  .help("use the folder's own config"));
+                  .help("remove the checkpoint, or use the config of its own run"));
 }
 
 }  // namespace

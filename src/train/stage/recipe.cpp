@@ -1,9 +1,13 @@
 #include "shori/train/recipe.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <span>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/log.h"
+#include "shori/util/progress.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -47,9 +51,10 @@ bool is_strict(const LoadedConfig& config) {
 }
 
 // Every stage with its data and the state of its folder. Everything that is wrong with any of them is one Error.
-std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool keep_prepared) {
+std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool keep_prepared, bool on_described_gpu) {
   Diagnostics diagnostics;
   std::vector<PreparedStage> stages = prepare_stages(config, keep_prepared, diagnostics);
+  if (diagnostics.has_errors() && !on_described_gpu) check_devices(config, diagnostics);
   diagnostics.throw_if_errors(is_strict(config));
   for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
   find_stage_states(stages);
@@ -65,16 +70,49 @@ std::vector<PreparedStage*> stages_to_plan(std::vector<PreparedStage>& stages, c
   return chosen;
 }
 
-void throw_if_changed(const std::vector<PreparedStage>& stages) {
+// What a start of the chosen stages would meet: changes since they were trained, and a device that they do not fit.
+void check_stages(const std::vector<PreparedStage>& stages, std::span<PreparedStage* const> chosen,
+                  const RecipeOptions& options) {
+  Diagnostics diagnostics;
   for (const PreparedStage& stage : stages)
-    if (stage.state == StageState::kChanged) throw Error(stage.changes);
+    for (const Diagnostic& change : stage.changes) diagnostics.add(change);
+  try {
+    plan_device_memory(chosen, options);
+  } catch (const Error& error) {
+    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+  }
+  diagnostics.throw_if_errors();
+}
+
+// Stages that are trained meet the base of the stage before them in its adapter. Where every stage is done, only the
+// weights themselves say whether the base is still the one that they were trained on.
+void check_finished_base(const std::vector<PreparedStage>& stages, const StageChoice& choice) {
+  std::map<const BaseModel*, std::string> fingerprints;
+  std::vector<Diagnostic> changes;
+  Progress progress(2);
+  const auto report = [&](std::uint64_t done, std::uint64_t total) {
+    progress.live(concat("comparing the base: ", format_bytes(done), " of ", format_bytes(total)));
+  };
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const PreparedStage& stage = stages[i];
+    if (stage.state != StageState::kDone || !choice.contains(i) || choice.retrains(i)) continue;
+    std::string& now = fingerprints[stage.base.get()];
+    if (now.empty()) now = stage.base->model->fingerprint(report);
+    if (now == stage.trained_base || stage.trained_base.empty()) continue;
+    changes.push_back(Diagnostic("E0505", concat("stage ", stage.name, " was trained on another base"))
+                          .at(stage.origin("base_model").location)
+                          .note(concat("base fingerprint ", stage.trained_base.substr(0, 8), " -> ", now.substr(0, 8)))
+                          .note(concat("now: ", escape_for_log(stage.base->folder, 400)))
+                          .help("name the base it was trained on, or another `output_dir`"));
+  }
+  if (!changes.empty()) throw Error(changes);
 }
 
 StageRunOptions run_options(const LoadedConfig& config, const std::vector<PreparedStage>& stages,
                             const PreparedStage& stage, const RecipeOptions& options) {
   return {.resume = stage.state == StageState::kInterrupted,
           .init_from = source_of(stages, stage),
-          .resume_command = command_for(config, "--resume"),
+          .resume_command = resume_command_for(config, options),
           .profile_first = options.profile_first,
           .profile_last = options.profile_last};
 }
@@ -83,7 +121,7 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
                            const RecipeOptions& options) {
   // The recipe's own lock keeps a second program away from folders that do not exist yet.
   std::optional<RunLock> lock;
-  if (config.is_recipe) lock = RunLock::take(config.output_dir);
+  if (config.is_recipe) lock = RunLock::take(run_folder_path(config.output_dir));
   OldRuns old_runs(stages, choice.from);
   std::optional<LoadedBase> base;
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -102,17 +140,27 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
 
 }  // namespace
 
+void check_inputs(const LoadedConfig& config, const RecipeOptions& options, Diagnostics& diagnostics) {
+  check_stage_inputs(config, diagnostics);
+  if (!options.gpu_memory) check_devices(config, diagnostics);
+}
+
 RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options) {
   set_warnings_as_errors(is_strict(config));
   const bool trains = !options.check && !options.plan;
-  std::vector<PreparedStage> stages = load_stages(config, trains);
+  std::vector<PreparedStage> stages = load_stages(config, trains, options.gpu_memory.has_value());
   const StageChoice choice = choose_stages(stages, options);
   log_preparation(config, stages);
   if (trains) check_choice(config, stages, choice, options);
-  if (!options.check) plan_device_memory(stages_to_plan(stages, choice, options.plan), options);
-  if (trains) return train_stages(config, stages, choice, options);
-  throw_if_changed(stages);
-  return RecipeOutcome::kDone;
+  const std::vector<PreparedStage*> chosen = stages_to_plan(stages, choice, options.plan);
+  if (!trains) {
+    check_stages(stages, chosen, options);
+    if (options.check) check_finished_base(stages, choice);
+    return RecipeOutcome::kDone;
+  }
+  plan_device_memory(chosen, options);
+  if (chosen.empty()) check_finished_base(stages, choice);
+  return train_stages(config, stages, choice, options);
 }
 
 }  // namespace shori

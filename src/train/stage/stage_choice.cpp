@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shori/train/adapter_file.h"
+#include "shori/util/command.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
@@ -18,18 +19,18 @@ std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::
   }
   const auto found = std::ranges::find(names, name);
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
-  Diagnostic diagnostic("E0113", concat("`", option, " ", escape_for_log(name), "`: no such stage"));
+  Diagnostic diagnostic("E0117", concat("`", option, " ", escape_for_log(name), "`: no such stage"));
   diagnostic.note("stages: " + list);
   const std::string similar = find_similar_name(name, names);
   if (!similar.empty()) diagnostic.help(concat("a stage with a similar name exists: `", similar, "`"));
   throw Error(diagnostic);
 }
 
-void check_resume(const std::vector<PreparedStage>& stages) {
+void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
   const auto has_run = [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; };
   if (std::ranges::any_of(stages, has_run)) return;
   throw Error(Diagnostic("E0506", concat("`", stages.front().folder.path(), "` has no usable checkpoint"))
-                  .help("start it without --resume"));
+                  .help(concat("begin the run: ", command_for(config, {}))));
 }
 
 // All stages after a changed one count as changed as well. So the first one is reported, whichever was chosen, and the
@@ -44,17 +45,17 @@ void check_resume(const std::vector<PreparedStage>& stages) {
   }
   const bool interrupted =
       std::any_of(stages.begin(), first, [](const PreparedStage& s) { return s.state == StageState::kInterrupted; });
-  if (config.is_recipe)
-    diagnostics.back().help(
-        concat("retrain from there on: ",
-               command_for(config, concat("--from ", first->name, interrupted ? " --resume" : ""))));
+  std::vector<std::string> from = {"--from", first->name};
+  if (interrupted) from.emplace_back("--resume");
+  if (config.is_recipe) diagnostics.back().help(concat("retrain from there on: ", command_for(config, from)));
   throw Error(diagnostics);
 }
 
-[[noreturn]] void refuse_interrupted(const LoadedConfig& config, const PreparedStage& stage) {
+[[noreturn]] void refuse_interrupted(const LoadedConfig& config, const PreparedStage& stage,
+                                     const RecipeOptions& options) {
   throw Error(Diagnostic("E0507", concat("`", stage.folder.path(), "` already holds a run (step ", stage.step, " of ",
                                          stage.total_steps(), ")"))
-                  .help(concat("resume it: ", command_for(config, "--resume")))
+                  .help(concat("resume it: ", resume_command_for(config, options)))
                   .help("or choose another `output_dir`"));
 }
 
@@ -84,20 +85,30 @@ std::string source_of(const std::vector<PreparedStage>& stages, const PreparedSt
                                    : stage.config.init_from;
 }
 
-std::string command_for(const LoadedConfig& config, const std::string& options) {
-  return concat("shori-train ", config.file, " ", options);
+std::string command_for(const LoadedConfig& config, const std::vector<std::string>& options) {
+  std::vector<std::string> words = {config.file};
+  for (const std::string& override : config.overrides) words.insert(words.end(), {"--set", override});
+  words.insert(words.end(), options.begin(), options.end());
+  return concat(program_command("shori-train"), " ", shell_words(words));
+}
+
+std::string resume_command_for(const LoadedConfig& config, const RecipeOptions& options) {
+  std::vector<std::string> words;
+  if (!options.only.empty()) words = {"--only", options.only};
+  words.emplace_back("--resume");
+  return command_for(config, words);
 }
 
 void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const StageChoice& choice,
                   const RecipeOptions& options) {
-  if (options.resume) check_resume(stages);
+  if (options.resume) check_resume(config, stages);
   bool is_first = true;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const PreparedStage& stage = stages[i];
     const StageState state = choice.retrains(i) ? StageState::kToTrain : stage.state;
     if (!choice.contains(i) || state == StageState::kDone) continue;
     if (state == StageState::kChanged) refuse_changed(config, stages, stage);
-    if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage);
+    if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage, options);
     if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(stage);
     // Later stages begin from what this one will have trained.
     const std::string source = source_of(stages, stage);

@@ -18,17 +18,20 @@ struct StageChoice {
   bool retrains(std::size_t stage) const { return stage >= from; }
 };
 
-// E0113 for a name that no stage has.
+// E0117 for a name that no stage has.
 StageChoice choose_stages(const std::vector<PreparedStage>& stages, const RecipeOptions& options);
 
 // Run folder, adapter folder or checkpoint that a stage begins from; empty: a fresh adapter.
 std::string source_of(const std::vector<PreparedStage>& stages, const PreparedStage& stage);
 
-// "shori-train recipe.yaml --resume"
-std::string command_for(const LoadedConfig& config, const std::string& options);
+// The whole command that trains the config with these further options, ready to be pasted into a shell:
+// "shori-train recipe.yaml --set device=cpu --resume".
+std::string command_for(const LoadedConfig& config, const std::vector<std::string>& options);
+// The command that continues the run that `options` began.
+std::string resume_command_for(const LoadedConfig& config, const RecipeOptions& options);
 
 // Checks, before a weight is loaded or a folder moved, that every chosen stage can be trained as the command says. E0506
-// if there is nothing to resume; E0504, E0508 for a stage that changed; E0507 for an interrupted one without --resume
+// if there is nothing to resume; E0504, E0508, E0516, E0517 for a stage that changed; E0507 for an interrupted one without --resume
 // and for a folder with remains of a run; E0510 if the adapter to begin from does not exist.
 void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const StageChoice& choice,
                   const RecipeOptions& options);

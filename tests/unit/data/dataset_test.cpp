@@ -165,7 +165,7 @@ TEST_F(DatasetTest, SkippedConversations) {
   EXPECT_EQ(dataset.file_ledgers[0].counts.tokens_dropped(), 84);
   options.skip_samples = {"c.jsonl:4"};
   load({entry("a.blockml"), entry("c.jsonl")});
-  EXPECT_EQ(problems(), (Texts{"E0315 "}));
+  EXPECT_EQ(problems(), (Texts{"E0117 "}));
 }
 
 TEST_F(DatasetTest, SamplesWithoutALabelAreDroppedAndCounted) {

@@ -110,7 +110,7 @@ TEST_F(SelectDocuments, WhatIsWrongWithTheWholeIsReportedInOrder) {
   add(2);
   options.skip_samples = {"nobody"};
   select();
-  EXPECT_EQ(problems(), (Texts{"E0305 train/f.jsonl:1", "E0306 config.yaml:7", "E0315 "}));
+  EXPECT_EQ(problems(), (Texts{"E0305 train/f.jsonl:1", "E0306 config.yaml:7", "E0117 "}));
   EXPECT_EQ(diagnostics.all()[0].notes, Texts{"train/f.jsonl:1: 1200 ids (+200)"});
 }
 
@@ -206,7 +206,7 @@ TEST_F(SelectDocuments, TheFingerprintIsTheHashOfItsText) {
   options.eos = EosRule::kConversation;
   options.overlong = OverlongPolicy::kTruncate;
   options.roles_to_train = {"message", "ooc"};
-  EXPECT_EQ(data_fingerprint(list.documents, options, ""), sha256_hex(text));
+  EXPECT_EQ(data_fingerprint(build_dataset(std::move(list), sources, {"val", "more"}), options), sha256_hex(text));
 }
 
 }  // namespace

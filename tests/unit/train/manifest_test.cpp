@@ -82,10 +82,10 @@ TEST(Manifest, OfAnotherRunIsRefused) {
   EXPECT_EQ(code_of_reading(json, *stage), "none");
   Json other_plan = json;
   other_plan["plan_sha256"] = "0";
-  EXPECT_EQ(code_of_reading(other_plan, *stage), "E0504");
+  EXPECT_EQ(code_of_reading(other_plan, *stage), "E0518");
   stage->config.learning_rate = 0.003;
   stage.plan();
-  EXPECT_EQ(code_of_reading(json, *stage), "E0504");
+  EXPECT_EQ(code_of_reading(json, *stage), "E0518");
 }
 
 TEST(Manifest, MissingMembersAreNamed) {

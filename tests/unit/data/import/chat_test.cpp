@@ -94,7 +94,7 @@ TEST_F(ImportChat, NothingIsOverwritten) {
   folder.write("in/c.jsonl", mes("Aya", "changed"));
   options.inputs = {folder.file("in")};
   import_inputs();
-  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0806", 0, 0}})) << formatted();
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0807", 0, 0}})) << formatted();
   EXPECT_EQ(made(), (std::map<std::string, std::string>{{"c-00001.blockml", "▀message\nAya: a▄\n"}}));
 }
 

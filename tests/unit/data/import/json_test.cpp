@@ -129,7 +129,7 @@ TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
 TEST_F(ImportJson, TurnsOfTheUserNeedAName) {
   options.human_name.clear();
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u"}]})");
-  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0113", 1, 14}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0116", 1, 14}}));
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u","name":"Zun"}]})");
   EXPECT_EQ(only_made(), "▀message\nZun: u▄\n");
 }
@@ -163,7 +163,7 @@ TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
   EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).unchanged, 3u);
   options.rating = "explicit";
   import(ImportSource::kMessages, "m.jsonl", text);
-  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0806", 0, 0}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0807", 0, 0}}));
 }
 
 TEST_F(ImportJson, BrokenTurnsOfOneConversationAreBounded) {
