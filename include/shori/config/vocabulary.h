@@ -199,14 +199,26 @@ enum class LintRule : std::uint8_t {
   kInst,
   kU2581,
   kLookalike,
+  kMacro,
+  kThink,
+  kTemplate,
+  kRefusal,
+  kUrl,
+  kHtml,
+  kEmail,
+  kDoubledSpeaker,
+  kOtherSpeaker,
+  kRepeatedMessage,
 };
 template <>
-inline constexpr auto kWords<LintRule> = word_list(
-    "prose/thoughts", "prose/onomatopoeia", "prose/emphasis", "prose/dialogue-quotes", "prose/curly-quotes",
-    "prose/nondialogue-quotes", "prose/caps", "prose/quoted-lines", "prose/fences", "prose/emoji", "prose/ellipsis",
-    "prose/spacing", "privacy/username", "privacy/internal-url", "ooc/inline", "structure/no-speaker",
-    "structure/unknown-speaker", "structure/name-drift", "order/tags", "order/title", "order/duplicate-description",
-    "order/no-effect", "length/mismatch", "text/inst", "text/u2581", "text/lookalike");
+inline constexpr auto kWords<LintRule> =
+    word_list("prose/thoughts", "prose/onomatopoeia", "prose/emphasis", "prose/dialogue-quotes", "prose/curly-quotes",
+              "prose/nondialogue-quotes", "prose/caps", "prose/quoted-lines", "prose/fences", "prose/emoji",
+              "prose/ellipsis", "prose/spacing", "privacy/username", "privacy/internal-url", "ooc/inline",
+              "structure/no-speaker", "structure/unknown-speaker", "structure/name-drift", "order/tags", "order/title",
+              "order/duplicate-description", "order/no-effect", "length/mismatch", "text/inst", "text/u2581",
+              "text/lookalike", "text/macro", "text/think", "text/template", "text/refusal", "text/url", "text/html",
+              "privacy/email", "structure/doubled-speaker", "structure/other-speaker", "structure/repeated-message");
 inline constexpr std::size_t kLintRuleCount = kWords<LintRule>.size();
 
 }  // namespace shori

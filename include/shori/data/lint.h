@@ -47,6 +47,7 @@ struct LintFinding {
   std::size_t bytes = 1;              // that it covers there
   std::size_t count = 1;              // occurrences in this block
   std::string message;                // without the rule's name
+  std::string subject;                // what it names: "`Old Tam` (3 messages)"; empty: nothing
 };
 
 // Findings of all rules that are not off, in the order of the text. `message_ids`: lengths of the messages in tokens;

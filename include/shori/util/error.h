@@ -59,7 +59,8 @@ struct Diagnostic {
   SourceLocation location;
   std::vector<std::string> notes;
   std::vector<std::string> helps;
-  std::string rule;  // of a lint: "prose/thoughts"; else empty
+  std::string rule;     // of a lint: "prose/thoughts"; else empty
+  std::string subject;  // of a lint: the part of the message that names something, so that findings can be joined
 };
 
 // Thrown for anything that a user can cause or fix. Has at least one diagnostic.

@@ -27,8 +27,8 @@ class BlockFindings {
   // `listed`: named by a list of the config, which has a level of its own. `detail` replaces the rule's message if this
   // is its first occurrence.
   void add(LintRule rule, TextSpan span, bool listed = false, std::string_view detail = {});
-  // At the block itself.
-  void add_block(LintRule rule, std::string detail, std::size_t count = 1);
+  // At the block itself. `subject`: as LintFinding.
+  void add_block(LintRule rule, std::string message, std::string subject, std::size_t count = 1);
   void move_to(std::vector<LintFinding>& all);
 
  private:
@@ -80,6 +80,15 @@ std::string_view ascii_quote(std::string_view text, std::size_t at);  // "'" or 
 
 void lint_prose(std::string_view body, std::size_t text_begin, BlockFindings& findings);
 void lint_privacy(std::string_view body, BlockFindings& findings);
+void lint_leftovers(std::string_view body, BlockFindings& findings);
+void lint_refusals(std::string_view body, BlockFindings& findings);
+void lint_markup(std::string_view body, BlockFindings& findings);
+// Whether `<name>` or `</name>`, in lower case, encloses what a model thinks.
+bool is_reasoning_tag(std::string_view name);
+// Rules about speakers and what they say; all blocks of a document.
+void lint_speakers(const BlockmlDocument& document, const LintOptions& options, std::vector<LintFinding>& findings);
+// "`Old Tam` (3 messages)".
+std::string speaker_text(std::string_view name, std::size_t messages);
 // Rules about the order of blocks, speakers and lengths; all blocks of a document.
 void lint_structure(const BlockmlDocument& document, std::span<const std::int64_t> message_ids,
                     const LintOptions& options, std::vector<LintFinding>& findings);

@@ -19,8 +19,8 @@ struct RuleRow {
 using enum LintLevel;
 // In the order of LintRule.
 constexpr RuleRow kRules[kLintRuleCount] = {
-    {kWarn, "odd number of `_` in a paragraph", "thoughts stand between two: _Ugh._"},
-    {kWarn, "odd number of single `*` in a paragraph", "onomatopoeia stands between two: *Thud*"},
+    {kWarn, "unbalanced `_`: a thought begins here and does not end", "write one on each side: _Ugh._"},
+    {kWarn, "unbalanced `*`: a sound or action begins here and does not end", "write one on each side: *Thud*"},
     {kWarn, "odd number of `**` in a paragraph, or three or more `*` in a row", "emphasis stands between two: **no**"},
     {kWarn, "odd number of `\"` in a paragraph",
      "close the dialogue, or open the next paragraph with `\"` where the speech runs on"},
@@ -39,7 +39,7 @@ constexpr RuleRow kRules[kLintRuleCount] = {
     {kWarn, "address inside the source", "delete it"},
     {kWarn, "talk out of character inside a message", "move it to a block `ooc`"},
     {kInfo, "message without a speaker", "narration may stand so; else `Name: text`"},
-    {kInfo, "speaker that no description names", "add a block `description`, or correct the name"},
+    {kInfo, "no description for", "add a block `description`, or correct the name"},
     {kWarn, "two speakers whose names differ by one character or by case", "spell each name the same everywhere"},
     {kWarn, "`tags` not directly after a `title`", "move it after its title"},
     {kWarn, "the first `title` stands after other blocks", "move it to the front"},
@@ -50,6 +50,16 @@ constexpr RuleRow kRules[kLintRuleCount] = {
     {kError, "U+2581 in a text: to the tokenizer it is a space", "write another character"},
     {kWarn, "a character that looks like ▀ or ▄ at the edge of a block",
      "probably mistyped: the marks are U+2580 and U+2584"},
+    {kWarn, "macro of a chat program", "write the name, or what the macro stands for"},
+    {kWarn, "reasoning of a model", "delete it with all that it encloses"},
+    {kWarn, "mark of another prompt format", "delete it: BlockML has its own marks"},
+    {kWarn, "a model speaks of itself or refuses", "delete the message, or write what the character says"},
+    {kInfo, "address or picture", "delete it if it is not part of the story"},
+    {kWarn, "markup of a page or forum", "write the text itself: `&` for `&amp;`, a line break for `<br>`"},
+    {kWarn, "e-mail address", "delete it"},
+    {kWarn, "the speaker is written twice", "delete the second name"},
+    {kWarn, "another speaker begins inside a message", "end the block before it, and begin one of its own"},
+    {kWarn, "the same message again", "delete one of the two"},
 };
 
 const RuleRow& row(LintRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
@@ -85,6 +95,13 @@ void lint_text(const Segment& segment, BlockFindings& findings) {
     findings.add(LintRule::kLookalike, {body.size() - kBytes, body.size()});
 }
 
+// What was never part of the story, wherever it stands.
+void lint_foreign(const Segment& segment, BlockFindings& findings) {
+  lint_leftovers(segment.body, findings);
+  if (segment.role == Role::kMessage || segment.role == Role::kOoc) lint_refusals(segment.body, findings);
+  if (is_prose_role(segment.role)) lint_markup(segment.body, findings);
+}
+
 void lint_ooc(std::string_view body, BlockFindings& findings) {
   for (const InlineOoc& ooc : find_inline_ooc(body)) findings.add(LintRule::kInlineOoc, ooc.span);
 }
@@ -95,6 +112,12 @@ std::size_t body_begin(const Segment& segment, std::string_view text) {
   const std::string_view raw = text.substr(segment.begin, segment.end - segment.begin - close);
   const std::size_t last = raw.find_last_not_of(" \t\n");
   return segment.begin + last + 1 - segment.body.size();
+}
+
+// "no description for `Old Tam`", "two speakers ...: `Tam` and `Tan`".
+std::string full_message(const LintFinding& finding) {
+  if (finding.subject.empty()) return finding.message;
+  return concat(finding.message, finding.message.ends_with(" for") ? " " : ": ", finding.subject);
 }
 
 // Whether a rule from `first` to `last` is not off.
@@ -122,7 +145,7 @@ void BlockFindings::add(LintRule rule, TextSpan span, bool listed, std::string_v
   if (level == LintLevel::kOff) return;
   auto& finding = found_[2 * static_cast<std::size_t>(rule) + (listed ? 1 : 0)];
   if (!finding) {
-    finding = LintFinding{rule, level, segment_, std::numeric_limits<std::size_t>::max(), 1, 0, {}};
+    finding = LintFinding{rule, level, segment_, std::numeric_limits<std::size_t>::max(), 1, 0, {}, {}};
   }
   ++finding->count;
   if (span.begin >= *finding->offset) return;
@@ -131,11 +154,11 @@ void BlockFindings::add(LintRule rule, TextSpan span, bool listed, std::string_v
   finding->message = std::string(detail.empty() ? lint_rule_message(rule) : detail);
 }
 
-void BlockFindings::add_block(LintRule rule, std::string detail, std::size_t count) {
+void BlockFindings::add_block(LintRule rule, std::string message, std::string subject, std::size_t count) {
   const LintLevel level = options_.level(rule);
   if (level == LintLevel::kOff) return;
   found_[2 * static_cast<std::size_t>(rule)] =
-      LintFinding{rule, level, segment_, std::nullopt, 1, count, std::move(detail)};
+      LintFinding{rule, level, segment_, std::nullopt, 1, count, std::move(message), std::move(subject)};
 }
 
 void BlockFindings::move_to(std::vector<LintFinding>& all) {
@@ -151,10 +174,12 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
   std::vector<LintFinding> all;
   const bool prose = any_level(options, LintRule::kThoughts, LintRule::kSpacing);
   const bool others = any_level(options, LintRule::kUsername, LintRule::kInlineOoc);
+  const bool foreign = any_level(options, LintRule::kMacro, LintRule::kEmail);
   for (std::size_t i = 0; i < document.segments.size(); ++i) {
     const Segment& segment = document.segments[i];
     BlockFindings findings(i, options);
     lint_text(segment, findings);
+    if (foreign) lint_foreign(segment, findings);
     if ((prose || others) && is_prose_role(segment.role)) {
       const bool message = segment.role == Role::kMessage;
       if (prose)
@@ -165,6 +190,9 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
     findings.move_to(all);
   }
   lint_structure(document, message_ids, options, all);
+  if (any_level(options, LintRule::kDoubledSpeaker, LintRule::kRepeatedMessage) ||
+      any_level(options, LintRule::kUsername, LintRule::kUsername))
+    lint_speakers(document, options, all);
   const auto position = [](const LintFinding& f) { return std::pair(f.segment, f.offset ? *f.offset + 1 : 0); };
   std::stable_sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return position(a) < position(b); });
   return all;
@@ -177,8 +205,9 @@ void print_findings(const BlockmlDocument& document, std::string_view text, cons
     const Segment& segment = document.segments[finding.segment];
     const bool error = finding.level == LintLevel::kError;
     const std::string_view name = lint_rule_name(finding.rule);
-    Diagnostic problem(error ? "E0319" : "W0304", concat(name, ": ", finding.message));
+    Diagnostic problem(error ? "E0319" : "W0304", concat(name, ": ", full_message(finding)));
     problem.rule = name;
+    problem.subject = finding.subject;
     if (finding.level == LintLevel::kInfo) problem.severity = Severity::kInfo;
     problem.help(std::string(lint_rule_help(finding.rule)));
     if (error) problem.help(concat("or `lint: {", name, ": warn}` in the config"));

@@ -16,7 +16,7 @@ constexpr std::size_t kNone = std::string_view::npos;
 class PrivacyLint {
  public:
   PrivacyLint(std::string_view body, BlockFindings& findings)
-      : lower_(lower_ascii(body)), text_(lower_), findings_(findings) {}
+      : body_(body), lower_(lower_ascii(body)), text_(lower_), findings_(findings) {}
 
   void run() {
     if (findings_.wants(LintRule::kUsername)) user_patterns();
@@ -46,6 +46,18 @@ class PrivacyLint {
     each("u/", LintRule::kUsername, name_follows);
     each("[quote=", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
     each("originally posted by", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
+    for (std::size_t at = body_.find("Anon"); at != kNone; at = body_.find("Anon", at + 4)) {
+      if (is_default_user(at, at + 4))
+        findings_.add(LintRule::kUsername, {at, at + 4}, false, "`Anon`, the name that programs give their user");
+    }
+  }
+
+  // `Anon` as a name: inside a sentence, or with `'s`. At the start of one it is the old word for soon.
+  bool is_default_user(std::size_t begin, std::size_t end) const {
+    if (word_before(begin) || word_after(end)) return false;
+    if (body_.substr(end).starts_with("'s") || body_.substr(end).starts_with("\xE2\x80\x99s")) return true;
+    const std::size_t before = begin == 0 ? kNone : body_.find_last_not_of(' ', begin - 1);
+    return before != kNone && before + 1 < begin && (is_ascii_letter(body_[before]) || body_[before] == ',');
   }
 
   // Single words of the text that are in the list, and all occurrences of the names in it that are several words.
@@ -118,6 +130,7 @@ class PrivacyLint {
     }
   }
 
+  std::string_view body_;
   std::string lower_;
   std::string_view text_;
   BlockFindings& findings_;

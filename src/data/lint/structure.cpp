@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -58,9 +59,9 @@ class StructureLint {
   }
 
  private:
-  void report(LintRule rule, std::size_t segment, const std::string& detail = {}, std::size_t count = 1) {
+  void report(LintRule rule, std::size_t segment, std::string subject = {}, std::size_t count = 1) {
     BlockFindings block(segment, options_);
-    block.add_block(rule, std::string(lint_rule_message(rule)) + detail, count);
+    block.add_block(rule, std::string(lint_rule_message(rule)), std::move(subject), count);
     block.move_to(findings_);
   }
 
@@ -79,10 +80,7 @@ class StructureLint {
     }
   }
 
-  static std::string shown(const SpeakerUse& speaker) {
-    return concat('`', escape_for_log(speaker.name), "` (", speaker.messages,
-                  speaker.messages == 1 ? " message)" : " messages)");
-  }
+  static std::string shown(const SpeakerUse& speaker) { return speaker_text(speaker.name, speaker.messages); }
 
   void unknown_speakers() {
     if (options_.level(LintRule::kUnknownSpeaker) == LintLevel::kOff) return;
@@ -93,7 +91,7 @@ class StructureLint {
     for (std::size_t i = 0; i < std::min(speakers_.size(), kComparedSpeakers); ++i) {
       const SpeakerUse& speaker = speakers_[i];
       if (descriptions.find(speaker.name) == std::string::npos)
-        report(LintRule::kUnknownSpeaker, speaker.segment, ": " + shown(speaker), speaker.messages);
+        report(LintRule::kUnknownSpeaker, speaker.segment, shown(speaker), speaker.messages);
     }
   }
 
@@ -112,8 +110,7 @@ class StructureLint {
         }
       }
       if (like)
-        report(LintRule::kNameDrift, speakers_[i].segment,
-               ": " + shown(speakers_[*like]) + " and " + shown(speakers_[i]));
+        report(LintRule::kNameDrift, speakers_[i].segment, shown(speakers_[*like]) + " and " + shown(speakers_[i]));
     }
   }
 
@@ -127,7 +124,7 @@ class StructureLint {
       if (segment.role == Role::kTitle && !had_title && i > 0 && !had_message) report(LintRule::kTitle, i);
       had_title = had_title || segment.role == Role::kTitle;
       if (segment.role == Role::kDescription && !described.insert(first_line(segment.body)).second)
-        report(LintRule::kDuplicateDescription, i, ": `" + escape_for_log(first_line(segment.body)) + "`");
+        report(LintRule::kDuplicateDescription, i, "`" + escape_for_log(first_line(segment.body)) + "`");
       if (segment.role != Role::kMessage) continue;
       had_message = true;
       last_message = i;
@@ -152,7 +149,7 @@ class StructureLint {
       const LengthHint word = options_.buckets.word_for(length);
       if (std::abs(static_cast<int>(word) - static_cast<int>(segment.hint)) <= kStepsOff) continue;
       report(LintRule::kLengthMismatch, i,
-             concat(": `", length_name(segment.hint), "`, the text has ", length, ' ', unit_name(), " (",
+             concat("`", length_name(segment.hint), "`, the text has ", length, ' ', unit_name(), " (",
                     length_name(word), ')'));
     }
   }

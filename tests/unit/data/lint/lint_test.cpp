@@ -142,8 +142,73 @@ std::vector<Case> other_cases() {
   };
 }
 
+std::vector<Case> leftover_cases() {
+  const std::string x = message("A: x");
+  return {
+      {"text/macro", message("A: hi {{user}}, {{ char }} and {{random::a,b}}"), {{2, 7, 3}}},
+      {"text/macro", message("A: <USER> met {char}; {{user}'s {{[INPUT]}} {{// x}}"), {{2, 4, 5}}},
+      {"text/macro", "▀title\n{{char}}▄\n" + x + "[INST] Be {{char}}. [/INST]\n", {{2, 1, 1}, {5, 8, 1}}},
+      {"text/macro", message("A: {{1,2},{3}} {a} {{}} { {x} } <user name> <Charlotte> {{users of}"), {}},
+      {"text/think", message("A: <think>\nhm\n</think>\n\"Hi\""), {{2, 4, 2}}},
+      {"text/think", message("A: [THINK] x [/THINK] <Thinking foo=\"1\"> &lt;think&gt; ◁think▷"), {{2, 4, 5}}},
+      {"text/think", message("A: I think <I think> and [thinking hard] think> <thinker>"), {}},
+      {"text/template", message("A: x<|im_end|>\n<|im_start|>user"), {{2, 5, 2}}},
+      {"text/template", message("A: x\n### Instruction:\ny\n### Response (2 paragraphs):\nz"), {{3, 1, 2}}},
+      {"text/template",
+       message("A: <<SYS>> <start_of_turn> <｜User｜> [TOOL_CALLS] [ inst ] <0x0A> <EOS>"),
+       {{2, 4, 7}}},
+      {"text/template", message("A: <|> a | b |> <||> x < y > z [instead] [Inst.] <0x0G>"), {}},
+      {"text/template", "▀lore\n### System\nThe response: ## none\n## Answers\n# Response▄\n" + x, {}},
+      {"text/refusal", message("A: \"As an AI language model, I cannot\" x"), {{2, 8, 1}}},
+      {"text/refusal", message("A: I'm sorry, but I can’t continue this roleplay."), {{2, 20, 1}}},
+      {"text/refusal", message("A: As an AI, I have no feelings. I cannot fulfill your request."), {{2, 4, 2}}},
+      {"text/refusal", message("A: I apologize, but I’m unable to help with that."), {{2, 22, 1}}},
+      {"text/refusal",
+       message("A: \"As an AI, I feel nothing,\" said the ship. \"I can't help with that.\" I cannot help it. I won't "
+               "write to him, said Tam. I am just an aide. I can't create a content life here."),
+       {}},
+      {"text/refusal", "▀description\nHal, an AI language model▄\n" + x, {}},
+      {"text/url", message("A: see https://a.org/x, www.b.de and discord.gg/x1 ![](a.png) c.com"), {{2, 8, 5}}},
+      {"text/url", message("A: a.b c...com file.txt no.Community and/or 3.5/4 stop.It http: // x ![a] (b) ://"), {}},
+      {"text/url", message("A: ```\nhttps://a.org\n```"), {}},
+      {"text/html", message("A: a<br>b <i>c</i> &amp; &#39; <a href=\"x\">"), {{2, 5, 6}}},
+      {"text/html", message("A: <!-- x --> [color=red]y[/color] </status>"), {{2, 4, 4}}},
+      {"text/html", message("A: a < b > c <b and c> <sigh> R&B; Q&A &; [i] [b] a=[1] <<p <3 </s x"), {}},
+      {"text/html", message("A: ```html\n<br>\n```"), {}},
+      {"privacy/email", message("A: to tam.o+x@mail.example.org."), {{2, 7, 1}}},
+      {"privacy/email", message("A: @tam a@b a @ b.org x@.org y@1.2"), {}},
+      {"privacy/username", message("Anon: x") + message("A: y") + message("Anon: z"), {{1, 1, 2}}},
+      {"privacy/username", message("A: she looks at Anon. Anon's hand"), {{2, 17, 2}}},
+      {"privacy/username", message("Anonna: Anon, good nurse! Anon. An Anonymous letter to you\nAnon"), {}},
+      {"structure/doubled-speaker", message("Mira: Mira: \"Both.\""), {{2, 7, 1}}},
+      {"structure/doubled-speaker",
+       message("Mira Vale: **Mira:** x") + message("Mira:\n[Mira]: y") + message("Mira: mira: z"),
+       {{2, 12, 1}, {5, 1, 1}, {7, 7, 1}}},
+      {"structure/doubled-speaker",
+       message("Mira: Mirabel: x") + message("Mira: \"Mira: no.\"") + message("Mira: :"),
+       {}},
+      {"structure/other-speaker", message("Mira: x\nTam: y") + message("Tam: z"), {{3, 1, 1}}},
+      {"structure/other-speaker", message("It rains.\n**Tam:** y\n<Tam> z\nYou: a") + message("Tam: z"), {{3, 1, 3}}},
+      {"structure/other-speaker", "▀description\n**Name:** Tam▄\n" + message("Mira: x\nTam: y"), {{5, 1, 1}}},
+      {"structure/other-speaker", message("Mira: Tam: y") + message("Tam: z"), {{2, 7, 1}}},
+      {"structure/other-speaker",
+       message("Mira: to Tam: y\nNote: Tam:x\nTam said: no\n```\nTam: 3\n```") + message("Tam: x"),
+       {}},
+      {"structure/repeated-message",
+       message("A: one two three four five six") + message("B: x") + message("A: One  two three four\nfive six"),
+       {{5, 1, 1}}},
+      {"structure/repeated-message", message("A: Ha!") + message("A: Ha!"), {{3, 1, 1}}},
+      {"structure/repeated-message",
+       message("A: Yes, of course.") + message("B: x") + message("A: Yes, of course.") + message("A: ...") +
+           message("A: ..."),
+       {}},
+  };
+}
+
+std::vector<std::vector<Case>> all_cases() { return {prose_cases(), other_cases(), leftover_cases()}; }
+
 TEST(Lint, EachRuleAtItsPlaceAndNowhereElse) {
-  for (const auto& cases : {prose_cases(), other_cases()}) {
+  for (const auto& cases : all_cases()) {
     for (const Case& c : cases) EXPECT_EQ(found_by(c.rule, c.text), c.found) << c.rule << "\n" << c.text;
   }
 }
@@ -153,7 +218,7 @@ TEST(Lint, EveryRuleIsTested) {
   for (const std::string_view rule : kWords<LintRule>) {
     if (rule == "length/mismatch") continue;  // has its own test
     int fires = 0, silent = 0;
-    for (const auto& cases : {prose_cases(), other_cases()}) {
+    for (const auto& cases : all_cases()) {
       for (const Case& c : cases) {
         if (c.rule == rule) ++(c.found.empty() ? silent : fires);
       }

@@ -1,0 +1,178 @@
+// The rule text/refusal: where a model, and not a character, speaks.
+#include <algorithm>
+#include <array>
+
+#include "shori/util/text.h"
+#include "src/data/lint/block.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kNone = std::string_view::npos;
+constexpr std::size_t kMaxClause = 300;  // bytes of a sentence that is read on each side
+
+template <std::size_t N>
+bool has_any(std::string_view text, const std::array<std::string_view, N>& words) {
+  return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return text.find(word) != kNone; });
+}
+
+// Said by no one in a story.
+constexpr std::array<std::string_view, 21> kMachineTalk = {"ai language model",
+                                                           "as a large language model",
+                                                           "i'm a large language model",
+                                                           "i am a large language model",
+                                                           "as a language model",
+                                                           "as an ai assistant",
+                                                           "as an ai model",
+                                                           "as an ai chatbot",
+                                                           "as an ai system",
+                                                           "as an ai developed",
+                                                           "as an ai created",
+                                                           "as an ai trained",
+                                                           "as an artificial intelligence language",
+                                                           "openai's polic",
+                                                           "openai policy",
+                                                           "openai's content",
+                                                           "openai's use",
+                                                           "als ki-sprachmodell",
+                                                           "como modelo de lenguaje",
+                                                           "como um modelo de linguagem",
+                                                           "en tant que modèle de langage"};
+// What a character of a story may say; a narrator does not.
+constexpr std::array<std::string_view, 11> kMachineVoice = {"as an ai, i",
+                                                            "as an ai i",
+                                                            "i'm an ai assistant",
+                                                            "i am an ai assistant",
+                                                            "i'm just an ai",
+                                                            "i am just an ai",
+                                                            "i am only an ai",
+                                                            "i'm only an ai",
+                                                            "how can i assist you today",
+                                                            "how may i assist you today",
+                                                            "is there anything else i can help you with"};
+constexpr std::array<std::string_view, 20> kCannot = {"i can't",
+                                                      "i cannot",
+                                                      "i can not",
+                                                      "i am unable to",
+                                                      "i'm unable to",
+                                                      "i am not able to",
+                                                      "i'm not able to",
+                                                      "i won't",
+                                                      "i will not",
+                                                      "i must decline",
+                                                      "i have to decline",
+                                                      "i must refuse",
+                                                      "i'm not allowed",
+                                                      "i am not allowed",
+                                                      "i'm not comfortable",
+                                                      "i am not comfortable",
+                                                      "i don't feel comfortable",
+                                                      "i do not feel comfortable",
+                                                      "i must respectfully decline",
+                                                      "i will have to decline"};
+constexpr std::array<std::string_view, 18> kServices = {
+    "assist", "fulfill", "fulfil", "comply",      "continue", "engage",  "generat",   "create", "creating",
+    "provid", "produc",  "writ",   "participate", "roleplay", "support", "role-play", "help",   "complet"};
+// Words for the conversation itself, which no story has of its own.
+constexpr std::array<std::string_view, 14> kMeta = {
+    "roleplay",          "role-play",         "role play",          "explicit content",
+    "sexually explicit", "explicit material", "explicit scene",     "nsfw",
+    "content policy",    "content policies",  "content guidelines", "inappropriate content",
+    "harmful content",   "your prompt"};
+constexpr std::array<std::string_view, 14> kOffice = {
+    "your request",  "that request",     "this request",         "such requests",   "such a request",
+    "with requests", "this content",     "such content",         "that content",    "content that",
+    "content of",    "assist with that", "assist you with that", "assist with this"};
+constexpr std::array<std::string_view, 5> kPointing = {"with that", "with this", "generat", "conversation", "scenario"};
+constexpr std::array<std::string_view, 5> kApologies = {"sorry, but", "sorry but", "apologize, but", "apologise, but",
+                                                        "apologies, but"};
+
+std::size_t sentence_begin(std::string_view text, std::size_t at) {
+  const std::size_t mark = at == 0 ? kNone : text.find_last_of(".!?\n", at - 1);
+  const std::size_t begin = mark == kNone ? 0 : mark + 1;
+  return std::max(begin, at - std::min(at, kMaxClause));
+}
+
+std::size_t sentence_end(std::string_view text, std::size_t at) {
+  return std::min({text.find_first_of(".!?\n", at), text.size(), at + kMaxClause});
+}
+
+// The text in lower case with ASCII apostrophes, and where each of its bytes stands in the body.
+class PlainText {
+ public:
+  explicit PlainText(std::string_view body) {
+    constexpr std::string_view kCurly = "\xE2\x80\x99";
+    for (std::size_t at = 0; at < body.size();) {
+      const bool curly = body.substr(at).starts_with(kCurly);
+      text_ += curly ? '\'' : lower_ascii(body[at]);
+      offsets_.push_back(at);
+      at += curly ? kCurly.size() : 1;
+    }
+    offsets_.push_back(body.size());
+  }
+
+  std::string_view text() const { return text_; }
+  TextSpan span(std::size_t begin, std::size_t end) const { return {offsets_[begin], offsets_[end]}; }
+
+ private:
+  std::string text_;
+  std::vector<std::size_t> offsets_;
+};
+
+class RefusalLint {
+ public:
+  RefusalLint(std::string_view body, BlockFindings& findings)
+      : plain_(body), text_(plain_.text()), findings_(findings) {}
+
+  void run() {
+    for (const std::string_view phrase : kMachineTalk) each(phrase, [](std::size_t) { return true; });
+    for (const std::string_view phrase : kMachineVoice)
+      each(phrase, [&](std::size_t at) { return ends_word(at + phrase.size()) && !in_dialogue(at); });
+    for (const std::string_view phrase : kCannot)
+      each(phrase, [&](std::size_t at) { return ends_word(at + phrase.size()) && refuses(at, at + phrase.size()); });
+  }
+
+ private:
+  template <typename Check>
+  void each(std::string_view phrase, Check check) {
+    for (std::size_t at = text_.find(phrase); at != kNone; at = text_.find(phrase, at + phrase.size())) {
+      const std::size_t end = at + phrase.size();
+      if (!is_word_code_point(code_point_before(text_, at)) && check(at))
+        findings_.add(LintRule::kRefusal, plain_.span(at, end));
+    }
+  }
+
+  bool ends_word(std::size_t end) const { return !is_word_code_point(code_point_after(text_, end)); }
+
+  // Between quotes of its line.
+  bool in_dialogue(std::size_t at) const {
+    bool inside = false;
+    for (std::size_t i = at == 0 ? 0 : text_.rfind('\n', at - 1) + 1; i < at; ++i) {
+      if (text_[i] == '"') inside = !inside;
+      if (text_.substr(i).starts_with("\xE2\x80\x9C")) inside = true;
+      if (text_.substr(i).starts_with("\xE2\x80\x9D")) inside = false;
+    }
+    return inside;
+  }
+
+  // "I cannot" is a refusal of a program where its sentence speaks of the chat as one.
+  bool refuses(std::size_t begin, std::size_t end) const {
+    const std::string_view rest = text_.substr(end, std::max(sentence_end(text_, begin), end) - end);
+    if (!has_any(rest, kServices)) return false;
+    if (has_any(rest, kMeta)) return true;
+    if (in_dialogue(begin)) return false;
+    if (has_any(rest, kOffice)) return true;
+    const std::size_t first = sentence_begin(text_, begin);
+    return has_any(text_.substr(first, begin - first), kApologies) && has_any(rest, kPointing);
+  }
+
+  PlainText plain_;
+  std::string_view text_;
+  BlockFindings& findings_;
+};
+
+}  // namespace
+
+void lint_refusals(std::string_view body, BlockFindings& findings) { RefusalLint(body, findings).run(); }
+
+}  // namespace shori
