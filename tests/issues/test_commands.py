@@ -1,6 +1,7 @@
 """Every command that the programs show is whole and does what it says when it is pasted into a shell. After Ctrl-C the command shown
 left out `--set`, so it resumed another run, or none."""
 import json
+import pathlib
 import re
 import shlex
 import shutil
@@ -152,7 +153,8 @@ def examples():
     for program in PROGRAMS:
         help_text = must(run(BIN / program, "--help")).out
         texts = [help_text]
-        for command in re.findall(r"^  (\w+) +\S", help_text.split("ommands:")[-1], re.M) if "ommands:" in help_text else []:
+        listed = re.split(r"(?i)\nsubcommands:\n", help_text)
+        for command in re.findall(r"^  (\w+) +\S", listed[1], re.M) if len(listed) == 2 else []:
             texts.append(must(run(BIN / program, command, "--help")).out)
         for text in texts:
             found += commands_in("\n".join(re.split(r"Examples?:", text)[1:]))
@@ -209,7 +211,7 @@ def test_set_of_one_stage(tmp_path, token_model):
     config = recipe(tmp_path, token_model)
     told = must(train(config, "--check", "--set", "high.learning_rate=1e-4", "lora_r=4")).err
     rates = re.findall(r"learning_rate: (\S+)", told)
-    assert rates[:2] == ["0.002", "1e-4"] or rates[:2] == ["0.002", "0.0001"], rates
+    assert [float(rate) for rate in rates[:2]] == [0.002, 1e-4], rates
     refused = must(train(config, "--check", "--set", "hihg.learning_rate=1e-4"), 2)
     assert refused.errors == ["E0117"] and "`--set high.learning_rate=1e-4`" in refused.err
 
@@ -225,7 +227,7 @@ def test_config_base_data_and_device_in_one_start(tmp_path):
     for arguments in ([], ["--check"]):
         outcome = must(train(config, *arguments), 2)
         assert {"E0103", "E0101", "E0108", "E0302", "E0315"} <= set(outcome.errors), repr(outcome)
-        assert "E0404" in outcome.errors or "cuda" in must(train("--version")).out
+        assert "E0404" in outcome.errors or pathlib.Path("/dev/nvidia0").exists(), "what this device lacks is said as well"
     assert re.search(r"^\d+ errors$", outcome.err, re.M), outcome.err
 
 
@@ -247,7 +249,7 @@ def test_a_finished_run_with_another_base_or_adapter_is_noticed(tmp_path, token_
     other = make_model(tmp_path / "other", "--vocab", 512, "--seed", 7)
     for arguments in ([], ["--check"], ["--only", "low"]):
         outcome = must(train(config, "--set", f"base_model={other}", *arguments), 3)
-        assert set(outcome.errors) == {"E0505"} and "recipe.yaml" not in outcome.errors, repr(outcome)
+        assert set(outcome.errors) == {"E0505"}, repr(outcome)
     adapter = tmp_path / "runs/high/adapter/adapter_model.safetensors"
     data = bytearray(adapter.read_bytes())
     data[-1] ^= 1

@@ -55,6 +55,7 @@ void add_problems(const Error& error, Diagnostics& diagnostics) {
 
 // Without the base's tokenizer, or with a config that has mistakes: whether the files exist and have the right form.
 void check_data_form(const TrainConfig& config, Diagnostics& diagnostics) {
+  if (config.datasets.empty()) return;
   DataOptions options;
   options.parse_only = true;
   options.sequence_len = options.vocab_size = std::numeric_limits<std::int32_t>::max();

@@ -46,13 +46,18 @@ void add_difference(const ConfigDifference& difference, const PreparedStage& sta
   const ValueOrigin origin = stage.origin(difference.key);
   const SourceLocation& location = origin.location;
   const bool by_option = origin.kind == ValueOrigin::Kind::kSet, in_file = !by_option && location.line > 0;
+  const bool follows = origin.kind == ValueOrigin::Kind::kDerived;
   const std::string where = by_option ? " (--set)"
+                            : follows ? " (follows from other keys)"
                             : in_file ? concat(" (", escape_for_log(location.file, 400), ":", location.line, ")")
                                       : " (not in the config: the default)";
   diagnostic.note(concat("`", difference.key, "` ", difference.stored, " -> ", difference.present, where));
   if (diagnostic.location.file.empty() && in_file) diagnostic.at(location);
-  diagnostic.help(by_option ? concat("leave out `--set ", difference.key, "=...`")
-                            : concat("write `", difference.key, ": ", difference.stored, "`"));
+  if (follows) return;
+  const bool is_list = difference.key == "datasets" || difference.key == "test_datasets";
+  diagnostic.help(is_list     ? concat("restore the entries of `", difference.key, "`")
+                  : by_option ? concat("leave out `--set ", difference.key, "=...`")
+                              : concat("write `", difference.key, ": ", difference.stored, "`"));
 }
 
 // Keys that decide what is taken from the data are guarded by its fingerprint, so a new spelling of a path changes nothing.
