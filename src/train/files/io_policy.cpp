@@ -49,7 +49,7 @@ void run_io_task(const IoTask& task, const std::function<void()>& attempt, const
                                                error_text(failure.error), " (", kTries, " tries)"))
                         .at(task.folder)
                         .note(task.safe)
-                        .help("check the disk, then start again with --resume"));
+                        .help("check the disk"));
       }
     }
   }

@@ -1,5 +1,8 @@
 #include "src/train/stage/run_stage.h"
 
+#include <utility>
+#include <vector>
+
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -87,6 +90,11 @@ bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& o
     if (!step) throw;
     log_stopped(stage, *step, options);
     return false;
+  } catch (const Error& error) {
+    if (error.code() != "E0512" || !stage.folder.newest_checkpoint()) throw;
+    std::vector<Diagnostic> diagnostics = error.diagnostics();
+    diagnostics.back().help(concat("then resume: ", options.resume_command));
+    throw Error(std::move(diagnostics));
   }
 }
 
