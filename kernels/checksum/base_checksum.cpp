@@ -28,23 +28,32 @@ std::uint64_t base_checksum_on_device(const OpContext& context, const void* data
   return result;
 }
 
-std::uint64_t base_checksum_on_cpu(const void* data, std::size_t bytes) {
-  constexpr std::size_t kWord = sizeof(std::uint64_t), kWordsOfTask = std::size_t{1} << 17;
-  const std::size_t words = ceil_div(bytes, kWord);
+constexpr std::size_t kWord = sizeof(std::uint64_t);
+
+// The terms of the whole words [first, last).
+std::uint64_t sum_of_words(const std::byte* data, std::size_t first, std::size_t last) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = first; i < last; ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, data + i * kWord, kWord);
+    sum += checksum_of_word(word, i);
+  }
+  return sum;
+}
+
+std::uint64_t base_checksum_on_cpu(const std::byte* data, std::size_t bytes) {
+  constexpr std::size_t kWordsOfTask = std::size_t{1} << 17;
+  const std::size_t words = bytes / kWord, rest = bytes % kWord;
   const auto tasks = static_cast<std::int64_t>(ceil_div(words, kWordsOfTask));
   std::atomic<std::uint64_t> total{0};
   for_each_task(tasks, [&](std::int64_t task, std::int64_t) {
-    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask,
-                      last = std::min(words, first + kWordsOfTask);
-    std::uint64_t sum = 0;
-    for (std::size_t i = first; i < last; ++i) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, static_cast<const std::byte*>(data) + i * kWord, std::min(kWord, bytes - i * kWord));
-      sum += checksum_of_word(word, i);
-    }
-    total += sum;
+    const std::size_t first = static_cast<std::size_t>(task) * kWordsOfTask;
+    total += sum_of_words(data, first, std::min(words, first + kWordsOfTask));
   });
-  return total;
+  if (rest == 0) return total;
+  std::uint64_t word = 0;
+  std::memcpy(&word, data + words * kWord, rest);
+  return total + checksum_of_word(word, words);
 }
 
 }  // namespace
@@ -53,7 +62,8 @@ std::uint64_t base_checksum(const OpContext& context, const void* data, std::siz
   check_context(context, "base_checksum");
   SHORI_CHECK(data != nullptr || bytes == 0, "base_checksum: no memory");
   log_work(context, {.bytes = static_cast<double>(bytes)});
-  return on_device(context) ? base_checksum_on_device(context, data, bytes) : base_checksum_on_cpu(data, bytes);
+  return on_device(context) ? base_checksum_on_device(context, data, bytes)
+                            : base_checksum_on_cpu(static_cast<const std::byte*>(data), bytes);
 }
 
 }  // namespace shori

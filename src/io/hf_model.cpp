@@ -47,8 +47,17 @@ void widen_values(FileDType dtype, const void* values, std::size_t count, float*
   }
   SHORI_CHECK(dtype == FileDType::kBf16 || dtype == FileDType::kF16, "only BF16, F16 and F32 are widened");
   const auto* bits = static_cast<const std::uint16_t*>(values);
-  const bool is_bf16 = dtype == FileDType::kBf16;
-  for (std::size_t i = 0; i < count; ++i) out[i] = is_bf16 ? to_float(Bf16{bits[i]}) : half_to_float(bits[i]);
+  if (dtype == FileDType::kF16) {
+    std::transform(bits, bits + count, out, half_to_float);
+    return;
+  }
+  // A constant number of steps, so that the compiler makes vectors of them.
+  constexpr std::size_t kStep = 64;
+  std::size_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    for (std::size_t k = 0; k < kStep; ++k) out[i + k] = to_float(Bf16{bits[i + k]});
+  }
+  for (; i < count; ++i) out[i] = to_float(Bf16{bits[i]});
 }
 
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {

@@ -52,7 +52,9 @@ void HostLoader::copy(const HfTensor& tensor, const TensorChunk& chunk, OwnedTen
   widen(tensor, chunk);
   const auto first = static_cast<std::int64_t>(chunk.offset / dtype_size(tensor.dtype));
   refuse_non_finite(tensor, first, values_);
-  if (weight.dtype() == DType::kF32) {
+  if (weight.dtype() == DType::kBf16 && tensor.dtype == FileDType::kBf16) {
+    std::memcpy(weight.data<Bf16>() + first, chunk.data, chunk.bytes);
+  } else if (weight.dtype() == DType::kF32) {
     std::ranges::copy(values_, weight.data<float>() + first);
   } else {
     std::ranges::transform(values_, weight.data<Bf16>() + first, to_bf16);
