@@ -59,7 +59,7 @@ class RecipeBuilder {
   void build() {
     const bool was_arrow = has_arrow(find_setting(source_.shared, "learning_rate"));
     apply_overrides();
-    refuse_stage_folders();
+    refuse_keys_of_the_recipe();
     const Setting* rate = find_setting(source_.shared, "learning_rate");
     if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key) refuse_single_rate(*rate);
     const std::string name = text_of("name"), output_dir = text_of("output_dir");
@@ -124,14 +124,15 @@ class RecipeBuilder {
     }
   }
 
-  // The name of a stage is that of its folder.
-  void refuse_stage_folders() {
+  // Keys that belong to the recipe as a whole.
+  void refuse_keys_of_the_recipe() {
     for (const StageOverride& override : source_.stage_overrides) {
       const std::string& key = override.setting.key;
-      if (key != "name" && key != "output_dir" && key != "category_order") continue;
+      if (key != "name" && key != "output_dir" && key != "category_order" && key != "init_from") continue;
       diagnostics_.add(Diagnostic("E0107", concat("`--set ", escape_for_log(override.stage), ".", key,
                                                   "`: this key is not one of a single stage"))
-                           .note("a stage writes to <output_dir of the recipe>/<name>")
+                           .note(key == "init_from" ? "every stage but the first begins from the one before it"
+                                                    : "a stage writes to <output_dir of the recipe>/<name>")
                            .help(concat("leave out `--set ", escape_for_log(override.stage), ".", key, "=...`")));
     }
   }
