@@ -3,8 +3,9 @@
 
   build/deps/venv/bin/python tests/bench/step_against_peer.py --threads 2
   build/deps/venv/bin/python tests/bench/step_against_peer.py --rounds 1 --steps 2 --precisions fp32      (a short try)
+  build/deps/venv/bin/python tests/bench/step_against_peer.py --shape wide --steps 2 --precisions bf16    (hidden 2048)
 
-Needs scripts/setup.sh --tests and a build of shori-train and parity_tool; --bin names its folder.
+Needs scripts/setup.sh --tests and a build of shori-train, shori_bench and parity_tool; --bin names its folder.
 
 Both train the model of scripts/make_tiny_model.py --preset quickstart with the settings of configs/quickstart: LoRA of
 rank 20 on all seven linears, dropout 0.1, one pack a step, every id a target, norm clipped to 1, AdamW. Both get the
@@ -17,7 +18,12 @@ Differences that remain:
 - bf16: ours rounds to bf16 but multiplies in fp32; the peer has bf16 weights and runs under autocast, which uses the
   processor's bf16 instructions where there are any.
 
-Each program runs alone, in turn: ours, peer, ours, peer with checkpointing, for each round and precision. The first
+--shape wide is a model of hidden 2048, 4 layers, 16 query and 4 key/value heads, feed-forward 5632, in packs of 2,048
+tokens. There the peer also runs with bitsandbytes' NF4 weights, which it decodes in each product as ours does; its own
+quantization of the same model, so its losses differ a little.
+
+Each program runs alone, in turn: ours before each peer, for each round and precision. `loop` is the rate of a loop of
+multiply-adds that touches no memory, measured before each run: where it differs, the machine was in another state. The first
 two steps of each are left out; medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch,
 forward, backward, update and guards; the checkpoint written after each step is shown beside it, the peer writes none.
 Peak memory is the process's largest resident size; the peer's includes Python, and is also shown before its first step.
@@ -33,21 +39,29 @@ import time
 
 import bench_report
 
-LENGTH, VOCABULARY, WARM_UP = 1024, 32000, 2
+VOCABULARY, WARM_UP = 32000, 2
+SHAPES = {"quickstart": {"length": 1024, "model": []},
+          "wide": {"length": 2048, "model": ["--hidden", 2048, "--layers", 4, "--heads", 16, "--kv-heads", 4,
+                                             "--intermediate", 5632]}}
 RANK, ALPHA, DROPOUT, RATE, DECAY, SEED = 20, 16, 0.1, 0.002, 0.05, 42
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HOME = bench_report.WORK / "step"
-PEERS = {"peer": False, "peer, checkpointing": True}
+PEERS = {"peer": [], "peer, checkpointing": ["--checkpointing"], "peer, NF4": ["--nf4"]}
+
+
+def peers_of(shape):
+    """A small model gains nothing from NF4, so only the wide one is measured with it."""
+    return [name for name in PEERS if shape == "wide" or name != "peer, NF4"]
 
 
 def make_inputs(options):
     """Model folder, the same folder with decoded linears, and packs."""
     tokenizer = bench_report.TOKENIZER if bench_report.TOKENIZER.is_file() else "none"
     bench_report.run([sys.executable, bench_report.SOURCE / "scripts/make_tiny_model.py", "--preset", "quickstart",
-                      "--out", HOME / "model", "--tokenizer", tokenizer])
+                      "--out", HOME / "model", "--tokenizer", tokenizer, *SHAPES[options.shape]["model"]])
     bench_report.run([sys.executable, __file__, "--decode", options.bin / "parity_tool"])
     source = random.Random(7)
-    lines = [json.dumps({"input_ids": [source.randrange(3, VOCABULARY) for _ in range(LENGTH)]})
+    lines = [json.dumps({"input_ids": [source.randrange(3, VOCABULARY) for _ in range(SHAPES[options.shape]["length"])]})
              for _ in range(WARM_UP + options.steps)]
     (HOME / "packs.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -74,7 +88,7 @@ def run_ours(options, precision):
     config = {
         "base_model": str(HOME / "model"), "output_dir": str(HOME / "run"), "device": "cpu", "threads": options.threads,
         "datasets": [{"path": str(HOME / "packs.jsonl"), "type": "tokenized"}], "bf16": precision == "bf16",
-        "sequence_len": LENGTH, "sample_packing": True, "train_on_inputs": True, "lora_r": RANK, "lora_alpha": ALPHA,
+        "sequence_len": SHAPES[options.shape]["length"], "sample_packing": True, "train_on_inputs": True, "lora_r": RANK, "lora_alpha": ALPHA,
         "lora_dropout": DROPOUT, "learning_rate": RATE, "weight_decay": DECAY, "lr_scheduler": "constant", "seed": SEED,
     }
     (HOME / "ours.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in config.items()))
@@ -90,20 +104,32 @@ def run_ours(options, precision):
             "peak_bytes": steps[-1]["memory_peak_bytes"], "first_loss": losses[0]["loss"]}
 
 
-def run_peer(options, precision, checkpointing):
+def fma_rate(options):
+    """GFLOP/s of a loop in registers on one core."""
+    output = bench_report.run([options.bin / "shori_bench", "--benchmark_filter=^fma_loop", "--benchmark_format=json"])
+    return json.loads(output)["benchmarks"][0].get("GFLOP/s", 0)
+
+
+def run_peer(options, precision, kind):
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads),
                    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     command = [sys.executable, __file__, "--peer", precision, "--threads", options.threads]
-    output = bench_report.run(command + (["--checkpointing"] if checkpointing else []), env=environment)
+    output = bench_report.run(command + PEERS[kind], env=environment)
     return json.loads(output.splitlines()[-1])
 
 
-def peer_model(precision, checkpointing):
+def peer_model(precision, checkpointing, nf4):
     import peft
     import torch
     import transformers
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = transformers.MistralForCausalLM.from_pretrained(HOME / "peer_model", dtype=dtype)
+    if nf4:
+        config = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
+                                                 bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
+        model = transformers.MistralForCausalLM.from_pretrained(HOME / "model", dtype=dtype, device_map="cpu",
+                                                                quantization_config=config)
+    else:
+        model = transformers.MistralForCausalLM.from_pretrained(HOME / "peer_model", dtype=dtype)
     model.config.use_cache = False
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -123,12 +149,12 @@ def packs_in_order():
     return [packs[number] for number in order.tolist()]
 
 
-def train_peer(precision, threads, checkpointing):
+def train_peer(precision, threads, checkpointing, nf4):
     """The peer's steps, in a process of their own."""
     import torch
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    model = peer_model(precision, checkpointing)
+    model = peer_model(precision, checkpointing, nf4)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
     seconds, losses, before = [], [], bench_report.peak_memory()
@@ -149,18 +175,22 @@ def train_peer(precision, threads, checkpointing):
 
 def measure(options, precision):
     """name -> what its runs of all rounds gave; ours runs before each peer."""
-    results = {"ours": [], **{name: [] for name in PEERS}}
+    peers = peers_of(options.shape)
+    results = {"ours": [], **{name: [] for name in peers}}
     for round_number in range(options.rounds):
-        for name, checkpointing in PEERS.items():
+        for name in peers:
             print(f"{precision}, round {round_number + 1} of {options.rounds}: ours, {name}", file=sys.stderr)
-            results["ours"].append(run_ours(options, precision))
-            results[name].append(run_peer(options, precision, checkpointing))
+            for which, run_it in (("ours", lambda: run_ours(options, precision)),
+                                  (name, lambda: run_peer(options, precision, name))):
+                rate = fma_rate(options)
+                results[which].append({**run_it(), "fma_rate": rate})
     return results
 
 
 def summarize(runs):
     summary = {"seconds": bench_report.spread([second for run in runs for second in run["seconds"]]),
-               "peak_bytes": max(run["peak_bytes"] for run in runs), "first_loss": runs[0]["first_loss"]}
+               "peak_bytes": max(run["peak_bytes"] for run in runs), "first_loss": runs[0]["first_loss"],
+               "fma_rate": bench_report.spread([run["fma_rate"] for run in runs])}
     if "checkpoint_seconds" in runs[0]:
         summary["checkpoint_seconds"] = bench_report.spread([s for run in runs for s in run["checkpoint_seconds"]])
         summary["phases"] = {phase: statistics.median(run["phases"][phase] for run in runs)
@@ -177,28 +207,30 @@ def show(report):
         for name, result in results.items():
             seconds = result["seconds"]
             rows.append([f"{precision} {name}", f"{seconds['median'] * 1000:.1f}", f"{seconds['lowest'] * 1000:.1f}",
-                         f"{seconds['highest'] * 1000:.1f}", f"{LENGTH / seconds['median']:.0f}",
+                         f"{seconds['highest'] * 1000:.1f}", f"{report['settings']['tokens_of_a_pack'] / seconds['median']:.0f}",
                          f"{seconds['median'] / ours:.2f}", f"{result['peak_bytes'] / 2**20:.0f}",
-                         f"{result['first_loss']:.4f}"])
+                         f"{result['first_loss']:.4f}", f"{result['fma_rate']['median']:.0f}"])
     bench_report.print_table(["", "ms a step", "lowest", "highest", "tokens/s", "ours is x faster", "peak MiB",
-                              "first loss"], rows)
+                              "first loss", "loop GFLOP/s"], rows)
     for precision, results in report["results"].items():
         ours = results["ours"]
         phases = ", ".join(f"{name.split('_')[0]} {seconds * 1000:.1f}" for name, seconds in ours["phases"].items())
         print(f"{precision} ours: {phases} ms; then the checkpoint: "
               f"{ours['checkpoint_seconds']['median'] * 1000:.1f} ms")
-        before = max(results[name]["bytes_before_first_step"] for name in PEERS)
+        before = max(results[name]["bytes_before_first_step"] for name in results if name != "ours")
         print(f"{precision} peer before its first step: {before / 2**20:.0f} MiB")
 
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     bench_report.add_common_options(parser)
+    parser.add_argument("--shape", choices=SHAPES, default="quickstart")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, default=10, help="counted steps of each run, behind two of warm-up")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--nf4", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--decode", metavar="TOOL", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -206,11 +238,12 @@ def parse_options():
 def main():
     options = parse_options()
     if options.peer:
-        return train_peer(options.peer, options.threads, options.checkpointing)
+        return train_peer(options.peer, options.threads, options.checkpointing, options.nf4)
     if options.decode:
         return decode_linears(options.decode)
-    report = bench_report.describe(options.bin, ["torch", "transformers", "peft"])
-    report["settings"] = {"threads": options.threads, "tokens_of_a_pack": LENGTH, "steps": options.steps,
+    report = bench_report.describe(options.bin, ["torch", "transformers", "peft", "bitsandbytes"])
+    report["settings"] = {"threads": options.threads, "shape": options.shape,
+                          "tokens_of_a_pack": SHAPES[options.shape]["length"], "steps": options.steps,
                           "warm_up": WARM_UP, "rounds": options.rounds}
     make_inputs(options)
     runs = {precision: measure(options, precision) for precision in options.precisions}
