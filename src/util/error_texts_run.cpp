@@ -178,8 +178,9 @@ micro-batches. `max_steps` without `num_epochs` repeats epochs until the count, 
      R"(`metadata.total_size` in the index differs from the sum of the tensors. Nothing uses that number,
 and the tensors themselves were checked, so the model is used.)"},
     {"W0301", 0, "near-duplicates inside the training data",
-     R"(Some conversations are almost identical. The model will see them more often than the others. Remove
-the copies unless this is intended.)"},
+     R"(Some conversations are almost identical, or are branches of one chat: their first messages are the
+same, three or more. The model sees what they share more often than the rest. Remove the copies, and keep
+one branch of each chat, unless this is intended.)"},
     {"W0302", 0, "sample is close to sequence_len",
      R"(A sample is within 16 tokens of `sequence_len`. A small change to the text would make it too long.)"},
     {"W0303", 0, "evaluation data shares text with training data",
@@ -188,8 +189,8 @@ data, or more than 1 % of a set's messages of 20 tokens or more also occur in th
 evaluation loss then looks better than it is. Move the shared text to one side, or use other
 conversations for evaluation.)"},
     {"W0304", 0, "lint rule",
-     R"(A rule about style, order, privacy or lengths found something in a conversation; the message names
-the rule. The data is trained as it is. `shori-data check --fix` fixes what has one obvious fix. In
+     R"(A rule about style, order, privacy, lengths, speakers or leftovers of other programs found something in
+a conversation; the message names the rule. The data is trained as it is. `shori-data check --fix` fixes what has one obvious fix. In
 the config, `lint: {RULE: off}` silences a rule, and `error` makes it stop the training.)"},
     {"W0501", 0, "metrics.jsonl is shorter than recorded",
      R"(The checkpoint records more of `metrics.jsonl` than the file now contains. The missing lines are

@@ -71,6 +71,10 @@ void append_item(std::string& out, const std::string& margin, const std::string&
   }
 }
 
+bool is_lint(const Diagnostic& diagnostic) {
+  return !diagnostic.rule.empty() && diagnostic.severity != Severity::kError;
+}
+
 void append_location(std::string& out, const std::string& margin, const Diagnostic& diagnostic) {
   const SourceLocation& location = diagnostic.location;
   if (location.file.empty()) return;
@@ -84,7 +88,10 @@ void append_location(std::string& out, const std::string& margin, const Diagnost
   out += margin + " |\n";
   out += std::string(margin.size() - number.size(), ' ') + number + " | " + shown.text + '\n';
   if (location.column == 0) return;
-  out += margin + " | " + shown.carets + ' ' + std::string(find_error_info(diagnostic.code)->title) + '\n';
+  // The title of W0304 is the same for every rule.
+  out += margin + " | " + shown.carets;
+  if (!is_lint(diagnostic)) out += concat(' ', find_error_info(diagnostic.code)->title);
+  out += '\n';
 }
 
 }  // namespace
@@ -96,7 +103,8 @@ std::string format_diagnostic(const Diagnostic& diagnostic) {
   append_location(out, margin, diagnostic);
   for (const std::string& text : diagnostic.notes) append_item(out, margin, "note", text);
   for (const std::string& text : diagnostic.helps) append_item(out, margin, "help", text);
-  append_item(out, margin, "explain", concat(program_command("shori-train"), " --explain ", diagnostic.code));
+  if (!is_lint(diagnostic))
+    append_item(out, margin, "explain", concat(program_command("shori-train"), " --explain ", diagnostic.code));
   return out;
 }
 

@@ -127,6 +127,8 @@ Log& the_log() {
 
 }  // namespace
 
+bool wants_color(int descriptor) { return isatty(descriptor) == 1 && !wants_no_color(); }
+
 void log_info(std::string_view text) { the_log().write(spdlog::level::info, text); }
 
 void log_detail(std::string_view text) { the_log().write(kDetail, text); }

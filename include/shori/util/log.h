@@ -10,6 +10,9 @@
 
 namespace shori {
 
+// Whether text for this file descriptor takes colors: it is a terminal, and NO_COLOR is not set.
+bool wants_color(int descriptor);
+
 // One line. Text from files must have passed escape_for_log.
 void log_info(std::string_view text);
 // As log_info, but not shown on a terminal, where the live line shows the same.

@@ -1,17 +1,14 @@
 // shori-data check: every problem of the data, with its location and how to fix it.
 #include <algorithm>
-#include <array>
 #include <cstdio>
-#include <map>
 
 #include "shori/data/blockml.h"
 #include "shori/data/data_options.h"
 #include "shori/data/lint.h"
 #include "shori/util/error.h"
-#include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/cli/choice.h"
+#include "src/cli/data/check_printer.h"
 #include "src/cli/data/commands.h"
 #include "src/cli/data/fix.h"
 #include "src/cli/data/inputs.h"
@@ -20,17 +17,7 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kShownPerRule = 20;  // of infos and warnings in the text formats
 constexpr std::size_t kFirstIds = 8;
-
-enum class CheckFormat { kShort, kLong, kJson };
-
-}  // namespace
-
-template <>
-inline constexpr auto kWords<CheckFormat> = word_list("short", "long", "json");
-
-namespace {
 
 struct CheckArguments {
   InputArguments input;
@@ -40,66 +27,36 @@ struct CheckArguments {
   FixArguments fix;
 };
 
-// Prints problems as they come, and counts them.
-class Printer {
- public:
-  explicit Printer(CheckFormat format) : format_(format) {}
-
-  void print(const Diagnostic& problem) {
-    ++counts_[static_cast<std::size_t>(problem.severity)];
-    if (!problem.rule.empty()) {
-      const std::size_t number = ++by_rule_[problem.rule];
-      if (problem.severity != Severity::kError && format_ != CheckFormat::kJson && number > kShownPerRule) return;
-    }
-    if (format_ == CheckFormat::kJson) {
-      std::printf("%s\n", diagnostic_to_json(problem).c_str());
-    } else if (format_ == CheckFormat::kShort) {
-      log_info(short_text(problem));
-    } else {
-      std::string text = format_diagnostic(problem);
-      text.pop_back();
-      log_info(text);
-    }
-  }
-
-  std::size_t count(Severity severity) const { return counts_[static_cast<std::size_t>(severity)]; }
-  const std::map<std::string, std::size_t>& by_rule() const { return by_rule_; }
-
- private:
-  static std::string short_text(const Diagnostic& problem) {
-    std::string text;
-    if (!problem.location.file.empty()) {
-      text = escape_for_log(problem.location.file, 400);
-      if (problem.location.line > 0) text += concat(":", problem.location.line);
-      if (problem.location.line > 0 && problem.location.column > 0) text += concat(":", problem.location.column);
-      text += ": ";
-    }
-    return concat(text, severity_name(problem.severity), "[", problem.code,
-                  "]: ", escape_for_log(problem.message, 400));
-  }
-
-  CheckFormat format_;
-  std::array<std::size_t, 3> counts_{};
-  std::map<std::string, std::size_t> by_rule_;
-};
-
 // One run over the data of a stage, or of the files.
 class SetCheck {
  public:
-  SetCheck(const InputSet& set, const CheckArguments& arguments, Printer& printer)
+  SetCheck(const InputSet& set, const CheckArguments& arguments, CheckPrinter& printer)
       : set_(set), arguments_(arguments), printer_(printer) {}
 
   void run() {
-    const Dataset data = load_with_progress(set_, [this](const ReadConversation& read) { see(read); }, diagnostics_);
-    print_new({});
+    const Dataset data = load();
     const std::size_t left_out = diagnostics_.error_count() - errors_in(diagnostics_);
-    if (left_out > 0) log_info(concat("and ", left_out, " more errors"));
+    printer_.add_unlisted_errors(left_out);
+    printer_.print();
     if (arguments_.format != CheckFormat::kJson) summary(data);
   }
 
   bool failed() const { return diagnostics_.has_errors(); }
 
  private:
+  // What was found before the data turned out to be unreadable is shown all the same.
+  Dataset load() {
+    try {
+      Dataset data = load_with_progress(set_, [this](const ReadConversation& read) { see(read); }, diagnostics_);
+      add_new({});
+      return data;
+    } catch (...) {
+      add_new({});
+      printer_.print();
+      throw;
+    }
+  }
+
   static std::size_t errors_in(const Diagnostics& diagnostics) {
     const auto& all = diagnostics.all();
     return static_cast<std::size_t>(std::count_if(
@@ -119,18 +76,18 @@ class SetCheck {
       print_findings(*read.blocks, read.text, source, findings,
                      [&](Diagnostic problem) { remarks.push_back(std::move(problem)); });
     }
-    print_new(std::move(remarks));
+    add_new(std::move(remarks));
   }
 
-  // Prints the new problems of the loader and the remarks about the same conversation, ordered by location.
-  void print_new(std::vector<Diagnostic> remarks) {
+  // Adds the new problems of the loader and the remarks about the same conversation, ordered by location.
+  void add_new(std::vector<Diagnostic> remarks) {
     const auto& all = diagnostics_.all();
-    for (; printed_ < all.size(); ++printed_) remarks.push_back(all[printed_]);
+    for (; added_ < all.size(); ++added_) remarks.push_back(all[added_]);
     std::stable_sort(remarks.begin(), remarks.end(), [](const Diagnostic& a, const Diagnostic& b) {
       if (a.location.file != b.location.file) return false;
       return std::pair(a.location.line, a.location.column) < std::pair(b.location.line, b.location.column);
     });
-    for (const Diagnostic& problem : remarks) printer_.print(problem);
+    for (const Diagnostic& problem : remarks) printer_.add(problem);
   }
 
   void count_blocks(const BlockmlDocument& blocks) {
@@ -166,12 +123,11 @@ class SetCheck {
     }
     if (set_.options.parse_only) {
       std::printf(
-          "not checked without a tokenizer: lengths against sequence_len, masks, length hints, messages that train and "
-          "evaluation data share (name one with --tokenizer or SHORI_TOKENIZER)\n");
+          "not checked without --tokenizer: lengths, masks, length hints, messages that train and evaluation data share\n");
       return;
     }
     if (set_.stage.empty() && arguments_.sequence_len == 0)
-      std::printf("lengths were not checked: give --sequence-len N, or check a config\n");
+      std::printf("conversation lengths were not checked: add --sequence-len 16384, or check a config\n");
     tokens(data);
   }
 
@@ -207,20 +163,11 @@ class SetCheck {
 
   const InputSet& set_;
   const CheckArguments& arguments_;
-  Printer& printer_;
+  CheckPrinter& printer_;
   Diagnostics diagnostics_;
-  std::size_t printed_ = 0, conversations_ = 0, messages_ = 0;
+  std::size_t added_ = 0, conversations_ = 0, messages_ = 0;
   VariantCounts variants_{};
 };
-
-void print_totals(const Printer& printer) {
-  for (const auto& [rule, blocks] : printer.by_rule()) {
-    std::printf("%s: %zu %s%s\n", rule.c_str(), blocks, blocks == 1 ? "place" : "places",
-                blocks > kShownPerRule ? " (the first 20 are shown; --format json shows all)" : "");
-  }
-  std::printf("%zu errors, %zu warnings, %zu infos\n", printer.count(Severity::kError),
-              printer.count(Severity::kWarning), printer.count(Severity::kInfo));
-}
 
 int check_data(const CheckArguments& arguments) {
   std::vector<InputSet> sets = open_inputs(arguments.input, false);
@@ -229,7 +176,7 @@ int check_data(const CheckArguments& arguments) {
     fix_files(sets, arguments.fix);
     return 0;
   }
-  Printer printer(arguments.format);
+  CheckPrinter printer(arguments.format);
   bool failed = false;
   for (InputSet& set : sets) {
     set.options.compare = set.options.warn_with_errors = true;
@@ -238,7 +185,7 @@ int check_data(const CheckArguments& arguments) {
     check.run();
     failed = failed || check.failed();
   }
-  if (arguments.format != CheckFormat::kJson) print_totals(printer);
+  if (arguments.format != CheckFormat::kJson) printer.print_verdict();
   return failed ? kExitData : 0;
 }
 
@@ -249,7 +196,7 @@ void add_check_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("check", "every problem of the data, with its location and how to fix it");
   add_input_arguments(*command, arguments->input);
   add_choice<CheckFormat>(*command, "--format", arguments->format,
-                          "short: one line per problem; long (default); json: on stdout");
+                          "short: one line per problem; long (default); json: on stdout, each problem for itself");
   command
       ->add_option("--sequence-len", arguments->sequence_len,
                    "maximum length of a sample in tokens (default: the config's)")

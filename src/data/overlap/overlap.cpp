@@ -37,6 +37,7 @@ class OverlapFinder {
     for (const std::size_t item : order_) {
       if (copy_of_[item]) (is_train(item) ? result_.in_train : result_.in_eval).push_back(*copy_of_[item]);
     }
+    find_branches();
     find_shared_messages();
     return std::move(result_);
   }
@@ -138,6 +139,25 @@ class OverlapFinder {
     if (share < kSharedPassages) return;
     const std::uint32_t most = most_shared(in_train, shingles.size(), train_documents_).front();
     result_.passages.push_back({documents_[document], documents_[most], share});
+  }
+
+  // Of conversations that are no copies. Only those with the same third message are compared, and at most 64 of them.
+  void find_branches() {
+    std::unordered_map<std::uint64_t, std::vector<std::size_t>> by_start;
+    for (const std::size_t item : order_) {
+      const std::vector<std::uint64_t>& bodies = items_[item].sketch.bodies;
+      if (copy_of_[item] || bodies.size() < kBranchMessages) continue;
+      std::vector<std::size_t>& others = by_start[bodies[kBranchMessages - 1]];
+      Branch best{item, item, 0};
+      for (const std::size_t other : others) {
+        const std::vector<std::uint64_t>& theirs = items_[other].sketch.bodies;
+        const auto differ = std::mismatch(bodies.begin(), bodies.end(), theirs.begin(), theirs.end()).first;
+        const auto shared = static_cast<std::size_t>(differ - bodies.begin());
+        if (shared > best.messages) best = {item, other, shared};
+      }
+      if (best.messages >= kBranchMessages) result_.branches.push_back(best);
+      if (others.size() < kCompared) others.push_back(item);
+    }
   }
 
   void find_shared_messages() {

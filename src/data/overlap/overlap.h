@@ -3,6 +3,9 @@
 // Folded text: the message bodies in order, joined by one space, with ASCII letters in lower case and each run of white
 // space (space, TAB, LF) as one space. Shingle: 8 consecutive words of it, as a 64-bit hash. A conversation of fewer
 // than 8 words has no shingle and takes part in the exact checks only.
+//
+// A branch is a conversation whose first messages are those of another, as chat programs save the same chat again from an
+// earlier point.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +25,7 @@ inline constexpr std::size_t kShingleWords = 8;
 inline constexpr double kNearCopy = 0.8;                  // Jaccard index of the sets of shingles, at least
 inline constexpr double kSharedPassages = 0.2;            // share of distinct shingles, at least
 inline constexpr double kSharedMessages = 0.01;           // share of an evaluation set's long messages, above
+inline constexpr std::size_t kBranchMessages = 3;         // equal first messages; a greeting and its answer often are
 inline constexpr std::int64_t kSharedMessageTokens = 20;  // a message that counts as long
 
 // What a comparison needs to know of one conversation.
@@ -29,6 +33,7 @@ struct ConversationSketch {
   Sha256Digest folded{};                // of the folded text
   std::vector<std::uint64_t> shingles;  // distinct, ascending
   std::vector<std::uint64_t> messages;  // folded text of each long message (without the speaker), in order
+  std::vector<std::uint64_t> bodies;    // folded body of every message, in order
 };
 
 std::string fold_text(std::string_view text);
@@ -62,6 +67,11 @@ struct Copy {
   OverlapKind kind = OverlapKind::kExact;
   double similarity = 1;
 };
+// `item` begins with the first `messages` messages of `of`, and is no copy of it.
+struct Branch {
+  std::size_t item = 0, of = 0;
+  std::size_t messages = 0;
+};
 struct PassageShare {
   std::size_t item = 0, most = 0;  // the train conversation that shares most
   double share = 0;
@@ -73,8 +83,9 @@ struct MessageShare {
 };
 
 struct Overlap {
-  std::vector<Copy> in_eval;   // each evaluation conversation once: its copy in train, else an earlier one in eval
-  std::vector<Copy> in_train;  // each train conversation that is a copy of an earlier one
+  std::vector<Copy> in_eval;     // each evaluation conversation once: its copy in train, else an earlier one in eval
+  std::vector<Copy> in_train;    // each train conversation that is a copy of an earlier one
+  std::vector<Branch> branches;  // of all conversations, each with the earlier one that it shares most with
   std::vector<PassageShare> passages;
   std::vector<MessageShare> messages;
 };

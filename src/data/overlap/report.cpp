@@ -78,6 +78,23 @@ void report_train(std::span<const OverlapItem> items, const Overlap& overlap, Di
   diagnostics.add(std::move(problem));
 }
 
+void report_branches(std::span<const OverlapItem> items, const Overlap& overlap, Diagnostics& diagnostics) {
+  if (overlap.branches.empty()) return;
+  const std::size_t count = overlap.branches.size();
+  Diagnostic problem("W0301", concat(count,
+                                     count == 1 ? " conversation is a branch of another: it begins"
+                                                : " conversations are branches of others: they begin",
+                                     " with the same messages"));
+  at_item(problem, items[overlap.branches.front().item]);
+  list(problem, overlap.branches, [&](const Branch& branch) {
+    const bool one_eval = (items[branch.item].held_out >= 0) != (items[branch.of].held_out >= 0);
+    return concat(shown(items[branch.item]), " = ", shown(items[branch.of]), " (the first ", branch.messages,
+                  " messages", one_eval ? "; one is evaluation data)" : ")");
+  });
+  problem.help("keep the best branch of each chat, or cut what the branches share from all but one");
+  diagnostics.add(std::move(problem));
+}
+
 void report_passages(std::span<const OverlapItem> items, const Overlap& overlap, Diagnostics& diagnostics) {
   if (overlap.passages.empty()) return;
   const std::size_t count = overlap.passages.size();
@@ -104,6 +121,7 @@ void report_overlap(std::span<const OverlapItem> items, const Overlap& overlap, 
   if (!(errors_only && allow_overlap)) report_eval(items, overlap, allow_overlap, diagnostics);
   if (errors_only) return;
   report_train(items, overlap, diagnostics);
+  report_branches(items, overlap, diagnostics);
   report_passages(items, overlap, diagnostics);
   for (const MessageShare& share : overlap.messages) {
     const std::string& set = set_names[static_cast<std::size_t>(share.set)];

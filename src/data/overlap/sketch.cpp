@@ -93,11 +93,12 @@ std::string fold_text(std::string_view text) {
 ConversationSketch sketch_conversation(std::span<const Segment> segments,
                                        std::span<const std::int64_t> message_lengths) {
   std::string folded;
-  std::vector<std::uint64_t> messages;
+  std::vector<std::uint64_t> messages, bodies;
   std::size_t message = 0;
   for (const Segment& segment : segments) {
     if (segment.role != Role::kMessage) continue;
     append_folded(segment.body, folded);
+    bodies.push_back(hash_text(fold_text(segment.body)));
     const bool is_long = message < message_lengths.size() && message_lengths[message] >= kSharedMessageTokens;
     ++message;
     if (!is_long) continue;
@@ -106,6 +107,7 @@ ConversationSketch sketch_conversation(std::span<const Segment> segments,
   }
   ConversationSketch sketch = sketch_folded(folded);
   sketch.messages = std::move(messages);
+  sketch.bodies = std::move(bodies);
   return sketch;
 }
 
