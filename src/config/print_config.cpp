@@ -162,7 +162,8 @@ std::string help_keys_text() {
       "  numeric  decides the numbers; fixed once a run has begun\n"
       "  output   what is written or watched; may change under --resume\n"
       "  place    where something lies; may change under --resume if the contents are the same\n"
-      "Keys `blockml.x` stand as `x` under `blockml:`. Paths are relative to the folder of the config file.\n\n";
+      "Keys `blockml.x` stand as `x` under `blockml:`. Paths are relative to the folder of the config file;\n"
+      "`~`, `~user`, `$NAME` and `${NAME}` in them are expanded.\n\n";
   for (const KeyInfo& key : config_keys()) {
     if (!key.decided) text += key_text(key);
   }

@@ -35,11 +35,15 @@ the start of a line with two spaces.)"},
     {"E0107", 2, "keys that do not go together",
      R"(Two keys that are each valid contradict each other, or one of them needs a key that is missing. The
 message names both lines. Example: `adapter: qlora` trains on 4-bit weights and needs `load_in_4bit:
-true`.)"},
+true`. Folders that must not lie in one another belong here as well: a run folder in its own data would
+be read as data, and a run folder that holds data or the model would be moved aside with them.)"},
     {"E0108", 2, "path or model does not exist",
      R"(A path in the config does not exist. Relative paths start at the folder of the config file, not at
 the folder in which the program was started. A model id such as `mistralai/Mistral-7B-Instruct-v0.2`
-is looked up in the local Hugging Face cache only: the program never downloads anything.)"},
+is looked up in the local Hugging Face cache only: the program never downloads anything. The cache is
+the folder in HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else HF_HOME/hub, else
+XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub; TRANSFORMERS_CACHE is searched after it.
+Without `refs/main` the only snapshot is used. A snapshot with links to missing files is refused.)"},
     {"E0109", 2, "a part of YAML that is not used here",
      R"(Anchors (`&a`), aliases (`*a`), tags (`!!int`), merge keys (`<<:`) and more than one document per
 file are refused: they let a small file expand into a huge or endless one, and readers disagree
@@ -54,9 +58,11 @@ YAML syntax error, which the message then names with line and column. Save the f
 a byte order mark.)"},
     {"E0112", 2, "a key of Axolotl that has no meaning here",
      R"(Axolotl has this key, but nothing in this program corresponds to it: for example `deepspeed` on one
-GPU. It is accepted while it is empty, false or null, so that published configs can be used. A real
-value is refused rather than ignored; the message says what the key would have done. Delete the
-line.)"},
+GPU. It is accepted while it is off (empty, 0, false, null, none), so that published configs can be
+used. Keys that repeat what Mistral is (`model_type: MistralForCausalLM`), that only choose kernels or
+memory, or that report to services (`wandb_project`) are accepted with every such value and listed at
+the start. A value that would change results is refused rather than ignored; the message says what the
+key would have done. Delete the line.)"},
     {"E0113", 2, "not of the form key=value",
      R"(`--set` takes one key and one value joined by an equals sign: `--set learning_rate=5e-5`. The value
 is read by the rules of the config file, and the key must be one that the config may have.)"},

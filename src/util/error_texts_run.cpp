@@ -207,6 +207,10 @@ sample; many mean that the learning rate is too high.)"},
     {"W0602", 0, "large update",
      R"(A parameter changed more than is usual in one step. Watch the loss; if it rises, lower the learning
 rate.)"},
+    {"W0603", 0, "nothing was learnt",
+     R"(The stage ran to its end, but no update changed a weight of the adapter: the rate or every gradient was
+0. The adapter is what it was at the start. Usual causes: a warm-up as long as the run, or data without
+targets. `metrics.jsonl` has `learning_rate`, `grad_norm` and `update_max` of each step.)"},
     {"W0701", 0, "slow micro-batch",
      R"(A micro-batch took far longer than the median. The GPU may be throttled by heat or power, or another
 program may be using it.)"},

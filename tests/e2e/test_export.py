@@ -386,7 +386,7 @@ def test_peft_adapter_is_taken_over_exactly(model, tmp_path, dtype):
     stored = read_safetensors(tmp_path / "peft/adapter_model.safetensors")[1]
     assert {kind for kind, _, _ in stored.values()} == {"F32" if dtype == torch.float32 else "BF16"}
     job = TokenJob(tmp_path / "job", model, init_from=str(tmp_path / "peft"), adapter="lora", load_in_4bit=False,
-                   bf16=False, max_steps=1)
+                   bf16=False, max_steps=1, eval_steps=1)
     outcome = must(train(job.config))
     assert outcome.codes == ["W0503"], "its base is not known"
     start = Checkpoint(checkpoints(job.run)[0])

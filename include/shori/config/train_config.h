@@ -79,7 +79,8 @@ using DatasetList = std::vector<DataEntry>;
   X(Integer, micro_batch_size, 1, kNumeric, between(1, 4096), "packs in one forward and backward pass")                \
   X(Integer, gradient_accumulation_steps, 1, kNumeric, between(1, 65536), "micro-batches in one optimizer step")       \
   X(Integer, num_epochs, 1, kNumeric, between(0, 100000), "passes over the data")                                      \
-  X(OptionalInteger, max_steps, {}, kNumeric, between(0, 1000000000), "stop after so many optimizer steps")            \
+  X(OptionalInteger, max_steps, {}, kNumeric, between(0, 1000000000),                                                  \
+    "optimizer steps of the run; epochs are repeated until then if num_epochs is not set")                             \
   X(double, learning_rate, 0.0, kNumeric, above(0, 0.01).needed(),                                                     \
     "a rate, or rates `a -> b -> c` for the stages of a recipe")                                                       \
   X(LrScheduler, lr_scheduler, LrScheduler::kConstant, kNumeric, any(),                                                \

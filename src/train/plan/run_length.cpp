@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "shori/util/log.h"
 #include "shori/util/text.h"
 
 namespace shori {
@@ -72,10 +73,8 @@ class RunLengthCheck {
                        epochs_ == 1 ? " has " : " have ", counted(steps_, "step")))
               .help("delete `num_epochs`: epochs are then repeated until `max_steps`; or delete `max_steps`"));
     } else if (is_set("num_epochs") && epochs_ < config_.num_epochs) {
-      diagnostics_.add(about("W0101", "max_steps",
-                             concat("`max_steps` ", *config_.max_steps, " ends the run in epoch ", epochs_,
-                                    " of `num_epochs` ", config_.num_epochs))
-                           .help("delete the one that is not meant"));
+      log_info(concat("stage ", stage_.name, ": `max_steps` ", *config_.max_steps, " ends the run in epoch ", epochs_,
+                      " of `num_epochs` ", config_.num_epochs));
     }
   }
 

@@ -6,7 +6,7 @@
 namespace shori {
 
 // E0119: the rate is 0 in every step. W0101: a setting that cannot do what it says, with both numbers: a warm-up that is
-// not shorter than the run, max_steps or num_epochs that are not reached, intervals and a patience longer than the run,
+// not shorter than the run, max_steps beyond num_epochs, intervals and a patience longer than the run,
 // more micro-batches in a step than an epoch has, evaluation data that hold nothing.
 void check_run_length(const PreparedStage& stage, Diagnostics& diagnostics);
 

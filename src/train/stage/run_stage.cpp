@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -44,6 +45,16 @@ void replace_old_runs(const PreparedStage& stage, const RunFiles& files, OldRuns
   old_runs.move_aside();
 }
 
+// A rate or gradients of 0 throughout: the files are in order, but nothing was learnt.
+void warn_if_unmoved(const PreparedStage& stage, const StageSession& session) {
+  if (session.has_moved() || session.steps_trained() == 0) return;
+  log_warning(Diagnostic("W0603", concat("stage ", stage.name, ": no weight of the adapter changed in ",
+                                         session.steps_trained(), session.steps_trained() == 1 ? " step" : " steps"))
+                  .note(concat("`learning_rate` ", format_double(stage.config.learning_rate), ", `warmup_steps` ",
+                               stage.config.warmup_steps, ", steps of the run ", stage.total_steps()))
+                  .help("look at `learning_rate` and `grad_norm` of each step in metrics.jsonl"));
+}
+
 void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const LoadedBase& base) {
   const auto adapter_files = files.write_adapter(session.state(), session.adapter().arrays());
   if (base.memory) log_device_peak(*base.memory, *stage.memory);
@@ -51,6 +62,7 @@ void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const 
   stage.state = StageState::kDone;
   stage.step = session.state().step;
   stage.adapter_sha256 = adapter_files.at("adapter_model.safetensors");
+  warn_if_unmoved(stage, session);
   log_info(concat("stage ", stage.name, " done: ", stage.step, " steps, adapter sha256 ",
                   stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
 }

@@ -104,6 +104,8 @@ void StageSession::apply_gradients(std::span<const PackedBatch> batches, StepRes
   const double rate = learning_rate(state_.step + 1);
   shori::apply_gradients(model(), optimizer_, rate, result);
   ++state_.step;
+  ++steps_trained_;
+  has_moved_ = has_moved_ || result.update_max > 0;
   state_.adam_step = optimizer_.step_count();
   count_tokens(batches, result);
   const LoraFactor& largest = adapter().factors()[static_cast<std::size_t>(result.update_tensor)];

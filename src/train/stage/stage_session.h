@@ -32,6 +32,9 @@ class StageSession {
   double epoch() const { return stage_.plan.epoch_after(state_.step); }
   double learning_rate(std::uint64_t step) const;
   bool is_done() const { return state_.step == stage_.total_steps(); }
+  // Steps that this process has trained, and whether one of them changed a weight.
+  std::uint64_t steps_trained() const { return steps_trained_; }
+  bool has_moved() const { return has_moved_; }
 
   // What a checkpoint holds, in host memory: the adapter, then the optimizer's moments. On a device download() fills it
   // from the parameters in use, and restore() copies it to them.
@@ -72,7 +75,8 @@ class StageSession {
   LrSchedule schedule_;
   TrainingState state_;
   FactorValues start_values_;  // empty once the check has passed
-  bool fresh_start_ = false;
+  bool fresh_start_ = false, has_moved_ = false;
+  std::uint64_t steps_trained_ = 0;
 };
 
 }  // namespace shori

@@ -284,7 +284,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ValueCase{"datasets: [{path: a, tags_rating: {explicit: nsfw}}]", "E0104", "a list of texts"},
                     ValueCase{"datasets: [{path: a, tags_rating: [nsfw]}]", "E0104", "must be a mapping"},
                     ValueCase{"datasets: [{path: a, rating: []}]", "", ""},
-                    ValueCase{"datasets: [{path: a, ds_type: json}]", "E0112", "extension"},
+                    ValueCase{"datasets: [{path: a, ds_type: parquet}]", "E0112", "extension"},
                     ValueCase{"datasets: [{path: a, type: tokenized, field: x}]", "E0107", "`field`"},
                     ValueCase{"datasets: [{path: a, type: completion}, {path: b}]", "E0107",
                               "`train_on_inputs: false`"}));

@@ -1,0 +1,108 @@
+"""`~`, `~user`, `$VAR` and `${VAR}` in configs and options: `output_dir: ~/run` made a folder named `~`, and the printed download command
+sent the model to another place than the one that was searched (huggingface_hub #4292, #2942)."""
+import os
+import pathlib
+import shutil
+
+import pytest
+
+from shori_programs import BIN, EXPORT, must, run, train
+from small_jobs import TokenJob, scene
+
+DATA = BIN / "shori-data"
+
+
+@pytest.fixture
+def home(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+def no_tilde_below(folder):
+    return not [path for path in folder.rglob("*") if path.name.startswith(("~", "$"))]
+
+
+@pytest.mark.parametrize("form", ["~/", "$HOME/", "${HOME}/", "$WHERE/", "${PART}me/"])
+def test_tilde_paths(tmp_path, home, token_model, form):
+    env = {"HOME": str(home), "WHERE": str(home), "PART": str(home)[:-2]}
+    job = TokenJob(tmp_path / "job", token_model, samples=2, lengths=(30,), held_out=0)
+    shutil.copytree(token_model, home / "models/tiny")
+    (home / "chats").mkdir()
+    (job.folder / "train.jsonl").rename(home / "chats/train.jsonl")
+    job.write(base_model=f"{form}models/tiny", output_dir=f"{form}runs/a", dataset_prepared_path=f"{form}prepared",
+              datasets=[{"path": f"{form}chats/*.jsonl", "type": "tokenized"}])
+    must(train(job.config, env=env))
+    assert (home / "runs/a/done.json").exists() and list((home / "prepared").iterdir())
+    assert no_tilde_below(tmp_path)
+    must(run(EXPORT, "adapter", f"{form}runs/a", "--out", f"{form}out", env=env))
+    assert (home / "out/adapter_config.json").exists() and no_tilde_below(tmp_path)
+
+
+def test_a_missing_model_is_named_as_it_was_looked_for(tmp_path, home, token_model):
+    job = TokenJob(tmp_path / "job", "~/models/tiny")
+    outcome = must(train(job.config, "--check", env={"HOME": str(home)}), 2)
+    assert outcome.codes == ["E0108"] and f"--local-dir {home}/models/tiny" in outcome.err and "~" not in outcome.err.split("\n")[0]
+
+
+@pytest.mark.parametrize("path, problem", [
+    ("$SHORI_NOT_SET/x", "the variable `SHORI_NOT_SET` is not set"),
+    ("~no-such-user-here/x", "there is no user `no-such-user-here`"),
+    ("./~/x", "`~` stands for the home folder only at the start of a path"),
+    ("${HOME:-x}/y", "is not of the form `${NAME}`"),
+])
+def test_what_cannot_be_expanded(tmp_path, token_model, path, problem):
+    job = TokenJob(tmp_path / "job", token_model, output_dir=path)
+    outcome = must(train(job.config, "--check"), 2)
+    assert outcome.codes == ["E0118"] and problem in outcome.err and "the path so far: " in outcome.err
+    for command in (["convert", "x", "--to", "yaml", "--out", path], ["check", path], ["stats", "x", "--svg", path],
+                    ["inspect", path], ["import", path, "--from", "text", "--out", "o"]):
+        outcome = must(run(DATA, *command, cwd=tmp_path), 2)
+        assert problem in outcome.err, repr(outcome)
+    assert no_tilde_below(tmp_path)
+
+
+def test_options_of_every_program(tmp_path, home):
+    (home / "in").mkdir()
+    (home / "in/a.blockml").write_text(scene("One", ["yes", "no"]), encoding="utf-8")
+    env = {"HOME": str(home), "IN": str(home / "in")}
+    must(run(DATA, "check", "~/in", env=env, cwd=tmp_path))
+    must(run(DATA, "convert", "$IN", "--to", "yaml", "--out", "~/yaml", env=env, cwd=tmp_path))
+    assert list((home / "yaml").iterdir())
+    must(run(DATA, "check", "--fix", "${IN}/a.blockml", "--out=~/fixed", env=env, cwd=tmp_path))
+    assert (home / "fixed").is_dir()
+    must(run(DATA, "stats", "~/in", "--svg=~/lengths.svg", env=env, cwd=tmp_path))
+    assert (home / "lengths.svg").exists()
+    tokenizer = pathlib.Path(os.environ.get("SHORI_TOKENIZER", ""))
+    shutil.copy(tokenizer, home / "tokenizer.model")
+    must(run(DATA, "inspect", "~/in/a.blockml:1", "--tokenizer", "~/tokenizer.model", env=env, cwd=tmp_path))
+    must(run(DATA, "inspect", "~/in/a.blockml", env={**env, "SHORI_TOKENIZER": "~/tokenizer.model"}, cwd=tmp_path))
+    assert no_tilde_below(tmp_path)
+
+
+def test_names_with_a_dollar_are_files(tmp_path):
+    """A shell has expanded its globs: what arrives with a `$` is the name of a file."""
+    name = "cost in $SHORI_NOT_SET.blockml"
+    (tmp_path / name).write_text(scene("One", ["yes", "no"]), encoding="utf-8")
+    must(run(DATA, "check", name, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("pattern, found", [
+    ("in/[ab].blockml", 2), ("in/[!a].blockml", 2), ("in/[a-c].blockml", 3), ("in/{a,c}.blockml", 2),
+    ("in/{a,more/*}.blockml", 2), ("in/{[ab],c}.blockml", 3), ("{in,other}/?.blockml", 4), ("in/x[1].blockml", 1),
+    ("in/**/*.blockml", 5),
+])
+def test_globs_of_shells(tmp_path, pattern, found):
+    for number, name in enumerate(["in/a", "in/b", "in/c", "in/more/d", "other/e", "in/x[1]"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.blockml").write_text(scene(f"Scene {number}", [f"yes {number}", "no"]), encoding="utf-8")
+    outcome = must(run(DATA, "check", pattern, cwd=tmp_path))
+    assert f"{found} conversation" in outcome.out + outcome.err, repr(outcome)
+
+
+def test_globs_that_match_nothing(tmp_path):
+    (tmp_path / "a.blockml").write_text(scene("One", ["yes", "no"]), encoding="utf-8")
+    missing = must(run(DATA, "check", "{a,b}.blockml", cwd=tmp_path), 3)
+    assert missing.codes == ["E0315"] and "b.blockml" in missing.err
+    counted = must(run(DATA, "check", "{1..3}.blockml", cwd=tmp_path), 3)
+    assert counted.codes == ["E0315"] and "`{a,b}` stands for two paths" in counted.err
