@@ -41,10 +41,9 @@ struct DataPath {
 DataPath data_path(const std::string& resolved) {
   DataPath data;
   std::error_code error;
-  const bool literal = fs::exists(resolved, error);
   fs::path base;
   for (const fs::path& part : fs::path(resolved)) {
-    if (!data.pattern.empty() || (!literal && is_pattern(part.string()))) {
+    if (!data.pattern.empty() || (is_pattern(part.string()) && !fs::exists(base / part, error))) {
       data.pattern.push_back(part.string());
     } else {
       base /= part;

@@ -46,7 +46,8 @@ class Collector {
       read_axolotl_value(*known, setting);
       expand_paths(*known, setting, folder_, diagnostics_);
       settings_.push_back(std::move(setting));
-    } else if (is_run_share(setting.key) && !is_empty_value(setting.value)) {
+    } else if (is_run_share(setting.key)) {
+      if (is_empty_value(setting.value)) without_effect_.push_back(setting);
       settings_.push_back(std::move(setting));
     } else if (const ForeignKey* row = dotted ? nullptr : find_foreign_key(setting.key)) {
       const std::string what = concat("`", escape_for_log(setting.key), "`");

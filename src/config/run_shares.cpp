@@ -5,6 +5,7 @@
 
 #include "shori/util/math.h"
 #include "shori/util/text.h"
+#include "src/config/foreign_keys.h"
 
 namespace shori {
 namespace {
@@ -67,6 +68,7 @@ bool read_run_share(const Settings& settings, const Setting& setting, StageConfi
   }
   const ShareKey* row = find_share_key(setting.key);
   if (row == nullptr) return false;
+  if (is_empty_value(setting.value)) return true;
   const bool good = value && (row->counts ? *value >= 1 && *value <= kMaxPerEpoch && *value == std::floor(*value)
                                           : *value >= 0 && *value <= 1);
   if (!good) {

@@ -102,14 +102,32 @@ std::vector<std::string> split_path(std::string_view path) {
 
 bool has_wildcard(std::string_view part) { return part.find_first_of("*?[") != std::string_view::npos; }
 
-// The parts of a path before the first wildcard, joined.
-std::string literal_prefix(std::string_view path) {
-  std::string prefix = path.starts_with('/') ? "/" : "";
+// A path with wildcards: the folder that it begins with, and the parts below it. Parts that exist as they are written are
+// no pattern, so that a folder named `[old]` can hold data.
+struct GlobPath {
+  std::string base;
+  std::vector<std::string> pattern;
+};
+
+GlobPath split_glob(const std::string& path) {
+  GlobPath glob{path.starts_with('/') ? "/" : "", {}};
   for (const std::string& part : split_path(path)) {
-    if (has_wildcard(part)) break;
-    prefix = prefix.empty() ? part : join_path(prefix, part);
+    const std::string next = join_path(glob.base, part);
+    if (glob.pattern.empty() && (!has_wildcard(part) || path_exists(next))) {
+      glob.base = next;
+    } else {
+      glob.pattern.push_back(part);
+    }
   }
-  return prefix;
+  return glob;
+}
+
+// `path` without its last `count` parts.
+std::string without_last(const std::string& path, std::size_t count) {
+  const std::vector<std::string> parts = split_path(path);
+  std::string shorter = path.starts_with('/') ? "/" : "";
+  for (std::size_t i = 0; i + count < parts.size(); ++i) shorter = join_path(shorter, parts[i]);
+  return shorter;
 }
 
 struct GlobState {
@@ -147,11 +165,10 @@ void step_glob(Walk& walk, const std::vector<std::string>& parts, const GlobStat
 }
 
 void add_glob(Walk& walk, const DataEntry& entry) {
-  std::vector<std::string> parts = split_path(entry.resolved_path);
-  const std::string base = literal_prefix(entry.resolved_path);
-  parts.erase(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(split_path(base).size()));
-  if (!is_directory(base)) return;
-  std::vector<GlobState> states = {{base, literal_prefix(entry.path), 0}};
+  const auto [base, parts] = split_glob(entry.resolved_path);
+  const std::string start = base.empty() ? "." : base;
+  if (parts.empty() || !is_directory(start)) return;
+  std::vector<GlobState> states = {{start, without_last(entry.path, parts.size()), 0}};
   while (!states.empty()) {
     const GlobState state = states.back();
     states.pop_back();

@@ -84,6 +84,20 @@ TEST(PackPlan, MaxStepsStopsEarlyAndNeverAdds) {
   EXPECT_TRUE(make_pack_plan(full_rows(3), options).steps.empty());
 }
 
+TEST(PackPlan, EpochsAreRepeatedUntilMaxSteps) {
+  PlanOptions options = options_for_full_rows(2, 1, false);
+  options.max_steps = 5;
+  options.repeat_epochs = true;
+  const PackPlan plan = make_pack_plan(full_rows(3), options);
+  EXPECT_EQ(step_sizes(plan), (std::vector<std::size_t>{2, 1, 2, 1, 2}));
+  EXPECT_EQ(plan.options.num_epochs, 3);
+  PlanOptions named = options_for_full_rows(2, 3, false);
+  named.max_steps = 5;
+  EXPECT_EQ(serialize_pack_plan(plan), serialize_pack_plan(make_pack_plan(full_rows(3), named)));
+  options.max_steps = 1;  // as a run was planned whose single epoch was long enough
+  EXPECT_EQ(make_pack_plan(full_rows(3), options).options.num_epochs, 1);
+}
+
 // Derived from Axolotl's formula at 2 epochs, accumulation 2.
 TEST(PackPlan, AxolotlStepEstimate) {
   EXPECT_EQ(estimate_axolotl_steps(4799646, 309, 16384, 2, 2), 304);
