@@ -132,8 +132,8 @@ void transfer(Archive& archive, FileLedger& whole) {
 
 template <typename Archive>
 void transfer(Archive& archive, Diagnostic& whole) {
-  auto& [code, message, severity, place, notes, help, rule] = whole;
-  transfer_all(archive, code, message, severity, place, notes, help, rule);
+  auto& [code, message, severity, place, notes, helps, rule, subject] = whole;
+  transfer_all(archive, code, message, severity, place, notes, helps, rule, subject);
 }
 
 template <typename Archive>
