@@ -185,9 +185,10 @@ description, message, ooc.)"},
 and one of nine words: nano, micro, tiny, short, medium, long, massive, huge, enormous. Other roles
 have no length.)"},
     {"E0304", 3, "byte that is not plain UTF-8 text",
-     R"(Training text is UTF-8 without a byte order mark and without control characters other than tab and
-newline. Bytes from 0x80 to 0x9f usually mean that the file is Windows-1252: convert it with `iconv
--f cp1252 -t utf-8`.)"},
+     R"(Training text is UTF-8 without control characters other than tab and newline. UTF-16, a byte order
+mark and line ends of other systems are read as what they mean, and counted. Other encodings,
+compressed files, NULs and single wrong bytes are refused: the help is a command that converts the
+file, unpacks it, or deletes the bytes. Bytes from 0x80 to 0x9f usually mean Windows-1252.)"},
     {"E0305", 3, "longer than sequence_len",
      R"(These conversations are longer than `sequence_len`. Conversations are trained as a whole, and the
 program neither cuts nor drops any of them unless you ask for it: raise `sequence_len`, or set
@@ -201,9 +202,9 @@ better than it is. Remove them from one of the two, or set `allow_overlap: true`
     {"E0308", 3, "text of a control token",
      R"(The text contains `<s>`, `</s>` or `<unk>` as plain characters. One tokenizer reads them as text,
 another as control tokens. Delete them: the program adds the begin and end tokens itself.)"},
-    {"E0309", 3, "line ends in CR LF",
-     R"(The file has Windows line endings, and the extra character would be trained as part of every line.
-Remove it with `sed -i 's/\r$//' FILE`.)"},
+    {"E0309", 3, "CR in a text",
+     R"(A text that is not read from a file holds a carriage return, which would be trained as part of its
+line. In files CR LF and CR are read as the end of a line, and counted.)"},
     {"E0310", 3, "text outside a block",
      R"(Only white space and `[INST] … [/INST]` may appear between blocks. Here is other text, or a `▄` that
 closes no block. Move the text into a block, or delete it.)"},
@@ -213,7 +214,8 @@ closes no block. Move the text into a block, or delete it.)"},
      R"(Each line of a `.jsonl` file is one JSON object with the field that the type of the dataset names,
 for example `{"text": "…"}`. Empty lines, keys given twice and fields of another kind are refused. A
 conversation in YAML has the keys id, category, rating, title, tags, lore, characters, scenario,
-system and messages; `shori-data convert --to yaml` shows the form.)"},
+system and messages; `shori-data convert --to yaml` shows the form. A chat of another
+program is named with the `shori-data import` that takes it.)"},
     {"E0313", 3, "sample begins with two BOS",
      R"(A pre-tokenised sample begins with the begin token (BOS) twice, which the model never saw in its own
 training. Remove one of them.)"},

@@ -35,8 +35,8 @@ void append_utf8(std::string& out, std::uint32_t value) {
 
 class Parser {
  public:
-  Parser(std::string_view text, const JsonLimits& limits, JsonProblem& problem)
-      : text_(text), limits_(limits), problem_(problem) {}
+  Parser(std::string_view text, const JsonLimits& limits, JsonProblem& problem, JsonRepairs* repairs)
+      : text_(text), limits_(limits), problem_(problem), repairs_(repairs) {}
 
   bool parse(JsonValue& root) {
     if (!text_fits()) return false;
@@ -187,13 +187,28 @@ class Parser {
   bool unicode_escape(std::size_t begin, std::string& into) {
     std::uint32_t value = 0, low = 0;
     if (!hex4(value)) return fail_at(begin, "expected four hex digits after `\\u`");
-    if (value == 0) return fail_at(begin, "a string must not contain NUL");
+    if (value == 0) return nul_escape(begin);
     if (value >= 0xd800 && value < 0xe000) {
+      const std::size_t next = at_;
       const bool pair = value < 0xdc00 && take_word("\\u") && hex4(low) && low >= 0xdc00 && low < 0xe000;
-      if (!pair) return fail_at(begin, "half of a surrogate pair");
+      if (!pair) return half_escape(begin, next);
       value = 0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00);
     }
     append_utf8(into, value);
+    return true;
+  }
+
+  bool nul_escape(std::size_t begin) {
+    if (repairs_ == nullptr || !repairs_->drops_nul) return fail_at(begin, "a string must not contain NUL");
+    ++repairs_->nuls;
+    return true;
+  }
+
+  // `next`: after the escape, where reading goes on.
+  bool half_escape(std::size_t begin, std::size_t next) {
+    if (repairs_ == nullptr) return fail_at(begin, "half of a surrogate pair");
+    ++repairs_->halves;
+    at_ = next;
     return true;
   }
 
@@ -230,6 +245,7 @@ class Parser {
   std::string_view text_;
   const JsonLimits& limits_;
   JsonProblem& problem_;
+  JsonRepairs* repairs_;
   std::vector<Open> open_;
   std::size_t at_ = 0;
   std::size_t values_ = 0;
@@ -269,9 +285,10 @@ std::optional<double> JsonValue::as_double() const {
   return number && std::isfinite(*number) ? number : std::nullopt;
 }
 
-std::optional<JsonValue> parse_json(std::string_view text, const JsonLimits& limits, JsonProblem& problem) {
+std::optional<JsonValue> parse_json(std::string_view text, const JsonLimits& limits, JsonProblem& problem,
+                                    JsonRepairs* repairs) {
   JsonValue root;
-  if (!Parser(text, limits, problem).parse(root)) return std::nullopt;
+  if (!Parser(text, limits, problem, repairs).parse(root)) return std::nullopt;
   return root;
 }
 

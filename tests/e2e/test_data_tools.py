@@ -37,7 +37,7 @@ CHAT = [
     {"name": "Wenna", "is_user": True, "is_system": False, "mes": "\"Is this the last boat?\""},
     {"name": "Old Tam", "is_user": False, "is_system": False, "mes": "He looks up.\r\n\r\n\"It is.\"",
      "swipes": ["\"No.\"", "He looks up."], "swipe_id": 1},
-    {"name": "Note", "is_system": True, "mes": "hidden"},
+    {"name": "Note", "is_system": True, "mes": "hidden", "extra": {"type": "comment"}},
     {"name": "System", "is_system": False, "mes": "Night falls.", "extra": {"type": "narrator"}},
     {"name": "Wenna", "is_user": True, "is_system": False, "mes": "\"Then wait for me.\""},
 ]
@@ -65,7 +65,7 @@ IMPORTS = {
     "sharegpt": ("talk.json", json.dumps([
         {"id": "one", "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "h"},
                                         {"from": "gpt", "value": "g"}, {"from": "Cat", "value": "meow"}]},
-        {"conversations": [{"from": "gpt", "value": "▀g▄"}]}], indent=1), ["--names", "human=Wenna,gpt=Old Tam"],
+        {"conversations": [{"from": "gpt", "value": "▀g▄"}]}], indent=1), ["--names", "human=Wenna,gpt=Old Tam,Cat=Cat"],
                  {"one.blockml": "[INST] S [/INST]\n▀message\nWenna: h▄\n▀message\nOld Tam: g▄\n▀message\nCat: meow▄\n",
                   "talk-00001.blockml": "▀message\nOld Tam: -g-▄\n"}),
     "messages": ("m.jsonl", lines({"messages": [
@@ -93,7 +93,7 @@ def test_imports_of_every_kind(tmp_path, source):
     assert f"files written: {len(expected)} " in told.out
     # The same again writes nothing, and what was made passes the check and is a fixed point of an import of text.
     again = must(data(*command))
-    assert f"files that existed with the same content: {len(expected)}\n" in again.out
+    assert f"already imported, unchanged: {len(expected)}\n" in again.out
     must(data("check", tmp_path / "out"))
     if source == "text":
         stable = must(data("import", tmp_path / "out", "--from", "text", "--out", tmp_path / "again"))
@@ -125,7 +125,7 @@ def test_lengths_are_added_where_there_are_none(tmp_path):
 
 DAMAGED = {
     "sillytavern": ("bad.jsonl", lines(*CHAT) + '{"name": "Wenna", "mes": \n', [], ("E0312", 7, 26)),
-    "sharegpt": ("bad.json", '[{"conversations": []},\n{"conversations": 5}]', ["--names", "human=A,gpt=B"],
+    "sharegpt": ("bad.json", '[{"conversations": []},\n{"conversations": 5}]', ["--names", "human=A,gpt=B,Cat=Cat"],
                  ("E0312", 2, 19)),
     "messages": ("bad.jsonl", '{"messages": []}\n\n', [], ("E0312", 2, 1)),
     "limarp": ("bad.yaml", LIMARP + "  - name: Cat\n    text: x\n", [], ("E0312", 13, 11)),
@@ -158,13 +158,13 @@ def test_an_import_never_overwrites(tmp_path):
 
 
 def test_usage_errors_of_import(tmp_path):
-    (tmp_path / "s.jsonl").write_text(lines({"conversations": []}))
+    (tmp_path / "s.jsonl").write_text(lines({"conversations": [{"from": "human", "value": "x"}]}))
     command = ["import", tmp_path / "s.jsonl", "--out", tmp_path / "out"]
     assert must(data(*command, "--from", "sharegpt"), 2).codes == ["E0116"]
     assert must(data(*command, "--from", "sharegpt", "--names", "Wenna"), 2).codes == ["E0116"]
     assert must(data(*command, "--from", "sharegpt", "--names", "human=,gpt=x"), 2).codes == ["E0116"]
     wrong = must(data(*command, "--from", "word"), 2).err
-    assert wrong.startswith("--from word: choose limarp, sharegpt, messages, sillytavern or text\n"), wrong
+    assert wrong.startswith("--from word: choose limarp, sharegpt, messages, sillytavern, text, plain or auto\n"), wrong
     assert must(data("imprt"), 2).err.startswith("unknown command `imprt`; did you mean `import`?\n")
     must(data(*command), 2)
     assert must(data("import", tmp_path / "none.jsonl", "--from", "messages", "--out", tmp_path / "out"), 3).codes == [

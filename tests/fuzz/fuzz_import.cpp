@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "src/data/import/cards.h"
 #include "src/data/import/conversation.h"
 #include "tests/fuzz/fuzz_targets.h"
 
@@ -37,23 +38,40 @@ void check_conversation(const ImportedConversation& conversation) {
   require(read.has_value() && render(*read) == text, "an import is canonical");
 }
 
+// A card that is read, and the blocks that it gives a chat of everyone it may name.
+void read_card_file(const std::string& path) {
+  ImportOptions options;
+  options.cards = {path};
+  Diagnostics diagnostics;
+  CardShelf shelf(options, diagnostics);
+  ImportReport report;
+  ConversationBuilder builder(options, report);
+  builder.add_message("Aya", "A crow.", Voice::kCharacter);
+  ImportedConversation conversation;
+  builder.finish(conversation);
+  shelf.add_blocks(conversation, report);
+  check_conversation(conversation);
+}
+
 }  // namespace
 
 void import(std::string_view bytes) {
-  constexpr std::array readers = {import_limarp, import_sharegpt, import_messages, import_sillytavern, import_text};
+  constexpr std::array readers = {import_limarp,      import_sharegpt, import_messages,
+                                  import_sillytavern, import_text,     import_plain};
+  constexpr std::size_t kKinds = readers.size() + 1;  // cards too
   if (bytes.empty()) return;
   const auto choice = static_cast<unsigned char>(bytes.front());
   ImportOptions options;
   options.human_name = "Aya";
   options.gpt_name = "Nitori";
-  options.limarp_clean = choice % 2 == 1;
+  options.limarp_clean = choice / kKinds % 2 == 1;
   const std::string path = write_input(bytes.substr(1));
+  if (choice % kKinds == readers.size()) return read_card_file(path);
   const InputFile input = InputFile::open(path);
-  ChangeCounts changes;
-  std::map<std::string, std::uint64_t> unknown;
+  ImportReport report;
   Diagnostics diagnostics;
-  ImportFile file{input, path, options, changes, unknown, diagnostics, check_conversation};
-  readers[choice % readers.size()](file);
+  ImportFile file{input, path, options, report, diagnostics, check_conversation};
+  readers[choice % kKinds](file);
 }
 
 }  // namespace shori::fuzz

@@ -138,6 +138,10 @@ def desk(tmp_path_factory, text_model):
     chat = [{"user_name": "Aya", "character_name": "Tam", "chat_metadata": {}},
             {"name": "Tam", "is_user": False, "mes": "The boat is late."}, {"name": "Aya", "is_user": True, "mes": "Again?"}]
     (folder / "chats/tam.jsonl").write_text("".join(json.dumps(line) + "\n" for line in chat))
+    (folder / "characters").mkdir()
+    (folder / "characters/Tam.json").write_text(json.dumps({"name": "Tam", "description": "{{char}} owns a boat."}))
+    (folder / "logs").mkdir()
+    (folder / "logs/night.txt").write_text("Aya: Is this the last boat?\nTam: It is.\n")
     (folder / "configs").mkdir()
     write_config(folder / "configs/stage_high.yaml", base_model="../" + MODEL, output_dir="../runs/high", device="cpu",
                  sequence_len=256, learning_rate=0.001, datasets=[{"path": "../data/high"}])

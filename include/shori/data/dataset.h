@@ -123,6 +123,7 @@ struct Dataset {
   std::vector<DataFile> files;
   std::vector<FileLedger> file_ledgers;    // one per file; packing is added by build_ledger
   std::vector<std::string> unknown_keys;   // "path: `key` in N lines": members of data lines that are not used
+  std::vector<std::string> text_changes;   // what was normalized: "line ends made LF: 12 in 3 files, the first a.txt"
   std::vector<std::string> ignored_files;  // seen in folders, of another kind
   // SHA-256 (hex) of the conversations and of the options that decide what is trained (src/data/dataset/fingerprint.h).
   std::string fingerprint;

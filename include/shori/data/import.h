@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +25,8 @@ enum class ImportSource {
   kMessages,     // the same with {"messages": [{"role", "content", "name"?}]}
   kSillyTavern,  // chat .jsonl, one chat per file
   kText,         // BlockML-like text: foreign line ends, byte order mark, other hint spellings, inline (OOC: …)
+  kPlain,        // a log of lines `Name: text`
+  kAuto,         // one of these, by the content of each file
 };
 enum class ImportLengths {
   kKeep,  // hints of the source stay
@@ -31,15 +34,25 @@ enum class ImportLengths {
   kNone,  // no hints
 };
 enum class ImportFormat { kBlockml, kYaml, kJsonl };
+enum class KeepOrDrop { kKeep, kDrop };
 
 struct ImportOptions {
   ImportSource source = ImportSource::kText;
   std::vector<std::string> inputs;   // files; folders are read recursively
   std::string out;                   // folder, made if it is missing
-  std::string human_name, gpt_name;  // speakers of human/user and gpt/assistant
-  bool limarp_clean = false;         // apply limarp_clean() to every text
+  std::string human_name, gpt_name;  // speakers of user, human and of char, gpt, assistant; {{user}} and {{char}}
+  std::map<std::string, std::string, std::less<>> names;  // further speakers, and roles, by what the files call them
+  bool limarp_clean = false;                              // apply limarp_clean() to every text
+  KeepOrDrop hidden = KeepOrDrop::kKeep;                  // SillyTavern: messages that /hide has hidden
+  KeepOrDrop thinking = KeepOrDrop::kDrop;                // <think>...</think>
+  KeepOrDrop pictures = KeepOrDrop::kDrop;                // ![...](...) and <img ...>
+  KeepOrDrop status = KeepOrDrop::kKeep;                  // blocks in ``` and <details>
+  KeepOrDrop checkpoints = KeepOrDrop::kDrop;             // SillyTavern: checkpoints that a chat of the run contains
+  bool skip_bad = false;                                  // write what has no problem, and list the rest
+  bool skip_existing = false;                             // leave files that exist with other content as they are
   ImportLengths lengths = ImportLengths::kKeep;
   std::function<LengthHint(std::string_view body)> hint_of;  // for kAuto
+  std::vector<std::string> cards;  // character cards (PNG, JSON) and lorebooks (JSON); folders are read recursively
   // Empty: none. yaml and jsonl files state both; for blockml, `ratings.yaml` in `out` holds the ratings.
   std::string category, rating;
   ImportFormat format = ImportFormat::kBlockml;
@@ -50,15 +63,22 @@ struct ImportReport {
   std::size_t files = 0;          // read
   std::size_t conversations = 0;  // with a message
   std::size_t messages = 0;
-  std::size_t written = 0, unchanged = 0;                     // new files; files that already had the same content
-  std::map<std::string, std::uint64_t, std::less<>> changes;  // by kind
-  std::vector<std::string> unknown_keys;                      // "path: key (N times)", members that are not used
+  // New files; files that already had the same content; files left with other content (skip_existing).
+  std::size_t written = 0, unchanged = 0, existing = 0;
+  std::map<std::string, std::uint64_t, std::less<>> changes;              // by kind
+  std::map<std::string, std::vector<std::string>, std::less<>> examples;  // of a kind of change, the first few
+  std::map<std::string, std::uint64_t, std::less<>> unknown_keys;         // members that are not used
+  std::vector<std::string> bad;                   // skip_bad: "path:line: problem" of what was left out
+  std::vector<std::string> other_files;           // of folders, of another kind
+  std::set<std::string, std::less<>> used_names;  // keys of ImportOptions::names that occurred
+  std::set<std::string, std::less<>> speakers;    // the first hundred
 };
 
-// Reads everything before it writes anything, so that nothing is written if there is a problem. Problems go to
-// `diagnostics`: E0116 (a name is missing), E0304, E0312 (with line and column), E0317, E0318 (two conversations with
-// one file name), E0807 (a file of that name has other content), and those of the parser. Throws Error for files that
-// cannot be read or written, Stopped on a signal; the files written until then are complete.
+// Reads everything before it writes anything, so that nothing is written if there is a problem (with skip_bad: what has
+// none is written). All problems of all files go to `diagnostics`: E0116 (a name is missing, or one of `names` occurs
+// nowhere), E0304, E0312 (with line and column), E0317, E0318 (two conversations with one file name), E0807 (a file of
+// that name has other content), and those of the parser. Throws Error for files that cannot be written, Stopped on a
+// signal; the files written until then are complete.
 ImportReport import_files(const ImportOptions& options, Diagnostics& diagnostics);
 
 // The name of a file for an id, without extension, at most 200 bytes. Characters other than A-Z a-z 0-9 . _ - become

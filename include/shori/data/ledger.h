@@ -27,7 +27,7 @@ std::string_view drop_rule_name(DropRule rule);
 struct LedgerCounts {
   std::int64_t bytes_in = 0;         // file sizes
   std::int64_t bytes_samples = 0;    // of whole files or JSONL lines
-  std::int64_t bytes_between = 0;    // newlines between lines
+  std::int64_t bytes_between = 0;    // newlines between lines, and what normalizing the text removed
   std::int64_t bytes_text = 0;       // of the canonical texts, UTF-8
   std::int64_t conversations = 0;    // before splitting
   std::int64_t unique = 0;           // ids of all conversations, without BOS and EOS

@@ -59,7 +59,15 @@ struct JsonProblem {
   bool duplicate_key = false;
 };
 
+// What is left out of strings instead of being a violation, and how often that happened. Programs that cut texts by
+// UTF-16 units write halves of surrogate pairs.
+struct JsonRepairs {
+  bool drops_nul = false;  // halves of surrogate pairs are always dropped
+  std::size_t halves = 0, nuls = 0;
+};
+
 // Returns nullopt and fills `problem` on any violation.
-std::optional<JsonValue> parse_json(std::string_view text, const JsonLimits& limits, JsonProblem& problem);
+std::optional<JsonValue> parse_json(std::string_view text, const JsonLimits& limits, JsonProblem& problem,
+                                    JsonRepairs* repairs = nullptr);
 
 }  // namespace shori

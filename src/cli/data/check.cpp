@@ -115,6 +115,7 @@ class SetCheck {
       std::printf("file skipped: %s\n", escape_for_log(file, 400).c_str());
     for (const std::string& unknown : data.unknown_keys)
       std::printf("not used: %s\n", escape_for_log(unknown, 400).c_str());
+    for (const std::string& change : data.text_changes) std::printf("normalized: %s\n", change.c_str());
     left_out(data);
     for (std::size_t i = 0; i < kVariantCount; ++i) {
       if (variants_[i] > 0)

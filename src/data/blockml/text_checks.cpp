@@ -1,10 +1,12 @@
 // Checks on the bytes of a text, before anything is read into it.
 #include <algorithm>
 
+#include "shori/util/command.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/segment_checks.h"
 #include "src/data/blockml/text_problem.h"
+#include "src/data/blockml/text_stream.h"
 
 namespace shori {
 namespace {
@@ -36,31 +38,32 @@ std::string hex_byte(char c) {
   return {kDigits[byte >> 4], kDigits[byte & 15]};
 }
 
-Diagnostic invalid_byte(char c) {
+Diagnostic invalid_byte(std::string_view text, std::size_t at, const TextSource& source) {
+  const char c = text[at];
   const unsigned char byte = static_cast<unsigned char>(c);
   Diagnostic problem("E0304", concat("byte 0x", hex_byte(c), " is not UTF-8"));
   if (byte >= 0x80 && byte <= 0x9F) problem.note("looks like Windows-1252");
-  return problem.help("convert the file: iconv -f cp1252 -t utf-8, or delete the byte");
+  return problem.help(utf8_command(source.file, text));
 }
 
 Diagnostic carriage_return(std::string_view text, const TextSource& source, const TextCursor& cursor) {
   return Diagnostic("E0309", "carriage return (CR) in the text")
       .note(concat("first at ", position_text(source, cursor), "; lines with CR: ", count_lines_with_cr(text)))
-      .help("sed -i 's/\\r$//' " + (source.file.empty() ? std::string("FILE") : source.file));
+      .help("sed -i 's/\\r$//' " + shell_word(source.file.empty() ? "FILE" : source.file));
 }
 
 Diagnostic describe(std::string_view text, std::size_t at, bool invalid, const TextSource& source,
                     const TextCursor& cursor) {
-  if (invalid) return invalid_byte(text[at]);
+  if (invalid) return invalid_byte(text, at, source);
   if (text.substr(at).starts_with(kByteOrderMark)) {
     return Diagnostic("E0304", "the text begins with a byte order mark")
         .note("bytes EF BB BF (U+FEFF)")
-        .help("delete it: sed -i '1s/^\\xEF\\xBB\\xBF//' " + source.file);
+        .help("delete it: sed -i '1s/^\\xEF\\xBB\\xBF//' " + shell_word(source.file));
   }
   if (text[at] == '\r') return carriage_return(text, source, cursor);
   return Diagnostic("E0304", concat("control character U+00", hex_byte(text[at])))
       .note(concat("byte 0x", hex_byte(text[at])))
-      .help("delete it");
+      .help(source.jsonl_line > 0 ? escape_command(source.file, text[at]) : control_command(source.file));
 }
 
 }  // namespace

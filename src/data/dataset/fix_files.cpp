@@ -6,6 +6,9 @@
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "src/data/blockml/segment_checks.h"
+#include "src/data/blockml/text_stream.h"
 #include "src/data/sources/find_files.h"
 #include "src/data/sources/jsonl.h"
 
@@ -28,12 +31,26 @@ class FileFixer {
     file.path = found.path;
     file.full_path = found.full_path;
     file.relative = relative(found.path);
-    file.before = read_whole_file(input, kConversationBytes * 4, "E0317");
+    file.before = text_of(input, found);
     file.after = fixed(found, file);
     return file;
   }
 
  private:
+  // What a run reads of the file: normalizing alone is no fix.
+  std::string text_of(const InputFile& input, const FoundFile& found) {
+    constexpr std::uint64_t kLimit = kConversationBytes * 4;
+    if (input.size() > kLimit)
+      throw Error(too_large(concat("the file is larger than ", kLimit >> 20, " MiB")).at(found.path));
+    std::string text;
+    if (auto problem = refuse_file_form(input, found.path)) {
+      diagnostics_.add(std::move(*problem));
+      return text;
+    }
+    TextStream(input, found.type == DataType::kCompletion ? LineEnds::kKeep : LineEnds::kNormalize).read_all(text);
+    return text;
+  }
+
   std::string relative(const std::string& path) const {
     std::string folder = entry_.path;
     while (folder.size() > 1 && folder.ends_with('/')) folder.pop_back();
@@ -91,7 +108,8 @@ class FileFixer {
     const std::optional<std::string> text = fixed_text(data->text, {file.path, number}, file.fixes);
     if (!text) return line;
     JsonProblem problem;
-    const std::optional<JsonValue> object = parse_json(line, {kMaxLine, 16}, problem);
+    JsonRepairs repairs;
+    const std::optional<JsonValue> object = parse_json(line, {kMaxLine, 16}, problem, &repairs);
     SHORI_CHECK(object && object->find(rules.field) != nullptr, "a line that was read is not read again");
     const std::size_t begin = object->find(rules.field)->offset;
     return line.substr(0, begin) + json_quote(*text) + line.substr(string_end(line, begin));

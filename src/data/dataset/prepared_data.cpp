@@ -138,9 +138,10 @@ void transfer(Archive& archive, Diagnostic& whole) {
 
 template <typename Archive>
 void transfer(Archive& archive, Dataset& whole) {
-  auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, ignored_files, fingerprint,
+  auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes, ignored_files, fingerprint,
          tokenizer_sha256, prepared] = whole;
-  transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, tokenizer_sha256);
+  transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes,
+               tokenizer_sha256);
 }
 
 template <typename T>

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "shori/data/dataset.h"
+#include "src/data/blockml/text_stream.h"
 #include "src/data/overlap/overlap.h"
 
 namespace shori {
@@ -48,7 +49,8 @@ struct ReadFile {
   std::uint64_t size = 0;
   std::string sha256;
   std::int64_t bytes_samples = 0;  // of its conversations
-  std::int64_t bytes_between = 0;  // of what separates them
+  std::int64_t bytes_between = 0;  // of what separates them, and what normalizing took away (or added: UTF-16)
+  TextChanges changes{};           // of the file and of its conversations
   bool refused = false;            // has a problem that kept it, or the rest of it, from being read
 };
 

@@ -6,6 +6,7 @@
 
 #include "shori/data/regions.h"
 #include "shori/data/tokenizer.h"
+#include "shori/util/command.h"
 #include "shori/util/hash.h"
 #include "shori/util/utf8.h"
 #include "src/data/documents/encoding.h"
@@ -26,11 +27,12 @@ bool check_plain_text(Encoding& encoding, std::string_view text) {
   };
   const std::size_t nul = text.find('\0');
   if (const auto bad = find_invalid_utf8(text)) {
-    problem("E0304", "the text is not UTF-8", *bad).help("iconv -f cp1252 -t utf-8");
+    problem("E0304", "the text is not UTF-8", *bad).help(utf8_command(encoding.file.path, text));
   } else if (text.starts_with("\xEF\xBB\xBF")) {
-    problem("E0304", "a byte order mark", 0).help("delete it");
+    problem("E0304", "a byte order mark", 0)
+        .help("delete it: sed -i 's/\\xEF\\xBB\\xBF//g' " + shell_word(encoding.file.path));
   } else if (nul != std::string_view::npos) {
-    problem("E0304", "U+0000 in the text", nul).help("delete it");
+    problem("E0304", "U+0000 in the text", nul).help(control_command(encoding.file.path));
   } else if (text.empty()) {
     problem("E0311", "the text is empty", 0).help("write text, or delete it");
   }

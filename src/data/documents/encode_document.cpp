@@ -47,7 +47,8 @@ void check_samples(const std::vector<Sample>& samples, const DataOptions& option
 
 std::optional<DataLine> read_data_line(Encoding& encoding) {
   const LineRules rules{encoding.file.type == DataType::kTokenized,
-                        encoding.entry.field.empty() ? "text" : encoding.entry.field, encoding.options.vocab_size};
+                        encoding.entry.field.empty() ? "text" : encoding.entry.field,
+                        encoding.file.type == DataType::kCompletion, encoding.options.vocab_size};
   Conversation& source = encoding.document.source;
   std::optional<DataLine> line =
       parse_data_line(encoding.document.content, encoding.file.path, source.line, rules, encoding.notes.problems);
@@ -57,6 +58,7 @@ std::optional<DataLine> read_data_line(Encoding& encoding) {
   if (!line->category.empty()) source.category = line->category;
   source.rating = line->rating;
   encoding.notes.unknown_keys = std::move(line->unknown_keys);
+  encoding.notes.changes = line->changes;
   return line;
 }
 

@@ -25,6 +25,7 @@ struct EncodingNotes {
   std::vector<Diagnostic> problems;
   std::vector<LintFinding> findings;
   std::vector<std::string> unknown_keys;  // members of its JSONL line that are not used
+  TextChanges changes{};                  // in the strings of that line
   std::string tags_rating;                // what its tags say of its rating; empty: nothing
   std::string rating_row;                 // row of the rating file that decided its rating; empty: none did
   bool lacks_lengths = false;             // see ReadConversation

@@ -1,5 +1,6 @@
 #include "src/data/documents/load_documents.h"
 
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -23,6 +24,7 @@ class DocumentCollector {
     const SourceFile& file = sources_.files[document.source.file];
     for (Diagnostic& problem : notes.problems) diagnostics_.add(std::move(problem));
     report_lint_errors(document, notes, file);
+    add_changes(changes_[document.source.file], notes.changes);
     for (const std::string& key : notes.unknown_keys) ++list_.unknown_keys[{document.source.file, key}];
     if (!notes.rating_row.empty())
       list_.used_ratings.insert({sources_.rating_files.at(parent_path(file.full_path)).path, notes.rating_row});
@@ -34,7 +36,12 @@ class DocumentCollector {
     list_.documents.push_back(std::move(document));
   }
 
-  DocumentList take() { return std::move(list_); }
+  // `files`: how each file was read.
+  DocumentList take(std::vector<ReadFile> files) {
+    for (const auto& [file, changes] : changes_) add_changes(files[file].changes, changes);
+    list_.files = std::move(files);
+    return std::move(list_);
+  }
 
  private:
   // A document with a finding at level error is still counted, so that other checks go on.
@@ -59,6 +66,7 @@ class DocumentCollector {
   const DataOptions& options_;
   Diagnostics& diagnostics_;
   std::unordered_map<std::string, std::size_t> first_with_id_;
+  std::map<std::uint32_t, TextChanges> changes_;  // in the lines of a file
   DocumentList list_;
 };
 
@@ -79,9 +87,7 @@ DocumentList load_documents(const DataSources& sources, const DataOptions& optio
     if (batch->problem) diagnostics.add(std::move(*batch->problem));
     done_bytes += batch->bytes;
   }
-  DocumentList list = collector.take();
-  list.files = reader.take_files();
-  return list;
+  return collector.take(reader.take_files());
 }
 
 }  // namespace shori

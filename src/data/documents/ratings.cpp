@@ -9,6 +9,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "shori/util/yaml.h"
+#include "src/data/blockml/text_stream.h"
 
 namespace shori {
 namespace {
@@ -61,8 +62,10 @@ RatingFile read_rating_file(const std::string& folder, const std::string& shown_
   file.path = shown_folder.empty() ? "ratings.yaml" : join_path(shown_folder, "ratings.yaml");
   const std::string path = join_path(folder, "ratings.yaml");
   if (!path_exists(path)) return file;
-  const std::string text = read_whole_file(InputFile::open(path, "E0315"), kLimits.bytes, "E0317");
-  file.sha256 = sha256_hex(text);
+  const InputFile input = InputFile::open(path, "E0315");
+  file.sha256 = sha256_hex(read_whole_file(input, kLimits.bytes, "E0317"));
+  std::string text;
+  TextStream(input).read_all(text);
   Diagnostics problems;
   const std::optional<YamlDocument> yaml = parse_yaml(file.path, text, kLimits, problems);
   for (const Diagnostic& each : problems.all()) {

@@ -6,10 +6,10 @@
 #include "shori/data/blockml.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
-#include "shori/util/hash.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/data/sources/jsonl.h"
+#include "src/data/sources/recognize.h"
 
 namespace shori {
 
@@ -23,6 +23,34 @@ struct DocumentReader::OpenFile {
   std::vector<YamlText> parts;      // the conversations in `text`
   std::size_t next_part = 0;
 };
+
+namespace {
+
+// Whether the lines of a JSONL file have what their type wants; `kind` decides where they do not.
+bool has_wanted_member(const InputFile& input, const SourceFile& source, const std::string& field) {
+  std::string text;
+  TextStream(input).read(text);
+  const bool tokenized = source.type == DataType::kTokenized;
+  return first_json_keys(text).contains(tokenized ? "input_ids" : field.empty() ? "text" : field);
+}
+
+// A file of another program has a fault in each line; one that says what it is says more.
+std::optional<Diagnostic> refuse_foreign_file(const InputFile& input, const SourceFile& source,
+                                              const std::string& field) {
+  const FileKind kind = source.type == DataType::kCompletion && !source.lines ? FileKind::kUnknown
+                                                                              : recognize_file(input, source.full_path);
+  const bool foreign = (!import_word(kind).empty() && kind != FileKind::kBlockml) || kind == FileKind::kAlpaca ||
+                       kind == FileKind::kCard || kind == FileKind::kLorebook;
+  if (!foreign || (source.lines && has_wanted_member(input, source, field))) return std::nullopt;
+  Diagnostic problem(kind == FileKind::kPlain ? "E0310" : "E0312", concat("this is ", file_kind_name(kind)));
+  problem.at(source.path, 1, 1);
+  if (!import_word(kind).empty()) return problem.help(import_command(kind, source.path));
+  const bool alpaca = kind == FileKind::kAlpaca;
+  return problem.help(alpaca ? "it holds no conversations; leave it out"
+                             : "it belongs to chats: give it to their import with --cards");
+}
+
+}  // namespace
 
 DocumentReader::DocumentReader(const DataSources& sources, BatchLimits limits)
     : sources_(sources), limits_(limits), files_(sources.files.size()) {}
@@ -49,6 +77,8 @@ std::optional<Diagnostic> DocumentReader::open_file() {
   const SourceFile& source = sources_.files[file_];
   open_ = std::make_unique<OpenFile>(InputFile::open(source.full_path, "E0315"));
   files_[file_].size = open_->input.size();
+  if (auto problem = refuse_file_form(open_->input, source.path)) return problem;
+  if (auto problem = refuse_foreign_file(open_->input, source, sources_.entry_of(file_).field)) return problem;
   if (!source.lines) return open_text();
   open_->lines.emplace(open_->input);
   return std::nullopt;
@@ -63,9 +93,11 @@ std::optional<Diagnostic> DocumentReader::open_text() {
         .at(source.path, 1, 1)
         .help("split the file");
   }
-  open_->text.resize(size);
-  open_->input.read_at(0, open_->text.data(), size);
-  files_[file_].sha256 = sha256_hex(open_->text);
+  const bool as_it_is = source.type == DataType::kCompletion;
+  TextStream stream(open_->input, as_it_is ? LineEnds::kKeep : LineEnds::kNormalize);
+  stream.read_all(open_->text);
+  files_[file_].changes = stream.changes();
+  files_[file_].sha256 = stream.sha256();
   if (source.type != DataType::kBlockmlYaml) {
     open_->parts = {{open_->text, 1}};
     return std::nullopt;
@@ -119,10 +151,9 @@ void DocumentReader::close_file(bool refused) {
   file.refused = refused;
   if (open_->lines && !refused) {
     file.sha256 = open_->lines->sha256();
-    file.bytes_between = static_cast<std::int64_t>(open_->lines->newlines());
-  } else if (!refused) {
-    file.bytes_between = static_cast<std::int64_t>(file.size) - file.bytes_samples;
+    file.changes = open_->lines->changes();
   }
+  if (!refused) file.bytes_between = static_cast<std::int64_t>(file.size) - file.bytes_samples;
   open_->input.check_unchanged();
   open_.reset();
   ++file_;

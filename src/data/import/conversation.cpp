@@ -5,6 +5,7 @@
 #include <array>
 #include <span>
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -13,6 +14,7 @@ namespace {
 constexpr std::array<std::string_view, 3> kControlTexts = {"<s>", "</s>", "<unk>"};
 constexpr std::string_view kInstClose = "[/INST]";
 constexpr std::size_t kNameCodePoints = 64;
+constexpr std::size_t kShownSpeakers = 100;
 
 // Deletes all occurrences of the words, also those that a deletion creates. Linear: the text is built from the left.
 std::size_t erase_all(std::string& text, std::span<const std::string_view> words) {
@@ -43,22 +45,6 @@ std::size_t replace_all(std::string& text, std::string_view word, std::string_vi
   return times;
 }
 
-std::string unify_line_ends(std::string_view text, ChangeCounts& changes) {
-  std::string out;
-  out.reserve(text.size());
-  std::size_t times = 0;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\r') {
-      out.push_back(text[i]);
-      continue;
-    }
-    ++times;
-    if (i + 1 == text.size() || text[i + 1] != '\n') out.push_back('\n');
-  }
-  if (times > 0) count_change(changes, "line ends made LF", times);
-  return out;
-}
-
 bool is_control(char c) {
   const auto byte = static_cast<unsigned char>(c);
   return (byte < 0x20 && byte != '\t' && byte != '\n') || byte == 0x7F;
@@ -66,12 +52,33 @@ bool is_control(char c) {
 
 bool may_begin_name(char c) { return std::string_view(" \"_*>`:([").find(c) == std::string_view::npos; }
 
+// The character that closes what `c` opens at the start of a name.
+char closing(char c) { return c == '(' ? ')' : c == '[' ? ']' : c; }
+
+// Without what may not stand at the start of a name. A bracket or a mark goes with its other half.
+void drop_name_start(std::string& name) {
+  std::size_t begin = 0;
+  while (begin < name.size() && !may_begin_name(name[begin])) {
+    const std::size_t other = name.find(closing(name[begin]), begin + 1);
+    if (other != std::string::npos && name[begin] != ' ' && name[begin] != '>') name.erase(other, 1);
+    ++begin;
+  }
+  name.erase(0, begin);
+}
+
+void collapse_spaces(std::string& text) {
+  const auto end = std::unique(text.begin(), text.end(), [](char a, char b) { return a == ' ' && b == ' '; });
+  text.erase(end, text.end());
+}
+
 // The longest beginning of at most `limit` code points.
 std::string_view first_code_points(std::string_view text, std::size_t limit) {
   std::size_t end = 0;
   for (std::size_t count = 0; count < limit && end < text.size(); ++count) end += code_point_at(text, end).bytes;
   return text.substr(0, end);
 }
+
+std::string shown(std::string_view text) { return concat('`', escape_for_log(text, 60), '`'); }
 
 }  // namespace
 
@@ -83,20 +90,46 @@ void count_change(ChangeCounts& changes, std::string_view kind, std::uint64_t ti
     changes.emplace(kind, times);
 }
 
+void note_change(ImportReport& report, std::string_view kind, const std::string& example, std::uint64_t times) {
+  constexpr std::size_t kExamples = 3;
+  count_change(report.changes, kind, times);
+  std::vector<std::string>& examples = report.examples[std::string(kind)];
+  const bool is_new = std::find(examples.begin(), examples.end(), example) == examples.end();
+  if (is_new && examples.size() < kExamples) examples.push_back(example);
+}
+
+void add_counts(ImportReport& sum, const ImportReport& part) {
+  for (const auto& [kind, times] : part.changes) count_change(sum.changes, kind, times);
+  for (const auto& [kind, examples] : part.examples) {
+    for (const std::string& example : examples) note_change(sum, kind, example, 0);
+  }
+  for (const auto& [key, times] : part.unknown_keys) sum.unknown_keys[key] += times;
+  sum.used_names.insert(part.used_names.begin(), part.used_names.end());
+  sum.speakers.insert(part.speakers.begin(), part.speakers.end());
+}
+
+void count_text_changes(ChangeCounts& changes, const TextChanges& times) {
+  for (std::size_t i = 0; i < kTextChangeCount; ++i)
+    count_change(changes, text_change_name(static_cast<TextChange>(i)), times[i]);
+}
+
 std::string clean_characters(std::string_view text, ChangeCounts& changes) {
-  std::string out = unify_line_ends(text, changes);
+  std::string out(text);
+  TextChanges form{};
+  normalize_text(out, form);
+  count_text_changes(changes, form);
   count_change(changes, "control characters deleted", std::erase_if(out, is_control));
   count_change(changes, "texts <s>, </s>, <unk> deleted", erase_all(out, kControlTexts));
   return out;
 }
 
 std::string ConversationBuilder::clean(std::string_view text) {
-  std::string out = clean_characters(text, changes_);
-  count_change(changes_, "block characters ▀, ▄ replaced by -",
+  std::string out = clean_characters(text, report_.changes);
+  count_change(report_.changes, "block characters ▀, ▄ replaced by -",
                replace_all(out, kBlockOpen, "-") + replace_all(out, kBlockClose, "-"));
-  if (limarp_clean_) out = shori::limarp_clean(out, changes_);
+  if (options_.limarp_clean) out = shori::limarp_clean(out, report_.changes);
   const std::string_view trimmed = trim_blockml(out);
-  if (trimmed.size() != out.size() && !trimmed.empty()) count_change(changes_, "texts trimmed");
+  if (trimmed.size() != out.size() && !trimmed.empty()) count_change(report_.changes, "texts trimmed");
   return std::string(trimmed);
 }
 
@@ -109,11 +142,87 @@ std::string ConversationBuilder::clean_name(std::string_view name) {
     else if (c != '"' && c != ':')
       kept.push_back(c);
   }
-  std::string_view rest = kept;
-  while (!rest.empty() && !may_begin_name(rest.front())) rest.remove_prefix(1);
-  rest = trim_blockml(first_code_points(rest, kNameCodePoints));
-  if (rest != given) count_change(changes_, "names changed to what a speaker may be");
-  return std::string(rest);
+  drop_name_start(kept);
+  if (kept != given) collapse_spaces(kept);
+  std::string result(trim_blockml(first_code_points(kept, kNameCodePoints)));
+  if (result != given)
+    note_change(report_, "names changed to what a speaker may be", shown(name) + " -> " + shown(result));
+  return result;
+}
+
+void ConversationBuilder::add_message(std::string_view name, std::string_view text, Voice voice) {
+  Entry entry;
+  entry.voice = voice;
+  entry.name = name;
+  entry.text = text;
+  entries_.push_back(std::move(entry));
+}
+
+void ConversationBuilder::add_description(std::string_view name, std::string_view text) {
+  add_block(Role::kDescription, text);
+  entries_.back().name = name;
+}
+
+void ConversationBuilder::add_block(Role role, std::string_view text) {
+  Entry entry;
+  entry.role = role;
+  entry.text = text;
+  entries_.push_back(std::move(entry));
+}
+
+void ConversationBuilder::add_segment(Segment segment) { entries_.emplace_back().segment = std::move(segment); }
+
+bool ConversationBuilder::has_message() const {
+  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+    return (entry.segment ? entry.segment->role : entry.role) == Role::kMessage;
+  });
+}
+
+// Who the user and the character are, before anyone is given another name.
+void ConversationBuilder::find_names() {
+  std::vector<std::string> characters;
+  for (const Entry& entry : entries_) {
+    if (entry.voice == Voice::kUser && user_.empty()) user_ = entry.name;
+    if (entry.voice != Voice::kCharacter || entry.name.empty()) continue;
+    if (std::find(characters.begin(), characters.end(), entry.name) == characters.end())
+      characters.push_back(entry.name);
+  }
+  one_character_ = characters.size() <= 1;
+  if (character_.empty() && characters.size() == 1) character_ = characters.front();
+  std::erase(characters, user_);
+  for (const std::string& name : characters) group_ += (group_.empty() ? "" : ", ") + name;
+}
+
+// The name that an entry gets, cleaned; empty: none.
+std::string ConversationBuilder::speaker_of(const Entry& entry) {
+  const auto given = options_.names.find(entry.name);
+  if (given != options_.names.end()) {
+    report_.used_names.insert(given->first);
+    if (given->second != entry.name)
+      note_change(report_, "speakers renamed (--names)", shown(entry.name) + " -> " + shown(given->second));
+    return clean_name(given->second);
+  }
+  const bool is_user = entry.voice == Voice::kUser || (entry.voice == Voice::kCharacter && entry.name == user_);
+  const bool is_main = entry.voice == Voice::kCharacter && !is_user && (one_character_ || entry.name == character_);
+  const std::string& option = is_user ? options_.human_name : is_main ? options_.gpt_name : entry.name;
+  const std::string& name = option.empty() ? entry.name : option;
+  if (name != entry.name && !entry.name.empty())
+    note_change(report_, "speakers renamed (--names)", shown(entry.name) + " -> " + shown(name));
+  return clean_name(name);
+}
+
+const std::string& ConversationBuilder::renamed(const std::string& name) const {
+  const auto found = options_.names.find(name);
+  return found == options_.names.end() ? name : found->second;
+}
+
+// A text without what is dropped, and with names for macros. `own`: the character who says it; empty: not known.
+std::string ConversationBuilder::prose(std::string_view text, const std::string& own) {
+  MacroNames names{options_.human_name.empty() ? renamed(user_) : options_.human_name,
+                   options_.gpt_name.empty() ? renamed(character_) : options_.gpt_name, group_};
+  if (!own.empty() && !one_character_) names.character = renamed(own);
+  if (fixed_) names = {user_, character_, ""};
+  return expand_macros(drop_parts(text, options_, report_), names, report_);
 }
 
 void ConversationBuilder::add(Role role, std::string body) {
@@ -123,45 +232,80 @@ void ConversationBuilder::add(Role role, std::string body) {
   segments_.push_back(std::move(segment));
 }
 
-void ConversationBuilder::add_block(Role role, std::string_view text) {
-  if (role == Role::kInst) return add_instruction(text);
-  std::string body = clean(text);
-  if (body.empty()) return count_change(changes_, "empty texts dropped");
-  add(role, std::move(body));
-}
-
-void ConversationBuilder::add_message(std::string_view name, std::string_view text) {
-  const std::string body = clean(text);
-  if (body.empty()) return count_change(changes_, "empty texts dropped");
-  const std::string speaker = clean_name(name);
+void ConversationBuilder::finish_message(const Entry& entry) {
+  const std::string text(trim_blockml(clean(prose(entry.text, entry.voice == Voice::kCharacter ? entry.name : ""))));
+  if (text.empty()) return count_change(report_.changes, "empty texts dropped");
+  const std::string name = expand_macros(entry.name, {options_.human_name, options_.gpt_name, ""}, report_);
+  Entry named = entry;
+  named.name = name;
+  const std::string speaker = speaker_of(named);
   if (speaker.empty()) {
-    count_change(changes_, "messages without a name");
-    return add(Role::kMessage, body);
+    count_change(report_.changes, "messages without a name");
+    return add(Role::kMessage, text);
   }
-  add(Role::kMessage, speaker + ": " + body);
+  std::size_t doubled = 0;
+  std::string_view rest = without_own_name(text, speaker, doubled);
+  if (doubled == 0) rest = without_own_name(text, trim_blockml(entry.name), doubled);
+  if (doubled > 0) note_change(report_, "names written twice removed", shown(concat(speaker, ": ", speaker, ":")));
+  if (rest.empty()) return count_change(report_.changes, "empty texts dropped");
+  if (report_.speakers.size() < kShownSpeakers) report_.speakers.insert(speaker);
+  add(Role::kMessage, concat(speaker, ": ", rest));
 }
 
-void ConversationBuilder::add_description(std::string_view name, std::string_view text) {
-  const std::string body = clean(text);
-  if (body.empty()) return count_change(changes_, "empty texts dropped");
-  const std::string speaker = clean_name(name);
-  add(Role::kDescription, speaker.empty() ? body : speaker + "\n" + body);
-}
-
-void ConversationBuilder::add_instruction(std::string_view text) {
-  std::string body = clean(text);
-  if (const std::size_t times = erase_all(body, {&kInstClose, 1}); times > 0) {
-    count_change(changes_, "[/INST] deleted inside an instruction", times);
-    body = trim_blockml(body);
+// BlockML stays as it is but for names and for what may be dropped.
+void ConversationBuilder::finish_segment(Segment segment) {
+  const MacroNames names{options_.human_name, options_.gpt_name, ""};
+  std::string body = segment.body;
+  if (segment.role == Role::kMessage) body = drop_parts(body, options_, report_);
+  body = trim_blockml(expand_macros(body, names, report_));
+  const std::optional<Speaker> speaker = segment.role == Role::kMessage ? find_speaker(body) : std::nullopt;
+  if (speaker) {
+    const std::string_view given = speaker->name;
+    const auto renamed = options_.names.find(given);
+    const std::string name = renamed == options_.names.end() ? std::string(given) : clean_name(renamed->second);
+    if (renamed != options_.names.end()) report_.used_names.insert(renamed->first);
+    if (name != given) note_change(report_, "speakers renamed (--names)", shown(given) + " -> " + shown(name));
+    std::size_t doubled = 0;
+    const std::string_view text = std::string_view(body).substr(speaker->text_begin);
+    const std::string_view rest = without_own_name(text, given, doubled);
+    if (doubled > 0) note_change(report_, "names written twice removed", shown(concat(given, ": ", given, ":")));
+    if (doubled > 0 || name != given) {
+      const std::string between(body, given.size(), speaker->text_begin - given.size());
+      body = trim_blockml(concat(name, doubled > 0 ? ": " : between, rest));
+    }
+    if (body == concat(name, ":")) body.clear();
+    if (report_.speakers.size() < kShownSpeakers) report_.speakers.insert(name);
   }
-  if (body.empty()) return count_change(changes_, "empty texts dropped");
-  add(Role::kInst, std::move(body));
+  if (body.empty()) return count_change(report_.changes, "empty texts dropped");
+  segment.body = std::move(body);
+  segments_.push_back(std::move(segment));
 }
 
-void ConversationBuilder::add_segment(Segment segment) { segments_.push_back(std::move(segment)); }
+void ConversationBuilder::finish_entry(const Entry& entry) {
+  if (entry.segment) return finish_segment(*entry.segment);
+  if (entry.role == Role::kMessage) return finish_message(entry);
+  std::string body = clean(prose(entry.text, ""));
+  if (entry.role == Role::kInst) {
+    const std::size_t times = erase_all(body, {&kInstClose, 1});
+    count_change(report_.changes, "[/INST] deleted inside an instruction", times);
+    if (times > 0) body = trim_blockml(body);
+  }
+  if (body.empty()) return count_change(report_.changes, "empty texts dropped");
+  const std::string name = entry.name.empty() ? std::string() : clean_name(entry.name);
+  add(entry.role, name.empty() ? body : concat(name, '\n', body));
+}
 
-bool ConversationBuilder::has_message() const {
-  return std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) { return s.role == Role::kMessage; });
+std::vector<Segment> ConversationBuilder::take() {
+  find_names();
+  for (const Entry& entry : entries_) finish_entry(entry);
+  entries_.clear();
+  return std::move(segments_);
+}
+
+void ConversationBuilder::finish(ImportedConversation& conversation) {
+  conversation.segments = take();
+  conversation.user = options_.human_name.empty() ? renamed(user_) : options_.human_name;
+  conversation.character = character_;
 }
 
 }  // namespace shori

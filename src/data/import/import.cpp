@@ -3,74 +3,25 @@
 #include "shori/data/import.h"
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/data/import/cards.h"
+#include "src/data/import/checkpoints.h"
 #include "src/data/import/conversation.h"
+#include "src/data/import/inputs.h"
 #include "src/data/import/output.h"
 
 namespace shori {
 namespace {
 
+constexpr std::size_t kShownProblems = 20;  // of one file
 constexpr std::size_t kMaxStem = 200;
 constexpr std::size_t kMaxNumberedStem = 180;  // room for any number
-
-bool reads(ImportSource source, std::string_view path) {
-  switch (source) {
-    case ImportSource::kLimarp:
-      return path.ends_with(".yaml") || path.ends_with(".yml");
-    case ImportSource::kShareGpt:
-      return path.ends_with(".jsonl") || path.ends_with(".json");
-    case ImportSource::kMessages:
-    case ImportSource::kSillyTavern:
-      return path.ends_with(".jsonl");
-    case ImportSource::kText:
-      return path.ends_with(".blockml") || path.ends_with(".txt");
-  }
-  return false;
-}
-
-// Skips hidden files, links to folders and the output of imports.
-void add_folder(const ImportOptions& options, const std::string& folder, std::vector<std::string>& files) {
-  const std::string out = absolute_path(options.out);
-  std::vector<std::string> folders = {folder};
-  while (!folders.empty()) {
-    const std::string current = folders.back();
-    folders.pop_back();
-    if (absolute_path(current) == out) continue;
-    for (const std::string& name : list_directory(current)) {
-      const std::string path = join_path(current, name);
-      if (name.starts_with('.')) continue;
-      if (!is_directory(path)) {
-        if (reads(options.source, name)) files.push_back(path);
-      } else if (!is_symlink(path)) {
-        folders.push_back(path);
-      }
-    }
-  }
-}
-
-std::vector<std::string> find_files(const ImportOptions& options, Diagnostics& diagnostics) {
-  std::vector<std::string> files;
-  for (const std::string& input : options.inputs) {
-    const std::size_t before = files.size();
-    if (is_directory(input))
-      add_folder(options, input, files);
-    else if (path_exists(input))
-      files.push_back(input);
-    if (files.size() == before)
-      diagnostics.add(Diagnostic("E0315", "no file to import: " + escape_for_log(input, 400))
-                          .help("name a file, or a folder that holds files of this kind"));
-    std::sort(files.begin() + static_cast<std::ptrdiff_t>(before), files.end());
-  }
-  std::unordered_set<std::string> seen;
-  std::erase_if(files, [&](const std::string& path) { return !seen.insert(absolute_path(path)).second; });
-  return files;
-}
 
 std::string stem_of(const std::string& path) {
   const std::string name = file_name(path);
@@ -84,61 +35,114 @@ std::string numbered(const std::string& stem, std::size_t number) {
   return stem + '-' + digits;
 }
 
+// What the second pass leaves out, as the first has found.
+struct Verdict {
+  std::set<std::string> contained;  // checkpoints
+};
+
 class Importer {
  public:
-  Importer(const ImportOptions& options, bool write, Diagnostics& diagnostics)
-      : options_(options), diagnostics_(diagnostics), output_(options, write) {}
+  // `verdict` is null in the first pass, which writes nothing.
+  Importer(const ImportOptions& options, CardShelf& cards, const Verdict* verdict, Diagnostics& diagnostics)
+      : options_(options),
+        cards_(cards),
+        verdict_(verdict),
+        diagnostics_(diagnostics),
+        output_(options, verdict != nullptr) {}
 
   ImportReport run(const std::vector<std::string>& files, std::uint64_t done, std::uint64_t total) {
     for (const std::string& path : files) {
       throw_if_stop_requested();
-      const InputFile input = InputFile::open(path);
-      read(input, path);
-      done += input.size();
+      done += read(path);
       if (options_.progress) options_.progress(done, total);
     }
-    report_.files = files.size();
     if (!diagnostics_.has_errors()) output_.finish(report_, diagnostics_);
     return std::move(report_);
   }
+  Verdict verdict() const {
+    return {options_.checkpoints == KeepOrDrop::kDrop ? beginnings_.contained() : std::set<std::string>()};
+  }
 
  private:
-  void read(const InputFile& input, const std::string& path) {
-    std::map<std::string, std::uint64_t> unknown;
+  // Reads one file. Its problems stop no other file from being read.
+  std::uint64_t read(const std::string& path) {
+    Diagnostics problems;
+    ImportReport local;
+    std::uint64_t bytes = 0;
+    problems_ = &problems;
+    const std::size_t before = report_.conversations;
+    if (verdict_ != nullptr && verdict_->contained.contains(path)) {
+      note_change(report_, "checkpoints that another chat contains left out", escape_for_log(path, 200));
+      return InputFile::open(path).size();
+    }
+    try {
+      const InputFile input = InputFile::open(path, "E0315");
+      bytes = input.size();
+      read_with(input, path, local, problems);
+      input.check_unchanged();
+    } catch (const Error& error) {
+      for (const Diagnostic& problem : error.diagnostics()) problems.add(problem);
+    }
+    ++report_.files;
+    if (!problems.has_errors() || report_.conversations > before) add_counts(report_, local);
+    report_problems(problems);
+    return bytes;
+  }
+
+  void read_with(const InputFile& input, const std::string& path, ImportReport& local, Diagnostics& problems) {
+    if (auto problem = refuse_file_form(input, path)) return problems.add(std::move(*problem));
+    const FileKind kind = recognize_file(input, path);
+    if (input.size() > 0 && is_foreign(kind, options_.source)) return problems.add(foreign_problem(kind, path));
     ImportFile file{input,
                     path,
                     options_,
-                    report_.changes,
-                    unknown,
-                    diagnostics_,
-                    [this, &path](ImportedConversation conversation) { accept(std::move(conversation), path); }};
-    switch (options_.source) {
+                    local,
+                    problems,
+                    [this, &path, &local](ImportedConversation conversation) {
+                      accept(std::move(conversation), path, local); }};
+    switch (options_.source == ImportSource::kAuto ? source_of(kind).value_or(ImportSource::kText) : options_.source) {
       case ImportSource::kLimarp:
-        import_limarp(file);
-        break;
+        return import_limarp(file);
       case ImportSource::kShareGpt:
-        import_sharegpt(file);
-        break;
+        return import_sharegpt(file);
       case ImportSource::kMessages:
-        import_messages(file);
-        break;
+        return import_messages(file);
       case ImportSource::kSillyTavern:
-        import_sillytavern(file);
-        break;
+        return import_sillytavern(file);
+      case ImportSource::kPlain:
+        return import_plain(file);
       case ImportSource::kText:
-        import_text(file);
-        break;
+      case ImportSource::kAuto:
+        return import_text(file);
     }
-    input.check_unchanged();
-    for (const auto& [key, times] : unknown)
-      report_.unknown_keys.push_back(concat(path, ": ", key, " (", times, " times)"));
   }
 
-  void accept(ImportedConversation conversation, const std::string& path) {
+  // The first problems of a file, so that it does not hide those of others.
+  void report_problems(const Diagnostics& problems) {
+    const auto& all = problems.all();
+    const std::size_t count = std::min(all.size(), kShownProblems);
+    const std::size_t more = problems.error_count() - std::min(problems.error_count(), count);
+    if (options_.skip_bad && problems.has_errors()) {
+      const Diagnostic& first = all.front();
+      const std::string where =
+          first.location.line > 0 ? concat(first.location.file, ':', first.location.line) : first.location.file;
+      report_.bad.push_back(concat(where, ": ", first.message,
+                                   all.size() > 1 ? concat(" (and ", problems.error_count() - 1, " more)") : ""));
+      return;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      Diagnostic problem = all[i];
+      if (i + 1 == count && more > 0) problem.note(concat("and ", more, " more problems in this file"));
+      diagnostics_.add(std::move(problem));
+    }
+  }
+
+  void accept(ImportedConversation conversation, const std::string& path, ImportReport& local) {
     throw_if_stop_requested();
     const auto messages = std::count_if(conversation.segments.begin(), conversation.segments.end(),
                                         [](const Segment& segment) { return segment.role == Role::kMessage; });
-    if (messages == 0) return count_change(report_.changes, "conversations without a message, not written");
+    if (messages == 0) return count_change(local.changes, "conversations without a message, not written");
+    if (verdict_ == nullptr && conversation.line == 0) beginnings_.add(conversation, path);
     const SourceLocation location{path, conversation.line, 0, 0, {}};
     std::string name = conversation.id;
     if (name.empty()) {
@@ -147,22 +151,23 @@ class Importer {
     }
     const std::string stem = import_file_stem(name);
     if (!reserve_name(stem, name, location)) return;
-    if (output_.needs_content(stem)) set_hints(conversation.segments);
+    cards_.add_blocks(conversation, local);
+    if (output_.needs_content(stem)) set_hints(conversation.segments, local);
     if (!is_sound(conversation.segments, path, conversation.line)) return;
     ++report_.conversations;
     report_.messages += static_cast<std::size_t>(messages);
     output_.add(stem, name, conversation.segments, location, report_, diagnostics_);
   }
 
-  void set_hints(std::vector<Segment>& segments) {
+  void set_hints(std::vector<Segment>& segments, ImportReport& local) {
     for (Segment& segment : segments) {
       if (segment.role != Role::kMessage) continue;
       if (options_.lengths == ImportLengths::kNone && segment.hint != LengthHint::kNone) {
         segment.hint = LengthHint::kNone;
-        count_change(report_.changes, "length hints removed");
+        count_change(local.changes, "length hints removed");
       } else if (options_.lengths == ImportLengths::kAuto && segment.hint == LengthHint::kNone) {
         segment.hint = options_.hint_of(segment.body);
-        count_change(report_.changes, "length hints added");
+        count_change(local.changes, "length hints added");
       }
     }
   }
@@ -171,7 +176,7 @@ class Importer {
     const auto [taken, is_new] = names_.try_emplace(stem, location);
     if (is_new) return true;
     const SourceLocation& first = taken->second;
-    diagnostics_.add(
+    problems_->add(
         Diagnostic("E0318", "two conversations would be written to the same file: " + escape_for_log(stem))
             .at(location)
             .note(concat("first: ", escape_for_log(first.file, 400), first.line ? concat(':', first.line) : ""))
@@ -182,19 +187,21 @@ class Importer {
 
   // The parser checks the limits of BlockML.
   bool is_sound(const std::vector<Segment>& segments, const std::string& path, std::size_t line) {
-    const std::size_t before = diagnostics_.error_count();
     const std::string text = render(segments);
-    const std::optional<BlockmlDocument> read =
-        parse_blockml(text, {path, std::max<std::size_t>(line, 1)}, diagnostics_);
+    const std::optional<BlockmlDocument> read = parse_blockml(text, {path, std::max<std::size_t>(line, 1)}, *problems_);
     if (!read) return false;
-    SHORI_CHECK(diagnostics_.error_count() == before && render(*read) == text, "an import is not canonical: " + path);
+    SHORI_CHECK(render(*read) == text, "an import is not canonical: " + path);
     return true;
   }
 
   const ImportOptions& options_;
+  CardShelf& cards_;
+  const Verdict* verdict_;
   Diagnostics& diagnostics_;
+  Diagnostics* problems_ = nullptr;  // of the file that is read
   ImportOutput output_;
   ImportReport report_;
+  Beginnings beginnings_;
   std::unordered_map<std::string, std::size_t> numbers_;   // by stem
   std::unordered_map<std::string, SourceLocation> names_;  // stems of files taken
 };
@@ -215,14 +222,50 @@ std::string import_file_stem(std::string_view id) {
   return stem;
 }
 
+namespace {
+
+// A name that occurs nowhere is a mistake: it would change nothing.
+void check_names(const ImportOptions& options, const ImportReport& report, Diagnostics& diagnostics) {
+  for (const auto& [who, name] : options.names) {
+    if (report.used_names.contains(who)) continue;
+    Diagnostic problem("E0116", concat("`--names ", escape_for_log(who), "=...`: there is no such speaker or role"));
+    std::string speakers;
+    for (const std::string& speaker : report.speakers) speakers += (speakers.empty() ? "" : ", ") + speaker;
+    diagnostics.add(problem.note("speakers: " + escape_for_log(speakers, 400))
+                        .help("user=NAME and char=NAME name the two sides, SPEAKER=NAME anyone else"));
+  }
+}
+
+std::uint64_t size_of(const std::string& path) {
+  try {
+    return InputFile::open(path).size();
+  } catch (const Error&) {
+    return 0;  // it is reported when it is read
+  }
+}
+
+}  // namespace
+
 ImportReport import_files(const ImportOptions& options, Diagnostics& diagnostics) {
-  const std::vector<std::string> files = find_files(options, diagnostics);
+  std::vector<std::string> others;
+  const std::vector<std::string> files = find_import_files(options, others, diagnostics);
+  CardShelf cards(options, diagnostics);
   if (diagnostics.has_errors()) return {};
   std::uint64_t bytes = 0;
-  for (const std::string& path : files) bytes += InputFile::open(path).size();
-  ImportReport checked = Importer(options, /*write=*/false, diagnostics).run(files, 0, 2 * bytes);
+  for (const std::string& path : files) bytes += size_of(path);
+  Importer check(options, cards, nullptr, diagnostics);
+  ImportReport checked = check.run(files, 0, 2 * bytes);
+  // Names of a file that could not be read may be missing for that reason.
+  const bool all_read = checked.bad.empty() && std::ranges::none_of(diagnostics.all(), [](const Diagnostic& problem) {
+                          return problem.code.starts_with("E03");
+                        });
+  if (all_read) check_names(options, checked, diagnostics);
   if (diagnostics.has_errors()) return checked;
-  return Importer(options, /*write=*/true, diagnostics).run(files, bytes, 2 * bytes);
+  const Verdict verdict = check.verdict();
+  ImportReport report = Importer(options, cards, &verdict, diagnostics).run(files, bytes, 2 * bytes);
+  report.other_files = std::move(others);
+  cards.add_to(report);
+  return report;
 }
 
 }  // namespace shori

@@ -10,7 +10,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kChunk = 1u << 20;
 constexpr int kDepth = 16;
 constexpr std::size_t kMaxValues = 1'000'000;  // of one conversation: bounds the memory of its tree
 constexpr std::size_t kShownLine = 4096;
@@ -44,13 +43,11 @@ SourceLocation JsonElement::location(const std::string& file, std::size_t offset
 }
 
 int JsonElements::peek() {
-  if (used_ == buffer_.size()) {
-    if (offset_ == file_.input.size()) return -1;
+  while (used_ == buffer_.size()) {
     throw_if_stop_requested();
-    buffer_.resize(std::min<std::uint64_t>(kChunk, file_.input.size() - offset_));
-    file_.input.read_at(offset_, buffer_.data(), buffer_.size());
-    offset_ += buffer_.size();
+    buffer_.clear();
     used_ = 0;
+    if (!stream_.read(buffer_)) return -1;
   }
   return static_cast<unsigned char>(buffer_[used_]);
 }
@@ -74,16 +71,17 @@ bool JsonElements::fail(const std::string& message) {
 bool JsonElements::next(JsonElement& element) {
   if (!begun_) {
     begun_ = true;
-    // An array is known by its first byte. White space before it cannot be JSONL, whose lines are not empty.
-    while (is_json_space(peek())) take();
-    array_ = peek() == '[';
-    if (array_) {
-      take();
-      return next_item(element);
+    // An array is known by its first byte; blank lines before JSONL are empty lines of their own.
+    std::size_t at = 0;
+    while (stream_.read(buffer_) && (at = buffer_.find_first_not_of(" \t\n", at)) == std::string::npos) {
+      at = buffer_.size();
+      if (at > kMaxLine) break;
     }
-    used_ = 0, line_ = 1, column_ = 1, offset_ = 0;
-    buffer_.clear();
-    return next_line(element);
+    array_ = at < buffer_.size() && buffer_[at] == '[';
+    if (!array_) return next_line(element);
+    while (is_json_space(peek())) take();
+    take();
+    return next_item(element);
   }
   if (!array_) return next_line(element);
   while (is_json_space(peek())) take();
@@ -106,8 +104,6 @@ bool JsonElements::next_line(JsonElement& element) {
     if (element.text.size() > kMaxLine) {
       file_.diagnostics.add(
           Diagnostic("E0317", "the line is longer than 64 MiB").at(file_.path, line_).help("split the file"));
-      used_ = buffer_.size();
-      offset_ = file_.input.size();
       return false;
     }
     if (end == std::string_view::npos) {
@@ -175,17 +171,30 @@ std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& elem
     const std::string hex = hex_byte(element.text[*bad]);
     file.diagnostics.add(Diagnostic("E0304", "byte 0x" + hex + " is not UTF-8")
                              .at(element.location(file.path, *bad))
-                             .help("convert the file: iconv -f cp1252 -t utf-8"));
+                             .help(utf8_command(file.path, element.text)));
     return std::nullopt;
   }
-  if (trim_blockml(element.text).empty() || element.text == "\r") {
+  if (const std::size_t nul = element.text.find('\0'); nul != std::string::npos) {
+    file.diagnostics.add(Diagnostic("E0304", "control character U+0000")
+                             .at(element.location(file.path, nul))
+                             .note("byte 0x00")
+                             .help(control_command(file.path)));
+    return std::nullopt;
+  }
+  if (trim_blockml(element.text).empty()) {
     add_json_problem(file, element, 0, "empty line", example);
     return std::nullopt;
   }
   JsonProblem problem;
-  std::optional<JsonValue> value = parse_json(element.text, {kMaxLine, kDepth, kMaxValues}, problem);
+  JsonRepairs repairs{.drops_nul = true};
+  std::optional<JsonValue> value = parse_json(element.text, {kMaxLine, kDepth, kMaxValues}, problem, &repairs);
+  count_change(file.report.changes, text_change_name(TextChange::kHalf), repairs.halves);
+  count_change(file.report.changes, "control characters deleted", repairs.nuls);
   if (!value) {
-    add_json_problem(file, element, problem.offset, escape_for_log(problem.message, 200), example);
+    const std::string command = json_command(file.path, element.text, problem.offset);
+    Diagnostic shown("E0312", escape_for_log(problem.message, 200));
+    file.diagnostics.add(shown.at(element.location(file.path, problem.offset))
+                             .help(command.empty() ? "wanted: " + std::string(example) : command));
   } else if (!value->is_object()) {
     add_json_problem(file, element, value->offset, "not an object", example);
     value.reset();

@@ -20,11 +20,12 @@ constexpr std::string_view kForm =
 class LimarpReader {
  public:
   LimarpReader(ImportFile& file, const YamlDocument& document)
-      : file_(file), document_(document), builder_(file.options.limarp_clean, file.changes) {}
+      : file_(file), document_(document), builder_(file.options, file.report) {}
 
   void read() {
     read_members();
     if (problems_ == 0) {
+      if (title_ != nullptr) builder_.add_block(Role::kTitle, with_names(title_->text));
       add_personas();
       if (scenario_ != nullptr) builder_.add_block(Role::kScenario, with_names(scenario_->text));
       for (const YamlNode& turn : conversation_->items) {
@@ -35,7 +36,7 @@ class LimarpReader {
     if (problems_ > 0) return;
     ImportedConversation conversation;
     conversation.id = id();
-    conversation.segments = builder_.take();
+    builder_.finish(conversation);
     file_.accept(std::move(conversation));
   }
 
@@ -61,8 +62,10 @@ class LimarpReader {
         scenario_ = &value;
       else if (key.text == "conversation")
         conversation_ = &value;
+      else if ((key.text == "thread-title" || key.text == "title") && value.kind == YamlNode::Kind::kScalar)
+        title_ = &value;
       else
-        ++file_.unknown_keys[key.text];
+        ++file_.report.unknown_keys[key.text];
     }
     if (scenario_ != nullptr && !is_text(*scenario_)) problem(*scenario_, "`scenario` is not a text");
     if (personas_ != nullptr && personas_->kind == YamlNode::Kind::kNull) personas_ = nullptr;
@@ -98,7 +101,7 @@ class LimarpReader {
       }
       out += names_[writer];
       i += kWriters[writer].size();
-      count_change(file_.changes, "<FIRST>, <SECOND> replaced by names");
+      count_change(file_.report.changes, "<FIRST>, <SECOND> replaced by names");
     }
     return out;
   }
@@ -127,7 +130,7 @@ class LimarpReader {
       else if (key.text == "text")
         text = &value;
       else
-        ++file_.unknown_keys["conversation[]." + key.text];
+        ++file_.report.unknown_keys["conversation[]." + key.text];
     }
     if (name == nullptr || text == nullptr || !is_text(*text))
       return problem(turn, "a turn without `name` or without a `text`");
@@ -149,6 +152,7 @@ class LimarpReader {
   ConversationBuilder builder_;
   const YamlNode* personas_ = nullptr;
   const YamlNode* scenario_ = nullptr;
+  const YamlNode* title_ = nullptr;
   const YamlNode* conversation_ = nullptr;
   std::array<std::string, 2> names_;
   int problems_ = 0;
@@ -157,7 +161,15 @@ class LimarpReader {
 }  // namespace
 
 void import_limarp(ImportFile& file) {
-  std::string text = read_whole_file(file.input, kYamlDataLimits.bytes, "E0317");
+  if (file.input.size() > kYamlDataLimits.bytes) {
+    file.diagnostics.add(Diagnostic("E0317", "the file is larger than 64 MiB").at(file.path).help("split the file"));
+    return;
+  }
+  std::string text;
+  TextStream stream(file.input);
+  stream.read_all(text);
+  count_text_changes(file.report.changes, stream.changes());
+  if (!is_readable(text, file)) return;
   Diagnostics problems;
   const std::optional<YamlDocument> document = parse_yaml(file.path, std::move(text), kYamlDataLimits, problems);
   for (Diagnostic problem : problems.all()) {

@@ -5,10 +5,13 @@
 #include "shori/data/yaml_source.h"
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
+
+constexpr std::uint64_t kRatingBytes = 64u << 20;
 
 std::string_view extension(ImportFormat format) {
   switch (format) {
@@ -53,10 +56,14 @@ void ImportOutput::write_file(const std::string& name, const std::string& text, 
       ++report.unchanged;
       return;
     }
+    if (options_.skip_existing && path_exists(path) && !is_directory(path)) {
+      ++report.existing;
+      return;
+    }
     diagnostics.add(Diagnostic("E0807", "the file exists with other content: " + escape_for_log(path, 400))
                         .at(location)
                         .note("an import never overwrites")
-                        .help("use another `--out`, or move the file away"));
+                        .help("keep it and import the others: --skip-existing; or use another `--out`"));
     return;
   }
   if (!write_) return;
@@ -79,9 +86,19 @@ void ImportOutput::add(const std::string& stem, const std::string& id, std::span
 
 void ImportOutput::finish(ImportReport& report, Diagnostics& diagnostics) {
   if (names_.empty()) return;
+  const std::string path = join_path(options_.out, "ratings.yaml");
+  const bool extend = options_.skip_existing && path_exists(path) && !is_directory(path);
   std::string text;
-  for (const std::string& name : names_) text += json_quote(name) + ": " + options_.rating + "\n";
-  write_file("ratings.yaml", text, {}, report, diagnostics);
+  if (extend) text = read_whole_file(InputFile::open(path), kRatingBytes, "E0317");
+  const std::string before = text;
+  if (!text.empty() && !text.ends_with('\n')) text += '\n';
+  for (const std::string& name : names_) {
+    const bool rated = ("\n" + text).find(concat("\n", json_quote(name), ":")) != std::string::npos ||
+                       ("\n" + text).find(concat("\n", name, ":")) != std::string::npos;
+    if (!rated) text += json_quote(name) + ": " + options_.rating + "\n";
+  }
+  if (!extend) return write_file("ratings.yaml", text, {}, report, diagnostics);
+  if (write_ && text != before) write_file_atomically(options_.out, "ratings.yaml", text);
 }
 
 }  // namespace shori

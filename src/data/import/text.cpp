@@ -13,7 +13,6 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kOocOpen = "(ooc:";
 constexpr std::string_view kInstOpen = "[INST]";
 constexpr std::string_view kInstClose = "[/INST]";
@@ -65,21 +64,18 @@ std::size_t matching_close(std::string_view text, std::size_t begin) {
   return std::string_view::npos;
 }
 
-struct Span {
-  std::size_t begin, end;
-};
-std::optional<Span> find_ooc(std::string_view text, std::size_t from) {
+std::optional<TextSpan> find_ooc(std::string_view text, std::size_t from) {
   for (std::size_t at = text.find('(', from); at != std::string_view::npos; at = text.find('(', at + 1)) {
     if (lower_ascii(text.substr(at, kOocOpen.size())) != kOocOpen) continue;
     const std::size_t end = matching_close(text, at);
     // What is never closed holds all that follows.
     if (end == std::string_view::npos) return std::nullopt;
-    return Span{at, end};
+    return TextSpan{at, end};
   }
   return std::nullopt;
 }
 
-std::string_view ooc_text(std::string_view text, const Span& span) {
+std::string_view ooc_text(std::string_view text, const TextSpan& span) {
   return trim_blockml(text.substr(span.begin + kOocOpen.size(), span.end - 1 - span.begin - kOocOpen.size()));
 }
 
@@ -171,7 +167,7 @@ class TextRewriter {
   void rewrite_between() {
     const std::size_t end = std::min(opens_.at_or_after(at_ + 1), inst_opens_.at_or_after(at_ + 1));
     const std::string_view between = text_.substr(0, end);
-    while (const std::optional<Span> ooc = find_ooc(between, at_)) {
+    while (const std::optional<TextSpan> ooc = find_ooc(between, at_)) {
       copy_to(ooc->begin);
       const std::string_view text = ooc_text(between, *ooc);
       if (text.empty()) {
@@ -192,40 +188,24 @@ class TextRewriter {
   std::size_t at_ = 0;
 };
 
-// Appends the text after a removed span to the text before it, without the white space that only the span needed.
-void append_after_span(std::string& kept, std::string_view right) {
-  if (right.empty()) return;
-  const bool spaced = kept.ends_with(' ');
-  while (kept.ends_with(' ') || kept.ends_with('\t')) kept.pop_back();
-  const bool new_line = kept.empty() || kept.ends_with('\n');
-  if (new_line) {
-    right.remove_prefix(skip(right, 0, " \t"));
-    if (!kept.empty() && right.starts_with('\n')) right.remove_prefix(1);
-  } else if (spaced && kSpace.find(right.front()) == kSpace.npos) {
-    kept.push_back(' ');
-  }
-  kept.append(right);
-}
-
 // Every (OOC: …) of a message becomes a block after it.
 void lift_ooc(Segment message, ConversationBuilder& builder, ChangeCounts& changes) {
-  std::optional<Span> ooc = find_ooc(message.body, 0);
+  std::optional<TextSpan> ooc = find_ooc(message.body, 0);
   if (!ooc) return builder.add_segment(std::move(message));
   const std::optional<Speaker> speaker = find_speaker(message.body);
   const std::string name = speaker ? std::string(speaker->name) + ':' : std::string();
   std::vector<Segment> lifted;
-  std::string kept = message.body.substr(0, ooc->begin);
+  std::vector<TextSpan> spans;
   while (ooc) {
     Segment block;
     block.role = Role::kOoc;
     block.body = ooc_text(message.body, *ooc);
     count_change(changes, block.body.empty() ? "empty texts dropped" : "(OOC: …) made ▀ooc");
     if (!block.body.empty()) lifted.push_back(std::move(block));
-    const std::size_t end = ooc->end;
-    ooc = find_ooc(message.body, end);
-    append_after_span(kept, std::string_view(message.body).substr(end, ooc ? ooc->begin - end : std::string::npos));
+    spans.push_back(*ooc);
+    ooc = find_ooc(message.body, ooc->end);
   }
-  message.body = trim_blockml(kept);
+  message.body = without_spans(message.body, spans);
   if (message.body.empty() || message.body == name)
     count_change(changes, "messages of nothing but (OOC: …) dropped");
   else
@@ -241,15 +221,21 @@ void count_variants(const VariantCounts& variants, ChangeCounts& changes) {
 }
 
 std::string rewrite(std::string_view text, ChangeCounts& changes) {
-  if (text.starts_with(kByteOrderMark)) {
-    text.remove_prefix(kByteOrderMark.size());
-    count_change(changes, "byte order marks removed");
-  }
   const std::string cleaned = clean_characters(text, changes);
   return TextRewriter(cleaned, changes).run();
 }
 
 }  // namespace
+
+bool is_readable(std::string_view text, ImportFile& file) {
+  const std::size_t bad = find_invalid_utf8(text).value_or(text.size()), nul = text.find('\0');
+  if (bad == text.size() && nul == std::string_view::npos) return true;
+  const std::size_t at = std::min(bad, nul);
+  const std::string what = nul < bad ? "control character U+0000" : "a byte that is not UTF-8";
+  file.diagnostics.add(problem_at("E0304", what, text.substr(0, bad), TextSource{file.path, 0}, at)
+                           .help(nul < bad ? control_command(file.path) : utf8_command(file.path, text)));
+  return false;
+}
 
 void import_text(ImportFile& file) {
   if (file.input.size() > kConversationBytes) {
@@ -257,24 +243,28 @@ void import_text(ImportFile& file) {
         Diagnostic("E0317", "the conversation is larger than 64 MiB").at(file.path).help("split the file"));
     return;
   }
-  const std::string source = read_whole_file(file.input, kConversationBytes, "E0317");
+  std::string source;
+  TextStream stream(file.input);
+  stream.read_all(source);
+  count_text_changes(file.report.changes, stream.changes());
+  ChangeCounts& changes = file.report.changes;
+  if (!is_readable(source, file)) return;
   Diagnostics problems;
-  std::optional<BlockmlDocument> document =
-      parse_blockml(rewrite(source, file.changes), TextSource{file.path, 0}, problems);
+  std::optional<BlockmlDocument> document = parse_blockml(rewrite(source, changes), TextSource{file.path, 0}, problems);
   if (problems.all().size() == 1 && problems.all().front().code == "E0306") return file.accept({});
   for (const Diagnostic& problem : problems.all()) file.diagnostics.add(problem);
   if (!document) return;
-  count_variants(document->variants, file.changes);
-  ConversationBuilder builder(file.options.limarp_clean, file.changes);
+  count_variants(document->variants, changes);
+  ConversationBuilder builder(file.options, file.report);
   for (Segment& segment : document->segments) {
-    if (file.options.limarp_clean) segment.body = limarp_clean(segment.body, file.changes);
+    if (file.options.limarp_clean) segment.body = limarp_clean(segment.body, changes);
     if (segment.role == Role::kMessage)
-      lift_ooc(std::move(segment), builder, file.changes);
+      lift_ooc(std::move(segment), builder, changes);
     else
       builder.add_segment(std::move(segment));
   }
   ImportedConversation conversation;
-  conversation.segments = builder.take();
+  builder.finish(conversation);
   file.accept(std::move(conversation));
 }
 

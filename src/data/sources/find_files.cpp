@@ -7,8 +7,10 @@
 
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/sources/glob.h"
+#include "src/data/sources/recognize.h"
 
 namespace shori {
 namespace {
@@ -219,7 +221,12 @@ Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipp
   if (skipped.size() > skipped_before) {
     problem.note("found, but of another kind: " + escape_for_log(skipped[skipped_before]))
         .note("types: " + join_words(kWords<DataType>));
-    problem.help("set `type` for this entry");
+    const std::string& path = entry.resolved_path;
+    const bool single = path_exists(path) && !is_directory(path);
+    const FileKind kind = single ? recognize_file(InputFile::open(path), path) : FileKind::kUnknown;
+    const std::string word(import_word(kind));
+    if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
+    problem.help(word.empty() ? "set `type` for this entry" : import_command(kind, entry.path));
   } else {
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
         .help("write the path relative to the config file");

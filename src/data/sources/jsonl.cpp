@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "shori/util/command.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/json.h"
 #include "shori/util/text.h"
@@ -11,7 +12,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kChunk = 1u << 20;
 constexpr int kDepth = 16;
 // Ids and labels of the longest sequence_len that a config may name. Bounds the memory of a parsed line.
 constexpr std::size_t kMaxValues = 2 * (1u << 20) + 1024;
@@ -64,22 +64,29 @@ std::string hex_byte(unsigned char byte) {
   return {'0', 'x', digits[byte >> 4], digits[byte & 15]};
 }
 
-bool check_text_form(std::string_view line, LineCheck& check) {
+bool check_text_form(std::string_view line, const std::string& file, LineCheck& check) {
   if (const auto bad = find_invalid_utf8(line)) {
     const auto byte = static_cast<unsigned char>(line[*bad]);
     Diagnostic& problem = check.add("E0304", "byte " + hex_byte(byte) + " is not UTF-8", *bad);
     if (byte >= 0x80 && byte <= 0x9F) problem.note("looks like Windows-1252");
-    problem.help("iconv -f cp1252 -t utf-8");
+    problem.help(utf8_command(file, line));
     return false;
   }
   if (line.starts_with("\xEF\xBB\xBF")) {
-    check.add("E0304", "a byte order mark", 0).note("bytes ef bb bf").help("delete it");
+    check.add("E0304", "a byte order mark inside the file", 0)
+        .note("bytes ef bb bf")
+        .help("delete it: sed -i 's/^\\xEF\\xBB\\xBF//' " + shell_word(file));
+    return false;
+  }
+  if (const std::size_t nul = line.find('\0'); nul != std::string_view::npos) {
+    check.add("E0304", "control character U+0000", nul).note("byte 0x00").help(control_command(file));
     return false;
   }
   return true;
 }
 
-std::optional<JsonValue> parse_object(std::string_view line, const LineRules& rules, LineCheck& check) {
+std::optional<JsonValue> parse_object(std::string_view line, const std::string& file, const LineRules& rules,
+                                      TextChanges& changes, LineCheck& check) {
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
     check.add("E0312", "empty line", 0).help("delete the line; " + example_line(rules));
     return std::nullopt;
@@ -89,9 +96,13 @@ std::optional<JsonValue> parse_object(std::string_view line, const LineRules& ru
     return std::nullopt;
   }
   JsonProblem problem;
-  std::optional<JsonValue> value = parse_json(line, {kMaxLine, kDepth}, problem);
+  JsonRepairs repairs;
+  std::optional<JsonValue> value = parse_json(line, {kMaxLine, kDepth}, problem, &repairs);
+  count_of(changes, TextChange::kHalf) += repairs.halves;
   if (!value) {
-    check.add("E0312", escape_for_log(problem.message, 200), problem.offset).help(example_line(rules));
+    const std::string command = json_command(file, line, problem.offset);
+    check.add("E0312", escape_for_log(problem.message, 200), problem.offset)
+        .help(command.empty() ? example_line(rules) : command);
   } else if (!value->is_object()) {
     check.add("E0312", "not an object", value->offset).help(example_line(rules));
     value.reset();
@@ -124,6 +135,7 @@ bool read_text(JsonValue& object, const LineRules& rules, DataLine& data, LineCh
     return false;
   }
   data.text = std::move(found->text);
+  if (!rules.keeps_line_ends) normalize_text(data.text, data.changes);
   return true;
 }
 
@@ -201,16 +213,9 @@ bool is_known_key(std::string_view key, const LineRules& rules) {
 }  // namespace
 
 bool LineReader::fill() {
-  if (offset_ == file_.size()) return false;
   buffer_.erase(0, used_);
   used_ = 0;
-  const std::size_t size = std::min<std::uint64_t>(kChunk, file_.size() - offset_);
-  const std::size_t before = buffer_.size();
-  buffer_.resize(before + size);
-  file_.read_at(offset_, buffer_.data() + before, size);
-  hash_.update(buffer_.data() + before, size);
-  offset_ += size;
-  return true;
+  return stream_.read(buffer_);
 }
 
 bool LineReader::next(std::string& line, bool& too_long) {
@@ -238,15 +243,13 @@ bool LineReader::next(std::string& line, bool& too_long) {
   return true;
 }
 
-std::string LineReader::sha256() { return to_hex(hash_.finish()); }
-
 std::optional<DataLine> parse_data_line(std::string_view line, const std::string& file, std::uint64_t line_number,
                                         const LineRules& rules, std::vector<Diagnostic>& problems) {
   LineCheck check(line, file, line_number, problems);
-  if (!check_text_form(line, check)) return std::nullopt;
-  std::optional<JsonValue> object = parse_object(line, rules, check);
-  if (!object) return std::nullopt;
+  if (!check_text_form(line, file, check)) return std::nullopt;
   DataLine data;
+  std::optional<JsonValue> object = parse_object(line, file, rules, data.changes, check);
+  if (!object) return std::nullopt;
   bool good = rules.tokenized ? read_tokens(*object, rules, data, check) : read_text(*object, rules, data, check);
   if (const JsonValue* id = object->find("id")) good = read_name(*id, "id", data.id, check) && good;
   if (const JsonValue* category = object->find("category"))

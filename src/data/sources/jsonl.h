@@ -9,7 +9,7 @@
 
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/hash.h"
+#include "src/data/blockml/text_stream.h"
 
 namespace shori {
 
@@ -18,21 +18,20 @@ inline constexpr std::size_t kMaxLine = 64u << 20;
 // Reads a file once, in chunks, line by line, and hashes it.
 class LineReader {
  public:
-  explicit LineReader(const InputFile& file) : file_(file) {}
+  explicit LineReader(const InputFile& file) : stream_(file) {}
 
   // The next line without its newline; false at the end. A last line without newline counts, an empty end does not.
   // `too_long`: the line passes kMaxLine and nothing more can be read.
   bool next(std::string& line, bool& too_long);
   std::uint64_t newlines() const { return newlines_; }
-  std::string sha256();  // of the file; once, after the last line
+  const TextChanges& changes() const { return stream_.changes(); }
+  std::string sha256() { return stream_.sha256(); }  // of the file; once, after the last line
 
  private:
   bool fill();
-  const InputFile& file_;
-  Sha256 hash_;
+  TextStream stream_;
   std::string buffer_;
   std::size_t used_ = 0;  // bytes of buffer_ that were returned
-  std::uint64_t offset_ = 0;
   std::uint64_t newlines_ = 0;
 };
 
@@ -43,11 +42,13 @@ struct DataLine {
   std::vector<std::uint8_t> trained;  // tokenized: 1 where labels is the id
   std::string id, category, rating;   // empty: not given
   std::vector<std::string> unknown_keys;
+  TextChanges changes{};  // in the strings of the line
 };
 
 struct LineRules {
   bool tokenized = false;
   std::string field = "text";
+  bool keeps_line_ends = false;  // of the text
   std::int64_t vocab_size = 0;
   std::int32_t bos_id = 1;
 };

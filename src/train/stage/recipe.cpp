@@ -37,6 +37,7 @@ void log_stage(const PreparedStage& stage) {
   log_info("first ids of sample 1:" + first);
   log_info(stage.data.prepared);
   for (const std::string& file : stage.data.ignored_files) log_info("file skipped: " + escape_for_log(file, 200));
+  for (const std::string& change : stage.data.text_changes) log_info("normalized: " + change);
   for (const std::string& unknown : stage.data.unknown_keys) log_info("not used: " + escape_for_log(unknown, 200));
 }
 

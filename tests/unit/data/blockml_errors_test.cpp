@@ -177,7 +177,7 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
   const Diagnostic byte = problems("▀message\na\x93▄\n").at(0);
   EXPECT_EQ(byte.message, "byte 0x93 is not UTF-8");
   EXPECT_TRUE(mentions(byte.notes, "looks like Windows-1252"));
-  EXPECT_TRUE(mentions(byte.helps, "iconv -f cp1252 -t utf-8"));
+  EXPECT_TRUE(mentions(byte.helps, "iconv -c -f utf-8 -t utf-8"));
   EXPECT_FALSE(mentions(problems("▀message\na\xFF▄\n").at(0).notes, "Windows"));
 
   const Diagnostic literal = problems("▀message\n<s> </s> <unk> <S>▄\n").at(0);

@@ -118,10 +118,10 @@ TEST_F(YamlDataTest, TrainsTheSameIdsAsTheCanonicalText) {
 
 TEST_F(YamlDataTest, ProblemsOfAllDocumentsInOneRun) {
   folder.write("a.yaml", "messages: [{text: one}]\n---\nmessages: []\n---\ntitel: x\nmessages: [{text: x}]\n");
-  folder.write("b.yaml", "messages: [{text: one}]\r\n");
+  folder.write("b.yaml", "messages: [{text: one}]\r\n");  // CR LF is no problem
   folder.write("c.yaml", "# nothing\n");
   load({entry("a.yaml"), entry("b.yaml"), entry("c.yaml")});
-  EXPECT_EQ(problems(), (Texts{"E0306 a.yaml:3:11", "E0312 a.yaml:5:1", "E0309 b.yaml:1:24", "E0306 c.yaml:1:1"}));
+  EXPECT_EQ(problems(), (Texts{"E0306 a.yaml:3:11", "E0312 a.yaml:5:1", "E0306 c.yaml:1:1"}));
 }
 
 class LintedDataTest : public DatasetTest {

@@ -12,6 +12,7 @@ class ImportJson : public test::ImportTest {
 };
 
 TEST_F(ImportJson, ShareGptTurnsBecomeMessagesAndInstructionsWhereTheyStand) {
+  options.names["Momiji"] = "Momiji";
   const ImportReport report =
       import(ImportSource::kShareGpt, "talk.jsonl",
              R"({"id":"t1","conversations":[{"from":"system","value":"Be kind."},{"from":"human","value":"Hello"},)"
@@ -78,16 +79,16 @@ TEST_F(ImportJson, UnknownMembersAreToldOnceEach) {
       R"({"model":"x","messages":[{"role":"user","content":"u","weight":1},{"role":"user","content":"v","weight":0}]})"
       "\n");
   ASSERT_EQ(report.unknown_keys.size(), 2u);
-  EXPECT_TRUE(report.unknown_keys[0].ends_with("m.jsonl: messages[].weight (2 times)")) << report.unknown_keys[0];
-  EXPECT_TRUE(report.unknown_keys[1].ends_with("m.jsonl: model (1 times)")) << report.unknown_keys[1];
+  EXPECT_EQ(report.unknown_keys.at("messages[].weight"), 2u);
+  EXPECT_EQ(report.unknown_keys.at("model"), 1u);
 }
 
 TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
   const std::string good = R"({"messages":[{"role":"user","content":"u"}]})";
   import(ImportSource::kMessages, "m.jsonl",
          good + "\n\n{\"messages\": \n[1]\n{\"mesages\":[]}\n{\"messages\":{}}\n" +
-             R"({"messages":[{"role":"user"},{"role":"tool","content":"é"},{"role":"user","content":[]},7]})" + "\n" +
-             R"({"messages":[],"messages":[]})" + "\n" + R"({"messages":[{"role":"user","content":"\ud800"}]})" +
+             R"({"messages":[{"role":"user"},{"role":"alien","content":"é"},{"role":"user","content":[7]},7]})" + "\n" +
+             R"({"messages":[],"messages":[]})" + "\n" + R"({"messages":[{"role":"user","content":"\ud80"}]})" +
              "\n{\"messages\":[{\"role\":\"user\",\"content\":\"\x93\"}]}\n" + R"({"id":{},"messages":[]})");
   EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0312", 2, 1},
                                                          {"E0312", 3, 14},
@@ -96,8 +97,8 @@ TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
                                                          {"E0312", 6, 13},
                                                          {"E0312", 7, 14},
                                                          {"E0312", 7, 38},
-                                                         {"E0312", 7, 85},
-                                                         {"E0312", 7, 89},
+                                                         {"E0312", 7, 87},
+                                                         {"E0312", 7, 91},
                                                          {"E0312", 8, 16},
                                                          {"E0312", 9, 40},
                                                          {"E0304", 10, 40},
@@ -129,7 +130,7 @@ TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
 TEST_F(ImportJson, TurnsOfTheUserNeedAName) {
   options.human_name.clear();
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u"}]})");
-  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0116", 1, 14}}));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0116", 1, 22}}));
   import(ImportSource::kMessages, "m.jsonl", R"({"messages":[{"role":"user","content":"u","name":"Zun"}]})");
   EXPECT_EQ(only_made(), "▀message\nZun: u▄\n");
 }
@@ -170,7 +171,7 @@ TEST_F(ImportJson, BrokenTurnsOfOneConversationAreBounded) {
   std::string turns = "1";
   for (int i = 0; i < 100000; ++i) turns += ",1";
   import(ImportSource::kMessages, "m.jsonl", "{\"messages\":[" + turns + "]}");
-  EXPECT_EQ(problems.size(), 50u);
+  EXPECT_EQ(problems.size(), 20u);
 }
 
 }  // namespace

@@ -25,11 +25,10 @@ class ImportText : public test::ImportTest {
     std::filesystem::remove(folder.file("one"));  // some file systems sync a file that is written over
     const std::string path = folder.write("one", content);
     const InputFile input = InputFile::open(path);
-    std::map<std::string, std::uint64_t> unknown;
     std::optional<std::string> made;
     Diagnostics diagnostics;
-    report.changes.clear();
-    ImportFile file{input, path, options, report.changes, unknown, diagnostics, [&](ImportedConversation conversation) {
+    report = {};
+    ImportFile file{input, path, options, report, diagnostics, [&](ImportedConversation conversation) {
                       for (const Segment& segment : conversation.segments) {
                         if (segment.role == Role::kMessage) made = render(conversation.segments);
                       }

@@ -1,0 +1,275 @@
+#include "src/data/blockml/text_stream.h"
+
+#include <algorithm>
+
+#include "shori/util/command.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kChunk = 1u << 20;
+constexpr std::size_t kHead = 4096;         // bytes that decide on the form of a file
+constexpr std::size_t kSample = 64u << 10;  // bytes that decide on its encoding
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+std::string read_head(const InputFile& file, std::size_t limit = kHead) {
+  std::string head(std::min<std::uint64_t>(limit, file.size()), '\0');
+  file.read_at(0, head.data(), head.size());
+  return head;
+}
+
+// Of a file that messages name; empty where they name it relative to another folder.
+std::string beginning_of(const std::string& path, std::size_t limit) {
+  if (!path_exists(path) || is_directory(path)) return {};
+  return read_head(InputFile::open(path, "E0315"), limit);
+}
+
+// `command` reads the file and writes what shall be its content, after `filter` if there is one.
+std::string rewrite_command(const std::string& command, const std::string& file, const std::string& filter = {}) {
+  const std::string word = shell_word(file), temporary = shell_word(file + ".new");
+  return concat(command, ' ', word, filter, " > ", temporary, "; mv ", temporary, ' ', word);
+}
+
+struct Magic {
+  std::string_view bytes, name, command;
+};
+constexpr Magic kCompressed[] = {
+    {"\x1F\x8B", "gzip", "gzip -dc <"}, {"\x28\xB5\x2F\xFD", "zstd", "zstd -dc <"}, {"\xFD\x37zXZ", "xz", "xz -dc <"},
+    {"BZh", "bzip2", "bzip2 -dc <"},    {"PK\x03\x04", "zip", "unzip -p"},
+};
+
+// UTF-16 without a byte order mark: texts have a zero in one of each two bytes, nearly always the same one.
+bool is_utf16(std::string_view head, std::size_t zero_at) {
+  std::size_t zeros = 0, others = 0;
+  for (std::size_t i = 0; i + 1 < head.size(); i += 2) {
+    zeros += head[i + zero_at] == '\0' ? 1 : 0;
+    others += head[i + 1 - zero_at] == '\0' ? 1 : 0;
+  }
+  return head.size() >= 4 && zeros * 5 >= head.size() && others * 20 <= zeros;
+}
+
+enum class Form { kUtf8, kUtf16Little, kUtf16Big };
+
+Form form_of(std::string_view head) {
+  if (head.starts_with("\xFF\xFE") || is_utf16(head, 1)) return Form::kUtf16Little;
+  if (head.starts_with("\xFE\xFF") || is_utf16(head, 0)) return Form::kUtf16Big;
+  return Form::kUtf8;
+}
+
+void append_utf8(std::string& out, std::uint32_t value) {
+  const auto tail = [&out, value](int shift) { out += static_cast<char>(0x80 | ((value >> shift) & 0x3F)); };
+  if (value < 0x80) {
+    out += static_cast<char>(value);
+  } else if (value < 0x800) {
+    out += static_cast<char>(0xC0 | (value >> 6));
+    tail(0);
+  } else if (value < 0x10000) {
+    out += static_cast<char>(0xE0 | (value >> 12));
+    tail(6), tail(0);
+  } else {
+    out += static_cast<char>(0xF0 | (value >> 18));
+    tail(12), tail(6), tail(0);
+  }
+}
+
+// Whether `text` has a well-formed sequence of several bytes.
+bool has_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bad = find_invalid_utf8(text).value_or(text.size());
+    const std::string_view good = text.substr(0, bad);
+    if (std::any_of(good.begin(), good.end(), [](char c) { return (c & 0x80) != 0; })) return true;
+    text.remove_prefix(std::min(bad + 1, text.size()));
+  }
+  return false;
+}
+
+// Windows-1252 leaves five bytes undefined; iconv stops at them.
+bool is_windows_1252(std::string_view text) {
+  return text.find_first_of("\x81\x8D\x8F\x90\x9D") == std::string_view::npos;
+}
+
+}  // namespace
+
+std::string_view text_change_name(TextChange change) {
+  switch (change) {
+    case TextChange::kByteOrderMark:
+      return "byte order marks removed";
+    case TextChange::kUtf16:
+      return "files read as UTF-16";
+    case TextChange::kLineEnd:
+      return "line ends made LF";
+    case TextChange::kHalf:
+      return "halves of characters deleted";
+  }
+  return "";
+}
+
+void add_changes(TextChanges& sum, const TextChanges& changes) {
+  for (std::size_t i = 0; i < kTextChangeCount; ++i) sum[i] += changes[i];
+}
+
+void normalize_text(std::string& text, TextChanges& changes) {
+  if (text.starts_with(kByteOrderMark)) {
+    text.erase(0, kByteOrderMark.size());
+    ++count_of(changes, TextChange::kByteOrderMark);
+  }
+  std::size_t end = text.find('\r');
+  if (end == std::string::npos) return;
+  for (std::size_t i = end; i < text.size(); ++i) {
+    if (text[i] != '\r') {
+      text[end++] = text[i];
+      continue;
+    }
+    ++count_of(changes, TextChange::kLineEnd);
+    if (i + 1 == text.size() || text[i + 1] != '\n') text[end++] = '\n';
+  }
+  text.resize(end);
+}
+
+std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::string& shown) {
+  const std::string head = read_head(file);
+  for (const Magic& magic : kCompressed) {
+    if (!head.starts_with(magic.bytes)) continue;
+    return Diagnostic("E0304", concat("the file is compressed (", magic.name, ")"))
+        .at(shown)
+        .help("unpack it: " + rewrite_command(std::string(magic.command), shown));
+  }
+  const bool little = head.starts_with(std::string_view("\xFF\xFE\0\0", 4));
+  const bool big = head.starts_with(std::string_view("\0\0\xFE\xFF", 4));
+  if (!little && !big) return std::nullopt;
+  return Diagnostic("E0304", "the file is UTF-32")
+      .at(shown)
+      .help("convert it: " + rewrite_command("iconv -f utf-32 -t utf-8", shown));
+}
+
+std::string utf8_command(const std::string& file, std::string_view sample) {
+  if (has_utf8(sample) || has_utf8(beginning_of(file, kSample)))
+    return "delete the wrong bytes: " + rewrite_command("iconv -c -f utf-8 -t utf-8", file);
+  if (is_windows_1252(sample)) return "convert the file: " + rewrite_command("iconv -f cp1252 -t utf-8", file);
+  return "convert the file: " + rewrite_command("iconv -f latin1 -t utf-8", file);
+}
+
+std::string control_command(const std::string& file) {
+  constexpr std::string_view kDelete = "LC_ALL=C tr -d '\\000-\\010\\013\\014\\016-\\037\\177'";
+  const Form form = form_of(beginning_of(file, kHead));
+  if (form != Form::kUtf8) {
+    const std::string encoding = form == Form::kUtf16Little ? "utf-16le" : "utf-16be";
+    return "delete it: " + rewrite_command(concat("iconv -t utf-8 -f ", encoding), file, concat(" | ", kDelete));
+  }
+  return "delete it: " + rewrite_command(concat(kDelete, " <"), file);
+}
+
+std::string escape_command(const std::string& file, char control) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  const auto byte = static_cast<unsigned char>(control);
+  std::string escape = concat("u00", kDigits[byte >> 4], kDigits[byte & 15]);
+  if (control == '\b') escape = "(b|u0008)";
+  if (control == '\f') escape = "(f|u000c)";
+  // A backslash that another one escapes begins nothing. One match at a time, because matches may touch.
+  std::string command =
+      concat("sed -i -E ':a;s/(^|[^\\\\])((\\\\\\\\)*)\\\\", escape, "/\\1\\2/I;ta' ", shell_word(file));
+  if (byte == 0x7F) command += "; " + control_command(file).substr(std::string_view("delete it: ").size());
+  return "delete it: " + command;
+}
+
+std::string json_command(const std::string& file, std::string_view text, std::size_t offset) {
+  if (offset >= text.size()) return {};
+  const char c = text[offset];
+  if (c == '\t') return "make tabs spaces: sed -i 's/\\t/ /g' " + shell_word(file);
+  if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r') return control_command(file);
+  return text.substr(offset).starts_with("\\u0000") ? escape_command(file, '\0') : std::string();
+}
+
+TextStream::TextStream(const InputFile& file, LineEnds line_ends) : file_(file), line_ends_(line_ends) {
+  const Form form = form_of(read_head(file_));
+  if (form == Form::kUtf8) return;
+  utf16_high_ = form == Form::kUtf16Big ? 0 : 1;
+  ++count_of(changes_, TextChange::kUtf16);
+}
+
+bool TextStream::read(std::string& text) {
+  const std::uint64_t left = file_.size() - offset_;
+  if (left == 0) return false;
+  const std::size_t begin = text.size(), size = std::min<std::uint64_t>(kChunk, left);
+  std::string bytes;
+  std::string& into = utf16_high_ ? bytes : text;
+  into.resize(into.size() + size);
+  char* const read = into.data() + into.size() - size;
+  file_.read_at(offset_, read, size);
+  hash_.update(read, size);
+  offset_ += size;
+  if (utf16_high_) append_utf16(bytes, size == left, text);
+  if (first_ && std::string_view(text).substr(begin).starts_with(kByteOrderMark)) {
+    text.erase(begin, kByteOrderMark.size());
+    // UTF-16 is nearly always marked; the mark is no change of its own.
+    if (!utf16_high_) ++count_of(changes_, TextChange::kByteOrderMark);
+  }
+  first_ = false;
+  if (line_ends_ == LineEnds::kNormalize) unify_line_ends(text, begin);
+  return true;
+}
+
+void TextStream::read_all(std::string& text) {
+  while (read(text)) {
+  }
+}
+
+void TextStream::drop_pending_surrogate() {
+  if (surrogate_ != 0) ++count_of(changes_, TextChange::kHalf);
+  surrogate_ = 0;
+}
+
+void TextStream::append_unit(std::uint32_t unit, std::string& text) {
+  const bool low = unit >= 0xDC00 && unit < 0xE000;
+  if (low && surrogate_ != 0) {
+    append_utf8(text, 0x10000 + ((surrogate_ - 0xD800) << 10) + (unit - 0xDC00));
+    surrogate_ = 0;
+    return;
+  }
+  drop_pending_surrogate();
+  if (low)
+    ++count_of(changes_, TextChange::kHalf);
+  else if (unit >= 0xD800 && unit < 0xDC00)
+    surrogate_ = unit;
+  else
+    append_utf8(text, unit);
+}
+
+void TextStream::append_utf16(std::string_view bytes, bool last, std::string& text) {
+  const std::size_t high = *utf16_high_;
+  for (const char byte : bytes) {
+    half_unit_ += byte;
+    if (half_unit_.size() < 2) continue;
+    const auto at = [this](std::size_t i) {
+      return static_cast<std::uint32_t>(static_cast<unsigned char>(half_unit_[i]));
+    };
+    append_unit(at(high) << 8 | at(1 - high), text);
+    half_unit_.clear();
+  }
+  if (!last) return;
+  drop_pending_surrogate();
+  if (!half_unit_.empty()) ++count_of(changes_, TextChange::kHalf);
+}
+
+void TextStream::unify_line_ends(std::string& text, std::size_t begin) {
+  if (begin == text.size()) return;
+  const bool ends_in_cr = text.back() == '\r';
+  if (after_cr_ && text[begin] == '\n') text.erase(begin, 1);
+  after_cr_ = ends_in_cr;
+  std::size_t end = text.find('\r', begin);
+  if (end == std::string::npos) return;
+  for (std::size_t i = end; i < text.size(); ++i) {
+    if (text[i] != '\r') {
+      text[end++] = text[i];
+      continue;
+    }
+    ++count_of(changes_, TextChange::kLineEnd);
+    text[end++] = '\n';
+    if (i + 1 < text.size() && text[i + 1] == '\n') ++i;
+  }
+  text.resize(end);
+}
+
+}  // namespace shori

@@ -1,0 +1,105 @@
+// Logs of lines `Name: text`. A line without a speaker goes on with the message before it.
+#include <map>
+#include <string>
+
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+#include "src/data/import/conversation.h"
+#include "src/data/sources/recognize.h"
+
+namespace shori {
+namespace {
+
+class LogReader {
+ public:
+  LogReader(ImportFile& file, std::string_view text) : file_(file), text_(text), builder_(file.options, file.report) {}
+
+  void read() {
+    each_line([this](std::string_view line) {
+      if (const auto found = read_log_line(line)) ++times_[found->speaker];
+    });
+    each_line([this](std::string_view line) { take(line); });
+    finish_message();
+    if (messages_ == 0) {
+      file_.diagnostics.add(Diagnostic("E0312", "no line begins with a speaker")
+                                .at(file_.path, 1, 1)
+                                .help("wanted: lines `Name: text`; a line without a name goes on with the one before"));
+      return;
+    }
+    ImportedConversation conversation;
+    builder_.finish(conversation);
+    file_.accept(std::move(conversation));
+  }
+
+ private:
+  template <typename Use>
+  void each_line(const Use& use) {
+    for (std::size_t begin = 0; begin < text_.size();) {
+      const std::size_t end = std::min(text_.find('\n', begin), text_.size());
+      use(text_.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  }
+
+  // Once is enough for a name whose words all have capitals; `He said: no` is prose.
+  bool is_speaker(std::string_view name) const {
+    if (file_.options.names.contains(name) || times_.at(name) > 1) return true;
+    for (std::size_t i = 0; i < name.size(); ++i) {
+      const bool begins = i == 0 || name[i - 1] == ' ';
+      if (begins && name[i] >= 'a' && name[i] <= 'z') return false;
+    }
+    return true;
+  }
+
+  void take(std::string_view line) {
+    const std::optional<LogLine> found = read_log_line(line);
+    if (found && is_speaker(found->speaker)) {
+      finish_message();
+      speaker_ = found->speaker;
+      message_ = std::string(trim_blockml(line.substr(found->text_begin)));
+      if (!message_.empty()) message_ += '\n';
+      open_ = true;
+      return;
+    }
+    if (found)
+      note_change(file_.report, "lines with a colon taken as text",
+                  concat('`', escape_for_log(found->speaker, 40), ":`"));
+    message_.append(line).push_back('\n');
+  }
+
+  void finish_message() {
+    if (open_) {
+      builder_.add_message(speaker_, message_, Voice::kOther);
+      ++messages_;
+    } else if (!trim_blockml(message_).empty()) {
+      count_change(file_.report.changes, "text before the first speaker made narration");
+      builder_.add_message("", message_);
+    }
+    message_.clear();
+  }
+
+  ImportFile& file_;
+  std::string_view text_;
+  ConversationBuilder builder_;
+  std::map<std::string_view, std::size_t> times_;  // lines of each name
+  std::string_view speaker_;
+  std::string message_;
+  bool open_ = false;
+  std::size_t messages_ = 0;
+};
+
+}  // namespace
+
+void import_plain(ImportFile& file) {
+  if (file.input.size() > kConversationBytes) {
+    file.diagnostics.add(Diagnostic("E0317", "the log is larger than 64 MiB").at(file.path).help("split the file"));
+    return;
+  }
+  std::string text;
+  TextStream stream(file.input);
+  stream.read_all(text);
+  count_text_changes(file.report.changes, stream.changes());
+  if (is_readable(text, file)) LogReader(file, text).read();
+}
+
+}  // namespace shori

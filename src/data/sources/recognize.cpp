@@ -1,0 +1,219 @@
+#include "src/data/sources/recognize.h"
+
+#include <algorithm>
+#include <map>
+
+#include "shori/data/blockml.h"
+#include "shori/util/command.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+#include "src/data/blockml/text_stream.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kBeginning = 256u << 10;
+constexpr std::size_t kMaxSpeaker = 40;  // code points
+constexpr std::size_t kMaxWords = 4;
+
+bool has_line(std::string_view text, std::string_view beginning) {
+  return text.starts_with(beginning) || text.find(concat("\n", beginning)) != std::string_view::npos;
+}
+
+FileKind recognize_json(std::string_view text) {
+  const auto keys = first_json_keys(text);
+  const auto has = [&keys](std::string_view key) { return keys.contains(key); };
+  if (has("mes") || has("chat_metadata") || (has("user_name") && has("character_name"))) return FileKind::kSillyTavern;
+  if (has("spec") || has("first_mes") || has("char_persona")) return FileKind::kCard;
+  if (has("conversations") || has("conversation")) return FileKind::kShareGpt;
+  if (has("messages")) return FileKind::kMessages;
+  if (has("entries")) return FileKind::kLorebook;
+  if (has("input_ids")) return FileKind::kTokenized;
+  if (has("instruction") && (has("output") || has("response"))) return FileKind::kAlpaca;
+  return has("text") ? FileKind::kBlockmlJsonl : FileKind::kUnknown;
+}
+
+FileKind recognize_yaml(std::string_view text) {
+  if (has_line(text, "names:") && has_line(text, "conversation:")) return FileKind::kLimarp;
+  return has_line(text, "messages:") ? FileKind::kBlockmlYaml : FileKind::kUnknown;
+}
+
+// A log has several lines with a speaker, and one of the speakers twice or two of them.
+bool is_log(std::string_view text) {
+  std::map<std::string_view, std::size_t> speakers;
+  std::size_t lines = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::optional<LogLine> line = read_log_line(text.substr(begin, end - begin));
+    if (line) ++speakers[line->speaker], ++lines;
+    begin = end + 1;
+  }
+  return lines >= 2;
+}
+
+bool ends_with_any(std::string_view path, std::initializer_list<std::string_view> ends) {
+  return std::any_of(ends.begin(), ends.end(), [path](std::string_view end) { return path.ends_with(end); });
+}
+
+// Collects the keys at depth 1 of the first object.
+class KeyScanner {
+ public:
+  explicit KeyScanner(std::string_view text) : text_(text) {}
+
+  std::set<std::string, std::less<>> run() {
+    at_ = text_.find_first_not_of(" \t\r\n");
+    if (at_ != std::string_view::npos && text_[at_] == '[') at_ = text_.find_first_not_of(" \t\r\n", at_ + 1);
+    if (at_ == std::string_view::npos || text_[at_] != '{') return {};
+    std::size_t depth = 0;
+    for (; at_ < text_.size(); ++at_) {
+      const char c = text_[at_];
+      if (c == '{' || c == '[') ++depth;
+      if ((c == '}' || c == ']') && --depth == 0) break;
+      if (c == '"') take_string(depth == 1);
+    }
+    return std::move(keys_);
+  }
+
+ private:
+  void take_string(bool may_be_key) {
+    const std::size_t begin = ++at_;
+    while (at_ < text_.size() && text_[at_] != '"') at_ += text_[at_] == '\\' ? 2 : 1;
+    if (!may_be_key || at_ >= text_.size()) return;
+    const std::size_t next = text_.find_first_not_of(" \t\r\n", at_ + 1);
+    if (next != std::string_view::npos && text_[next] == ':') keys_.emplace(text_.substr(begin, at_ - begin));
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+  std::set<std::string, std::less<>> keys_;
+};
+
+std::size_t count_words(std::string_view name) {
+  return 1 + static_cast<std::size_t>(std::count(name.begin(), name.end(), ' '));
+}
+
+// A name as people give them: a few words, the first with a capital or in a script without any.
+bool may_be_name(std::string_view name) {
+  if (name.empty() || name != trim(name) || count_words(name) > kMaxWords) return false;
+  if (count_code_points(name) > kMaxSpeaker || name.find_first_of("\"_*>`:([,;!?") == 0) return false;
+  if (name.find_first_of("\",;!?") != std::string_view::npos) return false;
+  return !(name.front() >= 'a' && name.front() <= 'z');
+}
+
+// After a time in brackets: `[12:30] `, `(2024-01-02 12:30) `.
+std::size_t skip_time(std::string_view line) {
+  if (line.empty() || (line.front() != '[' && line.front() != '(')) return 0;
+  const std::size_t end = line.find(line.front() == '[' ? ']' : ')');
+  if (end == std::string_view::npos || end > kMaxSpeaker) return 0;
+  const std::string_view inside = line.substr(1, end - 1);
+  const bool digits = inside.find_first_of("0123456789") != std::string_view::npos;
+  const bool time = digits && inside.find_first_of(":/-.") != std::string_view::npos;
+  return time ? std::min(line.find_first_not_of(' ', end + 1), line.size()) : 0;
+}
+
+}  // namespace
+
+std::string_view file_kind_name(FileKind kind) {
+  switch (kind) {
+    case FileKind::kSillyTavern:
+      return "a SillyTavern chat";
+    case FileKind::kShareGpt:
+      return "a ShareGPT file";
+    case FileKind::kMessages:
+      return "a file of chat messages (role, content)";
+    case FileKind::kLimarp:
+      return "a LimaRP file";
+    case FileKind::kPlain:
+      return "a log of lines `Name: text`";
+    case FileKind::kBlockml:
+      return "BlockML text";
+    case FileKind::kBlockmlJsonl:
+      return "JSONL with a text in each line";
+    case FileKind::kBlockmlYaml:
+      return "a BlockML conversation in YAML";
+    case FileKind::kTokenized:
+      return "JSONL of token ids";
+    case FileKind::kCard:
+      return "a character card";
+    case FileKind::kLorebook:
+      return "a lorebook";
+    case FileKind::kAlpaca:
+      return "an instruction data set (Alpaca)";
+    case FileKind::kUnknown:
+      break;
+  }
+  return "a file of unknown form";
+}
+
+std::string_view import_word(FileKind kind) {
+  switch (kind) {
+    case FileKind::kSillyTavern:
+      return "sillytavern";
+    case FileKind::kShareGpt:
+      return "sharegpt";
+    case FileKind::kMessages:
+      return "messages";
+    case FileKind::kLimarp:
+      return "limarp";
+    case FileKind::kPlain:
+      return "plain";
+    case FileKind::kBlockml:
+      return "text";
+    default:
+      return "";
+  }
+}
+
+std::set<std::string, std::less<>> first_json_keys(std::string_view text) { return KeyScanner(text).run(); }
+
+std::optional<LogLine> read_log_line(std::string_view line) {
+  const std::size_t begin = skip_time(line);
+  const std::string_view rest = line.substr(begin);
+  const bool angle = rest.starts_with('<'), bold = rest.starts_with("**");
+  const std::string_view open = angle ? "<" : bold ? "**" : "";
+  const std::size_t end = rest.find(angle ? ">" : ":", open.size());
+  if (end == std::string_view::npos || end > 4 * kMaxSpeaker) return std::nullopt;
+  std::string_view name = rest.substr(open.size(), end - open.size());
+  std::size_t text = end + 1;
+  if (bold && rest.substr(text).starts_with("**"))
+    text += 2;
+  else if (bold && name.ends_with("**"))
+    name.remove_suffix(2);
+  else if (bold)
+    return std::nullopt;
+  if (find_invalid_utf8(name) || !may_be_name(name)) return std::nullopt;
+  if (text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
+  return LogLine{name, begin + text};
+}
+
+FileKind recognize_text(std::string_view beginning, std::string_view path) {
+  const std::size_t first = beginning.find_first_not_of(" \t\n");
+  const char c = first == std::string_view::npos ? '\0' : beginning[first];
+  if (ends_with_any(path, {".yaml", ".yml"})) return recognize_yaml(beginning);
+  if (c == '{' || (c == '[' && ends_with_any(path, {".json", ".jsonl"}))) return recognize_json(beginning);
+  if (ends_with_any(path, {".json", ".jsonl"})) return FileKind::kUnknown;
+  if (beginning.find(kBlockOpen) != std::string_view::npos) return FileKind::kBlockml;
+  return is_log(beginning) ? FileKind::kPlain : FileKind::kUnknown;
+}
+
+FileKind recognize_file(const InputFile& file, const std::string& path) {
+  constexpr std::string_view kPng = "\x89PNG\r\n\x1A\n";
+  std::string head(std::min<std::uint64_t>(kPng.size(), file.size()), '\0');
+  file.read_at(0, head.data(), head.size());
+  if (head == kPng) return FileKind::kCard;
+  if (refuse_file_form(file, path)) return FileKind::kUnknown;
+  std::string text;
+  TextStream(file).read(text);
+  // What is cut in the middle of a character is no fault of the file.
+  return recognize_text(std::string_view(text).substr(0, kBeginning), path);
+}
+
+std::string import_command(FileKind kind, const std::string& path) {
+  std::string stem = file_name(path);
+  stem.resize(std::min(stem.rfind('.'), stem.size()));
+  const bool sides = kind == FileKind::kShareGpt || kind == FileKind::kMessages;
+  return concat(program_command("shori-data"), " import ", shell_word(path), " --from ", import_word(kind),
+                sides ? " --names user=NAME,char=NAME" : "", " --out ", shell_word("data/" + stem));
+}
+
+}  // namespace shori

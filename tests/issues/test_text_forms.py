@@ -1,0 +1,174 @@
+"""Text files as editors and programs save them: what is harmless is normalized and counted by all readers and imports, what is
+not is refused with a command that makes the file readable. Each such command is run here on the file it was printed for."""
+import bz2
+import gzip
+import json
+import lzma
+import re
+import subprocess
+import zipfile
+
+import pytest
+
+from shori_programs import BIN, must, run
+
+DATA = BIN / "shori-data"
+TEXT = '▀message\nBree: "Do you sell wicks?"▄\n▀message\nOsk: "Only three."▄\n'
+LINE = json.dumps({"text": TEXT}, ensure_ascii=False) + "\n"
+YAML = "messages:\n  - text: It is late.\n"
+CHAT = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in [
+    {"name": "Osk", "is_user": False, "mes": "The lamp flickers. “You came.”"}, {"name": "Mara", "is_user": True, "mes": "Yes."}])
+TURNS = json.dumps({"messages": [{"role": "message", "name": "Osk", "content": "café ▀"}]}, ensure_ascii=False) + "\n"
+LOG = "Osk: The lamp – it flickers.\nMara: Yes.\n"
+LIMARP = "names: {<FIRST>: A, <SECOND>: B}\nconversation:\n  - {name: <FIRST>, text: x…}\n"
+# Each reader: the name of its file, a good text, and the command that reads it.
+READERS = {
+    "blockml": ("a.blockml", TEXT, ["check"]),
+    "jsonl": ("a.jsonl", LINE, ["check"]),
+    "yaml": ("a.yaml", YAML, ["check"]),
+    "text": ("a.txt", TEXT, ["import", "--from", "text"]),
+    "sillytavern": ("a.jsonl", CHAT, ["import", "--from", "sillytavern"]),
+    "messages": ("a.jsonl", TURNS, ["import", "--from", "messages"]),
+    "plain": ("a.txt", LOG, ["import", "--from", "plain"]),
+    "limarp": ("a.yaml", LIMARP, ["import", "--from", "limarp"]),
+}
+
+
+def read(reader, tmp_path, content):
+    """The outcome of reading a file of that content in a folder with a space in its name, and the file."""
+    name, _, command = READERS[reader]
+    path = tmp_path / "my data" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    more = ["--out", tmp_path / "out"] if command[0] == "import" else []
+    return run(DATA, command[0], path, *command[1:], *more), path
+
+
+FORMS = {
+    "crlf": (lambda text: text.replace("\n", "\r\n").encode(), "line ends made LF"),
+    "cr": (lambda text: text.replace("\n", "\r").encode(), "line ends made LF"),
+    "bom": (lambda text: text.encode("utf-8-sig"), "byte order marks removed"),
+    "utf-16": (lambda text: text.encode("utf-16"), "files read as UTF-16"),
+    "utf-16be bom": (lambda text: b"\xfe\xff" + text.encode("utf-16-be"), "files read as UTF-16"),
+    "utf-16le": (lambda text: text.encode("utf-16-le"), "files read as UTF-16"),
+    "utf-16be crlf": (lambda text: text.replace("\n", "\r\n").encode("utf-16-be"), "line ends made LF"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("reader", READERS)
+def test_harmless_forms_are_read_and_counted(tmp_path, reader, form):
+    write, counted = FORMS[form]
+    plain = must(read(reader, tmp_path, READERS[reader][1].encode())[0])
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*")}
+    outcome = must(read(reader, tmp_path, write(READERS[reader][1]))[0])
+    assert counted in outcome.out, repr(outcome)
+    assert counted not in plain.out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*")} == expected
+
+
+def run_fix(outcome, code="E0304"):
+    """Runs the command of the first help, as a user pastes it."""
+    assert outcome.code == 3 and code in outcome.codes, repr(outcome)
+    helps = re.findall(r"= help: (.*)", outcome.err)
+    command = re.sub(r"^[a-z][a-z ]*[a-z]: ", "", helps[0])
+    subprocess.run(["bash", "-c", command], check=False, capture_output=True)
+    return command
+
+
+def inside(text, byte):
+    """The text with a byte in the middle of a word of prose."""
+    for word in [b"Only", b"late", b"lamp", b"caf", b"text: x"]:
+        if word in text.encode():
+            return text.encode().replace(word, word + byte, 1)
+    raise AssertionError(text)
+
+
+REFUSED = {
+    "nul": lambda text: inside(text, b"\0"),
+    "windows-1252": lambda text: text.encode("cp1252", errors="ignore"),
+    "one wrong byte": lambda text: inside(text, b"\x93"),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "bzip2": lambda text: bz2.compress(text.encode()),
+    "xz": lambda text: lzma.compress(text.encode()),
+    "utf-32": lambda text: text.encode("utf-32"),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_refused_file_is_readable_after_the_printed_command(tmp_path, reader, form):
+    if form == "windows-1252":
+        if reader not in ("sillytavern", "plain", "limarp"):
+            return  # the others hold block characters, or nothing but ASCII
+    outcome, path = read(reader, tmp_path, REFUSED[form](READERS[reader][1]))
+    command = run_fix(outcome)
+    assert not list(path.parent.glob("*.new")), command
+    again = read(reader, tmp_path, path.read_bytes())[0]
+    assert again.code == 0, f"{command}\n{again!r}"
+
+
+def test_a_zip_file_is_unpacked_by_the_printed_command(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jsonl", LINE)
+    outcome = must(run(DATA, "check", path), 3)
+    assert "unzip -p" in outcome.err
+
+
+def test_windows_line_ends_inside_json_strings(tmp_path):
+    """cr-in-json: the CR is written as two characters, so no tool for line ends finds it."""
+    text = TEXT.replace("\n", "\r\n")
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}, ensure_ascii=False) + "\n")
+    outcome = must(run(DATA, "check", tmp_path / "a.jsonl"))
+    assert "normalized: line ends made LF: 4 in 1 file" in outcome.out, repr(outcome)
+    must(run(DATA, "convert", tmp_path / "a.jsonl", "--to", "blockml", "--out", tmp_path / "out"))
+    assert next((tmp_path / "out").iterdir()).read_bytes() == TEXT.encode()
+
+
+@pytest.mark.parametrize("escape, counted", [("\\ud83d", "halves of characters deleted"), ("\\r\\n", "line ends made LF"),
+                                             ("\\r", "line ends made LF"), ("\\udc00\\ud800", "halves of characters deleted")])
+def test_escapes_in_json_strings(tmp_path, escape, counted):
+    line = LINE.replace("Only", "Only " + escape)
+    (tmp_path / "a.jsonl").write_text(line)
+    assert counted in must(run(DATA, "check", tmp_path / "a.jsonl")).out
+    chat = CHAT.replace("Yes.", "Yes" + escape + ".")
+    (tmp_path / "c.jsonl").write_text(chat)
+    outcome = must(run(DATA, "import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"))
+    assert counted in outcome.out, repr(outcome)
+
+
+@pytest.mark.parametrize("escape", ["\\u0000", "\\u0007", "\\b", "\\f", "\\u001B\\u001b", "\\\\\\\\\\b\\b", "\\u007f", "\t", "\x01"])
+def test_control_characters_in_json_strings(tmp_path, escape):
+    path = tmp_path / "my data.jsonl"
+    path.write_text(LINE.replace("Only", "Only " + escape + "x"))
+    outcome = run(DATA, "check", path)
+    if outcome.code == 0:
+        pytest.fail(f"a control character was read: {outcome!r}")
+    command = run_fix(outcome, outcome.codes[0])
+    assert run(DATA, "check", path).code == 0, f"{command}\n{path.read_text()}\n{run(DATA, 'check', path)!r}"
+    if escape.startswith("\\\\"):
+        assert "Only \\\\\\\\x" in path.read_text(), "escaped backslashes stay"
+
+
+def test_backspace_after_an_escaped_backslash_is_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text(LINE.replace("Only", "C:\\\\bin\\\\fine"))
+    must(run(DATA, "check", tmp_path / "a.jsonl"))
+
+
+def test_line_ends_are_normal_in_every_form_of_the_same_data(tmp_path):
+    """The same conversation, with LF and with CR LF, is the same conversation: nothing but bytes differs."""
+    (tmp_path / "lf.blockml").write_bytes(TEXT.encode())
+    (tmp_path / "crlf.blockml").write_bytes(TEXT.replace("\n", "\r\n").encode())
+    for name in ["lf", "crlf"]:
+        must(run(DATA, "convert", tmp_path / f"{name}.blockml", "--to", "blockml", "--out", tmp_path / name))
+    assert (tmp_path / "lf/lf.blockml").read_bytes() == (tmp_path / "crlf/crlf.blockml").read_bytes()
+
+
+def test_a_fix_alone_does_not_rewrite_line_ends(tmp_path):
+    """check --fix changes what a rule names; CR LF is no fault."""
+    path = tmp_path / "a.blockml"
+    content = TEXT.replace("\n", "\r\n").encode()
+    path.write_bytes(content)
+    must(run(DATA, "check", path, "--fix", "--in-place"))
+    assert path.read_bytes() == content
