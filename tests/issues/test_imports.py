@@ -64,6 +64,15 @@ def test_names_work_for_every_format_or_are_refused(tmp_path, source, name, text
     assert "Nobody" in outcome.err and "Mira" in outcome.err, "the speakers that there are"
 
 
+@pytest.mark.parametrize("source, name", [("text", "t.txt"), ("plain", "p.txt")])
+def test_sides_mean_nothing_where_there_are_none(tmp_path, source, name):
+    text = {"t.txt": "▀message\nMira: x▄\n", "p.txt": "Mira: x\nTam: y\n"}[name]
+    outcome, made = imported(tmp_path, source, {name: text}, "--names", "user=Nia", code=2)
+    assert "`--names user=...`" in outcome.err and not made
+    _, made = imported(tmp_path, source, {name: text.replace("x", "{{user}}")}, "--names", "user=Nia")
+    assert "Mira: Nia" in only(made)
+
+
 def test_names_written_twice(tmp_path):
     outcome, made = imported(tmp_path, "sillytavern", chat(said("Mira", 'Mira: Mira: "Both."'), said("Mira", "Mira:no"),
                                                            said("Mira", "Mira, she said")))

@@ -224,16 +224,28 @@ std::string import_file_stem(std::string_view id) {
 
 namespace {
 
+// In these formats nobody is the user or the character: the two names are for macros alone.
+bool has_no_sides(ImportSource source) {
+  return source == ImportSource::kLimarp || source == ImportSource::kText || source == ImportSource::kPlain;
+}
+
+void add_unused_name(std::string_view who, const ImportReport& report, Diagnostics& diagnostics) {
+  std::string speakers;
+  for (const std::string& speaker : report.speakers) speakers += (speakers.empty() ? "" : ", ") + speaker;
+  diagnostics.add(
+      Diagnostic("E0116", concat("`--names ", escape_for_log(who), "=...`: there is no such speaker, role or macro"))
+          .note("speakers: " + escape_for_log(speakers, 400))
+          .help("user=NAME and char=NAME name the two sides, SPEAKER=NAME anyone else"));
+}
+
 // A name that occurs nowhere is a mistake: it would change nothing.
 void check_names(const ImportOptions& options, const ImportReport& report, Diagnostics& diagnostics) {
   for (const auto& [who, name] : options.names) {
-    if (report.used_names.contains(who)) continue;
-    Diagnostic problem("E0116", concat("`--names ", escape_for_log(who), "=...`: there is no such speaker or role"));
-    std::string speakers;
-    for (const std::string& speaker : report.speakers) speakers += (speakers.empty() ? "" : ", ") + speaker;
-    diagnostics.add(problem.note("speakers: " + escape_for_log(speakers, 400))
-                        .help("user=NAME and char=NAME name the two sides, SPEAKER=NAME anyone else"));
+    if (!report.used_names.contains(who)) add_unused_name(who, report, diagnostics);
   }
+  if (!has_no_sides(options.source) || report.changes.contains("macros replaced by names")) return;
+  if (!options.human_name.empty()) add_unused_name("user", report, diagnostics);
+  if (!options.gpt_name.empty()) add_unused_name("char", report, diagnostics);
 }
 
 std::uint64_t size_of(const std::string& path) {
