@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -12,8 +13,11 @@
 namespace shori {
 namespace {
 
-const std::vector<float> kScales{0.0f,     -0.0f,    1.0f,     -0.37f,    1e-45f, -3e-39f, 1e-38f, 3e38f,
-                                 -3.4e38f, 65504.0f, INFINITY, -INFINITY, NAN,    0.0123f, 7.5e-5f};
+const std::vector<float> kScales{
+    0.0f, -0.0f, 1.0f, -0.37f, 1e-45f, -3e-39f, 1e-38f, 3e38f, -3.4e38f, 65504.0f, INFINITY, -INFINITY, NAN, 0.0123f,
+    7.5e-5f,
+    // Level 1 times these lies halfway between two values of bf16: ties go to the even one.
+    std::bit_cast<float>(0x3f808000u), std::bit_cast<float>(0x3f818000u), std::bit_cast<float>(0xbd428000u)};
 
 // Scales of test weights repeat the list; codes are random, and the first block of 16 bytes holds every pair of codes.
 struct FlatWeight {
