@@ -1,5 +1,6 @@
 #include "src/cli/program.h"
 
+#include <algorithm>
 #include <csignal>
 #include <new>
 #include <utility>
@@ -18,6 +19,20 @@
 namespace shori {
 namespace {
 
+// A command with a similar name, or an option of that name: "check --fix" for "fix"; else empty.
+std::string likely_command(const CLI::App& app, const std::string& given, const std::vector<std::string>& names) {
+  if (given == "help" || given == "version") return "--" + given;
+  if (std::string similar = find_similar_name(given, names); !similar.empty()) return similar;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    for (const CLI::Option* option : command->get_options()) {
+      const auto& options = option->get_lnames();
+      if (std::find(options.begin(), options.end(), given) != options.end())
+        return concat(command->get_name(), " --", given);
+    }
+  }
+  return "";
+}
+
 // "unknown command `chek`; ..." where the first argument that is no option names no command; empty otherwise.
 std::string unknown_command(const CLI::App& app, const std::vector<std::string>& arguments) {
   std::vector<std::string> names;
@@ -27,9 +42,9 @@ std::string unknown_command(const CLI::App& app, const std::vector<std::string>&
   if (names.empty() || !app.get_subcommands().empty()) return "";
   for (const std::string& given : arguments) {
     if (given.starts_with("-")) continue;
-    const std::string similar = find_similar_name(given, names);
+    const std::string meant = likely_command(app, given, names);
     const std::string proposal =
-        similar.empty() ? "choose one of " + join_words(names) : concat("did you mean `", similar, "`?");
+        meant.empty() ? "choose one of " + join_words(names) : concat("did you mean `", meant, "`?");
     return concat("unknown command `", escape_for_log(given), "`; ", proposal);
   }
   return "";

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "shori/config/hub_cache.h"
+#include "shori/util/command.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -63,7 +64,7 @@ Diagnostic missing_model(const std::string& written, const std::string& path, co
     const std::string name = file_name(path).starts_with("Mistral-") ? file_name(path) : "Mistral-7B-Instruct-v0.2";
     missing.help(
         concat("name a folder that holds config.json and *.safetensors, or download one: `hf download mistralai/",
-               escape_for_log(name), " --local-dir ", escape_for_log(path, 400), "`"));
+               shell_word(name), " --local-dir ", shell_word(path), "`"));
   }
   return missing;
 }

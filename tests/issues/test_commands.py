@@ -293,6 +293,9 @@ def test_a_code_explains_what_it_is_printed_for(tmp_path, token_model):
 def test_an_unknown_word_proposes_one():
     data = BIN / "shori-data"
     assert "did you mean `check`?" in run(data, "chek", "x").err
+    assert "did you mean `check --fix`?" in run(data, "fix", "x").err
+    assert "did you mean `--help`?" in run(data, "help").err
+    assert "choose one of check, stats" in run(data, "bake", "x").err
     assert "choose blockml, jsonl or yaml" in run(data, "convert", "x", "--to", "xml", "--out", "y").err
     assert "[blockml|jsonl|yaml]" in must(run(data, "convert", "--help")).out
     assert "did you mean `merged`?" in run(BIN / "shori-export", "merge", "x").err
