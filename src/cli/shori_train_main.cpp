@@ -36,7 +36,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
                "continue an interrupted run; it ends with the same bytes as one that was not interrupted");
   app.add_flag("--check", arguments.recipe.check,
                "check config, base, data and device, and report every problem; writes nothing, trains nothing");
-  app.add_flag("--plan", arguments.recipe.plan, "show stages, packs, steps and the memory of a GPU; trains nothing");
+  app.add_flag("--plan", arguments.recipe.plan,
+               "show stages, packs, steps and the memory of the device; trains nothing");
   app.add_option("--gpu-memory", arguments.gpu_memory,
                  "with --plan: a GPU that is not in this machine, its memory such as 24GiB")
       ->type_name("BYTES");

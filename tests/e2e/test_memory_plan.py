@@ -1,4 +1,4 @@
-"""`--plan` with the memory of a GPU that is not in this machine."""
+"""`--plan` with the memory of a GPU that is not in this machine, and of the CPU."""
 import re
 
 import pytest
@@ -68,4 +68,17 @@ def test_bad_memory_limit(tmp_path, token_model, value):
 def test_other_programs_device_is_refused(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model, device="emulated")
     assert must(train(job.config), 5).errors == ["E0404"]
+    assert not job.run.exists()
+
+
+@pytest.mark.parametrize("bf16", ["true", "false"])
+def test_a_cpu_has_a_table_of_its_own(tmp_path, token_model, bf16):
+    job = TokenJob(tmp_path, token_model)
+    shown = must(train(job.config, "--plan", "--set", "device=cpu", "--set", f"bf16={bf16}")).err
+    rows = table(shown)
+    names = list(rows)
+    assert sum(rows[name] for name in names[:names.index("sum")]) == rows["sum"]
+    assert rows["free now"] > 0
+    assert "CPU memory for" in shown and "layers" in shown.split("backward pass:")[1]
+    assert "driver and kernels (estimate)" not in rows and "workspace of the kernels" not in rows
     assert not job.run.exists()

@@ -18,6 +18,9 @@
 
 namespace shori {
 
+// The line of a memory plan for the workspace of a device.
+inline constexpr const char* kWorkspaceCategory = "workspace of the kernels";
+
 class Mistral {
  public:
   // `adapter` outlives the model; null: the base model alone (evaluate and logits only). `memory`: of the device that

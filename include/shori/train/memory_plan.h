@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shori/config/train_config.h"
@@ -82,6 +83,10 @@ void choose_memory_plans(std::span<PreparedStage* const> stages, const DeviceLim
 
 // Adds the lines of a plan as notes.
 void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic);
+
+// "category  bytes  GiB", and these lines of a plan with their sum.
+std::string memory_line(std::string_view name, std::size_t bytes);
+std::string memory_lines(const MemoryPlan& plan);
 
 // Lines "category  bytes  GiB", the sum, which activations are saved, and the page-locked host memory.
 std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits);

@@ -233,20 +233,24 @@ void note_memory_lines(const MemoryPlan& plan, Diagnostic& diagnostic) {
   for (const DeviceArena::Line& line : plan.lines) diagnostic.note(concat(line.category, " ", format_gib(line.bytes)));
 }
 
-std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
+std::string memory_line(std::string_view name, std::size_t bytes) {
+  char line[128];
+  std::snprintf(line, sizeof line, "  %-42.*s %17s  %7.3f GiB\n", static_cast<int>(name.size()), name.data(),
+                with_commas(static_cast<std::int64_t>(bytes)).c_str(), static_cast<double>(bytes) / 0x1p30);
+  return line;
+}
+
+std::string memory_lines(const MemoryPlan& plan) {
   std::string text;
-  const auto add = [&](const std::string& name, std::size_t bytes) {
-    char line[128];
-    std::snprintf(line, sizeof line, "  %-42s %17s  %7.3f GiB\n", name.c_str(),
-                  with_commas(static_cast<std::int64_t>(bytes)).c_str(), static_cast<double>(bytes) / 0x1p30);
-    text += line;
-  };
-  for (const DeviceArena::Line& line : plan.lines) add(line.category, line.bytes);
-  add("sum", plan.total_bytes);
-  add("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
+  for (const DeviceArena::Line& line : plan.lines) text += memory_line(line.category, line.bytes);
+  return text + memory_line("sum", plan.total_bytes);
+}
+
+std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
+  std::string text = memory_lines(plan);
+  text += memory_line("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
   text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
-  add("page-locked host memory", plan.pinned_bytes);
-  return text;
+  return text + memory_line("page-locked host memory", plan.pinned_bytes);
 }
 
 }  // namespace shori

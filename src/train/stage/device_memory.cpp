@@ -5,6 +5,9 @@
 
 #include "shori/util/byte_size.h"
 #include "shori/util/text.h"
+#include "shori/util/threads.h"
+#include "src/train/plan/host_memory.h"
+#include "src/train/plan/host_plan.h"
 #include "src/train/plan/stage_options.h"
 #include "src/train/stage/loaded_base.h"
 #include "src/train/stage/log_lines.h"
@@ -36,11 +39,25 @@ void refuse_unsupported(std::span<PreparedStage* const> stages) {
   }
 }
 
+void log_host_memory(std::span<PreparedStage* const> stages) {
+  const std::size_t available = available_host_bytes();
+  for (const PreparedStage* stage : stages) {
+    const TrainConfig& config = stage->config;
+    const MemoryPlan plan = plan_host_memory(memory_demand(*stage), config.activation_memory, available,
+                                             config.threads.value_or(usable_cores()));
+    log_info(concat("--- stage ", stage->name, ": CPU memory for ", plan.tokens, " tokens per micro-batch, bytes ---"));
+    log_lines(host_memory_table(plan, available));
+  }
+}
+
 // Of stages that share a base.
 void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
   const TrainConfig& shared = stages.front()->config;
   const bool is_described = options.plan && options.gpu_memory;
-  if (!is_described && stage_device(shared) == Device::kCpu) return;
+  if (!is_described && stage_device(shared) == Device::kCpu) {
+    if (options.plan) log_host_memory(stages);
+    return;
+  }
   if (is_described) refuse_unsupported(stages);
   const DeviceLimits limits = limits_of(shared, options);
   choose_memory_plans(stages, limits);
