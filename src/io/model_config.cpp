@@ -1,5 +1,6 @@
 // config.json of a Mistral model.
 #include <cmath>
+#include <tuple>
 
 #include "shori/io/hf_model.h"
 #include "shori/io/limits.h"
@@ -108,13 +109,21 @@ bool read_quantization(const ConfigReader& reader) {
                   .help("use the 16-bit weights"));
 }
 
+// {"rope_type": "default"}, which some versions of transformers write where nothing is scaled; `type` in older ones.
+bool is_default_rope(const JsonValue& scaling) {
+  const JsonValue* type = scaling.find("rope_type");
+  if (type == nullptr) type = scaling.find("type");
+  return type != nullptr && type->is_string() && type->text == "default" && scaling.find("factor") == nullptr;
+}
+
 // rope_theta is at the top level (transformers 4) or in rope_parameters (transformers 5). Scaled variants are other
 // models.
 double read_rope_theta(ConfigReader& reader) {
   const JsonValue* parameters = reader.find("rope_parameters");
   const JsonValue* inner = parameters && parameters->is_object() ? parameters->find("rope_theta") : nullptr;
   const JsonValue* scaling = reader.find("rope_scaling");
-  if (scaling && !scaling->is_null()) reader.problem(scaling, "`rope_scaling` is not supported");
+  if (scaling && !scaling->is_null() && !is_default_rope(*scaling))
+    reader.problem(scaling, "`rope_scaling` is not supported");
   const JsonValue* type = parameters && parameters->is_object() ? parameters->find("rope_type") : nullptr;
   if (type && type->text != "default")
     reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported");
@@ -143,6 +152,31 @@ void read_heads(ConfigReader& reader, HfModelConfig& config) {
                    concat("the head size must be even, found ", config.head_dim));
 }
 
+// MistralConfig's default is 4096 in every version, so a file without the key is a model with a window.
+void read_sliding_window(ConfigReader& reader, HfModelConfig& config) {
+  constexpr std::int64_t kDefault = 4096;
+  const JsonValue* window = reader.find("sliding_window");
+  if (window == nullptr) {
+    config.sliding_window = kDefault;
+    config.notes.push_back(
+        concat("without `sliding_window`, attention reaches ", kDefault,
+               " tokens back, as in transformers; `\"sliding_window\": null` is a model without a window"));
+  } else if (!window->is_null()) {
+    config.sliding_window = reader.integer("sliding_window", 1, 1 << 30);
+  }
+}
+
+// Texts begin and end with the control pieces of tokenizer.model, whatever config.json says.
+void note_token_ids(const ConfigReader& reader, HfModelConfig& config) {
+  for (const auto& [key, name, id] : {std::tuple{"bos_token_id", "<s>", 1}, std::tuple{"eos_token_id", "</s>", 2}}) {
+    const JsonValue* value = reader.find(key);
+    const auto number = value ? value->as_integer() : std::nullopt;
+    if (!number || *number == id) continue;
+    config.notes.push_back(
+        concat("`", key, "` is ", *number, "; the program trains with `", name, "` of tokenizer.model, ", id));
+  }
+}
+
 }  // namespace
 
 HfModelConfig parse_model_config(std::string_view text, const std::string& path) {
@@ -159,8 +193,8 @@ HfModelConfig parse_model_config(std::string_view text, const std::string& path)
   config.rope_theta = read_rope_theta(reader);
   if (reader.find("max_position_embeddings"))
     config.max_position_embeddings = reader.integer("max_position_embeddings", 1, 1 << 30);
-  const JsonValue* window = reader.find("sliding_window");
-  if (window && !window->is_null()) config.sliding_window = reader.integer("sliding_window", 1, 1 << 30);
+  read_sliding_window(reader, config);
+  note_token_ids(reader, config);
   const JsonValue* tie = reader.find("tie_word_embeddings");
   if (!tie || tie->kind != JsonValue::Kind::kBool)
     reader.problem(tie, "`tie_word_embeddings` must be true or false");

@@ -5,98 +5,25 @@
 #include "shori/io/hf_model.h"
 #include "shori/io/limits.h"
 #include "shori/util/error.h"
-#include "shori/util/json.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/io/shape_text.h"
 #include "src/io/tensor_part.h"
+#include "src/io/weight_files.h"
 
 namespace shori {
 namespace {
 
-constexpr char kIndexName[] = "model.safetensors.index.json";
-constexpr char kSingleName[] = "model.safetensors";
-
-constexpr char kDownloadAgain[] = "download the file again";
 constexpr char kDownloadModelAgain[] = "download the model from its publisher again";
 
 using Shapes = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
 using WeightMap = std::map<std::string, std::string>;
 
-bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside
-// the model folder.
-bool is_plain_shard_name(std::string_view name) {
-  if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
-  if (name.find("..") != std::string_view::npos || !is_letter_or_digit(name.front())) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
-}
-
 // Buffers that older converters saved and that the model computes itself.
 bool is_ignored(std::string_view name, const HfModelConfig& config) {
   return name.ends_with(".rotary_emb.inv_freq") || (config.tie_word_embeddings && name == "lm_head.weight");
 }
-
-[[noreturn]] void refuse_without_safetensors(const std::string& folder) {
-  for (const std::string& name : list_directory(folder))
-    for (const char* ending : {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
-      if (name.ends_with(ending))
-        throw Error(Diagnostic("E0202", "found " + escape_for_log(name) + ", no *.safetensors")
-                        .at(folder)
-                        .note("pickle files can run code when they are loaded, so they are never read")
-                        .help("download the safetensors version of the model"));
-  throw Error(Diagnostic("E0203", "no model.safetensors and no model.safetensors.index.json in " + folder)
-                  .help("give the folder of a Hugging Face model"));
-}
-
-// model.safetensors.index.json: which shard holds which tensor.
-class IndexReader {
- public:
-  IndexReader(const std::string& text, std::string path) : text_(text), path_(std::move(path)) {}
-
-  WeightMap read() {
-    JsonProblem problem;
-    auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
-    root_ = std::move(*root);
-    const JsonValue* map = root_.find("weight_map");
-    if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
-    WeightMap weight_map;
-    for (const auto& [tensor, shard] : map->members) {
-      check_shard_name(shard);
-      weight_map[tensor] = shard.text;
-    }
-    return weight_map;
-  }
-
-  void check_total(std::uint64_t bytes) const {
-    const JsonValue* metadata = root_.find("metadata");
-    const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
-    if (!total || total->as_unsigned() == bytes) return;
-    log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(total->text),
-                                           ", the tensors have ", bytes, " bytes"))
-                    .at(location(total->offset)));
-  }
-
- private:
-  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
-
-  void check_shard_name(const JsonValue& shard) const {
-    if (shard.is_string() && is_plain_shard_name(shard.text)) return;
-    throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
-                    .at(location(shard.offset))
-                    .note("such a name could lead out of the model folder, so no shard was opened")
-                    .help(kDownloadModelAgain));
-  }
-
-  const std::string& text_;
-  std::string path_;
-  JsonValue root_;
-};
 
 // Compares the tensors of the files with those that the architecture needs. Reports all problems together.
 class TensorTable {
@@ -178,46 +105,40 @@ class TensorTable {
 
 HfModel HfModel::open(const std::string& folder) {
   if (!is_directory(folder)) throw Error(Diagnostic("E0108", "`base_model` is not a folder: " + folder));
+  if (!path_exists(join_path(folder, "config.json"))) refuse_without_config(folder);
   HfModel model;
   model.folder_ = folder;
   model.config_json_ = read_whole_file(InputFile::open_in(folder, "config.json", "E0203"), kMaxJsonFile, "E0214");
   model.config_ = parse_model_config(model.config_json_, join_path(folder, "config.json"));
-  WeightMap weight_map;
-  if (path_exists(join_path(folder, kIndexName))) {
-    model.open_index(weight_map);
-  } else if (path_exists(join_path(folder, kSingleName))) {
-    model.open_shards({kSingleName});
-  } else {
-    refuse_without_safetensors(folder);
-  }
-  model.collect_tensors(weight_map);
+  const WeightFiles files = find_weight_files(folder);
+  model.index_json_ = files.index_json;
+  model.open_shards(files.names);
+  std::uint64_t bytes = 0;
+  for (const SafetensorsFile& file : model.files_)
+    for (const TensorEntry& entry : file.tensors()) bytes += entry.bytes();
+  check_total_size(folder, files, bytes);
+  model.collect_tensors(files.weight_map);
+  for (const std::string& note : model.config_.notes) log_info("config.json: " + note);
   return model;
 }
 
-void HfModel::open_index(WeightMap& weight_map) {
-  index_json_ = read_whole_file(InputFile::open_in(folder_, kIndexName, "E0203"), kMaxJsonFile, "E0214");
-  IndexReader index(index_json_, join_path(folder_, kIndexName));
-  weight_map = index.read();
-  std::set<std::string> names;
-  for (const auto& [tensor, shard] : weight_map) names.insert(shard);
-  if (names.size() > kMaxShards)
-    throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(join_path(folder_, kIndexName)));
-  open_shards({names.begin(), names.end()});
-  std::uint64_t bytes = 0;
-  for (const SafetensorsFile& file : files_)
-    for (const TensorEntry& entry : file.tensors()) bytes += entry.bytes();
-  index.check_total(bytes);
-}
-
+// Reports the problems of all shards together: whoever downloads again wants to know all of them.
 void HfModel::open_shards(const std::vector<std::string>& names) {
   std::size_t tensors = 0;
+  Diagnostics problems;
   for (const std::string& name : names) {
-    files_.push_back(SafetensorsFile::open(InputFile::open_in(folder_, name, "E0203")));
+    try {
+      files_.push_back(SafetensorsFile::open(InputFile::open_in(folder_, name, "E0203")));
+    } catch (const Error& error) {
+      for (const Diagnostic& diagnostic : error.diagnostics()) problems.add(diagnostic);
+      continue;
+    }
     shards_.push_back({name, files_.back().file().size()});
     tensors += files_.back().tensors().size();
     if (tensors > kMaxTensors)
       throw Error(Diagnostic("E0208", concat("the shards have more than ", kMaxTensors, " tensors")).at(folder_));
   }
+  problems.throw_if_errors();
 }
 
 void HfModel::collect_tensors(const WeightMap& weight_map) {

@@ -102,21 +102,23 @@ so nothing is opened. Download the model from its publisher again.)"},
 `.pkl`). Such files can run code when they are loaded, so the program never reads them, whatever
 their name. Download the `.safetensors` version of the same model; most publishers offer both.)"},
     {"E0203", 3, "model file is missing or incomplete",
-     R"(A file that the model needs does not exist, cannot be opened, or is shorter or longer than its own
-header says. The usual cause is an interrupted download. Download that file again and compare its
-size with the publisher's.)"},
+     R"(A file that the model needs does not exist, cannot be opened, is a Git LFS pointer, or is shorter or
+longer than its own header says. The usual causes are an interrupted download and a clone without
+git-lfs. Download that file again and compare its size with the publisher's.)"},
     {"E0204", 3, "value in config.json that cannot be",
      R"(The model's `config.json` lacks a value, or has one of the wrong kind, outside its range, or in
 contradiction with another: for example a `hidden_size` that is not divisible by the number of
 heads. Values are read from the file and never guessed. Only models of the Mistral architecture can
 be trained.)"},
     {"E0205", 3, "tokenizer and model differ in size",
-     R"(The number of tokens in the tokenizer differs from the number of rows in the embedding. Ids without
-a row cannot be trained. Use the `tokenizer.model` that was published with the weights.)"},
+     R"(The tokenizer has more tokens than the embedding has rows. Ids without a row cannot be trained. Use
+the `tokenizer.model` that was published with the weights. More rows than tokens are accepted: no text
+reaches them, and they are kept as they are.)"},
     {"E0206", 3, "wrong tokenizer for BlockML",
-     R"(BlockML's marks must each be a single token, and in this tokenizer they are not. Every message would
-become longer, and the model would see the marks as something else than the format intends. Use the
-tokenizer of Mistral 7B v0.1 or v0.2.)"},
+     R"(BlockML's marks must each be a single token, white space must be kept as it is, and every character
+must have an id: a control piece that is a single character takes it away. In this tokenizer that does
+not hold, and the model would see something else than the format intends. Use the tokenizer of Mistral
+7B v0.1, v0.2 or v0.3.)"},
     {"E0207", 3, "safetensors file breaks the format",
      R"(The header of a safetensors file breaks a rule of the format. The message names the rule and where
 it is broken. The rules are:
@@ -200,8 +202,10 @@ program neither cuts nor drops any of them unless you ask for it: raise `sequenc
      R"(Conversations of the evaluation set are also in the training set, so the evaluation loss would look
 better than it is. Remove them from one of the two, or set `allow_overlap: true`.)"},
     {"E0308", 3, "text of a control token",
-     R"(The text contains `<s>`, `</s>` or `<unk>` as plain characters. One tokenizer reads them as text,
-another as control tokens. Delete them: the program adds the begin and end tokens itself.)"},
+     R"(The text contains `<s>`, `</s>` or `<unk>`, or another control piece of the tokenizer such as
+`[TOOL_CALLS]`, as plain characters. One program reads them as text, another as control tokens. Delete
+them: the program adds the begin and end tokens itself. `[INST]` and `[/INST]` are part of BlockML and
+become their ids where the tokenizer has such pieces.)"},
     {"E0309", 3, "CR in a text",
      R"(A text that is not read from a file holds a carriage return, which would be trained as part of its
 line. In files CR LF and CR are read as the end of a line, and counted.)"},

@@ -177,6 +177,9 @@ micro-batches. `max_steps` without `num_epochs` repeats epochs until the count, 
     {"W0201", 0, "total size differs",
      R"(`metadata.total_size` in the index differs from the sum of the tensors. Nothing uses that number,
 and the tensors themselves were checked, so the model is used.)"},
+    {"W0202", 0, "two sets of weights in one folder",
+     R"(The model folder has `model.safetensors` and an index of other files. As transformers does, the program
+uses `model.safetensors`. If the two differ, delete the one that is not wanted.)"},
     {"W0301", 0, "near-duplicates inside the training data",
      R"(Some conversations are almost identical, or are branches of one chat: their first messages are the
 same, three or more. The model sees what they share more often than the rest. Remove the copies, and keep

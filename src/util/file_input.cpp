@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 
 #include "shori/util/error.h"
@@ -80,12 +81,41 @@ int open_folder_or_throw(const std::string& folder, std::string_view missing_cod
   return fd;
 }
 
+// A clone without git-lfs leaves texts of about 130 bytes, `version https://git-lfs.github.com/spec/v1`, where the large
+// files belong. Format: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+void refuse_lfs_pointer(const InputFile& file, std::string_view missing_code) {
+  constexpr std::uint64_t kMaxPointer = 1024;
+  constexpr std::string_view kStarts[] = {"version https://git-lfs.github.com/spec/",
+                                          "version https://hawser.github.com/spec/"};
+  if (file.size() >= kMaxPointer || file.size() < kStarts[0].size()) return;
+  std::string text(file.size(), '\0');
+  file.read_at(0, text.data(), text.size());
+  if (std::none_of(std::begin(kStarts), std::end(kStarts),
+                   [&](std::string_view start) { return text.starts_with(start); }))
+    return;
+  Diagnostic problem(missing_code,
+                     quoted_path(file.path()) + " is a Git LFS pointer, the file itself was not downloaded");
+  problem.at(file.path());
+  const std::size_t size = text.find("\nsize ");
+  if (size != std::string::npos) {
+    const std::string_view digits =
+        std::string_view(text).substr(size + 6, text.find_first_of("\r\n", size + 6) - size - 6);
+    if (digits.find_first_not_of("0123456789") == std::string_view::npos)
+      problem.note(concat("it stands for a file of ", digits, " bytes"));
+  }
+  const std::string folder = shell_word(parent_path(file.path()).empty() ? "." : parent_path(file.path()));
+  problem.help(concat("get it: `git -C ", folder, " lfs pull`, with git-lfs installed"));
+  throw Error(problem.help("or download the folder with `hf download`, which needs no Git"));
+}
+
 }  // namespace
 
 InputFile InputFile::open(const std::string& path, std::string_view missing_code) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) throw_not_opened(path, errno, missing_code);
-  return InputFile(std::move(fd), path);
+  InputFile file(std::move(fd), path);
+  refuse_lfs_pointer(file, missing_code);
+  return file;
 }
 
 InputFile InputFile::open_in(const std::string& folder, const std::string& name, std::string_view missing_code) {
@@ -104,7 +134,9 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
   }
   if (!fd.valid() && (error == EXDEV || error == ELOOP)) throw_leaves(folder, name, target);
   if (!fd.valid()) throw_not_opened(join_path(folder, name), error, missing_code);
-  return InputFile(std::move(fd), join_path(folder, name));
+  InputFile file(std::move(fd), join_path(folder, name));
+  refuse_lfs_pointer(file, missing_code);
+  return file;
 }
 
 InputFile::InputFile(FileDescriptor fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {
@@ -176,6 +208,11 @@ std::string sha256_of_file(const InputFile& file) {
 bool path_exists(const std::string& path) {
   struct stat status{};
   return lstat(path.c_str(), &status) == 0;
+}
+
+bool leads_to_something(const std::string& path) {
+  struct stat status{};
+  return stat(path.c_str(), &status) == 0;
 }
 
 bool is_directory(const std::string& path) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace shori {
@@ -21,7 +22,9 @@ struct EncodedText {
 
 // Immutable; copies share one model. Encoding is const and safe from several threads at once.
 //
-// Ids are those of the SentencePiece library. Where the vocabulary allows it, words are encoded one by one by this program's own BPE, and
+// Ids are those of the SentencePiece library, but for `[INST]` and `[/INST]`: where these are control pieces (Mistral 7B
+// v0.3), their text becomes their ids, and what follows has no dummy prefix, as in other programs. Where the vocabulary
+// allows it, words are encoded one by one by this program's own BPE, and
 // the ids of words met before come from a cache of 4 MiB for each thread that encodes at the same time.
 class Tokenizer {
  public:
@@ -36,6 +39,10 @@ class Tokenizer {
   std::vector<std::int32_t> encode(std::string_view text) const;
   // The same with ends; the text must be valid UTF-8 of less than 4 GiB.
   EncodedText encode_with_offsets(std::string_view text) const;
+
+  // Where `text` first holds a control piece that other programs would take for its id: its offset and text. Not
+  // `[INST]` and `[/INST]`, which are encoded as their ids, and not `<s>`, `</s>` and `<unk>`, which every tokenizer has.
+  std::optional<std::pair<std::size_t, std::string_view>> find_control_text(std::string_view text) const;
 
   std::string_view piece(std::int32_t id) const;
   std::int64_t vocab_size() const;

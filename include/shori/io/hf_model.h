@@ -18,10 +18,11 @@
 namespace shori {
 
 // config.json. Every value is read from the file, as class defaults of transformers differ between versions; only an
-// absent head_dim is hidden_size / heads.
+// absent head_dim is hidden_size / heads, and an absent sliding_window is the 4096 of every version: null means none.
 struct HfModelConfig : MistralConfig {
   std::int64_t max_position_embeddings = 0;
-  bool is_nf4 = false;  // the linears are NF4 as bitsandbytes writes them (`quantization_config`)
+  std::vector<std::string> notes;  // what a user should know about values that are absent or not used
+  bool is_nf4 = false;             // the linears are NF4 as bitsandbytes writes them (`quantization_config`)
 };
 // E0204 with line and column for every value that is missing, of the wrong kind, or out of range; E0216 for a model
 // that is quantized in another way than NF4 by bitsandbytes.
@@ -112,7 +113,6 @@ class HfModel {
   std::string header_fingerprint() const;
 
  private:
-  void open_index(std::map<std::string, std::string>& weight_map);
   void open_shards(const std::vector<std::string>& names);
   void collect_tensors(const std::map<std::string, std::string>& weight_map);
   void read_nf4_headers();

@@ -38,7 +38,8 @@ struct FileIdentity {
 // would then kill the program.
 class InputFile {
  public:
-  // Throws E0212 if it is not a regular file, `missing_code` if it does not exist or cannot be opened.
+  // Throws E0212 if it is not a regular file, `missing_code` if it does not exist, cannot be opened, or is a Git LFS
+  // pointer, which stands for a file that was not downloaded.
   static InputFile open(const std::string& path, std::string_view missing_code = "E0203");
   // Opens `name` in `folder` or a folder below it, never outside. A link that leaves `folder` throws E0215, except the
   // links of a Hugging Face cache (models--*/snapshots/<rev>/x -> ../../blobs/<hash>).
@@ -68,6 +69,7 @@ std::string read_whole_file(const InputFile& file, std::uint64_t limit, std::str
 std::string sha256_of_file(const InputFile& file);
 
 bool path_exists(const std::string& path);
+bool leads_to_something(const std::string& path);  // follows links: false for one to nothing
 bool is_directory(const std::string& path);
 bool is_symlink(const std::string& path);
 // Names in a folder, sorted by bytes, without "." and "..".

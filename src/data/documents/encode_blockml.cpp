@@ -7,6 +7,8 @@
 #include "shori/data/tokenizer.h"
 #include "shori/data/yaml_source.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/data/documents/encoding.h"
 
 namespace shori {
@@ -116,6 +118,25 @@ void encode_blocks(Encoding& encoding, const std::vector<Segment>& segments) {
   cut(encoding, segments, whole);
 }
 
+// E0308 for the text of a control piece of this tokenizer: the parser knows only those that every tokenizer has. `text` is
+// the source of BlockML in a file, where the location is exact; a line or a YAML document is named as a whole.
+bool check_control_text(Encoding& encoding, const std::string& canonical, const std::string& text) {
+  const auto found = encoding.tokenizer->find_control_text(canonical);
+  if (!found) return true;
+  Diagnostic& problem = encoding.notes.problems.emplace_back(
+      "E0308", concat("the text `", escape_for_log(found->second), "` is a control piece of this tokenizer"));
+  problem.note("the program would encode it as plain text, other programs as the id of that piece");
+  problem.help("delete it");
+  const auto in_source = encoding.file.lines ? std::nullopt : encoding.tokenizer->find_control_text(text);
+  if (in_source) {
+    const TextPosition at = position_of(text, in_source->first);
+    problem.at(encoding.file.path, at.line, at.column);
+  } else {
+    problem.at(encoding.file.path, encoding.document.source.line);
+  }
+  return false;
+}
+
 }  // namespace
 
 void encode_blockml(Encoding& encoding) {
@@ -130,7 +151,10 @@ void encode_blockml(Encoding& encoding) {
   const std::string canonical = render(*blocks);
   document.source.text_sha256 = sha256_hex(canonical);
   document.counts.bytes_text = static_cast<std::int64_t>(canonical.size());
-  if (!options.parse_only) encode_blocks(encoding, blocks->segments);
+  if (!options.parse_only) {
+    if (!check_control_text(encoding, canonical, text)) return;
+    encode_blocks(encoding, blocks->segments);
+  }
   if (encoding.wants_sketch()) document.sketch = sketch_conversation(blocks->segments, notes.message_ids);
   if (options.lint) notes.findings = lint_document(*blocks, notes.message_ids, *options.lint);
   if (!options.observe && notes.findings.empty()) return;

@@ -10,6 +10,7 @@
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
+#include "src/data/tokens/special_pieces.h"
 #include "src/data/tokens/tokenizer_model.h"
 #include "src/data/tokens/word_bpe.h"
 #include "src/data/tokens/word_cache.h"
@@ -36,6 +37,7 @@ std::uint32_t code_point_bytes(char first) {
 struct Tokenizer::Impl {
   sentencepiece::SentencePieceProcessor processor;
   TokenizerModel model;
+  SpecialPieces special;
   std::string sha256;
   std::vector<std::uint32_t> surface_bytes;  // of a piece in a text where each ▁ is a space
 
@@ -43,57 +45,75 @@ struct Tokenizer::Impl {
   std::string word_cache_obstacle;
 
   std::vector<std::int32_t> encode(std::string_view text) const;
-  std::vector<std::int32_t> encode_by_words(std::string_view text) const;
-  std::vector<std::int32_t> encode_by_library(std::string_view text) const;
-  void append_by_library(std::string_view chunk, bool first, std::vector<std::int32_t>& ids) const;
+  void append_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
+  void append_by_words(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
+  void append_by_library(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
+  void append_chunk(std::string_view chunk, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
   bool is_byte(std::int32_t id) const { return model.pieces[static_cast<std::size_t>(id)].type == PieceType::kByte; }
   std::uint32_t literal_bytes(std::string_view piece, std::string_view text, std::uint32_t at) const;
 };
 
-// Appends the ids of a chunk. One that is not the first begins with a newline and has no dummy prefix.
-void Tokenizer::Impl::append_by_library(std::string_view chunk, bool first, std::vector<std::int32_t>& ids) const {
+// Appends the ids of a chunk. Without the dummy prefix, the library gets the chunk after a newline, which nothing merges
+// with, and the ids of both are left out.
+void Tokenizer::Impl::append_chunk(std::string_view chunk, bool dummy_prefix, std::vector<std::int32_t>& ids) const {
   static_assert(sizeof(int) == sizeof(std::int32_t));
   std::vector<int> chunk_ids;
-  const auto status = processor.Encode(chunk, &chunk_ids);
+  const bool has_newline = chunk.starts_with('\n');
+  const std::string after_newline = dummy_prefix || has_newline ? "" : concat("\n", chunk);
+  const auto status = processor.Encode(after_newline.empty() ? chunk : after_newline, &chunk_ids);
   if (status.code() == sentencepiece::util::StatusCode::kResourceExhausted) throw std::bad_alloc();
   SHORI_CHECK(status.ok(), "SentencePiece: " + status.ToString());
-  SHORI_CHECK(first || model.pieces[static_cast<std::size_t>(chunk_ids.at(0))].text == kSpaceMark, "no dummy prefix");
-  ids.insert(ids.end(), chunk_ids.begin() + (first ? 0 : 1), chunk_ids.end());
+  const std::size_t left_out = dummy_prefix ? 0 : has_newline ? 1 : 2;
+  SHORI_CHECK(left_out == 0 || model.pieces[static_cast<std::size_t>(chunk_ids.at(left_out - 1))].text ==
+                                   (left_out == 1 ? kSpaceMark : "<0x0A>"),
+              "no dummy prefix");
+  ids.insert(ids.end(), chunk_ids.begin() + static_cast<std::ptrdiff_t>(left_out), chunk_ids.end());
 }
 
 // No piece holds a newline, so no merge crosses one: a text may be encoded in chunks that begin with a newline, without
 // the dummy prefix of each. The library slows down on long texts (three times at 1 MB), chunks do not.
-std::vector<std::int32_t> Tokenizer::Impl::encode_by_library(std::string_view text) const {
-  std::vector<std::int32_t> ids;
+void Tokenizer::Impl::append_by_library(std::string_view text, bool dummy_prefix,
+                                        std::vector<std::int32_t>& ids) const {
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin + kChunkBytes), text.size());
-    append_by_library(text.substr(begin, end - begin), begin == 0, ids);
+    append_chunk(text.substr(begin, end - begin), dummy_prefix && begin == 0, ids);
     begin = end;
   }
-  return ids;
 }
 
 // Line by line, each but the first with its newline in front: only the lines that the cache does not cover go to the
 // library.
-std::vector<std::int32_t> Tokenizer::Impl::encode_by_words(std::string_view text) const {
-  std::vector<std::int32_t> ids;
-  if (text.empty()) return ids;
+void Tokenizer::Impl::append_by_words(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const {
   std::unique_ptr<WordCache> cache = word_caches->take();
   std::size_t end = std::min(text.find('\n'), text.size());
   const std::string_view first = text.substr(0, end);
-  if (!cache->append(concat(" ", first), ids)) append_by_library(first, true, ids);
+  const std::string prefixed = dummy_prefix ? concat(" ", first) : std::string(first);
+  if (!cache->append(prefixed, ids)) append_chunk(first, dummy_prefix, ids);
   while (end < text.size()) {
     const std::size_t begin = end;
     end = std::min(text.find('\n', begin + 1), text.size());
     const std::string_view line = text.substr(begin, end - begin);
-    if (!cache->append(line, ids)) append_by_library(line, false, ids);
+    if (!cache->append(line, ids)) append_chunk(line, false, ids);
   }
   word_caches->give_back(std::move(cache));
-  return ids;
 }
 
+void Tokenizer::Impl::append_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const {
+  if (text.empty()) return;
+  word_caches ? append_by_words(text, dummy_prefix, ids) : append_by_library(text, dummy_prefix, ids);
+}
+
+// The dummy prefix belongs to the start of the text: a mark there has none, and neither has what follows a mark.
 std::vector<std::int32_t> Tokenizer::Impl::encode(std::string_view text) const {
-  return word_caches ? encode_by_words(text) : encode_by_library(text);
+  std::vector<std::int32_t> ids;
+  std::size_t begin = 0;
+  while (const auto mark = special.find_mark(text, begin)) {
+    append_text(text.substr(begin, mark->at - begin), begin == 0, ids);
+    ids.push_back(mark->id);
+    begin = mark->at + mark->bytes;
+  }
+  append_text(text.substr(begin), begin == 0, ids);
+  return ids;
 }
 
 // Bytes of `text` at `at` that `piece` covers where the text itself may hold ▁, which is encoded like a space.
@@ -111,6 +131,7 @@ Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name,
                                 std::optional<std::int64_t> vocab_size) {
   auto impl = std::make_shared<Impl>();
   impl->model = parse_tokenizer_model(bytes, name, vocab_size);
+  impl->special = SpecialPieces(impl->model);
   impl->sha256 = sha256_hex(bytes);
   const auto status = impl->processor.LoadFromSerializedProto(serialize_tokenizer_model(impl->model));
   if (!status.ok()) {
@@ -149,6 +170,8 @@ EncodedText Tokenizer::encode_with_offsets(std::string_view text) const {
         end += bytes_of_character;
         bytes_of_character = 0;
       }
+    } else if (impl_->special.is_mark(id)) {
+      end += static_cast<std::uint32_t>(piece(id).size());
     } else if (i == 0) {  // its first ▁ is the dummy prefix
       end += impl_->literal_bytes(piece(id).substr(kSpaceMark.size()), text, end);
     } else {
@@ -158,6 +181,10 @@ EncodedText Tokenizer::encode_with_offsets(std::string_view text) const {
   }
   SHORI_CHECK(end == text.size(), concat("surfaces end at ", end, " of ", text.size()));
   return result;
+}
+
+std::optional<std::pair<std::size_t, std::string_view>> Tokenizer::find_control_text(std::string_view text) const {
+  return impl_->special.find_control_text(text);
 }
 
 std::string_view Tokenizer::piece(std::int32_t id) const {

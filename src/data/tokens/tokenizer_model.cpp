@@ -28,6 +28,7 @@ class ModelReader {
   void check_count(std::int64_t vocab_size) const;
   void find_block_marks();
   void check_white_space();
+  void check_single_characters() const;
   TokenizerModel take() { return std::move(model_); }
 
  private:
@@ -235,7 +236,7 @@ void ModelReader::read() {
 
 void ModelReader::check_count(std::int64_t vocab_size) const {
   const auto count = static_cast<std::int64_t>(model_.pieces.size());
-  if (count == vocab_size) return;
+  if (count <= vocab_size) return;
   Diagnostic problem("E0205", concat("the tokenizer has ", count, " pieces, the embedding ", vocab_size, " rows"));
   problem.at(name_);
   constexpr std::int64_t kShown = 4;
@@ -252,7 +253,7 @@ void ModelReader::fail_blockml(const std::string& what, const std::string& note)
   Diagnostic problem("E0206", what);
   problem.at(name_);
   if (!note.empty()) problem.note(note);
-  throw Error(problem.help("wrong tokenizer for BlockML: use that of Mistral 7B v0.1 or v0.2"));
+  throw Error(problem.help("wrong tokenizer for BlockML: use that of Mistral 7B v0.1, v0.2 or v0.3"));
 }
 
 // " 229 153 135": the ids of the bytes of `text`.
@@ -260,6 +261,16 @@ std::string ModelReader::byte_ids(std::string_view text) const {
   std::string result;
   for (const char c : text) result += concat(' ', ids_.at(byte_piece(static_cast<unsigned char>(c))));
   return result;
+}
+
+// SentencePiece looks up each character that no merge takes in, and fails where it finds a control piece.
+void ModelReader::check_single_characters() const {
+  for (std::size_t id = 0; id < model_.pieces.size(); ++id) {
+    const TokenizerPiece& piece = model_.pieces[id];
+    if (piece.type != PieceType::kControl || code_point_at(piece.text, 0).bytes < piece.text.size()) continue;
+    fail_blockml(concat("the control ", piece_label(id), " is the single character `", escape_for_log(piece.text), '`'),
+                 "a text with this character has no ids: SentencePiece gives control pieces none");
+  }
 }
 
 std::int32_t ModelReader::single_piece(std::string_view mark, const std::string& label) const {
@@ -343,6 +354,7 @@ TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& 
   ModelReader reader(bytes, name);
   reader.read();
   if (vocab_size) reader.check_count(*vocab_size);
+  reader.check_single_characters();
   reader.find_block_marks();
   reader.check_white_space();
   return reader.take();

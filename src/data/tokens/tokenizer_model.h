@@ -41,8 +41,8 @@ struct TokenizerModel {
 };
 
 // Checks the bytes of a model file; `name` is shown in messages. Throws Error: E0211 if it is broken or breaks a rule,
-// E0205 if the number of pieces is not `vocab_size` (when given), E0206 if it cannot be used for BlockML (▀, ▄ or
-// newline is not exactly one token, or white space is not kept as it is).
+// E0205 if it has more pieces than `vocab_size` (when given), E0206 if it cannot be used for BlockML (▀, ▄ or newline is
+// not exactly one token, white space is not kept as it is, or a control piece is a single character).
 TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& name,
                                      std::optional<std::int64_t> vocab_size = std::nullopt);
 

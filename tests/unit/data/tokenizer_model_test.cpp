@@ -11,6 +11,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
@@ -282,12 +283,24 @@ TEST(TokenizerModel, WhiteSpaceMustBeKept) {
   EXPECT_EQ(refusal(parts.file()).code, "E0206");
 }
 
-TEST(TokenizerModel, CountMustBeThatOfTheEmbedding) {
+TEST(TokenizerModel, EveryPieceNeedsARow) {
   const Refusal refused = refusal(good().file(), 263);
   EXPECT_EQ(refused.code, "E0205");
   EXPECT_EQ(refused.message, "the tokenizer has 265 pieces, the embedding 263 rows");
   EXPECT_EQ(refused.note, "ids without a row: 263 `b`, 264 `ab`");
-  EXPECT_EQ(refusal(good().file(), 266).code, "E0205");
+  EXPECT_EQ(refusal(good().file(), 266).code, "accepted") << "rows that no text reaches: added tokens, padding";
+}
+
+TEST(TokenizerModel, AControlPieceOfOneCharacterTakesAwayThatCharacter) {
+  for (const char* text : {"$", "é", "🙂"}) {
+    Parts parts = good();
+    parts.pieces += piece(text, 3);
+    EXPECT_EQ(refusal(parts.file()).code, "E0206") << text;
+    EXPECT_EQ(refusal(parts.file()).message, concat("the control piece 265 is the single character `", text, "`"));
+  }
+  Parts parts = good();
+  parts.pieces += piece("$$", 3);
+  EXPECT_EQ(refusal(parts.file()).code, "accepted");
 }
 
 TEST(TokenizerModel, EveryTruncationIsRefused) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <thread>
 
+#include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -242,14 +243,75 @@ TEST(WordCache, IsNotUsedWhereWordsDependOnEachOther) {
 TEST(WordCache, LibraryEncodesWhatWordsCannot) {
   const Tokenizer across = tokenizer_of(with_piece(small_model(), "b▁a", PieceType::kNormal));
   const Tokenizer defined = tokenizer_of(with_piece(small_model(), "ac", PieceType::kUserDefined));
-  const Tokenizer special = tokenizer_of(with_piece(small_model(), "$", PieceType::kControl));
   const auto last = static_cast<std::int32_t>(small_model().pieces.size());
   for (const Tokenizer& tokenizer : {across, defined}) {
     EXPECT_FALSE(tokenizer.uses_word_cache());
     const Ids ids = tokenizer.encode("cb ac");
     EXPECT_EQ(std::count(ids.begin(), ids.end(), last), 1) << tokenizer.word_cache_obstacle();
   }
-  EXPECT_FALSE(special.uses_word_cache());
+}
+
+// A special piece of any kind and length, in a text that holds it: refused at load, or every text has ids whose offsets end
+// at the end of the text.
+TEST(WordCache, EverySpecialPieceInATextIsRefusedAtLoadOrEncoded) {
+  const auto refusal = [](const char* text, PieceType type) -> std::string {
+    try {
+      tokenizer_of(with_piece(small_model(), text, type));
+      return "accepted";
+    } catch (const Error& error) {
+      return error.code();
+    }
+  };
+  for (const char* text : {"$", "é.", "日", "🙂", " ", "[", "\t"}) {
+    const bool one_character = std::string_view(text) != "é.";
+    EXPECT_EQ(refusal(text, PieceType::kControl), one_character ? "E0206" : "accepted") << text;
+  }
+  for (const char* text : {"$", "日", "🙂", "[PAD]", "<|im_end|>", "ac", "$$", "a$", "[INST]", "[/INST]"}) {
+    for (const PieceType type : {PieceType::kControl, PieceType::kUserDefined, PieceType::kUnused}) {
+      if (refusal(text, type) != "accepted") continue;
+      const Tokenizer tokenizer = tokenizer_of(with_piece(small_model(), text, type));
+      for (const std::string& document :
+           {std::string(text), concat(" ", text), concat("a", text, "b"), concat(text, text, " ", text),
+            concat("\n", text, "\n"), concat("▀", text, "▄\n")}) {
+        EXPECT_EQ(tokenizer.encode_with_offsets(document).ends.back(), document.size()) << text << " in " << document;
+      }
+    }
+  }
+  EXPECT_EQ(refusal("<0x0A>", PieceType::kControl), "E0211");  // the same as the byte piece
+  TokenizerModel unknown = small_model();
+  unknown.pieces[0].text = "?";
+  EXPECT_EQ(tokenizer_of(unknown).encode("a?"), (Ids{tokenizer_of(unknown).encode("a")[0], 3 + '?'}));
+}
+
+// What the tokenizer of Mistral 7B v0.3 gives for BlockML: https://huggingface.co/mistralai/Mistral-7B-Instruct-v0.3
+TEST(WordCache, InstructionMarksThatAreControlPiecesBecomeTheirIds) {
+  TokenizerModel model = with_piece(small_model(), "[INST]", PieceType::kControl);
+  const auto open = static_cast<std::int32_t>(model.pieces.size()) - 1;
+  model = with_piece(model, "[/INST]", PieceType::kControl);
+  TokenizerModel without_cache = with_piece(model, "zz", PieceType::kUserDefined);
+  const Tokenizer plain = tokenizer_of(small_model());
+  for (const Tokenizer& tokenizer : {tokenizer_of(model), tokenizer_of(without_cache)}) {
+    const auto expect = [&](const std::string& text, const std::vector<std::pair<std::string, Ids>>& parts) {
+      Ids expected;
+      for (const auto& [part, ids] : parts) {
+        expected.insert(expected.end(), ids.begin(), ids.end());
+        if (part.empty()) continue;
+        // Text after a mark has no dummy prefix: the ids after those of a newline.
+        const Ids after_newline = plain.encode(concat("\n", part));
+        expected.insert(expected.end(), after_newline.begin() + 2, after_newline.end());
+      }
+      EXPECT_EQ(tokenizer.encode(text), expected) << text;
+      const EncodedText encoded = tokenizer.encode_with_offsets(text);
+      EXPECT_EQ(encoded.ids, expected) << text;
+      EXPECT_EQ(encoded.ends.back(), text.size()) << text;
+    };
+    expect("[INST] ab [/INST]\n▀", {{" ab ", {open}}, {"\n▀", {open + 1}}});
+    expect("[INST][/INST]", {{"", {open}}, {"", {open + 1}}});
+    expect("a[INST]b", {{"", plain.encode("a")}, {"b", {open}}});
+    expect("\n[INST]\na", {{"", plain.encode("\n")}, {"\na", {open}}});
+    expect("[INST", {{"", plain.encode("[INST")}});
+  }
+  EXPECT_EQ(tokenizer_of(small_model()).encode("[INST]").size(), 7u) << "no such piece: six characters as bytes";
 }
 
 }  // namespace

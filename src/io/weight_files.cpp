@@ -1,0 +1,241 @@
+#include "src/io/weight_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+#include <set>
+
+#include "shori/io/limits.h"
+#include "shori/util/file.h"
+#include "shori/util/json.h"
+#include "shori/util/log.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+constexpr char kDownloadAgain[] = "download the file again";
+constexpr std::size_t kListed = 8;
+
+using Names = std::vector<std::string>;
+
+bool is_letter_or_digit(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// A plain file name ending in .safetensors: no folder, no "..", no leading dot. Only this check keeps a shard inside
+// the model folder.
+bool is_plain_shard_name(std::string_view name) {
+  if (name.empty() || name.size() > 255 || !name.ends_with(".safetensors")) return false;
+  if (name.find("..") != std::string_view::npos || !is_letter_or_digit(name.front())) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+// model.safetensors.index.json: which shard holds which tensor.
+class IndexReader {
+ public:
+  IndexReader(const std::string& text, std::string path) : text_(text), path_(std::move(path)) {}
+
+  std::map<std::string, std::string> read() {
+    JsonProblem problem;
+    auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
+    if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
+    root_ = std::move(*root);
+    const JsonValue* map = root_.find("weight_map");
+    if (!map || !map->is_object() || map->members.empty())
+      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
+    std::map<std::string, std::string> weight_map;
+    for (const auto& [tensor, shard] : map->members) {
+      check_shard_name(shard);
+      weight_map[tensor] = shard.text;
+    }
+    return weight_map;
+  }
+
+  void check_total(std::uint64_t bytes) {
+    read();
+    const JsonValue* metadata = root_.find("metadata");
+    const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
+    if (!total || total->as_unsigned() == bytes) return;
+    log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(total->text),
+                                           ", the tensors have ", bytes, " bytes"))
+                    .at(location(total->offset)));
+  }
+
+ private:
+  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
+
+  void check_shard_name(const JsonValue& shard) const {
+    if (shard.is_string() && is_plain_shard_name(shard.text)) return;
+    throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
+                    .at(location(shard.offset))
+                    .note("such a name could lead out of the model folder, so no shard was opened")
+                    .help("download the model from its publisher again"));
+  }
+
+  const std::string& text_;
+  std::string path_;
+  JsonValue root_;
+};
+
+std::string list_of(const Names& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < kListed; ++i)
+    text += concat(i == 0 ? "" : ", ", escape_for_log(names[i]));
+  return names.size() > kListed ? concat(text, " and ", names.size() - kListed, " more") : text;
+}
+
+// The files that are not there, or are links to nothing, as an interrupted download leaves them in a cache.
+Names missing_files(const std::string& folder, const Names& names) {
+  Names missing;
+  for (const std::string& name : names)
+    if (!leads_to_something(join_path(folder, name))) missing.push_back(name);
+  return missing;
+}
+
+// Number and count of `model-00002-of-00003.safetensors`; nullopt for another name.
+std::optional<std::pair<std::size_t, std::size_t>> shard_number(std::string_view name) {
+  constexpr std::string_view kStart = "model-", kOf = "-of-", kEnd = ".safetensors";
+  if (!name.starts_with(kStart) || !name.ends_with(kEnd)) return std::nullopt;
+  const std::string_view numbers = name.substr(kStart.size(), name.size() - kStart.size() - kEnd.size());
+  const std::size_t of = numbers.find(kOf);
+  if (of == std::string_view::npos) return std::nullopt;
+  std::pair<std::size_t, std::size_t> result;
+  const auto read = [](std::string_view digits, std::size_t& value) {
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return error == std::errc() && end == digits.data() + digits.size();
+  };
+  if (!read(numbers.substr(0, of), result.first) || !read(numbers.substr(of + kOf.size()), result.second))
+    return std::nullopt;
+  return result;
+}
+
+// Shards without their index; the numbers in the names say which shards are missing, too.
+[[noreturn]] void refuse_without_index(const std::string& folder, const Names& shards) {
+  const std::size_t count = std::min<std::size_t>(shard_number(shards.front())->second, kMaxShards);
+  std::vector<bool> there(count + 1);
+  for (const std::string& shard : shards)
+    if (const std::size_t number = shard_number(shard)->first; number <= count) there[number] = true;
+  Names missing = {kIndexName};
+  for (std::size_t number = 1; number <= count; ++number) {
+    if (there[number]) continue;
+    const auto padded = [](std::size_t value) {
+      const std::string digits = concat(value);
+      return digits.size() < 5 ? std::string(5 - digits.size(), '0') + digits : digits;
+    };
+    missing.push_back(concat("model-", padded(number), "-of-", padded(count), ".safetensors"));
+  }
+  Diagnostic problem("E0203", concat("shards without ", kIndexName));
+  problem.at(folder).note(concat("found: ", list_of(shards)));
+  if (missing.size() > 1) problem.note(concat("missing: ", list_of(missing)));
+  throw Error(problem.help(download_help(folder, missing)));
+}
+
+[[noreturn]] void refuse_without_weights(const std::string& folder) {
+  Names shards, others;
+  std::string pickle;
+  for (const std::string& name : list_directory(folder)) {
+    if (shard_number(name)) shards.push_back(name);
+    if (name.ends_with(".safetensors") || name.ends_with(".gguf")) others.push_back(name);
+    for (const char* ending : {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+      if (pickle.empty() && name.ends_with(ending)) pickle = name;
+  }
+  if (!shards.empty()) refuse_without_index(folder, shards);
+  if (!others.empty())
+    throw Error(Diagnostic("E0203", concat("no ", kSingleName, " and no ", kIndexName, " in ", folder))
+                    .note(concat("found: ", list_of(others), ", which are not named as Hugging Face names weights"))
+                    .help(download_help(folder, {kSingleName})));
+  if (!pickle.empty())
+    throw Error(Diagnostic("E0202", "found " + escape_for_log(pickle) + ", no *.safetensors")
+                    .at(folder)
+                    .note("pickle files can run code when they are loaded, so they are never read")
+                    .help("download the safetensors version of the model"));
+  throw Error(Diagnostic("E0203", concat("no ", kSingleName, " and no ", kIndexName, " in ", folder))
+                  .help("give the folder of a Hugging Face model"));
+}
+
+WeightFiles read_index(const std::string& folder) {
+  WeightFiles files;
+  files.index_json = read_whole_file(InputFile::open_in(folder, kIndexName, "E0203"), kMaxJsonFile, "E0214");
+  files.weight_map = IndexReader(files.index_json, join_path(folder, kIndexName)).read();
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : files.weight_map) names.insert(shard);
+  if (names.size() > kMaxShards)
+    throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(join_path(folder, kIndexName)));
+  files.names = {names.begin(), names.end()};
+  return files;
+}
+
+// There is a model.safetensors and an index. The index counts if that file is all it names.
+WeightFiles choose_between(const std::string& folder) {
+  const std::string ignored = concat(kIndexName, " in ", folder);
+  WeightFiles files;
+  try {
+    files = read_index(folder);
+  } catch (const Error& error) {
+    log_warning(Diagnostic("W0202", concat(kSingleName, " is used, ", ignored, " cannot be read"))
+                    .note(error.diagnostics().front().message)
+                    .help(concat("delete the index: `rm ", shell_word(join_path(folder, kIndexName)), "`")));
+    return {{kSingleName}, {}, {}};
+  }
+  if (files.names == Names{kSingleName}) return files;
+  if (missing_files(folder, files.names).empty())
+    log_warning(Diagnostic("W0202", concat(kSingleName, " is used, and not the shards of ", ignored))
+                    .note("transformers takes the same one when a folder has both")
+                    .help(concat("delete the one that is not wanted: `rm ", shell_word(join_path(folder, kIndexName)),
+                                 "`, or `rm ", shell_word(join_path(folder, kSingleName)), "`")));
+  else
+    log_info(concat(kSingleName, " is used: the shards of ", ignored, " are gone"));
+  return {{kSingleName}, {}, {}};
+}
+
+}  // namespace
+
+std::string download_help(const std::string& folder, const std::vector<std::string>& names) {
+  std::string files;
+  for (const std::string& name : names) files += " " + shell_word(name);
+  const std::string snapshots = parent_path(absolute_path(folder)), root = file_name(parent_path(snapshots));
+  const std::size_t dashes = root.find("--", std::string_view("models--").size());
+  if (file_name(snapshots) == "snapshots" && root.starts_with("models--") && dashes != std::string::npos) {
+    const std::string id = concat(root.substr(8, dashes - 8), "/", root.substr(dashes + 2));
+    return concat("download again: `hf download ", shell_word(id), files, "`");
+  }
+  return concat("download again from where the model came from, for ORG/NAME of Hugging Face: `hf download ORG/NAME",
+                files, " --local-dir ", shell_word(folder), "`");
+}
+
+void refuse_without_config(const std::string& folder) {
+  const auto has = [&](const char* name) { return path_exists(join_path(folder, name)); };
+  Diagnostic problem("E0203", concat(quoted_path(join_path(folder, "config.json")), " does not exist"));
+  if (has("adapter_config.json")) {
+    problem.note("the folder holds a PEFT adapter, not a model");
+    problem.help("name the adapter with `init_from`, and its base with `base_model`");
+  } else if (has("params.json")) {
+    problem.note("params.json and consolidated files are Mistral's own form of the model");
+    problem.help("use the files of the same model in Hugging Face's form: config.json and model*.safetensors");
+  } else {
+    problem.help(download_help(folder, {"config.json"}));
+  }
+  throw Error(problem);
+}
+
+void check_total_size(const std::string& folder, const WeightFiles& files, std::uint64_t bytes) {
+  if (!files.index_json.empty()) IndexReader(files.index_json, join_path(folder, kIndexName)).check_total(bytes);
+}
+
+WeightFiles find_weight_files(const std::string& folder) {
+  const bool index = path_exists(join_path(folder, kIndexName));
+  if (path_exists(join_path(folder, kSingleName)))
+    return index ? choose_between(folder) : WeightFiles{{kSingleName}, {}, {}};
+  if (!index) refuse_without_weights(folder);
+  WeightFiles files = read_index(folder);
+  const Names missing = missing_files(folder, files.names);
+  if (missing.empty()) return files;
+  throw Error(Diagnostic("E0203", concat(missing.size(), " of the ", files.names.size(), " files that ", kIndexName,
+                                         " names ", missing.size() == 1 ? "is" : "are", " missing"))
+                  .at(folder)
+                  .note(concat("missing: ", list_of(missing)))
+                  .help(download_help(folder, missing)));
+}
+
+}  // namespace shori
