@@ -26,25 +26,6 @@ namespace {
 
 constexpr std::string_view kPrefix = "base_model.model.";
 
-// Layer, linear and factor of a name, which give the written order; nullopt if no factor has such a name.
-std::optional<std::array<std::int64_t, 3>> factor_order(std::string_view name) {
-  constexpr std::string_view kStart = "base_model.model.model.layers.";
-  if (!name.starts_with(kStart)) return std::nullopt;
-  std::int64_t layer = 0;
-  const char* begin = name.data() + kStart.size();
-  const auto number = std::from_chars(begin, name.data() + name.size(), layer);
-  if (number.ec != std::errc() || number.ptr == name.data() + name.size() || *number.ptr != '.') return std::nullopt;
-  const std::string_view rest(number.ptr + 1, static_cast<std::size_t>(name.data() + name.size() - number.ptr - 1));
-  for (const Linear linear : kLinears) {
-    if (!rest.starts_with(path_of(linear))) continue;
-    const std::string_view factor = rest.substr(path_of(linear).size());
-    const auto number = static_cast<std::int64_t>(index_of(linear));
-    if (factor == ".lora_A.weight") return std::array<std::int64_t, 3>{layer, number, 0};
-    if (factor == ".lora_B.weight") return std::array<std::int64_t, 3>{layer, number, 1};
-  }
-  return std::nullopt;
-}
-
 AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
   for (const std::string& folder : {run.checkpoints(), run.pinned(), run.requested()})
     if (path_exists(join_path(folder, checkpoint_name(step)))) return {folder, checkpoint_name(step), true};
@@ -89,21 +70,11 @@ AdapterSource choose_file(const ExportChoice& choice) {
   return checkpoint_of_step(run, newest);
 }
 
-// Name, shape and values of all factors, in the written order.
-void read_factors(const SafetensorsFile& file, ExportSource& source) {
-  std::vector<std::pair<std::array<std::int64_t, 3>, const TensorEntry*>> found;
-  for (const TensorEntry& entry : file.tensors()) {
-    const auto order = factor_order(entry.name);
-    if (order && entry.shape.size() == 2)
-      found.push_back({*order, &entry});
-    else if (!source.file.is_checkpoint)
-      throw Error(Diagnostic("E0511", "unexpected tensor " + escape_for_log(entry.name)).at(source.file.path()));
-  }
-  std::sort(found.begin(), found.end());
-  if (found.empty()) throw Error(Diagnostic("E0511", "no LoRA tensor in the file").at(source.file.path()));
-  for (const auto& [order, entry] : found) {
-    source.values.emplace_back(static_cast<std::size_t>(entry->shape[0] * entry->shape[1]));
-    source.tensors.push_back({entry->name, FileDType::kF32, entry->shape, source.values.back().data()});
+// Name, shape and room for the values of all factors, in the written order.
+void list_factors(const AdapterFile& adapter, ExportSource& source) {
+  for (const auto& [name, entry] : adapter.factors) {
+    source.values.emplace_back(static_cast<std::size_t>(entry.shape[0] * entry.shape[1]));
+    source.tensors.push_back({name.text(), FileDType::kF32, entry.shape, source.values.back().data()});
   }
 }
 
@@ -136,28 +107,6 @@ void settings_from_manifest(const JsonValue& manifest, ExportSource& source) {
   source.stage = real_member(manifest, "stage");
 }
 
-// Settings from adapter_config.json; read_adapter() then checks them strictly against the file itself.
-void settings_from_config(ExportSource& source) {
-  const std::string path = join_path(source.file.folder, "adapter_config.json");
-  const std::string text =
-      read_whole_file(InputFile::open_in(source.file.folder, "adapter_config.json", "E0511"), 16u << 20, "E0511");
-  JsonProblem problem;
-  const auto json = parse_json(text, {}, problem);
-  if (!json || !json->is_object())
-    throw Error(Diagnostic(problem.duplicate_key ? "E0214" : "E0511", problem.message).at(path));
-  const auto number = [&](const char* key) {
-    const JsonValue* value = json->find(key);
-    return value ? value->as_double().value_or(0) : 0.0;
-  };
-  source.settings.rank = static_cast<std::int64_t>(number("r"));
-  source.settings.alpha = static_cast<std::int64_t>(number("lora_alpha"));
-  source.settings.dropout = number("lora_dropout");
-  if (const JsonValue* targets = json->find("target_modules"))
-    for (const JsonValue& item : targets->items) source.settings.target_modules.push_back(item.text);
-  source.settings.base_name = real_member(*json, "base_model_name_or_path");
-  if (source.settings.rank <= 0) throw Error(Diagnostic("E0511", "`r` is missing or not a positive number").at(path));
-}
-
 std::string metadata_value(const ExportSource& source, const char* key) {
   const auto found = source.metadata.find(key);
   return found == source.metadata.end() ? "" : found->second;
@@ -179,14 +128,12 @@ ExportSource open_export_source(const ExportChoice& choice) {
   ExportSource source;
   source.file = choose_file(choice);
   log_info("adapter: " + source.file.path());
-  if (source.file.is_checkpoint) {
-    const SealedFile checkpoint = open_checkpoint(source.file.folder, source.file.file, true);
-    settings_from_manifest(checkpoint.manifest, source);
-    read_factors(checkpoint.file, source);
-  } else {
-    settings_from_config(source);
-    read_factors(SafetensorsFile::open(InputFile::open_in(source.file.folder, source.file.file, "E0511")), source);
-  }
+  const AdapterFile adapter = open_adapter(source.file);
+  if (source.file.is_checkpoint)
+    settings_from_manifest(open_checkpoint(source.file.folder, source.file.file, false).manifest, source);
+  else
+    source.settings = settings_of_adapter(source.file, adapter);
+  list_factors(adapter, source);
   const AdapterOrigin origin = read_adapter(source.file, source.settings, source.tensors);
   source.sha256 = origin.sha256;
   if (!source.file.is_checkpoint && !origin.base_fingerprint.empty())

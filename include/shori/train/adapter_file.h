@@ -2,12 +2,16 @@
 // exporter, read for `init_from`. Source: PEFT 0.10's field set, which later versions load too.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shori/io/safetensors.h"
+#include "shori/util/linear.h"
 
 namespace shori {
 
@@ -47,14 +51,41 @@ struct AdapterSource {
 // the kind.
 AdapterSource find_adapter_source(const std::string& path);
 
+// One factor of a LoRA adapter; the order is that in which factors are written.
+struct FactorName {
+  std::int64_t layer = 0;
+  Linear linear = Linear::kQ;
+  bool is_b = false;
+  std::string text() const;  // "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+  auto operator<=>(const FactorName&) const = default;
+};
+
+// The factor that a tensor's name means, with or without the prefixes of versions and wrappers: `base_model.model.` once,
+// twice or not at all, `_orig_mod.`, `module.`, FSDP's and activation checkpointing's, and the adapter's name before
+// `.weight`. nullopt for every other name.
+std::optional<FactorName> parse_factor_name(std::string_view name);
+
+struct AdapterFile {
+  SafetensorsFile file;
+  std::map<FactorName, TensorEntry> factors;
+};
+
+// E0511 lists every tensor that is not a factor, and factors that the file has twice.
+AdapterFile open_adapter(const AdapterSource& source);
+
+// What adapter_config.json of a folder says; the linears are those that the file has factors of. E0511 if a value is
+// missing; read_adapter() checks the rest.
+AdapterSettings settings_of_adapter(const AdapterSource& source, const AdapterFile& adapter);
+
 // What the file says of its origin; empty strings where it says nothing (a foreign adapter).
 struct AdapterOrigin {
   std::string sha256;  // of the file
   std::string base_fingerprint, tokenizer_sha256, config_hash, parent, step;
 };
 
-// Reads the factors strictly: the file has exactly `factors` (names, shapes; F32, F16, BF16), and the settings must
-// agree (E0511 lists every difference; target modules, r, lora_alpha). Values must be finite (E0210).
+// Reads the factors strictly: the file has exactly `factors` (shapes; F32, F16, BF16) under any name that PEFT has used,
+// `target_modules` names exactly those modules, and the settings must agree (E0511 lists every difference; target modules,
+// r, lora_alpha). Values must be finite (E0210).
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
                            const std::vector<NamedArray>& factors);
 

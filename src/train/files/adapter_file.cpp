@@ -26,6 +26,7 @@ namespace shori {
 namespace {
 
 constexpr char kWeightsName[] = "adapter_model.safetensors";
+constexpr char kPickleName[] = "adapter_model.bin";
 constexpr char kConfigName[] = "adapter_config.json";
 
 FileDType file_dtype(AdapterDType dtype) {
@@ -82,6 +83,19 @@ void remove_folder(const std::string& folder) {
   if (!is_directory(folder)) return;
   for (const std::string& name : list_directory(folder)) ::unlink(join_path(folder, name).c_str());
   ::rmdir(folder.c_str());
+}
+
+// The command reads the file with weights_only, so that PyTorch runs no code of it, and writes what PEFT would write.
+[[noreturn]] void refuse_pickle(const std::string& folder) {
+  constexpr char kProgram[] =
+      "import sys, torch, safetensors.torch as s; "
+      "t = torch.load(sys.argv[1], map_location=\"cpu\", weights_only=True); "
+      "s.save_file({k: v.clone().contiguous() for k, v in t.items()}, sys.argv[2], {\"format\": \"pt\"})";
+  throw Error(Diagnostic("E0202", concat("found ", kPickleName, ", no ", kWeightsName, " in `", folder, "`"))
+                  .note("pickle files can run code when read; they are never read")
+                  .help(concat("convert it, with Python's torch and safetensors: `python3 -c ", shell_word(kProgram),
+                               " ", shell_word(join_path(folder, kPickleName)), " ",
+                               shell_word(join_path(folder, kWeightsName)), "`")));
 }
 
 }  // namespace
@@ -159,12 +173,11 @@ AdapterSource find_adapter_source(const std::string& path) {
                                    step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : "")));
     }
     if (path_exists(join_path(path, kWeightsName))) return {path, kWeightsName, false};
-    if (path_exists(join_path(path, "adapter_model.bin")))
-      throw Error(Diagnostic("E0202", "found adapter_model.bin, no adapter_model.safetensors in `" + path + "`")
-                      .note("pickle files can run code when read; they are never read")
-                      .help("save the adapter as safetensors"));
+    if (path_exists(join_path(path, kPickleName))) refuse_pickle(path);
   } else if (path_exists(path) && path.ends_with(".safetensors")) {
     return {parent_path(path), file_name(path), file_name(path) != kWeightsName};
+  } else if (path_exists(path) && file_name(path) == kPickleName) {
+    refuse_pickle(parent_path(path).empty() ? "." : parent_path(path));
   }
   throw Error(Diagnostic("E0510", "no adapter at `" + path + "`")
                   .help("name a finished run folder, a PEFT adapter folder, or a checkpoint file"));
