@@ -1,4 +1,5 @@
 // shori-export: what a trained adapter becomes for other programs.
+#include "shori/config/load_config.h"
 #include "shori/export/export_adapter.h"
 #include "shori/export/merge.h"
 #include "src/cli/choice.h"
@@ -42,13 +43,18 @@ void add_adapter_command(CLI::App& app, AdapterExport& adapter) {
 void add_merged_command(CLI::App& app, MergeOptions& merge) {
   CLI::App* command = app.add_subcommand("merged", "a Hugging Face model folder: base and adapter in one");
   add_source(*command, merge.source, merge.out, merge.force);
-  as_path(command->add_option("--base", merge.base, "the base model folder used in training"))->required();
+  as_path(command->add_option("--base", merge.base,
+                              "the base model used in training: its folder, or `org/name` in the Hugging Face cache"))
+      ->required();
   add_choice<MergeDType>(*command, "--dtype", merge.dtype, "type of the weights (default bf16)");
   add_choice<MergeBase>(*command, "--merge-base", merge.merge_base,
                         "original: the 16-bit weights (default); nf4: the weights that training saw");
   command->footer(
       "Example:  shori-export merged runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/merged");
-  command->callback([&merge] { export_merged(merge); });
+  command->callback([&merge] {
+    merge.base = find_base_folder("--base", merge.base);
+    export_merged(merge);
+  });
 }
 
 }  // namespace

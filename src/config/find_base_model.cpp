@@ -5,6 +5,7 @@
 #include "shori/config/hub_cache.h"
 #include "shori/util/command.h"
 #include "shori/util/file.h"
+#include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/settings.h"
@@ -48,8 +49,10 @@ void note_neighbours(Diagnostic& missing, const std::string& written, const std:
   if (!likely.empty()) missing.help(concat("write `", escape_for_log(join_path(beside, likely), 400), "`"));
 }
 
-Diagnostic missing_model(const std::string& written, const std::string& path, const CachedModel& cached) {
-  Diagnostic missing("E0108", "`base_model` does not exist: " + escape_for_log(written, 400));
+// `key` is what the user gave it as: `base_model` or `--base`.
+Diagnostic missing_model(const char* key, const std::string& written, const std::string& path,
+                         const CachedModel& cached) {
+  Diagnostic missing("E0108", concat("`", key, "` does not exist: ", escape_for_log(written, 400)));
   if (is_symlink(path) && !std::filesystem::exists(path)) {
     return missing.note("it is a link to something that does not exist: " + escape_for_log(path, 400));
   }
@@ -69,6 +72,17 @@ Diagnostic missing_model(const std::string& written, const std::string& path, co
   return missing;
 }
 
+std::string without_last_slashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// The folder at `path`, else for an id the snapshot in the cache.
+CachedModel find_model(const std::string& written, const std::string& path) {
+  if (is_directory(path)) return {path, {}, {}, {}};
+  return is_model_id(written) ? find_cached_model(written) : CachedModel{};
+}
+
 void add_note(LoadedConfig& loaded, const std::string& note) {
   if (note.empty() || std::find(loaded.notes.begin(), loaded.notes.end(), note) != loaded.notes.end()) return;
   loaded.notes.push_back(note);
@@ -80,17 +94,23 @@ void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
   for (StageConfig& stage : loaded.stages) {
     const std::string written = stage.config.base_model;
     if (written.empty()) continue;
-    std::string path = path_in(loaded.folder, written);
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    CachedModel cached;
-    if (!is_directory(path) && is_model_id(written)) cached = find_cached_model(written);
-    if (is_directory(path) || !cached.folder.empty()) {
-      stage.config.base_model = cached.folder.empty() ? path : cached.folder;
-      add_note(loaded, cached.note);
+    const std::string path = without_last_slashes(path_in(loaded.folder, written));
+    const CachedModel found = find_model(written, path);
+    if (!found.folder.empty()) {
+      stage.config.base_model = found.folder;
+      add_note(loaded, found.note);
     } else {
-      diagnostics.add(missing_model(written, path, cached).at(stage.origin("base_model").location));
+      diagnostics.add(missing_model("base_model", written, path, found).at(stage.origin("base_model").location));
     }
   }
+}
+
+std::string find_base_folder(const char* option, const std::string& written) {
+  const std::string path = without_last_slashes(written);
+  const CachedModel found = find_model(written, path);
+  if (found.folder.empty()) throw Error(missing_model(option, written, path, found));
+  if (!found.note.empty()) log_info(found.note);
+  return found.folder;
 }
 
 }  // namespace shori

@@ -21,7 +21,10 @@ namespace {
 
 // Copied byte for byte if present. config.json and the index are edited, the weights are written by the merge.
 constexpr const char* kCopiedFiles[] = {"tokenizer.model",         "tokenizer.json",    "tokenizer_config.json",
-                                        "special_tokens_map.json", "added_tokens.json", "generation_config.json"};
+                                        "special_tokens_map.json", "added_tokens.json", "generation_config.json",
+                                        "chat_template.jinja",     "chat_template.json"};
+// Folders of further templates, one `.jinja` file each: transformers' own, and its older name.
+constexpr const char* kTemplateFolders[] = {"additional_chat_templates", "chat_templates"};
 
 // config.json with the type of the weights set and nothing else changed.
 std::string edited_config(const HfModel& base, MergeDType dtype) {
@@ -78,14 +81,34 @@ std::string fingerprint_of(const HfModel& base) {
   });
 }
 
+// `name` may be in a folder below.
 void copy_file(const std::string& from, const std::string& to, const std::string& name) {
-  write_file_atomically(to, name, read_whole_file(InputFile::open_in(from, name, "E0203"), 256u << 20, "E0804"));
+  const std::string target = join_path(to, name);
+  make_directories(parent_path(target));
+  write_file_atomically(parent_path(target), file_name(target),
+                        read_whole_file(InputFile::open_in(from, name, "E0203"), 256u << 20, "E0804"));
+}
+
+void copy_templates(const std::string& from, const std::string& to) {
+  for (const std::string folder : kTemplateFolders) {
+    if (!is_directory(join_path(from, folder))) continue;
+    for (const std::string& name : list_directory(join_path(from, folder)))
+      if (name.ends_with(".jinja")) copy_file(from, to, join_path(folder, name));
+  }
 }
 
 std::map<std::string, std::string> digests_of_files(const std::string& folder) {
   std::map<std::string, std::string> digests;
-  for (const std::string& name : list_directory(folder))
+  const auto add = [&](const std::string& name) {
     digests[name] = sha256_of_file(InputFile::open_in(folder, name, "E0804"));
+  };
+  for (const std::string& name : list_directory(folder)) {
+    if (!is_directory(join_path(folder, name))) {
+      add(name);
+      continue;
+    }
+    for (const std::string& inner : list_directory(join_path(folder, name))) add(join_path(name, inner));
+  }
   return digests;
 }
 
@@ -100,6 +123,7 @@ void write_model(const MergeOptions& options, const BaseModel& base, const Expor
     write_file_atomically(folder, "model.safetensors.index.json", edited_index(*base.model));
   for (const char* name : kCopiedFiles)
     if (path_exists(join_path(options.base, name))) copy_file(options.base, folder, name);
+  copy_templates(options.base, folder);
   const char* merge_base = options.merge_base == MergeBase::kOriginal ? "original" : "nf4";
   write_file_atomically(
       folder, "shori_export.json",

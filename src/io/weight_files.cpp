@@ -6,6 +6,7 @@
 #include <set>
 
 #include "shori/io/limits.h"
+#include "shori/util/command.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"

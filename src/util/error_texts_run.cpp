@@ -180,6 +180,10 @@ and the tensors themselves were checked, so the model is used.)"},
     {"W0202", 0, "two sets of weights in one folder",
      R"(The model folder has `model.safetensors` and an index of other files. As transformers does, the program
 uses `model.safetensors`. If the two differ, delete the one that is not wanted.)"},
+    {"W0203", 0, "hundreds of rows without a piece",
+     R"(The embedding has 512 or more rows more than tokenizer.model has pieces. Added tokens and padding are
+rarely that many, so the tokenizer may be that of another model: Mistral 7B v0.3 has 32,768 rows, and
+other pieces than the 32,000 of v0.1 and v0.2. Use the `tokenizer.model` that came with the weights.)"},
     {"W0301", 0, "near-duplicates inside the training data",
      R"(Some conversations are almost identical, or are branches of one chat: their first messages are the
 same, three or more. The model sees what they share more often than the rest. Remove the copies, and keep

@@ -11,6 +11,7 @@
 #include <iterator>
 #include <memory>
 
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
@@ -66,11 +67,19 @@ std::string cache_root(const std::string& folder) {
   return file_name(snapshots) == "snapshots" && file_name(root).starts_with("models--") ? root : std::string();
 }
 
-// ../../blobs/<40 to 64 lower-case hex digits>: the only form of link in a snapshot folder.
-bool is_blob_link(std::string_view target) {
-  constexpr std::string_view kPrefix = "../../blobs/";
-  if (!target.starts_with(kPrefix)) return false;
-  target.remove_prefix(kPrefix.size());
+// The way from `name` in a snapshot folder to that of the cache: "../../", and one more for each folder in the name.
+std::string way_to_cache(std::string_view name) {
+  std::string way = "../../";
+  for (const char c : name)
+    if (c == '/') way += "../";
+  return way;
+}
+
+// <way>blobs/<40 to 64 lower-case hex digits>: the only form of link in a snapshot folder.
+bool is_blob_link(std::string_view target, std::string_view way) {
+  constexpr std::string_view kBlobs = "blobs/";
+  if (!target.starts_with(way) || !target.substr(way.size()).starts_with(kBlobs)) return false;
+  target.remove_prefix(way.size() + kBlobs.size());
   return target.size() >= 40 && target.size() <= 64 &&
          target.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -123,10 +132,10 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
   const std::string target = link_target(directory.get(), name.c_str());
   FileDescriptor fd;
   int error = 0;
-  const std::string root = is_blob_link(target) ? cache_root(folder) : std::string();
+  const std::string root = is_blob_link(target, way_to_cache(name)) ? cache_root(folder) : std::string();
   if (!root.empty()) {
     const FileDescriptor cache(open_folder_or_throw(root, missing_code));
-    fd = FileDescriptor(open_inside(cache.get(), target.substr(std::string_view("../../").size()).c_str()));
+    fd = FileDescriptor(open_inside(cache.get(), target.substr(way_to_cache(name).size()).c_str()));
     error = errno;
   } else {
     fd = FileDescriptor(open_inside(directory.get(), name.c_str()));

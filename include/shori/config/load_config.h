@@ -76,4 +76,7 @@ void check_folders(const LoadedConfig& loaded, Diagnostics& diagnostics);
 // `org/name` the snapshot in the local Hugging Face cache (hub_cache.h). E0108 otherwise. Nothing is downloaded.
 void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics);
 
+// The same for one model given on the command line, as `option`: a folder, or an id in the cache.
+std::string find_base_folder(const char* option, const std::string& written);
+
 }  // namespace shori

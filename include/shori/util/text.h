@@ -52,13 +52,4 @@ inline std::string lower_ascii(std::string_view text) {
   return lower;
 }
 
-// `text` as one word of a shell command: in quotes if it needs them.
-inline std::string shell_word(std::string_view text) {
-  constexpr std::string_view kSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-+=:,@%";
-  if (!text.empty() && text.find_first_not_of(kSafe) == std::string_view::npos) return std::string(text);
-  std::string word = "'";
-  for (const char c : text) c == '\'' ? word += "'\\''" : word += c;
-  return word + "'";
-}
-
 }  // namespace shori

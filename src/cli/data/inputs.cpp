@@ -127,6 +127,8 @@ std::vector<InputSet> open_inputs(const InputArguments& arguments, bool tokenize
     const std::optional<std::int64_t> vocab = model.empty() ? std::nullopt : vocab_of_model(model);
     const bool has_tokenizer = !model.empty() && path_exists(join_path(model, "tokenizer.model"));
     set.tokenizer = named || !has_tokenizer ? fallback : load_tokenizer(model, vocab);
+    if (set.tokenizer == nullptr && tokenizer_needed && !model.empty())
+      load_tokenizer(model, vocab);  // says what is missing
     if (set.tokenizer == nullptr && tokenizer_needed) refuse_without_tokenizer();
     set.options.parse_only = set.tokenizer == nullptr;
     if (set.tokenizer != nullptr) set.options.vocab_size = set.tokenizer->vocab_size();

@@ -6,6 +6,7 @@
 #include <limits>
 #include <new>
 
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
@@ -30,6 +31,25 @@ std::uint32_t count_space_marks(std::string_view piece) {
 std::uint32_t code_point_bytes(char first) {
   const unsigned char byte = static_cast<unsigned char>(first);
   return byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+}
+
+// transformers 5 saves tokenizer.json alone, and the repository of Mistral 7B v0.3 has its file under two names.
+[[noreturn]] void refuse_missing(const std::string& path, std::optional<std::int64_t> rows) {
+  constexpr std::int64_t kRowsOfV03 = 32768;
+  const std::string folder = parent_path(path).empty() ? "." : parent_path(path);
+  Diagnostic problem("E0203", quoted_path(path) + " does not exist");
+  if (path_exists(join_path(folder, "tokenizer.json")))
+    problem.note("tokenizer.json is there, but is not read: transformers 5 saves only that one");
+  const std::string copy = join_path(folder, "tokenizer.model.v3");
+  if (path_exists(copy)) {
+    problem.help(concat("`cp ", shell_word(copy), " ", shell_word(path), "`"));
+  } else if (file_name(path) == "tokenizer.model") {
+    const char* base = rows == kRowsOfV03 ? "mistralai/Mistral-7B-v0.3" : "mistralai/Mistral-7B-v0.1";
+    problem.help(
+        concat("put the tokenizer.model of the base that this model was made from beside the weights: `hf download ",
+               base, " tokenizer.model --local-dir ", shell_word(folder), "`"));
+  }
+  throw Error(problem);
 }
 
 }  // namespace
@@ -148,6 +168,7 @@ Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name,
 }
 
 Tokenizer Tokenizer::load(const std::string& path, std::optional<std::int64_t> vocab_size) {
+  if (!leads_to_something(path)) refuse_missing(path, vocab_size);
   const InputFile file = InputFile::open(path);
   return from_bytes(read_whole_file(file, kTokenizerFileBytes, "E0211"), path, vocab_size);
 }

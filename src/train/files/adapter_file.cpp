@@ -14,6 +14,7 @@
 #include "shori/io/safetensors_writer.h"
 #include "shori/train/run_folder.h"
 #include "shori/util/bf16.h"
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"

@@ -53,6 +53,18 @@ std::string why_unexpected(const std::string& name) {
   return "";
 }
 
+// Each A has its B, with the same rank.
+void add_pair_problems(const AdapterFile& adapter, std::vector<std::string>& problems) {
+  for (const auto& [name, entry] : adapter.factors) {
+    const FactorName other{name.layer, name.linear, !name.is_b};
+    const auto found = adapter.factors.find(other);
+    if (found == adapter.factors.end())
+      problems.push_back(concat("missing: ", other.text()));
+    else if (name.is_b && entry.shape[1] != found->second.shape[0])
+      problems.push_back(concat("other rank than its lora_A: ", name.text()));
+  }
+}
+
 }  // namespace
 
 std::optional<FactorName> parse_factor_name(std::string_view name) {
@@ -92,6 +104,7 @@ AdapterFile open_adapter(const AdapterSource& source) {
     else if (!adapter.factors.emplace(*name, entry).second)
       problems.push_back(concat("a second tensor for ", name->text(), ": ", escape_for_log(entry.name, 200)));
   }
+  add_pair_problems(adapter, problems);
   if (problems.empty() && adapter.factors.empty()) problems.push_back("no LoRA tensor in the file");
   if (problems.empty()) return adapter;
   constexpr std::size_t kMaxShown = 10;

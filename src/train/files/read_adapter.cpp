@@ -261,6 +261,10 @@ AdapterSettings settings_of_adapter(const AdapterSource& source, const AdapterFi
   AdapterSettings settings;
   settings.rank = integer("r");
   settings.alpha = integer("lora_alpha");
+  for (const auto& [name, entry] : adapter.factors)
+    if (const std::int64_t rank = entry.shape[name.is_b ? 1 : 0]; rank != settings.rank)
+      throw Error(
+          Diagnostic("E0511", concat(name.text(), " has rank ", rank, ", `r` is ", settings.rank)).at(file.path));
   settings.dropout = number("lora_dropout").value_or(0);
   const std::set<std::string> linears = linears_of(adapter);
   settings.target_modules = {linears.begin(), linears.end()};

@@ -39,18 +39,47 @@ bool needs_tokenizer(const TrainConfig& config) {
          std::any_of(config.test_datasets.begin(), config.test_datasets.end(), needs);
 }
 
-std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokenizer) {
-  auto base = std::make_shared<BaseModel>();
-  base->folder = folder;
-  base->model = std::make_unique<HfModel>(HfModel::open(folder));
-  const std::string path = join_path(folder, "tokenizer.model");
-  if (with_tokenizer || path_exists(path))
-    base->tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(path, base->model->config().vocab_size));
-  return base;
+// Rows that no text reaches belong to added tokens, or pad the vocabulary. Hundreds of them are a reason to look: Mistral 7B
+// v0.3 has 768 rows more than v0.1, and other pieces.
+void report_unused_rows(const std::string& folder, std::int64_t rows, std::int64_t pieces) {
+  constexpr std::int64_t kUsual = 512;
+  if (rows <= pieces) return;
+  const std::string text =
+      concat("rows ", pieces, " - ", rows - 1,
+             " of the embedding have no piece in tokenizer.model: no text reaches them, they are kept");
+  if (rows - pieces < kUsual) return log_info(text);
+  log_warning(Diagnostic("W0203", text)
+                  .at(join_path(folder, "tokenizer.model"))
+                  .note("added tokens and padding are rarely that many")
+                  .help("make sure that tokenizer.model belongs to these weights"));
 }
 
 void add_problems(const Error& error, Diagnostics& diagnostics) {
   for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+}
+
+// Model and tokenizer are tried both, so that one start names the problems of both. nullptr after a problem.
+std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokenizer, Diagnostics& diagnostics) {
+  auto base = std::make_shared<BaseModel>();
+  base->folder = folder;
+  bool good = true;
+  const auto attempt = [&](const auto& open) {
+    try {
+      open();
+    } catch (const Error& error) {
+      good = false;
+      add_problems(error, diagnostics);
+    }
+  };
+  attempt([&] { base->model = std::make_unique<HfModel>(HfModel::open(folder)); });
+  const std::string path = join_path(folder, "tokenizer.model");
+  if (with_tokenizer || path_exists(path))
+    attempt([&] {
+      const std::optional rows = base->model ? std::optional(base->model->config().vocab_size) : std::nullopt;
+      base->tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(path, rows));
+      if (rows) report_unused_rows(folder, *rows, base->tokenizer->vocab_size());
+    });
+  return good ? base : nullptr;
 }
 
 // Without the base's tokenizer, or with a config that has mistakes: whether the files exist and have the right form.
@@ -74,11 +103,7 @@ std::map<std::string, std::shared_ptr<BaseModel>> open_bases(const LoadedConfig&
   std::map<std::string, std::shared_ptr<BaseModel>> bases;
   for (const auto& [folder, with_tokenizer] : wanted) {
     if (!is_directory(folder)) continue;
-    try {
-      bases[folder] = open_base(folder, with_tokenizer);
-    } catch (const Error& error) {
-      add_problems(error, diagnostics);
-    }
+    if (auto base = open_base(folder, with_tokenizer, diagnostics)) bases[folder] = std::move(base);
   }
   return bases;
 }

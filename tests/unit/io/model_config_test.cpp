@@ -40,13 +40,15 @@ TEST(ModelConfig, ReadsMistralInstruct02) {
 }
 
 TEST(ModelConfig, ReadsTheOtherShapes) {
-  // v0.1: sliding window, rope theta 1e4; v0.3: larger vocabulary, no sliding window key.
+  // v0.1: sliding window, rope theta 1e4; a file without the key has the window that transformers takes.
   const std::string v01 =
       replaced(replaced(kMistral02, "\"sliding_window\":null", "\"sliding_window\":4096"), "1000000.0", "10000.0");
   EXPECT_EQ(parse_model_config(v01, "c").sliding_window, 4096);
   EXPECT_EQ(parse_model_config(v01, "c").rope_theta, 1e4);
   const std::string v03 = replaced(replaced(kMistral02, "\"sliding_window\":null,", ""), "32000", "32768");
-  EXPECT_EQ(parse_model_config(v03, "c").sliding_window, 0);
+  EXPECT_EQ(parse_model_config(v03, "c").sliding_window, 4096);
+  EXPECT_EQ(parse_model_config(v03, "c").notes.size(), 1u);
+  EXPECT_EQ(parse_model_config(v01, "c").notes.size(), 0u);
   EXPECT_EQ(parse_model_config(v03, "c").vocab_size, 32768);
   // head_dim of its own; rope_parameters and dtype as transformers 5 writes them.
   const std::string own_head = replaced(kMistral02, "\"hidden_size\":4096", "\"head_dim\":64,\"hidden_size\":4096");
@@ -57,6 +59,15 @@ TEST(ModelConfig, ReadsTheOtherShapes) {
                                   "torch_dtype", "dtype");
   EXPECT_EQ(parse_model_config(v5, "c").rope_theta, 5e5);
   EXPECT_EQ(code(replaced(kMistral02, "\"hidden_size\":4096", "\"head_dim\":null,\"hidden_size\":4096")), "none");
+}
+
+TEST(ModelConfig, OtherTokenIdsAreNotedAndScalingOfNothingIsAccepted) {
+  const std::string chatml = replaced(kMistral02, "\"eos_token_id\":2", "\"eos_token_id\":32000");
+  ASSERT_EQ(parse_model_config(chatml, "c").notes.size(), 1u);
+  EXPECT_NE(parse_model_config(chatml, "c").notes[0].find("`eos_token_id` is 32000"), std::string::npos);
+  EXPECT_EQ(with("\"rope_theta\"", "\"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_theta\""), "none");
+  EXPECT_EQ(with("\"rope_theta\"", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}, \"rope_theta\""),
+            "E0204");
 }
 
 TEST(ModelConfig, TiedEmbeddingsNeedNoHead) {
