@@ -102,7 +102,7 @@ def test_default_names_of_speakers(tmp_path, name):
 def test_names_of_the_list_are_errors(tmp_path):
     folder = write(tmp_path / "in", "a.txt", "Mira: Is it you, wenna42?")
     (tmp_path / "names.txt").write_text("wenna42\n")
-    (tmp_path / "c.yaml").write_text(f"base_model: none\noutput_dir: out\ndatasets:\n  - path: {folder}\nlint:\n  usernames: names.txt\n")
+    (tmp_path / "c.yaml").write_text(f"base_model: none\noutput_dir: out\nlearning_rate: 0.0001\ndatasets:\n  - path: {folder}\nlint:\n  usernames: names.txt\n")
     done = run(DATA, "check", tmp_path / "c.yaml", "--format", "json")
     assert done.code == 3, done.err
     assert '"rule":"privacy/username"' in done.out.replace(" ", "")

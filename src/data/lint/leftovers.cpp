@@ -192,7 +192,10 @@ class LeftoverLint {
   void lines() {
     if (!findings_.wants(LintRule::kTemplate) || body_.find("##") == kNone) return;
     for (const TextSpan& line : lines_of(lower_)) {
-      const std::size_t begin = std::min(lower_.find_first_not_of(" \t*", line.begin), line.end);
+      // In the first line it may stand after the speaker.
+      const std::size_t speaker = line.begin == 0 ? lower().substr(0, line.end).find(": #") : kNone;
+      const std::size_t from = speaker == kNone ? line.begin : speaker + 2;
+      const std::size_t begin = std::min(lower_.find_first_not_of(" \t*", from), line.end);
       const std::size_t marks = begin < line.end ? run_length(lower_, begin, '#') : 0;
       if (marks < 2 || marks > 4) continue;
       const std::string_view heading = trim(lower().substr(begin + marks, line.end - begin - marks));

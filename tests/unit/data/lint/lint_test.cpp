@@ -153,6 +153,7 @@ std::vector<Case> leftover_cases() {
       {"text/think", message("A: [THINK] x [/THINK] <Thinking foo=\"1\"> &lt;think&gt; ◁think▷"), {{2, 4, 5}}},
       {"text/think", message("A: I think <I think> and [thinking hard] think> <thinker>"), {}},
       {"text/template", message("A: x<|im_end|>\n<|im_start|>user"), {{2, 5, 2}}},
+      {"text/template", message("A: ### Instruction:\nx"), {{2, 4, 1}}},
       {"text/template", message("A: x\n### Instruction:\ny\n### Response (2 paragraphs):\nz"), {{3, 1, 2}}},
       {"text/template",
        message("A: <<SYS>> <start_of_turn> <｜User｜> [TOOL_CALLS] [ inst ] <0x0A> <EOS>"),
