@@ -93,6 +93,34 @@ std::string report(const std::vector<OverlapItem>& items, bool allow = false) {
   return text_of(diagnostics);
 }
 
+// A conversation of these messages, each of thirty words made of its letter.
+OverlapItem chat(const std::string& file, const std::string& letters, std::int32_t held_out = -1) {
+  std::vector<Segment> segments;
+  for (const char letter : letters) {
+    Segment& segment = segments.emplace_back();
+    for (int word = 0; word < 30; ++word) segment.body += std::string(1, letter) + std::to_string(word) + " ";
+  }
+  OverlapItem result = item(file, "", held_out);
+  result.sketch = sketch_conversation(segments, {});
+  return result;
+}
+
+TEST(Overlap, BranchesShareTheirFirstMessages) {
+  const std::vector<OverlapItem> items = {chat("a", "abcdefgHIJKLMN"),    chat("b", "abcdefgOPQRSTU"),
+                                          chat("c", "abcVWXYZ012345"),    chat("greeting", "ab6789AB"),
+                                          chat("later", "xabcdefghi"),    chat("copy", "abcdefgHIJKLMN"),
+                                          chat("eval", "abcdCDEFstuv", 0)};
+  std::vector<std::vector<std::size_t>> branches;
+  const Overlap overlap = find_overlap(items);
+  for (const Branch& branch : overlap.branches) branches.push_back({branch.item, branch.of, branch.messages});
+  // Of several, the one that shares most. A greeting alone is no branch, what comes later neither, and a copy is a copy.
+  EXPECT_EQ(branches, (std::vector<std::vector<std::size_t>>{{1, 0, 7}, {2, 0, 3}, {6, 0, 4}}));
+  const std::string text = report(items);
+  EXPECT_NE(text.find("W0301]: 3 conversations are branches of others"), std::string::npos) << text;
+  EXPECT_NE(text.find("b = a (the first 7 messages)"), std::string::npos) << text;
+  EXPECT_NE(text.find("eval = a (the first 4 messages; one is evaluation data)"), std::string::npos) << text;
+}
+
 TEST(Overlap, FoldsCaseAndWhiteSpaceOnly) {
   EXPECT_EQ(fold_text("  Reimu:\n\"Hm  \tM\" É\n"), "reimu: \"hm m\" É");
   EXPECT_EQ(fold_text(""), "");
