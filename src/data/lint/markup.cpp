@@ -78,7 +78,8 @@ class MarkupLint {
     if (!rest.empty() && rest != "/" && (!is_space(text_[end]) || rest.find('=') == kNone)) return;
     // What is closed was opened, whatever it was called.
     const std::string_view name = low_.substr(begin, end - begin);
-    const bool block = closing && end == close && name.size() > 1 && !is_reasoning_tag(name);
+    const bool block =
+        closing && end == close && name.size() > 1 && !is_reasoning_tag(name) && !text_.substr(0, at).ends_with('<');
     if (block || contains(kTags, name)) findings_.add(LintRule::kHtml, {at, close + 1});
   }
 
