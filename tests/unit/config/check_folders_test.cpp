@@ -85,10 +85,10 @@ TEST(CheckFolders, StagesOfARecipe) {
 
 // Every key that holds a path, with each way to write one.
 TEST(PathKeys, HomeAndVariablesInEveryOne) {
-  setenv("HOME", "/home/aya", 1);
+  setenv("HOME", "/people/aya", 1);
   setenv("SHORI_TEST_DIR", "/mnt/x", 1);
   const std::pair<const char*, const char*> forms[] = {
-      {"~/p", "/home/aya/p"}, {"$SHORI_TEST_DIR/p", "/mnt/x/p"}, {"${SHORI_TEST_DIR}/p", "/mnt/x/p"}};
+      {"~/p", "/people/aya/p"}, {"$SHORI_TEST_DIR/p", "/mnt/x/p"}, {"${SHORI_TEST_DIR}/p", "/mnt/x/p"}};
   for (const auto& [written, path] : forms) {
     const std::string p = written;
     const LoadResult result =
@@ -111,7 +111,7 @@ TEST(PathKeys, HomeAndVariablesInEveryOne) {
 }
 
 TEST(PathKeys, WhatCannotBeExpandedIsRefusedWhereItStands) {
-  setenv("HOME", "/home/aya", 1);
+  setenv("HOME", "/people/aya", 1);
   unsetenv("SHORI_TEST_UNSET");
   for (const char* line : {"init_from: ~/$SHORI_TEST_UNSET/x", "dataset_prepared_path: ~nobody-of-this-name/x",
                            "nf4_cache: ./~/x", "test_datasets: [{path: '${SHORI_TEST_UNSET}/x'}]"}) {
@@ -121,7 +121,7 @@ TEST(PathKeys, WhatCannotBeExpandedIsRefusedWhereItStands) {
     EXPECT_NE(result.text().find("the path so far: "), std::string::npos);
   }
   EXPECT_EQ(load_text(config_with(""), {"output_dir=$SHORI_TEST_UNSET"}).codes(), "E0118");
-  EXPECT_EQ(load_text(config_with(""), {"output_dir=~/runs"}).config().output_dir, "/home/aya/runs");
+  EXPECT_EQ(load_text(config_with(""), {"output_dir=~/runs"}).config().output_dir, "/people/aya/runs");
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace {
 class UserPathTest : public testing::Test {
  protected:
   void SetUp() override {
-    setenv("HOME", "/home/aya", 1);
+    setenv("HOME", "/people/aya", 1);
     setenv("SHORI_TEST_DATA_DIR", "/mnt/data", 1);
     setenv("SHORI_TEST_HOME_PART", "~/deep", 1);
     setenv("SHORI_TEST_EMPTY", "", 1);
@@ -22,13 +22,13 @@ class UserPathTest : public testing::Test {
 
 TEST_F(UserPathTest, Expands) {
   const std::pair<const char*, const char*> cases[] = {
-      {"~", "/home/aya"},
-      {"~/x", "/home/aya/x"},
-      {"~root/x", "/root/x"},
+      {"~", "/people/aya"},
+      {"~/x", "/people/aya/x"},
+      {"~daemon/x", "/usr/sbin/x"},
       {"$SHORI_TEST_DATA_DIR/x", "/mnt/data/x"},
       {"${SHORI_TEST_DATA_DIR}x/y", "/mnt/datax/y"},
       {"a/$SHORI_TEST_DATA_DIR.b", "a//mnt/data.b"},
-      {"$SHORI_TEST_HOME_PART/x", "/home/aya/deep/x"},
+      {"$SHORI_TEST_HOME_PART/x", "/people/aya/deep/x"},
       {"plain/x", "plain/x"},
       {"a~b/c~", "a~b/c~"},
       {"price 5$", "price 5$"},
@@ -55,7 +55,7 @@ TEST_F(UserPathTest, ProblemsAreNamed) {
       {"runs/~", "`~` stands for the home folder only at the start of a path"},
   };
   for (const auto& [written, problem] : cases) EXPECT_EQ(expand_user_path(written).problem, problem) << written;
-  EXPECT_EQ(expand_user_path("~/$SHORI_TEST_UNSET").path, "/home/aya/$SHORI_TEST_UNSET");
+  EXPECT_EQ(expand_user_path("~/$SHORI_TEST_UNSET").path, "/people/aya/$SHORI_TEST_UNSET");
 }
 
 // A file whose name only looks like one of these forms, and a folder that an old mistake left.
@@ -65,7 +65,7 @@ TEST_F(UserPathTest, WhatExistsAsWrittenIsTakenAsWritten) {
   std::ofstream(folder / "cost$SHORI_TEST_UNSET.txt") << "x";
   EXPECT_EQ(expand_user_path("cost$SHORI_TEST_UNSET.txt", folder.string()).problem, "");
   EXPECT_EQ(expand_user_path("./~/run", folder.string()).problem, "");
-  EXPECT_EQ(expand_user_path("~/run", folder.string()).path, "/home/aya/run");
+  EXPECT_EQ(expand_user_path("~/run", folder.string()).path, "/people/aya/run");
   std::filesystem::remove_all(folder);
 }
 
