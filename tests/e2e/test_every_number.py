@@ -90,7 +90,8 @@ def write_data(folder):
         (folder / "scenes" / f"{number}.blockml").write_text(text)
     (folder / "scenes" / "short.blockml").write_text("▀message\nAya: \"No.\"▄\n")
     (folder / "chat.yaml").write_text("characters:\n  aya: {name: Aya}\n  ben: {name: Ben}\nmessages:\n" + "".join(
-        f"  - {{who: {who}, text: \"{text}\"}}\n" for who, text in (("aya", "the boat waits here"), ("ben", "yes"), ("aya", "come and see the lamp"))))
+        f"  - {{who: {who}, text: \"{text}\"}}\n" for who, text in (
+            ("aya", "the boat waits here"), ("ben", "yes"), ("aya", "come and see the lamp"))))
 
 
 class Runs:

@@ -32,8 +32,10 @@ def findings(path, *options):
 
 
 LEFTOVERS = {
-    "text/macro": ["She smiles at {{user}}.", "{{char}} nods.", "<USER> waits.", "{{random::red,blue}} it is.", "{char} sits.", "{{user}'s hand."],
-    "text/think": ["<think>\nWhat would she say?\n</think>\n\"Hello.\"", "</think>\n\"Hello.\"", "<thinking>Hm.</thinking> \"Hi.\"", "[THINK]x[/THINK]"],
+    "text/macro": ["She smiles at {{user}}.", "{{char}} nods.", "<USER> waits.", "{{random::red,blue}} it is.", "{char} sits.",
+                   "{{user}'s hand."],
+    "text/think": ["<think>\nWhat would she say?\n</think>\n\"Hello.\"", "</think>\n\"Hello.\"", "<thinking>Hm.</thinking> \"Hi.\"",
+                   "[THINK]x[/THINK]"],
     "text/refusal": ["As an AI language model, I cannot do that.", "I'm sorry, but I can't continue this roleplay.",
                      "I apologize, but I cannot fulfill your request.", "I’m sorry, but I can’t assist with that.",
                      "I'm not able to generate explicit content.", "As an AI, I don't have feelings."],
@@ -102,7 +104,8 @@ def test_default_names_of_speakers(tmp_path, name):
 def test_names_of_the_list_are_errors(tmp_path):
     folder = write(tmp_path / "in", "a.txt", "Mira: Is it you, wenna42?")
     (tmp_path / "names.txt").write_text("wenna42\n")
-    (tmp_path / "c.yaml").write_text(f"base_model: none\noutput_dir: out\nlearning_rate: 0.0001\ndatasets:\n  - path: {folder}\nlint:\n  usernames: names.txt\n")
+    (tmp_path / "c.yaml").write_text(f"base_model: none\noutput_dir: out\nlearning_rate: 0.0001\ndatasets:\n  - path: {folder}\n"
+                                     "lint:\n  usernames: names.txt\n")
     done = run(DATA, "check", tmp_path / "c.yaml", "--format", "json")
     assert done.code == 3, done.err
     assert '"rule":"privacy/username"' in done.out.replace(" ", "")

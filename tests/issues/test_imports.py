@@ -8,9 +8,9 @@ import subprocess
 import zlib
 
 import pytest
+from test_chats import HEADER, imported, lines, said, turns
 
 from shori_programs import BIN, must, run
-from test_chats import HEADER, imported, lines, said, turns
 
 DATA = BIN / "shori-data"
 
