@@ -33,7 +33,7 @@ constexpr auto kNearest = std::to_array<Meaning>({
     {"adapter", "*", "write `adapter: qlora`; whole models are not trained here"},
     {"max_grad_norm", "0", "write `max_grad_norm: 1e9`, which never scales a gradient down"},
     {"max_grad_norm", "0.0", "write `max_grad_norm: 1e9`, which never scales a gradient down"},
-    {"num_epochs", "*", "write a whole number; `max_steps` ends a run inside an epoch"},
+    {"num_epochs", "*", "write a whole number, such as `num_epochs: 2`; `max_steps` ends a run inside an epoch"},
     {"save_total_limit", "1", "write `save_total_limit: 2`: one checkpoint stays while the next one is written"},
 });
 

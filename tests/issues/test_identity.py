@@ -7,11 +7,10 @@ import signal
 
 import pytest
 
-from run_folders import tensor_state
+from run_folders import adapter_values
 from shori_programs import must, start_train, train
 from small_jobs import Job, TokenJob, copy_folder, scenes, token_lines, write_config
 
-ADAPTER = "adapter/adapter_model.safetensors"
 
 
 def stop_early(config):
@@ -42,7 +41,7 @@ def stopped(tmp_path_factory, token_model):
 def untouched(tmp_path_factory, token_model):
     job = data_job(tmp_path_factory.mktemp("identity") / "untouched", token_model)
     must(train(job.config))
-    return tensor_state(job.run)[ADAPTER]
+    return adapter_values(job.run)
 
 
 def entry(path):
@@ -121,7 +120,7 @@ def test_resume_goes_on(tmp_path, stopped, untouched, name):
     assert re.search(r"interrupted at step \d", must(train(job.config, "--check")).err)
     outcome = must(train(job.config, "--resume"))
     assert outcome.resumed_at is not None and outcome.codes == [], repr(outcome)
-    assert tensor_state(job.run)[ADAPTER] == untouched
+    assert adapter_values(job.run) == untouched
     assert "skipped" in must(train(job.config)).err, "and it stays finished"
 
 
@@ -136,7 +135,7 @@ def test_the_base_may_be_elsewhere(tmp_path, stopped, untouched, token_model, ba
         (shutil.copytree if base == "copied" else copy_folder)(token_model, path)
     job.write(base_model=str(path))
     must(train(job.config, "--resume"))
-    assert tensor_state(job.run)[ADAPTER] == untouched
+    assert adapter_values(job.run) == untouched
 
 
 def test_what_really_changed_is_named(tmp_path, stopped):
@@ -186,9 +185,9 @@ def test_a_finished_recipe_stays_finished(tmp_path, token_model):
     (tmp_path / "runs").rename(tmp_path / "old runs")
     config = write({"low": "data low", "high": "./high"}, output_dir="old runs")
     assert must(train(config)).err.count("skipped") == 2
-    before = tensor_state(tmp_path / "old runs/high")[ADAPTER]
+    before = adapter_values(tmp_path / "old runs/high")
     outcome = must(train(config, "--from", "high"))
-    assert outcome.err.count("skipped") == 1 and tensor_state(tmp_path / "old runs/high")[ADAPTER] == before
+    assert outcome.err.count("skipped") == 1 and adapter_values(tmp_path / "old runs/high") == before
 
 
 def test_prepared_data_goes_on(tmp_path, text_model):

@@ -208,7 +208,7 @@ def test_added_rows_are_kept_by_merge(tmp_path, text_model):
 # ---- [INST] as control pieces: axolotl #834, mistral-common #3, unslothai/notebooks PR #72 ---------------------------------------------
 
 def control_piece(text):
-    body = b"\x0a" + bytes([len(text)]) + text.encode() + b"\x15\0\0\0\0\x18\x03"
+    body = b"\x0a" + bytes([len(text.encode())]) + text.encode() + b"\x15\0\0\0\0\x18\x03"
     return b"\x0a" + bytes([len(body)]) + body
 
 

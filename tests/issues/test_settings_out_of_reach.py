@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from run_folders import metrics
+from run_folders import adapter_values, metrics
 from shori_programs import must, train
 from small_jobs import TokenJob
 
@@ -15,7 +15,7 @@ def steps_of(job):
 
 def job_of(folder, model, **settings):
     """Three steps an epoch."""
-    fixed = {"samples": 3, "lengths": (60,), "held_out": 0, "gradient_accumulation_steps": 1, "num_epochs": 1}
+    fixed = {"samples": 3, "lengths": (40,), "held_out": 0, "gradient_accumulation_steps": 1, "num_epochs": 1}
     return TokenJob(folder, model, **{**fixed, **settings})
 
 
@@ -41,9 +41,9 @@ def test_warmup_of_a_run_of_one_step_is_refused(tmp_path, token_model):
 
 
 def test_a_run_that_changed_nothing_says_so(tmp_path, token_model):
-    job = job_of(tmp_path, token_model, learning_rate=1e-45, lr_scheduler="constant", lora_dropout=0.0)
+    job = job_of(tmp_path, token_model, samples=1, learning_rate=1e-45, lr_scheduler="constant", lora_dropout=0.0)
     outcome = must(train(job.config))
-    assert "W0603" in outcome.codes and "no weight of the adapter changed in 3 steps" in outcome.err
+    assert "W0603" in outcome.codes and "no weight of the adapter changed in 1 step" in outcome.err
 
 
 def test_max_steps_beyond_epochs(tmp_path, token_model):
@@ -69,7 +69,7 @@ def test_max_steps_repeats_the_epochs_of_num_epochs(tmp_path, token_model):
     for name, settings in {"epochs": {"num_epochs": 3}, "steps": {"num_epochs": ..., "max_steps": 9}}.items():
         job = job_of(tmp_path / name, token_model, **settings)
         must(train(job.config))
-        adapters.append((job.run / "adapter/adapter_model.safetensors").read_bytes())
+        adapters.append(adapter_values(job.run))
     assert adapters[0] == adapters[1]
 
 
@@ -80,7 +80,6 @@ def test_max_steps_repeats_the_epochs_of_num_epochs(tmp_path, token_model):
     ({"loss_watchdog_threshold": 99.0, "loss_watchdog_patience": 4}, "`loss_watchdog_patience` 4 is not reached in 3 steps"),
     ({"gradient_accumulation_steps": 8}, "`gradient_accumulation_steps` 8 is never reached: an epoch has 3 micro-batches"),
     ({"micro_batch_size": 4}, "`micro_batch_size` 4 is never filled: an epoch has 3 packs"),
-    ({"val_set_size": 0.01}, "`val_set_size` holds out none of 3 conversations"),
 ])
 def test_numbers_that_are_never_reached(tmp_path, token_model, settings, text):
     job = job_of(tmp_path, token_model, **settings)

@@ -104,6 +104,12 @@ def tensor_state(run):
     return state
 
 
+def adapter_values(run):
+    """The values of the finished adapter, without its header, whose metadata names the config."""
+    content = (run / "adapter/adapter_model.safetensors").read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little"):]
+
+
 def check_nothing_half_written(run):
     """Every file with a final name is complete. Temporary names begin with a dot."""
     for path in [*checkpoints(run).values(), *kept_checkpoints(run)]:
