@@ -47,7 +47,7 @@ bool is_utf16(std::string_view head, std::size_t zero_at) {
     zeros += head[i + zero_at] == '\0' ? 1 : 0;
     others += head[i + 1 - zero_at] == '\0' ? 1 : 0;
   }
-  return head.size() >= 4 && zeros * 5 >= head.size() && others * 20 <= zeros;
+  return zeros >= 2 && zeros * 5 >= head.size() && others * 20 <= zeros;
 }
 
 enum class Form { kUtf8, kUtf16Little, kUtf16Big };

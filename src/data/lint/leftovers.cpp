@@ -38,7 +38,7 @@ constexpr std::array<std::string_view, 3> kSingleBraces = {"{user}", "{char}", "
 
 bool is_macro_text(std::string_view inner) {
   inner = trim(inner);
-  while (!inner.empty() && std::string_view("#/!?$.~>&@:[*").find(inner.front()) != kNone) inner.remove_prefix(1);
+  while (!inner.empty() && std::string_view("#/!?$.~>&@:[* ").find(inner.front()) != kNone) inner.remove_prefix(1);
   return !inner.empty() && is_ascii_letter(inner.front());
 }
 

@@ -147,7 +147,7 @@ std::vector<Case> leftover_cases() {
   return {
       {"text/macro", message("A: hi {{user}}, {{ char }} and {{random::a,b}}"), {{2, 7, 3}}},
       {"text/macro", message("A: <USER> met {char}; {{user}'s {{[INPUT]}} {{// x}}"), {{2, 4, 5}}},
-      {"text/macro", "▀title\n{{char}}▄\n" + x + "[INST] Be {{char}}. [/INST]\n", {{2, 1, 1}, {5, 8, 1}}},
+      {"text/macro", "▀title\n{{char}}▄\n" + x + "[INST] Be {{char}}. [/INST]\n", {{2, 1, 1}, {5, 11, 1}}},
       {"text/macro", message("A: {{1,2},{3}} {a} {{}} { {x} } <user name> <Charlotte> {{users of}"), {}},
       {"text/think", message("A: <think>\nhm\n</think>\n\"Hi\""), {{2, 4, 2}}},
       {"text/think", message("A: [THINK] x [/THINK] <Thinking foo=\"1\"> &lt;think&gt; ◁think▷"), {{2, 4, 5}}},
@@ -160,10 +160,10 @@ std::vector<Case> leftover_cases() {
        {{2, 4, 7}}},
       {"text/template", message("A: <|> a | b |> <||> x < y > z [instead] [Inst.] <0x0G>"), {}},
       {"text/template", "▀lore\n### System\nThe response: ## none\n## Answers\n# Response▄\n" + x, {}},
-      {"text/refusal", message("A: \"As an AI language model, I cannot\" x"), {{2, 8, 1}}},
-      {"text/refusal", message("A: I'm sorry, but I can’t continue this roleplay."), {{2, 20, 1}}},
+      {"text/refusal", message("A: \"As an AI language model, I cannot\" x"), {{2, 11, 1}}},
+      {"text/refusal", message("A: I'm sorry, but I can’t continue this roleplay."), {{2, 19, 1}}},
       {"text/refusal", message("A: As an AI, I have no feelings. I cannot fulfill your request."), {{2, 4, 2}}},
-      {"text/refusal", message("A: I apologize, but I’m unable to help with that."), {{2, 22, 1}}},
+      {"text/refusal", message("A: I apologize, but I’m unable to help with that."), {{2, 21, 1}}},
       {"text/refusal",
        message("A: \"As an AI, I feel nothing,\" said the ship. \"I can't help with that.\" I cannot help it. I won't "
                "write to him, said Tam. I am just an aide. I can't create a content life here."),
