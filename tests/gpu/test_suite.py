@@ -64,7 +64,7 @@ def test_shipped_program_never_falls_back_to_the_cpu(tmp_path, device):
     outcome = must(train(job.config), 5)
     assert outcome.errors == ["E0404"] and "no NVIDIA driver is loaded" in outcome.err
     assert not list(job.run.glob("checkpoints/*"))
-    must(train(job.config, "--check"))
+    assert must(train(job.config, "--check"), 5).errors == ["E0404"], "a check opens the device as well"
 
 
 @pytest.mark.skipif(HAS_GPU, reason="there is a GPU: scripts/gpu_suite.sh runs it")
