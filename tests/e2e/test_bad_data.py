@@ -169,13 +169,11 @@ def test_kinds_that_are_not_offered_and_files_that_are_not_regular(tmp_path, tok
         outcome = must(train(job.config), 3)
         assert outcome.errors == [code], repr(outcome)
     job.write(datasets=[{"path": "train.jsonl", "type": "blockml_jsonl"}])
-    assert must(train(job.config), 3).errors == ["E0203"], "text needs the tokenizer"
+    assert "E0203" in must(train(job.config), 3).errors, "text needs the tokenizer"
     assert not job.run.exists()
 
 
-def test_a_completion_needs_train_on_inputs(tmp_path, text_model):
+def test_a_completion_is_trained_whole(tmp_path, text_model):
     (tmp_path / "a.txt").write_text("Just a text with ▀ and <b> in it.\n")
     job = Job(tmp_path, text_model, datasets=[{"path": "a.txt", "type": "completion"}], train_on_inputs=False)
-    assert must(train(job.config), 2).errors == ["E0107"]
-    job.write(train_on_inputs=True, max_steps=1)
-    must(train(job.config))
+    assert "15 targets + 0 masked + 1 first" in must(train(job.config, "--set", "max_steps=1")).err, "as in Axolotl"

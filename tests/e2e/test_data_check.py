@@ -67,9 +67,10 @@ def test_every_problem_of_every_file_in_one_run(tmp_path):
 def test_formats_and_strict(tmp_path):
     write(tmp_path, "a.blockml", UNTIDY)
     short = must(data("check", "a.blockml", "--format", "short", cwd=tmp_path))
-    assert "a.blockml:4:8: warning[W0304]: prose/curly-quotes: quotes that are not ASCII (2 in this block)\n" in short.err
+    assert ("a.blockml:2:1: warning[W0304]: prose/curly-quotes: quotes that are not ASCII (2 in this block), and 1 more block "
+            "(line 4)\n") in short.err
     long = must(data("check", "a.blockml", cwd=tmp_path))
-    assert "--> a.blockml:4:8\n" in long.err and "help: write" in long.err
+    assert "--> a.blockml:4:31\n" in long.err and "help: write" in long.err
     assert "accepted, not canonical: one-line block, 1\n" in long.out
     strict = data("check", "a.blockml", "--strict", "--format", "json", cwd=tmp_path)
     assert strict.code == 3
@@ -81,7 +82,7 @@ def test_formats_and_strict(tmp_path):
 def test_without_a_tokenizer_it_says_what_is_left_out(tmp_path):
     write(tmp_path, "a.blockml", DOCUMENT_A)
     checked = must(data("check", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""}))
-    assert "not checked without a tokenizer: lengths against sequence_len" in checked.out
+    assert "not checked without --tokenizer: lengths, masks" in checked.out
     refused = data("inspect", "a.blockml", cwd=tmp_path, env={"SHORI_TOKENIZER": ""})
     assert refused.code == 3 and "--tokenizer" in refused.err
 

@@ -12,7 +12,6 @@ from shori_programs import must, start_train, train
 from small_jobs import Job, TokenJob, copy_folder, scenes, token_lines, write_config
 
 
-
 def stop_early(config):
     with start_train(config) as running:
         assert running.wait_for(r"saved step 2 \(durable\)")
