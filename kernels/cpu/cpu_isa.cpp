@@ -1,5 +1,6 @@
 #include "shori/ops/cpu_isa.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <string>
@@ -81,7 +82,8 @@ const CpuSupport& cpu_support() {
 
 CpuIsa cpu_isa() {
   const char* word = std::getenv("SHORI_CPU_ISA");
-  return word == nullptr || *word == '\0' ? cpu_support().best : chosen(word, cpu_support().best);
+  if (word != nullptr && *word != '\0') return chosen(word, cpu_support().best);
+  return std::min(cpu_support().best, CpuIsa::kAvx512);
 }
 
 }  // namespace shori

@@ -37,7 +37,7 @@ copies of one. Install exactly the release that the message names, with all of i
     {"E0408", 5, "instruction set that this machine lacks",
      R"(SHORI_CPU_ISA in the environment lowers the instructions that the CPU code uses: `plain`, `avx2`,
 `avx512`, `amx`. It names none of these, or more than this processor and this system offer. Without it
-the best one is used. Results of `plain`, `avx2` and `avx512` are the same bytes; `amx` multiplies in
+the best one up to `avx512` is used. Results of `plain`, `avx2` and `avx512` are the same bytes; `amx` multiplies in
 another order. With SHORI_OPS=reference any of them may be named, because its loops need none.)"},
 
     // Run folder.

@@ -22,7 +22,8 @@ struct CpuSupport {
 // to a process with a signal stack too small for them.
 const CpuSupport& cpu_support();
 
-// The set that the ops use: the best one, or the lower one that SHORI_CPU_ISA in the environment names. E0408: it names no
+// The set that the ops use: the best one up to kAvx512, or the one that SHORI_CPU_ISA in the environment names. kAmx is used
+// only where it is named, because no processor with tiles has run its kernels yet. E0408: the variable names no
 // set, or one that this machine lacks. With SHORI_OPS=reference any set may be named, because its loops need none.
 CpuIsa cpu_isa();
 
