@@ -16,23 +16,6 @@
 namespace shori {
 namespace {
 
-void append_utf8(std::string& out, std::uint32_t value) {
-  // A continuation byte: the six bits of `value` from `shift` on.
-  const auto tail = [&out, value](int shift) { out += static_cast<char>(0x80 | ((value >> shift) & 0x3f)); };
-  if (value < 0x80) {
-    out += static_cast<char>(value);
-  } else if (value < 0x800) {
-    out += static_cast<char>(0xc0 | (value >> 6));
-    tail(0);
-  } else if (value < 0x10000) {
-    out += static_cast<char>(0xe0 | (value >> 12));
-    tail(6), tail(0);
-  } else {
-    out += static_cast<char>(0xf0 | (value >> 18));
-    tail(12), tail(6), tail(0);
-  }
-}
-
 class Parser {
  public:
   Parser(std::string_view text, const JsonLimits& limits, JsonProblem& problem, JsonRepairs* repairs)

@@ -19,6 +19,8 @@ struct CodePoint {
   std::size_t bytes;
 };
 CodePoint code_point_at(std::string_view text, std::size_t offset);
+// Appends the code point `value` as UTF-8.
+void append_utf8(std::string& out, std::uint32_t value);
 
 // 1-based line and column (in code points) of a byte offset; `line_text` is that line without its newline.
 struct TextPosition {

@@ -58,22 +58,6 @@ Form form_of(std::string_view head) {
   return Form::kUtf8;
 }
 
-void append_utf8(std::string& out, std::uint32_t value) {
-  const auto tail = [&out, value](int shift) { out += static_cast<char>(0x80 | ((value >> shift) & 0x3F)); };
-  if (value < 0x80) {
-    out += static_cast<char>(value);
-  } else if (value < 0x800) {
-    out += static_cast<char>(0xC0 | (value >> 6));
-    tail(0);
-  } else if (value < 0x10000) {
-    out += static_cast<char>(0xE0 | (value >> 12));
-    tail(6), tail(0);
-  } else {
-    out += static_cast<char>(0xF0 | (value >> 18));
-    tail(12), tail(6), tail(0);
-  }
-}
-
 // Whether `text` has a well-formed sequence of several bytes.
 bool has_utf8(std::string_view text) {
   while (!text.empty()) {
