@@ -123,8 +123,9 @@ struct ImportFile {
   std::function<void(ImportedConversation)> accept;
 };
 
-// Whether a whole text has neither bytes that are not UTF-8 nor NUL; E0304 otherwise.
-bool is_readable(std::string_view text, ImportFile& file);
+// The whole file, whose changes of form are counted. Empty after E0317, larger than 64 MiB (`what` names it), or E0304, bytes
+// that are not UTF-8 or a NUL.
+std::optional<std::string> read_text(ImportFile& file, std::string_view what);
 
 // Each reads a whole file and passes its conversations to `accept`. All problems of the file go to `diagnostics`.
 void import_limarp(ImportFile& file);

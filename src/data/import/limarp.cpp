@@ -161,17 +161,10 @@ class LimarpReader {
 }  // namespace
 
 void import_limarp(ImportFile& file) {
-  if (file.input.size() > kYamlDataLimits.bytes) {
-    file.diagnostics.add(Diagnostic("E0317", "the file is larger than 64 MiB").at(file.path).help("split the file"));
-    return;
-  }
-  std::string text;
-  TextStream stream(file.input);
-  stream.read_all(text);
-  count_text_changes(file.report.changes, stream.changes());
-  if (!is_readable(text, file)) return;
+  std::optional<std::string> text = read_text(file, "the file");
+  if (!text) return;
   Diagnostics problems;
-  const std::optional<YamlDocument> document = parse_yaml(file.path, std::move(text), kYamlDataLimits, problems);
+  const std::optional<YamlDocument> document = parse_yaml(file.path, *std::move(text), kYamlDataLimits, problems);
   for (Diagnostic problem : problems.all()) {
     problem.code = "E0312";
     file.diagnostics.add(std::move(problem));

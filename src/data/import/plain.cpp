@@ -91,15 +91,7 @@ class LogReader {
 }  // namespace
 
 void import_plain(ImportFile& file) {
-  if (file.input.size() > kConversationBytes) {
-    file.diagnostics.add(Diagnostic("E0317", "the log is larger than 64 MiB").at(file.path).help("split the file"));
-    return;
-  }
-  std::string text;
-  TextStream stream(file.input);
-  stream.read_all(text);
-  count_text_changes(file.report.changes, stream.changes());
-  if (is_readable(text, file)) LogReader(file, text).read();
+  if (const std::optional<std::string> text = read_text(file, "the log")) LogReader(file, *text).read();
 }
 
 }  // namespace shori

@@ -225,8 +225,6 @@ std::string rewrite(std::string_view text, ChangeCounts& changes) {
   return TextRewriter(cleaned, changes).run();
 }
 
-}  // namespace
-
 bool is_readable(std::string_view text, ImportFile& file) {
   const std::size_t bad = find_invalid_utf8(text).value_or(text.size()), nul = text.find('\0');
   if (bad == text.size() && nul == std::string_view::npos) return true;
@@ -237,20 +235,28 @@ bool is_readable(std::string_view text, ImportFile& file) {
   return false;
 }
 
-void import_text(ImportFile& file) {
+}  // namespace
+
+std::optional<std::string> read_text(ImportFile& file, std::string_view what) {
   if (file.input.size() > kConversationBytes) {
     file.diagnostics.add(
-        Diagnostic("E0317", "the conversation is larger than 64 MiB").at(file.path).help("split the file"));
-    return;
+        Diagnostic("E0317", concat(what, " is larger than 64 MiB")).at(file.path).help("split the file"));
+    return std::nullopt;
   }
-  std::string source;
+  std::string text;
   TextStream stream(file.input);
-  stream.read_all(source);
+  stream.read_all(text);
   count_text_changes(file.report.changes, stream.changes());
+  return is_readable(text, file) ? std::optional(std::move(text)) : std::nullopt;
+}
+
+void import_text(ImportFile& file) {
+  const std::optional<std::string> source = read_text(file, "the conversation");
+  if (!source) return;
   ChangeCounts& changes = file.report.changes;
-  if (!is_readable(source, file)) return;
   Diagnostics problems;
-  std::optional<BlockmlDocument> document = parse_blockml(rewrite(source, changes), TextSource{file.path, 0}, problems);
+  std::optional<BlockmlDocument> document =
+      parse_blockml(rewrite(*source, changes), TextSource{file.path, 0}, problems);
   if (problems.all().size() == 1 && problems.all().front().code == "E0306") return file.accept({});
   for (const Diagnostic& problem : problems.all()) file.diagnostics.add(problem);
   if (!document) return;
