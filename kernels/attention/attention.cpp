@@ -137,10 +137,7 @@ void attention_on_cpu(const OpContext& context, const AttentionShape& shape, Con
     softmax_block(shape, block, scores, inverse_sum, lse.row<float>(index));
     matmul(dense(scores, block.count, block.key_count), input.slice(block.keys, block.key_count, head.v, dim), result,
            dim);
-    for (std::int64_t i = 0; i < block.count; ++i) {
-      scale_row(inverse_sum[i], result + i * dim, dim);
-      store_row(result + i * dim, out, block.first + i, head.q, dim);
-    }
+    store_block(block, inverse_sum, result, out, head.q, dim);
   });
 }
 

@@ -84,4 +84,13 @@ inline void softmax_block(const AttentionShape& shape, const QueryBlock& block, 
   }
 }
 
+// Writes `result` [block.count, dim], divided by the sums of its rows, to the rows of the block from column `first` on.
+inline void store_block(const QueryBlock& block, const float* inverse_sum, float* result, TensorView out,
+                        std::int64_t first, std::int64_t dim) {
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    scale_row(inverse_sum[i], result + i * dim, dim);
+    store_row(result + i * dim, out, block.first + i, first, dim);
+  }
+}
+
 }  // namespace shori

@@ -288,10 +288,7 @@ void tile_attention(const OpContext& context, const AttentionShape& shape, Const
     product.c_stride = dim;
     values.set(product, sample, kv, block.keys - block.start);
     multiply(product);
-    for (std::int64_t i = 0; i < block.count; ++i) {
-      scale_row(inverse_sum[i], result + i * dim, dim);
-      store_row(result + i * dim, out, block.first + i, head.q, dim);
-    }
+    store_block(block, inverse_sum, result, out, head.q, dim);
   });
 }
 

@@ -121,23 +121,22 @@ class Attention : public testing::TestWithParam<Case> {
     result.backward(whole_dout().to(type));
     return {result.detach(), leaf.grad()};
   }
+
+  void expect_as_exact_as_the_framework() {
+    run();
+    const Expected exact = expected(at::kDouble), framework = expected(scalar_type(test.dtype));
+    expect_within_twice(out.tensor(), framework.out, exact.out, "out");
+    expect_within_twice(dqkv.tensor(), framework.dqkv, exact.dqkv, "dqkv");
+  }
 };
 
-TEST_P(Attention, IsAsExactAsTheFramework) {
-  run();
-  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(test.dtype));
-  expect_within_twice(out.tensor(), framework.out, exact.out, "out");
-  expect_within_twice(dqkv.tensor(), framework.dqkv, exact.dqkv, "dqkv");
-}
+TEST_P(Attention, IsAsExactAsTheFramework) { expect_as_exact_as_the_framework(); }
 
 // Tiles round the probabilities and their gradients to bf16, as FlashAttention does.
 TEST_P(Attention, TilesAreAsExactAsTheFramework) {
   if (test.dtype != DType::kBf16) return;
   const TileOps tiles;
-  run();
-  const Expected exact = expected(at::kDouble), framework = expected(scalar_type(test.dtype));
-  expect_within_twice(out.tensor(), framework.out, exact.out, "out");
-  expect_within_twice(dqkv.tensor(), framework.dqkv, exact.dqkv, "dqkv");
+  expect_as_exact_as_the_framework();
 }
 
 TEST_P(Attention, TilesGiveTheSameBytesForThreads) {
