@@ -1,5 +1,5 @@
 // Errors of runs and exports, and warnings.
-#include "src/util/error_texts.h"
+#include "src/util/errors/error_texts.h"
 
 namespace shori {
 namespace {

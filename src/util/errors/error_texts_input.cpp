@@ -1,5 +1,5 @@
 // Internal errors, and errors in what the user hands in: config, model folder, training text.
-#include "src/util/error_texts.h"
+#include "src/util/errors/error_texts.h"
 
 namespace shori {
 namespace {

@@ -1,4 +1,4 @@
-#include "src/train/stage/step_profile.h"
+#include "src/train/step/step_profile.h"
 
 #include <nlohmann/json.hpp>
 #include <string>

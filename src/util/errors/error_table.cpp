@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "src/util/error_texts.h"
+#include "src/util/errors/error_texts.h"
 
 namespace shori {
 
