@@ -66,7 +66,7 @@ LINES = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, text_model):
+def printed(tmp_path_factory, text_model):
     """All malformed files in one start; (file, diagnostics) and the job."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "texts").mkdir()
@@ -88,8 +88,8 @@ def expected_places():
             yield from ((name, *problem) for problem in problems)
 
 
-def test_every_problem_is_told_at_its_place(told):
-    _, outcome = told
+def test_every_problem_is_reported_at_its_place(printed):
+    _, outcome = printed
     found = {(d["file"], d["code"], d["line"], d["column"]) for d in outcome.diagnostics}
     missing = [place for place in expected_places()
                if not any(all(want is None or want == have for want, have in zip(place, have_place))
@@ -97,16 +97,16 @@ def test_every_problem_is_told_at_its_place(told):
     assert not missing, f"{missing}\n{outcome!r}"
 
 
-def test_no_other_problem_is_told(told):
-    _, outcome = told
+def test_no_other_problem_is_told(printed):
+    _, outcome = printed
     expected = [(file, code, line) for file, code, line, _ in expected_places()]
     for d in outcome.diagnostics:
         assert any(d["file"] == file and d["code"] == code and line in (None, d["line"])
                    for file, code, line in expected), d
 
 
-def test_problems_carry_cures_and_are_printed_safely(told):
-    job, outcome = told
+def test_problems_carry_cures_and_are_printed_safely(printed):
+    job, outcome = printed
     for diagnostic in outcome.diagnostics:
         assert diagnostic["exit_code"] == 3
         assert diagnostic["help"] or diagnostic["notes"], diagnostic
@@ -117,8 +117,8 @@ def test_problems_carry_cures_and_are_printed_safely(told):
     assert not job.run.exists()
 
 
-def test_check_tells_the_same(told):
-    job, outcome = told
+def test_check_tells_the_same(printed):
+    job, outcome = printed
     checked = must(train(job.config, "--json-errors", "--check"), 3)
     assert checked.diagnostics == outcome.diagnostics
 

@@ -137,9 +137,9 @@ def test_tensors_that_are_not_those_of_the_architecture(tmp_path, token_model):
         model = copy_folder(token_model, folder / "model")
         rewrite(model / "model.safetensors", change)
         problems = refused(TokenJob(folder / "job", model), code)
-        told = " ".join(problem["message"] for problem in problems)
+        printed = " ".join(problem["message"] for problem in problems)
         for text in texts:
-            assert text in told, (name, told)
+            assert text in printed, (name, printed)
 
     in_parallel(work, TENSORS)
 
@@ -342,8 +342,8 @@ def test_config_json_tells_all_mistakes_at_once(tmp_path, token_model):
     model = copy_folder(token_model, tmp_path / "model")
     edit_json(model / "config.json", set_to(hidden_size=0, rms_norm_eps=-1, hidden_act="gelu"))
     problems = refused(TokenJob(tmp_path / "job", model), "E0204")
-    told = " ".join(problem["message"] for problem in problems)
-    assert all(key in told for key in ("hidden_size", "rms_norm_eps", "hidden_act"))
+    printed = " ".join(problem["message"] for problem in problems)
+    assert all(key in printed for key in ("hidden_size", "rms_norm_eps", "hidden_act"))
 
 
 def test_code_in_a_model_folder_is_never_loaded(tmp_path, token_model):

@@ -26,7 +26,7 @@ def piece(text, kind, score=0.0):
 
 
 def tokenizer(pieces=None, trainer=b"", normalizer=b"", model_type=2):
-    """A whole model file of 512 pieces that suits BlockML, unless told otherwise."""
+    """A whole model file of 512 pieces that suits BlockML, unless the caller says otherwise."""
     if pieces is None:
         pieces = [piece("<unk>", 2), piece("<s>", 3), piece("</s>", 3)]
         pieces += [piece(f"<0x{byte:02X}>", 6) for byte in range(256)]

@@ -189,8 +189,8 @@ def test_convert_keeps_what_the_forms_can_hold(tmp_path):
     must(data("convert", "a.jsonl", "--to", "yaml", "--out", "y", cwd=tmp_path))
     must(data("convert", "y", "--to", "jsonl", "--out", "j", cwd=tmp_path))
     assert json.loads((tmp_path / "j/conversations.jsonl").read_text()) == line
-    told = must(data("convert", "a.jsonl", "--to", "blockml", "--out", "b", cwd=tmp_path))
-    assert "category or rating of 1 conversations" in told.out
+    printed = must(data("convert", "a.jsonl", "--to", "blockml", "--out", "b", cwd=tmp_path))
+    assert "category or rating of 1 conversations" in printed.out
     write(tmp_path, "auto.yaml", "messages: [{text: x, length: auto}]\n")
     refused = data("convert", "auto.yaml", "--to", "blockml", "--out", "n", cwd=tmp_path, env={"SHORI_TOKENIZER": ""})
     assert refused.code == 3 and not (tmp_path / "n").exists()

@@ -130,19 +130,19 @@ def test_the_cards_lines_byte_for_byte(corpus):
                 f"Longest conversation: {commas(max(unique) + 2)} tokens\n"
                 f"Size of the training data: {rounded(sum(len(t.encode()) for t in texts), 10 ** 6, 1)} MB\n")
     assert must(data("stats", corpus.folder, "--card")).out == expected
-    told = must(data("stats", corpus.folder))
-    assert told.out.startswith(f"Conversations: {commas(len(texts))}\nMessages: {commas(len(corpus.messages()))}\n"
+    printed = must(data("stats", corpus.folder))
+    assert printed.out.startswith(f"Conversations: {commas(len(texts))}\nMessages: {commas(len(corpus.messages()))}\n"
                                f"Tokens: {commas(sum(unique))}\n"
-                               f"Longest conversation: {commas(max(unique))} tokens\nSize: "), told.out
-    assert all(line == line.rstrip() for line in told.out.split("\n"))
+                               f"Longest conversation: {commas(max(unique))} tokens\nSize: "), printed.out
+    assert all(line == line.rstrip() for line in printed.out.split("\n"))
     longest = max(unique) + 2
-    assert f"\nLongest sample: {commas(longest)} of 16,384 tokens, {commas(16384 - longest)} spare\n" in told.out
+    assert f"\nLongest sample: {commas(longest)} of 16,384 tokens, {commas(16384 - longest)} spare\n" in printed.out
     messages = len(corpus.messages())
-    assert f"\nTokens per message: {rounded(sum(unique), messages, 1)}\n" in told.out
+    assert f"\nTokens per message: {rounded(sum(unique), messages, 1)}\n" in printed.out
     size = sum(len(text.encode()) for text in texts)
-    assert f"\nBytes per token: {rounded(size, sum(unique), 2)}\n" in told.out
+    assert f"\nBytes per token: {rounded(size, sum(unique), 2)}\n" in printed.out
     below = sum(length < 300 for length in message_lengths(corpus))
-    assert f"\nMessages below 300 tokens: {rounded(100 * below, messages, 1)} %\n" in told.out
+    assert f"\nMessages below 300 tokens: {rounded(100 * below, messages, 1)} %\n" in printed.out
 
 
 def test_json_has_every_figure(corpus):
@@ -175,25 +175,25 @@ def test_json_has_every_figure(corpus):
     assert ledger["unique"] == figures["unique_tokens"]
     assert ledger["tokens_in"] == ledger["unique"] + 2 * len(corpus.texts) == ledger["tokens_packed"]
     bounds = [sorted(lengths)[math.ceil(k * len(lengths) / 9) - 1] for k in range(1, 9)]
-    told = figures["equal_count_bounds"]
-    assert all(a < b for a, b in zip(told, told[1:]))
-    assert all(mine >= quantile for mine, quantile in zip(told, bounds))
-    assert told[-1] == bounds[-1]
+    printed = figures["equal_count_bounds"]
+    assert all(a < b for a, b in zip(printed, printed[1:]))
+    assert all(mine >= quantile for mine, quantile in zip(printed, bounds))
+    assert printed[-1] == bounds[-1]
 
 
 def test_tables_lengths_and_picture(corpus, tmp_path):
     picture = tmp_path / "lengths.svg"
-    told = must(data("stats", corpus.folder, "--by", "character", "--svg", picture)).out
+    printed = must(data("stats", corpus.folder, "--by", "character", "--svg", picture)).out
     names = [speaker for _, speaker, _ in corpus.messages()]
-    assert re.search(rf"^  Old Tam +\d+ +{names.count('Old Tam')} +[\d,]+$", told, re.M)
+    assert re.search(rf"^  Old Tam +\d+ +{names.count('Old Tam')} +[\d,]+$", printed, re.M)
     root = xml.etree.ElementTree.fromstring(picture.read_text())
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     lengths = message_lengths(corpus)
     assert titles[0] == f"0 to 19 tokens: {commas(sum(n < 20 for n in lengths))}" and len(titles) == 31
-    told = must(data("stats", corpus.folder, "--lengths", "--length-unit", "words")).out
+    printed = must(data("stats", corpus.folder, "--lengths", "--length-unit", "words")).out
     words = sorted(len(text.split()) for _, _, text in corpus.messages())
-    assert "Message lengths in words:" in told and f"minimum {words[0]}, " in told and f"maximum {commas(words[-1])}\n" in told
-    assert re.search(r"length_unit: words\n  length_buckets: \{nano: \d+, .*huge: \d+\}", told)
+    assert "Message lengths in words:" in printed and f"minimum {words[0]}, " in printed and f"maximum {commas(words[-1])}\n" in printed
+    assert re.search(r"length_unit: words\n  length_buckets: \{nano: \d+, .*huge: \d+\}", printed)
 
 
 @pytest.mark.parametrize("budget", [700, 1100])
@@ -298,19 +298,19 @@ def test_copies_between_train_and_evaluation(tmp_path, text_model):
         assert "test/copy.blockml = data/scene-02.blockml (exact)" in outcome.err + outcome.out
     assert not job.run.exists()
     job.write(allow_overlap=True)
-    told = must(train(job.config))
-    assert told.codes == ["E0307"] and "warning[E0307]" in told.err
+    printed = must(train(job.config))
+    assert printed.codes == ["E0307"] and "warning[E0307]" in printed.err
 
 
 def test_dedupe_trains_the_first_of_each(tmp_path, text_model):
     scenes(tmp_path / "data", 4, 3)
     shutil.copy(tmp_path / "data/scene-01.blockml", tmp_path / "data/scene-99.blockml")
     job = Job(tmp_path, text_model, sequence_len=128, num_epochs=1, datasets=[{"path": "data"}])
-    told = must(train(job.config, "--check"))
-    assert told.codes == ["W0301"] and "data/scene-99.blockml = data/scene-01.blockml (exact)" in told.err
+    printed = must(train(job.config, "--check"))
+    assert printed.codes == ["W0301"] and "data/scene-99.blockml = data/scene-01.blockml (exact)" in printed.err
     job.write(dedupe=True)
-    told = must(train(job.config))
-    assert told.codes == []
+    printed = must(train(job.config))
+    assert printed.codes == []
     report = json.loads((job.run / "data_report.json").read_text())["total"]
     assert report["samples"] == 4 and report["dropped_duplicate"] > 0
     assert report["tokens_in"] == report["tokens_packed"] + report["dropped_duplicate"]

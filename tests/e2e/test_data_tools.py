@@ -88,9 +88,9 @@ def test_imports_of_every_kind(tmp_path, source):
     path.parent.mkdir(parents=True)
     path.write_bytes(text.encode())
     command = ["import", path.parent, "--from", source, "--out", tmp_path / "out", *options]
-    told = must(data(*command))
+    printed = must(data(*command))
     assert contents(tmp_path / "out") == {file: text.encode() for file, text in expected.items()}
-    assert f"files written: {len(expected)} " in told.out
+    assert f"files written: {len(expected)} " in printed.out
     # The same again writes nothing, and what was made passes the check and is a fixed point of an import of text.
     again = must(data(*command))
     assert f"already imported, unchanged: {len(expected)}\n" in again.out
@@ -134,17 +134,17 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("source", DAMAGED)
-def test_damaged_files_are_told_with_their_place_and_nothing_is_written(tmp_path, source):
+def test_damaged_files_are_reported_with_their_place_and_nothing_is_written(tmp_path, source):
     name, text, options, problem = DAMAGED[source]
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_text(text, newline="")
     good, good_text, good_options, _ = IMPORTS[source]
     (tmp_path / "in" / good).parent.mkdir(exist_ok=True)
     (tmp_path / "in" / good).write_bytes(good_text.encode())
-    told = must(data("--json-errors", "import", tmp_path / "in", "--from", source, "--out", tmp_path / "out",
+    printed = must(data("--json-errors", "import", tmp_path / "in", "--from", source, "--out", tmp_path / "out",
                      *(options or good_options)), 3)
-    assert [(d["code"], d["line"], d["column"]) for d in told.diagnostics] == [problem], repr(told)
-    assert told.diagnostics[0]["file"].endswith(name)
+    assert [(d["code"], d["line"], d["column"]) for d in printed.diagnostics] == [problem], repr(printed)
+    assert printed.diagnostics[0]["file"].endswith(name)
     assert not (tmp_path / "out").exists()
 
 
@@ -152,8 +152,8 @@ def test_an_import_never_overwrites(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(*CHAT))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "c-00001.blockml").write_text("mine")
-    told = must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"), 2)
-    assert told.codes == ["E0807"]
+    printed = must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"), 2)
+    assert printed.codes == ["E0807"]
     assert contents(tmp_path / "out") == {"c-00001.blockml": b"mine"}
 
 

@@ -98,8 +98,8 @@ def test_peak_is_compared_with_the_plan(finished):
 
 def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finished):
     profiled = job(tmp_path, token_model)
-    told = must(emulated(profiled.config, "--profile-steps", "2:3")).err
-    assert "--- profile of step 2," in told and "--- profile of step 3," in told and "profile of step 4" not in told
+    printed = must(emulated(profiled.config, "--profile-steps", "2:3")).err
+    assert "--- profile of step 2," in printed and "--- profile of step 3," in printed and "profile of step 4" not in printed
     assert tensor_state(profiled.run) == tensor_state(finished.run)
     profile = json.loads((profiled.run / "profile.json").read_text())
     assert profile["step"] == 3
@@ -111,7 +111,7 @@ def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finis
     rates = {line["op"]: {key for key in line if "_per_second" in key} for line in profile["ops"]}
     assert all(rates.values()), "every op says what it has to do"
     assert rates["nf4_linear"] == {"tflop_per_second"} and rates["rms_norm"] == {"gb_per_second"}
-    assert re.search(r"^  attention_backward .* TFLOP/s$", told, re.M) and re.search(r"^  swiglu .* GB/s$", told, re.M)
+    assert re.search(r"^  attention_backward .* TFLOP/s$", printed, re.M) and re.search(r"^  swiglu .* GB/s$", printed, re.M)
     for text in ("3", "3:2", "0:1", "a:b", "1:2x"):
         assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0116"]
 
@@ -148,9 +148,9 @@ def test_stages_of_one_base_are_planned_with_the_longest_attention(tmp_path, tok
 def test_stages_of_one_base_share_its_memory(tmp_path, token_model):
     """Trained again from the second stage on, they give the same adapter."""
     recipe = chain(tmp_path, token_model)
-    told = must(emulated(recipe)).err
-    peaks = re.findall(r"GPU memory: (.+?) at peak, (.+?) planned for it", told)
-    assert len(peaks) == 2 and peaks[0] == peaks[1] and told.count("base loaded") == 1
+    printed = must(emulated(recipe)).err
+    peaks = re.findall(r"GPU memory: (.+?) at peak, (.+?) planned for it", printed)
+    assert len(peaks) == 2 and peaks[0] == peaks[1] and printed.count("base loaded") == 1
     before = tensor_state(tmp_path / "runs/long")
     assert "GPU memory: " in must(emulated(recipe, "--from", "long")).err
     assert tensor_state(tmp_path / "runs/long") == before
@@ -165,7 +165,7 @@ def test_memory_limit_is_obeyed(tmp_path, token_model):
 
 
 @pytest.mark.parametrize("calls", [0, 3])
-def test_too_little_memory_before_step_1_is_told_with_the_plan(tmp_path, token_model, calls):
+def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, token_model, calls):
     """Attention finds no room for its temporaries: in its comparison with the CPU, or in the trial pass."""
     small = job(tmp_path, token_model)
     refused = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": str(calls)}), 5)
@@ -186,7 +186,7 @@ def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, token_model, 
     assert tensor_state(small.run) == tensor_state(finished.run)
 
 
-def test_what_a_device_cannot_do_is_told_before_anything_loads(tmp_path, token_model):
+def test_what_a_device_cannot_do_is_reported_before_anything_loads(tmp_path, token_model):
     fp32 = job(tmp_path, token_model, bf16=False)
     assert must(emulated(fp32.config), 2).errors == ["E0107"]
     rank = job(tmp_path, token_model, bf16=True, lora_r=65)

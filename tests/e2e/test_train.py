@@ -308,8 +308,8 @@ def test_help_keys_formats(tmp_path):
 @pytest.mark.parametrize("code, exit_code", [("E0001", 1), ("E0101", 2), ("E0207", 3), ("E0502", 4), ("E0404", 5),
                                              ("E0601", 6), ("E0501", 7)])
 def test_explain(code, exit_code):
-    told = must(train("--explain", code))
-    assert re.match(rf"{code}: .+ \(exit {exit_code}\)\n\n.{{60,}}", told.out, re.S), told.out
+    printed = must(train("--explain", code))
+    assert re.match(rf"{code}: .+ \(exit {exit_code}\)\n\n.{{60,}}", printed.out, re.S), printed.out
 
 
 def test_usage_errors(tmp_path, token_model):
@@ -341,11 +341,11 @@ datasets: [{path: train.jsonl, type: tokenized}]
 def test_all_config_errors_in_one_go(tmp_path):
     config = tmp_path / "bad.yaml"
     config.write_text(BAD_CONFIG)
-    told = must(train(config, "--json-errors"), 2)
-    places = {(d["code"], d["line"], d["column"]) for d in told.diagnostics}
+    printed = must(train(config, "--json-errors"), 2)
+    places = {(d["code"], d["line"], d["column"]) for d in printed.diagnostics}
     assert {("E0103", 3, 16), ("E0101", 4, 1), ("E0102", 6, 1), ("E0104", 7, 7), ("E0112", 8, 1),
             ("E0106", 9, 15)} <= places, places
-    for diagnostic in told.diagnostics:
+    for diagnostic in printed.diagnostics:
         if diagnostic["code"] == "E0404":
             continue  # a build for GPUs says as well that there is none
         assert list(diagnostic) == ["code", "severity", "message", "file", "line", "column", "end_column", "notes",
@@ -353,10 +353,10 @@ def test_all_config_errors_in_one_go(tmp_path):
         assert diagnostic["severity"] == "error"
         assert diagnostic["exit_code"] == (3 if diagnostic["code"] == "E0315" else 2), "missing data is said as well"
         assert os.path.basename(diagnostic["file"]) == "bad.yaml"
-    typo = next(d for d in told.diagnostics if d["code"] == "E0101")
+    typo = next(d for d in printed.diagnostics if d["code"] == "E0101")
     assert any("lora_alpha" in text for text in typo["help"])
     shown = must(train(config), 2)
-    assert sorted(shown.errors) == sorted(told.errors)
+    assert sorted(shown.errors) == sorted(printed.errors)
     assert f"--> {config}:4:1\n   |\n 4 | lora_apha: 16\n   | ^^^^^^^^^" in shown.err, shown.err
     assert "shori-train --explain E0101" in shown.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml"]

@@ -95,7 +95,7 @@ def test_stop_while_waiting_for_room(tmp_path, one_layer, injector, expected):
 
 
 def test_limit_of_the_file_size(tmp_path, one_layer, expected):
-    """SIGXFSZ is ignored; what it tells (EFBIG) is met like a full disk. The limit is lifted, and the run goes on."""
+    """SIGXFSZ is ignored; its error (EFBIG) is handled like a full disk. The limit is lifted, and the run goes on."""
     job = ShortJob(tmp_path / "job", one_layer)
     with start_train(job.config) as running:
         assert running.wait_for(r"saved step 2 \(durable\)")
@@ -108,7 +108,7 @@ def test_limit_of_the_file_size(tmp_path, one_layer, expected):
 
 
 def test_limit_from_the_start(tmp_path, one_layer):
-    """No room for one checkpoint is told before anything is trained."""
+    """A disk without room for one checkpoint is reported before anything is trained."""
     import resource
     job = ShortJob(tmp_path / "job", one_layer)
     outcome = train(job.config, setup=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)))

@@ -150,7 +150,7 @@ def test_one_error_at_every_call(tmp_path, subject):
         if survives or kind == "short" or kind == error("EINTR"):
             assert outcome.code == 0, f"{kind} at {at}, {call} {path}: the run should go on\n{outcome!r}"
         if survives and kind == error("ENOSPC"):
-            assert "E0502" in outcome.errors, "no room is told and waited for"
+            assert "E0502" in outcome.errors, "the missing room is reported and waited for"
 
 
 def test_a_disk_that_stays_broken(tmp_path, subject):

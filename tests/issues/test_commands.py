@@ -205,16 +205,16 @@ def test_set_takes_several_pairs_before_and_after_the_config(tmp_path, token_mod
     job = TokenJob(tmp_path, token_model)
     for arguments in (["--set", "lora_r=4", "lora_alpha=8", job.config], [job.config, "--set", "lora_r=4", "lora_alpha=8"],
                       ["--set=lora_r=4", "lora_alpha=8", job.config], [job.config, "--set", "lora_r=4", "--set", "lora_alpha=8"]):
-        told = must(train(*arguments, "--check")).err
-        assert re.search(r"lora_r: 4 .*--set", told) and re.search(r"lora_alpha: 8 .*--set", told), arguments
+        printed = must(train(*arguments, "--check")).err
+        assert re.search(r"lora_r: 4 .*--set", printed) and re.search(r"lora_alpha: 8 .*--set", printed), arguments
     assert must(train(job.config, "--set", "lora_r=4", "lora_alpha:8"), 2).err
     assert must(train(job.config, "--set", "lora_r=4", "lora_r=8"), 2).errors == ["E0102"]
 
 
 def test_set_of_one_stage(tmp_path, token_model):
     config = recipe(tmp_path, token_model)
-    told = must(train(config, "--check", "--set", "high.learning_rate=1e-4", "lora_r=4")).err
-    rates = re.findall(r"learning_rate: (\S+)", told)
+    printed = must(train(config, "--check", "--set", "high.learning_rate=1e-4", "lora_r=4")).err
+    rates = re.findall(r"learning_rate: (\S+)", printed)
     assert [float(rate) for rate in rates[:2]] == [0.002, 1e-4], rates
     refused = must(train(config, "--check", "--set", "hihg.learning_rate=1e-4"), 2)
     assert refused.errors == ["E0117"] and "`--set high.learning_rate=1e-4`" in refused.err
@@ -243,8 +243,8 @@ def test_check_ends_with_a_verdict(tmp_path, token_model):
     job.write(lora_rr=..., lora_aplha=...)
     lines = (tmp_path / "train.jsonl").read_text().splitlines()
     (tmp_path / "train.jsonl").write_text("\n".join([*lines, lines[0]]) + "\n")
-    told = must(train(job.config, "--check")).err.rstrip()
-    assert re.search(r"no problems but \d warnings? \(above\)$", told) or told.endswith("no problems"), told
+    printed = must(train(job.config, "--check")).err.rstrip()
+    assert re.search(r"no problems but \d warnings? \(above\)$", printed) or printed.endswith("no problems"), printed
 
 
 def test_a_finished_run_with_another_base_or_adapter_is_noticed(tmp_path, token_model):

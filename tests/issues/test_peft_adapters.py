@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 from shori_programs import PYTHON, export, must, train
 from small_jobs import TokenJob
 
-ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PATHS = [f"self_attn.{name}" for name in ALL[:4]] + [f"mlp.{name}" for name in ALL[4:]]
+LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PATHS = [f"self_attn.{name}" for name in LINEARS[:4]] + [f"mlp.{name}" for name in LINEARS[4:]]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_adapter_of_peft(tmp_path, token_model, adapter):
     for name, value in load_file(adapter / "adapter_model.safetensors").items():
         assert torch.equal(written[name], value)
     config = json.loads((tmp_path / "adapter-x/adapter_config.json").read_text())
-    assert config["target_modules"] == sorted(ALL)
+    assert config["target_modules"] == sorted(LINEARS)
     assert "/" not in config["base_model_name_or_path"], "a path of this machine is no name for others"
 
 
@@ -89,10 +89,10 @@ def test_names_of_other_versions(tmp_path, token_model, adapter):
 UNSLOTH = (r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj).*?)|"
            r"(?:\bmodel\.layers\.[\d]{1,}\.(?:self_attn|mlp)\.(?:(?:q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)))")
 TARGETS = {
-    "short": ALL, "paths": PATHS, "full": [f"model.layers.{layer}.{path}" for layer in range(2) for path in PATHS],
-    "some full": ALL[:6] + [f"{layer}.mlp.down_proj" for layer in range(2)], "all-linear": "all-linear", "upper": "All-Linear",
+    "short": LINEARS, "paths": PATHS, "full": [f"model.layers.{layer}.{path}" for layer in range(2) for path in PATHS],
+    "some full": LINEARS[:6] + [f"{layer}.mlp.down_proj" for layer in range(2)], "all-linear": "all-linear", "upper": "All-Linear",
     "expression": r".*\.(q|k|v|o|gate|up|down)_proj", "layers": r"model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj",
-    "look ahead": r"^(?!.*lm_head).*_proj$", "unsloth": UNSLOTH, "others too": ALL + ["w1", "c_attn"],
+    "look ahead": r"^(?!.*lm_head).*_proj$", "unsloth": UNSLOTH, "others too": LINEARS + ["w1", "c_attn"],
 }
 
 
@@ -109,7 +109,7 @@ def test_every_form_of_target_modules(tmp_path, token_model, adapter):
 
 
 REFUSED = {
-    "names less": {"target_modules": ALL[:6]}, "names nothing": {"target_modules": []}, "null": {"target_modules": None},
+    "names less": {"target_modules": LINEARS[:6]}, "names nothing": {"target_modules": []}, "null": {"target_modules": None},
     "part of a name": {"target_modules": ["proj"]}, "one layer": {"target_modules": r"model\.layers\.0\..*_proj"},
     "part matches": {"target_modules": r"(q|k|v|o|gate|up|down)_proj"}, "python only": {"target_modules": r"(?P<x>.*)_proj"},
     "exponential": {"target_modules": "(a*)*" * 30 + "b"}, "deep": {"target_modules": "(" * 3000}, "excluded": {"exclude_modules": ["q_proj"]},

@@ -53,9 +53,9 @@ def test_the_longest_conversation_is_the_one_before_splitting(tmp_path, text_mod
     (tmp_path / "a.blockml").write_text(scene("A", [f"word {number} and more" for number in range(60)]))
     config = write_config(tmp_path / "c.yaml", base_model=str(text_model), output_dir="run", learning_rate=0.001, sequence_len=128,
                           excess_length_strategy="split", datasets=[{"path": "a.blockml"}])
-    told = must(run(BIN / "shori-data", "stats", config)).out
-    longest = int(re.search(r"Longest conversation: ([\d,]+)", told)[1].replace(",", ""))
-    sample = int(re.search(r"Longest sample: ([\d,]+) of 128", told)[1])
+    printed = must(run(BIN / "shori-data", "stats", config)).out
+    longest = int(re.search(r"Longest conversation: ([\d,]+)", printed)[1].replace(",", ""))
+    sample = int(re.search(r"Longest sample: ([\d,]+) of 128", printed)[1])
     assert longest > 128 >= sample
 
 
