@@ -105,7 +105,7 @@ def test_no_other_problem_is_told(printed):
                    for file, code, line in expected), d
 
 
-def test_problems_carry_cures_and_are_printed_safely(printed):
+def test_problems_carry_fixes_and_are_printed_safely(printed):
     job, outcome = printed
     for diagnostic in outcome.diagnostics:
         assert diagnostic["exit_code"] == 3
@@ -117,7 +117,7 @@ def test_problems_carry_cures_and_are_printed_safely(printed):
     assert not job.run.exists()
 
 
-def test_check_tells_the_same(printed):
+def test_check_says_the_same(printed):
     job, outcome = printed
     checked = must(train(job.config, "--json-errors", "--check"), 3)
     assert checked.diagnostics == outcome.diagnostics
