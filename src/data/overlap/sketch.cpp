@@ -97,8 +97,10 @@ ConversationSketch sketch_conversation(std::span<const Segment> segments,
   std::size_t message = 0;
   for (const Segment& segment : segments) {
     if (segment.role != Role::kMessage) continue;
+    const std::size_t begin = folded.size();
     append_folded(segment.body, folded);
-    bodies.push_back(hash_text(fold_text(segment.body)));
+    const std::string_view body = std::string_view(folded).substr(begin);
+    bodies.push_back(hash_text(body.substr(body.starts_with(' ') ? 1 : 0)));
     const bool is_long = message < message_lengths.size() && message_lengths[message] >= kSharedMessageTokens;
     ++message;
     if (!is_long) continue;
