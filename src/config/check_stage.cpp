@@ -255,13 +255,7 @@ std::vector<std::string> stage_notes(const StageConfig& stage) {
 }
 
 void check_stage_name(const std::string& name, const SourceLocation& location, Diagnostics& diagnostics) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.' || c == ' ';
-  };
-  const bool good = !name.empty() && name.size() <= 64 && std::all_of(name.begin(), name.end(), allowed) &&
-                    name.front() != '.' && name.front() != ' ' && name.back() != ' ';
-  if (good) return;
+  if (is_category_name(name)) return;
   diagnostics.add(
       Diagnostic("E0104", concat("`name` must be usable as a folder name, found `", escape_for_log(name), "`"))
           .at(location)

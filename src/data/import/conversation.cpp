@@ -172,12 +172,6 @@ void ConversationBuilder::add_block(Role role, std::string_view text) {
 
 void ConversationBuilder::add_segment(Segment segment) { entries_.emplace_back().segment = std::move(segment); }
 
-bool ConversationBuilder::has_message() const {
-  return std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
-    return (entry.segment ? entry.segment->role : entry.role) == Role::kMessage;
-  });
-}
-
 // Who the user and the character are, before anyone is given another name.
 void ConversationBuilder::find_names() {
   std::vector<std::string> characters;

@@ -60,7 +60,6 @@ class ConversationBuilder {
   void add_block(Role role, std::string_view text);
   void add_instruction(std::string_view text) { add_block(Role::kInst, text); }
   void add_segment(Segment segment);  // of BlockML: only names, macros and what may be dropped are looked at
-  bool has_message() const;
   std::vector<Segment> take();
   // The segments, and who they are by.
   void finish(ImportedConversation& conversation);

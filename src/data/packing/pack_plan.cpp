@@ -56,9 +56,9 @@ void add_step(PackPlan& plan, std::size_t begin, std::size_t end) {
   plan.steps.push_back(step);
 }
 
-// Is an update due after micro-batch `index` (counted over the whole run) of the last epoch of the plan?
 constexpr std::int64_t kMaxEpochs = 100'000;  // the largest num_epochs of a config
 
+// Is an update due after micro-batch `index` (counted over the whole run) of the last epoch of the plan?
 bool update_is_due(const PackPlan& plan, std::size_t index) {
   const PlanEpoch& epoch = plan.epochs.back();
   const auto accumulation = static_cast<std::size_t>(plan.options.gradient_accumulation_steps);

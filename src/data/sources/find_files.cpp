@@ -255,8 +255,7 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
   std::sort(found.begin(), found.end(), [](const FoundFile& a, const FoundFile& b) { return a.path < b.path; });
   found.erase(std::unique(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.path == b.path; }),
               found.end());
-  if (found.empty() && entries.size() == 1) diagnostics.add(no_file(entry, skipped, skipped_before));
-  if (found.empty() && entries.size() > 1 && has_wildcard(entry.resolved_path))
+  if (found.empty() && (entries.size() == 1 || has_wildcard(entry.resolved_path)))
     diagnostics.add(no_file(entry, skipped, skipped_before));
   return found;
 }

@@ -226,7 +226,6 @@ bool LineReader::next(std::string& line, bool& too_long) {
     if (end != std::string::npos) {
       line.assign(buffer_, used_, end - used_);
       used_ = end + 1;
-      ++newlines_;
       too_long = line.size() > kMaxLine;
       return !too_long;
     }

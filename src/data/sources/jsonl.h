@@ -23,7 +23,6 @@ class LineReader {
   // The next line without its newline; false at the end. A last line without newline counts, an empty end does not.
   // `too_long`: the line passes kMaxLine and nothing more can be read.
   bool next(std::string& line, bool& too_long);
-  std::uint64_t newlines() const { return newlines_; }
   const TextChanges& changes() const { return stream_.changes(); }
   std::string sha256() { return stream_.sha256(); }  // of the file; once, after the last line
 
@@ -32,7 +31,6 @@ class LineReader {
   TextStream stream_;
   std::string buffer_;
   std::size_t used_ = 0;  // bytes of buffer_ that were returned
-  std::uint64_t newlines_ = 0;
 };
 
 // The members of a line that are used, and the names of the others.

@@ -1,7 +1,6 @@
 #include "src/data/sources/recognize.h"
 
 #include <algorithm>
-#include <map>
 
 #include "shori/data/blockml.h"
 #include "shori/util/command.h"
@@ -38,14 +37,12 @@ FileKind recognize_yaml(std::string_view text) {
   return has_line(text, "messages:") ? FileKind::kBlockmlYaml : FileKind::kUnknown;
 }
 
-// A log has several lines with a speaker, and one of the speakers twice or two of them.
+// A log has several lines with a speaker.
 bool is_log(std::string_view text) {
-  std::map<std::string_view, std::size_t> speakers;
   std::size_t lines = 0;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::optional<LogLine> line = read_log_line(text.substr(begin, end - begin));
-    if (line) ++speakers[line->speaker], ++lines;
+    if (read_log_line(text.substr(begin, end - begin))) ++lines;
     begin = end + 1;
   }
   return lines >= 2;

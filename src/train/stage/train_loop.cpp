@@ -7,8 +7,8 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/train/stage/pins.h"
-#include "src/train/step/step_profile.h"
 #include "src/train/stage/step_report.h"
+#include "src/train/step/step_profile.h"
 
 namespace shori {
 namespace {
