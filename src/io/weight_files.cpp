@@ -32,52 +32,13 @@ bool is_plain_shard_name(std::string_view name) {
                      [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
 }
 
-// model.safetensors.index.json: which shard holds which tensor.
-class IndexReader {
- public:
-  IndexReader(const std::string& text, std::string path) : text_(text), path_(std::move(path)) {}
-
-  std::map<std::string, std::string> read() {
-    JsonProblem problem;
-    auto root = parse_json(text_, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
-    if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
-    root_ = std::move(*root);
-    const JsonValue* map = root_.find("weight_map");
-    if (!map || !map->is_object() || map->members.empty())
-      throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
-    std::map<std::string, std::string> weight_map;
-    for (const auto& [tensor, shard] : map->members) {
-      check_shard_name(shard);
-      weight_map[tensor] = shard.text;
-    }
-    return weight_map;
-  }
-
-  void check_total(std::uint64_t bytes) {
-    read();
-    const JsonValue* metadata = root_.find("metadata");
-    const JsonValue* total = metadata ? metadata->find("total_size") : nullptr;
-    if (!total || total->as_unsigned() == bytes) return;
-    log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(total->text),
-                                           ", the tensors have ", bytes, " bytes"))
-                    .at(location(total->offset)));
-  }
-
- private:
-  SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
-
-  void check_shard_name(const JsonValue& shard) const {
-    if (shard.is_string() && is_plain_shard_name(shard.text)) return;
-    throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
-                    .at(location(shard.offset))
-                    .note("such a name could lead out of the model folder, so no shard was opened")
-                    .help("download the model from its publisher again"));
-  }
-
-  const std::string& text_;
-  std::string path_;
-  JsonValue root_;
-};
+void check_shard_name(const JsonValue& shard, const SourceLocation& location) {
+  if (shard.is_string() && is_plain_shard_name(shard.text)) return;
+  throw Error(Diagnostic("E0201", "shard name is not a plain file name: \"" + escape_for_log(shard.text) + "\"")
+                  .at(location)
+                  .note("such a name could lead out of the model folder, so no shard was opened")
+                  .help("download the model from its publisher again"));
+}
 
 std::string list_of(const Names& names) {
   std::string text;
@@ -155,14 +116,27 @@ std::optional<std::pair<std::size_t, std::size_t>> shard_number(std::string_view
                   .help("give the folder of a Hugging Face model"));
 }
 
+// model.safetensors.index.json: which shard holds which tensor.
 WeightFiles read_index(const std::string& folder) {
   WeightFiles files;
+  const std::string path = join_path(folder, kIndexName);
   files.index_json = read_whole_file(InputFile::open_in(folder, kIndexName, "E0203"), kMaxJsonFile, "E0214");
-  files.weight_map = IndexReader(files.index_json, join_path(folder, kIndexName)).read();
+  const auto location = [&](std::size_t offset) { return location_of(path, files.index_json, offset); };
+  JsonProblem problem;
+  const auto root = parse_json(files.index_json, {.bytes = kMaxJsonFile, .depth = kMaxIndexDepth}, problem);
+  if (!root) throw Error(Diagnostic("E0214", problem.message).at(location(problem.offset)).help(kDownloadAgain));
+  const JsonValue* map = root->find("weight_map");
+  if (!map || !map->is_object() || map->members.empty())
+    throw Error(Diagnostic("E0204", "the index has no `weight_map`").at(location(0)).help(kDownloadAgain));
+  for (const auto& [tensor, shard] : map->members) {
+    check_shard_name(shard, location(shard.offset));
+    files.weight_map[tensor] = shard.text;
+  }
+  const JsonValue* metadata = root->find("metadata");
+  if (const JsonValue* total = metadata ? metadata->find("total_size") : nullptr) files.total_size = *total;
   std::set<std::string> names;
   for (const auto& [tensor, shard] : files.weight_map) names.insert(shard);
-  if (names.size() > kMaxShards)
-    throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(join_path(folder, kIndexName)));
+  if (names.size() > kMaxShards) throw Error(Diagnostic("E0204", concat("more than ", kMaxShards, " shards")).at(path));
   files.names = {names.begin(), names.end()};
   return files;
 }
@@ -177,7 +151,7 @@ WeightFiles choose_between(const std::string& folder) {
     log_warning(Diagnostic("W0202", concat(kSingleName, " is used, ", ignored, " cannot be read"))
                     .note(error.diagnostics().front().message)
                     .help(concat("delete the index: `rm ", shell_word(join_path(folder, kIndexName)), "`")));
-    return {{kSingleName}, {}, {}};
+    return {.names = {kSingleName}};
   }
   if (files.names == Names{kSingleName}) return files;
   if (missing_files(folder, files.names).empty())
@@ -187,7 +161,7 @@ WeightFiles choose_between(const std::string& folder) {
                                  "`, or `rm ", shell_word(join_path(folder, kSingleName)), "`")));
   else
     log_info(concat(kSingleName, " is used: the shards of ", ignored, " are gone"));
-  return {{kSingleName}, {}, {}};
+  return {.names = {kSingleName}};
 }
 
 }  // namespace
@@ -221,13 +195,16 @@ void refuse_without_config(const std::string& folder) {
 }
 
 void check_total_size(const std::string& folder, const WeightFiles& files, std::uint64_t bytes) {
-  if (!files.index_json.empty()) IndexReader(files.index_json, join_path(folder, kIndexName)).check_total(bytes);
+  if (!files.total_size || files.total_size->as_unsigned() == bytes) return;
+  log_warning(Diagnostic("W0201", concat("`metadata.total_size` is ", escape_for_log(files.total_size->text),
+                                         ", the tensors have ", bytes, " bytes"))
+                  .at(location_of(join_path(folder, kIndexName), files.index_json, files.total_size->offset)));
 }
 
 WeightFiles find_weight_files(const std::string& folder) {
   const bool index = path_exists(join_path(folder, kIndexName));
   if (path_exists(join_path(folder, kSingleName)))
-    return index ? choose_between(folder) : WeightFiles{{kSingleName}, {}, {}};
+    return index ? choose_between(folder) : WeightFiles{.names = {kSingleName}};
   if (!index) refuse_without_weights(folder);
   WeightFiles files = read_index(folder);
   const Names missing = missing_files(folder, files.names);

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shori/util/error.h"
+#include "shori/util/json.h"
 
 namespace shori {
 
@@ -14,9 +16,10 @@ inline constexpr char kIndexName[] = "model.safetensors.index.json";
 inline constexpr char kSingleName[] = "model.safetensors";
 
 struct WeightFiles {
-  std::vector<std::string> names;                 // in the folder, sorted
-  std::string index_json;                         // text of the index; empty for a single file
-  std::map<std::string, std::string> weight_map;  // tensor -> file; empty for a single file
+  std::vector<std::string> names = {};                 // in the folder, sorted
+  std::string index_json = {};                         // text of the index; empty for a single file
+  std::map<std::string, std::string> weight_map = {};  // tensor -> file; empty for a single file
+  std::optional<JsonValue> total_size = {};            // `metadata.total_size` of the index
 };
 
 // As transformers does, model.safetensors is taken where there is an index of other files as well: W0202 if those are there,
