@@ -1,6 +1,5 @@
 // Finds the folder of a base model: a folder as named, or a snapshot in the local Hugging Face cache.
 #include <algorithm>
-#include <filesystem>
 
 #include "shori/config/hub_cache.h"
 #include "shori/util/command.h"
@@ -53,7 +52,7 @@ void note_neighbours(Diagnostic& missing, const std::string& written, const std:
 Diagnostic missing_model(const char* key, const std::string& written, const std::string& path,
                          const CachedModel& cached) {
   Diagnostic missing("E0108", concat("`", key, "` does not exist: ", escape_for_log(written, 400)));
-  if (is_symlink(path) && !std::filesystem::exists(path)) {
+  if (is_symlink(path) && !leads_to_something(path)) {
     return missing.note("it is a link to something that does not exist: " + escape_for_log(path, 400));
   }
   if (path_exists(path)) {

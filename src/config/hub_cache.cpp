@@ -1,7 +1,6 @@
 #include "shori/config/hub_cache.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include "shori/config/vocabulary.h"
@@ -39,7 +38,7 @@ std::string path_text(const std::string& path) { return escape_for_log(path, 400
 // What refs/main names; nullopt without that file. It becomes part of a path, so text other than hex digits is not taken.
 std::optional<std::string> main_revision(const std::string& model) {
   const std::string ref = join_path(model, "refs/main");
-  if (!std::filesystem::exists(ref)) return std::nullopt;
+  if (!leads_to_something(ref)) return std::nullopt;
   try {
     const std::string text = read_whole_file(InputFile::open(ref, "E0108"), kRefBytes, "E0108");
     const std::string revision(trim(text));
@@ -64,7 +63,7 @@ std::vector<std::string> dangling_links(const std::string& snapshot) {
   std::vector<std::string> names;
   for (const std::string& name : list_directory(snapshot)) {
     const std::string path = join_path(snapshot, name);
-    if (is_symlink(path) && !std::filesystem::exists(path)) names.push_back(name);
+    if (is_symlink(path) && !leads_to_something(path)) names.push_back(name);
   }
   return names;
 }
