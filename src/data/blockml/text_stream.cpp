@@ -74,6 +74,22 @@ bool is_windows_1252(std::string_view text) {
   return text.find_first_of("\x81\x8D\x8F\x90\x9D") == std::string_view::npos;
 }
 
+// CR LF and CR become LF, from `begin` on.
+void make_line_ends_lf(std::string& text, std::size_t begin, TextChanges& changes) {
+  std::size_t end = text.find('\r', begin);
+  if (end == std::string::npos) return;
+  for (std::size_t i = end; i < text.size(); ++i) {
+    if (text[i] != '\r') {
+      text[end++] = text[i];
+      continue;
+    }
+    ++count_of(changes, TextChange::kLineEnd);
+    text[end++] = '\n';
+    if (i + 1 < text.size() && text[i + 1] == '\n') ++i;
+  }
+  text.resize(end);
+}
+
 }  // namespace
 
 std::string_view text_change_name(TextChange change) {
@@ -99,17 +115,7 @@ void normalize_text(std::string& text, TextChanges& changes) {
     text.erase(0, kByteOrderMark.size());
     ++count_of(changes, TextChange::kByteOrderMark);
   }
-  std::size_t end = text.find('\r');
-  if (end == std::string::npos) return;
-  for (std::size_t i = end; i < text.size(); ++i) {
-    if (text[i] != '\r') {
-      text[end++] = text[i];
-      continue;
-    }
-    ++count_of(changes, TextChange::kLineEnd);
-    if (i + 1 == text.size() || text[i + 1] != '\n') text[end++] = '\n';
-  }
-  text.resize(end);
+  make_line_ends_lf(text, 0, changes);
 }
 
 std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::string& shown) {
@@ -242,18 +248,7 @@ void TextStream::unify_line_ends(std::string& text, std::size_t begin) {
   const bool ends_in_cr = text.back() == '\r';
   if (after_cr_ && text[begin] == '\n') text.erase(begin, 1);
   after_cr_ = ends_in_cr;
-  std::size_t end = text.find('\r', begin);
-  if (end == std::string::npos) return;
-  for (std::size_t i = end; i < text.size(); ++i) {
-    if (text[i] != '\r') {
-      text[end++] = text[i];
-      continue;
-    }
-    ++count_of(changes_, TextChange::kLineEnd);
-    text[end++] = '\n';
-    if (i + 1 < text.size() && text[i + 1] == '\n') ++i;
-  }
-  text.resize(end);
+  make_line_ends_lf(text, begin, changes_);
 }
 
 }  // namespace shori

@@ -14,6 +14,7 @@
 #include "shori/data/import.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
+#include "src/data/blockml/text_span.h"
 #include "src/data/blockml/text_stream.h"
 
 namespace shori {
@@ -102,9 +103,6 @@ struct MacroNames {
 // variables) stay, and are counted.
 std::string expand_macros(std::string_view text, const MacroNames& names, ImportReport& report);
 
-struct TextSpan {
-  std::size_t begin, end;
-};
 // `text` without the spans, which are in order, and without the white space that only they needed.
 std::string without_spans(std::string_view text, const std::vector<TextSpan>& spans);
 // Leaves out what `options` drop: thinking, pictures, status blocks.

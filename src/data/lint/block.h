@@ -9,13 +9,9 @@
 #include <vector>
 
 #include "shori/data/lint.h"
+#include "src/data/blockml/text_span.h"
 
 namespace shori {
-
-// Byte range [begin, end) of a text.
-struct TextSpan {
-  std::size_t begin = 0, end = 0;
-};
 
 // Collects one finding per rule, located where it occurs first.
 class BlockFindings {
