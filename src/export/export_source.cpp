@@ -1,9 +1,7 @@
 #include "shori/export/export_source.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -16,10 +14,8 @@
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
-#include "shori/util/linear.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
