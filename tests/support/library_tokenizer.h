@@ -4,7 +4,7 @@
 #include <string>
 
 #include "shori/data/tokenizer.h"
-#include "src/data/tokens/tokenizer_model.h"
+#include "shori/data/tokenizer_model.h"
 
 namespace shori::test {
 

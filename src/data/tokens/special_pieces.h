@@ -14,7 +14,7 @@
 #include <string_view>
 #include <utility>
 
-#include "src/data/tokens/tokenizer_model.h"
+#include "shori/data/tokenizer_model.h"
 
 namespace shori {
 

@@ -6,13 +6,13 @@
 #include <limits>
 #include <new>
 
+#include "shori/data/tokenizer_model.h"
 #include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
 #include "src/data/tokens/special_pieces.h"
-#include "src/data/tokens/tokenizer_model.h"
 #include "src/data/tokens/word_bpe.h"
 #include "src/data/tokens/word_cache.h"
 

@@ -1,5 +1,5 @@
 // Reading and checking a model file. Field numbers: google/sentencepiece, sentencepiece_model.proto.
-#include "src/data/tokens/tokenizer_model.h"
+#include "shori/data/tokenizer_model.h"
 
 #include <algorithm>
 #include <array>

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "src/data/tokens/tokenizer_model.h"
+#include "shori/data/tokenizer_model.h"
 
 namespace shori {
 

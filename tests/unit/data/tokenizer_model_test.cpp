@@ -1,5 +1,5 @@
 // The validator of tokenizer.model: each rule with files written by hand.
-#include "src/data/tokens/tokenizer_model.h"
+#include "shori/data/tokenizer_model.h"
 
 #include <gtest/gtest.h>
 

@@ -6,9 +6,9 @@
 #include <sstream>
 #include <thread>
 
+#include "shori/data/tokenizer_model.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "src/data/tokens/tokenizer_model.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori {

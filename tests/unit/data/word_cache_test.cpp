@@ -7,11 +7,11 @@
 #include <functional>
 #include <thread>
 
+#include "shori/data/tokenizer_model.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/data/tokens/tokenizer_model.h"
 #include "tests/support/library_tokenizer.h"
 #include "tests/unit/data/blockml_samples.h"
 
