@@ -14,6 +14,8 @@ template <>
 inline constexpr auto kWords<MergeDType> = word_list("bf16", "f16");
 template <>
 inline constexpr auto kWords<MergeBase> = word_list("original", "nf4");
+template <>
+inline constexpr auto kWords<SamplingDefaults> = word_list("none", "main");
 
 namespace {
 
@@ -33,11 +35,17 @@ void add_adapter_command(CLI::App& app, AdapterExport& adapter) {
   CLI::App* command = app.add_subcommand("adapter", "a PEFT adapter folder");
   add_source(*command, adapter.source, adapter.out, adapter.force);
   add_choice<AdapterDType>(*command, "--dtype", adapter.dtype, "type of the tensors (default f32)");
+  as_path(command->add_option("--base", adapter.base,
+                              "also write the tokenizer of this base: its folder, or `org/name` in the Hugging Face "
+                              "cache"));
   command->add_option("--base-name", adapter.base_name, "base_model_name_or_path of adapter_config.json");
   add_word_option(*command, "--peft-compat", kOldPeft, "leave out the keys that this old PEFT does not know",
                   [&adapter](std::size_t) { adapter.peft_06 = true; });
   command->footer("Example:  shori-export adapter runs/shori/top-pg13 --out exports/adapter");
-  command->callback([&adapter] { export_adapter(adapter); });
+  command->callback([&adapter] {
+    if (!adapter.base.empty()) adapter.base = find_base_folder("--base", adapter.base);
+    export_adapter(adapter);
+  });
 }
 
 void add_merged_command(CLI::App& app, MergeOptions& merge) {
@@ -49,6 +57,8 @@ void add_merged_command(CLI::App& app, MergeOptions& merge) {
   add_choice<MergeDType>(*command, "--dtype", merge.dtype, "type of the weights (default bf16)");
   add_choice<MergeBase>(*command, "--merge-base", merge.merge_base,
                         "original: the 16-bit weights (default); nf4: the weights that training saw");
+  add_choice<SamplingDefaults>(*command, "--sampling", merge.sampling,
+                               "main: temperature 1.0 and min-p 0.07 as defaults in generation_config.json");
   command->footer(
       "Example:  shori-export merged runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/merged");
   command->callback([&merge] {

@@ -1,32 +1,46 @@
 #include "shori/export/export_adapter.h"
 
-#include <filesystem>
-
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
+#include "src/export/chat_template.h"
+#include "src/export/export_folder.h"
+#include "src/export/model_extras.h"
+#include "src/export/write_exports.h"
 
 namespace shori {
+namespace {
+
+// vLLM takes the rank of its largest adapter from a list.
+void log_rank(std::int64_t rank) {
+  if (rank <= 16) return;
+  std::int64_t accepted = 32;
+  while (accepted < rank) accepted = accepted == 256 ? 320 : accepted == 320 ? 512 : 2 * accepted;
+  if (accepted > 512) return;
+  log_info(concat("vLLM accepts ranks of a list only: start it with `--max-lora-rank ", accepted, "`"));
+}
+
+}  // namespace
+
+void write_adapter_export(const AdapterExport& options, const ExportSource& source, const std::string& folder) {
+  AdapterSettings settings = source.settings;
+  if (!options.base_name.empty()) settings.base_name = options.base_name;
+  write_adapter_folder(parent_path(folder), file_name(folder), settings, source.tensors, source.metadata, options.dtype,
+                       options.peft_06);
+  if (!options.base.empty()) write_model_extras(options.base, folder, SamplingDefaults::kNone);
+  write_file_atomically(folder, "chat_template.jinja", kChatTemplate);
+  write_file_atomically(
+      folder, "shori_export.json",
+      export_record(source, settings.base_name, source.base_fingerprint(), "", digests_of_files(folder)));
+}
 
 void export_adapter(const AdapterExport& options) {
-  const std::string out = check_target(options.out, "", options.force);
-  ExportSource source = open_export_source(options.source);
-  if (!options.base_name.empty()) source.settings.base_name = options.base_name;
-  make_directories(parent_path(out));
-  const std::string name = "." + file_name(out) + ".partial", partial = join_path(parent_path(out), name);
-  std::filesystem::remove_all(partial);  // left by an export that was killed
-  std::map<std::string, std::string> files = write_adapter_folder(
-      parent_path(out), name, source.settings, source.tensors, source.metadata, options.dtype, options.peft_06);
-  write_file_atomically(partial, "shori_export.json",
-                        export_record(source, source.settings.base_name, source.base_fingerprint(), "", files));
-  publish_folder(partial, out);
-  log_info(concat("wrote ", out, ": ", source.tensors.size(), " tensors, rank ", source.settings.rank));
-  if (const std::int64_t rank = source.settings.rank; rank > 16)
-    log_info(concat("vLLM accepts ranks of a list only: start it with `--max-lora-rank ",
-                    rank <= 32   ? 32
-                    : rank <= 64 ? 64
-                                 : 320,
-                    "`"));
+  ExportFolder folder(options.out, options.base, options.force);
+  const ExportSource source = open_export_source(options.source);
+  write_adapter_export(options, source, folder.path());
+  folder.publish();
+  log_info(concat("wrote ", folder.target(), ": ", source.tensors.size(), " tensors, rank ", source.settings.rank));
+  log_rank(source.settings.rank);
 }
 
 }  // namespace shori

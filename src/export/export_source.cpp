@@ -126,11 +126,11 @@ ExportSource open_export_source(const ExportChoice& choice) {
   log_info("adapter: " + source.file.path());
   const AdapterFile adapter = open_adapter(source.file);
   if (source.file.is_checkpoint)
-    settings_from_manifest(open_checkpoint(source.file.folder, source.file.file, false).manifest, source);
+    settings_from_manifest(adapter.manifest, source);
   else
     source.settings = settings_of_adapter(source.file, adapter);
   list_factors(adapter, source);
-  const AdapterOrigin origin = read_adapter(source.file, source.settings, source.tensors);
+  const AdapterOrigin origin = read_adapter(source.file, adapter, source.settings, source.tensors);
   source.sha256 = origin.sha256;
   if (!source.file.is_checkpoint && !origin.base_fingerprint.empty())
     source.metadata = {{"shori.base_fingerprint", origin.base_fingerprint},

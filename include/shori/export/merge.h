@@ -2,8 +2,8 @@
 //
 //   W' = round( fp32(W) + (alpha / r) * (B . A) ),  fp32 sums, one rounding to nearest even
 // W is the base's 16-bit weight (`original`, as Axolotl's and PEFT's merges take it) or dequantized NF4(W) (`nf4`, the
-// weights that training saw). All other tensors are the base's bytes. Shard layout, weight_map, tokenizer and JSON
-// files are the base's.
+// weights that training saw). All other tensors are the base's bytes. Shard layout, weight_map and tokenizer are the
+// base's; the chat template writes BlockML, and generation ends at `▄` as well.
 #pragma once
 
 #include <string>
@@ -14,6 +14,8 @@ namespace shori {
 
 enum class MergeBase { kOriginal, kNf4 };
 enum class MergeDType { kBf16, kF16 };
+// What generation_config.json says about sampling. kMain: temperature 1.0 and min-p 0.07.
+enum class SamplingDefaults { kNone, kMain };
 
 struct MergeOptions {
   ExportChoice source;
@@ -21,6 +23,7 @@ struct MergeOptions {
   std::string out;
   MergeDType dtype = MergeDType::kBf16;
   MergeBase merge_base = MergeBase::kOriginal;
+  SamplingDefaults sampling = SamplingDefaults::kNone;
   bool force = false;
 };
 

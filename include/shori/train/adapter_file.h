@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "shori/io/safetensors.h"
+#include "shori/util/json.h"
 #include "shori/util/linear.h"
 
 namespace shori {
@@ -68,6 +69,7 @@ std::optional<FactorName> parse_factor_name(std::string_view name);
 struct AdapterFile {
   SafetensorsFile file;
   std::map<FactorName, TensorEntry> factors;
+  JsonValue manifest;  // of a checkpoint
 };
 
 // E0511 lists every tensor that is not a factor, and factors that the file has twice.
@@ -86,6 +88,8 @@ struct AdapterOrigin {
 // Reads the factors strictly: the file has exactly `factors` (shapes; F32, F16, BF16) under any name that PEFT has used,
 // `target_modules` names exactly those modules, and the settings must agree (E0511 lists every difference; target modules,
 // r, lora_alpha). Values must be finite (E0210).
+AdapterOrigin read_adapter(const AdapterSource& source, const AdapterFile& adapter, const AdapterSettings& settings,
+                           const std::vector<NamedArray>& factors);
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
                            const std::vector<NamedArray>& factors);
 

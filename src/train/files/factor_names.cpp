@@ -65,6 +65,13 @@ void add_pair_problems(const AdapterFile& adapter, std::vector<std::string>& pro
   }
 }
 
+AdapterFile open_file(const AdapterSource& source) {
+  if (!source.is_checkpoint)
+    return {SafetensorsFile::open(InputFile::open_in(source.folder, source.file, "E0511")), {}, {}};
+  SealedFile checkpoint = open_checkpoint(source.folder, source.file, true);
+  return {std::move(checkpoint.file), {}, std::move(checkpoint.manifest)};
+}
+
 }  // namespace
 
 std::optional<FactorName> parse_factor_name(std::string_view name) {
@@ -85,10 +92,7 @@ std::string FactorName::text() const {
 }
 
 AdapterFile open_adapter(const AdapterSource& source) {
-  AdapterFile adapter{source.is_checkpoint
-                          ? std::move(open_checkpoint(source.folder, source.file, true).file)
-                          : SafetensorsFile::open(InputFile::open_in(source.folder, source.file, "E0511")),
-                      {}};
+  AdapterFile adapter = open_file(source);
   std::vector<std::string> problems;
   for (const TensorEntry& entry : adapter.file.tensors()) {
     const auto name = parse_factor_name(entry.name);

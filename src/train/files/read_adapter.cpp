@@ -275,13 +275,17 @@ AdapterSettings settings_of_adapter(const AdapterSource& source, const AdapterFi
 
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
                            const std::vector<NamedArray>& factors) {
-  const AdapterFile adapter = open_adapter(source);
+  return read_adapter(source, open_adapter(source), settings, factors);
+}
+
+AdapterOrigin read_adapter(const AdapterSource& source, const AdapterFile& adapter, const AdapterSettings& settings,
+                           const std::vector<NamedArray>& factors) {
   if (!source.is_checkpoint) check_adapter_config(source.folder, adapter, settings);
   check_names(adapter, source, factors);
   for (const NamedArray& factor : factors) read_factor(adapter, factor);
   const SafetensorsFile& file = adapter.file;
   AdapterOrigin origin;
-  origin.sha256 = adapter_source_sha256(source);
+  origin.sha256 = sha256_of_file(file.file());
   const auto metadata = [&](const char* key) {
     const auto found = file.metadata().find(key);
     return found == file.metadata().end() ? std::string() : found->second;

@@ -221,6 +221,10 @@ targets. `metrics.jsonl` has `learning_rate`, `grad_norm` and `update_max` of ea
     {"W0701", 0, "slow micro-batch",
      R"(A micro-batch took far longer than the median. The GPU may be throttled by heat or power, or another
 program may be using it.)"},
+    {"W0801", 0, "an exported tokenizer may give other ids",
+     R"(Programs that read `tokenizer.json` would not get the ids of training for the same text, or the base's
+`tokenizer.model` is none that BlockML can be written with. Where the base has a `tokenizer.model`, its
+`tokenizer.json` can be made from it: export from a copy of the base folder without `tokenizer.json`.)"},
 };
 
 }  // namespace
