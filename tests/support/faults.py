@@ -33,7 +33,8 @@ class Injector:
         must(run(program, *arguments, env=self.environment(root, log, trace=1)))
         calls = [line.split(" ", 2) for line in pathlib.Path(log).read_text().splitlines()]
         assert [int(number) for number, _, _ in calls] == list(range(1, len(calls) + 1))
-        paths = [re.sub(r"\.\d+-\d+\.tmp$", ".tmp", path) for _, _, path in calls]  # names of the process aside
+        names = r"(?<=\.)\d+-\d+\.(?=tmp$)|(?<=tfevents\.)\d+\.shori\.\d+\.(?=0$)"  # with process and time
+        paths = [re.sub(names, "", path) for _, _, path in calls]
         return [(call, path.removeprefix(str(root)).lstrip("/")) for (_, call, _), path in zip(calls, paths)]
 
     def run(self, program, root, log, at, kind, *arguments, **settings):

@@ -32,6 +32,7 @@ void RunFiles::create() {
   folder_.write("run.json", run_json(stage_, identity_));
   metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", 0, "");
+  events_ = std::make_unique<EventFile>(EventFile::create(folder_.path(), stage_.config));
   checkpoints_.prepare();
 }
 
@@ -46,6 +47,7 @@ TrainingState RunFiles::load() {
   std::error_code absent;
   const auto timing_bytes = std::filesystem::file_size(folder_.file("timing.jsonl"), absent);
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", absent ? 0 : timing_bytes, std::nullopt);
+  events_ = std::make_unique<EventFile>(EventFile::resume(folder_.path(), stage_.config, manifest.state.step));
   checkpoints_.prepare();
   saved_ = durable_ = manifest.state.step;
   // A kill may have come between a pin and the removal of what it replaces.
@@ -53,14 +55,30 @@ TrainingState RunFiles::load() {
   return std::move(manifest.state);
 }
 
+void RunFiles::add_metrics(const std::string& line) {
+  metrics_->add(line);
+  events_->add_metrics(line);
+}
+
+void RunFiles::add_timing(const StepTiming& timing) {
+  const std::string line = timing_line(timing);
+  timing_->add(line);
+  timing_->write(false);
+  events_->add_timing(line);
+  // After a save the next one is soon enough.
+  if (timing.step != saved_) events_->write();
+}
+
 Manifest RunFiles::manifest_of(const TrainingState& state) const {
   return {state, metrics_->bytes(), metrics_->sha256()};
 }
 
-// Metrics first, so that a durable checkpoint never names lines that are not on the disk. Outdated pins go only when the
+// Events come before the metrics, so that after a kill no line that a resume keeps lacks its events. Metrics come before
+// the checkpoint, so that a durable one never names lines that are not on the disk. Outdated pins go only when the
 // new one is durable, so that after a kill everything that the newest checkpoint names is there.
 void RunFiles::save(const TrainingState& state, bool requested, bool in_background) {
   wait();
+  events_->write();
   metrics_->write(true);
   saved_ = state.step;
   const bool pin = is_pin_due(stage_, state), settle = std::exchange(pins_unsettled_, false) || pin;
@@ -96,6 +114,7 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
                             {"shori.config_hash", stage_.config_hash},
                             {"shori.parent", identity_.parent.value_or("")},
                             {"shori.step", concat(state.step)}});
+  events_->write();
   metrics_->add(end_line({stage_.name, state.step, stage_.plan.epoch_after(state.step), state.tokens, state.targets,
                           files.at("adapter_model.safetensors")}));
   metrics_->write(true);

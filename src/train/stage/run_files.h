@@ -1,4 +1,4 @@
-// The files of one run: checkpoints, metrics.jsonl, timing.jsonl, the adapter, and the records run.json and done.json.
+// The files of one run: checkpoints, metrics.jsonl, timing.jsonl, events/, the adapter, and the records run.json and done.json.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
 #include "src/train/files/checkpoint_writer.h"
+#include "src/train/files/event_file.h"
 #include "src/train/files/metrics.h"
 #include "src/train/stage/manifest.h"
 
@@ -32,8 +33,10 @@ class RunFiles {
   // returns the state it holds. E0503, E0504, E0506.
   TrainingState load();
 
-  LineLog& metrics() { return *metrics_; }
-  LineLog& timing() { return *timing_; }
+  // A line of metrics.jsonl. It stays in memory until save().
+  void add_metrics(const std::string& line);
+  // A line of timing.jsonl, written before this returns.
+  void add_timing(const StepTiming& timing);
   const std::string& resume_command() const { return resume_command_; }
   const std::optional<std::string>& parent() const { return identity_.parent; }
   // E0502 if the disk of `folder` has no space for a checkpoint.
@@ -64,6 +67,7 @@ class RunFiles {
   std::string resume_command_;
   CheckpointStore checkpoints_;
   std::unique_ptr<LineLog> metrics_, timing_;
+  std::unique_ptr<EventFile> events_;
   std::uint64_t saved_ = 0, durable_ = 0;
   bool pins_unsettled_ = false;  // pinned/ may hold more than it should: the next save() looks
   CheckpointWriter writer_;      // declared last, so that a write ends before the members that it reads are destroyed

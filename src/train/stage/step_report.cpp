@@ -36,10 +36,9 @@ std::string StepReport::progress_line(const StageSession& session, const StepRes
 }
 
 void StepReport::add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable,
-                     LineLog& log) {
+                     RunFiles& files) {
   add_process_memory(timing);
-  log.add(timing_line(timing));
-  log.write(false);
+  files.add_timing(timing);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
   const std::string line = progress_line(session, result, timing);

@@ -6,15 +6,16 @@
 
 #include "shori/util/progress.h"
 #include "src/train/files/metrics.h"
+#include "src/train/stage/run_files.h"
 #include "src/train/stage/stage_session.h"
 
 namespace shori {
 
 class StepReport {
  public:
-  // After a step: adds the memory in use to `timing`, writes it to `log`, and shows the progress line, which every
+  // After a step: adds the memory in use to `timing`, writes it to timing.jsonl, and shows the progress line, which every
   // `logging_steps` steps goes to the log as well. `durable`: the step is known to be on the disk.
-  void add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable, LineLog& log);
+  void add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable, RunFiles& files);
 
  private:
   std::string progress_line(const StageSession& session, const StepResult& result, const StepTiming& timing) const;

@@ -79,13 +79,13 @@ bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions
   if (!result) return false;
   if (profile) profile->write(step, session.stage().folder);
   profile.reset();
-  files.metrics().add(step_line(metrics_of(session, *result, batches.size())));
+  files.add_metrics(step_line(metrics_of(session, *result, batches.size())));
   const double trained = now_seconds();
   const bool evaluated = evaluate_if_due(session, files);
   const double before_save = now_seconds();
   save_if_due(session, files, !evaluated);
   report.add(session, *result, timing_of(step, *result, trained - begun, now_seconds() - before_save),
-             files.durable_step() == step, files.timing());
+             files.durable_step() == step, files);
   return evaluated;
 }
 
@@ -117,7 +117,7 @@ bool evaluate_if_due(StageSession& session, RunFiles& files) {
   const auto results = session.evaluate_if_due();
   if (!results) return false;
   for (const EvalMetrics& result : *results) {
-    files.metrics().add(eval_line(result));
+    files.add_metrics(eval_line(result));
     log_info(concat("eval ", result.stage, " step ", result.step, " ", result.dataset, ": loss ",
                     short_number(result.loss)));
   }
