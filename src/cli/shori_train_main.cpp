@@ -9,6 +9,7 @@
 #include "shori/config/load_config.h"
 #include "shori/ops/cpu_isa.h"
 #include "shori/train/recipe.h"
+#include "shori/train/run_status.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/command.h"
 #include "shori/util/error.h"
@@ -24,7 +25,7 @@ namespace shori {
 namespace {
 
 struct Arguments {
-  std::string config, explain, gpu_memory, profile_steps;
+  std::string config, explain, gpu_memory, profile_steps, status;
   std::string help_keys;  // what follows `--help-keys=`; "true" without `=`; empty without the option
   std::vector<std::string> set;
   RecipeOptions recipe;
@@ -55,6 +56,9 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--profile-steps", arguments.profile_steps,
                  "time every op of steps A to B; the last of them is kept in profile.json of the run folder")
       ->type_name("A:B");
+  as_path(app.add_option("--status", arguments.status,
+                         "where the run in this folder (or each stage of a recipe's) stands; also while it runs"))
+      ->type_name("RUN");
   app.add_flag("--help-keys", arguments.help_keys,
                "every key of the YAML file with default and meaning; --help-keys=markdown: as a table");
   app.add_option("--explain", arguments.explain, "what an error code means and how to fix it")->type_name("CODE");
@@ -119,6 +123,8 @@ int print_keys(const std::string& format) {
   return std::fputs((text ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
 }
 
+int print_text(const std::string& text) { return std::fputs(text.c_str(), stdout) < 0; }
+
 // Every mistake in one start: those of bases, data and device as well where the config has some of its own.
 LoadedConfig open_config(const Arguments& arguments, const RecipeOptions& options) {
   Diagnostics diagnostics;
@@ -168,6 +174,7 @@ int check(const Arguments& arguments) {
 void run(const Arguments& arguments) {
   const int code = !arguments.help_keys.empty() ? print_keys(arguments.help_keys)
                    : !arguments.explain.empty() ? explain(arguments.explain)
+                   : !arguments.status.empty()  ? print_text(status_text(arguments.status))
                    : arguments.recipe.check     ? check(arguments)
                                                 : train(arguments);
   if (code != 0) throw CLI::RuntimeError(code);

@@ -1,5 +1,5 @@
 """What a person sees of a run: TensorBoard's events, `--status`, the report, the terminal."""
-import json
+import re
 import signal
 import struct
 
@@ -90,3 +90,38 @@ def test_events_of_a_run_of_an_earlier_version(tmp_path, token_model):
         path.unlink()
     must(train(job.config, "--resume"))
     check_events(job.run)
+
+
+def test_status_of_a_run_that_goes_on_and_of_one_that_was_stopped(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model, save_steps=100, num_epochs=400)
+    with start_train(job.config) as running:
+        assert running.wait_for(r"step 20/")
+        before = (job.run / "run.lock").read_bytes()
+        shown = must(train("--status", job.run)).out
+        assert running.process.poll() is None and (job.run / "run.lock").read_bytes() == before
+        assert f"run: running (shori-train, process {running.process.pid} on " in shown, shown
+        assert re.search(r"  left        \d", shown) and re.search(r"  loss        \d+\.\d{4}, mean of the last 20 steps", shown)
+        step = int(re.search(r"  step        ([\d,]+) of 1,600", shown)[1].replace(",", ""))
+        assert 20 <= step, "steps that no checkpoint has yet count"
+        running.signal(signal.SIGINT)
+        running.finish()
+    shown = must(train("--status", job.run)).out
+    last = metrics(job.run, "step")[-1]
+    assert "run: stopped: no process trains it\n" in shown
+    assert f"  step        {last['step']:,} of 1,600" in shown and f"  loss        {last['loss']:.4f}" in shown
+    assert f"  last save   step {last['step']}, " in shown
+
+
+def test_status_of_a_finished_run(finished):
+    shown = must(train("--status", finished.run)).out
+    last = metrics(finished.run, "eval")
+    best = min(last, key=lambda line: line["loss"])
+    assert shown.startswith("run: finished\n") and "  step        8 of 8 (100.0 %, epoch 2.00)" in shown
+    assert f"{last[-1]['loss']:.4f} at step 8" in shown
+    assert best["step"] == 8 or f"best {best['loss']:.4f} at step {best['step']}" in shown
+    assert str(finished.run / "adapter") in shown
+
+
+def test_status_of_no_run(tmp_path):
+    outcome = must(train("--status", tmp_path), 2)
+    assert outcome.errors == ["E0510"] and "no run in" in outcome.err

@@ -26,6 +26,18 @@ class RunLock {
   FileDescriptor fd_;
 };
 
+// Who uses a run folder, found without taking its lock.
+struct LockState {
+  enum Kind {
+    kFree,
+    kHeld,
+    kElsewhere,  // another machine had it last, whose locks cannot be seen from here
+  };
+  Kind kind = kFree;
+  std::string owner;  // "shori-train, process 12 on host, since 2026-01-31T12:00:00"; escaped
+};
+LockState lock_state(const std::string& folder);
+
 class RunFolder {
  public:
   explicit RunFolder(std::string path) : path_(std::move(path)) {}

@@ -30,9 +30,14 @@ std::string first_word_of_file(const char* path) {
   return word.empty() ? "unknown" : word;
 }
 
-std::string lock_owner_text() {
+std::string host_name() {
   char host[256] = "unknown";
   gethostname(host, sizeof host - 1);
+  return host;
+}
+
+std::string lock_owner_text() {
+  const std::string host = host_name();
   char time_text[32];
   const std::time_t now = std::time(nullptr);
   std::tm local{};
@@ -49,6 +54,20 @@ std::string owner_text(const std::string& line) {
   words >> pid >> host >> boot_id >> since >> command;
   if (command.empty()) return escape_for_log(trim(line), 200);
   return escape_for_log(concat(command, ", process ", pid, " on ", host, ", since ", since), 200);
+}
+
+// Whether a process holds an flock on the file: `process`, or one of another container, which has number 0 here. Device
+// numbers are not compared, because some file systems report others there.
+bool is_locked(const struct stat& file, const std::string& process) {
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number, kind, mode, access, pid, id;
+    words >> number >> kind >> mode >> access >> pid >> id;
+    const bool is_file = kind == "FLOCK" && id.ends_with(concat(":", file.st_ino));
+    if (is_file && (pid == process || pid == "0" || pid == "-1")) return true;
+  }
+  return false;
 }
 
 [[noreturn]] void throw_busy(int fd, const std::string& folder) {
@@ -81,6 +100,21 @@ RunLock RunLock::take(const std::string& folder) {
   // Only people read this, so a failure to write it does not matter.
   if (ftruncate(fd.get(), 0) == 0) (void)write_all(fd.get(), text.data(), text.size());
   return RunLock(std::move(fd));
+}
+
+LockState lock_state(const std::string& folder) {
+  const std::string path = join_path(folder, "run.lock");
+  struct stat file{};
+  if (::lstat(path.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return {};
+  std::ifstream in(path);
+  std::string line;
+  std::getline(in, line);
+  std::istringstream words(line);
+  std::string pid, host;
+  words >> pid >> host;
+  if (is_locked(file, pid)) return {LockState::kHeld, owner_text(line)};
+  const bool is_here = host.empty() || host == escape_for_log(host_name(), 200);
+  return is_here ? LockState{} : LockState{LockState::kElsewhere, owner_text(line)};
 }
 
 std::string run_folder_path(const std::string& output_dir) {

@@ -65,8 +65,10 @@ void RunFiles::add_timing(const StepTiming& timing) {
   timing_->add(line);
   timing_->write(false);
   events_->add_timing(line);
-  // After a save the next one is soon enough.
-  if (timing.step != saved_) events_->write();
+  // For those who watch. What comes after the last save is cut off by a resume.
+  if (timing.step == saved_) return;
+  metrics_->write(false);
+  events_->write();
 }
 
 Manifest RunFiles::manifest_of(const TrainingState& state) const {

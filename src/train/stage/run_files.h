@@ -33,9 +33,9 @@ class RunFiles {
   // returns the state it holds. E0503, E0504, E0506.
   TrainingState load();
 
-  // A line of metrics.jsonl. It stays in memory until save().
+  // A line of metrics.jsonl. It is written by save(), or with the times of its step.
   void add_metrics(const std::string& line);
-  // A line of timing.jsonl, written before this returns.
+  // The end of a step: a line of timing.jsonl, written before this returns.
   void add_timing(const StepTiming& timing);
   const std::string& resume_command() const { return resume_command_; }
   const std::optional<std::string>& parent() const { return identity_.parent; }

@@ -1,0 +1,63 @@
+// What a run folder says of its run, read without its lock: also while the run goes on, and from a copy of the folder.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "shori/util/json.h"
+
+namespace shori {
+
+struct StepRecord {
+  std::uint64_t step = 0;
+  double epoch = 0, loss = 0, grad_norm = 0, learning_rate = 0;
+  std::int64_t tokens = 0, targets = 0;
+};
+
+struct EvalRecord {
+  std::uint64_t step = 0;
+  std::string dataset;
+  double loss = 0, perplexity = 0;
+  std::vector<std::pair<std::string, double>> by_role, by_category;
+};
+
+struct SampleRecord {
+  std::uint64_t step = 0;
+  std::string prompt, preset, text;
+};
+
+struct TimingRecord {
+  std::uint64_t step = 0;
+  double seconds = 0, tokens_per_second = 0;  // seconds: the step with its checkpoint
+  std::int64_t memory_peak_bytes = 0;
+};
+
+struct RunRecord {
+  std::string folder, stage;
+  std::optional<JsonValue> run, done;  // run.json, done.json
+  std::uint64_t total_steps = 0;       // of pack_plan.bin; 0: unknown
+  std::vector<StepRecord> steps;
+  std::vector<EvalRecord> evals;
+  std::vector<SampleRecord> samples;
+  std::vector<TimingRecord> timings;  // the last of each step; the file may be absent
+  std::string adapter_sha256;         // of the last line of a finished run
+
+  std::uint64_t last_step() const;
+  // The evaluations of a data set, in the order of the steps.
+  std::map<std::string, std::vector<const EvalRecord*>> evals_by_dataset() const;
+  // Mean seconds of the last 20 steps; 0 if none is known.
+  double seconds_per_step() const;
+};
+
+// Lines that are half-written, of other types or without a key are skipped. E0506 if run.json or done.json is damaged.
+RunRecord read_run_record(const std::string& folder);
+
+// `path` if it is a run folder, else the run folders of the stages in it, each after the one that it begins from. E0510
+// if there is none.
+std::vector<std::string> run_folders_in(const std::string& path);
+
+}  // namespace shori
