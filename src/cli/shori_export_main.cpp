@@ -1,7 +1,9 @@
 // shori-export: what a trained adapter becomes for other programs.
 #include "shori/config/load_config.h"
 #include "shori/export/export_adapter.h"
+#include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
+#include "shori/util/text.h"
 #include "src/cli/choice.h"
 #include "src/cli/path_option.h"
 #include "src/cli/program.h"
@@ -67,6 +69,20 @@ void add_merged_command(CLI::App& app, MergeOptions& merge) {
   });
 }
 
+void add_sillytavern_command(CLI::App& app, SillyTavernExport& presets) {
+  CLI::App* command = app.add_subcommand("sillytavern", "presets for SillyTavern: context, instruct, samplers");
+  as_path(command->add_option("--out", presets.out, "folder to create"))->required();
+  command
+      ->add_option("--model-pattern", presets.model_pattern,
+                   concat("JavaScript regular expression: backends' models that it matches select the instruct "
+                          "preset (default ",
+                          kDefaultModelPattern, ")"))
+      ->type_name("REGEX");
+  command->add_flag("--force", presets.force, "move a target that is not empty aside");
+  command->footer("Example:  shori-export sillytavern --out exports/sillytavern");
+  command->callback([&presets] { export_sillytavern(presets); });
+}
+
 }  // namespace
 }  // namespace shori
 
@@ -79,5 +95,7 @@ int main(int argc, char** argv) {
   MergeOptions merge;
   add_adapter_command(app, adapter);
   add_merged_command(app, merge);
+  SillyTavernExport presets;
+  add_sillytavern_command(app, presets);
   return run_program(app, argc, argv);
 }

@@ -162,6 +162,12 @@ std::string export_record(const ExportSource& source, const std::string& base_na
   return json_text(json, 2) + "\n";
 }
 
+std::string export_record_without_model(const std::map<std::string, std::string>& files) {
+  const Json json = {{"format", "shori-export/1"}, {"program", version()},  {"base", nullptr},
+                     {"adapter", nullptr},         {"merge_base", nullptr}, {"files", files}};
+  return json_text(json, 2) + "\n";
+}
+
 std::string check_target(const std::string& out, const std::string& base, bool force) {
   const std::string target = absolute_path(out);
   if (is_symlink(target)) throw Error(Diagnostic("E0802", "the target is a link: " + out).help("name another folder"));

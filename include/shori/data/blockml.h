@@ -21,6 +21,10 @@ namespace shori {
 inline constexpr std::string_view kBlockOpen = "\xE2\x96\x80";   // ▀ U+2580
 inline constexpr std::string_view kBlockClose = "\xE2\x96\x84";  // ▄ U+2584
 
+// What stands around a body in canonical text.
+inline constexpr std::string_view kBlockEnd = "\xE2\x96\x84\n";
+inline constexpr std::string_view kInstBegin = "[INST] ", kInstEnd = " [/INST]\n";
+
 // Limits of a conversation (E0317).
 inline constexpr std::size_t kConversationBytes = 64u << 20;
 inline constexpr std::size_t kBlockBytes = 1u << 20;  // ▀ to ▄, and [INST] to [/INST]
@@ -96,6 +100,8 @@ std::optional<BlockmlDocument> parse_blockml(std::string_view text, const TextSo
 std::string render(std::span<const Segment> segments);
 inline std::string render(const BlockmlDocument& document) { return render(document.segments); }
 void append_segment(const Segment& segment, std::string& text);
+// The line that a block begins with: "▀message (length: tiny)\n".
+std::string block_head(Role role, LengthHint hint = LengthHint::kNone);
 std::string render_segment(const Segment& segment);
 
 // The speaker of a message body: the text before the first colon of its first line, if that is a name and a space or

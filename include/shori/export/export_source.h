@@ -43,6 +43,9 @@ ExportSource open_export_source(const ExportChoice& choice);
 std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
                           const std::string& merge_base, const std::map<std::string, std::string>& files);
 
+// The same for files that no adapter is part of.
+std::string export_record_without_model(const std::map<std::string, std::string>& files);
+
 // Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or if it is
 // a link. Returns its absolute path.
 std::string check_target(const std::string& out, const std::string& base, bool force);

@@ -1,5 +1,6 @@
 #include "shori/data/blockml.h"
 
+#include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
 namespace shori {
@@ -27,12 +28,16 @@ std::string_view variant_name(Variant variant) { return kVariantNames[static_cas
 
 void append_segment(const Segment& segment, std::string& text) {
   if (!segment.is_block()) {
-    text.append("[INST] ").append(segment.body).append(" [/INST]\n");
+    text.append(kInstBegin).append(segment.body).append(kInstEnd);
     return;
   }
-  text.append(kBlockOpen).append(role_name(segment.role));
-  if (segment.hint != LengthHint::kNone) text.append(" (length: ").append(length_name(segment.hint)).append(")");
-  text.append("\n").append(segment.body).append(kBlockClose).append("\n");
+  text.append(block_head(segment.role, segment.hint)).append(segment.body).append(kBlockEnd);
+}
+
+std::string block_head(Role role, LengthHint hint) {
+  std::string head = concat(kBlockOpen, role_name(role));
+  if (hint != LengthHint::kNone) head.append(" (length: ").append(length_name(hint)).append(")");
+  return head.append("\n");
 }
 
 std::string render_segment(const Segment& segment) {
