@@ -1,4 +1,8 @@
 // shori-train: trains a QLoRA adapter from one YAML file.
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -9,6 +13,7 @@
 #include "shori/config/load_config.h"
 #include "shori/ops/cpu_isa.h"
 #include "shori/train/recipe.h"
+#include "shori/train/report.h"
 #include "shori/train/run_status.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/command.h"
@@ -26,6 +31,8 @@ namespace {
 
 struct Arguments {
   std::string config, explain, gpu_memory, profile_steps, status;
+  std::vector<std::string> report;  // a run or recipe, and another to compare it with
+  bool open = false;
   std::string help_keys;  // what follows `--help-keys=`; "true" without `=`; empty without the option
   std::vector<std::string> set;
   RecipeOptions recipe;
@@ -59,6 +66,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
   as_path(app.add_option("--status", arguments.status,
                          "where the run in this folder (or each stage of a recipe's) stands; also while it runs"))
       ->type_name("RUN");
+  as_path(app.add_option(
+              "--report", arguments.report,
+              "write report.html and loss.svg of a run or recipe folder again; of two: one page that compares them"))
+      ->type_name("RUN [RUN_B]")
+      ->expected(1, 2);
+  app.add_flag("--open", arguments.open, "with --report: open the page in the browser");
   app.add_flag("--help-keys", arguments.help_keys,
                "every key of the YAML file with default and meaning; --help-keys=markdown: as a table");
   app.add_option("--explain", arguments.explain, "what an error code means and how to fix it")->type_name("CODE");
@@ -125,6 +138,25 @@ int print_keys(const std::string& format) {
 
 int print_text(const std::string& text) { return std::fputs(text.c_str(), stdout) < 0; }
 
+// Whether a program of the desktop was found that shows the file.
+bool open_in_browser(const std::string& path) {
+  const char* arguments[] = {"xdg-open", path.c_str(), nullptr};
+  pid_t process = 0;
+  int status = 0;
+  if (posix_spawnp(&process, arguments[0], nullptr, nullptr, const_cast<char* const*>(arguments), environ) != 0)
+    return false;
+  return waitpid(process, &status, 0) == process && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int report(const Arguments& arguments) {
+  const std::vector<std::string>& runs = arguments.report;
+  const std::vector<std::string> paths = runs.size() == 1 ? write_report(runs[0]) : write_comparison(runs[0], runs[1]);
+  for (const std::string& path : paths) std::printf("%s\n", path.c_str());
+  if (arguments.open && !open_in_browser(absolute_path(paths.front())))
+    log_info("no browser could be started (xdg-open); open the file above in one");
+  return 0;
+}
+
 // Every mistake in one start: those of bases, data and device as well where the config has some of its own.
 LoadedConfig open_config(const Arguments& arguments, const RecipeOptions& options) {
   Diagnostics diagnostics;
@@ -175,6 +207,7 @@ void run(const Arguments& arguments) {
   const int code = !arguments.help_keys.empty() ? print_keys(arguments.help_keys)
                    : !arguments.explain.empty() ? explain(arguments.explain)
                    : !arguments.status.empty()  ? print_text(status_text(arguments.status))
+                   : !arguments.report.empty()  ? report(arguments)
                    : arguments.recipe.check     ? check(arguments)
                                                 : train(arguments);
   if (code != 0) throw CLI::RuntimeError(code);

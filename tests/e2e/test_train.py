@@ -118,8 +118,8 @@ def test_remains_of_a_run_are_not_overwritten(tmp_path, token_model):
 def test_run_folder_holds_what_is_documented(finished):
     job, outcome = finished
     assert sorted(path.name for path in job.run.iterdir()) == [
-        "adapter", "checkpoints", "data_report.json", "done.json", "events", "metrics.jsonl", "pack_plan.bin", "run.json",
-        "run.lock", "timing.jsonl", "train.log"]
+        "adapter", "checkpoints", "data_report.json", "done.json", "events", "loss.svg", "metrics.jsonl", "pack_plan.bin",
+        "report.html", "run.json", "run.lock", "timing.jsonl", "train.log"]
     assert sorted(checkpoints(job.run)) == [7, 8], "save_total_limit is 2"
     assert pinned_steps(job.run) == sorted({4, 8, best_evaluation(job.run)}), "epoch ends and the best evaluation"
     log = (job.run / "train.log").read_text()

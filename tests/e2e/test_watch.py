@@ -1,7 +1,11 @@
 """What a person sees of a run: TensorBoard's events, `--status`, the report, the terminal."""
+import html.parser
+import json
 import re
+import shutil
 import signal
 import struct
+import xml.etree.ElementTree
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -125,3 +129,139 @@ def test_status_of_a_finished_run(finished):
 def test_status_of_no_run(tmp_path):
     outcome = must(train("--status", tmp_path), 2)
     assert outcome.errors == ["E0510"] and "no run in" in outcome.err
+
+
+class Page(html.parser.HTMLParser):
+    """A report, read as a browser does: series of charts, cells of tables, and everything that could load or run."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.charts, self.rows, self.scripts, self.loads, self.tags, self.text = [], [], 0, [], [], ""
+        self.cell = None
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append(tag)
+        self.scripts += tag == "script"
+        self.loads += [value for name, value in attrs if name in ("src", "href", "xlink:href", "action", "data", "srcset")]
+        assert not any(name.startswith("on") for name in values), f"{tag} {attrs}"
+        if tag == "svg":
+            self.charts.append({})
+        if "data-points" in values:
+            pairs = [pair.split(",") for pair in values["data-points"].split(" ")]
+            self.charts[-1][values["data-name"]] = [(float(x), float(y)) for x, y in pairs]
+        if tag == "tr":
+            self.rows.append([])
+        self.cell = "" if tag in ("td", "th") else self.cell
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.rows[-1].append(self.cell)
+            self.cell = None
+
+    def handle_data(self, data):
+        self.text += data
+        if self.cell is not None:
+            self.cell += data
+
+
+def check_page(path):
+    page = Page(path)
+    assert page.loads == ["data:,"] and page.scripts == 1, "one file: nothing is loaded, and one script is its own"
+    assert len(page.source.encode()) <= 1_000_000
+    assert not {"iframe", "object", "embed", "base", "form", "img"} & set(page.tags)
+    return page
+
+
+def report(*paths):
+    return must(train("--report", *paths)).out.splitlines()
+
+
+def test_report_has_the_numbers_of_the_run(finished):
+    page = check_page(finished.run / "report.html")
+    lines, evals = metrics(finished.run, "step"), metrics(finished.run, "eval")
+    assert page.charts[0]["training"] == [(line["step"], line["loss"]) for line in lines]
+    assert page.charts[0]["held out: test.jsonl"] == [(line["step"], line["loss"]) for line in evals]
+    drawn = {name: points for chart in page.charts for name, points in chart.items()}
+    for name, key in (("learning rate", "learning_rate"), ("gradient norm", "grad_norm")):
+        assert drawn[name] == [(line["step"], line[key]) for line in lines]
+    assert [row[:3] for row in page.rows if row[0] == "run"] == [["run", "finished", "8"]]
+    assert ["learning_rate", "0.004"] in page.rows
+    best = min(evals, key=lambda line: line["loss"])
+    assert f"{best['loss']:.4f} at step {best['step']}" in page.text
+    for private in (str(finished.folder), str(finished.model)):
+        assert private not in page.source
+    before = page.source
+    assert report(finished.run) == [str(finished.run / name) for name in ("report.html", "loss.svg")]
+    assert (finished.run / "report.html").read_text(encoding="utf-8") == before, "the same input, the same bytes"
+    picture = xml.etree.ElementTree.parse(finished.run / "loss.svg").getroot()
+    assert picture.find("{http://www.w3.org/2000/svg}title").text == "Loss of run"
+
+
+def made_run(folder, template, lines, **changes):
+    """A run folder with other metrics."""
+    shutil.copytree(template, folder)
+    (folder / "done.json").unlink()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    record = {**json.loads((folder / "run.json").read_text()), **changes}
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    return folder
+
+
+def step_line(step, loss):
+    return {"type": "step", "stage": "run", "step": step, "epoch": step / 1000, "micro_batches": 1, "samples": 1, "tokens": 9,
+            "targets": 8, "loss": loss, "grad_norm": 1 + loss / 3, "clip_factor": 1.0, "learning_rate": 1e-4 / step,
+            "update_max": 1e-5}
+
+
+def test_report_of_many_steps_keeps_the_extremes(tmp_path, finished):
+    losses = [2 + ((step * 7919) % 1009) / 1009 for step in range(1, 20_001)]
+    losses[7_776], losses[15_000] = 97.25, 0.0078125
+    folder = made_run(tmp_path / "run", finished.run, [step_line(i, loss) for i, loss in enumerate(losses, 1)])
+    report(folder)
+    points = check_page(folder / "report.html").charts[0]["training"]
+    assert len(points) <= 2000 and (7_777, 97.25) in points and (15_001, 0.0078125) in points
+    assert points[0] == (1, losses[0]) and points[-1] == (20_000, losses[-1])
+    assert all(losses[int(step) - 1] == loss for step, loss in points)
+
+
+@pytest.mark.parametrize("lines", [[], [step_line(1, 1.5)], [step_line(1, 2.0), step_line(2, 2.0)]])
+def test_report_of_few_steps(tmp_path, finished, lines):
+    folder = made_run(tmp_path / "run", finished.run, lines)
+    report(folder)
+    page = check_page(folder / "report.html")
+    drawn = page.charts[0]["training"] if lines else []
+    assert drawn == [(line["step"], line["loss"]) for line in lines]
+    assert f"not finished, step {len(lines)} of 8" in page.text
+
+
+def test_hostile_text_stays_text(tmp_path, finished):
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&\x1b\u202e]]>"
+    lines = [step_line(1, 1.5),
+             {"type": "eval", "stage": "run", "step": 1, "epoch": 1.0, "dataset": hostile, "samples": 1, "targets": 1, "loss": 1.0,
+              "perplexity": 2.7, "loss_by_role": {hostile: 1.0}, "loss_by_category": {hostile: 1.0}},
+             {"type": "sample", "stage": "run", "step": 1, "prompt": hostile, "preset": hostile, "seed": 1, "hint": None,
+              "bucket": None, "tokens": 3, "stop": "block_end", "impersonated": False, "repetition": 0.5, "text": hostile}]
+    folder = made_run(tmp_path / "run", finished.run, lines, stage=hostile, version=hostile)
+    report(folder)
+    page = check_page(folder / "report.html")
+    shown = hostile.replace("\x1b", "\ufffd")
+    assert page.text.count(shown) >= 5 and f"held out: {shown}" in page.charts[0]
+    xml.etree.ElementTree.parse(folder / "loss.svg")
+
+
+def test_reports_of_a_stop_and_of_two_runs(tmp_path, token_model, finished):
+    job = TokenJob(tmp_path, token_model, learning_rate=0.002)
+    with start_train(job.config) as running:
+        assert running.wait_for(r"saved step 3 \(durable\)")
+        running.signal(signal.SIGINT)
+        running.finish()
+    page = check_page(job.run / "report.html")
+    assert page.charts[0]["training"] == [(line["step"], line["loss"]) for line in metrics(job.run, "step")]
+    (path,) = report(job.run, finished.run)
+    assert path == str(job.run / "report-with-run.html")
+    drawn = check_page(job.run / "report-with-run.html").charts[0]
+    for name, run in (("A", job.run), ("B", finished.run)):
+        assert drawn[f"{name}: training"] == [(line["step"], line["loss"]) for line in metrics(run, "step")]

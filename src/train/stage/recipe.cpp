@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 
+#include "shori/train/report.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
@@ -133,6 +134,7 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
       continue;
     }
     if (!run_stage(stage, base, old_runs, run_options(config, stages, stage, options))) return RecipeOutcome::kStopped;
+    if (config.is_recipe) update_report(run_folder_path(config.output_dir));
     const bool more = i + 1 < stages.size() && options.only.empty();
     if (more && stop_requested()) return RecipeOutcome::kStopped;
   }

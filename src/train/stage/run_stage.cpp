@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "shori/train/report.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
@@ -62,6 +63,7 @@ void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const 
   stage.state = StageState::kDone;
   stage.step = session.state().step;
   stage.adapter_sha256 = adapter_files.at("adapter_model.safetensors");
+  update_report(stage.folder.path());
   warn_if_unmoved(stage, session);
   log_info(concat("stage ", stage.name, " done: ", stage.step, " steps, adapter sha256 ",
                   stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
@@ -79,6 +81,7 @@ bool train(PreparedStage& stage, LoadedBase& base, OldRuns& old_runs, const Stag
   options.resume ? log_resumed(session) : begin_run(session, files, options.init_from);
   if (!run_steps(session, files, options)) {
     save_unless_saved(session, files);
+    update_report(stage.folder.path());
     log_stopped(stage, session.state().step, options);
     return false;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "shori/train/report.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -32,6 +33,7 @@ void check_base(StageSession& session, const RunFiles& files) {
                                     const StepResult& result) {
   Diagnostic diagnostic = session.describe_non_finite(batches, result);
   save_unless_saved(session, files);
+  update_report(session.stage().folder.path());
   throw Error(diagnostic.note(concat("step ", session.state().step, " is safe"))
                   .help(concat("lower `learning_rate`, then: ", files.resume_command())));
 }
@@ -68,6 +70,12 @@ StepTiming timing_of(std::uint64_t step, const StepResult& result, double second
           .tokens_per_second = static_cast<double>(result.tokens) / std::max(seconds, 1e-9)};
 }
 
+// The end of the run has its report once its adapter is written.
+bool ends_epoch(const StageSession& session) {
+  const std::vector<std::uint64_t> ends = epoch_ends(session.stage().plan);
+  return !session.is_done() && std::ranges::find(ends, session.state().step) != ends.end();
+}
+
 // false: a stop was requested, in the step, which is then not counted, or in the evaluation after it.
 bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions& options, StepReport& report) {
   const double begun = now_seconds();
@@ -86,6 +94,7 @@ bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions
   save_if_due(session, files, !evaluated);
   report.add(session, *result, timing_of(step, *result, trained - begun, now_seconds() - before_save),
              files.durable_step() == step, files);
+  if (ends_epoch(session)) update_report(session.stage().folder.path());
   return evaluated;
 }
 
