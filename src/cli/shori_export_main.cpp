@@ -1,6 +1,7 @@
 // shori-export: what a trained adapter becomes for other programs.
 #include "shori/config/load_config.h"
 #include "shori/export/export_adapter.h"
+#include "shori/export/export_gguf.h"
 #include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
 #include "shori/util/text.h"
@@ -18,6 +19,14 @@ template <>
 inline constexpr auto kWords<MergeBase> = word_list("original", "nf4");
 template <>
 inline constexpr auto kWords<SamplingDefaults> = word_list("none", "main");
+template <>
+inline constexpr auto kWords<GgufModelType> = word_list("f32", "f16", "bf16", "q8_0");
+template <>
+inline constexpr auto kWords<GgufLoraType> = word_list("f32", "f16");
+template <>
+inline constexpr auto kWords<GgufSampling> = word_list("main", "mirostat", "none");
+template <>
+inline constexpr auto kWords<GgufEot> = word_list("block-end", "none");
 
 namespace {
 
@@ -69,6 +78,48 @@ void add_merged_command(CLI::App& app, MergeOptions& merge) {
   });
 }
 
+CLI::Option* add_recorded_base(CLI::App& command, std::string& base) {
+  return as_path(command.add_option("--base", base,
+                                    "the base model used in training: its folder, or `org/name` in the Hugging Face "
+                                    "cache (default: the one that the run records)"));
+}
+
+void add_gguf_command(CLI::App& app, GgufExport& gguf) {
+  CLI::App* command = app.add_subcommand("gguf", "a model for llama.cpp: base and adapter in one file");
+  add_source(*command, gguf.source, gguf.out, gguf.force);
+  command->get_option("RUN")->description(
+      "a run folder, its adapter/, a PEFT adapter folder, or one checkpoint file; or a merged model folder");
+  command->get_option("--out")->description("file to create");
+  add_recorded_base(*command, gguf.base);
+  add_choice<GgufModelType>(*command, "--type", gguf.type, "type of the weights (default f16)");
+  add_choice<MergeBase>(*command, "--merge-base", gguf.merge_base,
+                        "original: the 16-bit weights (default); nf4: the weights that training saw");
+  add_choice<GgufSampling>(*command, "--sampling", gguf.sampling,
+                           "sampling defaults in the file: main: temperature 1.0 and min-p 0.07 (default); mirostat: "
+                           "Mirostat 2.0; none");
+  add_choice<GgufEot>(*command, "--gguf-eot", gguf.eot, "block-end: generation ends at `▄` (default); none");
+  command->add_option("--name", gguf.name, "general.name (default: the name of the recipe's folder)");
+  command->footer("Example:  shori-export gguf runs/shori/top-pg13 --out export/shori-F16.gguf");
+  command->callback([&gguf] {
+    if (!gguf.base.empty()) gguf.base = find_base_folder("--base", gguf.base);
+    export_gguf(gguf);
+  });
+}
+
+void add_gguf_lora_command(CLI::App& app, GgufLoraExport& lora) {
+  CLI::App* command = app.add_subcommand("gguf-lora", "a LoRA adapter for llama.cpp");
+  add_source(*command, lora.source, lora.out, lora.force);
+  command->get_option("--out")->description("file to create");
+  add_recorded_base(*command, lora.base);
+  add_choice<GgufLoraType>(*command, "--type", lora.type, "type of the factors (default f16)");
+  command->add_option("--name", lora.name, "general.name (default: the name of the recipe's folder)");
+  command->footer("Example:  shori-export gguf-lora runs/shori/top-pg13 --out export/shori-lora.gguf");
+  command->callback([&lora] {
+    if (!lora.base.empty()) lora.base = find_base_folder("--base", lora.base);
+    export_gguf_lora(lora);
+  });
+}
+
 void add_sillytavern_command(CLI::App& app, SillyTavernExport& presets) {
   CLI::App* command = app.add_subcommand("sillytavern", "presets for SillyTavern: context, instruct, samplers");
   as_path(command->add_option("--out", presets.out, "folder to create"))->required();
@@ -95,6 +146,10 @@ int main(int argc, char** argv) {
   MergeOptions merge;
   add_adapter_command(app, adapter);
   add_merged_command(app, merge);
+  GgufExport gguf;
+  GgufLoraExport gguf_lora;
+  add_gguf_command(app, gguf);
+  add_gguf_lora_command(app, gguf_lora);
   SillyTavernExport presets;
   add_sillytavern_command(app, presets);
   return run_program(app, argc, argv);

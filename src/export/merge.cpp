@@ -4,7 +4,6 @@
 
 #include "shori/io/hf_model.h"
 #include "shori/train/run_identity.h"
-#include "shori/util/byte_size.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
@@ -43,10 +42,10 @@ std::string edited_index(const HfModel& base) {
 }
 
 std::string fingerprint_of(const HfModel& base) {
-  Progress progress(5);
-  return base.fingerprint([&](std::uint64_t done, std::uint64_t total) {
-    progress.update(concat("checking the base: ", format_bytes(done), " of ", format_bytes(total)));
-  });
+  ByteProgress progress("checking the base", base.tensor_bytes());
+  const std::string fingerprint = base.fingerprint([&](std::uint64_t done, std::uint64_t) { progress.report(done); });
+  progress.finish();
+  return fingerprint;
 }
 
 }  // namespace

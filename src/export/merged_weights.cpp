@@ -4,6 +4,7 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <set>
 #include <span>
@@ -17,37 +18,20 @@
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
-#include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
 
 namespace shori {
 namespace {
 
-constexpr std::int64_t kValuesAtOnce = 1 << 22;  // fp32 values of one chunk: 16 MiB
-
-// visit(first, rows): ranges of whole rows of about kValuesAtOnce values.
-template <typename Visit>
-void for_each_chunk(const HfTensor& tensor, const Visit& visit) {
-  const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor.cols());
-  for (std::int64_t first = 0; first < tensor.rows(); first += step) {
-    throw_if_stop_requested();
-    visit(first, std::min(step, tensor.rows() - first));
-  }
-}
-
-std::vector<float> read_rows(const HfModel& base, const HfTensor& tensor, std::int64_t first, std::int64_t rows) {
-  std::vector<float> values(static_cast<std::size_t>(rows * tensor.cols()));
-  base.read_rows(tensor, first, rows, values.data());
-  return values;
-}
-
 // The weight as training saw it.
 Nf4Weight quantized(const HfModel& base, const HfTensor& tensor) {
   Nf4Weight weight = Nf4Weight::make({tensor.rows(), tensor.cols()});
   Nf4Quantizer quantizer(weight.view(), usable_cores());
-  for_each_chunk(tensor, [&](std::int64_t first, std::int64_t rows) {
-    if (const auto bad = quantizer.add(read_rows(base, tensor, first, rows)))
+  for_each_chunk(tensor, 1, [&](std::int64_t first, std::int64_t rows) {
+    std::vector<float> values(static_cast<std::size_t>(rows * tensor.cols()));
+    base.read_rows(tensor, first, rows, values.data());
+    if (const auto bad = quantizer.add(values))
       throw Error(
           Diagnostic("E0210", concat("`", tensor.name, "` holds a value that is not finite at element ", *bad)));
   });
@@ -69,15 +53,23 @@ void add_lora(const LoraPair& lora, float scaling, std::int64_t first, std::span
 bool is_zero_or_subnormal_half(std::uint16_t bits) { return (bits & 0x7c00) == 0; }
 bool is_inf_or_nan_half(std::uint16_t bits) { return (bits & 0x7c00) == 0x7c00; }
 
+std::uint64_t written_bytes(const HfModel& base) {
+  std::uint64_t bytes = 0;
+  for (const HfTensor& tensor : base.tensors()) bytes += static_cast<std::uint64_t>(tensor.rows() * tensor.cols()) * 2;
+  return bytes;
+}
+
 // Writes the shards and remembers what became of each tensor.
 class WeightWriter {
  public:
-  explicit WeightWriter(const MergeInput& input) : input_(input), dtype_(input.options.dtype) {}
+  explicit WeightWriter(const MergeInput& input)
+      : input_(input), dtype_(input.options.dtype), progress_("merging", written_bytes(input.base)) {}
 
   std::map<std::string, std::string> write(const std::string& folder) {
     for (std::size_t shard = 0; shard < input_.base.shards().size(); ++shard) write_shard(folder, shard);
     if (vanished_ > 0) log_info(concat(vanished_, " values became zero or subnormal in float16"));
-    check_changes();
+    progress_.finish();
+    check_changes(input_.base, input_.adapter, changed_);
     return std::move(digests_);
   }
 
@@ -103,21 +95,17 @@ class WeightWriter {
   }
 
   void write_tensor(const HfTensor& tensor, SafetensorsWriter& file) {
-    progress_.update("merging " + tensor.name);
-    const std::optional<LoraPair> lora = lora_of(input_.adapter, tensor);
-    std::optional<Nf4Weight> nf4;
-    if (lora && input_.options.merge_base == MergeBase::kNf4) nf4 = quantized(input_.base, tensor);
+    const MergedRows merged(input_.base, &input_.adapter, input_.options.merge_base, tensor);
     Sha256 hash;
     bool changed = false;
-    for_each_chunk(tensor, [&](std::int64_t first, std::int64_t rows) {
-      std::vector<float> values = read_rows(input_.base, tensor, first, rows);
-      const std::vector<float> before = lora && !changed ? values : std::vector<float>();
-      if (nf4) dequantize_nf4(nf4->view(), first * tensor.cols(), values);
-      if (lora) add_lora(*lora, input_.adapter.scaling(), first, values);
+    for_each_chunk(tensor, 1, [&](std::int64_t first, std::int64_t rows) {
+      std::vector<float> before;
+      const std::vector<float> values = merged.read(first, rows, merged.adapted() && !changed ? &before : nullptr);
       const std::vector<std::uint16_t> bits = encode(tensor, values);
       for (std::size_t i = 0; i < before.size() && !changed; ++i) changed = bits[i] != encode_value(before[i], dtype_);
       file.append(bits.data(), bits.size() * sizeof bits[0]);
       hash.update(bits.data(), bits.size() * sizeof bits[0]);
+      progress_.add(bits.size() * sizeof bits[0]);
     });
     if (changed) changed_.insert(tensor.name);
     digests_[tensor.name] = to_hex(hash.finish());
@@ -137,27 +125,9 @@ class WeightWriter {
     return bits;
   }
 
-  // A factor B of zeros adds nothing: such a module may stay as it is.
-  void check_changes() const {
-    std::size_t adapted = 0;
-    std::string unchanged;
-    for (const HfTensor& tensor : input_.base.tensors()) {
-      if (!lora_of(input_.adapter, tensor)) continue;
-      ++adapted;
-      if (!changed_.contains(tensor.name)) unchanged += " " + tensor.name;
-    }
-    const std::size_t expected = input_.adapter.tensors.size() / 2;
-    if (changed_.size() == adapted && adapted == expected) return;
-    throw Error(Diagnostic("E0801", concat("merge changed ", changed_.size(), " of ", input_.base.tensors().size(),
-                                           " tensors, expected ", expected))
-                    .note(unchanged.empty() ? "the adapter has modules that this base does not"
-                                            : "unchanged:" + unchanged.substr(0, 300))
-                    .help("check that adapter and base belong together, and that the adapter was trained"));
-  }
-
   const MergeInput& input_;
   MergeDType dtype_;
-  Progress progress_{2};
+  ByteProgress progress_;
   std::int64_t vanished_ = 0;
   std::set<std::string> changed_;
   std::map<std::string, std::string> digests_;
@@ -178,8 +148,53 @@ std::optional<LoraPair> lora_of(const ExportSource& adapter, const HfTensor& ten
   return LoraPair{a, b};
 }
 
+struct MergedRows::Impl {
+  const HfModel& base;
+  const ExportSource* adapter;
+  const HfTensor& tensor;
+  std::optional<LoraPair> lora;
+  std::optional<Nf4Weight> nf4;
+};
+
+MergedRows::MergedRows(const HfModel& base, const ExportSource* adapter, MergeBase merge_base, const HfTensor& tensor)
+    : impl_(new Impl{base, adapter, tensor, adapter ? lora_of(*adapter, tensor) : std::nullopt, std::nullopt}) {
+  if (impl_->lora && merge_base == MergeBase::kNf4) impl_->nf4 = quantized(base, tensor);
+}
+MergedRows::~MergedRows() = default;
+
+bool MergedRows::adapted() const { return impl_->lora.has_value(); }
+
+std::vector<float> MergedRows::read(std::int64_t first, std::int64_t rows, std::vector<float>* before) const {
+  std::vector<float> values(static_cast<std::size_t>(rows * impl_->tensor.cols()));
+  impl_->base.read_rows(impl_->tensor, first, rows, values.data());
+  if (before) *before = values;
+  if (impl_->nf4) dequantize_nf4(impl_->nf4->view(), first * impl_->tensor.cols(), values);
+  if (impl_->lora) add_lora(*impl_->lora, impl_->adapter->scaling(), first, values);
+  return values;
+}
+
+// A factor B of zeros adds nothing, and such a merge is refused.
+void check_changes(const HfModel& base, const ExportSource& adapter, const std::set<std::string>& changed) {
+  std::size_t adapted = 0;
+  std::string unchanged;
+  for (const HfTensor& tensor : base.tensors()) {
+    if (!lora_of(adapter, tensor)) continue;
+    ++adapted;
+    if (!changed.contains(tensor.name)) unchanged += " " + tensor.name;
+  }
+  const std::size_t expected = adapter.tensors.size() / 2;
+  if (changed.size() == adapted && adapted == expected) return;
+  throw Error(Diagnostic("E0801", concat("merge changed ", changed.size(), " of ", base.tensors().size(),
+                                         " tensors, expected ", expected))
+                  .note(unchanged.empty() ? "the adapter has modules that this base does not"
+                                          : "unchanged:" + unchanged.substr(0, 300))
+                  .help("check that adapter and base belong together, and that the adapter was trained"));
+}
+
 std::uint16_t encode_value(float value, MergeDType dtype) {
-  return dtype == MergeDType::kBf16 ? to_bf16(value).bits : float_to_half(value);
+  if (dtype == MergeDType::kF16) return float_to_half(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16 | 64);
+  return to_bf16(value).bits;
 }
 
 float decode_value(std::uint16_t bits, MergeDType dtype) {

@@ -49,11 +49,15 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   if (const IoResult result = write_all(file_.get(), data, bytes); !result) fail(result.error);
 }
 
-void AtomicFile::commit() {
+void AtomicFile::sync() {
   // Fewer bytes may have been written than were reserved.
   const off_t size = lseek(file_.get(), 0, SEEK_CUR);
   if (size < 0 || ftruncate(file_.get(), size) != 0) fail(errno);
   if (const IoResult result = sync_file(file_.get()); !result) fail(result.error);
+}
+
+void AtomicFile::commit() {
+  sync();
   if (renameat(directory_.get(), temporary_.c_str(), directory_.get(), name_.c_str()) != 0) fail(errno);
   committed_ = true;
   if (const IoResult result = sync_file(directory_.get()); !result) fail(result.error);

@@ -1,16 +1,25 @@
 #include "shori/util/progress.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
+#include "shori/util/byte_size.h"
 #include "shori/util/log.h"
+#include "shori/util/text.h"
 #include "src/util/live_line.h"
 
 namespace shori {
 namespace {
 
 constexpr double kTerminalInterval = 0.1;
+constexpr double kFirstReport = 0.5;  // seconds: a speed over less means little
+
+std::string speed_text(std::uint64_t bytes, double seconds) {
+  return concat(std::llround(static_cast<double>(bytes) / 1e6 / std::max(seconds, 1e-3)), " MB/s");
+}
 
 }  // namespace
 
@@ -39,6 +48,24 @@ void Progress::finish(std::string_view text) {
   if (terminal_) end_live_line();
   log_info(text);
   last_ = -1;
+}
+
+ByteProgress::ByteProgress(std::string what, std::uint64_t total_bytes)
+    : what_(std::move(what)), total_(total_bytes), start_(now_seconds()) {}
+
+void ByteProgress::report(std::uint64_t done_bytes) {
+  done_ = done_bytes;
+  const double seconds = now_seconds() - start_;
+  if (seconds < kFirstReport || done_ == 0 || done_ > total_) return;
+  const double left = seconds * static_cast<double>(total_ - done_) / static_cast<double>(done_);
+  progress_.update(concat(what_, ": ", format_bytes(done_), " of ", format_bytes(total_), ", ",
+                          speed_text(done_, seconds), ", ", format_duration(left), " left"));
+}
+
+void ByteProgress::finish() {
+  const double seconds = now_seconds() - start_;
+  progress_.finish(
+      concat(what_, ": ", format_bytes(done_), " in ", format_duration(seconds), ", ", speed_text(done_, seconds)));
 }
 
 double now_seconds() {

@@ -21,6 +21,9 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, std::size_t bytes);
+  // fsync. What has been written can then be read again under the temporary name, before commit().
+  void sync();
+  std::string temporary_path() const { return join_path(folder_, temporary_); }
   // fsync, rename to the final name (replacing a file that has it), fsync of the folder.
   void commit();
 

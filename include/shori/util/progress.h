@@ -1,6 +1,7 @@
 // Progress on stderr: one live line on a terminal, updated at most 10 times per second; otherwise plain lines.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,21 @@ class Progress {
   bool terminal_;
   double plain_interval_;
   double last_ = -1;
+};
+
+// Progress of work that is measured in bytes: "merging: 1.2 GiB of 13.5 GiB, 184 MB/s, 1 min 06 s left".
+class ByteProgress {
+ public:
+  ByteProgress(std::string what, std::uint64_t total_bytes);
+  void add(std::uint64_t bytes) { report(done_ + bytes); }
+  void report(std::uint64_t done_bytes);  // since the start
+  void finish();                          // "merging: 13.5 GiB in 1 min 15 s, 193 MB/s"
+
+ private:
+  std::string what_;
+  std::uint64_t total_, done_ = 0;
+  double start_;
+  Progress progress_{5};
 };
 
 double now_seconds();                         // monotonic

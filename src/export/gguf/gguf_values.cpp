@@ -1,0 +1,111 @@
+#include "src/export/gguf/gguf_values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "shori/io/half.h"
+#include "shori/util/error.h"
+#include "shori/util/text.h"
+#include "src/export/merged_weights.h"
+
+namespace shori {
+namespace {
+
+constexpr std::size_t kBlock = 32;
+constexpr float kMaxHalf = 65504.0f;
+
+[[noreturn]] void refuse_value(float value, const std::string& name, GgufType type) {
+  throw Error(Diagnostic("E0804", concat("`", name, "` holds ", std::to_string(value), ", beyond the range of ",
+                                         type_name(type)))
+                  .help("`--type bf16` or `--type f32`"));
+}
+
+void encode_half(std::span<const float> values, std::byte* out, const std::string& name) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = float_to_half(values[i]);
+    if ((bits & 0x7c00) == 0x7c00) refuse_value(values[i], name, GgufType::kF16);
+    std::memcpy(out + 2 * i, &bits, 2);
+  }
+}
+
+void encode_bf16(std::span<const float> values, std::byte* out) {
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = encode_value(values[i], MergeDType::kBf16);
+    std::memcpy(out + 2 * i, &bits, 2);
+  }
+}
+
+float largest(std::span<const float> values) {
+  float result = 0;
+  for (const float value : values) result = std::max(result, std::fabs(value));
+  return result;
+}
+
+// In double the sum is exact, so that a value just under one half is not rounded up.
+std::int8_t round_half_away(float value) {
+  return static_cast<std::int8_t>(static_cast<int>(static_cast<double>(value) + std::copysign(0.5, value)));
+}
+
+void encode_q8_block(std::span<const float> values, std::byte* out, const std::string& name) {
+  const float scale = largest(values) / 127.0f, inverse = scale != 0 ? 1.0f / scale : 0.0f;
+  const std::uint16_t bits = float_to_half(scale);
+  if ((bits & 0x7c00) == 0x7c00) refuse_value(largest(values), name, GgufType::kQ8_0);
+  std::int8_t codes[kBlock];
+  if (std::isfinite(inverse)) {
+    for (std::size_t i = 0; i < kBlock; ++i) codes[i] = round_half_away(values[i] * inverse);
+  } else {
+    std::fill(codes, codes + kBlock, std::int8_t{0});  // the scale is 0 in f16 as well
+  }
+  std::memcpy(out, &bits, 2);
+  std::memcpy(out + 2, codes, kBlock);
+}
+
+void check_finite(std::span<const float> values, const std::string& name) {
+  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
+  if (bad != values.end()) throw Error(Diagnostic("E0210", concat("`", name, "` holds a value that is not finite")));
+}
+
+}  // namespace
+
+void encode_gguf_values(GgufType type, std::span<const float> values, std::byte* out, const std::string& name) {
+  check_finite(values, name);
+  switch (type) {
+    case GgufType::kF32:
+      std::memcpy(out, values.data(), values.size_bytes());
+      return;
+    case GgufType::kF16:
+      return encode_half(values, out, name);
+    case GgufType::kBf16:
+      return encode_bf16(values, out);
+    case GgufType::kQ8_0:
+      break;
+  }
+  for (std::size_t i = 0; i < values.size(); i += kBlock)
+    encode_q8_block(values.subspan(i, kBlock), out + bytes_of(type, i), name);
+}
+
+void decode_gguf_values(GgufType type, const std::byte* bytes, std::span<float> values) {
+  if (type == GgufType::kF32) {
+    std::memcpy(values.data(), bytes, values.size_bytes());
+    return;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint16_t bits = 0;
+    const std::byte* block = bytes + bytes_of(type, i);
+    std::memcpy(&bits, block, 2);
+    if (type == GgufType::kQ8_0)
+      values[i] = half_to_float(bits) * static_cast<float>(static_cast<std::int8_t>(block[2 + i % kBlock]));
+    else
+      values[i] = decode_value(bits, type == GgufType::kF16 ? MergeDType::kF16 : MergeDType::kBf16);
+  }
+}
+
+void permute_rows(std::span<float> values, std::int64_t cols, std::int64_t head_dim) {
+  const std::vector<float> before(values.begin(), values.end());
+  for (std::int64_t row = 0; row < std::ssize(values) / cols; ++row)
+    std::copy_n(before.data() + rotated_half_row(row, head_dim) * cols, cols, values.data() + row * cols);
+}
+
+}  // namespace shori

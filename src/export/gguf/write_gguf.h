@@ -1,0 +1,23 @@
+// The GGUF files, complete and verified: `shori-export gguf` and `gguf-lora` publish one, `release` writes several.
+#pragma once
+
+#include <string>
+
+#include "shori/export/export_gguf.h"
+#include "shori/train/prepared_stage.h"
+
+namespace shori {
+
+// Writes `out` (absolute). `base`: the base that the adapter belongs to, or with a null adapter a merged model. A file
+// that has the name is moved aside. `options`: type, merge_base, sampling, eot, name.
+void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
+                      const std::string& out);
+
+// Writes `out` (absolute). `config`: of the base. `options`: type, name.
+void write_gguf_lora(const GgufLoraExport& options, const HfModelConfig& config, const ExportSource& adapter,
+                     const std::string& out);
+
+// What general.name is without `--name`: the folder of the recipe that the run belongs to.
+std::string default_name(const ExportSource& adapter);
+
+}  // namespace shori

@@ -1,0 +1,163 @@
+#include <algorithm>
+#include <set>
+
+#include "shori/train/run_identity.h"
+#include "shori/util/error.h"
+#include "shori/util/log.h"
+#include "shori/util/progress.h"
+#include "shori/util/text.h"
+#include "src/export/gguf/gguf_metadata.h"
+#include "src/export/gguf/gguf_names.h"
+#include "src/export/gguf/gguf_values.h"
+#include "src/export/gguf/write_gguf.h"
+#include "src/export/merged_weights.h"
+#include "src/export/weight_probe.h"
+
+namespace shori {
+namespace {
+
+GgufType tensor_type(GgufModelType type) {
+  switch (type) {
+    case GgufModelType::kF32:
+      return GgufType::kF32;
+    case GgufModelType::kF16:
+      return GgufType::kF16;
+    case GgufModelType::kBf16:
+      return GgufType::kBf16;
+    case GgufModelType::kQ8_0:
+      break;
+  }
+  return GgufType::kQ8_0;
+}
+
+// Of a probe, as relative L2 norm: above the rounding of the type, far below that of a wrong row.
+double probe_tolerance(GgufType type) {
+  switch (type) {
+    case GgufType::kF32:
+      return 1e-4;
+    case GgufType::kF16:
+    case GgufType::kBf16:
+      return 1e-2;
+    case GgufType::kQ8_0:
+      break;
+  }
+  return 5e-2;
+}
+
+// A merged model records its base in shori_export.json; without an adapter or that file the base is not known.
+std::string name_of_base(const BaseModel& base, const ExportSource* adapter) {
+  if (adapter) return adapter->settings.base_name.empty() ? base_model_name(base) : adapter->settings.base_name;
+  const std::string path = join_path(base.folder, "shori_export.json");
+  if (!path_exists(path)) return "";
+  JsonProblem problem;
+  const auto record = parse_json(read_whole_file(InputFile::open(path), 64u << 20, "E0804"), {}, problem);
+  const JsonValue* recorded = record ? record->find("base") : nullptr;
+  return recorded ? text_member(*recorded, "name") : "";
+}
+
+TokenizerModel read_tokenizer(const BaseModel& base, const ExportSource* adapter) {
+  const InputFile file = InputFile::open_in(base.folder, "tokenizer.model");
+  const std::string bytes = read_whole_file(file, kTokenizerFileBytes, "E0211");
+  if (adapter && !adapter->tokenizer_sha256().empty() && adapter->tokenizer_sha256() != sha256_hex(bytes))
+    throw Error(Diagnostic("E0805", "the tokenizer is not the one used in training")
+                    .at(file.path())
+                    .help("name the folder of that base with `--base`"));
+  return parse_tokenizer_model(bytes, file.path(), base.model->config().vocab_size);
+}
+
+class ModelWriter {
+ public:
+  ModelWriter(const GgufExport& options, const BaseModel& base, const ExportSource* adapter)
+      : options_(options),
+        base_(base),
+        adapter_(adapter),
+        weights_(gguf_weights(*base.model, tensor_type(options.type))) {}
+
+  void write(const std::string& out) {
+    GgufWriter file(out, header());
+    ByteProgress progress("writing", file.header().data_bytes());
+    for (const GgufWeight& weight : weights_) write_weight(weight, file, progress);
+    progress.finish();
+    if (adapter_) check_changes(*base_.model, *adapter_, changed_);
+    file.finish();
+    const GgufFile written = file.verify();
+    // From NF4 weights, W x would be that of the quantized base.
+    if (options_.merge_base == MergeBase::kOriginal)
+      for (std::size_t i = 0; i < weights_.size(); ++i) probe(weights_[i], written, i);
+    file.publish();
+  }
+
+ private:
+  GgufHeader header() const {
+    const TokenizerModel tokenizer = read_tokenizer(base_, adapter_);
+    std::int64_t parameters = 0;
+    GgufHeader header;
+    for (const GgufWeight& weight : weights_) {
+      header.tensors.push_back(weight.target);
+      parameters += static_cast<std::int64_t>(weight.target.count());
+    }
+    const std::string name = !options_.name.empty() ? options_.name
+                             : adapter_             ? default_name(*adapter_)
+                                                    : file_name(absolute_path(base_.folder));
+    header.entries = model_entries({base_.model->config(), tokenizer, name, name_of_base(base_, adapter_), parameters,
+                                    options_.type, options_.sampling, options_.eot});
+    return header;
+  }
+
+  std::int64_t head_dim() const { return base_.model->config().head_dim; }
+
+  void write_weight(const GgufWeight& weight, GgufWriter& file, ByteProgress& progress) {
+    const HfTensor& tensor = *weight.source;
+    const MergedRows merged(*base_.model, adapter_, options_.merge_base, tensor);
+    for_each_chunk(tensor, weight.permuted ? head_dim() : 1, [&](std::int64_t first, std::int64_t rows) {
+      const bool is_known = !merged.adapted() || changed_.contains(tensor.name);
+      std::vector<float> before;
+      std::vector<float> values = merged.read(first, rows, is_known ? nullptr : &before);
+      if (!is_known && encoded(weight, values) != encoded(weight, before)) changed_.insert(tensor.name);
+      if (weight.permuted) permute_rows(values, tensor.cols(), head_dim());
+      const std::vector<std::byte> bytes = encoded(weight, values);
+      file.append(bytes.data(), bytes.size());
+      progress.add(bytes.size());
+    });
+  }
+
+  static std::vector<std::byte> encoded(const GgufWeight& weight, std::span<const float> values) {
+    std::vector<std::byte> bytes(bytes_of(weight.target.type, values.size()));
+    encode_gguf_values(weight.target.type, values, bytes.data(), weight.source->name);
+    return bytes;
+  }
+
+  void probe(const GgufWeight& weight, const GgufFile& written, std::size_t index) const {
+    throw_if_stop_requested();
+    const HfTensor& tensor = *weight.source;
+    WeightProbe probe(*base_.model, adapter_, tensor);
+    std::vector<float> row(static_cast<std::size_t>(tensor.cols()));
+    std::vector<std::byte> bytes(bytes_of(weight.target.type, row.size()));
+    for (std::int64_t i = 0; i < tensor.rows(); i += probe.step()) {
+      written.read(index, static_cast<std::uint64_t>(i) * bytes.size(), bytes.data(), bytes.size());
+      decode_gguf_values(weight.target.type, bytes.data(), row);
+      probe.add(weight.permuted ? rotated_half_row(i, head_dim()) : i, row);
+    }
+    probe.check(probe_tolerance(weight.target.type));
+  }
+
+  const GgufExport& options_;
+  const BaseModel& base_;
+  const ExportSource* adapter_;
+  std::vector<GgufWeight> weights_;
+  std::set<std::string> changed_;
+};
+
+}  // namespace
+
+void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
+                      const std::string& out) {
+  if (base.model->config().sliding_window != 0)
+    throw Error(Diagnostic("E0204", concat("the base attends to a window of ", base.model->config().sliding_window,
+                                           " tokens, which llama.cpp does not do for this architecture"))
+                    .at(join_path(base.folder, "config.json"))
+                    .note("a model without a window, as Mistral-7B-Instruct-v0.2, has `\"sliding_window\": null`"));
+  ModelWriter(options, base, adapter).write(out);
+}
+
+}  // namespace shori
