@@ -187,7 +187,7 @@ GgufFile GgufWriter::verify() const {
   std::uint64_t total = 0;
   for (const GgufTensor& tensor : header_.tensors) total += tensor.bytes();
   ByteProgress progress("reading back", total);
-  std::vector<std::byte> chunk(kChunkBytes);
+  std::vector<std::byte> chunk(std::min(total, kChunkBytes));
   for (std::size_t i = 0; i < header_.tensors.size(); ++i) {
     Sha256 hash;
     const std::uint64_t size = header_.tensors[i].bytes();

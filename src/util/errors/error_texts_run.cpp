@@ -149,8 +149,8 @@ targets. The adapter is empty or belongs to another model. The output is not giv
      R"(The output would be inside the base model folder, or its path is a link. Exports never touch the
 base. Choose another folder.)"},
     {"E0803", 4, "exported model differs from what was trained",
-     R"(Base plus adapter and the exported model give different results on test prompts. The file is kept
-under the name `*.rejected`. Please report it.)"},
+     R"(The written weights and base plus adapter give different products with a random vector. Nothing has
+the final name. Please report it.)"},
     {"E0804", 4, "re-reading the export failed",
      R"(Every exported file is read back and compared, and this one does not contain what was written: the
 disk is faulty, or a value does not fit the chosen number format. Nothing has the final name.)"},
