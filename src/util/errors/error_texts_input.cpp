@@ -109,7 +109,7 @@ git-lfs. Download that file again and compare its size with the publisher's.)"},
      R"(The model's `config.json` lacks a value, or has one of the wrong kind, outside its range, or in
 contradiction with another: for example a `hidden_size` that is not divisible by the number of
 heads. Values are read from the file and never guessed. Only models of the Mistral architecture can
-be trained.)"},
+be trained. `shori-export gguf` refuses a base with a `sliding_window`, which llama.cpp would ignore.)"},
     {"E0205", 3, "tokenizer and model differ in size",
      R"(The tokenizer has more tokens than the embedding has rows. Ids without a row cannot be trained. Use
 the `tokenizer.model` that was published with the weights. More rows than tokens are accepted: no text
