@@ -5,6 +5,7 @@
 #include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/cli/choice.h"
 #include "src/cli/path_option.h"
 #include "src/cli/program.h"
@@ -84,6 +85,13 @@ CLI::Option* add_recorded_base(CLI::App& command, std::string& base) {
                                     "cache (default: the one that the run records)"));
 }
 
+void add_gguf_name(CLI::App& command, std::string& name) {
+  const auto is_text = [](const std::string& given) {
+    return find_invalid_utf8(given) ? std::string("not UTF-8") : std::string();
+  };
+  command.add_option("--name", name, "general.name (default: the name of the recipe's folder)")->check(is_text);
+}
+
 void add_gguf_command(CLI::App& app, GgufExport& gguf) {
   CLI::App* command = app.add_subcommand("gguf", "a model for llama.cpp: base and adapter in one file");
   add_source(*command, gguf.source, gguf.out, gguf.force);
@@ -98,7 +106,7 @@ void add_gguf_command(CLI::App& app, GgufExport& gguf) {
                            "sampling defaults in the file: main: temperature 1.0 and min-p 0.07 (default); mirostat: "
                            "Mirostat 2.0; none");
   add_choice<GgufEot>(*command, "--gguf-eot", gguf.eot, "block-end: generation ends at `▄` (default); none");
-  command->add_option("--name", gguf.name, "general.name (default: the name of the recipe's folder)");
+  add_gguf_name(*command, gguf.name);
   command->footer("Example:  shori-export gguf runs/shori/top-pg13 --out export/shori-F16.gguf");
   command->callback([&gguf] {
     if (!gguf.base.empty()) gguf.base = find_base_folder("--base", gguf.base);
@@ -112,7 +120,7 @@ void add_gguf_lora_command(CLI::App& app, GgufLoraExport& lora) {
   command->get_option("--out")->description("file to create");
   add_recorded_base(*command, lora.base);
   add_choice<GgufLoraType>(*command, "--type", lora.type, "type of the factors (default f16)");
-  command->add_option("--name", lora.name, "general.name (default: the name of the recipe's folder)");
+  add_gguf_name(*command, lora.name);
   command->footer("Example:  shori-export gguf-lora runs/shori/top-pg13 --out export/shori-lora.gguf");
   command->callback([&lora] {
     if (!lora.base.empty()) lora.base = find_base_folder("--base", lora.base);

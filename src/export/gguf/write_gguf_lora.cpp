@@ -3,6 +3,7 @@
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/export/export_base.h"
 #include "src/export/gguf/gguf_metadata.h"
 #include "src/export/gguf/gguf_names.h"
@@ -49,11 +50,10 @@ std::vector<std::byte> encoded(const Factor& factor, std::int64_t head_dim) {
 
 std::string default_name(const ExportSource& adapter) {
   const std::string run = run_folder_of(adapter);
-  if (run.empty()) return file_name(absolute_path(adapter.file.folder));
+  if (run.empty()) return escape_for_log(file_name(absolute_path(adapter.file.folder)));
   const auto record = RunFolder(run).read_run();
-  const bool is_stage =
-      record && text_member(*record, "stage") == file_name(run) && !file_name(parent_path(run)).empty();
-  return file_name(is_stage ? parent_path(run) : run);
+  const bool is_stage = record && text_member(*record, "stage") == file_name(run) && parent_path(run) != "/";
+  return escape_for_log(file_name(is_stage ? parent_path(run) : run));
 }
 
 void write_gguf_lora(const GgufLoraExport& options, const HfModelConfig& config, const ExportSource& adapter,

@@ -6,6 +6,7 @@
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/export/gguf/gguf_metadata.h"
 #include "src/export/gguf/gguf_names.h"
 #include "src/export/gguf/gguf_values.h"
@@ -98,7 +99,7 @@ class ModelWriter {
     }
     const std::string name = !options_.name.empty() ? options_.name
                              : adapter_             ? default_name(*adapter_)
-                                                    : file_name(absolute_path(base_.folder));
+                                                    : escape_for_log(file_name(absolute_path(base_.folder)));
     header.entries = model_entries({base_.model->config(), tokenizer, name, name_of_base(base_, adapter_), parameters,
                                     options_.type, options_.sampling, options_.eot});
     return header;
