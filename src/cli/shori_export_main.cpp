@@ -2,6 +2,7 @@
 #include "shori/config/load_config.h"
 #include "shori/export/export_adapter.h"
 #include "shori/export/export_gguf.h"
+#include "shori/export/export_release.h"
 #include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
 #include "shori/util/text.h"
@@ -142,6 +143,31 @@ void add_sillytavern_command(CLI::App& app, SillyTavernExport& presets) {
   command->callback([&presets] { export_sillytavern(presets); });
 }
 
+void add_release_command(CLI::App& app, ReleaseOptions& release) {
+  CLI::App* command = app.add_subcommand("release", "everything that is published of a model, with its card");
+  add_source(*command, release.source, release.out, release.force);
+  as_path(command->add_option("--base", release.base,
+                              "the base model used in training: its folder, or `org/name` in the Hugging Face cache"))
+      ->required();
+  command->add_option("--name", release.name, "of the model, in its card and in file names (default: of the folder)");
+  command->add_option("--license", release.license, "id of the licence in the card (default apache-2.0)")
+      ->type_name("ID");
+  as_path(command->add_option("--license-file", release.license_file, "the text of that licence"));
+  command->add_option("--language", release.languages, "of the texts (default en); may be given several times")
+      ->allow_extra_args(false);
+  command->add_flag("--not-for-all-audiences", release.adult, "add that tag to the card");
+  command->add_option("--date", release.date, "date in the card")->type_name("YYYY-MM-DD");
+  add_choice<MergeBase>(*command, "--merge-base", release.merge_base,
+                        "original: the 16-bit weights (default); nf4: the weights that training saw");
+  command->add_flag("!--no-gguf", release.gguf, "leave the files for llama.cpp out");
+  command->footer(
+      "Example:  shori-export release runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/ShoriRP");
+  command->callback([&release] {
+    release.base = find_base_folder("--base", release.base);
+    export_release(release);
+  });
+}
+
 }  // namespace
 }  // namespace shori
 
@@ -160,5 +186,7 @@ int main(int argc, char** argv) {
   add_gguf_lora_command(app, gguf_lora);
   SillyTavernExport presets;
   add_sillytavern_command(app, presets);
+  ReleaseOptions release;
+  add_release_command(app, release);
   return run_program(app, argc, argv);
 }

@@ -1,6 +1,7 @@
 #include "shori/export/export_adapter.h"
 
 #include "shori/util/file.h"
+#include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "src/export/chat_template.h"
@@ -22,22 +23,47 @@ void log_rank(std::int64_t rank) {
 
 }  // namespace
 
-void write_adapter_export(const AdapterExport& options, const ExportSource& source, const std::string& folder) {
+CardFacts facts_of(const ExportSource& source, const std::string& run, const std::string& title) {
+  CardFacts card;
+  card.title = title;
+  card.base_name = source.settings.base_name;
+  card.base_fingerprint = source.base_fingerprint();
+  card.languages = {"en"};
+  card.stages = read_stage_chain(run);
+  card.adapter = &source;
+  return card;
+}
+
+void write_with_record(const std::string& folder, const CardFacts& card, std::map<std::string, std::string> files) {
+  CardFacts with_files = card;
+  with_files.files = files;
+  const std::string text = model_card(with_files);
+  write_file_atomically(folder, "README.md", text);
+  files["README.md"] = to_hex(sha256(text.data(), text.size()));
+  write_file_atomically(folder, "shori_export.json",
+                        export_record(*card.adapter, card.base_name, card.base_fingerprint, card.merge_base, files));
+}
+
+void write_adapter_export(const AdapterExport& options, const ExportSource& source, const CardFacts& card,
+                          const std::string& folder) {
   AdapterSettings settings = source.settings;
   if (!options.base_name.empty()) settings.base_name = options.base_name;
   write_adapter_folder(parent_path(folder), file_name(folder), settings, source.tensors, source.metadata, options.dtype,
                        options.peft_06);
   if (!options.base.empty()) write_model_extras(options.base, folder, SamplingDefaults::kNone);
   write_file_atomically(folder, "chat_template.jinja", kChatTemplate);
-  write_file_atomically(
-      folder, "shori_export.json",
-      export_record(source, settings.base_name, source.base_fingerprint(), "", digests_of_files(folder)));
+  CardFacts facts = card;
+  facts.library = "peft";
+  facts.base_name = settings.base_name;
+  facts.base_fingerprint = source.base_fingerprint();
+  write_with_record(folder, facts, digests_of_files(folder));
 }
 
 void export_adapter(const AdapterExport& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
-  write_adapter_export(options, source, folder.path());
+  write_adapter_export(options, source, facts_of(source, options.source.run, file_name(folder.target())),
+                       folder.path());
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": ", source.tensors.size(), " tensors, rank ", source.settings.rank));
   log_rank(source.settings.rank);

@@ -71,8 +71,10 @@ std::string check_base(const BaseModel& base, const ExportSource& source) {
                   .help("name the folder of that base with `--base`"));
 }
 
+std::string word_of_merge_base(MergeBase base) { return base == MergeBase::kOriginal ? "original" : "nf4"; }
+
 void write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
-                         const std::string& fingerprint, const std::string& folder) {
+                         const CardFacts& card, const std::string& folder) {
   make_directories(folder);
   const MergeInput input{options, *base.model, source};
   const std::map<std::string, std::string> digests = write_merged_weights(input, folder);
@@ -81,17 +83,20 @@ void write_merged_export(const MergeOptions& options, const ExportSource& source
   if (!base.model->index_json().empty())
     write_file_atomically(folder, "model.safetensors.index.json", edited_index(*base.model));
   write_model_extras(options.base, folder, options.sampling);
-  const char* merge_base = options.merge_base == MergeBase::kOriginal ? "original" : "nf4";
-  write_file_atomically(
-      folder, "shori_export.json",
-      export_record(source, base_model_name(base), fingerprint, merge_base, digests_of_files(folder)));
+  CardFacts facts = card;
+  facts.library = "transformers";
+  facts.base_name = base_model_name(base);
+  facts.merge_base = word_of_merge_base(options.merge_base);
+  write_with_record(folder, facts, digests_of_files(folder));
 }
 
 void export_merged(const MergeOptions& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
-  write_merged_export(options, source, base, check_base(base, source), folder.path());
+  CardFacts card = facts_of(source, options.source.run, file_name(folder.target()));
+  card.base_fingerprint = check_base(base, source);
+  write_merged_export(options, source, base, card, folder.path());
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": ", base.model->tensors().size(), " tensors, ",
                   source.tensors.size() / 2, " merged"));

@@ -2,16 +2,27 @@
 // publish one, `release` holds both.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "shori/export/export_adapter.h"
 #include "shori/export/merge.h"
 #include "shori/train/prepared_stage.h"
+#include "src/export/release/model_card.h"
 
 namespace shori {
 
-// Makes `folder`. `base` is a model folder whose tokenizer is added; empty: none.
-void write_adapter_export(const AdapterExport& options, const ExportSource& source, const std::string& folder);
+// What a card says of any export: the adapter, its stages, and a title. `run` is what the user named.
+CardFacts facts_of(const ExportSource& source, const std::string& run, const std::string& title);
+
+// Makes `folder`.
+void write_adapter_export(const AdapterExport& options, const ExportSource& source, const CardFacts& card,
+                          const std::string& folder);
+
+// Writes README.md and shori_export.json, the last files of an export. `files` has the SHA-256 of all others.
+void write_with_record(const std::string& folder, const CardFacts& card, std::map<std::string, std::string> files);
+
+std::string word_of_merge_base(MergeBase base);
 
 // The 16-bit base of a merge; E0216 if it is NF4.
 BaseModel open_base(const std::string& folder);
@@ -20,6 +31,6 @@ std::string check_base(const BaseModel& base, const ExportSource& source);
 
 // Makes `folder`.
 void write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
-                         const std::string& fingerprint, const std::string& folder);
+                         const CardFacts& card, const std::string& folder);
 
 }  // namespace shori

@@ -57,6 +57,7 @@ class CorpusStats {
 
   void merge(const CorpusStats& other);  // both are finished; sequence_len becomes the longer one
   LengthUnit unit() const { return unit_; }
+  std::int64_t messages() const { return messages_; }
 
   // The five lines of the published card, in its words; each ends with a newline.
   std::string card_text() const;
@@ -64,6 +65,7 @@ class CorpusStats {
   std::string overview_text() const;
   // overview_text(), derived figures, counts, and the lengths of messages. Lists at most `characters` characters.
   std::string text(std::size_t characters) const;
+  std::string message_lengths_text() const;  // histogram and quantiles in tokens
   std::string lengths_text() const;  // histogram in the chosen unit, hints against buckets, bounds of equal counts
   std::string category_text() const, role_text() const, character_text(std::size_t most) const;
   std::string json(const Ledger* ledger) const;  // one object, 2 spaces indent, ends with a newline

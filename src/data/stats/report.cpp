@@ -151,11 +151,14 @@ std::string CorpusStats::character_text(std::size_t most) const {
 }
 
 std::string CorpusStats::text(std::size_t characters) const {
-  const auto count = static_cast<std::int64_t>(lengths_.count());
   return overview_text() + "\n" + figures_text() + "\n" + role_text() + "\n" + category_text() + "\n" +
-         character_text(characters) + "\n" + hints_text() + "\nMessage lengths in tokens:\n" +
-         histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " + ratio_or_dash(lengths_.total(), count, 1) +
-         concat("\nMessages below ", kShortMessage, " tokens: ") +
+         character_text(characters) + "\n" + hints_text() + "\n" + message_lengths_text();
+}
+
+std::string CorpusStats::message_lengths_text() const {
+  const auto count = static_cast<std::int64_t>(lengths_.count());
+  return "Message lengths in tokens:\n" + histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " +
+         ratio_or_dash(lengths_.total(), count, 1) + concat("\nMessages below ", kShortMessage, " tokens: ") +
          percent_text(lengths_.count_below(kShortMessage), count) + " %\n";
 }
 

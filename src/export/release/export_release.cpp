@@ -1,0 +1,130 @@
+#include "shori/export/export_release.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "shori/export/export_gguf.h"
+#include "shori/train/run_identity.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/log.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+#include "src/export/export_folder.h"
+#include "src/export/release/apache_license.h"
+#include "src/export/release/data_statistics.h"
+#include "src/export/release/model_card.h"
+#include "src/export/write_exports.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kApacheId = "apache-2.0";
+
+void check_date(const std::string& date) {
+  const std::string_view form = "dddd-dd-dd";
+  const auto fits = [](char expected, char given) {
+    return expected == 'd' ? given >= '0' && given <= '9' : given == expected;
+  };
+  if (date.empty() || std::equal(form.begin(), form.end(), date.begin(), date.end(), fits)) return;
+  throw Error(
+      Diagnostic("E0116", concat("`--date ", escape_for_log(date), "` is not a date")).help("--date 2026-11-29"));
+}
+
+// It becomes part of file names and of a title.
+std::string checked_name(const ReleaseOptions& options) {
+  std::string name = options.name.empty() ? file_name(absolute_path(options.out)) : options.name;
+  const bool controls = std::ranges::any_of(name, [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+  const bool plain = !name.empty() && name.size() <= 200 && !name.starts_with('.') &&
+                     name.find('/') == std::string::npos && !controls && !find_invalid_utf8(name);
+  if (plain) return name;
+  throw Error(Diagnostic("E0116", concat("`", escape_for_log(name), "` cannot be the name of a model"))
+                  .note("it becomes part of file names: no `/`, no control characters, no dot at the start")
+                  .help("--name ShoriRP"));
+}
+
+// Nothing where the text of a licence is not known.
+std::optional<std::string> license_text(const ReleaseOptions& options) {
+  if (!options.license_file.empty())
+    return read_whole_file(InputFile::open(options.license_file, "E0108"), 1u << 20, "E0108");
+  if (options.license == kApacheId) return std::string(kApacheLicense);
+  log_info(
+      concat("no LICENSE is written: give the text of `", escape_for_log(options.license), "` with `--license-file`"));
+  return std::nullopt;
+}
+
+AdapterExport adapter_options(const ReleaseOptions& options) {
+  AdapterExport adapter;
+  adapter.source = options.source;
+  adapter.base = options.base;
+  return adapter;
+}
+
+MergeOptions merge_options(const ReleaseOptions& options) {
+  MergeOptions merge;
+  merge.source = options.source;
+  merge.base = options.base;
+  merge.merge_base = options.merge_base;
+  return merge;
+}
+
+CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
+                     const std::string& fingerprint) {
+  CardFacts card = facts_of(source, options.source.run, checked_name(options));
+  card.library = "transformers";
+  card.base_name = base_model_name(base);
+  card.base_fingerprint = fingerprint;
+  card.license = options.license;
+  card.languages = options.languages;
+  card.adult = options.adult;
+  card.date = options.date;
+  return card;
+}
+
+void write_gguf_files(const ReleaseOptions& options, const std::string& name, const std::string& folder) {
+  make_directories(folder);
+  GgufExport model{.source = options.source, .base = options.base, .merge_base = options.merge_base, .name = name};
+  for (const auto& [type, word] : {std::pair(GgufModelType::kF16, "F16"), std::pair(GgufModelType::kQ8_0, "Q8_0")}) {
+    model.type = type;
+    model.out = join_path(folder, concat(name, "-", word, ".gguf"));
+    export_gguf(model);
+  }
+  export_gguf_lora({.source = options.source,
+                    .base = options.base,
+                    .out = join_path(folder, concat(name, "-LoRA-F16.gguf")),
+                    .name = name});
+}
+
+void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options) {
+  card.merge_base = word_of_merge_base(options.merge_base);
+  const std::optional<CorpusStats> statistics = data_statistics(card.stages, options.base);
+  if (statistics) {
+    card.statistics = &*statistics;
+    write_file_atomically(folder, "message-lengths.svg", statistics->svg());
+  }
+  if (const auto text = license_text(options)) write_file_atomically(folder, "LICENSE", *text);
+  write_with_record(folder, card, digests_of_files(folder));
+}
+
+}  // namespace
+
+void export_release(const ReleaseOptions& options) {
+  check_date(options.date);
+  checked_name(options);
+  ExportFolder folder(options.out, options.base, options.force);
+  const ExportSource source = open_export_source(options.source);
+  const BaseModel base = open_base(options.base);
+  const std::string fingerprint = check_base(base, source);
+  const CardFacts card = card_facts(options, source, base, fingerprint);
+
+  make_directories(folder.path());
+  write_adapter_export(adapter_options(options), source, card, join_path(folder.path(), "adapter"));
+  write_merged_export(merge_options(options), source, base, card, join_path(folder.path(), "merged"));
+  if (options.gguf) write_gguf_files(options, card.title, join_path(folder.path(), "gguf"));
+  write_sillytavern(join_path(folder.path(), "sillytavern"), options.model_pattern);
+  write_card(folder.path(), card, options);
+  folder.publish();
+  log_info(concat("wrote ", folder.target(), ": its README.md is the model card"));
+}
+
+}  // namespace shori
