@@ -137,7 +137,8 @@ def test_adapter_folder(nf4_run, tmp_path):
     assert record["format"] == "shori-export/1" and record["merge_base"] is None
     assert record["adapter"]["sha256"] == file_sha256(nf4_run.run / "adapter/adapter_model.safetensors")
     assert record["files"] == {name: file_sha256(out / name)
-                               for name in ("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja")}
+                               for name in ("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja",
+                                            "README.md")}
     for path in out.iterdir():
         assert str(tmp_path).encode() not in path.read_bytes() and str(nf4_run.folder).encode() not in path.read_bytes()
 

@@ -166,7 +166,7 @@ std::string yaml_scalar(const std::string& text) {
 std::string table_cell(const std::string& text) {
   std::string cell;
   for (const char c : escape_for_log(text, text.size() + 1)) {
-    if (std::string_view("|\\`*_<>[]").find(c) != std::string_view::npos) cell += '\\';
+    if (std::string_view("|\\`*_<[]").find(c) != std::string_view::npos) cell += '\\';
     cell += c;
   }
   return cell;
