@@ -167,7 +167,8 @@ cat <<END
 
 What was made, all in $home:
   model/     the tiny base model          data/      the text, one folder a category
-  runs/      one run folder a stage: checkpoints, metrics.jsonl, train.log, the finished adapter
+  runs/      one run folder a stage: checkpoints, metrics.jsonl, train.log, the finished adapter,
+             report.html with its curves; runs/report.html shows all stages
   adapter/   the last stage's adapter, for PEFT        merged/    base and adapter in one, for transformers
 
 To make the programs known to this shell (or install them: cmake --install build/release --prefix ~/.local):

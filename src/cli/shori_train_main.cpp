@@ -29,6 +29,8 @@
 namespace shori {
 namespace {
 
+constexpr std::string_view kColorWords[] = {"auto", "always", "never"};  // in the order of ColorChoice
+
 struct Arguments {
   std::string config, explain, gpu_memory, profile_steps, status;
   std::vector<std::string> report;  // a run or recipe, and another to compare it with
@@ -72,6 +74,12 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->type_name("RUN [RUN_B]")
       ->expected(1, 2);
   app.add_flag("--open", arguments.open, "with --report: open the page in the browser");
+  app.add_flag_callback(
+      "--quiet", [] { set_verbosity(Verbosity::kQuiet); }, "show errors, warnings and one line a stage");
+  app.add_flag_callback(
+      "--verbose", [] { set_verbosity(Verbosity::kVerbose); }, "show on a terminal all that train.log has");
+  add_word_option(app, "--color", kColorWords, "colors (default: auto, on a terminal without NO_COLOR)",
+                  [](std::size_t index) { set_color_choice(static_cast<ColorChoice>(index)); });
   app.add_flag("--help-keys", arguments.help_keys,
                "every key of the YAML file with default and meaning; --help-keys=markdown: as a table");
   app.add_option("--explain", arguments.explain, "what an error code means and how to fix it")->type_name("CODE");

@@ -160,10 +160,12 @@ std::string_view chart_style() {
 @media (prefers-color-scheme:dark){svg{--ink:#e6edf3;--line:#3d444d;--c0:#6cb6ff;--c1:#f69d50;--c2:#6bc46d;--c3:#dcbdfb;--c4:#fc8dc7;--c5:#daaa3f;--c6:#56d4dd;--c7:#ff938a}}
 @media print{svg{--ink:#000;--line:#bbb}}
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}
-svg .grid,svg .axis{fill:none;stroke:var(--line)}
 svg g path{fill:none;stroke-width:1.6;stroke-linejoin:round}
-svg .faint path{opacity:.4;stroke-width:1}
-.c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}.c4{stroke:var(--c4)}.c5{stroke:var(--c5)}.c6{stroke:var(--c6)}.c7{stroke:var(--c7)}
+svg .faint path{opacity:.55;stroke-width:1}
+svg circle{fill:currentColor;stroke:none}
+svg g path{stroke:currentColor}
+svg .grid,svg .axis,svg g .grid{fill:none;stroke:var(--line);stroke-width:1}
+.c0{color:var(--c0)}.c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}.c5{color:var(--c5)}.c6{color:var(--c6)}.c7{color:var(--c7)}
 )";
 }
 

@@ -23,6 +23,18 @@ using Level = spdlog::level::level_enum;
 
 // What only the log file shows while a live line runs on the terminal.
 constexpr Level kDetail = spdlog::level::debug;
+// The lowest level, so that it has no color. Nothing hides it.
+constexpr Level kResult = spdlog::level::trace;
+
+struct Choices {
+  Verbosity verbosity = Verbosity::kNormal;
+  ColorChoice color = ColorChoice::kAuto;
+};
+
+Choices& choices() {
+  static Choices made;
+  return made;
+}
 
 // https://no-color.org
 bool wants_no_color() {
@@ -54,13 +66,26 @@ std::unique_ptr<spdlog::formatter> make_formatter() {
 class TerminalSink : public spdlog::sinks::ansicolor_stderr_sink_st {
  public:
   void log(const spdlog::details::log_msg& message) override {
-    if (message.level == kDetail && stderr_is_terminal()) return;
-    set_color_mode(colors && !wants_no_color() ? spdlog::color_mode::automatic : spdlog::color_mode::never);
+    if (is_hidden(message.level)) return;
+    set_color_mode(color_mode());
     const LiveLinePause pause;
     spdlog::sinks::ansicolor_stderr_sink_st::log(message);
   }
 
   bool colors = true;
+
+ private:
+  static bool is_hidden(Level level) {
+    const Verbosity verbosity = choices().verbosity;
+    if (verbosity == Verbosity::kQuiet && level != kResult && level < spdlog::level::warn) return true;
+    return level == kDetail && verbosity != Verbosity::kVerbose && stderr_is_terminal();
+  }
+  spdlog::color_mode color_mode() const {
+    const ColorChoice choice = choices().color;
+    if (!colors || choice == ColorChoice::kNever) return spdlog::color_mode::never;
+    if (choice == ColorChoice::kAlways) return spdlog::color_mode::always;
+    return wants_no_color() ? spdlog::color_mode::never : spdlog::color_mode::automatic;
+  }
 };
 
 class Log {
@@ -82,6 +107,8 @@ class Log {
   void write(Level level, std::string_view text) {
     const std::lock_guard lock(mutex_);
     logger_.log(level, spdlog::string_view_t(text.data(), text.size()));
+    if (logger_.sinks().size() == 1 && !had_file_ && before_file_.size() < kMostBeforeFile)
+      before_file_ += concat(text, "\n");
   }
 
   void write(const Diagnostic& diagnostic) {
@@ -98,6 +125,12 @@ class Log {
     try {
       auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path, false);
       file->set_formatter(make_formatter());
+      if (!before_file_.empty()) {
+        const spdlog::string_view_t head(before_file_.data(), before_file_.size() - 1);
+        file->log(spdlog::details::log_msg("shori", spdlog::level::info, head));
+        file->flush();
+      }
+      had_file_ = true;
       logger_.sinks().push_back(std::move(file));
     } catch (const spdlog::spdlog_ex& exception) {
       throw Error(Diagnostic("E0513", "the log file cannot be opened: " + escape_for_log(exception.what(), 400)));
@@ -116,6 +149,9 @@ class Log {
   std::mutex mutex_;
   std::shared_ptr<TerminalSink> terminal_;
   spdlog::logger logger_;
+  static constexpr std::size_t kMostBeforeFile = 4u << 20;
+  std::string before_file_;  // the start, which belongs to each stage
+  bool had_file_ = false;
   bool json_errors_ = false;
   bool failure_reported_ = false;
 };
@@ -127,11 +163,29 @@ Log& the_log() {
 
 }  // namespace
 
-bool wants_color(int descriptor) { return isatty(descriptor) == 1 && !wants_no_color(); }
+bool wants_color(int descriptor) {
+  if (choices().color != ColorChoice::kAuto) return choices().color == ColorChoice::kAlways;
+  return isatty(descriptor) == 1 && !wants_no_color();
+}
 
 void log_info(std::string_view text) { the_log().write(spdlog::level::info, text); }
 
 void log_detail(std::string_view text) { the_log().write(kDetail, text); }
+
+void log_result(std::string_view text) { the_log().write(kResult, text); }
+
+void log_screen(std::string_view text) {
+  if (!stderr_is_terminal() || choices().verbosity != Verbosity::kNormal) return;
+  const LiveLinePause pause;
+  const std::string line = concat(text, "\n");
+  (void)write_all(STDERR_FILENO, line.data(), line.size());
+}
+
+void set_verbosity(Verbosity verbosity) { choices().verbosity = verbosity; }
+
+bool is_quiet() { return choices().verbosity == Verbosity::kQuiet; }
+
+void set_color_choice(ColorChoice choice) { choices().color = choice; }
 
 void log_warning(const Diagnostic& diagnostic) {
   if (the_log().warnings_as_errors) throw Error(diagnostic);

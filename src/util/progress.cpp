@@ -24,7 +24,7 @@ std::string speed_text(std::uint64_t bytes, double seconds) {
 }  // namespace
 
 Progress::Progress(double plain_interval_seconds)
-    : terminal_(stderr_is_terminal()), plain_interval_(plain_interval_seconds) {}
+    : terminal_(stderr_is_terminal() && !is_quiet()), plain_interval_(plain_interval_seconds) {}
 
 Progress::~Progress() {
   if (terminal_) end_live_line();

@@ -119,7 +119,7 @@ def test_run_folder_holds_what_is_documented(finished):
     job, outcome = finished
     assert sorted(path.name for path in job.run.iterdir()) == [
         "adapter", "checkpoints", "data_report.json", "done.json", "events", "loss.svg", "metrics.jsonl", "pack_plan.bin",
-        "report.html", "run.json", "run.lock", "timing.jsonl", "train.log"]
+        "report.html", "resolved.yaml", "run.json", "run.lock", "timing.jsonl", "train.log"]
     assert sorted(checkpoints(job.run)) == [7, 8], "save_total_limit is 2"
     assert pinned_steps(job.run) == sorted({4, 8, best_evaluation(job.run)}), "epoch ends and the best evaluation"
     log = (job.run / "train.log").read_text()

@@ -1,10 +1,15 @@
 """What a person sees of a run: TensorBoard's events, `--status`, the report, the terminal."""
+import fcntl
 import html.parser
 import json
+import os
+import pty
 import re
 import shutil
 import signal
 import struct
+import subprocess
+import termios
 import xml.etree.ElementTree
 
 import pytest
@@ -12,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata as hparams
 
 from run_folders import metrics
-from shori_programs import must, start_train, train
+from shori_programs import PATIENCE, TRAIN, must, start_train, train
 from small_jobs import TokenJob
 
 ALL = {"scalars": 0, "tensors": 0}
@@ -265,3 +270,68 @@ def test_reports_of_a_stop_and_of_two_runs(tmp_path, token_model, finished):
     drawn = check_page(job.run / "report-with-run.html").charts[0]
     for name, run in (("A", job.run), ("B", finished.run)):
         assert drawn[f"{name}: training"] == [(line["step"], line["loss"]) for line in metrics(run, "step")]
+
+
+def on_terminal(*arguments, columns=80, env=None):
+    """What the program writes to a terminal of 24 rows; it must end well."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    settings = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    process = subprocess.Popen([str(TRAIN), *map(str, arguments)], stdin=terminal, stdout=terminal, stderr=terminal,
+                               env={**settings, "TERM": "xterm", **(env or {})})
+    os.close(terminal)
+    written = b""
+    try:
+        while chunk := os.read(controller, 65536):
+            written += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(controller)
+    assert process.wait(timeout=PATIENCE) == 0, written.decode(errors="replace")
+    return written.decode(errors="replace")
+
+
+def lines_left(written):
+    """What stands on the screen and above it in the end: the live line is rewritten, whole lines stay."""
+    return [line.split("\r")[-1].replace("\x1b[K", "") for line in written.replace("\r\n", "\n").split("\n")]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_terminal_from_start_to_end(tmp_path, token_model, columns):
+    job = TokenJob(tmp_path, token_model)
+    written = on_terminal(job.config, columns=columns)
+    left = lines_left(written)
+    before = left[:next(i for i, line in enumerate(left) if line.startswith("stage run begins"))]
+    assert len(before) <= 24 and left[0].startswith("shori-train "), "the start fits one screen"
+    assert any("learning_rate: 0.004" in line for line in before) and not any("resolved config" in line for line in left)
+    assert not any("saved step" in line for line in left), "saves do not scroll"
+    live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)(?=\r\x1b)", written)
+    assert any(re.match(r"run step \d/8  left ", line) for line in live) and max(map(len, live)) < columns
+    log = (job.run / "train.log").read_text()
+    assert "--- stage run: resolved config ---" in log and "saved step 8 (durable)" in log
+    losses = [line["loss"] for line in metrics(job.run, "step")]
+    assert any(line.startswith("run ") and f"{losses[0]:.4f} to {losses[-1]:.4f}" in line for line in left)
+    assert f"report: {job.run / 'report.html'}" in left and any(line.startswith("next: ") for line in left)
+
+
+def test_verbose_and_quiet(tmp_path, token_model):
+    jobs = [TokenJob(tmp_path / name, token_model) for name in ("verbose", "quiet", "pipe")]
+    assert "resolved config" in on_terminal(jobs[0].config, "--verbose")
+    quiet = [line for line in lines_left(on_terminal(jobs[1].config, "--quiet")) if line]
+    assert len(quiet) == 1 and quiet[0].startswith("stage run done: 8 steps"), quiet
+    piped = must(train(jobs[2].config, "--quiet")).err.splitlines()
+    assert len(piped) == 1 and piped[0].startswith("stage run done: 8 steps"), piped
+
+
+def test_color_by_choice(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model, save_steps=1000)  # a warning: beyond the end
+    assert "\x1b[" not in on_terminal(job.config, "--check", env={"NO_COLOR": "1"}).replace("\x1b[K", "")
+    assert "\x1b[" in must(train(job.config, "--color", "always", "--set", "output_dir=a")).err
+    assert "\x1b[" not in must(train(job.config, "--set", "output_dir=b")).err
+
+
+def test_resolved_config_runs_as_a_config(tmp_path, finished):
+    must(train(finished.run / "resolved.yaml", "--set", f"output_dir={tmp_path / 'run'}"))
+    assert metrics(tmp_path / "run", "step") == metrics(finished.run, "step")
+    losses = [line["loss"] for line in metrics(finished.run, "eval")]
+    assert [line["loss"] for line in metrics(tmp_path / "run", "eval")] == losses, "data sets keep the order, not the name"

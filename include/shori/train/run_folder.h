@@ -1,7 +1,7 @@
 // The folder of one run (one stage): its lock, the names in it, and the small files that are written once.
 //
 //   run.lock  run.json  pack_plan.bin  data_report.json  metrics.jsonl  timing.jsonl  train.log
-//   events/  report.html  loss.svg
+//   events/  report.html  loss.svg  resolved.yaml
 //   checkpoints/{.next.tmp, step-NNNNNN.safetensors, pinned/, requested/, damaged/}   adapter/   done.json
 #pragma once
 

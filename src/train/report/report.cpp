@@ -29,7 +29,8 @@ figcaption{font-weight:600}
 svg{width:100%;height:auto;display:block}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;margin:.5rem 0}
-th,td{border-bottom:1px solid var(--border);padding:.25rem .7rem;text-align:left;overflow-wrap:anywhere}
+th,td{border-bottom:1px solid var(--border);padding:.25rem .7rem;text-align:left;max-width:60rem;overflow-wrap:break-word}
+.stages td,.stages th{white-space:nowrap}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:.6rem;border-radius:6px}
 summary{cursor:pointer;font-weight:600;padding:.3rem 0}
 .tools{display:flex;flex-wrap:wrap;gap:.2rem .8rem;font-size:.85rem}

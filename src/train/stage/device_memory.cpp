@@ -61,10 +61,12 @@ void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOption
   if (is_described) refuse_unsupported(stages);
   const DeviceLimits limits = limits_of(shared, options);
   choose_memory_plans(stages, limits);
+  const auto log = options.plan || options.check ? log_info : log_detail;
   for (const PreparedStage* stage : stages) {
-    log_info(concat("--- stage ", stage->name, ": GPU memory for ", stage->memory->tokens,
-                    " tokens per micro-batch, bytes ---"));
-    log_lines(memory_table(*stage->memory, limits));
+    log_screen(concat("memory     ", stage->name, ": ", format_gib(stage->memory->total_bytes), " of the GPU"));
+    log(concat("--- stage ", stage->name, ": GPU memory for ", stage->memory->tokens,
+               " tokens per micro-batch, bytes ---"));
+    log_lines(memory_table(*stage->memory, limits), log);
   }
 }
 

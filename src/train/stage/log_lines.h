@@ -8,10 +8,10 @@
 
 namespace shori {
 
-inline void log_lines(std::string_view text) {
+inline void log_lines(std::string_view text, void (*log)(std::string_view) = log_info) {
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    log_info(text.substr(begin, end - begin));
+    log(text.substr(begin, end - begin));
     begin = end + 1;
   }
 }

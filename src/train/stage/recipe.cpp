@@ -17,6 +17,7 @@
 #include "src/train/stage/old_runs.h"
 #include "src/train/stage/run_stage.h"
 #include "src/train/stage/stage_choice.h"
+#include "src/train/stage/start_screen.h"
 
 namespace shori {
 namespace {
@@ -26,25 +27,27 @@ std::string describe_encoding(const Tokenizer& tokenizer) {
   return concat("tokenizer: the SentencePiece library encodes every text, because ", tokenizer.word_cache_obstacle());
 }
 
-void log_stage(const PreparedStage& stage) {
-  log_info(concat("--- stage ", stage.name, ": resolved config ---"));
-  log_lines(resolved_config_text(stage));
-  log_info(concat("--- stage ", stage.name, ": data ---"));
+// `log`: a run that begins shows all of this in train.log, and a terminal only what differs.
+void log_stage(const PreparedStage& stage, void (*log)(std::string_view)) {
+  log(concat("--- stage ", stage.name, ": resolved config ---"));
+  log_lines(resolved_config_text(stage), log);
+  log(concat("--- stage ", stage.name, ": data ---"));
   if (stage.base->tokenizer) log_detail(describe_encoding(*stage.base->tokenizer));
-  log_lines(stage.ledger.to_text());
+  log_lines(stage.ledger.to_text(), log);
   const std::vector<std::int32_t>& ids = stage.data.train.front().ids;
   std::string first;
   for (std::size_t i = 0; i < std::min<std::size_t>(8, ids.size()); ++i) first += concat(" ", ids[i]);
-  log_info("first ids of sample 1:" + first);
-  log_info(stage.data.prepared);
-  for (const std::string& file : stage.data.ignored_files) log_info("file skipped: " + escape_for_log(file, 200));
-  for (const std::string& change : stage.data.text_changes) log_info("normalized: " + change);
-  for (const std::string& unknown : stage.data.unknown_keys) log_info("not used: " + escape_for_log(unknown, 200));
+  log("first ids of sample 1:" + first);
+  log(stage.data.prepared);
+  for (const std::string& file : stage.data.ignored_files) log("file skipped: " + escape_for_log(file, 200));
+  for (const std::string& change : stage.data.text_changes) log("normalized: " + change);
+  for (const std::string& unknown : stage.data.unknown_keys) log("not used: " + escape_for_log(unknown, 200));
 }
 
-void log_preparation(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
+void log_preparation(const LoadedConfig& config, const std::vector<PreparedStage>& stages, bool trains) {
   for (const std::string& note : config.notes) log_info(note);
-  for (const PreparedStage& stage : stages) log_stage(stage);
+  for (const PreparedStage& stage : stages) log_stage(stage, trains ? log_detail : log_info);
+  if (trains) show_start(stages);
   log_lines(stage_table(stages));
 }
 
@@ -138,6 +141,7 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
     const bool more = i + 1 < stages.size() && options.only.empty();
     if (more && stop_requested()) return RecipeOutcome::kStopped;
   }
+  log_end(config, stages);
   return RecipeOutcome::kDone;
 }
 
@@ -153,7 +157,7 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
   const bool trains = !options.check && !options.plan;
   std::vector<PreparedStage> stages = load_stages(config, trains, options.gpu_memory.has_value());
   const StageChoice choice = choose_stages(stages, options);
-  log_preparation(config, stages);
+  log_preparation(config, stages, trains);
   if (trains) check_choice(config, stages, choice, options);
   const std::vector<PreparedStage*> chosen = stages_to_plan(stages, choice, options.plan);
   if (!trains) {

@@ -29,6 +29,7 @@ void RunFiles::plan(const std::optional<std::string>& parent) {
 void RunFiles::create() {
   folder_.write("pack_plan.bin", stage_.plan_bytes);
   folder_.write("data_report.json", stage_.ledger.to_json());
+  folder_.write("resolved.yaml", resolved_config_text(stage_));
   folder_.write("run.json", run_json(stage_, identity_));
   metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", 0, "");

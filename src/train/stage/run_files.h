@@ -27,7 +27,7 @@ class RunFiles {
   // For a new run that begins from the adapter file with SHA-256 `parent`, or from a fresh adapter. Writes nothing, but
   // the size of its checkpoints is known afterwards.
   void plan(const std::optional<std::string>& parent);
-  // After plan(): pack_plan.bin, data_report.json, run.json, empty logs, and disk space for the first checkpoint.
+  // After plan(): pack_plan.bin, data_report.json, resolved.yaml, run.json, empty logs, and disk space for the first checkpoint.
   void create();
   // For a resumed run: fills the arrays from the newest usable checkpoint, cuts metrics.jsonl to what it names, and
   // returns the state it holds. E0503, E0504, E0506.

@@ -31,8 +31,8 @@ std::string StepReport::progress_line(const StageSession& session, const StepRes
   char numbers[128];
   std::snprintf(numbers, sizeof numbers, "  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  ", session.epoch(),
                 result.loss, result.grad_norm, session.learning_rate(step), timing.tokens_per_second);
-  return concat(session.stage().name, " step ", step, "/", total, numbers, bytes_text(used), "  left ",
-                format_duration(seconds_per_step_ * static_cast<double>(total - step)));
+  return concat(session.stage().name, " step ", step, "/", total, "  left ",
+                format_duration(seconds_per_step_ * static_cast<double>(total - step)), numbers, bytes_text(used));
 }
 
 void StepReport::add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable,
