@@ -125,11 +125,7 @@ class Log {
     try {
       auto file = std::make_shared<spdlog::sinks::basic_file_sink_st>(path, false);
       file->set_formatter(make_formatter());
-      if (!before_file_.empty()) {
-        const spdlog::string_view_t head(before_file_.data(), before_file_.size() - 1);
-        file->log(spdlog::details::log_msg("shori", spdlog::level::info, head));
-        file->flush();
-      }
+      write_head(*file);
       had_file_ = true;
       logger_.sinks().push_back(std::move(file));
     } catch (const spdlog::spdlog_ex& exception) {
@@ -149,6 +145,17 @@ class Log {
   std::mutex mutex_;
   std::shared_ptr<TerminalSink> terminal_;
   spdlog::logger logger_;
+  // A full disk is reported with the next line.
+  void write_head(spdlog::sinks::sink& file) const {
+    if (before_file_.empty()) return;
+    const spdlog::string_view_t head(before_file_.data(), before_file_.size() - 1);
+    try {
+      file.log(spdlog::details::log_msg("shori", spdlog::level::info, head));
+      file.flush();
+    } catch (const spdlog::spdlog_ex&) {
+    }
+  }
+
   static constexpr std::size_t kMostBeforeFile = 4u << 20;
   std::string before_file_;  // the start, which belongs to each stage
   bool had_file_ = false;
