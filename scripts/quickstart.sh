@@ -123,7 +123,7 @@ title "Text: real English dialogue in BlockML -> $home/data"
 scripts/fetch_dialogue.sh "$home/data"
 
 title "Check: every mistake that can be known before training"
-for old in runs verify adapter merged; do
+for old in runs verify adapter merged release; do
   [ ! -e "$home/$old" ] || { echo "  removing $home/$old of an earlier quick start"; rm -rf "${home:?}/$old"; }
 done
 "$train" "$config" --check
@@ -157,9 +157,8 @@ else
   echo "  left out (--no-verify)"
 fi
 
-title "Export: the adapter for PEFT, and a merged model"
-"$export_program" adapter "$home/runs/top-pg13" --out "$home/adapter"
-"$export_program" merged "$home/runs/top-pg13" --base "$home/model" --out "$home/merged"
+title "Export: all that is published of a model -> $home/release"
+"$export_program" release "$home/runs/top-pg13" --base "$home/model" --out "$home/release" --name Quickstart
 
 title "Summary"
 "$python" scripts/quickstart_summary.py "$home"
@@ -169,7 +168,15 @@ What was made, all in $home:
   model/     the tiny base model          data/      the text, one folder a category
   runs/      one run folder a stage: checkpoints, metrics.jsonl, train.log, the finished adapter,
              report.html with its curves; runs/report.html shows all stages
-  adapter/   the last stage's adapter, for PEFT        merged/    base and adapter in one, for transformers
+
+The release, $home/release:
+  README.md                         the model card: read it, then publish the folder as it is
+  adapter/                          load it onto the base: PeftModel.from_pretrained(base, "adapter"); vLLM: --lora-modules rp=adapter
+  merged/                           load it alone: AutoModelForCausalLM.from_pretrained("merged"); vLLM serves the folder
+  gguf/Quickstart-F16.gguf          llama-server -m Quickstart-F16.gguf; or make a smaller type of it with llama-quantize
+  gguf/Quickstart-Q8_0.gguf         the same model in half the size, for llama.cpp, KoboldCpp, text-generation-webui
+  gguf/Quickstart-LoRA-F16.gguf     the adapter for a GGUF file of the base: llama-server -m BASE.gguf --lora Quickstart-LoRA-F16.gguf
+  sillytavern/BlockML.master.json   SillyTavern, Advanced Formatting, Master Import
 
 To make the programs known to this shell (or install them: cmake --install build/release --prefix ~/.local):
   export PATH="$top/build/release/bin:\$PATH"
