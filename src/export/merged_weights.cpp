@@ -4,7 +4,6 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <set>
 #include <span>
@@ -13,7 +12,6 @@
 #include "shori/io/half.h"
 #include "shori/io/safetensors_writer.h"
 #include "shori/model/nf4_weight.h"
-#include "shori/util/bf16.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -189,16 +187,6 @@ void check_changes(const HfModel& base, const ExportSource& adapter, const std::
                   .note(unchanged.empty() ? "the adapter has modules that this base does not"
                                           : "unchanged:" + unchanged.substr(0, 300))
                   .help("check that adapter and base belong together, and that the adapter was trained"));
-}
-
-std::uint16_t encode_value(float value, MergeDType dtype) {
-  if (dtype == MergeDType::kF16) return float_to_half(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16 | 64);
-  return to_bf16(value).bits;
-}
-
-float decode_value(std::uint16_t bits, MergeDType dtype) {
-  return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits);
 }
 
 std::map<std::string, std::string> write_merged_weights(const MergeInput& input, const std::string& folder) {

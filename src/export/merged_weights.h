@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,7 +12,9 @@
 #include <vector>
 
 #include "shori/export/merge.h"
+#include "shori/io/half.h"
 #include "shori/io/hf_model.h"
+#include "shori/util/bf16.h"
 #include "shori/util/signals.h"
 
 namespace shori {
@@ -64,8 +67,15 @@ class MergedRows {
 void check_changes(const HfModel& base, const ExportSource& adapter, const std::set<std::string>& changed);
 
 // A value in the written type and back. NaN stays NaN with the upper bits of its payload.
-std::uint16_t encode_value(float value, MergeDType dtype);
-float decode_value(std::uint16_t bits, MergeDType dtype);
+inline std::uint16_t encode_value(float value, MergeDType dtype) {
+  if (dtype == MergeDType::kF16) return float_to_half(value);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  if (value != value) return static_cast<std::uint16_t>(bits >> 16 | 64);
+  return to_bf16(value).bits;
+}
+inline float decode_value(std::uint16_t bits, MergeDType dtype) {
+  return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits);
+}
 
 // Writes every shard of the base, merged, to `folder`. Returns the SHA-256 of each tensor's bytes by name. E0801 if not
 // exactly the adapted tensors changed, E0804 for a value that float16 cannot hold, E0512 if writing fails.
