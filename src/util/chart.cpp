@@ -19,9 +19,12 @@ struct Range {
   double low = 0, high = 1;
 };
 
+// Values that differ by rounding only, as those of a constant learning rate, are one value: ticks between them could not be
+// told apart.
 Range widened(Range range) {
-  if (range.high > range.low) return range;
-  const double margin = range.low == 0 ? 1 : std::fabs(range.low) * 0.1;
+  const double size = std::max(std::fabs(range.low), std::fabs(range.high));
+  if (range.high - range.low > size * 1e-6) return range;
+  const double margin = size == 0 ? 1 : size * 0.1;
   return {range.low - margin, range.high + margin};
 }
 
@@ -44,6 +47,14 @@ double tick_distance(const Range& range, int count) {
   for (const double factor : {1.0, 2.0, 5.0})
     if (rough <= factor * power) return factor * power;
   return 10 * power;
+}
+
+// The multiples of `distance` inside the range.
+std::vector<double> ticks(const Range& range, double distance) {
+  std::vector<double> values;
+  const double first = std::ceil(range.low / distance - 1e-9), last = std::floor(range.high / distance + 1e-9);
+  for (double i = first; i <= last; ++i) values.push_back(i * distance);
+  return values;
 }
 
 std::string tick_text(double value, double distance) {
@@ -73,10 +84,10 @@ std::string text_at(double x, double y, std::string_view anchor, std::string_vie
 std::string axes(const Frame& frame, const Chart& chart) {
   std::string text = "<g class=\"x-ticks\">";
   const double x_step = std::max(1.0, tick_distance(frame.x, 8)), y_step = tick_distance(frame.y, 5);
-  for (double x = std::ceil(frame.x.low / x_step) * x_step; x <= frame.x.high * (1 + 1e-12); x += x_step)
+  for (const double x : ticks(frame.x, x_step))
     text += text_at(frame.left(x), kHeight - kBottom + 16, "middle", tick_text(x, x_step));
   text += "</g>\n<g class=\"y-ticks\">";
-  for (double y = std::ceil(frame.y.low / y_step) * y_step; y <= frame.y.high + y_step * 1e-9; y += y_step) {
+  for (const double y : ticks(frame.y, y_step)) {
     const std::string top = coordinate(frame.top(y));
     text += concat("<path class=\"grid\" d=\"M", coordinate(kLeft), " ", top, "H", coordinate(kWidth - kRight), "\"/>");
     text += text_at(kLeft - 6, frame.top(y) + 4, "end", tick_text(y, y_step));

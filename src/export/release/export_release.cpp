@@ -11,8 +11,8 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/export/export_folder.h"
-#include "src/export/release/apache_license.h"
 #include "src/export/release/data_statistics.h"
+#include "src/export/release/license_text.h"
 #include "src/export/release/model_card.h"
 #include "src/export/write_exports.h"
 
@@ -47,7 +47,7 @@ std::string checked_name(const ReleaseOptions& options) {
 std::optional<std::string> license_text(const ReleaseOptions& options) {
   if (!options.license_file.empty())
     return read_whole_file(InputFile::open(options.license_file, "E0108"), 1u << 20, "E0108");
-  if (options.license == kApacheId) return std::string(kApacheLicense);
+  if (options.license == kApacheId) return std::string(apache_license());
   log_info(
       concat("no LICENSE is written: give the text of `", escape_for_log(options.license), "` with `--license-file`"));
   return std::nullopt;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "shori/util/markup.h"
 
@@ -63,6 +64,15 @@ TEST(Chart, ChartsOfNothingAndOfOneValue) {
   const std::string one = chart_svg({"t", "x", "y", {{"one", {{3, 0}}}}}, "c", true);
   EXPECT_EQ(one.find("nan"), std::string::npos);
   EXPECT_NE(one.find("<circle"), std::string::npos) << "a path of one point shows nothing";
+}
+
+TEST(Chart, ValuesThatDifferByRoundingHaveFewTicks) {
+  for (const double value : {3.75e-5, 1.0, -2.5, 1e300}) {
+    const Chart chart{"t", "x", "y", {{"rate", {{1, value}, {2, std::nextafter(value, 0)}}}}};
+    const std::string svg = chart_svg(chart, "c", false);
+    EXPECT_LT(svg.size(), 10'000u) << value;
+    EXPECT_NE(svg.find("class=\"grid\""), std::string::npos) << value;
+  }
 }
 
 }  // namespace
