@@ -18,8 +18,6 @@ inline constexpr auto kWords<AdapterDType> = word_list("f32", "bf16", "f16");
 template <>
 inline constexpr auto kWords<MergeDType> = word_list("bf16", "f16");
 template <>
-inline constexpr auto kWords<MergeBase> = word_list("original", "nf4");
-template <>
 inline constexpr auto kWords<SamplingDefaults> = word_list("none", "main");
 template <>
 inline constexpr auto kWords<GgufModelType> = word_list("f32", "f16", "bf16", "q8_0");

@@ -5,6 +5,7 @@
 #include "shori/util/log.h"
 #include "shori/util/text.h"
 #include "src/export/chat_template.h"
+#include "src/export/export_base.h"
 #include "src/export/export_folder.h"
 #include "src/export/model_extras.h"
 #include "src/export/write_exports.h"
@@ -23,13 +24,13 @@ void log_rank(std::int64_t rank) {
 
 }  // namespace
 
-CardFacts facts_of(const ExportSource& source, const std::string& run, const std::string& title) {
+CardFacts facts_of(const ExportSource& source, const std::string& title) {
   CardFacts card;
   card.title = title;
   card.base_name = source.settings.base_name;
   card.base_fingerprint = source.base_fingerprint();
   card.languages = {"en"};
-  card.stages = read_stage_chain(run);
+  card.stages = read_stage_chain(run_folder_of(source));
   card.adapter = &source;
   return card;
 }
@@ -62,8 +63,7 @@ void write_adapter_export(const AdapterExport& options, const ExportSource& sour
 void export_adapter(const AdapterExport& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
-  write_adapter_export(options, source, facts_of(source, options.source.run, file_name(folder.target())),
-                       folder.path());
+  write_adapter_export(options, source, facts_of(source, file_name(folder.target())), folder.path());
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": ", source.tensors.size(), " tensors, rank ", source.settings.rank));
   log_rank(source.settings.rank);

@@ -71,8 +71,6 @@ std::string check_base(const BaseModel& base, const ExportSource& source) {
                   .help("name the folder of that base with `--base`"));
 }
 
-std::string word_of_merge_base(MergeBase base) { return base == MergeBase::kOriginal ? "original" : "nf4"; }
-
 void write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
                          const CardFacts& card, const std::string& folder) {
   make_directories(folder);
@@ -86,7 +84,7 @@ void write_merged_export(const MergeOptions& options, const ExportSource& source
   CardFacts facts = card;
   facts.library = "transformers";
   facts.base_name = base_model_name(base);
-  facts.merge_base = word_of_merge_base(options.merge_base);
+  facts.merge_base = word_of(options.merge_base);
   write_with_record(folder, facts, digests_of_files(folder));
 }
 
@@ -94,7 +92,7 @@ void export_merged(const MergeOptions& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
-  CardFacts card = facts_of(source, options.source.run, file_name(folder.target()));
+  CardFacts card = facts_of(source, file_name(folder.target()));
   card.base_fingerprint = check_base(base, source);
   write_merged_export(options, source, base, card, folder.path());
   folder.publish();

@@ -12,8 +12,8 @@
 
 namespace shori {
 
-// What a card says of any export: the adapter, its stages, and a title. `run` is what the user named.
-CardFacts facts_of(const ExportSource& source, const std::string& run, const std::string& title);
+// What a card says of any export: the adapter, its stages, and a title.
+CardFacts facts_of(const ExportSource& source, const std::string& title);
 
 // Makes `folder`.
 void write_adapter_export(const AdapterExport& options, const ExportSource& source, const CardFacts& card,
@@ -21,8 +21,6 @@ void write_adapter_export(const AdapterExport& options, const ExportSource& sour
 
 // Writes README.md and shori_export.json, the last files of an export. `files` has the SHA-256 of all others.
 void write_with_record(const std::string& folder, const CardFacts& card, std::map<std::string, std::string> files);
-
-std::string word_of_merge_base(MergeBase base);
 
 // The 16-bit base of a merge; E0216 if it is NF4.
 BaseModel open_base(const std::string& folder);

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from run_folders import file_sha256, snapshot
-from shori_programs import BIN, export, must, run, train
+from shori_programs import BIN, SOURCE, export, must, run, train
 from small_jobs import copy_folder, replace_file, scenes, write_config
 
 
@@ -81,7 +81,7 @@ def test_card(recipe, release, text_model):
 
 
 def test_no_trace_of_the_machine(recipe, release):
-    words = {str(recipe), "/tmp/", "/home/", "/root", "/work/", str(recipe.parent), socket.gethostname()}
+    words = {str(recipe), "/tmp/", "/home/", "/root", str(SOURCE), str(recipe.parent), socket.gethostname()}
     if getpass.getuser() != "root":
         words.add(getpass.getuser())
     for name in names_in(release):

@@ -12,7 +12,6 @@
 #include <string>
 #include <vector>
 
-#include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
 
 namespace shori {
@@ -27,7 +26,6 @@ struct ReleaseOptions {
   bool adult = false;  // tag not-for-all-audiences
   std::string date;    // for the card, YYYY-MM-DD; empty: none
   MergeBase merge_base = MergeBase::kOriginal;
-  std::string model_pattern = kDefaultModelPattern;
   bool gguf = true;
   bool force = false;
 };

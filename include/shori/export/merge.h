@@ -8,11 +8,14 @@
 
 #include <string>
 
+#include "shori/config/vocabulary.h"
 #include "shori/export/export_source.h"
 
 namespace shori {
 
 enum class MergeBase { kOriginal, kNf4 };
+template <>
+inline constexpr auto kWords<MergeBase> = word_list("original", "nf4");
 enum class MergeDType { kBf16, kF16 };
 // What generation_config.json says about sampling. kMain: temperature 1.0 and min-p 0.07.
 enum class SamplingDefaults { kNone, kMain };

@@ -23,16 +23,12 @@ std::string target_of(const std::string& out, const std::string& base, bool forc
   return target;
 }
 
-void log_hints(const GgufExport& options, const std::string& out) {
+void log_hints(const GgufExport& options) {
   if (options.sampling == GgufSampling::kMain)
     log_info(
         "llama.cpp samples with temperature 1.0 and min-p 0.07 from this file; a presence penalty has no key: start "
         "it with `--presence-penalty 0.4`");
-  if (options.type == GgufModelType::kQ8_0) return;
-  const std::string stem = out.ends_with(".gguf") ? out.substr(0, out.size() - 5) : out;
-  for (const std::string type : {"Q4_K_M", "Q6_K"})
-    log_info(concat("smaller, with llama.cpp: `",
-                    shell_words({"llama-quantize", out, concat(stem, "-", type, ".gguf"), type}), "`"));
+  if (options.type != GgufModelType::kQ8_0) log_quantize_commands(options.out);
 }
 
 void export_merged_model(const GgufExport& options) {
@@ -55,13 +51,20 @@ void export_run(const GgufExport& options) {
 
 }  // namespace
 
+void log_quantize_commands(const std::string& gguf) {
+  const std::string stem = gguf.ends_with(".gguf") ? gguf.substr(0, gguf.size() - 5) : gguf;
+  for (const std::string type : {"Q4_K_M", "Q6_K"})
+    log_info(concat("smaller, with llama.cpp: `",
+                    shell_words({"llama-quantize", gguf, concat(stem, "-", type, ".gguf"), type}), "`"));
+}
+
 void export_gguf(const GgufExport& options) {
   if (is_model_folder(options.source.run))
     export_merged_model(options);
   else
     export_run(options);
   log_info("wrote " + options.out);
-  log_hints(options, options.out);
+  log_hints(options);
 }
 
 void export_gguf_lora(const GgufLoraExport& options) {

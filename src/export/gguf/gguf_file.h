@@ -22,6 +22,7 @@
 namespace shori {
 
 inline constexpr std::uint64_t kGgufAlignment = 32;  // the default, which is not written
+inline constexpr std::size_t kMaxNameBytes = 63;     // of a tensor; llama.cpp refuses more
 
 enum class GgufType : std::uint32_t { kF32 = 0, kF16 = 1, kQ8_0 = 8, kBf16 = 30 };
 std::string_view type_name(GgufType type);                   // "Q8_0"

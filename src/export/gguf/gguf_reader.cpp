@@ -15,7 +15,6 @@ namespace {
 constexpr std::uint64_t kMaxHeaderBytes = 256u << 20;
 constexpr std::uint64_t kMaxStringBytes = 1u << 20;
 constexpr std::uint64_t kMinEntryBytes = 13, kMinTensorBytes = 32;
-constexpr std::uint64_t kMaxNameBytes = 63;
 constexpr std::uint32_t kMaxDimensions = 4;
 
 [[noreturn]] void fail(const InputFile& file, const std::string& rule) {

@@ -15,7 +15,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kMaxNameBytes = 63;
 constexpr std::uint64_t kChunkBytes = 8u << 20;
 constexpr char kZeros[kGgufAlignment] = {};
 

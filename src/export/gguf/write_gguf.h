@@ -17,6 +17,12 @@ void write_gguf_model(const GgufExport& options, const BaseModel& base, const Ex
 void write_gguf_lora(const GgufLoraExport& options, const HfModelConfig& config, const ExportSource& adapter,
                      const std::string& out);
 
+// E0204 if llama.cpp cannot compute this base: one with a sliding window.
+void check_gguf_base(const BaseModel& base);
+
+// Logs how llama.cpp makes smaller types of the file.
+void log_quantize_commands(const std::string& gguf);
+
 // What general.name is without `--name`: the folder of the recipe that the run belongs to.
 std::string default_name(const ExportSource& adapter);
 

@@ -151,13 +151,18 @@ class ModelWriter {
 
 }  // namespace
 
-void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
-                      const std::string& out) {
+void check_gguf_base(const BaseModel& base) {
   if (base.model->config().sliding_window != 0)
     throw Error(Diagnostic("E0204", concat("the base attends to a window of ", base.model->config().sliding_window,
                                            " tokens, which llama.cpp does not do for this architecture"))
                     .at(join_path(base.folder, "config.json"))
-                    .note("a model without a window, as Mistral-7B-Instruct-v0.2, has `\"sliding_window\": null`"));
+                    .note("a model without a window, as Mistral-7B-Instruct-v0.2, has `\"sliding_window\": null`")
+                    .help("`shori-export release --no-gguf` leaves these files out"));
+}
+
+void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
+                      const std::string& out) {
+  check_gguf_base(base);
   ModelWriter(options, base, adapter).write(out);
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "shori/export/export_gguf.h"
+#include "shori/export/export_sillytavern.h"
 #include "shori/train/run_identity.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -11,6 +12,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/export/export_folder.h"
+#include "src/export/gguf/write_gguf.h"
 #include "src/export/release/data_statistics.h"
 #include "src/export/release/license_text.h"
 #include "src/export/release/model_card.h"
@@ -70,7 +72,7 @@ MergeOptions merge_options(const ReleaseOptions& options) {
 
 CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
                      const std::string& fingerprint) {
-  CardFacts card = facts_of(source, options.source.run, checked_name(options));
+  CardFacts card = facts_of(source, checked_name(options));
   card.library = "transformers";
   card.base_name = base_model_name(base);
   card.base_fingerprint = fingerprint;
@@ -81,22 +83,23 @@ CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, 
   return card;
 }
 
-void write_gguf_files(const ReleaseOptions& options, const std::string& name, const std::string& folder) {
-  make_directories(folder);
-  GgufExport model{.source = options.source, .base = options.base, .merge_base = options.merge_base, .name = name};
+std::string gguf_path(const std::string& folder, const std::string& name, std::string_view type) {
+  return join_path(join_path(folder, "gguf"), concat(name, "-", type, ".gguf"));
+}
+
+void write_gguf_files(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
+                      const std::string& name, const std::string& folder) {
+  make_directories(join_path(folder, "gguf"));
+  GgufExport model{.merge_base = options.merge_base, .name = name};
   for (const auto& [type, word] : {std::pair(GgufModelType::kF16, "F16"), std::pair(GgufModelType::kQ8_0, "Q8_0")}) {
     model.type = type;
-    model.out = join_path(folder, concat(name, "-", word, ".gguf"));
-    export_gguf(model);
+    write_gguf_model(model, base, &source, gguf_path(folder, name, word));
   }
-  export_gguf_lora({.source = options.source,
-                    .base = options.base,
-                    .out = join_path(folder, concat(name, "-LoRA-F16.gguf")),
-                    .name = name});
+  write_gguf_lora({.name = name}, base.model->config(), source, gguf_path(folder, name, "LoRA-F16"));
 }
 
 void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options) {
-  card.merge_base = word_of_merge_base(options.merge_base);
+  card.merge_base = word_of(options.merge_base);
   const std::optional<CorpusStats> statistics = data_statistics(card.stages, options.base);
   if (statistics) {
     card.statistics = &*statistics;
@@ -114,17 +117,19 @@ void export_release(const ReleaseOptions& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
+  if (options.gguf) check_gguf_base(base);
   const std::string fingerprint = check_base(base, source);
   const CardFacts card = card_facts(options, source, base, fingerprint);
 
   make_directories(folder.path());
   write_adapter_export(adapter_options(options), source, card, join_path(folder.path(), "adapter"));
   write_merged_export(merge_options(options), source, base, card, join_path(folder.path(), "merged"));
-  if (options.gguf) write_gguf_files(options, card.title, join_path(folder.path(), "gguf"));
-  write_sillytavern(join_path(folder.path(), "sillytavern"), options.model_pattern);
+  if (options.gguf) write_gguf_files(options, source, base, card.title, folder.path());
+  write_sillytavern(join_path(folder.path(), "sillytavern"), kDefaultModelPattern);
   write_card(folder.path(), card, options);
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": its README.md is the model card"));
+  if (options.gguf) log_quantize_commands(gguf_path(folder.target(), card.title, "F16"));
 }
 
 }  // namespace shori

@@ -106,12 +106,10 @@ std::string StageRecord::value(const char* key) const {
   return found ? yaml_text(*found) : "";
 }
 
-std::vector<StageRecord> read_stage_chain(const std::string& source) {
+std::vector<StageRecord> read_stage_chain(const std::string& run_folder) {
   std::vector<StageRecord> chain;
-  std::string folder = absolute_path(source);
-  for (int level = 0; level < 3 && chain.empty(); ++level, folder = parent_path(folder))
-    if (path_exists(join_path(folder, "run.json")))
-      if (auto stage = read_stage(folder)) chain.push_back(std::move(*stage));
+  if (run_folder.empty()) return chain;
+  if (auto stage = read_stage(run_folder)) chain.push_back(std::move(*stage));
   while (!chain.empty() && !chain.back().parent.empty() && chain.size() < kMaxStages) {
     auto parent = find_parent(chain.back());
     if (!parent) break;

@@ -24,9 +24,8 @@ struct StageRecord {
   std::string value(const char* key) const;
 };
 
-// The stages from the first to that of `source`, a run folder, its adapter/ or one of its checkpoints. A parent is looked
-// for beside the run, then where the config says. Shorter where the folder of a parent is gone; empty for an adapter
-// without a run folder.
-std::vector<StageRecord> read_stage_chain(const std::string& source);
+// The stages from the first to that of `run_folder`. A parent is looked for beside the run, then where the config says.
+// Shorter where the folder of a parent is gone; empty without a run folder (empty text).
+std::vector<StageRecord> read_stage_chain(const std::string& run_folder);
 
 }  // namespace shori

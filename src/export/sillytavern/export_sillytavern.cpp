@@ -65,7 +65,6 @@ void write_preset(const std::string& folder, const std::string& kind, const std:
 }  // namespace
 
 void write_sillytavern(const std::string& folder, const std::string& model_pattern) {
-  check_pattern(model_pattern);
   make_directories(folder);
   write_preset(folder, "", "BlockML.master", master_preset(model_pattern));
   write_preset(folder, "context", "BlockML", context_preset());
