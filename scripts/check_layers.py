@@ -27,7 +27,7 @@ ROOMS = {
     "data": [{"blockml"}, {"tokens"}, {"overlap", "sources", "packing"}, {"lint", "import"}, {"documents"}, {"dataset"}, {"stats"}],
     "ops": [{"common"}, {"cpu"}, {"linear", "optimizer", "checksum"}, {"lora"}, {"loss"}, {"attention", "layer"}, {"cuda"}],
     "model": [{"weights"}, {"pass"}],
-    "train": [{"files"}, {"report"}, {"plan"}, {"step"}, {"stage"}],
+    "train": [{"files"}, {"report"}, {"plan"}, {"step"}, {"screen"}, {"stage"}],
 }
 HEADER_ROOMS = {
     "data": {"dataset": "documents", "ledger": "documents"},

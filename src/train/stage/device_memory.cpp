@@ -9,8 +9,8 @@
 #include "src/train/plan/host_memory.h"
 #include "src/train/plan/host_plan.h"
 #include "src/train/plan/stage_options.h"
+#include "src/train/screen/log_lines.h"
 #include "src/train/stage/loaded_base.h"
-#include "src/train/stage/log_lines.h"
 
 namespace shori {
 namespace {

@@ -12,12 +12,12 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/train/screen/log_lines.h"
+#include "src/train/screen/start_screen.h"
 #include "src/train/stage/device_memory.h"
-#include "src/train/stage/log_lines.h"
 #include "src/train/stage/old_runs.h"
 #include "src/train/stage/run_stage.h"
 #include "src/train/stage/stage_choice.h"
-#include "src/train/stage/start_screen.h"
 
 namespace shori {
 namespace {

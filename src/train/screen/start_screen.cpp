@@ -1,4 +1,4 @@
-#include "src/train/stage/start_screen.h"
+#include "src/train/screen/start_screen.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -11,7 +11,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/train/report/run_summary.h"
-#include "src/train/stage/log_lines.h"
+#include "src/train/screen/log_lines.h"
 
 namespace shori {
 namespace {
