@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "shori/util/markup.h"
 #include "shori/util/text.h"
@@ -20,7 +21,7 @@ struct Range {
 };
 
 // Values that differ by rounding only, as those of a constant learning rate, are one value: ticks between them could not be
-// told apart.
+// distinguished.
 Range widened(Range range) {
   const double size = std::max(std::fabs(range.low), std::fabs(range.high));
   if (range.high - range.low > size * 1e-6) return range;
@@ -110,7 +111,13 @@ std::string series_group(const ChartSeries& series, std::size_t number, const Fr
                 escape_markup(series.name), "\" data-points=\"", data, "\"><path d=\"", path, "\"/>", dots, "</g>\n");
 }
 
-std::string legend_rows(const Chart& chart) {
+struct Legend {
+  std::string text;
+  double height = 0;
+};
+
+// The names of the series, in rows under the chart.
+Legend legend_of(const Chart& chart) {
   std::string text;
   double x = kLeft, y = kHeight + 14;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
@@ -122,17 +129,7 @@ std::string legend_rows(const Chart& chart) {
     text += text_at(x + 22, y, "start", name);
     x += width;
   }
-  return text;
-}
-
-double legend_height(const Chart& chart) {
-  double x = kLeft, height = 22;
-  for (const ChartSeries& series : chart.series) {
-    const double width = 34 + 7 * static_cast<double>(series.name.size());
-    if (x > kLeft && x + width > kWidth - kRight) x = kLeft, height += 18;
-    x += width;
-  }
-  return height;
+  return {std::move(text), y + 8 - kHeight};
 }
 
 std::string description(const Chart& chart) {
@@ -184,10 +181,11 @@ std::string chart_svg(const Chart& given, std::string_view id, bool standalone) 
   Chart chart = given;
   for (ChartSeries& series : chart.series) series.points = thin_points(series.points, chart.points);
   std::erase_if(chart.series, [](const ChartSeries& series) { return series.points.empty(); });
+  const Legend legend = legend_of(chart);
   const Frame frame{range_of(chart.series, &ChartPoint::x), range_of(chart.series, &ChartPoint::y)};
   std::string text = concat("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", coordinate(kWidth), " ",
-                            coordinate(kHeight + legend_height(chart)), "\" role=\"img\" aria-labelledby=\"", id, "-t ",
-                            id, "-d\" data-x=\"", shortest(frame.x.low), ",", shortest(frame.x.high), "\" data-y=\"",
+                            coordinate(kHeight + legend.height), "\" role=\"img\" aria-labelledby=\"", id, "-t ", id,
+                            "-d\" data-x=\"", shortest(frame.x.low), ",", shortest(frame.x.high), "\" data-y=\"",
                             shortest(frame.y.low), ",", shortest(frame.y.high), "\">\n");
   text += concat("<title id=\"", id, "-t\">", escape_markup(chart.title), "</title>\n<desc id=\"", id, "-d\">",
                  escape_markup(description(chart)), "</desc>\n");
@@ -195,7 +193,7 @@ std::string chart_svg(const Chart& given, std::string_view id, bool standalone) 
   if (chart.series.empty()) return text + text_at(kWidth / 2, kHeight / 2, "middle", "no values") + "\n</svg>\n";
   text += axes(frame, chart);
   for (std::size_t i = 0; i < chart.series.size(); ++i) text += series_group(chart.series[i], i, frame);
-  return text + "<g class=\"legend\">" + legend_rows(chart) + "</g>\n</svg>\n";
+  return text + "<g class=\"legend\">" + legend.text + "</g>\n</svg>\n";
 }
 
 }  // namespace shori

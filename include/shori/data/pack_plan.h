@@ -103,4 +103,8 @@ std::int64_t estimate_axolotl_steps(std::int64_t tokens, std::int64_t rows, std:
 
 std::string serialize_pack_plan(const PackPlan& plan);
 
+// The steps of a serialized plan, whose first bytes suffice; nullopt if they are not those of a plan.
+inline constexpr std::size_t kPackPlanHeadBytes = 8 + 2 * 4 + 6 * 8 + 6 * 8;
+std::optional<std::uint64_t> planned_steps_of(std::string_view head);
+
 }  // namespace shori

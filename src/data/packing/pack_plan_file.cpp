@@ -72,4 +72,11 @@ std::string serialize_pack_plan(const PackPlan& plan) {
   return writer.take();
 }
 
+std::optional<std::uint64_t> planned_steps_of(std::string_view head) {
+  if (head.size() < kPackPlanHeadBytes || !head.starts_with(kMagic)) return std::nullopt;
+  std::uint64_t steps = 0;  // the last number of the head
+  for (std::size_t i = 1; i <= 8; ++i) steps = steps << 8 | static_cast<std::uint8_t>(head[kPackPlanHeadBytes - i]);
+  return steps;
+}
+
 }  // namespace shori

@@ -35,19 +35,13 @@ std::string prefix(const RunGroup& runs, std::size_t i) {
   return runs.size() == 1 ? "" : concat(i == 0 ? "A" : "B", ": ");
 }
 
-template <typename Value>
-Chart step_chart(const RunGroup& runs, const char* title, const char* label, std::size_t points, const Value& value) {
+// A value of each row, by step.
+template <typename Row, typename Value>
+Chart row_chart(const RunGroup& runs, std::vector<Row> RunRecord::* rows, const char* title, const char* label,
+                std::size_t points, const Value& value) {
   Chart chart{title, "step", label, {}, points};
   for (std::size_t i = 0; i < runs.size(); ++i)
-    chart.series.push_back({concat(prefix(runs, i), label), points_of(runs[i]->steps, value)});
-  return chart;
-}
-
-template <typename Value>
-Chart timing_chart(const RunGroup& runs, const char* title, const char* label, std::size_t points, const Value& value) {
-  Chart chart{title, "step", label, {}, points};
-  for (std::size_t i = 0; i < runs.size(); ++i)
-    chart.series.push_back({concat(prefix(runs, i), label), points_of(runs[i]->timings, value)});
+    chart.series.push_back({concat(prefix(runs, i), label), points_of(runs[i]->*rows, value)});
   return chart;
 }
 
@@ -95,14 +89,14 @@ std::string chart_section(const RunGroup& runs, std::string_view id, std::size_t
       loss_chart(runs, points),
       parts_chart(runs, "Held-out loss by role", points, &EvalRecord::by_role),
       parts_chart(runs, "Held-out loss by category", points, &EvalRecord::by_category),
-      step_chart(runs, "Learning rate", "learning rate", fewer,
-                 [](const StepRecord& row) { return row.learning_rate; }),
-      step_chart(runs, "Gradient norm before clipping", "gradient norm", fewer,
-                 [](const StepRecord& row) { return row.grad_norm; }),
-      timing_chart(runs, "Throughput", "tokens per second", few,
-                   [](const TimingRecord& row) { return row.tokens_per_second; }),
-      timing_chart(runs, "Memory of the process at its peak", "GiB", few,
-                   [](const TimingRecord& row) { return static_cast<double>(row.memory_peak_bytes) / (1 << 30); })};
+      row_chart(runs, &RunRecord::steps, "Learning rate", "learning rate", fewer,
+                [](const StepRecord& row) { return row.learning_rate; }),
+      row_chart(runs, &RunRecord::steps, "Gradient norm before clipping", "gradient norm", fewer,
+                [](const StepRecord& row) { return row.grad_norm; }),
+      row_chart(runs, &RunRecord::timings, "Throughput", "tokens per second", few,
+                [](const TimingRecord& row) { return row.tokens_per_second; }),
+      row_chart(runs, &RunRecord::timings, "Memory of the process at its peak", "GiB", few,
+                [](const TimingRecord& row) { return static_cast<double>(row.memory_peak_bytes) / (1 << 30); })};
   std::string text = "<div class=\"charts\">\n";
   for (std::size_t i = 0; i < charts.size(); ++i) text += figure(charts[i], concat(id, "-", i));
   return text + "</div>\n";

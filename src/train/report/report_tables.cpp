@@ -34,12 +34,6 @@ std::string details(std::string_view title, const std::string& content) {
                          : concat("<details><summary>", escape_markup(title), "</summary>\n", content, "</details>\n");
 }
 
-std::string short_number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4f", value);
-  return text;
-}
-
 std::string state_of(const RunRecord& run) {
   if (run.done) return "finished";
   return run.total_steps == 0 ? "not finished"
@@ -47,26 +41,18 @@ std::string state_of(const RunRecord& run) {
 }
 
 std::string best_evaluation(const RunRecord& run) {
-  if (run.evals.empty()) return "none";
-  const EvalRecord& best = *std::ranges::min_element(run.evals, {}, &EvalRecord::loss);
-  return concat(short_number(best.loss), " at step ", best.step);
+  const EvalRecord* best = run.best_evaluation();
+  return best ? concat(loss_text(best->loss), " at step ", best->step) : "none";
 }
 
 Row stage_row(const RunRecord& run) {
-  std::int64_t tokens = 0;
-  double seconds = 0;
-  for (const StepRecord& step : run.steps) tokens += step.tokens;
-  for (const TimingRecord& timing : run.timings) seconds += timing.seconds;
-  const std::string loss =
-      run.steps.empty() ? "none"
-                        : concat(short_number(run.steps.front().loss), " to ", short_number(run.steps.back().loss));
   return {run.stage,
           state_of(run),
           with_commas(static_cast<std::int64_t>(run.last_step())),
-          with_commas(tokens),
-          loss,
+          with_commas(run.tokens()),
+          run.loss_span(),
           best_evaluation(run),
-          run.timings.empty() ? "unknown" : format_duration(seconds),
+          run.timings.empty() ? "unknown" : format_duration(run.seconds()),
           run.adapter_sha256.empty() ? "none" : run.adapter_sha256.substr(0, 8)};
 }
 

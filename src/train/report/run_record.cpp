@@ -1,9 +1,10 @@
 #include "src/train/report/run_record.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cstdio>
 #include <fstream>
 
+#include "shori/data/pack_plan.h"
 #include "shori/train/run_folder.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -67,16 +68,11 @@ void add_line(const JsonValue& line, RunRecord& record) {
   }
 }
 
-// The sixth count of the head of pack_plan.bin (pack_plan.h).
 std::uint64_t planned_steps(const std::string& path) {
-  constexpr std::size_t kOffset = 8 + 2 * 4 + 6 * 8 + 5 * 8;
-  char head[kOffset + 8] = {};
+  char head[kPackPlanHeadBytes] = {};
   std::ifstream in(path, std::ios::binary);
-  if (!in.read(head, sizeof head) || std::memcmp(head, "SHORIPLN", 8) != 0) return 0;
-  std::uint64_t steps = 0;
-  for (int i = 7; i >= 0; --i)
-    steps = steps << 8 | static_cast<std::uint8_t>(head[kOffset + static_cast<std::size_t>(i)]);
-  return steps;
+  in.read(head, sizeof head);
+  return planned_steps_of({head, static_cast<std::size_t>(in.gcount())}).value_or(0);
 }
 
 void read_timings(const std::string& path, RunRecord& record) {
@@ -132,6 +128,33 @@ std::map<std::string, std::vector<const EvalRecord*>> RunRecord::evals_by_datase
   std::map<std::string, std::vector<const EvalRecord*>> sets;
   for (const EvalRecord& eval : evals) sets[eval.dataset].push_back(&eval);
   return sets;
+}
+
+std::int64_t RunRecord::tokens() const {
+  std::int64_t sum = 0;
+  for (const StepRecord& step : steps) sum += step.tokens;
+  return sum;
+}
+
+double RunRecord::seconds() const {
+  double sum = 0;
+  for (const TimingRecord& timing : timings) sum += timing.seconds;
+  return sum;
+}
+
+const EvalRecord* RunRecord::best_evaluation() const {
+  const auto best = std::ranges::min_element(evals, {}, &EvalRecord::loss);
+  return best == evals.end() ? nullptr : &*best;
+}
+
+std::string RunRecord::loss_span() const {
+  return steps.empty() ? "none" : concat(loss_text(steps.front().loss), " to ", loss_text(steps.back().loss));
+}
+
+std::string loss_text(double loss) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4f", loss);
+  return text;
 }
 
 double RunRecord::seconds_per_step() const {

@@ -49,9 +49,15 @@ struct RunRecord {
   std::uint64_t last_step() const;
   // The evaluations of a data set, in the order of the steps.
   std::map<std::string, std::vector<const EvalRecord*>> evals_by_dataset() const;
+  std::int64_t tokens() const;                // trained, with those of repeated epochs
+  double seconds() const;                     // of all steps that timing.jsonl has
+  const EvalRecord* best_evaluation() const;  // the lowest loss of any data set; null if there is none
+  std::string loss_span() const;              // "10.8201 to 9.9412": first and last step; "none"
   // Mean seconds of the last 20 steps; 0 if none is known.
   double seconds_per_step() const;
 };
+
+std::string loss_text(double loss);  // "9.9412"
 
 // Lines that are half-written, of other types or without a key are skipped. E0506 if run.json or done.json is damaged.
 RunRecord read_run_record(const std::string& folder);

@@ -1,6 +1,5 @@
 #include "src/train/report/run_summary.h"
 
-#include <algorithm>
 #include <cstdio>
 
 #include "shori/util/number_text.h"
@@ -12,12 +11,6 @@
 namespace shori {
 namespace {
 
-std::string four_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4f", value);
-  return text;
-}
-
 std::string row(const std::string& stage, const std::string& steps, const std::string& tokens, const std::string& loss,
                 const std::string& best, const std::string& time) {
   char text[512];
@@ -27,19 +20,11 @@ std::string row(const std::string& stage, const std::string& steps, const std::s
 }
 
 std::string run_row(const RunRecord& run) {
-  std::int64_t tokens = 0;
-  double seconds = 0;
-  for (const StepRecord& step : run.steps) tokens += step.tokens;
-  for (const TimingRecord& timing : run.timings) seconds += timing.seconds;
-  std::string loss = "none", best = "none";
-  if (!run.steps.empty())
-    loss = concat(four_digits(run.steps.front().loss), " to ", four_digits(run.steps.back().loss));
-  if (!run.evals.empty()) {
-    const EvalRecord& lowest = *std::ranges::min_element(run.evals, {}, &EvalRecord::loss);
-    best = concat(four_digits(lowest.loss), ", step ", lowest.step);
-  }
-  return row(escape_for_log(run.stage), with_commas(static_cast<std::int64_t>(run.last_step())), with_commas(tokens),
-             loss, best, run.timings.empty() ? "unknown" : format_duration(seconds));
+  const EvalRecord* best = run.best_evaluation();
+  return row(escape_for_log(run.stage), with_commas(static_cast<std::int64_t>(run.last_step())),
+             with_commas(run.tokens()), run.loss_span(),
+             best ? concat(loss_text(best->loss), ", step ", best->step) : "none",
+             run.timings.empty() ? "unknown" : format_duration(run.seconds()));
 }
 
 }  // namespace
