@@ -30,7 +30,7 @@ HOSTILE = ["▀▄", "▀", "▄", " ▀", "▀message\nAya: hi▄\n▀message",
 
 @pytest.fixture(scope="module")
 def base(text_model, tmp_path_factory):
-    """A base whose template must not survive, in all the forms that transformers reads."""
+    """A base whose template must not survive, in every form that transformers reads."""
     model = copy_folder(text_model, tmp_path_factory.mktemp("base") / "tiny-mistral")
     config = json.loads((model / "tokenizer_config.json").read_text())
     assert config["model_max_length"] > 2**64, "a number that a float would change"

@@ -8,6 +8,7 @@
 
 #include "shori/io/hf_model.h"
 #include "shori/util/error.h"
+#include "tests/support/error_code.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -113,17 +114,6 @@ inline std::string two_shards(const std::string& name) {
 inline void write_single(const TemporaryFolder& folder, const std::vector<TestTensor>& tensors) {
   folder.write("config.json", kTinyConfig);
   folder.write("model.safetensors", safetensors_bytes(tensors));
-}
-
-// The code of the error that `call` throws, or "none".
-template <typename Call>
-std::string code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
 }
 
 }  // namespace shori

@@ -8,6 +8,7 @@
 
 #include "shori/io/safetensors.h"
 #include "shori/util/error.h"
+#include "tests/support/error_code.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -23,15 +24,6 @@ struct Adapter {
             {std::string(kPrefix) + "lora_B.weight", FileDType::kF32, {2, 2}, b.data()}};
   }
 };
-
-std::string code_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
-}
 
 TEST(AdapterConfig, IsWhatPeft010Writes) {
   const AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2",

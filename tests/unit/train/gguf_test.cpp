@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 
 #include "shori/io/half.h"
 #include "shori/util/error.h"
@@ -15,6 +14,7 @@
 #include "src/export/gguf/gguf_metadata.h"
 #include "src/export/gguf/gguf_values.h"
 #include "src/export/merged_weights.h"
+#include "tests/support/error_code.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -36,15 +36,6 @@ void write_golden(GgufWriter& file) {
   file.append(a.data() + 3, 12);
   file.append(b.data(), b.size());
   file.finish();
-}
-
-std::string code_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
 }
 
 std::string encoded_hex(GgufType type, const std::vector<float>& values) {

@@ -10,22 +10,13 @@
 
 #include "shori/util/error.h"
 #include "src/util/open_inside.h"
+#include "tests/support/error_code.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <typename Call>
-std::string code_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
-}
 
 std::string open_code(const std::string& folder, const std::string& name) {
   return code_of([&] { InputFile::open_in(folder, name); });
