@@ -74,16 +74,19 @@ def test_events_hold_every_line(finished):
     assert not any(str(finished.folder) in str(value) for value in parameters.values())
 
 
-@pytest.mark.parametrize(("settings", "number"), [({}, signal.SIGKILL), ({}, signal.SIGINT),
-                                                  ({"save_steps": 3}, signal.SIGKILL)])
-def test_events_join_after_a_stop(tmp_path, token_model, settings, number):
+@pytest.mark.parametrize(("settings", "number", "awaited"), [
+    ({}, signal.SIGKILL, r"step 4/8"), ({}, signal.SIGINT, r"saved step 4 \(durable\)"),
+    ({"save_steps": 3}, signal.SIGKILL, r"step 4/8"), ({"save_steps": 100}, signal.SIGKILL, r"step 5/8")])
+def test_events_join_after_a_stop(tmp_path, token_model, settings, number, awaited):
     """Steps that are trained again after a kill are there once."""
     job = TokenJob(tmp_path, token_model, **settings)
     with start_train(job.config) as running:
-        assert running.wait_for(r"step 4/8" if number == signal.SIGKILL else r"saved step 4 \(durable\)")
+        assert running.wait_for(awaited)
         running.signal(number)
         running.finish()
-    must(train(job.config, "--resume"))
+    resumed = must(train(job.config, "--resume"))
+    if settings == {"save_steps": 100}:
+        assert resumed.resumed_at == 4, "the epoch end: step 5 has events in both files"
     assert len(list((job.run / "events").iterdir())) == 2
     check_events(job.run)
 
