@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Holds the layering: every include and every CMake link points to the same layer or to one on its left.
 
-    util -> io -> data -> quant -> ops -> model -> optim -> train -> export -> cli
+    util -> io -> data -> quant -> ops -> model -> optim -> infer -> train -> export -> chat -> cli
 
 Two wings meet in train: text (data) and compute (quant, ops, model, optim). The compute wing includes nothing of data. config
-stands aside: it knows only util, and only data, train, export and cli may include it. libtorch begins at ops. The folder of a
+stands aside: it knows only util, and only data, infer, train, export, chat and cli may include it. libtorch begins at ops. The folder of a
 file is its layer (kernels/ belongs to ops). Inside data, kernels, model and train the folders have an order as well (ROOMS), and
-includes run along it. In cli, only the mains of shori-train and shori-export know layers from ops on: what remains is shori-data,
+includes run along it. In cli, only the mains of shori-train, shori-export and shori-chat know layers from ops on: what remains is shori-data,
 which starts without libtorch. Includes name a public header as "shori/<layer>/x.h" and a private one by its path from the root.
 The top level of the repository is a fixed list. Prints one line a violation; exit 1.
 """
@@ -17,9 +17,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ORDER = ["util", "io", "data", "quant", "ops", "model", "optim", "train", "export", "cli"]
+ORDER = ["util", "io", "data", "quant", "ops", "model", "optim", "infer", "train", "export", "chat", "cli"]
 COMPUTE = {"quant", "ops", "model", "optim"}
-CONFIG_USERS = {"config", "data", "train", "export", "cli"}
+CONFIG_USERS = {"config", "data", "infer", "train", "export", "chat", "cli"}
 # Folders of a layer, in groups: a file includes files of its own folder and of groups before its own, never of another folder of
 # its own group. A public header belongs to the folder of the source with its stem; those without one are listed, and those of a step
 # whose types the folders before it use.
@@ -35,7 +35,7 @@ HEADER_ROOMS = {
     "model": {"checkpointing_policy": "weights"},
     "train": {},
 }
-TORCH_MAINS = {"shori_train_main.cpp", "shori_export_main.cpp"}
+TORCH_MAINS = {"shori_train_main.cpp", "shori_export_main.cpp", "shori_chat_main.cpp"}
 TOP_LEVEL = {"CMakeLists.txt", "cmake", "include", "src", "kernels", "configs", "tests", "scripts", "README.md", "LICENSE",
              ".ci", ".clang-format", ".clang-tidy", ".editorconfig", ".gitignore", ".pre-commit-config.yaml", ".ruff.toml"}
 SOURCE_SUFFIXES = {".h", ".cpp", ".cu", ".cuh"}
