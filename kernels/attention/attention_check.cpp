@@ -1,12 +1,16 @@
 // Compares the device's attention with the CPU version on a small pack that has every case: several samples, one of them
-// of a single token, lengths on both sides of the kernels' tiles, shared key/value heads.
+// of a single token, lengths on both sides of the kernels' tiles, shared key/value heads. A model with a window is compared
+// with and without it: where no sample is longer than the window, the library runs its kernels without one.
+#include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "kernels/common/device_array.h"
 #include "kernels/common/op_checks.h"
 #include "shori/ops/attention.h"
 #include "shori/util/philox.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -40,6 +44,9 @@ double relative_error(const std::vector<Bf16>& got, const std::vector<Bf16>& exp
   }
   return std::sqrt(difference / norm);
 }
+
+// Shorter than the longest sample of the pack, and no multiple of a tile.
+constexpr std::int64_t kCheckedWindow = 100;
 
 struct Pack {
   std::vector<std::int32_t> cu_seqlens = {0, 1, 66, 194, 451};
@@ -89,26 +96,36 @@ Results run_on_device(const OpContext& context, const Operands& operands, const 
   return {out.to_host(context.stream), dqkv.to_host(context.stream)};
 }
 
-void check_error(const char* name, const std::vector<Bf16>& got, const std::vector<Bf16>& expected) {
+void check_error(const std::string& name, const std::vector<Bf16>& got, const std::vector<Bf16>& expected) {
   const double error = relative_error(got, expected);
   if (error <= kMaxRelativeError) return;  // false for NaN
-  throw Error(Diagnostic("E0703", std::string("attention on this GPU computes wrong numbers: ") + name + " is off by " +
-                                      std::to_string(100 * error) + " % of its size")
+  throw Error(Diagnostic("E0703", concat("attention on this GPU computes wrong numbers: ", name, " is off by ",
+                                         std::to_string(100 * error), " % of its size"))
                   .note("compared with the CPU version on a small pack before training")
                   .help("use libtorch 2.11.0; if this is the release in use, report the GPU and its driver"));
+}
+
+void check_shape(const OpContext& context, const AttentionShape& shape) {
+  Pack pack;
+  const Operands operands{shape, pack.cu_seqlens.back()};
+  pack.qkv = random_values(operands.tokens * operands.qkv_cols(), kQkvStream);
+  pack.dout = random_values(operands.tokens * operands.out_cols(), kDoutStream);
+  const Results expected = run_on_cpu(operands, pack), got = run_on_device(context, operands, pack);
+  const std::string window = shape.window > 0 ? concat(" with a window of ", shape.window) : "";
+  check_error("the output" + window, got.out, expected.out);
+  check_error("the gradient" + window, got.dqkv, expected.dqkv);
 }
 
 }  // namespace
 
 void check_device_attention(const OpContext& context, const AttentionShape& shape) {
   SHORI_CHECK(on_device(context), "check_device_attention needs a device");
-  Pack pack;
-  const Operands operands{shape, pack.cu_seqlens.back()};
-  pack.qkv = random_values(operands.tokens * operands.qkv_cols(), kQkvStream);
-  pack.dout = random_values(operands.tokens * operands.out_cols(), kDoutStream);
-  const Results expected = run_on_cpu(operands, pack), got = run_on_device(context, operands, pack);
-  check_error("the output", got.out, expected.out);
-  check_error("the gradient", got.dqkv, expected.dqkv);
+  AttentionShape checked = shape;
+  checked.window = 0;
+  check_shape(context, checked);
+  if (shape.window == 0) return;
+  checked.window = std::min(shape.window, kCheckedWindow);
+  check_shape(context, checked);
 }
 
 }  // namespace shori

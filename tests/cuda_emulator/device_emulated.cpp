@@ -1,17 +1,11 @@
-// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator, products and attention by
-// the CPU versions. All work is done when a call returns.
-//
-// With SHORI_EMULATED_ATTENTIONS=n in the environment, the first n calls of attention find memory for their temporaries and
-// the next one does not.
+// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator. All work is done when a call
+// returns.
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <new>
 #include <string>
 
-#include "kernels/attention/device_attention.h"
-#include "kernels/common/device_matmul.h"
-#include "shori/ops/attention.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
@@ -43,21 +37,6 @@ bool is_guard(const std::byte* bytes) {
   }
   return true;
 }
-
-Workspace& host_workspace() {
-  static Workspace instance;
-  return instance;
-}
-
-void take_attention_memory() {
-  static const char* const calls = std::getenv("SHORI_EMULATED_ATTENTIONS");
-  static long left = calls == nullptr ? 0 : std::atol(calls);
-  if (calls != nullptr && left-- <= 0) {
-    throw Error(Diagnostic("E0704", "the emulated device has no memory for the temporaries of the attention"));
-  }
-}
-
-OpContext on_cpu() { return {.device = Device::kCpu, .workspace = &host_workspace()}; }
 
 }  // namespace
 
@@ -146,26 +125,6 @@ void synchronize_stream(void*) {}
 
 std::size_t device_bytes_in_use() { return allocations().in_use; }
 std::size_t device_peak_bytes() { return allocations().peak; }
-
-void device_attention(const OpContext&, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
-                      TensorView out, TensorView lse) {
-  take_attention_memory();
-  attention(on_cpu(), shape, qkv, cu_seqlens.host, out, lse);
-  for (std::int64_t row = 0; row < out.rows; ++row) {
-    emulator::define_bytes(out.row<Bf16>(row), static_cast<std::size_t>(out.cols) * 2);
-  }
-  emulator::define_bytes(lse.data, static_cast<std::size_t>(lse.rows * lse.cols) * 4);
-}
-
-void device_attention_backward(const OpContext&, const AttentionShape& shape, ConstTensorView qkv,
-                               const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                               ConstTensorView dout, TensorView dqkv) {
-  take_attention_memory();
-  attention_backward(on_cpu(), shape, qkv, cu_seqlens.host, out, lse, dout, std::nullopt, dqkv);
-  for (std::int64_t row = 0; row < dqkv.rows; ++row) {
-    emulator::define_bytes(dqkv.row<Bf16>(row), static_cast<std::size_t>(dqkv.cols) * 2);
-  }
-}
 
 // ---- device_schedules.h ----
 

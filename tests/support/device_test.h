@@ -45,6 +45,19 @@ inline float bf16_ulps(Bf16 got, Bf16 expected) {
   return std::fabs(a - b) / std::ldexp(1.0f, std::max(exponent, -125) - 8);
 }
 
+// Checks a result of two rounded steps, x = round(a), y = round(x * b): where a is an ulp of fp32 apart, x may round to the
+// other neighbour, and up to two neighbours lie between the values of y. That is rare: a and round(a) must be a tie.
+inline void expect_two_roundings(const std::vector<Bf16>& got, const std::vector<Bf16>& expected) {
+  ASSERT_EQ(got.size(), expected.size());
+  std::size_t differ = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const float ulps = bf16_ulps(got[i], expected[i]);
+    ASSERT_LE(ulps, 2.0f) << "element " << i;
+    differ += ulps > 0 ? 1 : 0;
+  }
+  EXPECT_LE(differ, 2 + got.size() / 5000) << "of " << got.size() << " elements";
+}
+
 // The L2 norm of the difference over that of `expected`.
 inline double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
   double difference = 0, norm = 0;

@@ -40,8 +40,8 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                         ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
-// Runs both ops on a small pack of this shape, on the context's device and on the CPU. Throws E0703 if they differ by
-// more than rounding.
+// Runs both ops on a small pack of this shape, on the context's device and on the CPU, without a window and with one that is
+// shorter than a sample if the shape has one. Throws E0703 if they differ by more than rounding.
 void check_device_attention(const OpContext& context, const AttentionShape& shape);
 
 // The library reads `out` and its gradient without gaps between rows; this is room for both copies. `columns`: H * D.
