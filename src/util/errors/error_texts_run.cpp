@@ -122,6 +122,10 @@ step again, please report it.)"},
     {"E0605", 6, "gradient norm is not finite",
      R"(The norm of all gradients became NaN or infinite, so no update is possible. Causes and remedies are
 those of E0601: lower the learning rate, or leave the sample out with `skip_samples`.)"},
+    {"E0606", 6, "no token can be chosen",
+     R"(The model gave a logit that is NaN or infinite, or none that is finite, so there is no distribution to
+draw the next token from. Training went wrong before this adapter was saved, or a file is damaged. Take
+an earlier checkpoint with `--step N`, or look at the losses of the run.)"},
 
     // Hardware.
     {"E0701", 5, "the GPU is gone",
