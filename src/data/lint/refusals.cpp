@@ -1,6 +1,7 @@
 // The rule text/refusal: where a model, and not a character, speaks.
 #include <algorithm>
 #include <array>
+#include <bitset>
 
 #include "shori/util/text.h"
 #include "src/data/lint/block.h"
@@ -87,6 +88,25 @@ constexpr std::array<std::string_view, 5> kPointing = {"with that", "with this",
 constexpr std::array<std::string_view, 5> kApologies = {"sorry, but", "sorry but", "apologize, but", "apologise, but",
                                                         "apologies, but"};
 
+// The first two bytes of every phrase. A block is searched once for these, not once for each of 52 phrases.
+class PhraseStarts {
+ public:
+  PhraseStarts() {
+    for (const std::string_view phrase : kMachineTalk) add(phrase);
+    for (const std::string_view phrase : kMachineVoice) add(phrase);
+    for (const std::string_view phrase : kCannot) add(phrase);
+  }
+  bool holds(char first, char second) const { return pairs_[index(first, second)]; }
+
+ private:
+  static std::size_t index(char first, char second) {
+    return static_cast<unsigned char>(first) * std::size_t{256} + static_cast<unsigned char>(second);
+  }
+  void add(std::string_view phrase) { pairs_.set(index(phrase[0], phrase[1])); }
+
+  std::bitset<65536> pairs_;
+};
+
 std::size_t sentence_begin(std::string_view text, std::size_t at) {
   const std::size_t mark = at == 0 ? kNone : text.find_last_of(".!?\n", at - 1);
   const std::size_t begin = mark == kNone ? 0 : mark + 1;
@@ -102,6 +122,8 @@ class PlainText {
  public:
   explicit PlainText(std::string_view body) {
     constexpr std::string_view kCurly = "\xE2\x80\x99";
+    text_.reserve(body.size());
+    offsets_.reserve(body.size() + 1);
     for (std::size_t at = 0; at < body.size();) {
       const bool curly = body.substr(at).starts_with(kCurly);
       text_ += curly ? '\'' : lower_ascii(body[at]);
@@ -125,21 +147,29 @@ class RefusalLint {
       : plain_(body), text_(plain_.text()), findings_(findings) {}
 
   void run() {
-    for (const std::string_view phrase : kMachineTalk) each(phrase, [](std::size_t) { return true; });
-    for (const std::string_view phrase : kMachineVoice)
-      each(phrase, [&](std::size_t at) { return ends_word(at + phrase.size()) && !in_dialogue(at); });
-    for (const std::string_view phrase : kCannot)
-      each(phrase, [&](std::size_t at) { return ends_word(at + phrase.size()) && refuses(at, at + phrase.size()); });
+    static const PhraseStarts starts;
+    for (std::size_t at = 0; at + 1 < text_.size(); ++at) {
+      if (starts.holds(text_[at], text_[at + 1]) && !is_word_code_point(code_point_before(text_, at))) look_at(at);
+    }
   }
 
  private:
-  template <typename Check>
-  void each(std::string_view phrase, Check check) {
-    for (std::size_t at = text_.find(phrase); at != kNone; at = text_.find(phrase, at + phrase.size())) {
-      const std::size_t end = at + phrase.size();
-      if (!is_word_code_point(code_point_before(text_, at)) && check(at))
-        findings_.add(LintRule::kRefusal, plain_.span(at, end));
+  // Every phrase that begins at `at`.
+  void look_at(std::size_t at) {
+    for (const std::string_view phrase : kMachineTalk) {
+      if (stands(at, phrase)) found(at, phrase);
     }
+    for (const std::string_view phrase : kMachineVoice) {
+      if (stands(at, phrase) && ends_word(at + phrase.size()) && !in_dialogue(at)) found(at, phrase);
+    }
+    for (const std::string_view phrase : kCannot) {
+      if (stands(at, phrase) && ends_word(at + phrase.size()) && refuses(at, at + phrase.size())) found(at, phrase);
+    }
+  }
+
+  bool stands(std::size_t at, std::string_view phrase) const { return text_.substr(at).starts_with(phrase); }
+  void found(std::size_t at, std::string_view phrase) {
+    findings_.add(LintRule::kRefusal, plain_.span(at, at + phrase.size()));
   }
 
   bool ends_word(std::size_t end) const { return !is_word_code_point(code_point_after(text_, end)); }
