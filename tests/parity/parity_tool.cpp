@@ -141,8 +141,17 @@ void load_factors(LoraAdapter& adapter, const std::string& path, const OpContext
   adapter.upload(context);
 }
 
+DropoutKey dropout_of(const nlohmann::json& job) {
+  const auto found = job.find("dropout");
+  if (found == job.end()) return {};
+  return {.seed = found->at("seed"),
+          .step = found->at("step"),
+          .micro_batch = found->at("micro_batch"),
+          .probability = found->at("probability")};
+}
+
 // JOB: {"model": folder, "adapter": file, "bf16": bool, "quantize": bool, "rank": n, "alpha": n, "targets": [...],
-// "samples": [[ids], ...]}. OUT: "losses" [T], "logits" of the first sample, the gradients of mean loss by factor name,
+// "samples": [[ids], ...], "dropout": {"seed": n, "step": n, "micro_batch": n, "probability": p} or absent}. OUT: "losses" [T], "logits" of the first sample, the gradients of mean loss by factor name,
 // and the dequantized linears.
 void run_pass(const std::string& job_path, const std::string& out) {
   std::ifstream job_file(job_path);
@@ -160,7 +169,7 @@ void run_pass(const std::string& job_path, const std::string& out) {
   Mistral model(std::move(weights), &adapter);
   load_factors(adapter, job.at("adapter"), model.ops());
   const PackedBatch batch = make_pack(job.at("samples"));
-  model.begin(batch, {});
+  model.begin(batch, dropout_of(job));
   for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
   const std::span<const float> losses = model.head_loss(1.0 / static_cast<double>(batch.targets));
   writer.add("losses", losses, {std::ssize(losses)});

@@ -11,6 +11,8 @@ import subprocess
 import threading
 import time
 
+import start_server
+
 SOURCE = pathlib.Path(os.environ.get("SHORI_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
 BIN = pathlib.Path(os.environ.get("SHORI_BIN_DIR", SOURCE / "build/release/bin"))
 TOKENIZER = pathlib.Path(os.environ.get("SHORI_TOKENIZER", SOURCE / "build/deps/tokenizer/tokenizer.model"))
@@ -64,7 +66,14 @@ def environment(extra=None):
     return {**os.environ, **(extra or {})}
 
 
+# Programs with libtorch, whose loading takes most of a short start.
+SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-train-emulated"}
+
+
 def run(program, *args, cwd=None, env=None, setup=None):
+    if setup is None and pathlib.Path(program).name in SLOW_TO_LOAD and start_server.library():
+        code, out, err = start_server.run(program, [str(arg) for arg in args], cwd, environment(env), PATIENCE)
+        return Outcome(code, out.decode(errors="replace"), err.decode(errors="replace"))
     done = subprocess.run([str(program), *map(str, args)], cwd=cwd, env=environment(env), timeout=PATIENCE,
                           stdin=subprocess.DEVNULL, capture_output=True, preexec_fn=setup, check=False)
     return Outcome(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
