@@ -5,6 +5,8 @@
 //   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
 //   parity_tool randperm COUNT SEED     one permutation on stdout
 //   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
+//   parity_tool decode TOKENIZER        the text of each list of ids of a JSON list on stdin, as JSON on stdout
+//   parity_tool sample                  the ids that each job of a JSON list on stdin draws, as JSON on stdout
 // IN and OUT are safetensors files.
 #include <fstream>
 #include <functional>
@@ -17,7 +19,9 @@
 #include <string>
 #include <vector>
 
+#include "shori/data/token_text.h"
 #include "shori/data/tokenizer.h"
+#include "shori/infer/sampler.h"
 #include "shori/io/hf_model.h"
 #include "shori/io/safetensors.h"
 #include "shori/model/load_mistral.h"
@@ -195,6 +199,45 @@ void encode_texts(const std::string& path) {
   std::cout << result.dump() << '\n';
 }
 
+void decode_lists(const std::string& path) {
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  nlohmann::json result = nlohmann::json::array();
+  for (const auto& ids : nlohmann::json::parse(std::cin))
+    result.push_back(decode_ids(tokenizer, ids.get<std::vector<std::int32_t>>(), true));
+  std::cout << result.dump() << '\n';
+}
+
+SamplerSettings sampler_settings(const nlohmann::json& json) {
+  return {.temperature = json.at("temperature"),
+          .temperature_last = json.at("temperature_last"),
+          .top_k = json.at("top_k"),
+          .top_p = json.at("top_p"),
+          .min_p = json.at("min_p"),
+          .repetition_penalty = json.at("repetition_penalty"),
+          .presence_penalty = json.at("presence_penalty"),
+          .frequency_penalty = json.at("frequency_penalty"),
+          .penalty_window = json.at("penalty_window"),
+          .mirostat = json.at("mirostat"),
+          .mirostat_tau = json.at("mirostat_tau"),
+          .mirostat_eta = json.at("mirostat_eta")};
+}
+
+// A job: {"settings": {...}, "seed": n, "reply": n, "context": [ids], "logits": [[...], ...]}, one row a token.
+void sample_jobs() {
+  nlohmann::json result = nlohmann::json::array();
+  for (const auto& job : nlohmann::json::parse(std::cin)) {
+    Sampler sampler(sampler_settings(job.at("settings")), job.at("seed"), job.at("reply"));
+    auto context = job.at("context").get<std::vector<std::int32_t>>();
+    std::vector<std::int32_t> drawn;
+    for (const auto& row : job.at("logits")) {
+      drawn.push_back(sampler.next(row.get<std::vector<float>>(), context));
+      context.push_back(drawn.back());
+    }
+    result.push_back(drawn);
+  }
+  std::cout << result.dump() << '\n';
+}
+
 int run(const std::vector<std::string>& arguments) {
   struct Command {
     std::size_t parameters;
@@ -207,7 +250,9 @@ int run(const std::vector<std::string>& arguments) {
       {"linears", {2, [&] { write_model(argument(1), argument(2)); }}},
       {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
       {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
-      {"encode", {1, [&] { encode_texts(argument(1)); }}}};
+      {"encode", {1, [&] { encode_texts(argument(1)); }}},
+      {"decode", {1, [&] { decode_lists(argument(1)); }}},
+      {"sample", {0, sample_jobs}}};
   const auto found = arguments.empty() ? commands.end() : commands.find(arguments.front());
   if (found == commands.end() || arguments.size() != found->second.parameters + 1) {
     std::cerr << "usage: see the head of parity_tool.cpp\n";

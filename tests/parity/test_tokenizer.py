@@ -36,3 +36,13 @@ def test_ids_equal_sentencepiece(kind):
     processor = sentencepiece.SentencePieceProcessor(model_file=TOKENIZER)
     for text, ids in zip(texts, ours, strict=True):
         assert ids == processor.encode(text), repr(text)
+
+
+# Ids as a model may draw them: characters cut anywhere, control pieces, several spaces.
+def test_texts_equal_sentencepiece():
+    source = random.Random("ids")
+    lists = [[source.choice([source.randrange(32000), source.randrange(259), 28705, 13]) for _ in range(source.randrange(0, 30))]
+             for _ in range(2000)]
+    processor = sentencepiece.SentencePieceProcessor(model_file=TOKENIZER)
+    for ids, text in zip(lists, json.loads(run_tool("decode", TOKENIZER, text=json.dumps(lists))), strict=True):
+        assert text == processor.decode(ids), ids

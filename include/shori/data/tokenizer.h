@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "shori/data/tokenizer_model.h"
+
 namespace shori {
 
 // Ids of a text and where each ends in it.
@@ -45,6 +47,8 @@ class Tokenizer {
   std::optional<std::pair<std::size_t, std::string_view>> find_control_text(std::string_view text) const;
 
   std::string_view piece(std::int32_t id) const;
+  PieceType piece_type(std::int32_t id) const;
+  const std::string& unknown_surface() const;  // what <unk> is in a text
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const { return 1; }
   std::int32_t eos_id() const { return 2; }

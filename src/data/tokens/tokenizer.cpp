@@ -64,6 +64,7 @@ struct Tokenizer::Impl {
   mutable std::optional<WordCachePool> word_caches;
   std::string word_cache_obstacle;
 
+  const TokenizerPiece& at(std::int32_t id) const;
   std::vector<std::int32_t> encode(std::string_view text) const;
   void append_text(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
   void append_by_words(std::string_view text, bool dummy_prefix, std::vector<std::int32_t>& ids) const;
@@ -208,10 +209,15 @@ std::optional<std::pair<std::size_t, std::string_view>> Tokenizer::find_control_
   return impl_->special.find_control_text(text);
 }
 
-std::string_view Tokenizer::piece(std::int32_t id) const {
-  SHORI_CHECK(id >= 0 && id < vocab_size(), concat("id ", id, " outside the vocabulary"));
-  return impl_->model.pieces[static_cast<std::size_t>(id)].text;
+const TokenizerPiece& Tokenizer::Impl::at(std::int32_t id) const {
+  SHORI_CHECK(id >= 0 && static_cast<std::size_t>(id) < model.pieces.size(),
+              concat("id ", id, " outside the vocabulary"));
+  return model.pieces[static_cast<std::size_t>(id)];
 }
+
+std::string_view Tokenizer::piece(std::int32_t id) const { return impl_->at(id).text; }
+PieceType Tokenizer::piece_type(std::int32_t id) const { return impl_->at(id).type; }
+const std::string& Tokenizer::unknown_surface() const { return impl_->model.unk_surface; }
 
 std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(impl_->model.pieces.size()); }
 std::int32_t Tokenizer::open_id() const { return impl_->model.open_id; }

@@ -39,6 +39,10 @@ copies of one. Install exactly the release that the message names, with all of i
 `avx512`, `amx`. It names none of these, or more than this processor and this system offer. Without it
 the best one up to `avx512` is used. Results of `plain`, `avx2` and `avx512` are the same bytes; `amx` multiplies in
 another order. With SHORI_OPS=reference any of them may be named, because its loops need none.)"},
+    {"E0409", 2, "the prompt does not fit into the context",
+     R"(A reply needs room for at least one token after the prompt. The context is the number of tokens of
+prompt and reply together for which memory was reserved at the start. Shorten the prompt, or start with
+a larger `--context N`, at most what the model's config.json allows.)"},
 
     // Run folder.
     {"E0501", 7, "run folder is in use",

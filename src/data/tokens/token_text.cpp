@@ -1,0 +1,82 @@
+#include "shori/data/token_text.h"
+
+#include <utility>
+
+#include "shori/util/utf8.h"
+#include "src/data/tokens/word_bpe.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
+char byte_of_piece(std::string_view piece) {  // "<0x0A>"
+  const auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'A' + 10; };
+  return static_cast<char>(digit(piece[3]) * 16 + digit(piece[4]));
+}
+
+// Whether more bytes could make a character of these.
+bool is_begin_of_character(std::string_view bytes) {
+  const unsigned char first = static_cast<unsigned char>(bytes.front());
+  const std::size_t size = first < 0xC2 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 1;
+  if (bytes.size() >= size) return false;
+  // Only the second byte has limits of its own; the lowest and the highest that it can be decide.
+  for (const char second : {'\x80', '\x8F', '\x90', '\x9F', '\xA0', '\xBF'}) {
+    std::string whole(bytes);
+    if (whole.size() == 1) whole += second;
+    whole.resize(size, '\x80');
+    if (!find_invalid_utf8(whole)) return true;
+  }
+  return false;
+}
+
+std::string spaces_for_marks(std::string_view piece) {
+  std::string text;
+  while (!piece.empty()) {
+    const bool mark = piece.starts_with(kSpaceMark);
+    text += mark ? ' ' : piece.front();
+    piece.remove_prefix(mark ? kSpaceMark.size() : 1);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string TokenTextDecoder::take_characters(bool at_end) {
+  std::string text;
+  while (!bytes_.empty()) {
+    const std::size_t valid = find_invalid_utf8(bytes_).value_or(bytes_.size());
+    text.append(bytes_, 0, valid);
+    bytes_.erase(0, valid);
+    if (bytes_.empty() || (!at_end && is_begin_of_character(bytes_))) break;
+    text += kReplacement;
+    bytes_.erase(0, 1);
+  }
+  return text;
+}
+
+std::string TokenTextDecoder::append(std::int32_t id) {
+  const PieceType type = tokenizer_.piece_type(id);
+  if (type == PieceType::kControl) return "";
+  std::string_view piece = tokenizer_.piece(id);
+  const bool drops_prefix = std::exchange(drops_prefix_, false);
+  if (type == PieceType::kByte) {
+    bytes_ += byte_of_piece(piece);
+    return take_characters(false);
+  }
+  std::string text = take_characters(true);
+  if (type == PieceType::kUnknown) return text + std::string(tokenizer_.unknown_surface());
+  if (drops_prefix && piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
+  return text + spaces_for_marks(piece);
+}
+
+std::string TokenTextDecoder::finish() { return take_characters(true); }
+
+std::string decode_ids(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, bool at_start) {
+  TokenTextDecoder decoder(tokenizer, at_start);
+  std::string text;
+  for (const std::int32_t id : ids) text += decoder.append(id);
+  return text + decoder.finish();
+}
+
+}  // namespace shori
