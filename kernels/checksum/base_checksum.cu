@@ -56,7 +56,7 @@ void launch_base_checksum(const void* data, std::uint64_t bytes, unsigned long l
   if (bytes == 0) return;
   const std::uint64_t blocks =
       std::clamp<std::uint64_t>(ceil_div(bytes / kPairBytes, std::uint64_t{kThreads}), 1, kMaxBlocks);
-  launch(base_checksum_kernel, static_cast<unsigned>(blocks), kThreads, 0, stream,
+  launch(SHORI_KERNEL(base_checksum_kernel), static_cast<unsigned>(blocks), kThreads, 0, stream,
          static_cast<const std::uint8_t*>(data), bytes, sum);
 }
 

@@ -1,7 +1,7 @@
 // What every kernel file includes, and the only file with inline PTX. Under SHORI_CUDA_EMULATOR the same names come from
 // tests/cuda_emulator, so a kernel that uses nothing else runs on the CPU as well.
 //
-//   launch(kernel, grid, block, dynamic_shared_bytes, stream, args...)    the one way to start a kernel
+//   launch(SHORI_KERNEL(kernel), grid, block, dynamic_shared_bytes, stream, args...)    the one way to start a kernel
 //   block_count(items, items_per_block)                                   a grid dimension
 //   SHORI_SHARED(float, tile, [32][33])                                   static shared memory, 16-byte aligned
 //   dynamic_shared<T>()                                                   dynamic shared memory, 16-byte aligned
@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "kernels/common/launch.h"
+#include "kernels/common/named_kernel.h"
 #include "shori/util/bf16.h"
 #include "shori/util/math.h"
 
@@ -41,18 +42,23 @@ __device__ T* dynamic_shared() {
 }
 
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t stream,
-            Args&&... args) {
+void launch(const NamedKernel<Params...>& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+            cudaStream_t stream, Args&&... args) {
+  const auto check = [&](cudaError_t result) {
+    if (result == cudaSuccess) return;
+    throw_cuda_error(result, launch_text(kernel.name, grid, block, dynamic_shared_bytes));
+  };
   // A kernel must ask for more than 48 KiB of shared memory, its static part (at most 8 KiB here) included. The card
   // decides whether it gets it.
   if (dynamic_shared_bytes > 40 * 1024) {
-    SHORI_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                          static_cast<int>(dynamic_shared_bytes)));
+    check(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(dynamic_shared_bytes)));
   }
   // clang-format off
-  kernel<<<grid, block, dynamic_shared_bytes, stream>>>(std::forward<Args>(args)...);
+  kernel.function<<<grid, block, dynamic_shared_bytes, stream>>>(std::forward<Args>(args)...);
   // clang-format on
-  SHORI_CUDA_CHECK(cudaGetLastError());
+  check(cudaGetLastError());
+  if (waits_after_each_call()) check(cudaStreamSynchronize(stream));
 }
 
 __device__ inline std::uint32_t shared_address(const void* pointer) {

@@ -106,6 +106,7 @@ void device_attention(const OpContext& context, const AttentionShape& shape, Con
     const auto [output, log_sum_exp, rng_state, unused, mask] = at::_flash_attention_forward(
         pack.q, pack.k, pack.v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0,
         /*is_causal=*/true, /*return_debug_mask=*/false, pack.scale, pack.window_left, std::nullopt);
+    finish_call(context.stream, "_flash_attention_forward of libtorch");
     copy_matrix(output, shape.heads * shape.head_dim, out, 0, context.stream);
     copy_matrix(log_sum_exp, lse.cols, lse, 0, context.stream);
   });
@@ -127,6 +128,7 @@ void device_attention_backward(const OpContext& context, const AttentionShape& s
         heads_of(out, 0, shape.heads, shape.head_dim), log_sum_exp, pack.cu_seqlens, pack.cu_seqlens, pack.longest,
         pack.longest, /*dropout_p=*/0.0, /*is_causal=*/true, no_state, no_state, pack.scale, pack.window_left,
         std::nullopt);
+    finish_call(context.stream, "_flash_attention_backward of libtorch");
     const std::int64_t q_cols = shape.heads * shape.head_dim, kv_cols = shape.kv_heads * shape.head_dim;
     copy_matrix(dq, q_cols, dqkv, 0, context.stream);
     copy_matrix(dk, kv_cols, dqkv, q_cols, context.stream);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <string_view>
 
 #include "kernels/common/cuda_check.h"
@@ -11,6 +12,25 @@
 #include "shori/util/text.h"
 
 namespace shori {
+namespace {
+
+// Errors of a kernel that ran: they end the use of the device, and every later call reports them.
+bool is_of_earlier_work(int code) {
+  switch (code) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorAssert:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 std::string cuda_error_code(int code, bool device_listed) {
   switch (code) {
@@ -58,12 +78,27 @@ std::string last_xid() {
   return found;
 }
 
+bool waits_after_each_call() {
+  const char* text = std::getenv("SHORI_SYNC");
+  return text != nullptr && std::string_view(text) != "" && std::string_view(text) != "0";
+}
+
+void finish_call(void* stream, const std::string& what) {
+  if (!waits_after_each_call()) return;
+  const cudaError_t result = cudaStreamSynchronize(static_cast<cudaStream_t>(stream));
+  if (result != cudaSuccess) throw_cuda_error(result, what);
+}
+
 void throw_cuda_error(int code, const char* call, const char* file, int line) {
-  const auto error = static_cast<cudaError_t>(code);
   const std::string_view path = file;
+  throw_cuda_error(code, concat(call, ", ", path.substr(path.rfind('/') + 1), ":", line));
+}
+
+void throw_cuda_error(int code, const std::string& what) {
+  const auto error = static_cast<cudaError_t>(code);
   Diagnostic diagnostic(cuda_error_code(code, opened_device_is_listed()),
                         concat("CUDA error ", code, " (", cudaGetErrorName(error), "): ", cudaGetErrorString(error)));
-  diagnostic.note(concat(call, ", ", path.substr(path.rfind('/') + 1), ":", line));
+  diagnostic.note(what);
   if (diagnostic.code == "E0701" || diagnostic.code == "E0702") {
     const std::string xid = last_xid();
     if (!xid.empty()) diagnostic.note("the system log: " + xid);
@@ -77,6 +112,11 @@ void throw_cuda_error(int code, const char* call, const char* file, int line) {
   } else if (code == cudaErrorLaunchTimeout) {
     diagnostic.help("a desktop that runs on this GPU ends long kernels: stop the X server, or train on another GPU");
   } else if (diagnostic.code == "E0703") {
+    if (is_of_earlier_work(code) && !waits_after_each_call()) {
+      diagnostic.note("work that was queued earlier may have failed")
+          .help(
+              "set SHORI_SYNC=1 in the environment: it waits after each call, and the error names the one that failed");
+    }
     diagnostic.help("if it repeats at the same step, report it; if the step varies, suspect the card");
   }
   throw Error(diagnostic);

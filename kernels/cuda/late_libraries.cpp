@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 
 namespace shori {
 
@@ -67,10 +68,18 @@ std::vector<std::string> libraries_mapped_twice(std::string_view maps) {
   return twice;
 }
 
+std::string with_expandable_segments(std::string_view settings) {
+  constexpr std::string_view kName = "expandable_segments";
+  if (settings.find(kName) != std::string_view::npos) return std::string(settings);
+  return concat(settings, trim(settings).empty() || trim(settings).ends_with(',') ? "" : ",", kName, ":True");
+}
+
 void load_cuda_libraries() {
-  // Libtorch's allocator reads the variable when it is first used. Segments that can grow leave no gaps between the sizes
-  // that attention asks for.
-  if (std::getenv("PYTORCH_ALLOC_CONF") == nullptr) setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
+  // Libtorch's allocator reads the variable when it is first used, PYTORCH_ALLOC_CONF before the older name.
+  const char* const name =
+      std::getenv("PYTORCH_ALLOC_CONF") != nullptr ? "PYTORCH_ALLOC_CONF" : "PYTORCH_CUDA_ALLOC_CONF";
+  const char* const given = std::getenv(name);
+  setenv(name, with_expandable_segments(given == nullptr ? "" : given).c_str(), 1);
   if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
     const char* reason = dlerror();
     throw Error(Diagnostic("E0407", std::string("libtorch's CUDA part cannot be loaded: ") + (reason ? reason : ""))

@@ -15,6 +15,10 @@ void load_cuda_libraries();
 // The address of a function of the loaded libraries; E0407 if none of them has it.
 void* late_function(const char* name);
 
+// The settings of libtorch's allocator with `expandable_segments:True`, unless they name it: segments that can grow leave no
+// gaps between the sizes that attention asks for, which the memory plan does not count.
+std::string with_expandable_segments(std::string_view settings);
+
 // The version in the text of at::show_config(), "2.11.0"; empty if there is none.
 std::string libtorch_version(std::string_view config);
 

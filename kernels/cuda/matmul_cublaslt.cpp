@@ -180,6 +180,7 @@ void device_matmul(const OpContext& context, MatmulB form, ConstTensorView a, Co
   SHORI_CUBLAS_CHECK(cublasLtMatmul(library.handle(), &d.operation, &one, b.data, &d.first, a.data, &d.second, &zero,
                                     c.data, &d.result, c.data, &d.result, &algorithm, workspace, kMatmulWorkspaceBytes,
                                     static_cast<cudaStream_t>(context.stream)));
+  if (waits_after_each_call()) finish_call(context.stream, concat("cublasLtMatmul m ", c.rows, ", ", product.name()));
 }
 
 }  // namespace shori

@@ -21,8 +21,8 @@ __global__ void __launch_bounds__(kThreads, 1) embed_kernel(EmbedLaunch a, unsig
 void launch_embed(const EmbedLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
   const unsigned blocks_of_row = block_count(arguments.cols, kThreads * kVector);
-  launch(embed_kernel, static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream, arguments,
-         blocks_of_row);
+  launch(SHORI_KERNEL(embed_kernel), static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream,
+         arguments, blocks_of_row);
 }
 
 }  // namespace shori

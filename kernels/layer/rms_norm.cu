@@ -45,10 +45,10 @@ __global__ void __launch_bounds__(kThreads, 1) rms_norm_kernel(RmsNormLaunch a) 
 void launch_rms_norm(const RmsNormLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
   const std::int64_t vectors = ceil_div<std::int64_t>(arguments.cols, kThreads * kVector);
-  const auto kernel = vectors <= 1   ? rms_norm_kernel<1>
-                      : vectors <= 2 ? rms_norm_kernel<2>
-                      : vectors <= 4 ? rms_norm_kernel<4>
-                                     : rms_norm_kernel<8>;
+  const auto kernel = vectors <= 1   ? SHORI_KERNEL(rms_norm_kernel<1>)
+                      : vectors <= 2 ? SHORI_KERNEL(rms_norm_kernel<2>)
+                      : vectors <= 4 ? SHORI_KERNEL(rms_norm_kernel<4>)
+                                     : SHORI_KERNEL(rms_norm_kernel<8>);
   launch(kernel, static_cast<unsigned>(arguments.rows), kThreads, 0, stream, arguments);
 }
 

@@ -119,8 +119,8 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 
 template <int kRows, int kVectors>
 void launch_rows(const InputGradientLaunch& gradient, const RmsNormBackwardLaunch& arguments, cudaStream_t stream) {
-  launch(rms_norm_backward_kernel<kRows, kVectors>, block_count(gradient.rows, kRows), kGradientThreads, 0, stream,
-         gradient, arguments);
+  launch(SHORI_KERNEL(rms_norm_backward_kernel<kRows, kVectors>), block_count(gradient.rows, kRows), kGradientThreads,
+         0, stream, gradient, arguments);
 }
 
 }  // namespace

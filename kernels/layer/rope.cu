@@ -40,7 +40,8 @@ void launch_rope(const RopeLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0 || arguments.heads_of_row == 0) return;
   const int vectors = arguments.heads_of_row * arguments.half / kVector;
   const int threads = std::min(kMaxThreads, round_up(vectors, 32));
-  launch(rope_kernel, static_cast<unsigned>(arguments.rows), static_cast<unsigned>(threads), 0, stream, arguments);
+  launch(SHORI_KERNEL(rope_kernel), static_cast<unsigned>(arguments.rows), static_cast<unsigned>(threads), 0, stream,
+         arguments);
 }
 
 }  // namespace shori

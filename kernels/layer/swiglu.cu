@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kThreads, 1) swiglu_kernel(SwigluLaunch a, uns
 void launch_swiglu(const SwigluLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
   const unsigned blocks_of_row = block_count(arguments.cols, kThreads * kVector);
-  launch(swiglu_kernel, static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream, arguments,
-         blocks_of_row);
+  launch(SHORI_KERNEL(swiglu_kernel), static_cast<unsigned>(arguments.rows) * blocks_of_row, kThreads, 0, stream,
+         arguments, blocks_of_row);
 }
 
 }  // namespace shori

@@ -45,7 +45,7 @@ void launch_swiglu_backward(const InputGradientLaunch& gradient, Bf16* gate_up, 
                             cudaStream_t stream) {
   if (gradient.rows == 0) return;
   const dim3 grid(block_count(gradient.cols, kGradientThreads * kVector), block_count(gradient.rows, kRows));
-  launch(swiglu_backward_kernel, grid, kGradientThreads, 0, stream, gradient, gate_up, stride);
+  launch(SHORI_KERNEL(swiglu_backward_kernel), grid, kGradientThreads, 0, stream, gradient, gate_up, stride);
 }
 
 }  // namespace shori

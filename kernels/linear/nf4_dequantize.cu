@@ -92,7 +92,8 @@ __global__ void __launch_bounds__(kThreads) nf4_dequantize_kernel(Nf4DequantizeL
 
 void launch_nf4_dequantize(const Nf4DequantizeLaunch& arguments, cudaStream_t stream) {
   const auto vectors = static_cast<unsigned>(arguments.rows * (arguments.cols + arguments.lora_columns) / kVector);
-  const auto kernel = arguments.codes != nullptr ? nf4_dequantize_kernel<false> : nf4_dequantize_kernel<true>;
+  const auto kernel = arguments.codes != nullptr ? SHORI_KERNEL(nf4_dequantize_kernel<false>)
+                                                 : SHORI_KERNEL(nf4_dequantize_kernel<true>);
   launch(kernel, block_count(vectors, kThreads * kInFlight * kRounds), kThreads, 0, stream, arguments, vectors);
 }
 

@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kThreads) add_partials_kernel(Nf4MatmulLaunch 
 template <int kTokens>
 void launch_tile(const Nf4MatmulLaunch& arguments, cudaStream_t stream) {
   const dim3 grid(block_count(arguments.out, kTileRows), static_cast<unsigned>(arguments.splits));
-  launch(nf4_matmul_kernel<kTokens>, grid, kThreads, Tile<kTokens>::kBytes, stream, arguments);
+  launch(SHORI_KERNEL(nf4_matmul_kernel<kTokens>), grid, kThreads, Tile<kTokens>::kBytes, stream, arguments);
 }
 
 }  // namespace
@@ -189,7 +189,7 @@ void launch_nf4_matmul(const Nf4MatmulLaunch& arguments, cudaStream_t stream) {
   }
   if (arguments.splits == 1) return;
   const std::int64_t vectors = static_cast<std::int64_t>(arguments.tokens) * arguments.out / kVector;
-  launch(add_partials_kernel, block_count(vectors, kThreads), kThreads, 0, stream, arguments);
+  launch(SHORI_KERNEL(add_partials_kernel), block_count(vectors, kThreads), kThreads, 0, stream, arguments);
 }
 
 }  // namespace shori

@@ -130,9 +130,9 @@ __global__ void __launch_bounds__(kNf4GroupSize) absmax_encode_kernel(AbsmaxLaun
 
 void launch_nf4_quantize(const Nf4QuantizeLaunch& arguments, cudaStream_t stream) {
   if (arguments.count == 0) return;
-  const auto kernel = arguments.source == FileDType::kBf16  ? nf4_quantize_kernel<FromBf16>
-                      : arguments.source == FileDType::kF16 ? nf4_quantize_kernel<FromF16>
-                                                            : nf4_quantize_kernel<FromF32>;
+  const auto kernel = arguments.source == FileDType::kBf16  ? SHORI_KERNEL(nf4_quantize_kernel<FromBf16>)
+                      : arguments.source == FileDType::kF16 ? SHORI_KERNEL(nf4_quantize_kernel<FromF16>)
+                                                            : SHORI_KERNEL(nf4_quantize_kernel<FromF32>);
   launch(kernel, block_count(arguments.count / kVector, kThreads), kThreads, 0, stream, arguments);
 }
 
@@ -140,9 +140,9 @@ void launch_nf4_quantize_absmax(const AbsmaxLaunch& arguments, cudaStream_t stre
   static_assert(kNf4GroupSize == kMapSize, "a thread of absmax_encode_kernel fetches one entry of the map");
   constexpr int kGroupThreads = 32;  // small blocks spread the few groups over the multiprocessors
   const std::int64_t groups = nf4_groups(arguments.blocks);
-  launch(absmax_groups_kernel, block_count(groups, kGroupThreads), kGroupThreads, 0, stream, arguments);
-  launch(absmax_total_kernel, 1, kThreads, 0, stream, arguments, groups);
-  launch(absmax_encode_kernel, static_cast<unsigned>(groups), kNf4GroupSize, 0, stream, arguments);
+  launch(SHORI_KERNEL(absmax_groups_kernel), block_count(groups, kGroupThreads), kGroupThreads, 0, stream, arguments);
+  launch(SHORI_KERNEL(absmax_total_kernel), 1, kThreads, 0, stream, arguments, groups);
+  launch(SHORI_KERNEL(absmax_encode_kernel), static_cast<unsigned>(groups), kNf4GroupSize, 0, stream, arguments);
 }
 
 }  // namespace shori

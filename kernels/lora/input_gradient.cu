@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 void launch_input_gradient(const InputGradientLaunch& gradient, Bf16* out, cudaStream_t stream) {
   if (gradient.rows == 0) return;
   const dim3 grid(block_count(gradient.cols, kGradientThreads * kVector), block_count(gradient.rows, kRows));
-  launch(input_gradient_kernel, grid, kGradientThreads, 0, stream, gradient, out);
+  launch(SHORI_KERNEL(input_gradient_kernel), grid, kGradientThreads, 0, stream, gradient, out);
 }
 
 }  // namespace shori

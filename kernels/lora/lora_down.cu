@@ -187,7 +187,8 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(LoraDownLaunch a) {
 template <int kModules, int kTiles>
 void launch_tiles(const LoraDownLaunch& arguments, cudaStream_t stream) {
   const dim3 grid(block_count(arguments.rows, kRows), kLoraDownSplits);
-  launch(lora_down_kernel<kModules, kTiles>, grid, kThreads, Stages<kModules, kTiles>::kBytes, stream, arguments);
+  launch(SHORI_KERNEL(lora_down_kernel<kModules, kTiles>), grid, kThreads, Stages<kModules, kTiles>::kBytes, stream,
+         arguments);
 }
 
 template <int kModules>
@@ -215,7 +216,7 @@ void launch_lora_down(const LoraDownLaunch& arguments, cudaStream_t stream) {
     launch_modules<3>(arguments, stream);
   }
   const std::int64_t vectors = arguments.rows * (arguments.lora_columns / kVector);
-  launch(finish_kernel, block_count(vectors, kThreads), kThreads, 0, stream, arguments);
+  launch(SHORI_KERNEL(finish_kernel), block_count(vectors, kThreads), kThreads, 0, stream, arguments);
 }
 
 }  // namespace shori

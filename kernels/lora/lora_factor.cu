@@ -17,7 +17,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_round_lora_factor(const float* master, float scale, Bf16* out, std::int64_t count, cudaStream_t stream) {
   if (count == 0) return;
-  launch(round_lora_factor_kernel, block_count(count, kThreads), kThreads, 0, stream, master, scale, out, count);
+  launch(SHORI_KERNEL(round_lora_factor_kernel), block_count(count, kThreads), kThreads, 0, stream, master, scale, out,
+         count);
 }
 
 }  // namespace shori

@@ -175,7 +175,7 @@ void launch_tiles(const LoraGradLaunch& arguments, const dim3& grid, cudaStream_
     max_vectors = vectors > max_vectors ? vectors : max_vectors;
   }
   const auto bytes = static_cast<std::size_t>(kStages * kChunk * (kWideStride + (max_vectors | 1))) * sizeof(uint4);
-  launch(lora_grad_kernel<kShared, kTiles>, grid, kThreads, bytes, stream, arguments);
+  launch(SHORI_KERNEL(lora_grad_kernel<kShared, kTiles>), grid, kThreads, bytes, stream, arguments);
 }
 
 template <int kShared>
@@ -216,7 +216,7 @@ void launch_lora_grad(const LoraGradLaunch& arguments, cudaStream_t stream) {
   }
   const dim3 grid(static_cast<unsigned>(ceil_div<std::int64_t>(columns * arguments.rank, kThreads)),
                   static_cast<unsigned>(arguments.count));
-  launch(add_slabs_kernel, grid, kThreads, 0, stream, arguments);
+  launch(SHORI_KERNEL(add_slabs_kernel), grid, kThreads, 0, stream, arguments);
 }
 
 }  // namespace shori

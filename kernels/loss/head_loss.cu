@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) head_loss_kernel(HeadLossLaunch a) {
 
 void launch_head_loss(const HeadLossLaunch& arguments, cudaStream_t stream) {
   if (arguments.rows == 0) return;
-  launch(head_loss_kernel, static_cast<unsigned>(arguments.rows), kThreads, 0, stream, arguments);
+  launch(SHORI_KERNEL(head_loss_kernel), static_cast<unsigned>(arguments.rows), kThreads, 0, stream, arguments);
 }
 
 }  // namespace shori

@@ -202,7 +202,8 @@ void launch_adamw8bit(const AdamEntry* table, int entries, std::int64_t chunks, 
                       const float* signed_map, const float* unsigned_map, unsigned long long* largest,
                       cudaStream_t stream) {
   if (chunks == 0) return;
-  const auto kernel = block_size == kAdamChunk ? adamw8bit_kernel<true> : adamw8bit_kernel<false>;
+  const auto kernel =
+      block_size == kAdamChunk ? SHORI_KERNEL(adamw8bit_kernel<true>) : SHORI_KERNEL(adamw8bit_kernel<false>);
   launch(kernel, static_cast<unsigned>(std::min(chunks, kMaxBlocks)), kThreads, 0, stream, table, entries, chunks,
          signed_map, unsigned_map, largest);
 }

@@ -87,11 +87,11 @@ __global__ void __launch_bounds__(kThreads, 1)
 void launch_square_sums(const GradNormEntry* table, int entries, std::int64_t chunks, float* sums,
                         cudaStream_t stream) {
   if (chunks == 0) return;
-  launch(square_sums_kernel, static_cast<unsigned>(chunks), kThreads, 0, stream, table, entries, sums);
+  launch(SHORI_KERNEL(square_sums_kernel), static_cast<unsigned>(chunks), kThreads, 0, stream, table, entries, sums);
 }
 
 void launch_ordered_sum(const float* sums, std::int64_t count, double* total, cudaStream_t stream) {
-  launch(ordered_sum_kernel, 1, kThreads, 0, stream, sums, count, total);
+  launch(SHORI_KERNEL(ordered_sum_kernel), 1, kThreads, 0, stream, sums, count, total);
 }
 
 }  // namespace shori

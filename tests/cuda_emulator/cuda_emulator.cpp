@@ -346,7 +346,9 @@ void wait_copies(int groups_left) {
   }
 }
 
-void run_grid(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*), void* argument) {
+namespace {
+
+void run_blocks(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*), void* argument) {
   Device& d = device();
   const std::size_t threads = std::size_t{block.x} * block.y * block.z;
   if (d.current != nullptr) throw EmulatorError("launch inside a kernel");
@@ -387,6 +389,17 @@ void run_grid(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*th
                 static_cast<unsigned>(i / grid.x / grid.y)};
     start_block(dynamic_shared_bytes);
     run_block(order);
+  }
+}
+
+}  // namespace
+
+void run_grid(const KernelName& name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*),
+              void* argument) {
+  try {
+    run_blocks(grid, block, dynamic_shared_bytes, thread, argument);
+  } catch (const EmulatorError& error) {
+    throw EmulatorError(concat(error.what(), "; ", launch_text(name, grid, block, dynamic_shared_bytes)));
   }
 }
 

@@ -17,6 +17,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/common/named_kernel.h"
+
 // ---- The CUDA language ----
 
 #define __global__
@@ -87,7 +89,8 @@ struct Location {
 
 // ---- Used by the functions below and by tensor_core.h ----
 
-void run_grid(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*), void* argument);
+void run_grid(const KernelName& name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*),
+              void* argument);
 [[noreturn]] void fail(std::string&& message);  // inside a kernel: stops the launch, which throws
 void barrier(Location where);
 // The barrier of one warp. It orders memory between the lanes, which a shuffle does not.
@@ -239,11 +242,11 @@ T* dynamic_shared() {
 
 // The signature of the CUDA version. The stream is ignored, because a launch is complete when it returns.
 template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t,
+void launch(const NamedKernel<Params...>& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t,
             Args&&... args) {
-  std::tuple<void (*)(Params...), std::decay_t<Params>...> call(kernel, std::forward<Args>(args)...);
+  std::tuple<void (*)(Params...), std::decay_t<Params>...> call(kernel.function, std::forward<Args>(args)...);
   emulator::run_grid(
-      grid, block, dynamic_shared_bytes,
+      kernel.name, grid, block, dynamic_shared_bytes,
       [](void* argument) {
         std::apply([](auto function, auto... values) { function(values...); }, *static_cast<decltype(call)*>(argument));
       },

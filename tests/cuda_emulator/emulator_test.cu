@@ -54,7 +54,7 @@ TEST(Emulator, MatrixFragmentsMatchTheirFormulas) {
   for (const bool transposed : {false, true}) {
     DeviceBuffer<Bf16> device_a(a), device_b(b);
     DeviceBuffer<float> c(128);
-    launch(multiply_kernel, 1, 32, 0, nullptr, device_a.get(), device_b.get(), c.get(), transposed);
+    launch(SHORI_KERNEL(multiply_kernel), 1, 32, 0, nullptr, device_a.get(), device_b.get(), c.get(), transposed);
     const auto result = c.to_host();
     for (int row = 0; row < 16; ++row) {
       for (int column = 0; column < 8; ++column) {
@@ -77,7 +77,7 @@ __global__ void warp_kernel(int* out) {
 
 TEST(Emulator, ShufflesAndVotes) {
   DeviceBuffer<int> out(std::vector<int>(33, 0));
-  launch(warp_kernel, 1, 32, 0, nullptr, out.get());
+  launch(SHORI_KERNEL(warp_kernel), 1, 32, 0, nullptr, out.get());
   const auto result = out.to_host();
   EXPECT_EQ(result[0], 10000 + 4);
   EXPECT_EQ(result[31], 10000 + 31 + 3000);
@@ -117,16 +117,25 @@ __global__ void too_much_shared_kernel(float* out) {
 TEST(EmulatorErrors, AreFoundInEveryBuild) {
   DeviceBuffer<int> out(64);
   DeviceBuffer<float> x(std::vector<float>(64));
-  EXPECT_ERROR(launch(leaves_before_barrier_kernel, 1, 64, 0, nullptr),
+  EXPECT_ERROR(launch(SHORI_KERNEL(leaves_before_barrier_kernel), 1, 64, 0, nullptr),
                "wait for each other forever: threads 0-4 at __syncthreads");
-  EXPECT_ERROR(launch(different_barriers_kernel, 1, 64, 0, nullptr), "threads meet at different barriers");
-  EXPECT_ERROR(launch(missing_lanes_kernel, 1, 32, 0, nullptr, out.get()), "threads 16-31 left the kernel");
-  EXPECT_ERROR(launch(partial_mask_kernel, 1, 32, 0, nullptr, out.get()), "full mask");
-  EXPECT_ERROR(launch(unaligned_copy_kernel, 1, 32, 0, nullptr, x.get()), "multiple of 16");
-  EXPECT_ERROR(launch(copy_outside_kernel, 1, 32, 0, nullptr, x.get()), "outside shared memory");
-  EXPECT_ERROR(launch(too_much_shared_kernel, 1, 32, 0, nullptr, x.get()), "48 KiB");
-  EXPECT_ERROR(launch(warp_kernel, 1, 33, 0, nullptr, out.get()), "multiple of 32");
-  launch(warp_kernel, 1, 32, 0, nullptr, out.get());  // still usable after errors
+  EXPECT_ERROR(launch(SHORI_KERNEL(different_barriers_kernel), 1, 64, 0, nullptr),
+               "threads meet at different barriers");
+  EXPECT_ERROR(launch(SHORI_KERNEL(missing_lanes_kernel), 1, 32, 0, nullptr, out.get()),
+               "threads 16-31 left the kernel");
+  EXPECT_ERROR(launch(SHORI_KERNEL(partial_mask_kernel), 1, 32, 0, nullptr, out.get()), "full mask");
+  EXPECT_ERROR(launch(SHORI_KERNEL(unaligned_copy_kernel), 1, 32, 0, nullptr, x.get()), "multiple of 16");
+  EXPECT_ERROR(launch(SHORI_KERNEL(copy_outside_kernel), 1, 32, 0, nullptr, x.get()), "outside shared memory");
+  EXPECT_ERROR(launch(SHORI_KERNEL(too_much_shared_kernel), 1, 32, 0, nullptr, x.get()), "48 KiB");
+  EXPECT_ERROR(launch(SHORI_KERNEL(warp_kernel), 1, 33, 0, nullptr, out.get()), "multiple of 32");
+  launch(SHORI_KERNEL(warp_kernel), 1, 32, 0, nullptr, out.get());  // still usable after errors
+}
+
+TEST(EmulatorErrors, NameKernelAndShapeOfTheLaunch) {
+  DeviceBuffer<int> out(64);
+  EXPECT_ERROR(
+      launch(SHORI_KERNEL(missing_lanes_kernel), dim3(2, 3), 32, 16, nullptr, out.get()),
+      "; missing_lanes_kernel, grid 2 x 3 x 1, block 32 x 1 x 1, 16 bytes of dynamic shared memory, emulator_test.cu:");
 }
 
 // Each thread reads the value of its neighbour without a barrier.
@@ -163,18 +172,19 @@ __global__ void block_race_kernel(float* out) { out[(blockIdx.x + threadIdx.x) %
 #ifdef SHORI_EMULATOR_MEMORY_CHECK
 TEST(MemoryCheck, FindsRacesAndUnwrittenMemory) {
   DeviceBuffer<float> x(std::vector<float>(128)), out(64);
-  EXPECT_ERROR(launch(race_kernel, 1, 64, 0, nullptr, out.get()), "check: ");
-  EXPECT_ERROR(launch(warp_race_kernel, 1, 32, 0, nullptr, out.get(), false), "racecheck");
-  EXPECT_ERROR(launch(unwritten_kernel, 1, 32, 0, nullptr, out.get()), "initcheck: read of unwritten shared memory");
-  EXPECT_ERROR(launch(no_wait_kernel, 1, 32, 0, nullptr, x.get(), out.get()), "initcheck");
-  EXPECT_ERROR(launch(block_race_kernel, 2, 32, 0, nullptr, out.get()), "racecheck: buffer byte");
-  EXPECT_EQ(error_of([&] { launch(warp_race_kernel, 1, 32, 0, nullptr, out.get(), true); }), "no error");
+  EXPECT_ERROR(launch(SHORI_KERNEL(race_kernel), 1, 64, 0, nullptr, out.get()), "check: ");
+  EXPECT_ERROR(launch(SHORI_KERNEL(warp_race_kernel), 1, 32, 0, nullptr, out.get(), false), "racecheck");
+  EXPECT_ERROR(launch(SHORI_KERNEL(unwritten_kernel), 1, 32, 0, nullptr, out.get()),
+               "initcheck: read of unwritten shared memory");
+  EXPECT_ERROR(launch(SHORI_KERNEL(no_wait_kernel), 1, 32, 0, nullptr, x.get(), out.get()), "initcheck");
+  EXPECT_ERROR(launch(SHORI_KERNEL(block_race_kernel), 2, 32, 0, nullptr, out.get()), "racecheck: buffer byte");
+  EXPECT_EQ(error_of([&] { launch(SHORI_KERNEL(warp_race_kernel), 1, 32, 0, nullptr, out.get(), true); }), "no error");
 }
 #else
 std::vector<float> run(void (*kernel)(float*), unsigned blocks, unsigned threads, const Schedule& schedule) {
   emulator::set_schedule(schedule);
   DeviceBuffer<float> out(64);
-  launch(kernel, blocks, threads, 0, nullptr, out.get());
+  launch(SHORI_KERNEL(kernel), blocks, threads, 0, nullptr, out.get());
   emulator::set_schedule({});
   return out.to_host();
 }
@@ -202,8 +212,9 @@ __global__ void global_overflow_kernel(float* out, int index) { out[index] = 1; 
 
 TEST(AddressSanitizerDeathTest, SeesSharedAndGlobalOverflow) {
   DeviceBuffer<float> out(32);
-  EXPECT_DEATH(launch(shared_overflow_kernel, 1, 32, 0, nullptr, out.get(), 32), "AddressSanitizer: use-after-poison");
-  EXPECT_DEATH(launch(global_overflow_kernel, 1, 32, 0, nullptr, out.get(), 32),
+  EXPECT_DEATH(launch(SHORI_KERNEL(shared_overflow_kernel), 1, 32, 0, nullptr, out.get(), 32),
+               "AddressSanitizer: use-after-poison");
+  EXPECT_DEATH(launch(SHORI_KERNEL(global_overflow_kernel), 1, 32, 0, nullptr, out.get(), 32),
                "AddressSanitizer: heap-buffer-overflow");
 }
 #endif

@@ -5,11 +5,13 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/common/device_array.h"
@@ -18,7 +20,9 @@
 #include "shori/ops/op_context.h"
 #include "shori/quant/nf4_levels.h"
 #include "shori/util/device.h"
+#include "shori/util/error.h"
 #include "shori/util/math.h"
+#include "shori/util/text.h"
 
 namespace shori::bench {
 
@@ -130,9 +134,15 @@ class Runner {
   }
   OpContext context() { return {.device = Device::kCuda, .stream = stream_.handle(), .workspace = &workspace_}; }
 
+  // SHORI_BENCH_LAUNCHES=n in the environment: at most n launches an entry, for a first look.
+  static int max_launches() {
+    static const char* const text = std::getenv("SHORI_BENCH_LAUNCHES");
+    return text == nullptr ? 1 << 30 : std::max(1, std::atoi(text));
+  }
+
   // The median of `launches` calls. Before each of them the cache is filled with other bytes.
   double median_seconds(const std::function<void()>& launch, int launches) {
-    launches = emulated() ? 1 : launches;
+    launches = emulated() ? 1 : std::min(launches, max_launches());
     if (!emulated()) launch();  // loads the kernel and chooses algorithms
     std::vector<double> seconds;
     for (int i = 0; i < launches; ++i) {
@@ -148,30 +158,40 @@ class Runner {
     return std::max(seconds[static_cast<std::size_t>(launches / 2)], 1e-9);
   }
 
-  // Bytes read and written a second by a copy on the device.
-  double copy_bandwidth() {
-    if (copy_bandwidth_ == 0) {
-      const std::size_t bytes = emulated() ? 4096 : std::size_t{1} << 30;
-      const DeviceBytes from(bytes), to(bytes);
-      copy_bandwidth_ = 2.0 * static_cast<double>(bytes) /
-                        median_seconds([&] { copy_on_device(to.get(), from.get(), bytes, stream_.handle()); }, 20);
+  // Measures what all entries are compared with. What fails stays 0, and the reason is returned.
+  std::string measure_references() {
+    std::string failures;
+    for (const auto& [name, measured, work] : {std::tuple{"copy", &copy_bandwidth_, &Runner::time_copy},
+                                               {"product", &matmul_peak_, &Runner::time_product}}) {
+      try {
+        *measured = (this->*work)();
+      } catch (const Error& error) {
+        failures += concat(name, ": ", error.what(), "\n");
+      }
     }
-    return copy_bandwidth_;
-  }
-  // FLOP a second of a square product of 8,192.
-  double matmul_peak() {
-    if (matmul_peak_ == 0) {
-      const std::int64_t n = emulated() ? 64 : 8192;
-      const Tensor a(n, n), b(n, n), c(n, n);
-      const double flop = 2.0 * static_cast<double>(n * n) * static_cast<double>(n);
-      matmul_peak_ =
-          flop /
-          median_seconds([&] { device_matmul(context(), MatmulB::kTransposed, a.view(), b.view(), c.view()); }, 20);
-    }
-    return matmul_peak_;
+    return failures;
   }
 
+  // Bytes read and written a second by a copy on the device.
+  double copy_bandwidth() const { return copy_bandwidth_; }
+  // FLOP a second of a square product of 8,192.
+  double matmul_peak() const { return matmul_peak_; }
+
  private:
+  double time_copy() {
+    const std::size_t bytes = emulated() ? 4096 : std::size_t{1} << 30;
+    const DeviceBytes from(bytes), to(bytes);
+    return 2.0 * static_cast<double>(bytes) /
+           median_seconds([&] { copy_on_device(to.get(), from.get(), bytes, stream_.handle()); }, 20);
+  }
+  double time_product() {
+    const std::int64_t n = emulated() ? 64 : 8192;
+    const Tensor a(n, n), b(n, n), c(n, n);
+    const double flop = 2.0 * static_cast<double>(n * n) * static_cast<double>(n);
+    return flop /
+           median_seconds([&] { device_matmul(context(), MatmulB::kTransposed, a.view(), b.view(), c.view()); }, 20);
+  }
+
   static std::size_t flush_bytes() { return emulated() ? 256 : std::size_t{256} << 20; }  // twice the largest L2
   Runner() : flush_(flush_bytes()), region_(region_bytes()), workspace_(region_.get(), region_bytes()) {}
   static std::size_t region_bytes() { return emulated() ? std::size_t{8} << 20 : std::size_t{768} << 20; }
@@ -187,6 +207,37 @@ struct Cost {
   double bytes = 0, flop = 0;
 };
 
+// Once a kernel has faulted, every later call of the process fails as well.
+inline bool& device_is_lost() {
+  static bool lost = false;
+  return lost;
+}
+inline bool answers() {
+  try {
+    synchronize_stream(nullptr);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+inline std::string words_of(const Error& error) {
+  const Diagnostic& diagnostic = error.diagnostics().front();
+  return concat(diagnostic.code, ": ", diagnostic.message, diagnostic.notes.empty() ? "" : "; ",
+                diagnostic.notes.empty() ? "" : diagnostic.notes.front());
+}
+
+// Runs `work`. An Error becomes the reason why this entry has no figure; the entries after it run unless the device is lost.
+inline void guarded(benchmark::State& state, const std::function<void()>& work) {
+  if (device_is_lost()) return state.SkipWithError("not run: the device was lost in an entry before");
+  try {
+    work();
+  } catch (const Error& error) {
+    device_is_lost() = !answers();
+    state.SkipWithError(words_of(error));
+  }
+}
+
 inline void measure(benchmark::State& state, Cost cost, const std::function<void(const OpContext&)>& op) {
   Runner& runner = Runner::instance();
   const OpContext context = runner.context();
@@ -197,17 +248,25 @@ inline void measure(benchmark::State& state, Cost cost, const std::function<void
   }
   if (cost.bytes > 0) {
     state.counters["GB/s"] = cost.bytes / seconds / 1e9;
-    state.counters["share_of_copy"] = cost.bytes / seconds / runner.copy_bandwidth();
+    if (const double copy = runner.copy_bandwidth(); copy > 0) {
+      state.counters["share_of_copy"] = cost.bytes / seconds / copy;
+    }
   }
   if (cost.flop > 0) {
     state.counters["TFLOP/s"] = cost.flop / seconds / 1e12;
-    state.counters["share_of_matmul"] = cost.flop / seconds / runner.matmul_peak();
+    if (const double peak = runner.matmul_peak(); peak > 0) {
+      state.counters["share_of_matmul"] = cost.flop / seconds / peak;
+    }
   }
 }
 
 // Registers one entry; `setup` runs when the entry does, and calls measure().
 inline void entry(const std::string& name, const std::function<void(benchmark::State&)>& setup) {
-  benchmark::RegisterBenchmark(name.c_str(), setup)->Iterations(1)->UseManualTime()->Unit(benchmark::kMicrosecond);
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [setup](benchmark::State& state) { guarded(state, [&] { setup(state); }); })
+      ->Iterations(1)
+      ->UseManualTime()
+      ->Unit(benchmark::kMicrosecond);
 }
 
 }  // namespace shori::bench

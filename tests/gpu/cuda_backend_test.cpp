@@ -5,20 +5,18 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <optional>
 
 #include "kernels/common/cuda_check.h"
 #include "kernels/cuda/architectures.h"
 #include "kernels/cuda/late_libraries.h"
+#include "kernels/lora/lora_factor_launch.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
+#include "tests/support/machine_gpu.h"
 
 namespace shori {
 namespace {
-
-bool has_gpu() {
-  int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-}
 
 TEST(Architectures, MachineCodeRunsWithinItsMajorVersion) {
   const char list[] = "80-real,86-real,90-real";
@@ -72,6 +70,52 @@ TEST(CudaErrors, NameTheCallAndItsPlace) {
   }
 }
 
+// What the runtime answers, while a test sets it; the kernels of this program bind to these functions.
+std::optional<cudaError_t> last_error, end_of_stream;
+
+// A launch as every kernel file makes it.
+std::optional<Diagnostic> diagnostic_of_launch() {
+  try {
+    launch_round_lora_factor(nullptr, 1.0f, nullptr, 1000, nullptr);
+  } catch (const Error& error) {
+    return error.diagnostics().front();
+  }
+  return std::nullopt;
+}
+
+TEST(CudaErrors, ALaunchIsNamedWithItsShape) {
+  last_error = cudaErrorInvalidConfiguration;
+  const Diagnostic refused = diagnostic_of_launch().value();
+  last_error = cudaErrorIllegalAddress;
+  const Diagnostic earlier = diagnostic_of_launch().value();
+  last_error.reset();
+  EXPECT_EQ(refused.code, "E0703");
+  EXPECT_EQ(
+      refused.notes.front(),
+      "round_lora_factor_kernel, grid 4 x 1 x 1, block 256 x 1 x 1, 0 bytes of dynamic shared memory, lora_factor.cu:20");
+  EXPECT_EQ(refused.notes.size(), 1u) << "a refused launch is this one's own fault";
+  ASSERT_EQ(earlier.notes.size(), 2u);
+  EXPECT_NE(earlier.helps.front().find("SHORI_SYNC=1"), std::string::npos) << earlier.helps.front();
+}
+
+// Without SHORI_SYNC a launch that was queued is not waited for, and a fault of its kernel shows at a later call.
+TEST(CudaErrors, ShoriSyncNamesTheKernelThatFailsWhileItRuns) {
+  last_error = cudaSuccess;
+  end_of_stream = cudaErrorIllegalAddress;
+  EXPECT_FALSE(diagnostic_of_launch());
+  setenv("SHORI_SYNC", "1", 1);
+  const Diagnostic found = diagnostic_of_launch().value();
+  EXPECT_THROW(finish_call(nullptr, "cublasLtMatmul"), Error) << "a call of a library as well";
+  setenv("SHORI_SYNC", "0", 1);
+  EXPECT_FALSE(diagnostic_of_launch());
+  unsetenv("SHORI_SYNC");
+  last_error.reset();
+  end_of_stream.reset();
+  EXPECT_NE(found.message.find("cudaErrorIllegalAddress"), std::string::npos) << found.message;
+  EXPECT_EQ(found.notes.size(), 1u);
+  EXPECT_TRUE(found.notes.front().starts_with("round_lora_factor_kernel, grid 4 x 1 x 1")) << found.notes.front();
+}
+
 // The errors of a driver that does not start, and of devices that this user may not open.
 TEST(CudaErrors, OfTheSetUpSayWhatToDo) {
   for (const auto& [code, hint] : {std::pair{3, "nvidia-smi"}, {304, "/dev/nvidia*"}}) {
@@ -95,6 +139,14 @@ TEST(LateLibraries, VersionIsReadFromTheConfigurationOfLibtorch) {
   EXPECT_EQ(libtorch_version("Build settings: BLAS_INFO=mkl, TORCH_VERSION=2.11.0, USE_CUDA=ON, \n"), "2.11.0");
   EXPECT_EQ(libtorch_version("TORCH_VERSION=2.12.1"), "2.12.1");
   EXPECT_EQ(libtorch_version("PyTorch built with:\n"), "");
+}
+
+// A user's settings are kept, and get what the memory plan relies on.
+TEST(LateLibraries, AllocatorGrowsItsSegments) {
+  EXPECT_EQ(with_expandable_segments(""), "expandable_segments:True");
+  EXPECT_EQ(with_expandable_segments("max_split_size_mb:512"), "max_split_size_mb:512,expandable_segments:True");
+  EXPECT_EQ(with_expandable_segments("max_split_size_mb:512, "), "max_split_size_mb:512, expandable_segments:True");
+  EXPECT_EQ(with_expandable_segments("expandable_segments:False"), "expandable_segments:False") << "a choice is kept";
 }
 
 TEST(LateLibraries, CopiesOfOneLibraryAreFound) {
@@ -137,7 +189,7 @@ TEST(LateLibraries, AreLoadedOnceAndHaveWhatIsCalled) {
 
 TEST(OpenDevice, SaysWhatIsMissing) {
   EXPECT_EQ(device_backend(), "cuda");
-  if (has_gpu()) {
+  if (testing::machine_has_gpu()) {
     EXPECT_GT(open_device().sm_count, 0);
     return;
   }
@@ -152,3 +204,14 @@ TEST(OpenDevice, SaysWhatIsMissing) {
 
 }  // namespace
 }  // namespace shori
+
+extern "C" cudaError_t cudaGetLastError() {
+  static const auto real = reinterpret_cast<decltype(&cudaGetLastError)>(dlsym(RTLD_NEXT, "cudaGetLastError"));
+  const cudaError_t found = real();
+  return shori::last_error.value_or(found);
+}
+extern "C" cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  static const auto real =
+      reinterpret_cast<decltype(&cudaStreamSynchronize)>(dlsym(RTLD_NEXT, "cudaStreamSynchronize"));
+  return shori::end_of_stream ? *shori::end_of_stream : real(stream);
+}

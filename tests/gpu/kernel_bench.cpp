@@ -327,6 +327,8 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     bench::Runner& runner = bench::Runner::instance();
+    const std::string missing = runner.measure_references();
+    std::fputs(missing.c_str(), stderr);
     benchmark::AddCustomContext("build", build_id());
     benchmark::AddCustomContext("device", device.name + ", driver " + device.driver);
     benchmark::AddCustomContext("copy GB/s", std::to_string(runner.copy_bandwidth() / 1e9));
@@ -339,7 +341,7 @@ int main(int argc, char** argv) {
     bench::add_loading();
     bench::add_optimizer();
     benchmark::RunSpecifiedBenchmarks();
-    return 0;
+    return missing.empty() && !bench::device_is_lost() ? 0 : 1;
   } catch (const Error& error) {
     std::fprintf(stderr, "kernel_bench: %s\n", error.what());
     return error.exit_code();

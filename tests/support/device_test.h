@@ -1,5 +1,5 @@
-// The base of tests that compare an op on the device (a GPU, or the emulator) with the CPU version. A test is skipped, with
-// the reason, if the program's device cannot be opened.
+// The base of tests that compare an op on the device (a GPU, or the emulator) with the CPU version. Without a GPU a test is
+// skipped, with the reason. A GPU that cannot be opened is a failure.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,6 +18,7 @@
 #include "shori/util/error.h"
 #include "shori/util/text.h"
 #include "tests/support/device_schedules.h"
+#include "tests/support/machine_gpu.h"
 
 namespace shori::testing {
 
@@ -79,6 +80,7 @@ class DeviceTest : public ::testing::Test {
     try {
       open_device();
     } catch (const Error& error) {
+      if (machine_has_gpu()) FAIL() << "no device: " << error.diagnostics().front().message;
       GTEST_SKIP() << "no device: " << error.diagnostics().front().message;
     }
   }

@@ -140,8 +140,10 @@ power limit, reseat the card and its cables, then resume.)"},
      R"(The checksum of weights that never change differs from before, or the GPU reported a memory error.
 Results since the last successful check are not trusted. Test the card, then resume.)"},
     {"E0703", 5, "CUDA error",
-     R"(A kernel ended with an error. If it happens again at the same step, it is a bug: please report it.
-If it happens at different steps, suspect the card: heat, power, overclocking.)"},
+     R"(A kernel or a library call ended with an error; the message names it with the shape of its launch.
+Such an error may show at a later call: with SHORI_SYNC=1 in the environment the program waits after
+each call, which is slower, and names the one that failed. If it happens again at the same step, it is
+a bug: please report it. If it happens at different steps, suspect the card: heat, power, overclocking.)"},
     {"E0704", 1, "out of GPU memory after the plan",
      R"(The memory plan said that the run fits, but it ran out of GPU memory. The plan is wrong, which is a
 bug in the program. Please report it with the table that is printed.)"},
