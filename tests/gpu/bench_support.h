@@ -234,7 +234,7 @@ inline void guarded(benchmark::State& state, const std::function<void()>& work) 
     work();
   } catch (const Error& error) {
     device_is_lost() = !answers();
-    state.SkipWithError(words_of(error));
+    state.SkipWithError(words_of(error).c_str());
   }
 }
 
