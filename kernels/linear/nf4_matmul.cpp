@@ -2,6 +2,8 @@
 
 #include "kernels/common/device_tables.h"
 #include "kernels/common/op_checks.h"
+#include "kernels/cpu/row_product.h"
+#include "kernels/linear/few_tokens.h"
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/linear/nf4_matmul_launch.h"
 #include "shori/ops/device_limits.h"
@@ -22,8 +24,10 @@ void nf4_matmul(const OpContext& context, const FrozenWeight& weight, ConstTenso
   log_work(context, {.flop = product_flop(x.rows, weight.rows, weight.cols)});
   if (!on_device(context)) {
     const LinearModule module{.weight = weight};
-    nf4_linear(context, {{&module, 1}, 0, 0.0f}, x, y);
-    return;
+    const LinearGroup group{{&module, 1}, 0, 0.0f};
+    if (x.rows > kMaxRowInputs) return nf4_linear(context, group, x, y);
+    const WorkspaceFrame frame(*context.workspace);
+    return few_token_linear(context, group, x, y);
   }
   check_device_rows(kOp, "x", x);
   check_device_rows(kOp, "y", y);

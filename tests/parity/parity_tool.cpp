@@ -3,11 +3,13 @@
 //   parity_tool quantize IN OUT         every matrix of IN (F32): NF4 state and dequantized values
 //   parity_tool linears MODEL OUT       the frozen linears of a model folder as the products use them
 //   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
+//   parity_tool generate JOB OUT        greedy continuations of prompts with a cache of keys and values, as JOB (JSON) says
 //   parity_tool randperm COUNT SEED     one permutation on stdout
 //   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
 //   parity_tool decode TOKENIZER        the text of each list of ids of a JSON list on stdin, as JSON on stdout
 //   parity_tool sample                  the ids that each job of a JSON list on stdin draws, as JSON on stdout
 // IN and OUT are safetensors files.
+#include <algorithm>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -15,12 +17,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "shori/data/token_text.h"
 #include "shori/data/tokenizer.h"
+#include "shori/infer/cached_model.h"
 #include "shori/infer/sampler.h"
 #include "shori/io/hf_model.h"
 #include "shori/io/safetensors.h"
@@ -186,6 +190,50 @@ void run_pass(const std::string& job_path, const std::string& out) {
   writer.write(out);
 }
 
+std::int32_t largest(std::span<const float> logits) {
+  return static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
+}
+
+// JOB: as for run_pass(), "adapter" may be missing; "prompts": [[ids], ...] are continued one after the other by the same
+// CachedModel, by "tokens" tokens each in a context of "context". OUT: "ids.<n>" (as F32) and "logits.<n>" [tokens, vocab]
+// of prompt n, and with "quantize" the dequantized linears.
+void run_generate(const std::string& job_path, const std::string& out) {
+  std::ifstream job_file(job_path);
+  const nlohmann::json job = nlohmann::json::parse(job_file);
+  const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
+  MistralWeights weights =
+      load_mistral(HfModel::open(job.at("model")),
+                   {.activation = activation, .quantize = job.at("quantize"), .threads = 2, .progress = {}});
+  TensorWriter writer;
+  if (job.at("quantize").get<bool>()) write_linears(weights, writer);
+  std::optional<LoraAdapter> adapter;
+  if (job.contains("adapter")) {
+    const auto targets = job.at("targets").get<std::vector<std::string>>();
+    adapter.emplace(weights.config,
+                    LoraSettings{.rank = job.at("rank"), .alpha = job.at("alpha"), .targets = lora_targets(targets)},
+                    activation);
+  }
+  Mistral model(std::move(weights), adapter ? &*adapter : nullptr);
+  if (adapter) load_factors(*adapter, job.at("adapter"), model.ops());
+  CachedModel cached(model, job.at("context"));
+  const auto tokens = job.at("tokens").get<std::int64_t>();
+  std::size_t number = 0;
+  for (const auto& prompt : job.at("prompts")) {
+    std::vector<float> ids, all;
+    std::span<const float> logits = cached.prefill(prompt.get<std::vector<std::int32_t>>(), {});
+    for (std::int64_t i = 0; i < tokens; ++i) {
+      all.insert(all.end(), logits.begin(), logits.end());
+      const std::int32_t id = largest(logits);
+      ids.push_back(static_cast<float>(id));
+      if (i + 1 < tokens) logits = cached.append(id);
+    }
+    writer.add(concat("ids.", number), ids, {tokens});
+    writer.add(concat("logits.", number), all, {tokens, cached.vocab_size()});
+    ++number;
+  }
+  writer.write(out);
+}
+
 void print_permutation(const std::string& count, const std::string& seed) {
   for (const std::uint32_t index : random_permutation(std::stoull(count), std::stoull(seed)))
     std::cout << index << '\n';
@@ -249,6 +297,7 @@ int run(const std::vector<std::string>& arguments) {
       {"quantize", {2, [&] { quantize_file(argument(1), argument(2)); }}},
       {"linears", {2, [&] { write_model(argument(1), argument(2)); }}},
       {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
+      {"generate", {2, [&] { run_generate(argument(1), argument(2)); }}},
       {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
       {"encode", {1, [&] { encode_texts(argument(1)); }}},
       {"decode", {1, [&] { decode_lists(argument(1)); }}},

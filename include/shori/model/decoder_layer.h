@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "shori/model/checkpointing_policy.h"
+#include "shori/model/kv_cache.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
 #include "shori/model/owned_tensor.h"
@@ -53,10 +54,11 @@ using TensorProbe = std::function<void(std::string_view name, ConstTensorView te
 struct LayerContext {
   OpContext ops;
   const RopeTable* rope = nullptr;
-  Int32Array position_ids;  // [T]
-  Int32Array cu_seqlens;    // [n + 1]
-  DropoutKey dropout;       // layer and first_token are set by the layer
-  TensorProbe probe;        // usually empty
+  Int32Array position_ids;         // [T]
+  Int32Array cu_seqlens;           // [n + 1]
+  DropoutKey dropout;              // layer and first_token are set by the layer
+  const KvCache* cache = nullptr;  // generation: the tokens follow those of the cache, and cu_seqlens is not read
+  TensorProbe probe;               // usually empty
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(position_ids.size()); }
 };

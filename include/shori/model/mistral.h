@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -11,6 +12,7 @@
 
 #include "shori/model/checkpointing_policy.h"
 #include "shori/model/decoder_layer.h"
+#include "shori/model/kv_cache.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral_weights.h"
 #include "shori/ops/packed_batch.h"
@@ -52,6 +54,13 @@ class Mistral {
   std::optional<std::span<const float>> evaluate(const PackedBatch& batch);
   // Logits [ids, vocab] of one short prompt, without dropout.
   std::vector<float> logits(std::span<const std::int32_t> ids);
+  // An empty cache for `positions` tokens, in the memory of the model's device.
+  KvCache make_cache(std::int64_t positions);
+  // Generation: reads `ids` after the tokens of `cache` and adds them to it. Returns the logits [vocab] after the last of
+  // them, valid until the next call. `stop` (may be empty) is asked between layers; if it returns true, the result is
+  // empty and the cache as long as before. Needs reserve(ids, cache.positions(), false) on a device.
+  std::span<const float> extend(std::span<const std::int32_t> ids, KvCache& cache,
+                                const std::function<bool()>& stop = {});
 
   std::int64_t layer_count() const { return config().layers; }
   const MistralConfig& config() const { return weights_->config; }
@@ -73,6 +82,7 @@ class Mistral {
   TensorView layer_input(std::int64_t layer) const;
   void start(const PackedBatch& batch, const DropoutKey& dropout, bool training);
   void final_norm();
+  void last_logits();
   void probe(std::string_view name, ConstTensorView tensor) const;
 
   std::unique_ptr<MistralWeights> weights_;  // its address is in layers_
@@ -92,6 +102,8 @@ class Mistral {
   std::vector<OwnedTensor> inputs_;      // [T, C]: one per layer, or one for all layers without a backward pass
   OwnedTensor dx_;                       // [T, C]
   std::vector<float> losses_;            // [T]
+  OwnedTensor rounded_logits_;           // [1, V], made by the first extend()
+  std::vector<float> logits_;            // [V]
   OwnedTensor device_losses_;            // on a device: [1, T]
   OwnedTensor ids_, labels_, position_ids_, cu_seqlens_;  // on a device
 

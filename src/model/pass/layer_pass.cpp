@@ -3,6 +3,8 @@
 #include <string>
 
 #include "shori/model/decoder_layer.h"
+#include "shori/ops/cached_attention.h"
+#include "shori/ops/decode_linear.h"
 #include "shori/ops/lora_down.h"
 #include "shori/ops/lora_grad.h"
 #include "shori/ops/nf4_linear.h"
@@ -48,8 +50,12 @@ void probe_outputs(const LayerContext& context, const DecoderLayer& layer, const
 // y = W x + B' A x for the group whose normed input is in fused_x.
 void forward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
                    std::int64_t first_token, TensorView fused_x, TensorView y) {
-  if (group.lora_count() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), fused_x);
-  nf4_linear(context.ops, group, fused_x, y);
+  if (context.cache != nullptr && context.tokens() <= kMaxDecodeTokens) {
+    decode_linear(context.ops, group, fused_x, y);
+  } else {
+    if (group.lora_count() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), fused_x);
+    nf4_linear(context.ops, group, fused_x, y);
+  }
   probe_outputs(context, layer, group, y, first_token);
 }
 
@@ -116,7 +122,12 @@ void forward_qkv(const LayerContext& context, const DecoderLayer& layer, TensorV
 // From q, k, v to the output of o, which lands in delta.
 void forward_attention(const LayerContext& context, const DecoderLayer& layer, const LayerTensors& tensors) {
   const TensorView heads = tensors.attention_output.slice_cols(0, layer.o.in());
-  attention(context.ops, layer.attention, tensors.qkv, context.cu_seqlens, heads, tensors.log_sum_exp);
+  if (context.cache != nullptr) {
+    cached_attention(context.ops, layer.attention, tensors.qkv, context.cache->layer(layer.index),
+                     context.cache->length(), heads);
+  } else {
+    attention(context.ops, layer.attention, tensors.qkv, context.cu_seqlens, heads, tensors.log_sum_exp);
+  }
   probe(context, layer, "attention output", heads, 0);
   forward_group(context, layer, layer.o, 0, tensors.attention_output, tensors.delta);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "shori/ops/decode_linear.h"
 #include "shori/ops/embed.h"
 #include "shori/ops/head_loss.h"
 #include "shori/ops/nf4_linear.h"
@@ -26,6 +27,19 @@ PackedBatch batch_of_prompt(std::span<const std::int32_t> ids) {
   batch.cu_seqlens = {0, static_cast<std::int32_t>(ids.size())};
   batch.max_seqlen = batch.real_tokens = static_cast<std::int64_t>(ids.size());
   return batch;
+}
+
+// Tokens at positions `first` and on.
+PackedBatch batch_from(std::span<const std::int32_t> ids, std::int64_t first) {
+  PackedBatch batch = batch_of_prompt(ids);
+  for (std::int32_t& position : batch.position_ids) position += static_cast<std::int32_t>(first);
+  return batch;
+}
+
+void widen(ConstTensorView row, std::span<float> out) {
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = row.dtype == DType::kF32 ? row.row<float>(0)[i] : to_float(row.row<Bf16>(0)[i]);
+  }
 }
 
 }  // namespace
@@ -256,10 +270,51 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
   std::vector<std::byte> copy;
   const ConstTensorView result = host_view(context_.ops, rounded.view(), copy);
   std::vector<float> logits(static_cast<std::size_t>(rounded.count()));
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    logits[i] = result.dtype == DType::kF32 ? result.row<float>(0)[i] : to_float(result.row<Bf16>(0)[i]);
-  }
+  widen(result, logits);
   return logits;
+}
+
+KvCache Mistral::make_cache(std::int64_t positions) {
+  DeviceArena* arena = on_device() ? &memory_->device : nullptr;
+  if (arena != nullptr) arena->begin("keys and values");
+  return KvCache(config(), weights_->activation, positions, arena);
+}
+
+std::span<const float> Mistral::extend(std::span<const std::int32_t> ids, KvCache& cache,
+                                       const std::function<bool()>& stop) {
+  const std::int64_t first = cache.length(), tokens = std::ssize(ids);
+  SHORI_CHECK(tokens > 0 && first + tokens <= cache.positions(), "the tokens do not fit in the cache");
+  const PackedBatch batch = batch_from(ids, first);
+  reserve(tokens, cache.positions(), false);
+  start(batch, DropoutKey{}, false);
+  context_.cache = &cache;
+  bool stopped = false;
+  for (std::int64_t layer = 0; layer < layer_count() && !stopped; ++layer) {
+    stopped = stop && stop();
+    if (!stopped) forward_layer(layer);
+  }
+  context_.cache = nullptr;
+  if (stopped) return {};
+  cache.set_length(first + tokens);
+  last_logits();
+  return logits_;
+}
+
+// Of the last token of the pass, from its output in buffers_.
+void Mistral::last_logits() {
+  const OwnedTensor& weight = weights_->head_weight();
+  if (!rounded_logits_) {
+    rounded_logits_ =
+        OwnedTensor::make(weights_->activation, 1, weight.rows(), on_device() ? &memory_->device : nullptr);
+    logits_.resize(static_cast<std::size_t>(weight.rows()));
+  }
+  final_norm();
+  LinearModule head;
+  head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());
+  decode_linear(context_.ops, {.modules = {&head, 1}}, buffers_.normed.view().slice_rows(context_.tokens() - 1, 1),
+                rounded_logits_.view());
+  std::vector<std::byte> copy;
+  widen(host_view(context_.ops, rounded_logits_.view(), copy), logits_);
 }
 
 }  // namespace shori
