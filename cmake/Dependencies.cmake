@@ -9,12 +9,18 @@ find_library(SHORI_YAML_CPP_LIBRARY libyaml-cpp.a)
 find_path(SHORI_SENTENCEPIECE_INCLUDE sentencepiece_processor.h PATHS "${SHORI_DEPS_DIR}/sentencepiece/include" NO_DEFAULT_PATH)
 find_library(SHORI_SENTENCEPIECE_LIBRARY libsentencepiece.a PATHS "${SHORI_DEPS_DIR}/sentencepiece/lib" NO_DEFAULT_PATH)
 find_package(Threads REQUIRED)
+# Debian builds cpp-httplib as a library with OpenSSL, zlib and brotli; its classes have their layout only with its flags.
+find_package(PkgConfig)
+if(PKG_CONFIG_FOUND)
+  pkg_check_modules(SHORI_HTTPLIB IMPORTED_TARGET GLOBAL cpp-httplib>=0.11)
+endif()
 
 set(_missing "")
 foreach(_row "SHORI_NLOHMANN_INCLUDE;nlohmann/json (package nlohmann-json3-dev)" "SHORI_CLI11_INCLUDE;CLI11 (package libcli11-dev)"
              "SHORI_SPDLOG_INCLUDE;spdlog (package libspdlog-dev)" "SHORI_FMT_INCLUDE;fmt (package libfmt-dev)"
              "SHORI_YAML_CPP_INCLUDE;yaml-cpp headers (package libyaml-cpp-dev)"
              "SHORI_YAML_CPP_LIBRARY;yaml-cpp static library (package libyaml-cpp-dev)"
+             "SHORI_HTTPLIB_FOUND;cpp-httplib (packages libcpp-httplib-dev and pkg-config)"
              "SHORI_SENTENCEPIECE_INCLUDE;sentencepiece header (made by scripts/setup.sh)"
              "SHORI_SENTENCEPIECE_LIBRARY;sentencepiece static library (made by scripts/setup.sh)")
   list(GET _row 0 _variable)

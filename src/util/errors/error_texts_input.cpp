@@ -91,6 +91,11 @@ Write the path out, or set the variable in the shell that starts the program: `e
      R"(The learning rate rises over `warmup_steps` from 0, and step 1 of a warm-up has rate 0. A run of one
 step with a warm-up would change nothing. Set `warmup_steps: 0`, or train more steps: more data, more
 epochs, or a smaller `gradient_accumulation_steps`. A warm-up that is only too long is warning W0101.)"},
+    {"E0120", 2, "address that cannot be listened on",
+     R"(`shori-chat --serve` could not open its address. Mostly another program, or a server that was started
+before, listens on the port: `ss -ltnp` shows which. Otherwise the host is no address of this machine,
+or the port is below 1024 and needs an administrator. Take another port; with 0 the system chooses a
+free one and the first line of the log names it.)"},
 
     // Model folder.
     {"E0201", 3, "shard name is not a plain file name",

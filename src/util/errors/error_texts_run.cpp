@@ -184,6 +184,9 @@ the learning rate is never reached; `max_steps` beyond the end of `num_epochs`; 
 `eval_steps` larger than the number of steps; more `gradient_accumulation_steps` than an epoch has
 micro-batches. `max_steps` without `num_epochs` repeats epochs until the count, as in Axolotl. With
 `warnings_as_errors: true` the run does not start.)"},
+    {"W0102", 0, "a secret that others can read",
+     R"(The file of `--api-key-file` can be read by other users of this machine, who could then use the server
+as you do. `chmod 600 FILE` keeps it to you.)"},
     {"W0201", 0, "total size differs",
      R"(`metadata.total_size` in the index differs from the sum of the tensors. Nothing uses that number,
 and the tensors themselves were checked, so the model is used.)"},

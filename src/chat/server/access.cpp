@@ -1,0 +1,123 @@
+#include "src/chat/server/access.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/hash.h"
+#include "shori/util/log.h"
+#include "shori/util/text.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kBearer = "bearer ";
+
+std::optional<int> port_of(std::string_view text) {
+  int port = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), port);
+  const bool is_whole = problem == std::errc() && end == text.data() + text.size();
+  if (!is_whole || port < 0 || port > 65535) return std::nullopt;
+  return port;
+}
+
+// `localhost:8080` and `[::1]:8080` without the port.
+std::string_view host_of(std::string_view authority) {
+  if (authority.starts_with('[')) {
+    const std::size_t end = authority.find(']');
+    return end == std::string_view::npos ? std::string_view() : authority.substr(1, end - 1);
+  }
+  return authority.substr(0, authority.find(':'));
+}
+
+// Compares digests, so that the time says nothing of where two keys differ or how long they are.
+bool is_same_key(std::string_view given, std::string_view key) {
+  const Sha256Digest a = sha256(given.data(), given.size()), b = sha256(key.data(), key.size());
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned>(a[i] ^ b[i]);
+  return difference == 0;
+}
+
+bool has_key(const AccessRules& rules, const Credentials& given) {
+  std::string_view key = given.api_key;
+  if (lower_ascii(given.authorization.substr(0, kBearer.size())) == kBearer)
+    key = trim(given.authorization.substr(kBearer.size()));
+  bool found = false;
+  for (const std::string& known : rules.keys) found |= is_same_key(key, known);
+  return found;
+}
+
+RequestError forbidden(std::string message) {
+  return {.status = 403, .type = "permission_error", .message = std::move(message)};
+}
+
+void warn_of_readers(const InputFile& file) {
+  struct stat status{};
+  if (fstat(file.descriptor(), &status) != 0 || (status.st_mode & 077) == 0) return;
+  log_warning(Diagnostic("W0102", concat("other users can read the key in ", quoted_path(file.path())))
+                  .help(concat("chmod 600 ", file.path())));
+}
+
+}  // namespace
+
+ListenAddress parse_listen_address(const std::string& text) {
+  ListenAddress address;
+  const std::size_t colon = text.rfind(':');
+  const bool has_host = colon != std::string::npos;
+  const auto port = port_of(std::string_view(text).substr(has_host ? colon + 1 : 0));
+  if (has_host) address.host = text.substr(0, colon);
+  const bool in_brackets = address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']';
+  if (in_brackets) address.host = address.host.substr(1, address.host.size() - 2);
+  if (!port || address.host.empty() || (!in_brackets && address.host.find(':') != std::string::npos))
+    throw Error(Diagnostic("E0116", concat("--serve ", text, ": not of the form [HOST:]PORT"))
+                    .help("--serve 8080")
+                    .help("--serve 0.0.0.0:8080 --api-key-file FILE"));
+  address.port = *port;
+  return address;
+}
+
+bool is_loopback(std::string_view host) {
+  if (lower_ascii(host) == "localhost" || host == "::1") return true;
+  const bool is_address = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return is_address && host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3;
+}
+
+std::vector<std::string> read_api_keys(const std::string& path) {
+  constexpr std::uint64_t kMaxBytes = 64u << 10;
+  const InputFile file = InputFile::open(path, "E0108");
+  const std::string text = read_whole_file(file, kMaxBytes, "E0116");
+  std::vector<std::string> keys;
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = trim(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.empty() || line.starts_with('#')) continue;
+    if (!std::all_of(line.begin(), line.end(), [](char c) { return c > ' ' && c < 0x7f; }))
+      throw Error(Diagnostic("E0116", concat("--api-key-file: a key in ", quoted_path(path),
+                                             " holds white space or characters that are not ASCII"))
+                      .help(concat("openssl rand -hex 24 > ", path)));
+    keys.emplace_back(line);
+  }
+  if (keys.empty())
+    throw Error(Diagnostic("E0116", concat("--api-key-file: no key in ", quoted_path(path)))
+                    .help(concat("openssl rand -hex 24 > ", path)));
+  warn_of_readers(file);
+  return keys;
+}
+
+std::optional<RequestError> find_access_problem(const AccessRules& rules, std::string_view path,
+                                                const Credentials& given) {
+  if (rules.is_loopback_only && !is_loopback(host_of(given.host)))
+    return forbidden("the Host header names another machine; connect to 127.0.0.1 or localhost");
+  const std::size_t scheme = given.origin.find("://");
+  const std::string_view page = scheme == std::string_view::npos ? given.origin : given.origin.substr(scheme + 3);
+  if (!given.origin.empty() && lower_ascii(page) != lower_ascii(given.host))
+    return forbidden("requests from web pages are refused");
+  if (rules.keys.empty() || path == "/health" || has_key(rules, given)) return std::nullopt;
+  return RequestError{.status = 401, .type = "authentication_error", .message = "invalid API key"};
+}
+
+}  // namespace shori
