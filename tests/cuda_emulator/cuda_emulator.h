@@ -134,6 +134,8 @@ void forget_buffer(const void* begin);
 void define_bytes(const void* begin, std::size_t bytes);
 // Records an access that code without instrumentation makes for the current thread.
 void note_access(const void* address, std::size_t bytes, bool write);
+// Whether kernels of this program were compiled for it.
+bool memory_is_checked();
 
 inline void require_full_warp(unsigned mask) {
   if (mask != 0xffffffffu) fail("warp collectives take the full mask 0xffffffff in this project");

@@ -5,9 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
+#include <memory>
+#include <new>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "shori/util/text.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
@@ -17,23 +20,28 @@ namespace {
 
 // Who touched a byte, and when. `interval` counts barriers and block starts over the whole run; 0 means never.
 struct Access {
-  std::uint32_t interval = 0;
-  std::uint32_t warp_interval = 0;
-  int thread = 0;
+  std::uint32_t interval;
+  std::uint32_t warp_interval;
+  int thread;
 };
 struct ByteState {
   Access write, read[2];
-  bool defined = false;
+  bool defined;
+};
+// calloc() takes zeroed pages, which cost nothing until a byte of them is touched: most of a workspace never is.
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
 };
 struct Region {
-  std::size_t bytes = 0;
-  bool shared = false;
-  std::vector<ByteState> state;
+  std::size_t bytes;
+  bool shared, initialised;  // initialised: every byte is defined
+  std::unique_ptr<ByteState[], Free> state;
 };
 
 struct Checker {
   bool enabled = false;
-  std::map<std::uintptr_t, Region> regions;  // by first address
+  std::map<std::uintptr_t, Region> regions;                 // by first address
+  std::pair<const std::uintptr_t, Region>* last = nullptr;  // that of the access before
   std::uint32_t interval = 1, launch_start = 1, block_start = 1;
   std::array<std::uint32_t, 32> warp_interval{};
   std::array<int, 32> warp_passed{};  // lanes that have passed the current __syncwarp
@@ -44,17 +52,17 @@ Checker& checker() {
   return instance;
 }
 
-Region* find(std::uintptr_t address, std::size_t& offset) {
-  auto& regions = checker().regions;
-  auto next = regions.upper_bound(address);
-  if (next == regions.begin()) return nullptr;
-  --next;
-  offset = address - next->first;
-  return offset < next->second.bytes ? &next->second : nullptr;
+Region* find(Checker& c, std::uintptr_t address, std::size_t& offset) {
+  if (c.last == nullptr || address - c.last->first >= c.last->second.bytes) {
+    auto next = c.regions.upper_bound(address);
+    if (next == c.regions.begin()) return nullptr;
+    c.last = &*--next;
+  }
+  offset = address - c.last->first;
+  return offset < c.last->second.bytes ? &c.last->second : nullptr;
 }
 
-bool unordered(const Access& earlier, int thread, bool shared) {
-  const Checker& c = checker();
+bool unordered(const Checker& c, const Access& earlier, int thread, bool shared) {
   if (earlier.interval < c.launch_start) return false;
   if (earlier.interval < c.block_start)
     return !shared;  // another block of this launch; shared memory is not the same then
@@ -78,19 +86,20 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
   const int thread = current_thread();
   if (!c.enabled || thread < 0) return;
   std::size_t offset = 0;
-  Region* region = find(reinterpret_cast<std::uintptr_t>(address), offset);
+  Region* region = find(c, reinterpret_cast<std::uintptr_t>(address), offset);
   if (region == nullptr) return;  // a local variable or a constant table
   const Access now{c.interval, c.warp_interval[thread / kWarpLanes], thread};
   for (std::size_t i = offset; i < offset + bytes && i < region->bytes; ++i) {
     ByteState& byte = region->state[i];
-    if (!write && !byte.defined) fail("initcheck: read of unwritten " + location(*region, i, caller));
-    if (byte.write.interval != 0 && unordered(byte.write, thread, region->shared)) {
+    if (!write && !byte.defined && !region->initialised)
+      fail("initcheck: read of unwritten " + location(*region, i, caller));
+    if (byte.write.interval != 0 && unordered(c, byte.write, thread, region->shared)) {
       fail(concat("racecheck: ", location(*region, i, caller), write ? " written" : " read", ", and written by thread ",
                   byte.write.thread, " with no barrier between"));
     }
     if (write) {
       for (const Access& read : byte.read) {
-        if (read.interval != 0 && unordered(read, thread, region->shared)) {
+        if (read.interval != 0 && unordered(c, read, thread, region->shared)) {
           fail(concat("racecheck: ", location(*region, i, caller), " written, and read by thread ", read.thread,
                       " with no barrier between"));
         }
@@ -106,10 +115,12 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
 }
 
 void add_region(const void* begin, std::size_t bytes, bool shared, bool defined) {
-  if (!checker().enabled) return;
-  Region region{bytes, shared, std::vector<ByteState>(bytes)};
-  for (ByteState& byte : region.state) byte.defined = defined;
-  checker().regions[reinterpret_cast<std::uintptr_t>(begin)] = std::move(region);
+  Checker& c = checker();
+  if (!c.enabled) return;
+  c.last = nullptr;
+  std::unique_ptr<ByteState[], Free> state(static_cast<ByteState*>(std::calloc(bytes, sizeof(ByteState))));
+  if (!state) throw std::bad_alloc();
+  c.regions[reinterpret_cast<std::uintptr_t>(begin)] = {bytes, shared, defined, std::move(state)};
 }
 
 }  // namespace
@@ -119,7 +130,7 @@ void check_arena(const void* begin, std::size_t bytes) { add_region(begin, bytes
 void check_fresh(const void* begin, std::size_t bytes) {
   if (!checker().enabled) return;
   std::size_t offset = 0;
-  if (Region* region = find(reinterpret_cast<std::uintptr_t>(begin), offset)) {
+  if (Region* region = find(checker(), reinterpret_cast<std::uintptr_t>(begin), offset)) {
     for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i] = ByteState{};
   }
 }
@@ -143,11 +154,15 @@ void watch_buffer(const void* begin, std::size_t bytes, bool initialised) {
 void define_bytes(const void* begin, std::size_t bytes) {
   if (!checker().enabled) return;
   std::size_t offset = 0;
-  if (Region* region = find(reinterpret_cast<std::uintptr_t>(begin), offset)) {
+  if (Region* region = find(checker(), reinterpret_cast<std::uintptr_t>(begin), offset)) {
     for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i].defined = true;
   }
 }
-void forget_buffer(const void* begin) { checker().regions.erase(reinterpret_cast<std::uintptr_t>(begin)); }
+void forget_buffer(const void* begin) {
+  checker().last = nullptr;
+  checker().regions.erase(reinterpret_cast<std::uintptr_t>(begin));
+}
+bool memory_is_checked() { return checker().enabled; }
 void note_access(const void* address, std::size_t bytes, bool write) { access(address, bytes, write, nullptr); }
 
 }  // namespace shori::emulator

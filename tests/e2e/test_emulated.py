@@ -126,11 +126,11 @@ def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finishe
 def chain(folder, model, apart=False):
     """Two stages over one base: short packs, then long ones. `apart`: each with a memory limit of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, length in (("short", 18), ("long", 600)):
+    for name, length in (("short", 18), ("long", 180)):
         (folder / f"{name}.jsonl").write_text(token_lines(2, 5, (length,)))
     stages = [{"name": name, "sequence_len": length, "datasets": [{"path": f"{name}.jsonl", "type": "tokenized"}],
                **({"gpu_memory_limit": limit} if apart else {})}
-              for name, length, limit in (("short", 64, "20GiB"), ("long", 640, "22GiB"))]
+              for name, length, limit in (("short", 64, "20GiB"), ("long", 192, "22GiB"))]
     shared = {**SETTINGS, "num_epochs": 1, "lora_r": 4, "device": "emulated"}
     return write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", **shared, stages=stages)
 

@@ -11,6 +11,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+import start_server
+
 SOURCE = pathlib.Path(os.environ["SHORI_SOURCE_DIR"])
 TOOL = pathlib.Path(os.environ["SHORI_BIN_DIR"]) / "parity_tool"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -20,9 +22,10 @@ torch.set_num_threads(2)
 
 def run_tool(*arguments, text=None):
     """Output of parity_tool; an error of the tool is an error of the test."""
-    done = subprocess.run([TOOL, *map(str, arguments)], input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    code, out, err = start_server.run(TOOL, [str(argument) for argument in arguments], None, dict(os.environ), 240,
+                                      (text or "").encode())
+    assert code == 0, err.decode()
+    return out.decode()
 
 
 def make_model(folder, *options):

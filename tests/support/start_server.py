@@ -45,13 +45,15 @@ class StartServer:
             raise ConnectionError("the start server ended")
         return struct.unpack("=i", data)[0]
 
-    def run(self, command, cwd, variables, timeout):
+    def run(self, command, cwd, variables, timeout, text):
         """(exit code, stdout, stderr) of one start, as of subprocess.run()."""
-        out, err = (os.fdopen(os.memfd_create(name), "w+b") for name in ("stdout", "stderr"))
-        with out, err, open(os.devnull, "rb") as nothing:
+        given, out, err = (os.fdopen(os.memfd_create(name), "w+b") for name in ("stdin", "stdout", "stderr"))
+        with given, out, err:
+            given.write(text)
+            given.seek(0)
             words = [str(cwd), str(len(command)), *command, *(f"{name}={value}" for name, value in variables.items())]
             request = b"".join(os.fsencode(word) + b"\0" for word in words)
-            files = array.array("i", [nothing.fileno(), out.fileno(), err.fileno()])
+            files = array.array("i", [given.fileno(), out.fileno(), err.fileno()])
             self.mine.settimeout(timeout)
             self.mine.sendmsg([struct.pack("=I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
             self.mine.sendall(request)
@@ -79,14 +81,14 @@ def close_all():
         server.close()
 
 
-def run(program, arguments, cwd, variables, timeout):
+def run(program, arguments, cwd, variables, timeout, text=b""):
     """One start by an idle server of this program and these variables, or by a new one."""
     key = (str(program), *sorted((name, value) for name, value in variables.items() if is_read_while_loading(name)))
     with lock:
         server = idle[key].pop() if idle[key] else None
     server = server or StartServer(program, variables)
     try:
-        result = server.run([str(program), *arguments], cwd or os.getcwd(), variables, timeout)
+        result = server.run([str(program), *arguments], cwd or os.getcwd(), variables, timeout, text)
     except BaseException:
         server.close()
         raise
