@@ -17,6 +17,14 @@
 
 namespace shori {
 
+// Segments [begin, end).
+struct SegmentRange {
+  std::size_t begin = 0, end = 0;
+};
+std::size_t find_header_end(std::span<const Segment> segments);
+// At least one; segments without a message after the header are an internal error.
+std::vector<SegmentRange> find_units(std::span<const Segment> segments, std::size_t header_end);
+
 struct SplitOptions {
   std::int64_t budget = 0;  // ids of a part, BOS and EOS included
   bool bos = true;

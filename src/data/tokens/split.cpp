@@ -13,14 +13,13 @@ namespace {
 using Segments = std::span<const Segment>;
 using Costs = std::span<const std::int64_t>;
 
-// Segments [begin, end).
-struct Range {
-  std::size_t begin = 0, end = 0;
-};
+using Range = SegmentRange;
 
 bool is_role(Segments segments, std::size_t index, Role role) {
   return index < segments.size() && segments[index].role == role;
 }
+
+}  // namespace
 
 std::size_t find_header_end(Segments segments) {
   std::size_t end = 0;
@@ -45,6 +44,8 @@ std::vector<Range> find_units(Segments segments, std::size_t header_end) {
   }
   return units;
 }
+
+namespace {
 
 std::string_view first_line(std::string_view text) { return text.substr(0, text.find('\n')); }
 

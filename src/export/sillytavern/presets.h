@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "shori/config/vocabulary.h"
+#include "shori/infer/sampler_presets.h"
 #include "shori/util/json_text.h"
 
 namespace shori {
@@ -13,11 +14,6 @@ namespace shori {
 // Of the model card: it makes the model tamer, and users may leave it out.
 inline constexpr std::string_view kReverseJailbreak =
     "Write a safe conversation suitable for all audiences. Don't be vulgar or sexually explicit.";
-
-// The three settings of the model card.
-enum class SamplerPreset { kMain, kAlternative1, kAlternative2 };
-inline constexpr SamplerPreset kSamplerPresets[] = {SamplerPreset::kMain, SamplerPreset::kAlternative1,
-                                                    SamplerPreset::kAlternative2};
 
 // "BlockML" for the length hint medium, else "BlockML tiny".
 std::string instruct_name(LengthHint hint);

@@ -1,4 +1,6 @@
 // The card's three settings as text-completion presets.
+#include <charconv>
+
 #include "shori/util/text.h"
 #include "src/export/sillytavern/presets.h"
 
@@ -39,6 +41,16 @@ Json neutral_samplers() {
   return json;
 }
 
+// The decimal number that `value` was written as, if it is not the neutral one.
+void set_number(Json& json, const char* key, float value) {
+  if (value == json[key].get<float>()) return;
+  char digits[32];
+  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  double decimal = 0;
+  std::from_chars(digits, end, decimal);
+  json[key] = decimal;
+}
+
 // Where temperature stands: `samplers` is read by llama.cpp, `sampler_order` by KoboldCpp (5 is temperature), the flag by
 // text-generation-webui.
 void set_order(Json& json, bool temperature_last) {
@@ -57,26 +69,18 @@ std::string sampler_name(SamplerPreset preset) {
 }
 
 Json sampler_preset(SamplerPreset preset) {
+  const SamplerSettings settings = preset_settings(preset);
   Json json = neutral_samplers();
-  switch (preset) {
-    case SamplerPreset::kMain:
-      json["min_p"] = 0.07;
-      json["presence_pen"] = 0.4;
-      break;
-    case SamplerPreset::kAlternative1:
-      json["temp"] = 2.45;
-      json["min_p"] = 0.4;
-      json["freq_pen"] = 0.12;
-      break;
-    case SamplerPreset::kAlternative2:
-      json["mirostat_mode"] = 2;
-      json["mirostat_tau"] = 2.9;
-      json["mirostat_eta"] = 0.019;
-      break;
-  }
+  set_number(json, "temp", settings.temperature);
+  set_number(json, "min_p", settings.min_p);
+  set_number(json, "presence_pen", settings.presence_penalty);
+  set_number(json, "freq_pen", settings.frequency_penalty);
+  set_number(json, "mirostat_tau", settings.mirostat_tau);
+  set_number(json, "mirostat_eta", settings.mirostat_eta);
+  json["mirostat_mode"] = settings.mirostat;
   // With a range of 0, llama.cpp and KoboldCpp leave all penalties out.
-  if (preset != SamplerPreset::kAlternative2) json["rep_pen_range"] = 2048;
-  set_order(json, preset != SamplerPreset::kMain);
+  json["rep_pen_range"] = settings.penalty_window;
+  set_order(json, settings.temperature_last);
   return json;
 }
 

@@ -1,0 +1,120 @@
+// Prompts byte for byte, and what is left of those that are too long.
+#include "shori/data/prompt.h"
+
+#include <gtest/gtest.h>
+
+#include "shori/data/token_text.h"
+#include "shori/util/hash.h"
+#include "tests/unit/data/blockml_samples.h"
+
+namespace shori {
+namespace {
+
+using test::mistral_tokenizer;
+
+std::vector<Segment> setting() {
+  return {{.role = Role::kLore, .body = "Gensokyo."},
+          {.role = Role::kDescription, .body = "Reimu\n**Name:** Reimu"},
+          {.role = Role::kDescription, .body = "Marisa\n**Name:** Marisa"},
+          {.role = Role::kScenario, .body = "They meet."},
+          {.role = Role::kInst,
+           .body = "Write a safe conversation suitable for all audiences. Don't be vulgar or sexually explicit."}};
+}
+
+Segment message(const std::string& body) { return {.role = Role::kMessage, .body = body}; }
+
+TEST(Prompt, OfTwoCharacters) {
+  std::vector<Segment> chat = setting();
+  for (const char* body : {"Reimu: \"Hmm...\"", "Marisa: \"Ooohh!\"", "Reimu: _Ugh._", "Marisa: \"Ze!\""})
+    chat.push_back(message(body));
+  const std::string prompt = render_prompt(chat, {.opening = "Reimu:"});
+  EXPECT_EQ(prompt.size(), 387u);
+  EXPECT_EQ(sha256_hex(prompt), "25c41a49d5e44d66799bc63e73fb73decfbf104e620858cd2bcd06ce519e9de1");
+  EXPECT_EQ(mistral_tokenizer().encode(prompt).size(), 141u);
+}
+
+TEST(Prompt, OfAGroup) {
+  std::vector<Segment> chat = setting();
+  for (const char* body : {"Chen: \"Nya?\"", "Yukari: \"Hm.\"", "Marisa: \"Ooohh!\""}) chat.push_back(message(body));
+  chat.push_back({.role = Role::kInst, .body = "Yukari's personality: proud, haughty"});
+  chat.push_back(message("Yukari: \"Boring.\""));
+  const std::string prompt = render_prompt(chat, {.opening = "Reimu:"});
+  EXPECT_EQ(prompt.size(), 440u);
+  EXPECT_EQ(sha256_hex(prompt), "7d433c1efff228725fb61328e7920bce1b8b833bd5b121182ef53aabcb0a7c5f");
+  EXPECT_EQ(mistral_tokenizer().encode(prompt).size(), 161u);
+}
+
+TEST(Prompt, WithoutSpeakerOrHint) {
+  EXPECT_EQ(render_prompt({}, {}), "▀message (length: medium)\n");
+  EXPECT_EQ(render_prompt({}, {.hint = LengthHint::kNone, .opening = "Reimu: \"I"}), "▀message\nReimu: \"I");
+}
+
+TEST(Prompt, OldestUnitsAreDropped) {
+  std::vector<Segment> chat = setting();
+  chat.push_back({.role = Role::kOoc, .body = "one"});
+  chat.push_back(message("Reimu: one"));
+  chat.push_back({.role = Role::kOoc, .body = "one, too"});
+  chat.push_back({.role = Role::kInst, .body = "two"});
+  chat.push_back(message("Marisa: two"));
+  chat.push_back(message("Reimu: three"));
+  chat.push_back({.role = Role::kInst, .body = "four"});
+  const PromptEnd end{.opening = "Reimu:"};
+  const std::string header = render(setting());
+  // After the header: what is left without 0, 1, 2 and 3 units.
+  const std::vector<std::pair<std::size_t, std::string>> steps = {{0, render(std::span(chat).subspan(5))},
+                                                                  {3, render(std::span(chat).subspan(8))},
+                                                                  {5, render(std::span(chat).subspan(10))},
+                                                                  {6, render(std::span(chat).subspan(11))}};
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const std::string expected = header + steps[i].second + "▀message (length: medium)\nReimu:";
+    const auto needed = std::ssize(mistral_tokenizer().encode(expected)) + 1;
+    const FittedPrompt fitted = fit_prompt(mistral_tokenizer(), chat, end, needed);
+    EXPECT_EQ(fitted.text, expected);
+    EXPECT_EQ(fitted.dropped_segments, steps[i].first);
+    EXPECT_EQ(std::ssize(fitted.ids) + 1, needed);
+    // With one less, the next unit goes; the last one never does.
+    const std::size_t next = std::min(i + 1, steps.size() - 1);
+    EXPECT_EQ(fit_prompt(mistral_tokenizer(), chat, end, needed - 1).dropped_segments, steps[next].first);
+  }
+}
+
+TEST(Prompt, WithoutMessagesNothingIsDropped) {
+  EXPECT_EQ(fit_prompt(mistral_tokenizer(), setting(), {}, 1).text, render_prompt(setting(), {}));
+  EXPECT_EQ(fit_prompt(mistral_tokenizer(), {}, {}, 1).text, "▀message (length: medium)\n");
+}
+
+TEST(TokenText, GivesTheTextBack) {
+  const Tokenizer& tokenizer = mistral_tokenizer();
+  for (const std::string text :
+       {"▀message (length: tiny)\nReimu: \"Hmm...\"▄\n", " two  spaces ", "é🙂\U0001FAE0 日本語\t", ""})
+    EXPECT_EQ(decode_ids(tokenizer, tokenizer.encode(text), true), text);
+}
+
+TEST(TokenText, AContinuationKeepsItsSpace) {
+  const Tokenizer& tokenizer = mistral_tokenizer();
+  const auto ids = tokenizer.encode("Hi");
+  EXPECT_EQ(decode_ids(tokenizer, ids, true), "Hi");
+  EXPECT_EQ(decode_ids(tokenizer, ids, false), " Hi");
+  EXPECT_EQ(decode_ids(tokenizer, std::vector<std::int32_t>{1, 28705, 30374, 2}, true), "▀");
+  EXPECT_EQ(decode_ids(tokenizer, std::vector<std::int32_t>{0}, true), " ⁇ ");
+}
+
+TEST(TokenText, HoldsBytesBackUntilTheCharacterIsWhole) {
+  TokenTextDecoder decoder(mistral_tokenizer(), false);
+  const auto byte = [](int value) { return 3 + value; };
+  EXPECT_EQ(decoder.append(byte(0xF0)), "");
+  EXPECT_EQ(decoder.append(byte(0x9F)), "");
+  EXPECT_EQ(decoder.append(byte(0x99)), "");
+  EXPECT_EQ(decoder.append(byte(0x82)), "🙂");
+  // E0 needs A0 or more, so that 9F cannot go on; 9F alone is no begin either.
+  EXPECT_EQ(decoder.append(byte(0xE0)), "");
+  EXPECT_EQ(decoder.append(byte(0x9F)), "\uFFFD\uFFFD");
+  EXPECT_EQ(decoder.append(byte(0xC3)), "");
+  EXPECT_EQ(decoder.append(mistral_tokenizer().close_id()), "\uFFFD▄");
+  EXPECT_EQ(decoder.append(byte(0xE2)), "");
+  EXPECT_EQ(decoder.append(byte(0x96)), "");
+  EXPECT_EQ(decoder.finish(), "\uFFFD\uFFFD");
+}
+
+}  // namespace
+}  // namespace shori
