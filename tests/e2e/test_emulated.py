@@ -175,6 +175,29 @@ def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, tok
     must(emulated(small.config))
 
 
+def test_auto_plans_with_a_layer_less_where_the_trial_pass_runs_out(tmp_path, token_model, finished):
+    """The fourth attention finds no memory, once: the trial pass of the first plan ends there, that of the second does not."""
+    small = job(tmp_path, token_model)
+    done = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": "3,1"}))
+    assert "2 layers kept whole" in done.err
+    assert "planned again with one layer less: 1 layer with the attention kept, 1 layer kept whole" in done.err
+    assert done.err.count("base loaded") == 2
+    assert tensor_state(small.run) == tensor_state(finished.run)
+    assert "planned again with one layer less" in (small.run / "train.log").read_text()
+    kept = job(tmp_path / "kept", token_model, activation_memory="keep")
+    refused = must(emulated(kept.config, env={"SHORI_EMULATED_ATTENTIONS": "3,1"}), 5)
+    assert refused.errors == ["E0401"], "what a person asked for is not changed"
+
+
+def test_later_stage_of_a_recipe_is_planned_with_less(tmp_path, token_model):
+    """The second stage finds less than the first left it: the base is loaded again for it, and the recipe goes on."""
+    recipe = chain(tmp_path, token_model)
+    # Of the first stage two in the comparison, four in the trial pass, four in its step; then two of the second comparison.
+    printed = must(emulated(recipe, env={"SHORI_EMULATED_ATTENTIONS": "13,1"})).err
+    assert printed.count("planned again with one layer less") == 1 and printed.count("base loaded") == 2
+    assert tensor_state(tmp_path / "runs/long") != tensor_state(tmp_path / "runs/short")
+
+
 def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, token_model, finished):
     small = job(tmp_path, token_model, activation_memory="keep")
     # Two in the comparison and four in the trial pass; two evaluations of one or two packs, two a pack; four in each of

@@ -57,6 +57,7 @@ struct MemoryPlan {
   std::int64_t tokens = 0, positions = 0;  // for which buffers are reserved
   CheckpointingPolicy checkpointing;
   std::vector<DeviceArena::Line> lines;  // of the arena, then of everything outside of it
+  std::size_t attention_bytes = 0;       // the line of libtorch's temporaries
   std::size_t arena_bytes = 0;           // of this stage
   std::size_t pinned_bytes = 0;          // page-locked host memory of this stage
   // Maximum of both over the stages that share the base: the size of the arenas.
@@ -71,6 +72,10 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& ch
 // The plan under one `activation_memory`. `auto` saves as much as fits: the attention of all layers and everything of
 // the last n layers, else nothing. The plan may not fit.
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits);
+// `plan` with one layer less kept, for a device that has less than it reported: a whole layer keeps its attention only, and
+// where none is kept whole, one that keeps its attention keeps nothing. The stage no longer shares its arena. Empty if the
+// plan keeps nothing.
+std::optional<MemoryPlan> keep_one_layer_less(MemoryDemand demand, const MemoryPlan& plan, int sm_count);
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits);
 
 // Stages that train one after the other on one loaded base share its arena, which has the size that the largest of them

@@ -151,6 +151,19 @@ MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const D
   internal_error(__FILE__, __LINE__, "unknown activation_memory");
 }
 
+std::optional<MemoryPlan> keep_one_layer_less(MemoryDemand demand, const MemoryPlan& plan, int sm_count) {
+  CheckpointingPolicy policy = plan.checkpointing;
+  auto layer = std::ranges::find(policy.layers, Recompute::kNone);
+  if (layer == policy.layers.end()) layer = std::ranges::find(policy.layers, Recompute::kMlp);
+  if (layer == policy.layers.end()) return std::nullopt;
+  *layer = *layer == Recompute::kNone ? Recompute::kMlp : Recompute::kAll;
+  demand.least_attention = plan.attention_bytes;
+  MemoryPlan less = plan_memory(demand, policy, sm_count);
+  less.base_arena_bytes = less.arena_bytes;
+  less.base_pinned_bytes = less.pinned_bytes;
+  return less;
+}
+
 std::int64_t MemoryDemand::tokens() const {
   std::int64_t most = 0;
   for (const PackShape& pack : packs) most = std::max(most, pack.tokens);
@@ -197,8 +210,8 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& ch
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
-  plan.lines.push_back(
-      {"temporaries of the attention (libtorch)", std::max(demand.least_attention, attention_of(demand, sm_count))});
+  plan.attention_bytes = std::max(demand.least_attention, attention_of(demand, sm_count));
+  plan.lines.push_back({"temporaries of the attention (libtorch)", plan.attention_bytes});
   plan.lines.push_back({"driver and kernels (estimate)", kDriverBytes});
   plan.lines.push_back({"reserve", kReserveBytes});
   for (const DeviceArena::Line& line : plan.lines) plan.total_bytes += line.bytes;

@@ -57,7 +57,11 @@ LoadedBase load_base(const PreparedStage& stage) {
   Progress progress(5);
   LoadedBase base;
   base.key = base_key(stage.config);
-  if (stage.memory) base.memory = reserve_memory(*stage.memory);
+  if (stage.memory) {
+    base.memory = reserve_memory(*stage.memory);
+    base.arena_bytes = stage.memory->base_arena_bytes;
+    base.pinned_bytes = stage.memory->base_pinned_bytes;
+  }
   const LoadOptions options = load_options(stage.config, base.memory.get(), progress);
   MistralWeights weights = load_mistral(*stage.base->model, options);
   base.fingerprint = weights.fingerprint;
@@ -109,6 +113,12 @@ std::string base_key(const TrainConfig& config) {
 
 namespace {
 
+bool serves(const LoadedBase& base, const PreparedStage& stage) {
+  if (base.key != base_key(stage.config)) return false;
+  return !stage.memory ||
+         (stage.memory->arena_bytes <= base.arena_bytes && stage.memory->pinned_bytes <= base.pinned_bytes);
+}
+
 void log_processor(const TrainConfig& config) {
   log_info(concat("CPU: ", thread_count(config), thread_count(config) == 1 ? " thread" : " threads",
                   ", instruction set ", name_of(cpu_isa())));
@@ -118,7 +128,7 @@ void log_processor(const TrainConfig& config) {
 }  // namespace
 
 LoadedBase& prepare_base(const PreparedStage& stage, std::optional<LoadedBase>& base) {
-  if (base && base->key != base_key(stage.config)) base.reset();
+  if (base && !serves(*base, stage)) base.reset();
   at::set_num_threads(thread_count(stage.config));
   if (stage.memory) limit_memory_of(stage.config);
   const bool must_load = !base;

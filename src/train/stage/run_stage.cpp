@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "shori/train/report.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
@@ -17,6 +18,9 @@
 
 namespace shori {
 namespace {
+
+// A shortage of more layers than this has another cause, and each plan loads the base once.
+constexpr int kMaxPlans = 4;
 
 void log_stopped(const PreparedStage& stage, std::uint64_t step, const StageRunOptions& options) {
   log_info(concat("stopped by a signal: step ", step, " of ", stage.total_steps(), " is saved"));
@@ -89,6 +93,32 @@ bool train(PreparedStage& stage, LoadedBase& base, OldRuns& old_runs, const Stag
   return true;
 }
 
+// After a trial pass that ran out of memory: what the driver loads beside the plan differs from card to card, so with `auto`
+// the stage keeps one layer less. False where that is not for the program to choose, or nothing is left to choose.
+bool plan_with_less(PreparedStage& stage, const Error& error) {
+  if (stage.config.activation_memory != ActivationMemory::kAuto) return false;
+  const auto less = keep_one_layer_less(memory_demand(stage), *stage.memory, open_device().sm_count);
+  if (!less) return false;
+  log_info(concat("the trial pass ran out of GPU memory: ", error.diagnostics().front().notes.front()));
+  log_info(concat("planned again with one layer less: ", checkpointing_text(less->checkpointing), ", ",
+                  format_gib(less->total_bytes)));
+  stage.memory = *less;
+  return true;
+}
+
+// The base is loaded again for a smaller plan, because its memory is one block.
+bool train_within_memory(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& old_runs,
+                         const StageRunOptions& options, std::optional<RunLock>& lock) {
+  for (int plans_left = kMaxPlans - 1;; --plans_left) {
+    try {
+      return train(stage, prepare_base(stage, base), old_runs, options, lock);
+    } catch (const TrialOutOfMemory& error) {
+      if (plans_left == 0 || !plan_with_less(stage, error)) throw;
+    }
+    base.reset();
+  }
+}
+
 }  // namespace
 
 bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& old_runs,
@@ -97,7 +127,7 @@ bool run_stage(PreparedStage& stage, std::optional<LoadedBase>& base, OldRuns& o
   std::optional<RunLock> lock;
   if (!old_runs.contains(stage.folder)) lock = open_folder(stage, options);
   try {
-    return train(stage, prepare_base(stage, base), old_runs, options, lock);
+    return train_within_memory(stage, base, old_runs, options, lock);
   } catch (const Stopped&) {
     // While a run was loaded to resume it, or while its adapter was written: the newest checkpoint has everything. Without
     // the lock the checkpoints are those of an old run.

@@ -62,7 +62,7 @@ void run_trial_pass(const PreparedStage& stage, Mistral& model) {
     run_pass(batch, model);
   } catch (const Error& error) {
     if (error.code() != "E0704") throw;
-    throw Error(out_of_memory(*stage.memory, error));
+    throw TrialOutOfMemory(out_of_memory(*stage.memory, error));
   }
 }
 

@@ -10,7 +10,8 @@ constexpr ErrorInfo kTexts[] = {
      R"(Before anything is loaded, the program adds up the memory that the run will need, by category. The
 sum is larger than what is free. The message shows the table and what a smaller `sequence_len` or
 another key would save. This error is also raised when a trial pass before step 1 runs out of
-memory: then another program has taken memory since, or the plan is wrong.)"},
+memory: then another program has taken memory since, or the plan is wrong. With `activation_memory: auto`
+the stage is first planned again with one layer less, up to three times.)"},
     {"E0402", 5, "program was built for another GPU",
      R"(The program has machine code for other GPU architectures than the one found. Configure the build
 again with the architecture that the message names.)"},
