@@ -54,13 +54,6 @@ RequestError forbidden(std::string message) {
   return {.status = 403, .type = "permission_error", .message = std::move(message)};
 }
 
-void warn_of_readers(const InputFile& file) {
-  struct stat status{};
-  if (fstat(file.descriptor(), &status) != 0 || (status.st_mode & 077) == 0) return;
-  log_warning(Diagnostic("W0102", concat("other users can read the key in ", quoted_path(file.path())))
-                  .help(concat("chmod 600 ", file.path())));
-}
-
 }  // namespace
 
 ListenAddress parse_listen_address(const std::string& text) {
@@ -104,8 +97,14 @@ std::vector<std::string> read_api_keys(const std::string& path) {
   if (keys.empty())
     throw Error(Diagnostic("E0116", concat("--api-key-file: no key in ", quoted_path(path)))
                     .help(concat("openssl rand -hex 24 > ", path)));
-  warn_of_readers(file);
   return keys;
+}
+
+void warn_if_others_read(const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0 || (status.st_mode & 077) == 0) return;
+  log_warning(Diagnostic("W0102", concat("other users can read the key in ", quoted_path(path)))
+                  .help(concat("chmod 600 ", path)));
 }
 
 std::optional<RequestError> find_access_problem(const AccessRules& rules, std::string_view path,

@@ -21,8 +21,9 @@ ListenAddress parse_listen_address(const std::string& text);
 bool is_loopback(std::string_view host);
 
 // The keys in a file: one a line, empty lines and lines that begin with `#` are skipped. E0116 if there is none or one
-// cannot stand in a header. Warns if others can read the file.
+// cannot stand in a header.
 std::vector<std::string> read_api_keys(const std::string& path);
+void warn_if_others_read(const std::string& path);
 
 struct AccessRules {
   bool is_loopback_only = true;

@@ -70,8 +70,9 @@ void log_failure(std::string_view what) { log_error(Diagnostic("E0001", concat("
 
 void give_stream(const HttpAnswer& answer, httplib::Response& to) {
   to.set_chunked_content_provider(answer.content_type, [stream = answer.stream](std::size_t, httplib::DataSink& sink) {
-    const auto send = [&sink](std::string_view part) {
-      return !Connection::current().has_gone() && sink.write(part.data(), part.size());
+    // The model's thread may call this while the connection's waits.
+    const auto send = [&sink, &connection = Connection::current()](std::string_view part) {
+      return !connection.has_gone() && sink.write(part.data(), part.size());
     };
     // cpp-httplib catches nothing here.
     try {
@@ -131,6 +132,10 @@ class HttpServer::Listener : public httplib::Server {
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     });
     add_routes();
+  }
+
+  ~Listener() override {
+    if (svr_sock_ != INVALID_SOCKET) ::close(svr_sock_);  // listened, never served
   }
 
   bool open(const std::string& host, int& port) {
