@@ -1,10 +1,10 @@
 #include "shori/export/export_adapter.h"
 
+#include "shori/export/chat_template.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
-#include "src/export/chat_template.h"
 #include "src/export/export_base.h"
 #include "src/export/export_folder.h"
 #include "src/export/model_extras.h"

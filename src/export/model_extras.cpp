@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "shori/data/tokenizer_model.h"
+#include "shori/export/chat_template.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
-#include "src/export/chat_template.h"
 #include "src/export/tokenizer_json.h"
 
 namespace shori {

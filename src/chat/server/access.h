@@ -31,7 +31,7 @@ struct AccessRules {
 };
 
 struct Credentials {
-  std::string_view host, origin, authorization, api_key;
+  std::string_view host = {}, origin = {}, authorization = {}, api_key = {};
 };
 
 // Why a request is refused: 403 for a Host that is not this machine where only it can connect (a web page whose name was

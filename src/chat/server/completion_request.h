@@ -21,17 +21,17 @@ inline constexpr std::size_t kMaxStopBytes = 1024;
 using Prompt = std::variant<std::string, std::vector<std::int32_t>>;  // text, or ids that are taken as they are
 
 struct CompletionRequest {
-  Prompt prompt;
+  Prompt prompt = {};
   std::int64_t max_tokens = -1;  // -1: until the context is full
-  std::vector<std::string> stops;
-  std::optional<std::uint64_t> seed;  // none: a random one
+  std::vector<std::string> stops = {};
+  std::optional<std::uint64_t> seed = {};  // none: a random one
   std::int64_t choices = 1;
   bool stream = false;
   bool stream_usage = false;  // OpenAI: a last chunk with the numbers of tokens
   bool ignore_eos = false;    // ends of replies are written on
   bool return_tokens = false;
-  SamplerSettings sampler;
-  std::vector<std::string> ignored;  // what was asked for and has no effect, for the log
+  SamplerSettings sampler = {};
+  std::vector<std::string> ignored = {};  // what was asked for and has no effect, for the log
 };
 
 // Reads the body of a request. Ids are checked against `vocab_size`. RequestError 400 names the field.

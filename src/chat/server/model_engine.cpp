@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "shori/data/token_text.h"
+#include "shori/export/chat_template.h"
 #include "shori/infer/generate.h"
 #include "shori/util/text.h"
-#include "src/export/chat_template.h"
 
 namespace shori {
 namespace {

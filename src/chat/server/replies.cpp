@@ -152,7 +152,7 @@ Json openai_final(const ReplyContext& context, const std::vector<FinishedReply>&
 }
 
 Json props_json(const ServedModel& model) {
-  const CompletionRequest defaults{.prompt = {}, .sampler = {.temperature_last = true}};
+  const CompletionRequest defaults{.sampler = {.temperature_last = true}};
   const ReplyContext context{.id = {}, .model = &model, .request = &defaults, .prompt_text = {}};
   return {{"default_generation_settings",
            {{"id", 0},

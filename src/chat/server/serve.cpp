@@ -15,7 +15,7 @@ namespace {
 
 struct ServePlan {
   ListenAddress address;
-  AccessRules rules;
+  AccessRules rules = {};
 };
 
 ServePlan plan_of(const ServeOptions& options) {

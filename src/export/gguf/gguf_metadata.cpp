@@ -2,9 +2,9 @@
 
 #include <set>
 
+#include "shori/export/chat_template.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
-#include "src/export/chat_template.h"
 
 namespace shori {
 namespace {
