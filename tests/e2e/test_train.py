@@ -8,7 +8,7 @@ import pytest
 
 from run_folders import Checkpoint, checkpoints, file_sha256, metrics, pinned_steps, read_safetensors, snapshot
 from shori_programs import SAVED, SOURCE, in_parallel, must, train
-from small_jobs import Job, TokenJob, scenes
+from small_jobs import SETTINGS, Job, TokenJob, scenes
 
 STEP_KEYS = ["type", "stage", "step", "epoch", "micro_batches", "samples", "tokens", "targets", "loss", "grad_norm",
              "clip_factor", "learning_rate", "update_max"]
@@ -232,14 +232,57 @@ VARIANTS = {
 }
 
 
-def test_variants_train(tmp_path, token_model):
-    def work(name):
-        job = TokenJob(tmp_path / name.replace(" ", "-"), token_model, **VARIANTS[name])
-        must(train(job.config))
-        return name, [line["loss"] for line in metrics(job.run, "step")]
+def check_cosine(job, steps):
+    """The curve of torch's LambdaLR in transformers, two steps of warm-up: the rate of a step is that after the step before."""
+    def share(done):
+        return done / 2 if done < 2 else 0.5 * (1 + math.cos(math.pi * (done - 2) / (len(steps) - 2)))
+    rates = [line["learning_rate"] for line in steps]
+    assert rates == pytest.approx([SETTINGS["learning_rate"] * share(done) for done in range(len(steps))], rel=1e-12)
 
-    for name, losses in in_parallel(work, VARIANTS):
-        assert losses[-1] < losses[0] - 0.1, (name, losses)
+
+def adapter_shapes(job):
+    _, tensors = read_safetensors(job.run / "adapter/adapter_model.safetensors")
+    return {name: shape for name, (_, shape, _) in tensors.items()}
+
+
+def check_modules(job, _steps):
+    assert {name.split(".")[-3] for name in adapter_shapes(job)} == {"q_proj", "v_proj"}
+
+
+def check_rank(job, _steps):
+    assert {min(shape) for shape in adapter_shapes(job).values()} == {8}
+    peft = json.loads((job.run / "adapter/adapter_config.json").read_text())
+    assert peft["r"] == 8 and peft["lora_alpha"] == 32
+
+
+def same_first_losses(plain, steps, tolerance):
+    assert steps[0]["targets"] == plain[0]["targets"]
+    assert steps[0]["loss"] == pytest.approx(plain[0]["loss"], rel=tolerance)
+
+
+def test_variants_train(tmp_path, token_model):
+    """Each learns, and does what its keys say."""
+    def work(name):
+        job = TokenJob(tmp_path / name.replace(" ", "-"), token_model, **VARIANTS.get(name, {}))
+        must(train(job.config))
+        return name, (job, metrics(job.run, "step"))
+
+    done = dict(in_parallel(work, [*VARIANTS, "default"]))
+    for name, (_, steps) in done.items():
+        assert steps[-1]["loss"] < steps[0]["loss"] - 0.1, (name, steps)
+    plain = done["default"][1]
+    check_cosine(*done["cosine"])
+    check_modules(*done["part of the modules"])
+    check_rank(*done["other rank"])
+    same_first_losses(plain, done["padded"][1], 1e-6)
+    same_first_losses(plain, done["fp32"][1], 5e-3)
+    assert [line["micro_batches"] for line in done["two packs in a pass"][1]] == [1] * len(plain)
+    assert [line["targets"] for line in done["two packs in a pass"][1]] == [line["targets"] for line in plain]
+    assert max(line["micro_batches"] for line in plain) == 2
+    unpacked = done["no packing"][1]
+    assert all(line["samples"] == line["micro_batches"] for line in unpacked), "a sample is a micro-batch"
+    assert any(line["samples"] > line["micro_batches"] for line in plain)
+    assert done["16-bit base"][1][0]["loss"] != plain[0]["loss"], "the base was not quantized"
 
 
 def test_plain_and_reference_operations_agree(tmp_path, token_model):

@@ -4,6 +4,7 @@
 //   parity_tool linears MODEL OUT       the frozen linears of a model folder as the products use them
 //   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
 //   parity_tool generate JOB OUT        greedy continuations of prompts with a cache of keys and values, as JOB (JSON) says
+//   parity_tool adam JOB IN OUT         steps of the optimizer on one tensor, as JOB (JSON) says
 //   parity_tool randperm COUNT SEED     one permutation on stdout
 //   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
 //   parity_tool decode TOKENIZER        the text of each list of ids of a JSON list on stdin, as JSON on stdout
@@ -31,10 +32,12 @@
 #include "shori/model/load_mistral.h"
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral.h"
+#include "shori/ops/adamw8bit.h"
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/math.h"
 #include "shori/util/text.h"
 #include "src/data/packing/shuffle.h"
 #include "tests/support/nf4_vectors.h"
@@ -234,6 +237,73 @@ void run_generate(const std::string& job_path, const std::string& out) {
   writer.write(out);
 }
 
+// The state of one tensor, with 8-bit or 32-bit moments.
+struct AdamState {
+  AdamState(std::vector<float> values, std::size_t blocks)
+      : p(std::move(values)),
+        m(p.size()),
+        v(p.size()),
+        m_absmax(blocks),
+        v_absmax(blocks),
+        m_codes(p.size()),
+        v_codes(p.size()) {}
+  std::vector<float> p, m, v, m_absmax, v_absmax;
+  std::vector<std::uint8_t> m_codes, v_codes;
+
+  AdamTensor tensor(std::span<float> gradient, std::uint64_t step, bool quantized) {
+    AdamTensor tensor{.parameter = p.data(), .gradient = gradient.data(), .count = std::ssize(p), .step = step};
+    if (quantized) {
+      tensor.m_codes = m_codes.data();
+      tensor.v_codes = v_codes.data();
+      tensor.m_absmax = m_absmax.data();
+      tensor.v_absmax = v_absmax.data();
+    } else {
+      tensor.m = m.data();
+      tensor.v = v.data();
+    }
+    return tensor;
+  }
+  void add_to(TensorWriter& writer, const std::string& step, bool quantized) const {
+    const auto floats = [&](const std::string& name, const std::vector<float>& values) {
+      writer.add(step + name, values, {std::ssize(values)});
+    };
+    floats("p", p);
+    if (!quantized) {
+      floats("m", m);
+      return floats("v", v);
+    }
+    writer.add(step + "m_codes", m_codes);
+    writer.add(step + "v_codes", v_codes);
+    floats("m_absmax", m_absmax);
+    floats("v_absmax", v_absmax);
+  }
+};
+
+// JOB: {"bits": 8 or 32, "guard": bool, "learning_rate": x, "weight_decay": x, "scale": x, "steps": n}. IN: "p" and the gradients
+// "g1", "g2", ... OUT: "1.p" and the moments after the first step, and so on. Blocks have 256 elements.
+void run_adam(const std::string& job_path, const std::string& in, const std::string& out) {
+  std::ifstream job_file(job_path);
+  const nlohmann::json job = nlohmann::json::parse(job_file);
+  const SafetensorsFile file = SafetensorsFile::open(InputFile::open(in));
+  const bool quantized = job.at("bits") == 8;
+  const AdamSettings settings{.learning_rate = job.at("learning_rate"),
+                              .weight_decay = job.at("weight_decay"),
+                              .zero_gradient_guard = job.at("guard"),
+                              .gradient_scale = job.at("scale")};
+  std::vector<float> start = read_f32(file, "p");
+  const std::size_t blocks = static_cast<std::size_t>(ceil_div(std::ssize(start), settings.block_size));
+  AdamState state(std::move(start), blocks);
+  Workspace workspace;
+  TensorWriter writer;
+  for (std::uint64_t step = 1; step <= job.at("steps").get<std::uint64_t>(); ++step) {
+    std::vector<float> gradient = read_f32(file, concat("g", step));
+    const AdamTensor tensor = state.tensor(gradient, step, quantized);
+    adamw8bit({.workspace = &workspace}, settings, {&tensor, 1});
+    state.add_to(writer, concat(step, "."), quantized);
+  }
+  writer.write(out);
+}
+
 void print_permutation(const std::string& count, const std::string& seed) {
   for (const std::uint32_t index : random_permutation(std::stoull(count), std::stoull(seed)))
     std::cout << index << '\n';
@@ -298,6 +368,7 @@ int run(const std::vector<std::string>& arguments) {
       {"linears", {2, [&] { write_model(argument(1), argument(2)); }}},
       {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
       {"generate", {2, [&] { run_generate(argument(1), argument(2)); }}},
+      {"adam", {3, [&] { run_adam(argument(1), argument(2), argument(3)); }}},
       {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
       {"encode", {1, [&] { encode_texts(argument(1)); }}},
       {"decode", {1, [&] { decode_lists(argument(1)); }}},

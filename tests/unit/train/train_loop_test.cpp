@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "shori/util/error.h"
+#include "tests/support/infinite_gradient.h"
 #include "tests/support/tiny_run.h"
 
 namespace shori {
@@ -71,17 +72,59 @@ TEST(TrainLoop, StepThatIsNotFiniteIsAnErrorWithTheStepBeforeSaved) {
   EXPECT_EQ(run.session.state().step, 0u);
 }
 
-TEST(TrainLoop, ChangedWeightOfTheBaseIsNotSaved) {
+// What a resume would start from.
+void expect_resume_at(TinyStage& tiny, std::uint64_t step, const std::vector<float>& values) {
+  StageSession session(*tiny, tiny.base());
+  RunFiles files(*tiny, session.base_identity(), Device::kCpu, session.arrays(), "");
+  session.restore(files.load(), "");
+  EXPECT_EQ(session.state().step, step);
+  EXPECT_EQ(values_of(session), values);
+}
+
+TEST(TrainLoop, GradientThatIsNotFiniteIsAnErrorAndTheLastCheckpointStays) {
   TinyStage tiny;
-  TinyRun run(tiny);
-  auto& weights = const_cast<MistralWeights&>(run.session.model().weights());
-  weights.final_norm.data<float>()[0] += 1.0f;
-  try {
+  std::vector<float> saved;
+  {
+    TinyRun run(tiny);
+    ASSERT_TRUE(run_step(run.session, run.files, run.session.next_batches()));
     save(run.session, run.files);
-    ADD_FAILURE() << "the checksum should differ";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), "E0702");
+    saved = values_of(run.session);
+    make_gradient_infinite(run.session.model(), run.session.adapter());
+    try {
+      run_step(run.session, run.files, run.session.next_batches());
+      ADD_FAILURE() << "the gradient should not be finite";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "E0605");
+      EXPECT_EQ(error.diagnostics().front().notes.back(), "step 1 is safe");
+    }
+    EXPECT_EQ(run.session.state().step, 1u);
+    EXPECT_EQ(run.session.optimizer().step_count(), 1u);
   }
+  expect_resume_at(tiny, 1, saved);
+}
+
+TEST(TrainLoop, FlippedBitOfTheBaseIsNotSavedAndTheLastCheckpointStays) {
+  TinyStage tiny;
+  std::vector<float> saved;
+  {
+    TinyRun run(tiny);
+    ASSERT_TRUE(run_step(run.session, run.files, run.session.next_batches()));
+    save(run.session, run.files);
+    saved = values_of(run.session);
+    ASSERT_TRUE(run_step(run.session, run.files, run.session.next_batches()));
+    auto& weights = const_cast<MistralWeights&>(run.session.model().weights());
+    std::get<Nf4Weight>(weights.layers[1][Linear::kUp]).view().codes[7] ^= 0x20;
+    try {
+      save(run.session, run.files);
+      ADD_FAILURE() << "the checksum should differ";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), "E0702");
+      EXPECT_NE(error.diagnostics().front().message.find("layers.1.mlp.up_proj"), std::string::npos)
+          << error.diagnostics().front().message;
+      EXPECT_EQ(error.diagnostics().front().notes.front(), "the last check passed at step 1");
+    }
+  }
+  expect_resume_at(tiny, 1, saved);
 }
 
 TEST(TrainLoop, RunsToTheEndAndWritesALinePerStep) {

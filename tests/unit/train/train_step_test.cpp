@@ -15,6 +15,7 @@
 #include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/signals.h"
+#include "tests/support/infinite_gradient.h"
 #include "tests/support/tiny_mistral.h"
 
 namespace shori {
@@ -234,15 +235,13 @@ TEST(TrainStep, NothingIsUpdatedWhenALossIsNotFinite) {
 
 TEST(TrainStep, NothingIsUpdatedWhenOnlyTheGradientIsNotFinite) {
   Trainer trainer;
-  // Finite in the forward pass, beyond fp32 in the backward pass.
-  for (LoraFactor& factor : trainer.adapter.factors()) {
-    if (factor.layer == 0 && factor.linear == Linear::kQ)
-      std::ranges::fill(factor.values(), factor.is_b ? 0.0f : 1e38f);
-  }
-  trainer.adapter.upload(trainer.model.ops());
+  make_gradient_infinite(trainer.model, trainer.adapter);
   const std::vector<float> before = trainer.values();
   const auto batches = single_packs(random_samples({64}, 160));
   const StepResult result = trainer.step(batches, 1, {});
+  EXPECT_TRUE(std::isfinite(result.loss));
+  EXPECT_EQ(result.first_bad_micro_batch, -1) << "the guard of the loss has nothing to say";
+  EXPECT_FALSE(std::isfinite(result.grad_norm));
   EXPECT_FALSE(result.finite);
   EXPECT_EQ(trainer.values(), before);
   EXPECT_EQ(trainer.optimizer.step_count(), 0u);
