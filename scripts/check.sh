@@ -78,6 +78,7 @@ mapfile -d '' scripts < <(tracked '*.sh' .ci/run)
 report "shellcheck" "$tools/shellcheck" "${scripts[@]}"
 report "layers" "$tools/python" scripts/check_layers.py
 report "banned calls" "$tools/python" scripts/check_banned.py
+report "mutations" scripts/mutate.sh --check
 if [ "$tidy" = yes ]; then
   [ ! -e "$build/compile_commands.json" ] || make_tidy_database
   report "clang-tidy" run_tidy
