@@ -1,11 +1,11 @@
 #include "shori/export/export_adapter.h"
 
 #include "shori/export/chat_template.h"
+#include "shori/export/export_base.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
-#include "src/export/export_base.h"
 #include "src/export/export_folder.h"
 #include "src/export/model_extras.h"
 #include "src/export/write_exports.h"

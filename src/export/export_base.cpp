@@ -1,4 +1,4 @@
-#include "src/export/export_base.h"
+#include "shori/export/export_base.h"
 
 #include "shori/config/hub_cache.h"
 #include "shori/train/run_folder.h"

@@ -31,13 +31,6 @@ CASES = {
 SEED, REPLY, ROWS = 0x123456789ABCDEF, 3, 60
 
 
-def drawn_ids(job):
-    # Not by parity_support, which takes ten seconds to load PyTorch.
-    tool = os.path.join(os.environ["SHORI_BIN_DIR"], "parity_tool")
-    done = subprocess.run([tool, "sample"], input=json.dumps([job]), capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)[0]
-
-
 def philox(key, counter):
     low, high = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
@@ -115,12 +108,24 @@ def expected(settings, context, rows):
     return drawn
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_drawn_ids_equal_numpy(name):
-    settings = NEUTRAL | CASES[name]
+def make_job(name):
     random = numpy.random.RandomState(len(name))
     # Rounded, so that many are equal.
     rows = (random.randn(ROWS, 2000) * 3).round(1).astype(numpy.float32)
     context = random.randint(0, 2000, 100).tolist() * 2
-    job = {"settings": settings, "seed": SEED, "reply": REPLY, "context": context, "logits": rows.tolist()}
-    assert drawn_ids(job) == expected(settings, context, rows)
+    return {"settings": NEUTRAL | CASES[name], "seed": SEED, "reply": REPLY, "context": context, "logits": rows.tolist()}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """By name of the case, from one start of the tool. Not by parity_support, which takes ten seconds to load PyTorch."""
+    tool = os.path.join(os.environ["SHORI_BIN_DIR"], "parity_tool")
+    jobs = json.dumps([make_job(name) for name in CASES])
+    done = subprocess.run([tool, "sample"], input=jobs, capture_output=True, text=True, check=True)
+    return dict(zip(CASES, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_drawn_ids_equal_numpy(name, drawn):
+    job = make_job(name)
+    assert drawn[name] == expected(job["settings"], job["context"], numpy.array(job["logits"], numpy.float32))

@@ -41,8 +41,8 @@ struct GenerateEvents {
 };
 
 struct Reply {
-  std::vector<std::int32_t> ids;  // drawn, without the one that ended the reply
-  std::string text;               // as it continues the prompt, often with a space first; without trailing white space
+  std::vector<std::int32_t> ids = {};  // drawn, without the one that ended the reply
+  std::string text = {};  // as it continues the prompt, often with a space first; without trailing white space
   StopReason stop = StopReason::kLength;
 };
 

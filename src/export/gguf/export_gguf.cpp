@@ -1,10 +1,10 @@
 #include "shori/export/export_gguf.h"
 
+#include "shori/export/export_base.h"
 #include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
-#include "src/export/export_base.h"
 #include "src/export/gguf/write_gguf.h"
 #include "src/export/write_exports.h"
 

@@ -1,0 +1,81 @@
+#include "shori/chat/run_script.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "shori/data/blockml.h"
+#include "shori/infer/generate.h"
+#include "shori/infer/rates.h"
+#include "shori/util/error.h"
+#include "shori/util/file.h"
+#include "shori/util/json_text.h"
+#include "shori/util/signals.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
+
+namespace shori {
+namespace {
+
+std::string read_stdin() {
+  std::string text;
+  char chunk[1 << 16];
+  while (const std::size_t size = std::fread(chunk, 1, sizeof chunk, stdin)) {
+    text.append(chunk, size);
+    if (text.size() > kConversationBytes) throw Error(Diagnostic("E0317", "the prompt is larger than 64 MiB"));
+  }
+  return text;
+}
+
+std::string read_prompt(const std::string& file) {
+  const std::string text =
+      file == "-" ? read_stdin() : read_whole_file(InputFile::open(file), kConversationBytes, "E0317");
+  if (const auto invalid = find_invalid_utf8(text))
+    throw Error(problem_at("E0304", "the prompt is not UTF-8", text, {file == "-" ? "stdin" : file}, *invalid)
+                    .help("save it as UTF-8"));
+  return text;
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  throw Error(Diagnostic("E0512", concat("cannot write to stdout: ", error_text(errno))));
+}
+
+Json json_of(const Reply& reply, const ReplyRates& rates, const ScriptOptions& options, int number,
+             std::size_t prompt_tokens) {
+  return {{"text", reply.text},
+          {"tokens", reply.ids.size()},
+          {"prompt_tokens", prompt_tokens},
+          {"stop", std::string(word_of(reply.stop))},
+          {"seed", options.seed},
+          {"reply", number},
+          {"hint", text_or_null(length_name(rates.hint))},
+          {"bucket", text_or_null(length_name(rates.bucket))},
+          {"impersonated", rates.impersonated},
+          {"repetition", rates.repetition}};
+}
+
+}  // namespace
+
+void run_script(LanguageModel& model, const Tokenizer& tokenizer, const ScriptOptions& options) {
+  const std::string prompt = read_prompt(options.prompt_file);
+  const std::vector<std::int32_t> ids = tokenizer.encode(prompt);
+  const auto show = [&](std::string_view text) {
+    if (!options.json) print(text);
+    return true;
+  };
+  for (int number = 0; number < options.count; ++number) {
+    const Reply reply = generate(model, tokenizer, ids,
+                                 {.sampler = options.reply.sampler,
+                                  .seed = options.seed,
+                                  .reply = static_cast<std::uint32_t>(number),
+                                  .max_tokens = options.reply.max_tokens,
+                                  .stop_at_blocks = options.stop_at_blocks},
+                                 {.text = show, .cancelled = stop_requested});
+    throw_if_stop_requested();
+    const ReplyRates rates = rate_reply(tokenizer, prompt, ids, reply);
+    print(options.json ? json_text(json_of(reply, rates, options, number, ids.size() + 1)) + "\n" : "\n");
+  }
+}
+
+}  // namespace shori

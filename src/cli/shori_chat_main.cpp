@@ -1,0 +1,115 @@
+// shori-chat: talks to a checkpoint, an adapter or a model.
+#include <unistd.h>
+
+#include <optional>
+#include <random>
+
+#include "shori/chat/chat_model.h"
+#include "shori/chat/chat_settings.h"
+#include "shori/chat/run_script.h"
+#include "shori/config/load_config.h"
+#include "shori/infer/sampler_presets.h"
+#include "shori/util/log.h"
+#include "shori/util/text.h"
+#include "src/cli/choice.h"
+#include "src/cli/path_option.h"
+#include "src/cli/program.h"
+
+namespace shori {
+namespace {
+
+constexpr auto kDevices = word_list("auto", "cpu", "cuda");  // in the order of DeviceChoice
+
+struct Arguments {
+  ChatModelOptions model;
+  ScriptOptions script;
+  SamplerPreset preset = SamplerPreset::kMain;
+  std::vector<std::pair<const SettingFlag*, std::string>> settings;  // as given
+  std::int64_t max_tokens = ReplySettings{}.max_tokens;
+  std::optional<std::uint64_t> seed;
+};
+
+void add_model_options(CLI::App& app, ChatModelOptions& model) {
+  as_path(
+      app.add_option("RUN", model.source.run,
+                     "a run folder, its adapter/, a PEFT adapter folder, or one checkpoint file; or the folder of a "
+                     "whole model"))
+      ->required();
+  as_path(
+      app.add_option("--base", model.base,
+                     "the base model used in training: its folder, or `org/name` in the Hugging Face cache (default: "
+                     "the one that the run records)"));
+  auto* step = app.add_option("--step", model.source.step, "the checkpoint of this step");
+  app.add_flag("--best", model.source.best, "the checkpoint with the lowest evaluation loss")->excludes(step);
+  add_choice<BaseType>(app, "--base-type", model.base_type, "how the base is held in memory (default nf4)");
+  app.add_option("--context", model.context,
+                 "tokens of prompt and reply together (default 8192, if the model has them)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--threads", model.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
+  add_word_option(app, "--device", kDevices, "what computes (default auto)",
+                  [&model](std::size_t index) { model.device = static_cast<DeviceChoice>(index); });
+}
+
+void add_reply_options(CLI::App& app, Arguments& arguments) {
+  add_choice<SamplerPreset>(app, "--preset", arguments.preset, "sampler settings of the model card (default main)");
+  for (const SettingFlag& flag : setting_flags()) {
+    const std::string dashed = concat("--", flag.name), underscored = concat("--", flag.preset_name());
+    app.add_option_function<std::string>(
+           dashed == underscored ? dashed : concat(dashed, ",", underscored),
+           [&arguments, &flag](const std::string& text) { arguments.settings.emplace_back(&flag, text); },
+           std::string(flag.meaning))
+        ->type_name("VALUE");
+  }
+  app.add_option("--max-tokens", arguments.max_tokens, "longest reply (default 1024)")->check(CLI::PositiveNumber);
+  app.add_option("--seed", arguments.seed, "the same seed gives the same replies (default: another one each time)");
+}
+
+void add_script_options(CLI::App& app, ScriptOptions& script) {
+  auto* file = as_path(app.add_option("--prompt-file", script.prompt_file,
+                                      "no chat: reply to the text of this file (`-`: of stdin) and end"));
+  app.add_option("--n", script.count, "with --prompt-file: number of replies")
+      ->needs(file)
+      ->check(CLI::Range(1, 1'000'000));
+  app.add_flag("--json", script.json, "with --prompt-file: one JSON object a line: text, stop, rates")->needs(file);
+  app.add_flag("!--no-stop", script.stop_at_blocks, "with --prompt-file: go on after the end of a block")->needs(file);
+}
+
+ReplySettings reply_settings(const Arguments& arguments) {
+  ReplySettings reply{.sampler = preset_settings(arguments.preset), .max_tokens = arguments.max_tokens};
+  for (const auto& [flag, text] : arguments.settings) flag->set(reply.sampler, text, concat("--", flag->name));
+  return reply;
+}
+
+// One that can be typed again.
+std::uint64_t seed_of(const Arguments& arguments) {
+  if (arguments.seed) return *arguments.seed;
+  const std::uint64_t seed = std::random_device{}();
+  log_info(concat("seed ", seed));
+  return seed;
+}
+
+void run(Arguments& arguments) {
+  const ReplySettings reply = reply_settings(arguments);
+  if (!arguments.model.base.empty()) arguments.model.base = find_base_folder("--base", arguments.model.base);
+  ChatModel model = ChatModel::open(arguments.model);
+  const std::uint64_t seed = seed_of(arguments);
+  arguments.script.reply = reply;
+  arguments.script.seed = seed;
+  run_script(model.language_model(), model.tokenizer(), arguments.script);
+}
+
+}  // namespace
+}  // namespace shori
+
+int main(int argc, char** argv) {
+  using namespace shori;
+  CLI::App app{"shori-chat: talks to a checkpoint, an adapter or a model"};
+  add_program_options(app, "shori-chat");
+  Arguments arguments;
+  add_model_options(app, arguments.model);
+  add_reply_options(app, arguments);
+  add_script_options(app, arguments.script);
+  app.footer("Example:  shori-chat runs/shori/top-pg13 --preset main");
+  app.callback([&arguments] { run(arguments); });
+  return run_program(app, argc, argv);
+}
