@@ -7,6 +7,7 @@
 #include "shori/chat/chat_model.h"
 #include "shori/chat/chat_settings.h"
 #include "shori/chat/run_script.h"
+#include "shori/chat/serve.h"
 #include "shori/config/load_config.h"
 #include "shori/infer/sampler_presets.h"
 #include "shori/util/log.h"
@@ -23,6 +24,7 @@ constexpr auto kDevices = word_list("auto", "cpu", "cuda");  // in the order of 
 struct Arguments {
   ChatModelOptions model;
   ScriptOptions script;
+  ServeOptions serve;
   SamplerPreset preset = SamplerPreset::kMain;
   std::vector<std::pair<const SettingFlag*, std::string>> settings;  // as given
   std::int64_t max_tokens = ReplySettings{}.max_tokens;
@@ -74,6 +76,20 @@ void add_script_options(CLI::App& app, ScriptOptions& script) {
   app.add_flag("!--no-stop", script.stop_at_blocks, "with --prompt-file: go on after the end of a block")->needs(file);
 }
 
+void add_serve_options(CLI::App& app, ServeOptions& serve) {
+  auto* address = app.add_option("--serve", serve.address,
+                                 "no chat: answer the HTTP requests of SillyTavern and other clients of llama.cpp or "
+                                 "OpenAI, on this machine alone unless a host is named")
+                      ->type_name("[HOST:]PORT")
+                      ->excludes("--prompt-file");
+  as_path(
+      app.add_option("--api-key-file", serve.api_key_file, "with --serve: the keys that clients may use, one a line"))
+      ->needs(address);
+  app.add_option("--queue", serve.most_waiting, "with --serve: most requests that wait for their turn (default 64)")
+      ->needs(address)
+      ->check(CLI::Range(1, 1024));
+}
+
 ReplySettings reply_settings(const Arguments& arguments) {
   ReplySettings reply{.sampler = preset_settings(arguments.preset), .max_tokens = arguments.max_tokens};
   for (const auto& [flag, text] : arguments.settings) flag->set(reply.sampler, text, concat("--", flag->name));
@@ -91,7 +107,10 @@ std::uint64_t seed_of(const Arguments& arguments) {
 void run(Arguments& arguments) {
   const ReplySettings reply = reply_settings(arguments);
   if (!arguments.model.base.empty()) arguments.model.base = find_base_folder("--base", arguments.model.base);
+  const bool serves = !arguments.serve.address.empty();
+  if (serves) check_serve_options(arguments.serve);
   ChatModel model = ChatModel::open(arguments.model);
+  if (serves) return serve(model.language_model(), model.tokenizer(), model.name(), arguments.serve);
   const std::uint64_t seed = seed_of(arguments);
   arguments.script.reply = reply;
   arguments.script.seed = seed;
@@ -109,6 +128,7 @@ int main(int argc, char** argv) {
   add_model_options(app, arguments.model);
   add_reply_options(app, arguments);
   add_script_options(app, arguments.script);
+  add_serve_options(app, arguments.serve);
   app.footer("Example:  shori-chat runs/shori/top-pg13 --preset main");
   app.callback([&arguments] { run(arguments); });
   return run_program(app, argc, argv);
