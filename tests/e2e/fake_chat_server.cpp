@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -83,4 +84,11 @@ int run(int count, char** given) {
 }  // namespace
 }  // namespace shori
 
-int main(int count, char** given) { return shori::run(count, given); }
+int main(int count, char** given) {
+  try {
+    return shori::run(count, given);
+  } catch (const shori::Error& error) {
+    shori::log_error(error.diagnostics().front());
+    return error.exit_code();
+  }
+}

@@ -91,16 +91,22 @@ std::vector<Step> listed_steps(const JsonValue& list) {
   return steps;
 }
 
-// Whether temperature stands last among the steps that are on; they have to be in one of the two orders that exist.
+bool is_cutter(Step step) { return step == kTopK || step == kTopP || step == kMinP; }
+
+// Whether temperature follows all of `steps` that cut.
 bool is_temperature_last(const std::vector<Step>& steps) {
-  if (std::is_sorted(steps.begin(), steps.end())) return true;
+  const auto after = std::find(steps.begin(), steps.end(), kTemperature);
+  return std::none_of(after, steps.end(), is_cutter);
+}
+
+// The steps that are on have to be in one of the two orders that exist.
+void check_order(const std::vector<Step>& active) {
   std::vector<int> first;  // the place of each step where temperature follows the penalties
-  for (const Step step : steps) first.push_back(step == kTemperature ? 2 * kPenalties + 1 : 2 * step);
-  if (!std::is_sorted(first.begin(), first.end()))
-    refuse_field("samplers",
-                 "this order does not exist here: penalties first, then top_k, top_p, min_p in this order, and "
-                 "temperature before or after these three");
-  return false;
+  for (const Step step : active) first.push_back(step == kTemperature ? 2 * kPenalties + 1 : 2 * step);
+  if (std::is_sorted(active.begin(), active.end()) || std::is_sorted(first.begin(), first.end())) return;
+  refuse_field("samplers",
+               "this order does not exist here: penalties first, then top_k, top_p, min_p in this order, and "
+               "temperature before or after these three");
 }
 
 // Applies the list `samplers`.
@@ -117,7 +123,9 @@ void read_order(const JsonValue& list, SamplingFields& into) {
   std::vector<Step> active;
   for (const Step step : listed)
     if (on[step]) active.push_back(step);
-  into.settings.temperature_last = is_temperature_last(active);
+  check_order(active);
+  const bool matters = on[kTemperature] && std::any_of(active.begin(), active.end(), is_cutter);
+  into.settings.temperature_last = is_temperature_last(matters ? active : listed);
 }
 
 // Samplers of other programs and the value that turns each off.

@@ -1,0 +1,415 @@
+"""The server of shori-chat: what clients get, what hostile ones get, and that nothing is left of either.
+
+Most tests run it over a model that is a clock (fake_chat_server.cpp); its limits are short there."""
+import concurrent.futures
+import contextlib
+import json
+import socket
+import threading
+import time
+
+import httpx
+import openai
+import pytest
+
+from shori_programs import BIN, Running
+
+FAKE = BIN / "fake_chat_server"
+HTTP = httpx.Client(timeout=60, trust_env=False)
+CONTEXT = 1000  # of the clock; a byte is a token
+
+# What SillyTavern 1.19 sends to llama.cpp with the card's main preset.
+SILLYTAVERN = {
+    "prompt": "▀message (length: medium)\nReimu:", "max_new_tokens": 6, "max_tokens": 6, "n_predict": 6, "num_predict": 6,
+    "temperature": 1, "top_p": 1, "typical_p": 1, "typical": 1, "sampler_seed": -1, "seed": -1, "min_p": 0.07,
+    "repetition_penalty": 1, "rep_pen": 1, "repeat_penalty": 1, "frequency_penalty": 0, "presence_penalty": 0.4,
+    "top_k": 0, "skew": 0, "min_tokens": 0, "add_bos_token": True, "smoothing_factor": 0, "smoothing_curve": 1,
+    "dry_allowed_length": 2, "dry_multiplier": 0, "dry_base": 1.75, "dry_sequence_breakers": "[\"\\n\", \":\"]",
+    "dry_penalty_last_n": 0, "stopping_strings": ["▄"], "stop": ["▄"], "truncation_length": 8192, "ban_eos_token": False,
+    "skip_special_tokens": True, "top_a": 0, "tfs": 1, "tfs_z": 1, "mirostat_mode": 0, "mirostat": 0, "mirostat_tau": 5,
+    "mirostat_eta": 0.1, "custom_token_bans": "", "banned_strings": [], "api_type": "llamacpp",
+    "api_server": "http://127.0.0.1:8080/", "xtc_threshold": 0.1, "xtc_probability": 0, "nsigma": 0, "top_n_sigma": 0,
+    "rep_pen_range": 2048, "repetition_penalty_range": 2048, "repeat_last_n": 2048, "guidance_scale": 1,
+    "negative_prompt": "", "grammar_string": "", "grammar": "", "ignore_eos": False, "rep_pen_slope": 1, "num_ctx": 8192,
+    "samplers": ["penalties", "dry", "temperature", "top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc"],
+    "logit_bias": [], "cache_prompt": True, "n_probs": 10,
+}
+
+
+class Server:
+    def __init__(self, token_ms=0, prompt_ms=0, waiting=64, host="127.0.0.1", key=None):
+        self.program = Running(FAKE, host, 0, token_ms, prompt_ms, waiting, *([key] if key else []))
+        self.port = int(self.program.wait_for(r"serving at port (\d+)")[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.program.__exit__()
+
+    def post(self, path, body, **options):
+        return HTTP.post(self.url + path, **({"json": body} if isinstance(body, dict) else {"content": body}),
+                          **options)
+
+    def stop(self):
+        self.program.signal(15)
+        return self.program.finish()
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def raw(self, data, finish=True):
+        """Status and body of the answer to these bytes; None if there is none."""
+        with self.connect() as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(data)
+            if finish:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_WR)
+            return read_answer(connection)
+
+    def memory(self):
+        """MiB of memory that the process holds."""
+        with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+    def threads(self):
+        with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("Threads"))
+
+
+def read_answer(connection):
+    data = b""
+    with contextlib.suppress(OSError):
+        while chunk := connection.recv(65536):
+            data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    return (int(head.split()[1]), body) if head else None
+
+
+def events(text):
+    return [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+
+
+def request(body, path="/completion", **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    fields = {"Host": "127.0.0.1", "Content-Length": len(data)} | {name.replace("_", "-"): text for name, text in headers.items()}
+    head = "".join(f"{name}: {text}\r\n" for name, text in fields.items() if text is not None)
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + data
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server() as running:
+        yield running
+        assert running.program.process.poll() is None, "it answers to the end"
+        done = running.stop()
+        assert done.code == 0, repr(done)
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return openai.OpenAI(base_url=server.url + "/v1", api_key="none", max_retries=0)
+
+
+def test_a_client_of_openai(client):
+    model = client.models.list().data[0].id
+    assert "shori" in model
+    done = client.completions.create(model=model, prompt="x" * 10, max_tokens=3, seed=5, temperature=0)
+    assert (done.choices[0].text, done.choices[0].finish_reason) == ("0é 1é 2é ", "length")
+    assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (11, 3), "BOS counts"
+    assert client.completions.create(model=model, prompt=[1, 2, 3], max_tokens=1).usage.prompt_tokens == 3
+    several = client.completions.create(model=model, prompt="x", max_tokens=2, n=3)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+
+
+def test_a_client_of_openai_reads_a_stream(client):
+    parts = list(client.completions.create(model="any", prompt="x", max_tokens=3, n=2, stream=True,
+                                           stream_options={"include_usage": True}))
+    for index in range(2):
+        choices = [part.choices[0] for part in parts if part.choices and part.choices[0].index == index]
+        assert "".join(choice.text for choice in choices) == "0é 1é 2é "
+        assert [choice.finish_reason for choice in choices] == [None] * 3 + ["length"]
+    assert parts[-1].choices == [] and parts[-1].usage.completion_tokens == 6
+    assert len({part.id for part in parts}) == 1
+
+
+def test_a_client_of_openai_sees_what_is_wrong(client):
+    for field, value in [("temperature", -1), ("n", 99), ("best_of", 2), ("echo", True), ("logit_bias", {"5": -100})]:
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(model="any", prompt="x", **{field: value})
+        assert refused.value.param == field
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model="any", prompt="x" * CONTEXT)
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_what_sillytavern_asks_when_it_connects(server):
+    assert "shori" in HTTP.get(server.url + "/v1/models").json()["data"][0]["id"]
+    props = HTTP.get(server.url + "/props").json()
+    assert props["default_generation_settings"]["n_ctx"] == CONTEXT and props["total_slots"] == 1
+    assert "/" not in props["model_path"] and "chat_template" in props
+    assert HTTP.get(server.url + "/health").json() == {"status": "ok"}
+    assert HTTP.get(server.url + "/slots").json()[0]["is_processing"] is False
+    assert server.post("/tokenize", {"content": "abc"}).json() == {"tokens": [97, 98, 99]}
+    pieces = server.post("/tokenize", {"content": "é", "add_special": True, "with_pieces": True}).json()["tokens"]
+    assert [piece["piece"] for piece in pieces] == ["", [0xc3], [0xa9]]
+    assert server.post("/detokenize", {"tokens": [97, 98]}).json() == {"content": "ab"}
+
+
+@pytest.mark.parametrize("path", ["/completion", "/completions"])
+def test_what_sillytavern_sends(server, path):
+    done = server.post(path, SILLYTAVERN).json()
+    assert done["content"] == "".join(f"{i}é " for i in range(6))
+    assert done["stop"] is True and done["stop_type"] == "limit" and done["tokens_predicted"] == 6
+    assert done["generation_settings"]["min_p"] == 0.07 and done["generation_settings"]["repeat_last_n"] == 2048
+    samplers = done["generation_settings"]["samplers"]
+    assert samplers.index("temperature") == 1, "the main preset has temperature first"
+
+    streamed = server.post(path, SILLYTAVERN | {"stream": True})
+    assert streamed.headers["content-type"] == "text/event-stream"
+    parts = [json.loads(part) for part in events(streamed.text)]
+    assert "".join(part["content"] for part in parts) == done["content"]
+    assert [part["stop"] for part in parts] == [False] * 6 + [True]
+    assert parts[-1]["stop_type"] == "limit"
+
+
+def test_the_end_of_a_stream_of_openai(server):
+    parts = events(server.post("/v1/completions", SILLYTAVERN | {"stream": True, "n": 1, "best_of": 1}).text)
+    assert parts[-1] == "[DONE]"
+    assert json.loads(parts[-2])["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_prompt_that_does_not_fit(server):
+    refused = server.post("/completion", {"prompt": "x" * (CONTEXT - 1)})
+    error = refused.json()["error"]
+    assert refused.status_code == 400 and error["type"] == "exceed_context_size_error"
+    assert (error["n_prompt_tokens"], error["n_ctx"]) == (CONTEXT, CONTEXT)
+    full = server.post("/completion", {"prompt": "x" * (CONTEXT - 3)}).json()
+    assert full["tokens_predicted"] == 2 and full["truncated"] is True
+
+
+BAD_BODIES = {
+    "nothing": b"", "no JSON": b"{", "a list": b"[]", "two values": b"{}{}", "not UTF-8": b'{"prompt": "\xff"}',
+    "deep": b'{"prompt":' + b"[" * 100_000, "no prompt": b"{}", "text for a number": b'{"prompt":"x","temperature":"1"}',
+    "mixed": b'{"prompt":["x",1]}', "an id too large": b'{"prompt":[257]}', "a number too large": b'{"prompt":"x","seed":1e300}',
+    "many values": b'{"prompt":[' + b"1," * 500_000 + b"1]}", "twice": b'{"prompt":"x","prompt":"y"}',
+}
+
+
+@pytest.mark.parametrize("path", ["/completion", "/v1/completions"])
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
+def test_bad_bodies(server, path, body):
+    refused = server.post(path, body)
+    assert refused.status_code == 400, refused.text
+    error = refused.json()["error"]
+    assert error["type"] == "invalid_request_error" and error["message"]
+    assert ("param" in error) or path == "/completion"
+
+
+HOSTILE = {
+    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
+    "no version": (b"GET /health\r\nHost: 127.0.0.1\r\n\r\n", 400),
+    "no colon": (b"GET /health HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n", 400),
+    "folded": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n x: y\r\n\r\n", 400),
+    "a NUL": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\0\r\n\r\n", 400),
+    "two hosts": (b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil\r\n\r\n", 400),
+    "half a head": (b"GET /health HTTP/1.1\r\nHost: 127", 400),
+    "half a body": (request(b"{}", Content_Length=100), 400),
+    "a long line": (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", 431),
+    "many lines": (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 100_000 + b"\r\n", 431),
+    "two lengths": (request(b"{}", Content_length="2", Content_Length="2"), 400),
+    "a negative length": (request(b"{}", Content_Length="-2"), 400),
+    "no number": (request(b"{}", Content_Length="2x"), 400),
+    "huge": (request(b"{}", Content_Length="99999999999999999999"), 400),
+    "too long": (request(b"{}", Content_Length=str(1 << 40)), 413),
+    "chunks": (request(b"2\r\n{}\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding="chunked"), 411),
+    "compressed": (request(b"{}", Content_Encoding="gzip"), 415),
+    "a range": (b"GET /health HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-,1-,2-\r\n\r\n", 200),
+    "no path": (b"GET /etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "upwards": (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "upwards, encoded": (b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "another method": (b"GET /completion HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "OPTIONS": (b"OPTIONS /completion HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
+    "no host": (b"GET /props HTTP/1.1\r\n\r\n", 403),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), HOSTILE.values(), ids=HOSTILE)
+def test_hostile_requests(server, data, status):
+    assert server.raw(data)[0] == status
+    assert server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+
+
+def test_a_long_body_is_refused_while_it_is_sent(server):
+    refused = server.post("/completion", {"prompt": "x" * (20 << 20)})
+    assert refused.status_code == 413 and "bytes" in refused.json()["error"]["message"]
+
+
+def test_a_body_that_waits_for_the_word(server):
+    with server.connect() as connection:
+        body = json.dumps({"prompt": "x", "n_predict": 1}).encode()
+        connection.sendall(request(b"", Content_Length=len(body), Expect="100-continue"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        assert read_answer(connection)[0] == 200
+
+
+def test_slow_clients(server):
+    """One that says nothing, one that sends a byte now and then, one that stops inside the body."""
+    def drip():
+        with server.connect() as connection:
+            with contextlib.suppress(OSError):
+                for byte in b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"y" * 40:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.05)
+            return read_answer(connection)[0]
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(lambda: server.raw(b"", finish=False)[0]), pool.submit(drip),
+                   pool.submit(lambda: server.raw(request(b"{", Content_Length=100), finish=False)[0])]
+        assert [answer.result() for answer in answers] == [408] * 3
+
+
+def test_more_connections_than_there_are_places(server):
+    """80 idle clients keep others out for as long as a head may take, no longer."""
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(80)]
+        seen = set()
+        while seen < {200, 503}:
+            answer = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            seen.add(answer[0])
+            assert answer[0] != 503 or b"too many" in answer[1]
+        assert {read_answer(connection)[0] for connection in idle} <= {408, 503}
+    assert server.threads() <= 90
+
+
+def test_web_pages(server):
+    def status(**headers):
+        return server.raw(request({"prompt": "x", "n_predict": 1}, **headers), finish=False)
+    assert status()[0] == 200
+    for headers in [{"Host": "evil.example"}, {"Host": "127.0.0.1.evil.example:80"}, {"Origin": "http://evil.example"},
+                    {"Origin": "null"}]:
+        assert status(**headers)[0] == 403, headers
+    assert not [name for name in HTTP.get(server.url + "/props").headers if name.startswith("access-control")]
+
+
+def test_keys():
+    with Server(key="correct-horse", host="0.0.0.0") as server:
+        body = {"prompt": "x", "n_predict": 1}
+        for headers in [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "correct-horse"}, {"X-Api-Key": "wrong"},
+                        {"Authorization": "Bearer correct-hors"}]:
+            refused = server.post("/completion", body, headers=headers)
+            assert refused.status_code == 401 and refused.json()["error"]["type"] == "authentication_error"
+        for headers in [{"Authorization": "Bearer correct-horse"}, {"X-Api-Key": "correct-horse"}]:
+            assert server.post("/completion", body, headers={"Host": "box.lan", **headers}).status_code == 200
+        assert HTTP.get(server.url + "/health").status_code == 200
+        assert HTTP.get(server.url + "/props").status_code == 401
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=server.url + "/v1", api_key="wrong").completions.create(model="any", prompt="x")
+        done = server.stop()
+        assert done.code == 0 and "correct" not in done.err, "keys are not logged"
+
+
+def test_the_log_has_numbers_and_no_text():
+    with Server() as server:
+        server.post("/completion", {"prompt": "secret words", "n_predict": 3, "dry_multiplier": 1})
+        server.post("/completion", {"prompt": 5})
+        HTTP.get(server.url + "/secret%1b]0;")
+        log = server.stop().err
+        assert "POST /completion 200" in log and "prompt 13 tokens, reply 3" in log and "ignored: dry_multiplier" in log
+        assert "POST /completion 400" in log
+        assert "secret words" not in log and "\x1b" not in log
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("phase", ["prompt", "reply"])
+def test_a_client_that_goes_away(stream, phase):
+    """Its generation ends, and the next client is served at once."""
+    with Server(token_ms=20, prompt_ms=100_000 if phase == "prompt" else 0) as server:
+        with server.connect() as connection:
+            connection.sendall(request({"prompt": "x", "stream": stream}))
+            time.sleep(0.3)
+        cancelled = server.program.wait_for(r"cancelled after (\d+)")
+        assert int(cancelled[1]) < 900
+        if phase == "reply":
+            assert server.post("/completion", {"prompt": "x", "n_predict": 2}).status_code == 200
+
+
+def test_a_client_that_goes_away_from_the_queue():
+    with Server(token_ms=10) as server:
+        running = threading.Thread(target=server.post, args=("/completion", {"prompt": "x", "n_predict": 100}))
+        running.start()
+        while not HTTP.get(server.url + "/slots").json()[0]["is_processing"]:
+            time.sleep(0.01)
+        with server.connect() as waiting:
+            waiting.sendall(request({"prompt": "x" * 10}))
+            time.sleep(0.2)
+        assert server.post("/completion", {"prompt": "x", "n_predict": 1}).status_code == 200
+        running.join()
+        log = server.stop().err
+        assert "POST /completion 499" in log and "cancelled after" not in log, log
+
+
+def test_a_client_that_does_not_read():
+    """It holds the model for as long as a write may take, no longer."""
+    with Server() as server, server.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(request({"prompt": "x", "stream": True, "n": 8, "max_tokens": 900}, "/v1/completions"))
+        assert server.program.wait_for("cancelled after")
+        assert server.post("/completion", {"prompt": "x", "n_predict": 1}).status_code == 200
+
+
+def test_64_clients_at_once():
+    with Server(token_ms=1) as server:
+        base = server.memory()
+        with concurrent.futures.ThreadPoolExecutor(64) as pool:
+            answers = list(pool.map(lambda i: server.post("/completion", {"prompt": "x" * 500, "n_predict": 3, "stream": i % 2 == 1}),
+                                    range(64)))
+        assert {answer.status_code for answer in answers} == {200}
+        for answer in answers:
+            assert "2é" in answer.text
+        assert server.memory() - base < 64
+        assert server.stop().code == 0
+
+
+def test_the_queue_is_bounded():
+    with Server(token_ms=20, waiting=2) as server:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(lambda _: server.post("/completion", {"prompt": "x", "n_predict": 10}), range(16)))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 503} and statuses.count(200) >= 3
+        busy = next(answer for answer in answers if answer.status_code == 503)
+        assert int(busy.headers["retry-after"]) > 0 and busy.json()["error"]["type"] == "unavailable_error"
+
+
+def test_memory_is_bounded():
+    """Large bodies that are read, refused or given up do not stay."""
+    with Server() as server:
+        body = json.dumps({"prompt": "x" * 1_900_000}).encode()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            statuses = list(pool.map(lambda _: server.post("/completion", body).status_code, range(64)))
+        assert set(statuses) == {400}
+        assert server.memory() < 300
+        assert server.stop().code == 0
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_stop_ends_the_running_reply(number):
+    with Server(token_ms=20) as server:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            streamed = pool.submit(server.raw, request({"prompt": "x", "stream": True}), False)
+            time.sleep(0.3)
+            waiting = pool.submit(server.raw, request({"prompt": "x"}), False)
+            time.sleep(0.2)
+            server.program.signal(number)
+            done = server.program.finish()
+            assert done.code == 0, repr(done)
+            assert streamed.result()[0] == 200 and b'"stop":true' not in streamed.result()[1]
+            assert waiting.result()[0] == 503
+
+
+def test_a_port_in_use():
+    with Server() as server:
+        second = Running(FAKE, "127.0.0.1", server.port, 0, 0, 1).finish()
+        assert second.code != 0 and "another program listens there" in second.err
