@@ -127,9 +127,12 @@ class HttpServer::Listener : public httplib::Server {
     new_task_queue = [this] { return new ConnectionThreads(limits_.connections); };
     set_tcp_nodelay(true);
     // cpp-httplib would set SO_REUSEPORT, with which a second server takes the port of the first without an error.
+    // Bounded buffers, which connections inherit: the kernel would grow each to megabytes for clients that do not read.
     set_socket_options([](socket_t socket) {
-      const int on = 1;
+      const int on = 1, bytes = 64 << 10;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+      setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
     });
     add_routes();
   }
