@@ -36,10 +36,10 @@ def training_row(report):
         return None
     date, gpu, driver = who(report, result)
     runs = result["runs"]
-    recompute = runs.get("P1 recompute, first start", {})
+    recompute = runs.get("P1 recompute", {})
     dropped, whole = runs.get("P2"), runs.get("P2 dropout 0")
     ratio = f"{whole['tokens_per_second'] / dropped['tokens_per_second']:.3f}x" if dropped and whole else "-"
-    same = result["identities"]
+    same = (part(report, "identities") or {}).get("identities")
     return [date, f"{gpu}, {driver}", report["build"].split("(")[-1].split()[1], speed(recompute), speed(runs.get("P1 keep_attention")),
             speed(runs.get("P1 keep")), speed(dropped), speed(runs.get("P3")), ratio, gib(recompute.get("gpu_peak_bytes")),
             gib(recompute.get("planned_bytes")), f"{sum(same.values())} of {len(same)}" if same else "-"]

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Everything that needs a GPU, in one call: correctness, goldens, timings, training, and the same work by a peer.
+"""Everything that needs a GPU: a first look, correctness, goldens, timings, training, and the same work by a peer.
 
-  scripts/gpu_suite.sh --out DIR                               all parts
-  scripts/gpu_suite.sh --parts ops,goldens,kernels --out DIR   some; two calls of at most nine minutes cover all:
-  scripts/gpu_suite.sh --parts model,peer --out DIR
+  scripts/gpu_suite.sh --parts smoke --out DIR                         the first 40 seconds on a card
+  scripts/gpu_suite.sh --parts smoke,ops,goldens,kernels --out DIR     two calls cover all parts: 6 minutes
+  scripts/gpu_suite.sh --parts model,peer,identities --out DIR         and 8 minutes
 
-Parts: ops (every test case of ops and models on the GPU, compute-sanitizer), goldens (results of bitsandbytes' CUDA kernels,
-and our code against them), kernels (time of every kernel), model (a Mistral-7B of random weights: memory, speed, equal bytes),
-peer (transformers + PEFT + bitsandbytes on the same weights, in turn with ours).
+Parts: smoke (opens the card, tiny cases of each kernel, products, attention, a small model, one timed call of each op; each step a
+process of its own and a line of smoke.jsonl), ops (every test case of ops and models on the GPU, compute-sanitizer), goldens (results
+of bitsandbytes' CUDA kernels, and our code against them), kernels (time of every kernel), model (a Mistral-7B of random weights:
+memory and speed), peer (transformers + PEFT + bitsandbytes on the same weights, in turn with ours), identities (equal bytes).
 
-Runs from a build (--build DIR) or from the folder that scripts/gpu_bundle.sh makes. suite.json in --out is rewritten after
-each step, so a call that is cut short leaves what it measured. Exit: 0 all passed, 1 something failed, 77 nothing could run.
+Runs from a build (--build DIR) or from the folder that scripts/gpu_bundle.sh makes. suite.json in --out is rewritten after each step,
+so a call that is cut short leaves what it measured. Exit: 0 all passed, 1 something failed, 77 nothing could run. Where nvidia-smi lists
+a GPU, one that cannot be used is a failure.
 """
 import argparse
 import os
@@ -26,11 +28,13 @@ import suite_model
 import suite_ops
 import suite_peer
 import suite_run
+import suite_smoke
 from suite_run import Failed, Skipped, Suite
 
-# Seconds of each part; those of a call of nine minutes add up to less.
-PARTS = {"ops": (suite_ops.run_ops, 210), "goldens": (suite_ops.run_goldens, 70), "kernels": (suite_kernels.run_kernels, 230),
-         "model": (suite_model.run_model, 330), "peer": (suite_peer.run_peer, 190)}
+# Seconds of each part, in the order in which they run; --seconds scales them all.
+PARTS = {"smoke": (suite_smoke.run_smoke, 45), "ops": (suite_ops.run_ops, 135), "goldens": (suite_ops.run_goldens, 45),
+         "kernels": (suite_kernels.run_kernels, 130), "model": (suite_model.run_model, 230), "peer": (suite_peer.run_peer, 150),
+         "identities": (suite_model.run_identities, 90)}
 
 
 def parse_options():
@@ -38,7 +42,8 @@ def parse_options():
     parser.add_argument("--parts", default=",".join(PARTS), help="some of: %(default)s")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the results, at most 8 files")
     parser.add_argument("--build", type=pathlib.Path, help="folder of a build; its bin/ holds the programs")
-    parser.add_argument("--seconds", type=float, default=530, help="for the whole call (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, help="for the whole call (default: " +
+                        ", ".join(f"{name} {seconds}" for name, (_, seconds) in PARTS.items()) + ")")
     parser.add_argument("--work", type=pathlib.Path, help="folder for the model and runs; default: in memory, else on disk")
     parser.add_argument("--emulated", action="store_true",
                         help="tries the suite itself without a GPU: tiny sizes on the CUDA emulator, times mean nothing")
@@ -47,6 +52,9 @@ def parse_options():
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    planned = sum(PARTS[name][1] for name in options.parts)
+    options.seconds = planned if options.seconds is None else options.seconds
+    options.scale = options.seconds / planned
     return options
 
 
@@ -63,13 +71,13 @@ def run_part(suite, name):
     """Fills suite.report["parts"][name]; a part that ends early keeps the steps that it finished."""
     function, seconds = PARTS[name]
     begun = time.monotonic()
-    suite.part_end = begun + seconds
+    suite.part_end = begun + seconds * suite.scale
     result = suite.report["parts"][name] = {"status": "running", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     suite.flush()
     try:
         reason = suite.no_gpu_reason()
         if reason:
-            raise Skipped(reason)
+            raise (Failed if suite.gpu else Skipped)(reason)
         function(suite, result)
         result["status"] = "failed" if result.get("failures") else "passed"
     except Skipped as reason:
@@ -86,7 +94,7 @@ def run_part(suite, name):
 
 
 def run_parts(suite, options):
-    facts = suite_run.gpu_facts()
+    facts = suite.gpu
     version = subprocess.run([suite.program("shori-train"), "--version"], capture_output=True, text=True, check=False).stdout.strip()
     suite.report.update(command=["scripts/gpu_suite.sh", *sys.argv[1:]], build=version, gpu=facts, emulated=options.emulated,
                         python=sys.version.split()[0])
@@ -102,7 +110,8 @@ def main():
     programs = (options.build or suite_run.ROOT) / "bin"
     work = options.work or work_folder()
     try:
-        return run_parts(Suite(programs.resolve(), options.out, work, options.emulated, options.seconds), options)
+        return run_parts(Suite(programs.resolve(), options.out, work, options.emulated, options.seconds, options.scale),
+                         options)
     except Skipped as reason:
         sys.exit(f"gpu_suite.sh: {reason}")
     finally:

@@ -1,49 +1,40 @@
 """Parts `ops` and `goldens` of the GPU suite."""
-import json
 import os
 import shutil
 import sys
 
+from suite_cases import list_cases, run_group
 from suite_run import ROOT, Failed, Skipped
-
-# Without the cases that are large, and those inside libtorch: a sanitizer takes a hundred times as long.
-TINY_CASES = "*-*Many*:*Large*:*Attention*:*Full*:DeviceModel*"
-
-
-def run_cases(suite, result, name, seconds, arguments=(), prefix=()):
-    """One GoogleTest program; its counts go into the result, the names of failed cases too."""
-    report = suite.work / f"{name}.json"
-    report.unlink(missing_ok=True)
-    outcome = suite.run([*prefix, suite.program(name), f"--gtest_output=json:{report}", *arguments], seconds)
-    counts = {"seconds": round(outcome.seconds, 1), "exit": outcome.code, "timed_out": outcome.timed_out,
-              "passed": 0, "failed": 0, "skipped": 0}
-    failures = []
-    cases = [case for group in json.loads(report.read_text())["testsuites"] for case in group["testsuite"]] if report.is_file() else []
-    for case in cases:
-        if case.get("result") == "SKIPPED":
-            counts["skipped"] += 1
-        elif case.get("failures"):
-            counts["failed"] += 1
-            failures.append(f"{name}: {case['classname']}.{case['name']}")
-        elif case.get("status") == "RUN":
-            counts["passed"] += 1
-    if outcome.timed_out or (outcome.code != 0 and not failures):
-        failures.append(f"{name}: " + ("ran out of time" if outcome.timed_out else f"exit {outcome.code}: {outcome.said}"))
-    return counts, failures
+from suite_smoke import TINY_CASES
 
 
 def run_ops(suite, result):
+    """Every case of both programs, one process a suite of cases."""
     result.update(steps={}, failures=[])
-    for name, seconds in {"ops_gpu_test": 140, "model_gpu_test": 50}.items():
-        counts, failures = run_cases(suite, result, name, seconds)
-        result["steps"][name] = counts
-        result["failures"] += failures
-        suite.say(f"{name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
-        suite.flush()
+    for name in ("ops_gpu_test", "model_gpu_test"):
+        counts = result["steps"][name] = {"passed": 0, "failed": 0, "skipped": 0, "not_run": 0, "seconds": 0.0, "suites": {}}
+        for group, found in list_cases(suite, name).items():
+            run_suite(suite, result, name, group, found, counts)
+        suite.say(f"{name}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped, {counts['not_run']} not run")
+        if counts["not_run"] and not counts["failed"]:
+            result["failures"].append(f"{name}: ran out of time, {counts['not_run']} cases were not run")
     for tool in ["memcheck", "racecheck"]:
         result["steps"][tool] = sanitize(suite, result, tool)
         suite.say(f"compute-sanitizer {tool}: {result['steps'][tool]['outcome']}")
         suite.flush()
+
+
+def run_suite(suite, result, name, group, cases, counts):
+    """One suite of cases; what it did is in the report before the next one starts."""
+    try:
+        found = run_group(suite, name, group, cases, suite.left() - 1, suite.environment()).report()
+    except Skipped:
+        found = {"passed": 0, "failed": 0, "skipped": 0, "not_run": len(cases), "seconds": 0.0}
+    counts["suites"][group] = found
+    for key in ("passed", "failed", "skipped", "not_run", "seconds"):
+        counts[key] = round(counts[key] + found[key], 1)
+    result["failures"] += [f"{name}: {failure}" for failure in found.get("failures", [])]
+    suite.flush()
 
 
 def sanitize(suite, result, tool):
@@ -53,7 +44,7 @@ def sanitize(suite, result, tool):
         return {"outcome": "not run: compute-sanitizer is not installed"}
     command = [program, "--tool", tool, "--error-exitcode", "9", suite.program("ops_gpu_test"), f"--gtest_filter={TINY_CASES}"]
     try:
-        outcome = suite.run(command, 60)
+        outcome = suite.run(command, 25 * suite.scale)  # what it found so far counts
     except Skipped as reason:
         return {"outcome": f"not run: {reason}"}
     summary = [line.strip("= ") for line in outcome.output.splitlines() if "SUMMARY" in line]

@@ -35,9 +35,11 @@ class Outcome:
 
 
 class Suite:
-    def __init__(self, programs, out, work, emulated, seconds):
+    def __init__(self, programs, out, work, emulated, seconds, scale=1.0):
         self.programs, self.out, self.work, self.emulated = programs, out, work, emulated
         self.end = time.monotonic() + seconds
+        self.scale = scale  # of all budgets inside a part
+        self.gpu = {} if emulated else gpu_facts()
         self.part_end = self.end
         out.mkdir(parents=True, exist_ok=True)
         work.mkdir(parents=True, exist_ok=True)
@@ -78,9 +80,14 @@ class Suite:
     def left(self):
         return min(self.end, self.part_end) - time.monotonic()
 
-    def run(self, command, seconds=None, check=False, env=None):
-        """Runs until the end or the deadline, whichever is first; then its whole process group is ended."""
-        limit = min(self.left(), seconds or 1e9)
+    def environment(self):
+        """For programs that test: where nvidia-smi lists a GPU, one that cannot be opened is a failure and not a reason to skip."""
+        return {"SHORI_EXPECT_GPU": "1"} if self.gpu else {}
+
+    def run(self, command, seconds=None, check=False, env=None, enough=None):
+        """Runs until the end or the deadline, whichever is first; then its whole process group is ended. A program that did
+        `enough` gets a SIGTERM and ends by itself."""
+        limit = min(self.left(), seconds if seconds is not None else 1e9)
         if limit < 2:
             raise Skipped("no time left")
         command = [str(word) for word in command]
@@ -88,12 +95,19 @@ class Suite:
         begun, timed_out = time.monotonic(), False
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env={**os.environ, **(env or {})}, start_new_session=True)
-        try:
-            output = process.communicate(timeout=limit)[0]
-        except subprocess.TimeoutExpired:
-            timed_out = True
-            os.killpg(process.pid, signal.SIGKILL)
-            output = process.communicate()[0]
+        output = None
+        while output is None:
+            used = time.monotonic() - begun
+            try:
+                output = process.communicate(timeout=max(0.0, min(limit - used, 0.5 if enough else limit)))[0]
+            except subprocess.TimeoutExpired:
+                if time.monotonic() - begun >= limit:
+                    timed_out = True
+                    os.killpg(process.pid, signal.SIGKILL)
+                    output = process.communicate()[0]
+                elif enough and enough():
+                    process.terminate()
+                    enough = None
         text = output.decode(errors="replace")
         seconds = time.monotonic() - begun
         self._write_log(text + f"\n[exit {process.returncode}, {seconds:.1f} s]\n")
@@ -112,7 +126,7 @@ class Suite:
         """None where the programs can use a GPU, else their own words."""
         if self.emulated:
             return None
-        outcome = self.run([self.program("ops_gpu_test"), "--gtest_filter=DeviceLayer.KnowsTheCard"], 120)
+        outcome = self.run([self.program("ops_gpu_test"), "--gtest_filter=DeviceLayer.KnowsTheCard"], 120, env=self.environment())
         if outcome.code == 0 and "[  PASSED  ] 1 test." in outcome.output:
             return None
         found = re.search(r"no device: (.*)", outcome.output)

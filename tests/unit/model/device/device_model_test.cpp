@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
 
 #include "shori/model/find_non_finite.h"
 #include "shori/model/mistral.h"
@@ -85,6 +86,27 @@ std::vector<float> gradient_of(const OpContext& context, const LoraFactor& facto
 
 PackedBatch first_pack() { return pack_of(random_samples({37, 70, 5, 41}, tiny_config().vocab_size), 24); }
 
+// One micro-batch and an update for each step, with dropout; the losses of all, and the adapter after the last.
+Numbers train_steps(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer, std::uint32_t steps) {
+  Numbers numbers;
+  randomize(adapter, model.ops());
+  const PackedBatch pack = first_pack();
+  for (std::uint32_t step = 0; step < steps; ++step) {
+    adapter.zero_gradients(model.ops());
+    model.begin(pack, {.seed = 5, .step = step, .probability = 0.1f});
+    for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
+    const std::span<const float> losses = model.head_loss(1e-2);
+    numbers.losses.insert(numbers.losses.end(), losses.begin(), losses.end());
+    for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
+    optimizer.step(model.ops(), 1e-2, 0.5);
+  }
+  adapter.download(model.ops());
+  wait_for_device(model.ops());
+  for (const LoraFactor& factor : adapter.factors())
+    numbers.values.emplace_back(factor.values().begin(), factor.values().end());
+  return numbers;
+}
+
 // One micro-batch with dropout, an evaluation between, one update.
 Numbers run(Mistral& model, LoraAdapter& adapter, AdamW8bit& optimizer) {
   Numbers numbers;
@@ -140,6 +162,21 @@ TEST_F(DeviceModelTest, AgreesWithTheCpu) {
     EXPECT_LE(relative_error(device.gradients[i], cpu.gradients[i]), 0.03) << i;
     EXPECT_LE(relative_error(device.values[i], cpu.values[i]), 0.01) << i;
   }
+}
+
+TEST_F(DeviceModelTest, ThreeStepsRepeatToTheBit) {
+  const auto steps = [] {
+    const CheckpointingPolicy policy{{Recompute::kMlp, Recompute::kNone}};
+    DeviceMemory memory = memory_for(policy);
+    DeviceModel device(memory, tiny_config(), policy);
+    return train_steps(*device.model, *device.adapter, *device.optimizer, 3);
+  };
+  const Numbers first = steps();
+  EXPECT_TRUE(first == steps());
+  const std::size_t count = first.losses.size() / 3;
+  EXPECT_LT(std::accumulate(first.losses.end() - static_cast<std::ptrdiff_t>(count), first.losses.end(), 0.0f),
+            std::accumulate(first.losses.begin(), first.losses.begin() + static_cast<std::ptrdiff_t>(count), 0.0f))
+      << "the loss of the same pack falls";
 }
 
 TEST_F(DeviceModelTest, EveryActivationModeGivesTheSameBits) {

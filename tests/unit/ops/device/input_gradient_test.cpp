@@ -1,7 +1,6 @@
 // Ops that add the LoRA part of an input's gradient while they read it, on the device against the CPU version.
 #include <optional>
 
-#include "shori/ops/attention.h"
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/swiglu.h"
 #include "shori/util/math.h"
@@ -195,55 +194,6 @@ TEST_F(InputGradientDevice, MasksAreThoseOfTheCpuToTheBit) {
     const double p = shape.probability;
     ASSERT_NEAR(static_cast<double>(dropped), p * count, 5 * std::sqrt(p * (1 - p) * count)) << "five sigma";
   }
-}
-
-// Attention and the gradient through it, on both sides.
-struct AttentionTwins {
-  AttentionShape shape;
-  std::vector<std::int32_t> bounds = {0, 1, 64, 80};
-  std::int64_t tokens = 80, cols = shape.heads * shape.head_dim;
-  std::int64_t qkv_cols = (shape.heads + 2 * shape.kv_heads) * shape.head_dim, out_stride = cols + 32;
-  DeviceArray<std::int32_t> device_bounds{bounds};
-  TwinGroup group{cols, 20, {{kO, 16}}, TwinWeights::kBf16, 1};
-  TwinMatrix<Bf16> qkv{tokens, qkv_cols, normal_bf16(count_of(tokens, qkv_cols), 2)};
-  TwinMatrix<Bf16> out{tokens, cols, std::vector<Bf16>(count_of(tokens, out_stride)), out_stride};
-  TwinMatrix<float> lse{shape.heads, tokens, std::vector<float>(count_of(shape.heads, tokens))};
-  TwinMatrix<Bf16> dout{tokens, group.host().fused_in(), normal_bf16(count_of(tokens, group.host().fused_in()), 3)};
-  TwinMatrix<Bf16> dqkv{tokens, qkv_cols, std::vector<Bf16>(count_of(tokens, qkv_cols))};
-
-  explicit AttentionTwins(std::int64_t window) : shape{4, 2, 16, window} {}
-
-  void run(const OpContext& context, const OpContext& cpu) {
-    const DropoutKey key{.seed = 7, .step = 3, .layer = 5, .probability = 0.1f};
-    attention(cpu, shape, qkv.host(), Int32Array(bounds), out.host(), lse.host());
-    attention_backward(cpu, shape, qkv.host(), Int32Array(bounds), out.host(), lse.host(), dout.host(),
-                       lora_of(group.host(), key), dqkv.host());
-    const Int32Array device_cu(bounds, device_bounds.get());
-    attention(context, shape, qkv.device(), device_cu, out.device(), lse.device());
-    attention_backward(context, shape, qkv.device(), device_cu, out.device(), lse.device(), dout.device(),
-                       lora_of(group.device(), key), dqkv.device());
-  }
-};
-
-// The library rounds probabilities, and the gradient of the scores, to bf16 before it multiplies them, and the gradients of
-// each query head before it adds them.
-TEST_F(InputGradientDevice, AttentionMatchesCpu) {
-  std::vector<std::vector<Bf16>> outputs;
-  for (const std::int64_t window : {0, 1, 20, 200}) {
-    SCOPED_TRACE(concat("window ", window));
-    AttentionTwins twins(window);
-    twins.run(device(), cpu());
-    EXPECT_LT(relative_error(floats(twins.out.device_values()), floats(twins.out.host_values())), 5e-3);
-    EXPECT_LT(relative_error(twins.lse.device_values(), twins.lse.host_values()), 1e-3);
-    EXPECT_LT(relative_error(floats(twins.dqkv.device_values()), floats(twins.dqkv.host_values())), 1e-2);
-    outputs.push_back(twins.out.device_values());
-  }
-  EXPECT_EQ(outputs[3], outputs[0]) << "a window that is longer than every sample hides nothing";
-  EXPECT_NE(outputs[2], outputs[0]);
-}
-
-TEST_F(InputGradientDevice, AttentionIsComparedBeforeTraining) {
-  for (const std::int64_t window : {0, 20, 4096}) check_device_attention(device(), {4, 2, 16, window});
 }
 
 }  // namespace
