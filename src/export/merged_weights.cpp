@@ -1,6 +1,7 @@
 #include "src/export/merged_weights.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -26,13 +27,14 @@ namespace {
 Nf4Weight quantized(const HfModel& base, const HfTensor& tensor) {
   Nf4Weight weight = Nf4Weight::make({tensor.rows(), tensor.cols()});
   Nf4Quantizer quantizer(weight.view(), usable_cores());
-  for_each_chunk(tensor, 1, [&](std::int64_t first, std::int64_t rows) {
-    std::vector<float> values(static_cast<std::size_t>(rows * tensor.cols()));
-    base.read_rows(tensor, first, rows, values.data());
+  for (const ChunkPosition& chunk : chunks_of({{&tensor}})) {
+    throw_if_stop_requested();
+    std::vector<float> values(static_cast<std::size_t>(chunk.rows * tensor.cols()));
+    base.read_rows(tensor, chunk.first, chunk.rows, values.data());
     if (const auto bad = quantizer.add(values))
       throw Error(
           Diagnostic("E0210", concat("`", tensor.name, "` holds a value that is not finite at element ", *bad)));
-  });
+  }
   weight.offset = quantizer.finish().offset;
   return weight;
 }
@@ -40,6 +42,9 @@ Nf4Weight quantized(const HfModel& base, const HfTensor& tensor) {
 // values += scaling * (B . A), for the rows that begin at `first`.
 void add_lora(const LoraPair& lora, float scaling, std::int64_t first, std::span<float> values) {
   const c10::InferenceMode no_autograd;
+  // Chunks are merged side by side, so the product of one takes one thread.
+  thread_local const bool is_alone = (at::set_num_threads(1), true);
+  (void)is_alone;
   const std::int64_t rank = lora.rank(), cols = lora.a->shape[1], rows = std::ssize(values) / cols;
   const at::Tensor a = at::from_blob(lora.a->data, {rank, cols}, at::kFloat);
   const at::Tensor b = at::from_blob(lora.b->values<float>().data() + first * rank, {rows, rank}, at::kFloat);
@@ -51,17 +56,34 @@ void add_lora(const LoraPair& lora, float scaling, std::int64_t first, std::span
 bool is_zero_or_subnormal_half(std::uint16_t bits) { return (bits & 0x7c00) == 0; }
 bool is_inf_or_nan_half(std::uint16_t bits) { return (bits & 0x7c00) == 0x7c00; }
 
-std::uint64_t written_bytes(const HfModel& base) {
-  std::uint64_t bytes = 0;
-  for (const HfTensor& tensor : base.tensors()) bytes += static_cast<std::uint64_t>(tensor.rows() * tensor.cols()) * 2;
-  return bytes;
+// Rows of a tensor as they are written.
+struct EncodedChunk {
+  std::vector<std::uint16_t> bits;
+  std::int64_t vanished = 0;  // values that became zero or subnormal
+  bool changed = false;       // a value is not the base's
+};
+
+EncodedChunk encode(const HfTensor& tensor, std::span<const float> values, MergeDType dtype) {
+  EncodedChunk chunk;
+  chunk.bits.resize(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::uint16_t bits = chunk.bits[i] = encode_value(values[i], dtype);
+    if (dtype == MergeDType::kBf16) continue;
+    if (is_inf_or_nan_half(bits) && std::isfinite(values[i]))
+      throw Error(Diagnostic("E0804",
+                             concat(tensor.name, " holds ", std::to_string(values[i]), ", beyond the range of float16"))
+                      .help("`--dtype bf16`"));
+    chunk.vanished += values[i] != 0.0f && is_zero_or_subnormal_half(bits) ? 1 : 0;
+  }
+  return chunk;
 }
 
-// Writes the shards and remembers what became of each tensor.
+// Writes the shards and remembers what became of each tensor. Threads read, merge and encode chunks; this one hashes
+// and writes them in order.
 class WeightWriter {
  public:
   explicit WeightWriter(const MergeInput& input)
-      : input_(input), dtype_(input.options.dtype), progress_("merging", written_bytes(input.base)) {}
+      : input_(input), dtype_(input.options.dtype), progress_("merging", merged_bytes(input.base)) {}
 
   std::map<std::string, std::string> write(const std::string& folder) {
     for (std::size_t shard = 0; shard < input_.base.shards().size(); ++shard) write_shard(folder, shard);
@@ -74,17 +96,17 @@ class WeightWriter {
  private:
   void write_shard(const std::string& folder, std::size_t shard) {
     const FileDType written = dtype_ == MergeDType::kBf16 ? FileDType::kBf16 : FileDType::kF16;
-    std::vector<const HfTensor*> tensors;
+    std::vector<MergeSource> tensors;
     std::vector<NamedArray> arrays;
     for (const HfTensor& tensor : input_.base.tensors()) {
       if (tensor.shard != shard) continue;
-      tensors.push_back(&tensor);
+      tensors.push_back({&tensor});
       arrays.push_back({tensor.name, written, tensor.shape});
     }
     const std::string path = join_path(folder, input_.base.shards()[shard].name);
     try {
       SafetensorsWriter file(path, arrays, {{"format", "pt"}});
-      for (const HfTensor* tensor : tensors) write_tensor(*tensor, file);
+      write_tensors(tensors, file);
       file.finish();
     } catch (const IoFailure& failure) {
       throw Error(Diagnostic("E0512", concat("writing ", path, " failed: ", error_text(failure.error)))
@@ -92,35 +114,27 @@ class WeightWriter {
     }
   }
 
-  void write_tensor(const HfTensor& tensor, SafetensorsWriter& file) {
-    const MergedRows merged(input_.base, &input_.adapter, input_.options.merge_base, tensor);
+  void write_tensors(const std::vector<MergeSource>& tensors, SafetensorsWriter& file) {
     Sha256 hash;
-    bool changed = false;
-    for_each_chunk(tensor, 1, [&](std::int64_t first, std::int64_t rows) {
-      std::vector<float> before;
-      const std::vector<float> values = merged.read(first, rows, merged.adapted() && !changed ? &before : nullptr);
-      const std::vector<std::uint16_t> bits = encode(tensor, values);
-      for (std::size_t i = 0; i < before.size() && !changed; ++i) changed = bits[i] != encode_value(before[i], dtype_);
-      file.append(bits.data(), bits.size() * sizeof bits[0]);
-      hash.update(bits.data(), bits.size() * sizeof bits[0]);
-      progress_.add(bits.size() * sizeof bits[0]);
-    });
-    if (changed) changed_.insert(tensor.name);
-    digests_[tensor.name] = to_hex(hash.finish());
-  }
-
-  std::vector<std::uint16_t> encode(const HfTensor& tensor, std::span<const float> values) {
-    std::vector<std::uint16_t> bits(values.size());
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      bits[i] = encode_value(values[i], dtype_);
-      if (dtype_ == MergeDType::kBf16) continue;
-      if (is_inf_or_nan_half(bits[i]) && std::isfinite(values[i]))
-        throw Error(Diagnostic("E0804", concat(tensor.name, " holds ", std::to_string(values[i]),
-                                               ", beyond the range of float16"))
-                        .help("`--dtype bf16`"));
-      vanished_ += values[i] != 0.0f && is_zero_or_subnormal_half(bits[i]) ? 1 : 0;
-    }
-    return bits;
+    for_each_merged_chunk(
+        input_.base, &input_.adapter, input_.options.merge_base, tensors,
+        [&](const MergedChunk& chunk) {
+          EncodedChunk encoded = encode(*chunk.tensor, chunk.values, dtype_);
+          for (std::size_t i = 0; i < chunk.before.size() && !encoded.changed; ++i)
+            encoded.changed = encoded.bits[i] != encode_value(chunk.before[i], dtype_);
+          return encoded;
+        },
+        [&](const ChunkPosition& chunk, const EncodedChunk& encoded) {
+          const std::size_t bytes = encoded.bits.size() * sizeof encoded.bits[0];
+          file.append(encoded.bits.data(), bytes);
+          hash.update(encoded.bits.data(), bytes);
+          progress_.add(bytes);
+          vanished_ += encoded.vanished;
+          if (encoded.changed) changed_.insert(chunk.tensor->name);
+          if (!chunk.is_last) return;
+          digests_[chunk.tensor->name] = to_hex(hash.finish());
+          hash = Sha256();
+        });
   }
 
   const MergeInput& input_;
@@ -160,15 +174,40 @@ MergedRows::MergedRows(const HfModel& base, const ExportSource* adapter, MergeBa
 }
 MergedRows::~MergedRows() = default;
 
-bool MergedRows::adapted() const { return impl_->lora.has_value(); }
-
-std::vector<float> MergedRows::read(std::int64_t first, std::int64_t rows, std::vector<float>* before) const {
-  std::vector<float> values(static_cast<std::size_t>(rows * impl_->tensor.cols()));
+void MergedRows::read(std::int64_t first, std::int64_t rows, std::vector<float>& values,
+                      std::vector<float>& before) const {
+  values.resize(static_cast<std::size_t>(rows * impl_->tensor.cols()));
   impl_->base.read_rows(impl_->tensor, first, rows, values.data());
-  if (before) *before = values;
+  before.clear();
+  if (impl_->lora) before = values;
   if (impl_->nf4) dequantize_nf4(impl_->nf4->view(), first * impl_->tensor.cols(), values);
   if (impl_->lora) add_lora(*impl_->lora, impl_->adapter->scaling(), first, values);
-  return values;
+}
+
+std::vector<ChunkPosition> chunks_of(const std::vector<MergeSource>& sources) {
+  std::vector<ChunkPosition> chunks;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const auto& [tensor, multiple] = sources[i];
+    const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor->cols() / multiple) * multiple;
+    for (std::int64_t first = 0; first < tensor->rows(); first += step) {
+      const std::int64_t rows = std::min(step, tensor->rows() - first);
+      chunks.push_back({tensor, i, first, rows, first + rows == tensor->rows()});
+    }
+  }
+  return chunks;
+}
+
+MergedTensors::MergedTensors(const HfModel& base, const ExportSource* adapter, MergeBase merge_base,
+                             const std::vector<MergeSource>& sources)
+    : base_(base), adapter_(adapter), merge_base_(merge_base), rows_(sources.size()) {}
+
+MergedChunk MergedTensors::read(const ChunkPosition& position) {
+  Rows& rows = rows_[position.index];
+  std::call_once(rows.once,
+                 [&] { rows.merged = std::make_unique<MergedRows>(base_, adapter_, merge_base_, *position.tensor); });
+  MergedChunk chunk{position, {}, {}};
+  rows.merged->read(position.first, position.rows, chunk.values, chunk.before);
+  return chunk;
 }
 
 // A factor B of zeros adds nothing, and such a merge is refused.
@@ -187,6 +226,12 @@ void check_changes(const HfModel& base, const ExportSource& adapter, const std::
                   .note(unchanged.empty() ? "the adapter has modules that this base does not"
                                           : "unchanged:" + unchanged.substr(0, 300))
                   .help("check that adapter and base belong together, and that the adapter was trained"));
+}
+
+std::uint64_t merged_bytes(const HfModel& base) {
+  std::uint64_t bytes = 0;
+  for (const HfTensor& tensor : base.tensors()) bytes += static_cast<std::uint64_t>(tensor.rows() * tensor.cols()) * 2;
+  return bytes;
 }
 
 std::map<std::string, std::string> write_merged_weights(const MergeInput& input, const std::string& folder) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,7 +16,9 @@
 #include "shori/io/half.h"
 #include "shori/io/hf_model.h"
 #include "shori/util/bf16.h"
+#include "shori/util/ordered_work.h"
 #include "shori/util/signals.h"
+#include "shori/util/threads.h"
 
 namespace shori {
 
@@ -36,32 +39,80 @@ struct LoraPair {
 // Those of the tensor's module; nullopt if it has no adapter. E0511 if their shapes do not fit the tensor.
 std::optional<LoraPair> lora_of(const ExportSource& adapter, const HfTensor& tensor);
 
-// visit(first, rows): ranges of whole rows, multiples of `multiple`, of about kValuesAtOnce values.
 inline constexpr std::int64_t kValuesAtOnce = 1 << 22;  // fp32 values of one chunk: 16 MiB
-template <typename Visit>
-void for_each_chunk(const HfTensor& tensor, std::int64_t multiple, const Visit& visit) {
-  const std::int64_t step = std::max<std::int64_t>(1, kValuesAtOnce / tensor.cols() / multiple) * multiple;
-  for (std::int64_t first = 0; first < tensor.rows(); first += step) {
-    throw_if_stop_requested();
-    visit(first, std::min(step, tensor.rows() - first));
-  }
-}
 
 // The fp32 values of one tensor, merged: W + alpha / r * (B . A), or W where it has no adapter or `adapter` is null.
+// Several threads may read at once.
 class MergedRows {
  public:
   // With kNf4 an adapted tensor is quantized here.
   MergedRows(const HfModel& base, const ExportSource* adapter, MergeBase merge_base, const HfTensor& tensor);
   ~MergedRows();
 
-  bool adapted() const;
-  // [rows, cols]. `before` receives the base's own values.
-  std::vector<float> read(std::int64_t first, std::int64_t rows, std::vector<float>* before = nullptr) const;
+  // [rows, cols]. `before` receives the base's own values where an adapter changes them, else nothing.
+  void read(std::int64_t first, std::int64_t rows, std::vector<float>& values, std::vector<float>& before) const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// A tensor to merge, cut at multiples of `row_multiple` rows.
+struct MergeSource {
+  const HfTensor* tensor;
+  std::int64_t row_multiple = 1;
+};
+
+// Whole rows of a tensor.
+struct ChunkPosition {
+  const HfTensor* tensor;
+  std::size_t index;  // of the tensor in the list
+  std::int64_t first, rows;
+  bool is_last;  // of its tensor
+};
+struct MergedChunk : ChunkPosition {
+  std::vector<float> values;  // [rows, cols]
+  std::vector<float> before;  // the base's own, where an adapter changes them
+};
+std::vector<ChunkPosition> chunks_of(const std::vector<MergeSource>& sources);
+
+// Each tensor of a list, quantized when its first chunk is read and forgotten after its last.
+class MergedTensors {
+ public:
+  MergedTensors(const HfModel& base, const ExportSource* adapter, MergeBase merge_base,
+                const std::vector<MergeSource>& sources);
+  MergedChunk read(const ChunkPosition& position);
+  void forget(std::size_t index) { rows_[index].merged.reset(); }
+
+ private:
+  struct Rows {
+    std::once_flag once;
+    std::unique_ptr<MergedRows> merged;
+  };
+  const HfModel& base_;
+  const ExportSource* adapter_;
+  MergeBase merge_base_;
+  std::vector<Rows> rows_;
+};
+
+// encode(MergedChunk) on all cores, write(ChunkPosition, its result) on this thread in the order of the list.
+inline constexpr int kMergeThreads = 8;  // each holds about 64 MiB
+template <typename Encode, typename Write>
+void for_each_merged_chunk(const HfModel& base, const ExportSource* adapter, MergeBase merge_base,
+                           const std::vector<MergeSource>& sources, const Encode& encode, const Write& write) {
+  MergedTensors tensors(base, adapter, merge_base, sources);
+  const std::vector<ChunkPosition> chunks = chunks_of(sources);
+  make_in_order(
+      chunks.size(), std::min(usable_cores(), kMergeThreads),
+      [&](std::size_t i) {
+        throw_if_stop_requested();
+        return encode(tensors.read(chunks[i]));
+      },
+      [&](std::size_t i, const auto& encoded) {
+        write(chunks[i], encoded);
+        if (chunks[i].is_last) tensors.forget(chunks[i].index);
+      });
+}
 
 // E0801 unless `changed` names exactly the tensors that the adapter has factors of, and all its factors.
 void check_changes(const HfModel& base, const ExportSource& adapter, const std::set<std::string>& changed);
@@ -76,6 +127,9 @@ inline std::uint16_t encode_value(float value, MergeDType dtype) {
 inline float decode_value(std::uint16_t bits, MergeDType dtype) {
   return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits);
 }
+
+// Bytes of all tensors in 16 bits.
+std::uint64_t merged_bytes(const HfModel& base);
 
 // Writes every shard of the base, merged, to `folder`. Returns the SHA-256 of each tensor's bytes by name. E0801 if not
 // exactly the adapted tensors changed, E0804 for a value that float16 cannot hold, E0512 if writing fails.

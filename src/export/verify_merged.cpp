@@ -5,8 +5,11 @@
 
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "shori/util/ordered_work.h"
+#include "shori/util/progress.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "shori/util/threads.h"
 #include "src/export/merged_weights.h"
 #include "src/export/weight_probe.h"
 
@@ -15,11 +18,16 @@ namespace {
 
 constexpr double kProbeTolerance = 1e-2;  // relative L2 of 16-bit rounding is about 2e-3
 
-void probe(const MergeInput& input, const HfTensor& tensor, std::span<const std::uint16_t> written) {
+constexpr std::uint64_t kChunk = 4u << 20;
+
+void probe(const MergeInput& input, const SafetensorsFile& file, const TensorEntry& entry) {
+  const HfTensor& tensor = *input.base.find(entry.name);
   WeightProbe probe(input.base, &input.adapter, tensor);
-  std::vector<float> row(static_cast<std::size_t>(tensor.cols()));
+  std::vector<std::uint16_t> bits(static_cast<std::size_t>(tensor.cols()));
+  std::vector<float> row(bits.size());
   for (std::int64_t i = 0; i < tensor.rows(); i += probe.step()) {
-    const auto bits = written.subspan(static_cast<std::size_t>(i) * row.size(), row.size());
+    const std::size_t bytes = bits.size() * sizeof bits[0];
+    file.read(entry, static_cast<std::uint64_t>(i) * bytes, bits.data(), bytes);
     std::ranges::transform(bits, row.begin(),
                            [&](std::uint16_t value) { return decode_value(value, input.options.dtype); });
     probe.add(i, row);
@@ -27,31 +35,46 @@ void probe(const MergeInput& input, const HfTensor& tensor, std::span<const std:
   probe.check(kProbeTolerance);
 }
 
+std::string digest_of(const SafetensorsFile& file, const TensorEntry& entry) {
+  Sha256 hash;
+  std::vector<std::byte> chunk(std::min(entry.bytes(), kChunk));
+  for (std::uint64_t offset = 0; offset < entry.bytes(); offset += kChunk) {
+    throw_if_stop_requested();
+    const std::uint64_t bytes = std::min(entry.bytes() - offset, kChunk);
+    file.read(entry, offset, chunk.data(), bytes);
+    hash.update(chunk.data(), bytes);
+  }
+  return to_hex(hash.finish());
+}
+
 void verify_tensor(const MergeInput& input, const SafetensorsFile& file, const TensorEntry& entry,
                    const std::string& digest) {
-  std::vector<std::uint16_t> bits(entry.bytes() / 2);
-  file.read(entry, 0, bits.data(), entry.bytes());
-  if (to_hex(sha256(bits.data(), entry.bytes())) != digest)
+  if (digest_of(file, entry) != digest)
     throw Error(Diagnostic("E0804", concat("re-reading the export failed: tensor `", entry.name,
                                            "` differs from what was written"))
                     .at(file.file().path()));
   // From NF4 weights, W x would be that of the quantized base.
   if (input.options.merge_base == MergeBase::kNf4) return;
-  const HfTensor& tensor = *input.base.find(entry.name);
-  if (lora_of(input.adapter, tensor)) probe(input, tensor, bits);
+  if (lora_of(input.adapter, *input.base.find(entry.name))) probe(input, file, entry);
 }
 
 }  // namespace
 
 void verify_merged_weights(const MergeInput& input, const std::string& folder,
                            const std::map<std::string, std::string>& digests) {
+  ByteProgress progress("reading back", merged_bytes(input.base));
   for (const HfShard& shard : input.base.shards()) {
     const SafetensorsFile file = SafetensorsFile::open(InputFile::open_in(folder, shard.name, "E0804"));
-    for (const TensorEntry& entry : file.tensors()) {
-      throw_if_stop_requested();
-      verify_tensor(input, file, entry, digests.at(entry.name));
-    }
+    const auto& tensors = file.tensors();
+    make_in_order(
+        tensors.size(), std::min(usable_cores(), kMergeThreads),
+        [&](std::size_t i) {
+          verify_tensor(input, file, tensors[i], digests.at(tensors[i].name));
+          return tensors[i].bytes();
+        },
+        [&](std::size_t, std::uint64_t bytes) { progress.add(bytes); });
   }
+  progress.finish();
 }
 
 }  // namespace shori

@@ -7,9 +7,11 @@
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/math.h"
+#include "shori/util/ordered_work.h"
 #include "shori/util/progress.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "shori/util/threads.h"
 #include "src/export/gguf/gguf_file.h"
 
 namespace shori {
@@ -186,19 +188,22 @@ GgufFile GgufWriter::verify() const {
   std::uint64_t total = 0;
   for (const GgufTensor& tensor : header_.tensors) total += tensor.bytes();
   ByteProgress progress("reading back", total);
-  std::vector<std::byte> chunk(std::min(total, kChunkBytes));
-  for (std::size_t i = 0; i < header_.tensors.size(); ++i) {
+  const auto digest_of = [&](std::size_t i) {
     Sha256 hash;
     const std::uint64_t size = header_.tensors[i].bytes();
+    std::vector<std::byte> chunk(std::min(size, kChunkBytes));
     for (std::uint64_t offset = 0; offset < size; offset += kChunkBytes) {
       throw_if_stop_requested();
       const std::uint64_t bytes = std::min(size - offset, kChunkBytes);
       file.read(i, offset, chunk.data(), bytes);
       hash.update(chunk.data(), bytes);
-      progress.add(bytes);
     }
-    if (hash.finish() != digests_[i]) fail(concat("tensor `", header_.tensors[i].name, "`"));
-  }
+    return hash.finish();
+  };
+  make_in_order(header_.tensors.size(), usable_cores(), digest_of, [&](std::size_t i, const Sha256Digest& digest) {
+    if (digest != digests_[i]) fail(concat("tensor `", header_.tensors[i].name, "`"));
+    progress.add(header_.tensors[i].bytes());
+  });
   progress.finish();
   return file;
 }

@@ -76,9 +76,7 @@ class ModelWriter {
 
   void write(const std::string& out) {
     GgufWriter file(out, header());
-    ByteProgress progress("writing", file.header().data_bytes());
-    for (const GgufWeight& weight : weights_) write_weight(weight, file, progress);
-    progress.finish();
+    write_weights(file);
     if (adapter_) check_changes(*base_.model, *adapter_, changed_);
     file.finish();
     const GgufFile written = file.verify();
@@ -107,19 +105,35 @@ class ModelWriter {
 
   std::int64_t head_dim() const { return base_.model->config().head_dim; }
 
-  void write_weight(const GgufWeight& weight, GgufWriter& file, ByteProgress& progress) {
-    const HfTensor& tensor = *weight.source;
-    const MergedRows merged(*base_.model, adapter_, options_.merge_base, tensor);
-    for_each_chunk(tensor, weight.permuted ? head_dim() : 1, [&](std::int64_t first, std::int64_t rows) {
-      const bool is_known = !merged.adapted() || changed_.contains(tensor.name);
-      std::vector<float> before;
-      std::vector<float> values = merged.read(first, rows, is_known ? nullptr : &before);
-      if (!is_known && encoded(weight, values) != encoded(weight, before)) changed_.insert(tensor.name);
-      if (weight.permuted) permute_rows(values, tensor.cols(), head_dim());
-      const std::vector<std::byte> bytes = encoded(weight, values);
-      file.append(bytes.data(), bytes.size());
-      progress.add(bytes.size());
-    });
+  struct EncodedChunk {
+    std::vector<std::byte> bytes;
+    bool changed = false;  // a value is not the base's
+  };
+
+  void write_weights(GgufWriter& file) {
+    ByteProgress progress("writing", file.header().data_bytes());
+    std::vector<MergeSource> sources;
+    for (const GgufWeight& weight : weights_) sources.push_back({weight.source, weight.permuted ? head_dim() : 1});
+    for_each_merged_chunk(
+        *base_.model, adapter_, options_.merge_base, sources,
+        [&](MergedChunk chunk) { return encoded_chunk(weights_[chunk.index], std::move(chunk)); },
+        [&](const ChunkPosition& chunk, const EncodedChunk& encoded) {
+          file.append(encoded.bytes.data(), encoded.bytes.size());
+          progress.add(encoded.bytes.size());
+          if (encoded.changed) changed_.insert(chunk.tensor->name);
+        });
+    progress.finish();
+  }
+
+  EncodedChunk encoded_chunk(const GgufWeight& weight, MergedChunk chunk) const {
+    EncodedChunk result;
+    const auto cols = static_cast<std::size_t>(chunk.tensor->cols());
+    for (std::size_t at = 0; at < chunk.before.size() && !result.changed; at += cols)
+      result.changed = encoded(weight, std::span(chunk.values).subspan(at, cols)) !=
+                       encoded(weight, std::span(chunk.before).subspan(at, cols));
+    if (weight.permuted) permute_rows(chunk.values, chunk.tensor->cols(), head_dim());
+    result.bytes = encoded(weight, chunk.values);
+    return result;
   }
 
   static std::vector<std::byte> encoded(const GgufWeight& weight, std::span<const float> values) {
