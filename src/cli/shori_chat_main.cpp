@@ -85,6 +85,9 @@ void add_serve_options(CLI::App& app, ServeOptions& serve) {
   as_path(
       app.add_option("--api-key-file", serve.api_key_file, "with --serve: the keys that clients may use, one a line"))
       ->needs(address);
+  // Clients send these with each request.
+  for (const SettingFlag& flag : setting_flags()) address->excludes(concat("--", flag.name));
+  for (const char* name : {"--preset", "--max-tokens", "--seed"}) address->excludes(name);
   app.add_option("--queue", serve.most_waiting, "with --serve: most requests that wait for their turn (default 64)")
       ->needs(address)
       ->check(CLI::Range(1, 1024));
