@@ -49,8 +49,7 @@ void note_neighbours(Diagnostic& missing, const std::string& written, const std:
 }
 
 // `key` is what the user gave it as: `base_model` or `--base`.
-Diagnostic missing_model(const char* key, const std::string& written, const std::string& path,
-                         const CachedModel& cached) {
+Diagnostic missing_model(const char* key, const std::string& written, const std::string& path, const HubModel& cached) {
   Diagnostic missing("E0108", concat("`", key, "` does not exist: ", escape_for_log(written, 400)));
   if (is_symlink(path) && !leads_to_something(path)) {
     return missing.note("it is a link to something that does not exist: " + escape_for_log(path, 400));
@@ -77,9 +76,9 @@ std::string without_last_slashes(std::string path) {
 }
 
 // The folder at `path`, else for an id the snapshot in the cache.
-CachedModel find_model(const std::string& written, const std::string& path) {
+HubModel find_model(const std::string& written, const std::string& path) {
   if (is_directory(path)) return {path, {}, {}, {}};
-  return is_model_id(written) ? find_cached_model(written) : CachedModel{};
+  return is_model_id(written) ? find_hub_model(written) : HubModel{};
 }
 
 void add_note(LoadedConfig& loaded, const std::string& note) {
@@ -94,7 +93,7 @@ void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
     const std::string written = stage.config.base_model;
     if (written.empty()) continue;
     const std::string path = without_last_slashes(path_in(loaded.folder, written));
-    const CachedModel found = find_model(written, path);
+    const HubModel found = find_model(written, path);
     if (!found.folder.empty()) {
       stage.config.base_model = found.folder;
       add_note(loaded, found.note);
@@ -106,7 +105,7 @@ void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
 
 std::string find_base_folder(const char* option, const std::string& written) {
   const std::string path = without_last_slashes(written);
-  const CachedModel found = find_model(written, path);
+  const HubModel found = find_model(written, path);
   if (found.folder.empty()) throw Error(missing_model(option, written, path, found));
   if (!found.note.empty()) log_info(found.note);
   return found.folder;

@@ -80,16 +80,16 @@ std::string download_help(const std::string& id) {
   return concat("download it: `hf download ", id, "` (older: `huggingface-cli download ", id, "`)");
 }
 
-CachedModel refused(const std::string& problem, const std::string& help) { return {"", problem, help, ""}; }
+HubModel refused(const std::string& problem, const std::string& help) { return {"", problem, help, ""}; }
 
-CachedModel checked_snapshot(const std::string& id, const std::string& snapshot, const std::string& note) {
+HubModel checked_snapshot(const std::string& id, const std::string& snapshot, const std::string& note) {
   const std::vector<std::string> dangling = dangling_links(snapshot);
   if (dangling.empty()) return {snapshot, "", "", note};
   return refused(concat("links of ", path_text(snapshot), " lead to files that are missing: ", first_names(dangling)),
                  download_help(id));
 }
 
-CachedModel find_in(const std::string& id, const std::string& model) {
+HubModel find_in(const std::string& id, const std::string& model) {
   if (!is_directory(model)) return refused("not in the Hugging Face cache: " + path_text(model), download_help(id));
   const std::string snapshots = join_path(model, "snapshots"), ref = path_text(join_path(model, "refs/main"));
   const std::vector<std::string> revisions = snapshots_of(model);
@@ -122,12 +122,12 @@ std::vector<std::string> hub_caches() {
   return caches;
 }
 
-CachedModel find_cached_model(const std::string& id) {
+HubModel find_hub_model(const std::string& id) {
   std::string name = id;
   name.replace(name.find('/'), 1, "--");
-  CachedModel first;
+  HubModel first;
   for (const std::string& cache : hub_caches()) {
-    CachedModel found = find_in(id, join_path(cache, "models--" + name));
+    HubModel found = find_in(id, join_path(cache, "models--" + name));
     if (!found.folder.empty()) return found;
     if (first.problem.empty() || first.problem.starts_with("not in")) first = std::move(found);
   }

@@ -34,7 +34,7 @@ std::string find_base_of(const ExportSource& adapter, const std::string& given) 
   const std::string recorded = recorded_base(adapter), &name = adapter.settings.base_name;
   if (!recorded.empty() && is_directory(recorded)) return recorded;
   if (is_model_id(name))
-    if (const CachedModel cached = find_cached_model(name); !cached.folder.empty()) return cached.folder;
+    if (const HubModel cached = find_hub_model(name); !cached.folder.empty()) return cached.folder;
   Diagnostic missing("E0108", "the base model of this adapter is not known here");
   missing.at(adapter.file.path());
   if (!recorded.empty()) missing.note("no folder " + quoted_path(recorded) + ", which run.json names");

@@ -17,7 +17,7 @@ bool is_model_id(std::string_view text);
 std::vector<std::string> hub_caches();
 
 // A model id in the cache. Exactly one of `folder` and `problem` is set.
-struct CachedModel {
+struct HubModel {
   std::string folder;   // the snapshot
   std::string problem;  // why there is none: "not in the Hugging Face cache: ..."
   std::string help;     // what to do about it
@@ -27,6 +27,6 @@ struct CachedModel {
 // The snapshot that refs/main names; without that file, as after a download of one revision, the only snapshot. Problems:
 // the model is not there, its snapshot is missing or has links to blobs that are missing, or there are several snapshots
 // and no refs/main.
-CachedModel find_cached_model(const std::string& id);
+HubModel find_hub_model(const std::string& id);
 
 }  // namespace shori
