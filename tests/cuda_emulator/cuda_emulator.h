@@ -91,6 +91,8 @@ struct Location {
 
 void run_grid(const KernelName& name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*),
               void* argument);
+// What a device backend does before work of a stream begins; null without one.
+inline void (*before_launch)(void* stream) = nullptr;
 [[noreturn]] void fail(std::string&& message);  // inside a kernel: stops the launch, which throws
 void barrier(Location where);
 // The barrier of one warp. It orders memory between the lanes, which a shuffle does not.
@@ -242,10 +244,11 @@ T* dynamic_shared() {
   return reinterpret_cast<T*>(emulator::dynamic_shared_base());
 }
 
-// The signature of the CUDA version. The stream is ignored, because a launch is complete when it returns.
+// The signature of the CUDA version. A launch is complete when it returns.
 template <class... Params, class... Args>
-void launch(const NamedKernel<Params...>& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, cudaStream_t,
-            Args&&... args) {
+void launch(const NamedKernel<Params...>& kernel, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes,
+            cudaStream_t stream, Args&&... args) {
+  if (emulator::before_launch != nullptr) emulator::before_launch(stream);
   std::tuple<void (*)(Params...), std::decay_t<Params>...> call(kernel.function, std::forward<Args>(args)...);
   emulator::run_grid(
       kernel.name, grid, block, dynamic_shared_bytes,

@@ -1,8 +1,11 @@
-// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator. All work is done when a call
-// returns.
+// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator. A kernel is done when its launch
+// returns. A copy between the device and pinned memory lands as late as CUDA allows, so that a missing wait is seen: when the
+// host waits for the stream or for an event after the copy, or when the stream comes to work that follows it.
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
+#include <memory>
 #include <new>
 #include <string>
 
@@ -38,6 +41,67 @@ bool is_guard(const std::byte* bytes) {
   return true;
 }
 
+void copy_now(void* to, const void* from, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  emulator::define_bytes(to, bytes);  // without effect on host memory
+}
+
+// The copies of one stream that have not landed.
+class StreamQueue {
+ public:
+  void add(void* to, const void* from, std::size_t bytes) { waiting_.push_back({to, from, bytes}); }
+  std::uint64_t end() const { return done_ + waiting_.size(); }
+  void land(std::uint64_t end) {
+    for (; done_ < end && !waiting_.empty(); ++done_, waiting_.pop_front()) {
+      const Copy& copy = waiting_.front();
+      copy_now(copy.to, copy.from, copy.bytes);
+    }
+  }
+
+ private:
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::deque<Copy> waiting_;
+  std::uint64_t done_ = 0;
+};
+
+// By handle; the default stream has none.
+std::map<void*, StreamQueue>& queues() {
+  static std::map<void*, StreamQueue> instance;
+  return instance;
+}
+void land_copies(void* stream) { queues()[stream].land(queues()[stream].end()); }
+
+std::map<const std::byte*, std::size_t>& pinned_blocks() {
+  static std::map<const std::byte*, std::size_t> instance;
+  return instance;
+}
+bool is_pinned(const void* memory) {
+  const auto* byte = static_cast<const std::byte*>(memory);
+  auto after = pinned_blocks().upper_bound(byte);
+  if (after == pinned_blocks().begin()) return false;
+  --after;
+  return byte < after->first + after->second;
+}
+
+// With other host memory the call waits for the copy.
+void copy_with_host(void* to, const void* from, std::size_t bytes, void* stream, const void* host) {
+  queues()[stream].add(to, from, bytes);
+  if (!is_pinned(host)) land_copies(stream);
+}
+
+const bool hooked = (emulator::before_launch = land_copies, true);
+
+// The end of a stream when the event was recorded.
+struct EventState {
+  double seconds = 0;
+  void* stream = nullptr;
+  std::uint64_t end = 0;
+};
+
 }  // namespace
 
 std::string_view device_backend() { return "emulated"; }
@@ -53,14 +117,23 @@ const DeviceInfo& open_device() {
   return info;
 }
 
-DeviceStream::DeviceStream() = default;
-DeviceStream::~DeviceStream() = default;
-DeviceEvent::DeviceEvent() : handle_(new double(0)) {}
-DeviceEvent::~DeviceEvent() { delete static_cast<double*>(handle_); }
-void DeviceEvent::record(void*) { *static_cast<double*>(handle_) = now_seconds(); }
-void DeviceEvent::synchronize() const {}
+DeviceStream::DeviceStream() : handle_(new char) {}
+DeviceStream::~DeviceStream() {
+  land_copies(handle_);
+  queues().erase(handle_);
+  delete static_cast<char*>(handle_);
+}
+DeviceEvent::DeviceEvent() : handle_(new EventState) {}
+DeviceEvent::~DeviceEvent() { delete static_cast<EventState*>(handle_); }
+void DeviceEvent::record(void* stream) {
+  *static_cast<EventState*>(handle_) = {now_seconds(), stream, queues()[stream].end()};
+}
+void DeviceEvent::synchronize() const {
+  const auto& event = *static_cast<const EventState*>(handle_);
+  queues()[event.stream].land(event.end);
+}
 double DeviceEvent::seconds_since(const DeviceEvent& earlier) const {
-  return *static_cast<const double*>(handle_) - *static_cast<const double*>(earlier.handle_);
+  return static_cast<const EventState*>(handle_)->seconds - static_cast<const EventState*>(earlier.handle_)->seconds;
 }
 
 void* device_allocate(std::size_t bytes) {
@@ -99,29 +172,39 @@ void device_free(void* memory) noexcept {
 
 void limit_device_memory(std::size_t bytes) { allocations().limit = bytes; }
 
-void* pinned_allocate(std::size_t bytes) { return ::operator new(bytes, std::align_val_t{64}); }
-void pinned_free(void* memory) noexcept { ::operator delete(memory, std::align_val_t{64}); }
+void* pinned_allocate(std::size_t bytes) {
+  void* memory = ::operator new(bytes, std::align_val_t{64});
+  pinned_blocks()[static_cast<const std::byte*>(memory)] = bytes;
+  return memory;
+}
+void pinned_free(void* memory) noexcept {
+  pinned_blocks().erase(static_cast<const std::byte*>(memory));
+  ::operator delete(memory, std::align_val_t{64});
+}
 
-void copy_to_device(void* to, const void* from, std::size_t bytes, void*) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
-  emulator::define_bytes(to, bytes);
+void copy_to_device(void* to, const void* from, std::size_t bytes, void* stream) {
+  copy_with_host(to, from, bytes, stream, from);
 }
-void copy_to_host(void* to, const void* from, std::size_t bytes, void*) {
-  if (bytes > 0) std::memcpy(to, from, bytes);
+void copy_to_host(void* to, const void* from, std::size_t bytes, void* stream) {
+  copy_with_host(to, from, bytes, stream, to);
 }
-void copy_on_device(void* to, const void* from, std::size_t bytes, void*) { copy_to_device(to, from, bytes, nullptr); }
+void copy_on_device(void* to, const void* from, std::size_t bytes, void* stream) {
+  land_copies(stream);
+  copy_now(to, from, bytes);
+}
 void copy_rows_on_device(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t bytes,
-                         std::size_t rows, void*) {
+                         std::size_t rows, void* stream) {
   for (std::size_t row = 0; row < rows; ++row) {
-    copy_to_device(static_cast<std::byte*>(to) + row * to_pitch, static_cast<const std::byte*>(from) + row * from_pitch,
-                   bytes, nullptr);
+    copy_on_device(static_cast<std::byte*>(to) + row * to_pitch, static_cast<const std::byte*>(from) + row * from_pitch,
+                   bytes, stream);
   }
 }
-void fill_zero_on_device(void* memory, std::size_t bytes, void*) {
+void fill_zero_on_device(void* memory, std::size_t bytes, void* stream) {
+  land_copies(stream);
   if (bytes > 0) std::memset(memory, 0, bytes);
   emulator::define_bytes(memory, bytes);
 }
-void synchronize_stream(void*) {}
+void synchronize_stream(void* stream) { land_copies(stream); }
 
 std::size_t device_bytes_in_use() { return allocations().in_use; }
 std::size_t device_peak_bytes() { return allocations().peak; }
