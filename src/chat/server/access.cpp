@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
@@ -41,6 +42,8 @@ bool is_same_key(std::string_view given, std::string_view key) {
   return difference == 0;
 }
 
+std::string make_key_command(const std::string& path) { return concat("openssl rand -hex 24 > ", shell_word(path)); }
+
 bool has_key(const AccessRules& rules, const Credentials& given) {
   std::string_view key = given.api_key;
   if (lower_ascii(given.authorization.substr(0, kBearer.size())) == kBearer)
@@ -66,8 +69,7 @@ ListenAddress parse_listen_address(const std::string& text) {
   if (in_brackets) address.host = address.host.substr(1, address.host.size() - 2);
   if (!port || address.host.empty() || (!in_brackets && address.host.find(':') != std::string::npos))
     throw Error(Diagnostic("E0116", concat("--serve ", text, ": not of the form [HOST:]PORT"))
-                    .help("--serve 8080")
-                    .help("--serve 0.0.0.0:8080 --api-key-file FILE"));
+                    .help("`--serve 8080`, or `--serve 0.0.0.0:8080 --api-key-file FILE` for other machines"));
   address.port = *port;
   return address;
 }
@@ -91,20 +93,20 @@ std::vector<std::string> read_api_keys(const std::string& path) {
     if (!std::all_of(line.begin(), line.end(), [](char c) { return c > ' ' && c < 0x7f; }))
       throw Error(Diagnostic("E0116", concat("--api-key-file: a key in ", quoted_path(path),
                                              " holds white space or characters that are not ASCII"))
-                      .help(concat("openssl rand -hex 24 > ", path)));
+                      .help(make_key_command(path)));
     keys.emplace_back(line);
   }
   if (keys.empty())
-    throw Error(Diagnostic("E0116", concat("--api-key-file: no key in ", quoted_path(path)))
-                    .help(concat("openssl rand -hex 24 > ", path)));
+    throw Error(
+        Diagnostic("E0116", concat("--api-key-file: no key in ", quoted_path(path))).help(make_key_command(path)));
   return keys;
 }
 
 void warn_if_others_read(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (stat(path.c_str(), &status) != 0 || (status.st_mode & 077) == 0) return;
   log_warning(Diagnostic("W0102", concat("other users can read the key in ", quoted_path(path)))
-                  .help(concat("chmod 600 ", path)));
+                  .help(shell_words({"chmod", "600", path})));
 }
 
 std::optional<RequestError> find_access_problem(const AccessRules& rules, std::string_view path,

@@ -23,10 +23,11 @@ ServePlan plan_of(const ServeOptions& options) {
   if (!options.api_key_file.empty()) plan.rules.keys = read_api_keys(options.api_key_file);
   plan.rules.is_loopback_only = is_loopback(plan.address.host);
   if (!plan.rules.is_loopback_only && plan.rules.keys.empty())
-    throw Error(Diagnostic("E0116",
-                           concat("--serve ", options.address, ": other machines can connect, and no key is asked for"))
-                    .help("(umask 077; openssl rand -hex 24 > key.txt), then --api-key-file key.txt")
-                    .help(concat("--serve ", plan.address.port, ": for programs on this machine only")));
+    throw Error(
+        Diagnostic("E0116",
+                   concat("--serve ", options.address, ": other machines can connect, and no key is asked for"))
+            .help("make a key with `(umask 077; openssl rand -hex 24 > key.txt)` and add `--api-key-file key.txt`")
+            .help(concat("`--serve ", plan.address.port, "` for programs on this machine only")));
   return plan;
 }
 
