@@ -13,6 +13,7 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig)
 if(PKG_CONFIG_FOUND)
   pkg_check_modules(SHORI_HTTPLIB IMPORTED_TARGET GLOBAL cpp-httplib>=0.11)
+  pkg_check_modules(SHORI_LIBEDIT IMPORTED_TARGET GLOBAL libedit>=3.1)
 endif()
 
 set(_missing "")
@@ -21,6 +22,7 @@ foreach(_row "SHORI_NLOHMANN_INCLUDE;nlohmann/json (package nlohmann-json3-dev)"
              "SHORI_YAML_CPP_INCLUDE;yaml-cpp headers (package libyaml-cpp-dev)"
              "SHORI_YAML_CPP_LIBRARY;yaml-cpp static library (package libyaml-cpp-dev)"
              "SHORI_HTTPLIB_FOUND;cpp-httplib (packages libcpp-httplib-dev and pkg-config)"
+             "SHORI_LIBEDIT_FOUND;libedit (packages libedit-dev and pkg-config)"
              "SHORI_SENTENCEPIECE_INCLUDE;sentencepiece header (made by scripts/setup.sh)"
              "SHORI_SENTENCEPIECE_LIBRARY;sentencepiece static library (made by scripts/setup.sh)")
   list(GET _row 0 _variable)

@@ -29,7 +29,7 @@ for option in "$@"; do
 done
 
 packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-venv libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
-          libspdlog-dev libfmt-dev libcpp-httplib-dev pkg-config libgtest-dev libbenchmark-dev)
+          libspdlog-dev libfmt-dev libcpp-httplib-dev libedit-dev pkg-config libgtest-dev libbenchmark-dev)
 
 # torch is pinned: the project is built and tested with this release only. On the CPU libtorch loads, besides itself, two of its
 # NVIDIA packages; they carry the versions that the full dependency tree of torch 2.11.0 asks for.

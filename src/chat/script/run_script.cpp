@@ -1,6 +1,5 @@
 #include "shori/chat/run_script.h"
 
-#include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -13,6 +12,7 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/chat/output.h"
 
 namespace shori {
 namespace {
@@ -34,11 +34,6 @@ std::string read_prompt(const std::string& file) {
     throw Error(problem_at("E0304", "the prompt is not UTF-8", text, {file == "-" ? "stdin" : file}, *invalid)
                     .help("save it as UTF-8"));
   return text;
-}
-
-void print(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
-  throw Error(Diagnostic("E0512", concat("cannot write to stdout: ", error_text(errno))));
 }
 
 Json json_of(const Reply& reply, const ReplyRates& rates, const ScriptOptions& options, int number,
