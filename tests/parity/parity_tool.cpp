@@ -5,12 +5,14 @@
 //   parity_tool pass JOB OUT            forward and backward of a model folder with an adapter file, as JOB (JSON) says
 //   parity_tool generate JOB OUT        greedy continuations of prompts with a cache of keys and values, as JOB (JSON) says
 //   parity_tool adam JOB IN OUT         steps of the optimizer on one tensor, as JOB (JSON) says
+//   parity_tool speed JOB               seconds of a prompt and of its continuation, as JSON on stdout
 //   parity_tool randperm COUNT SEED     one permutation on stdout
 //   parity_tool encode TOKENIZER        ids of each text of a JSON list on stdin, as JSON on stdout
 //   parity_tool decode TOKENIZER        the text of each list of ids of a JSON list on stdin, as JSON on stdout
 //   parity_tool sample                  the ids that each job of a JSON list on stdin draws, as JSON on stdout
 // IN and OUT are safetensors files.
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -197,28 +199,39 @@ std::int32_t largest(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
 }
 
-// JOB: as for run_pass(), "adapter" may be missing; "prompts": [[ids], ...] are continued one after the other by the same
-// CachedModel, by "tokens" tokens each in a context of "context". OUT: "ids.<n>" (as F32) and "logits.<n>" [tokens, vocab]
-// of prompt n, and with "quantize" the dequantized linears.
+// A model with an adapter (where `job` names one) for generation, as JOB of run_pass() describes it.
+struct GenerationJob {
+  explicit GenerationJob(const nlohmann::json& job) {
+    const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
+    MistralWeights weights =
+        load_mistral(HfModel::open(job.at("model")),
+                     {.activation = activation, .quantize = job.at("quantize"), .threads = 2, .progress = {}});
+    if (job.contains("adapter")) {
+      const auto targets = job.at("targets").get<std::vector<std::string>>();
+      adapter.emplace(weights.config,
+                      LoraSettings{.rank = job.at("rank"), .alpha = job.at("alpha"), .targets = lora_targets(targets)},
+                      activation);
+    }
+    model.emplace(std::move(weights), adapter ? &*adapter : nullptr);
+    if (adapter) load_factors(*adapter, job.at("adapter"), model->ops());
+    cached.emplace(*model, job.at("context"));
+  }
+
+  std::optional<LoraAdapter> adapter;
+  std::optional<Mistral> model;
+  std::optional<CachedModel> cached;
+};
+
+// JOB: as for GenerationJob; "prompts": [[ids], ...] are continued one after the other by the same CachedModel, by "tokens"
+// tokens each in a context of "context". OUT: "ids.<n>" (as F32) and "logits.<n>" [tokens, vocab] of prompt n, and with
+// "quantize" the dequantized linears.
 void run_generate(const std::string& job_path, const std::string& out) {
   std::ifstream job_file(job_path);
   const nlohmann::json job = nlohmann::json::parse(job_file);
-  const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
-  MistralWeights weights =
-      load_mistral(HfModel::open(job.at("model")),
-                   {.activation = activation, .quantize = job.at("quantize"), .threads = 2, .progress = {}});
+  GenerationJob generation(job);
+  CachedModel& cached = *generation.cached;
   TensorWriter writer;
-  if (job.at("quantize").get<bool>()) write_linears(weights, writer);
-  std::optional<LoraAdapter> adapter;
-  if (job.contains("adapter")) {
-    const auto targets = job.at("targets").get<std::vector<std::string>>();
-    adapter.emplace(weights.config,
-                    LoraSettings{.rank = job.at("rank"), .alpha = job.at("alpha"), .targets = lora_targets(targets)},
-                    activation);
-  }
-  Mistral model(std::move(weights), adapter ? &*adapter : nullptr);
-  if (adapter) load_factors(*adapter, job.at("adapter"), model.ops());
-  CachedModel cached(model, job.at("context"));
+  if (job.at("quantize").get<bool>()) write_linears(generation.model->weights(), writer);
   const auto tokens = job.at("tokens").get<std::int64_t>();
   std::size_t number = 0;
   for (const auto& prompt : job.at("prompts")) {
@@ -235,6 +248,31 @@ void run_generate(const std::string& job_path, const std::string& out) {
     ++number;
   }
   writer.write(out);
+}
+
+double seconds_of(const std::function<void()>& work) {
+  const auto begun = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
+}
+
+// JOB: as for GenerationJob; "prompt": ids, then "tokens" tokens, "rounds" times. Prints the seconds of each round.
+void print_speed(const std::string& job_path) {
+  std::ifstream job_file(job_path);
+  const nlohmann::json job = nlohmann::json::parse(job_file);
+  GenerationJob generation(job);
+  const auto prompt = job.at("prompt").get<std::vector<std::int32_t>>();
+  nlohmann::json rounds = nlohmann::json::array();
+  for (int round = 0; round < job.at("rounds").get<int>(); ++round) {
+    generation.cached->prefill(std::span(prompt).first(1), {});  // nothing of the prompt is left in the cache
+    std::span<const float> logits;
+    const double prefill = seconds_of([&] { logits = generation.cached->prefill(prompt, {}); });
+    const double decode = seconds_of([&] {
+      for (int i = 0; i < job.at("tokens").get<int>(); ++i) logits = generation.cached->append(largest(logits));
+    });
+    rounds.push_back({{"prefill", prefill}, {"decode", decode}});
+  }
+  std::cout << rounds.dump() << '\n';
 }
 
 // The state of one tensor, with 8-bit or 32-bit moments.
@@ -369,6 +407,7 @@ int run(const std::vector<std::string>& arguments) {
       {"pass", {2, [&] { run_pass(argument(1), argument(2)); }}},
       {"generate", {2, [&] { run_generate(argument(1), argument(2)); }}},
       {"adam", {3, [&] { run_adam(argument(1), argument(2), argument(3)); }}},
+      {"speed", {1, [&] { print_speed(argument(1)); }}},
       {"randperm", {2, [&] { print_permutation(argument(1), argument(2)); }}},
       {"encode", {1, [&] { encode_texts(argument(1)); }}},
       {"decode", {1, [&] { decode_lists(argument(1)); }}},
