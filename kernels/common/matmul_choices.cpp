@@ -6,8 +6,8 @@ namespace shori {
 
 namespace {
 
-std::map<std::string, std::string>& algorithms() {
-  static std::map<std::string, std::string> by_product;
+std::map<std::string, MatmulChoice>& algorithms() {
+  static std::map<std::string, MatmulChoice> by_product;
   return by_product;
 }
 
@@ -15,7 +15,7 @@ std::map<std::string, std::string>& algorithms() {
 
 std::vector<MatmulChoice> matmul_choices() {
   std::vector<MatmulChoice> choices;
-  for (const auto& [product, algorithm] : algorithms()) choices.push_back({product, algorithm});
+  for (const auto& [product, choice] : algorithms()) choices.push_back(choice);
   return choices;
 }
 
@@ -25,9 +25,9 @@ void restore_matmul_choices(const std::vector<MatmulChoice>& choices) {
 
 std::optional<std::string> find_matmul_choice(const std::string& product) {
   const auto found = algorithms().find(product);
-  return found == algorithms().end() ? std::nullopt : std::optional(found->second);
+  return found == algorithms().end() ? std::nullopt : std::optional(found->second.algorithm);
 }
 
-void remember_matmul_choice(const MatmulChoice& choice) { algorithms()[choice.product] = choice.algorithm; }
+void remember_matmul_choice(const MatmulChoice& choice) { algorithms()[choice.product] = choice; }
 
 }  // namespace shori

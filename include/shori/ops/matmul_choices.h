@@ -9,8 +9,12 @@
 namespace shori {
 
 struct MatmulChoice {
-  std::string product;    // "x.wT n 6144 k 4160 rows 4160 4160 6144": form, sizes, row strides of a, b, c
+  // "x.wT n 6144 k 4160 rows 4160 4160 6144": form, sizes, row strides of a, b, c. " m 64-1023" follows where the algorithm
+  // serves these lengths alone.
+  std::string product;
   std::string algorithm;  // "130100:" (version of cuBLASLt) and the algorithm's parameters in hex
+  std::string description =
+      {};  // of a choice that this process made: "answer 1 of 64, algorithm 66, tile 20, 1.94 waves"
 };
 
 // All choices made or restored so far, sorted by product.

@@ -116,7 +116,7 @@ TEST_F(MatmulDevice, AgreesWithFp64AtEveryLength) {
     }
   }
   for (const MatmulChoice& choice : matmul_choices()) {
-    std::printf("measured choice %s: %s\n", choice.product.c_str(), choice.algorithm.c_str());
+    std::printf("measured choice %s: %s\n", choice.product.c_str(), choice.description.c_str());
   }
 }
 
