@@ -36,6 +36,7 @@ def test_a_client_of_openai(client):
     assert (done.choices[0].text, done.choices[0].finish_reason) == ("0é 1é 2é ", "length")
     assert (done.usage.prompt_tokens, done.usage.completion_tokens) == (11, 3), "BOS counts"
     assert client.completions.create(model=model, prompt=[1, 2, 3], max_tokens=1).usage.prompt_tokens == 3
+    assert client.completions.create(model=model, prompt="<s>abc", max_tokens=1).usage.prompt_tokens == 4, "one BOS"
     several = client.completions.create(model=model, prompt="x", max_tokens=2, n=3)
     assert [choice.index for choice in several.choices] == [0, 1, 2]
 
@@ -124,6 +125,7 @@ def test_bad_bodies(server, path, body):
     assert ("param" in error) or path == "/completion"
 
 
+VALID = b'{"prompt":"x","n_predict":1}'
 HOSTILE = {
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400),
     "no version": (b"GET /health\r\nHost: 127.0.0.1\r\n\r\n", 400),
@@ -135,7 +137,7 @@ HOSTILE = {
     "half a body": (request(b"{}", Content_Length=100), 400),
     "a long line": (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n", 431),
     "many lines": (b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * 100_000 + b"\r\n", 431),
-    "two lengths": (request(b"{}", Content_length="2", Content_Length="2"), 400),
+    "two lengths": (request(VALID, Content_length=str(len(VALID))), 400),
     "a negative length": (request(b"{}", Content_Length="-2"), 400),
     "no number": (request(b"{}", Content_Length="2x"), 400),
     "huge": (request(b"{}", Content_Length="99999999999999999999"), 400),

@@ -19,10 +19,13 @@ std::int64_t milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin).count();
 }
 
-// Text is encoded whole after BOS; ids are what the client says.
+// Text is encoded whole after BOS; chat templates begin with the text of BOS, which then stands for it. Ids are what the
+// client says.
 std::vector<std::int32_t> prompt_ids(const TextEngine& engine, const Prompt& prompt) {
   if (const auto* ids = std::get_if<std::vector<std::int32_t>>(&prompt)) return *ids;
-  std::vector<std::int32_t> ids = engine.tokenize(std::get<std::string>(prompt));
+  std::string_view text = std::get<std::string>(prompt);
+  if (text.starts_with("<s>")) text.remove_prefix(3);
+  std::vector<std::int32_t> ids = engine.tokenize(text);
   ids.insert(ids.begin(), engine.bos_id());
   return ids;
 }
