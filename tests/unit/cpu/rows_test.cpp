@@ -121,12 +121,15 @@ TEST(Rows, ActivationsAndTheirGradientsAreThoseOfEachValue) {
 }
 
 // The draw of a column by the definition of DropoutKey.
-bool is_dropped(const DropoutKey& key, int module, std::int64_t row, std::int64_t column) {
+std::uint32_t draw_of(const DropoutKey& key, int module, std::int64_t row, std::int64_t column) {
   const PhiloxWords words =
       philox4x32(key.seed, {{static_cast<std::uint32_t>(column / 8), key.first_token + static_cast<std::uint32_t>(row),
                              key.step, key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module))}});
   const std::uint32_t word = words.word[column % 8 / 2];
-  return (column % 2 == 0 ? word & 0xffff : word >> 16) < key.threshold();
+  return column % 2 == 0 ? word & 0xffff : word >> 16;
+}
+bool is_dropped(const DropoutKey& key, int module, std::int64_t row, std::int64_t column) {
+  return draw_of(key, module, row, column) < key.threshold();
 }
 
 TEST(Rows, DropoutDropsWhatTheKeySays) {
@@ -146,6 +149,21 @@ TEST(Rows, DropoutDropsWhatTheKeySays) {
           }
         }
       }
+    }
+  }
+}
+
+// One draw in 65,536 equals the threshold, so chance does not try it.
+TEST(Rows, DropoutKeepsADrawThatEqualsTheThreshold) {
+  constexpr std::size_t kColumns = 100;  // 64 of them by registers, where there are any
+  DropoutKey key{.seed = 5, .step = 2};
+  for (std::size_t column = 0; column < kColumns; ++column) {
+    const std::uint32_t draw = draw_of(key, 1, 4, static_cast<std::int64_t>(column));
+    for (const std::uint32_t threshold : {draw, draw + 1}) {
+      key.probability = static_cast<float>(threshold) / 65536.0f;
+      Row values(kColumns, 1.0f);
+      drop_row(key, 1, 4, 0, kColumns, values.data());
+      ASSERT_EQ(values[column], threshold > draw ? 0.0f : 1.0f) << "column " << column << ", draw " << draw;
     }
   }
 }
