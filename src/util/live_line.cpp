@@ -7,6 +7,7 @@
 #include <string>
 
 #include "shori/util/file.h"
+#include "shori/util/progress.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
@@ -25,14 +26,8 @@ LiveLine& live_line() {
   return line;
 }
 
-std::size_t terminal_width() {
-  winsize size{};
-  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return known ? size.ws_col : 80;
-}
-
 std::string cut_to_width(std::string_view text) {
-  const std::size_t width = terminal_width() - 1;
+  const std::size_t width = terminal_columns() - 1;
   return count_code_points(text) <= width ? std::string(text) : escape_for_log(text, width > 3 ? width - 3 : 0);
 }
 
@@ -40,6 +35,12 @@ std::string cut_to_width(std::string_view text) {
 void write_stderr(std::string_view text) { (void)write_all(STDERR_FILENO, text.data(), text.size()); }
 
 }  // namespace
+
+std::size_t terminal_columns() {
+  winsize size{};
+  const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
 
 bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 

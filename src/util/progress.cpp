@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "shori/util/byte_size.h"
@@ -66,6 +67,16 @@ void ByteProgress::finish() {
   const double seconds = now_seconds() - start_;
   progress_.finish(
       concat(what_, ": ", format_bytes(done_), " in ", format_duration(seconds), ", ", speed_text(done_, seconds)));
+}
+
+bool locale_is_utf8() {
+  for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == '\0') continue;
+    const std::string locale = lower_ascii(value);
+    return locale.find("utf-8") != std::string::npos || locale.find("utf8") != std::string::npos;
+  }
+  return false;
 }
 
 double now_seconds() {

@@ -302,19 +302,28 @@ def lines_left(written):
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_terminal_from_start_to_end(tmp_path, token_model, columns):
     job = TokenJob(tmp_path, token_model)
-    written = on_terminal(job.config, columns=columns)
+    written = on_terminal(job.config, columns=columns, env={"LC_ALL": "C"})
     left = lines_left(written)
     before = left[:next(i for i, line in enumerate(left) if line.startswith("stage run begins"))]
     assert len(before) <= 24 and left[0].startswith("shori-train "), "the start fits one screen"
     assert any("learning_rate: 0.004" in line for line in before) and not any("resolved config" in line for line in left)
     assert not any("saved step" in line for line in left), "saves do not scroll"
     live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)(?=\r\x1b)", written)
-    assert any(re.match(r"run step \d/8  left ", line) for line in live) and max(map(len, live)) < columns
+    assert any(re.match(r"run step \d/8  (\[[#.]{12}\] \d+%  )?left ", line) for line in live), live
+    assert max(map(len, live)) < columns and any("loss " in line for line in live)
     log = (job.run / "train.log").read_text()
     assert "--- stage run: resolved config ---" in log and "saved step 8 (durable)" in log
     losses = [line["loss"] for line in metrics(job.run, "step")]
     assert any(line.startswith("run ") and f"{losses[0]:.4f} to {losses[-1]:.4f}" in line for line in left)
     assert f"report: {job.run / 'report.html'}" in left and any(line.startswith("next: ") for line in left)
+
+
+def test_terminal_moves_inside_a_step(tmp_path, token_model):
+    """The bar moves before the first step has ended, in blocks where the locale shows UTF-8."""
+    job = TokenJob(tmp_path, token_model, num_epochs=1)
+    written = on_terminal(job.config, columns=200, env={"LC_ALL": "C.UTF-8"})
+    live = re.findall(r"\r\x1b\[K(run step [^\r\n\x1b]+)(?=\r\x1b)", written)
+    assert re.match(r"run step 0/\d  [█░]{12} \d+%  left [\d.]+ s$", live[0]), live
 
 
 def test_verbose_and_quiet(tmp_path, token_model):

@@ -1,6 +1,7 @@
 // Progress on stderr: one live line on a terminal, updated at most 10 times per second; otherwise plain lines.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@ class Progress {
 
   void update(std::string_view text);  // skipped when it follows the last one too soon
   void live(std::string_view text);    // update() on a terminal, otherwise nothing
+  bool is_live() const { return terminal_; }
   void finish(std::string_view text);  // always written; ends the live line
 
  private:
@@ -39,6 +41,11 @@ class ByteProgress {
   double start_;
   Progress progress_{5};
 };
+
+// Of the terminal on stderr; 80 where it has none or its width is not known.
+std::size_t terminal_columns();
+// Whether the locale of the environment says that a terminal shows UTF-8.
+bool locale_is_utf8();
 
 double now_seconds();                         // monotonic
 std::string format_duration(double seconds);  // "41 s", "3 min 12 s", "2 h 05 min"

@@ -114,12 +114,21 @@ void check_finished_base(const std::vector<PreparedStage>& stages, const StageCh
 }
 
 StageRunOptions run_options(const LoadedConfig& config, const std::vector<PreparedStage>& stages,
-                            const PreparedStage& stage, const RecipeOptions& options) {
+                            const PreparedStage& stage, std::uint64_t later_steps, const RecipeOptions& options) {
   return {.resume = stage.state == StageState::kInterrupted,
           .init_from = source_of(stages, stage),
           .resume_command = resume_command_for(config, options),
+          .later_steps = later_steps,
           .profile_first = options.profile_first,
           .profile_last = options.profile_last};
+}
+
+// Steps that this start will train after stage `index`.
+std::uint64_t later_steps(const std::vector<PreparedStage>& stages, const StageChoice& choice, std::size_t index) {
+  std::uint64_t steps = 0;
+  for (std::size_t i = index + 1; i < stages.size(); ++i)
+    if (choice.contains(i) && stages[i].state != StageState::kDone) steps += stages[i].total_steps() - stages[i].step;
+  return steps;
 }
 
 RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage>& stages, const StageChoice& choice,
@@ -136,7 +145,8 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
       log_info(concat("stage ", stage.name, " is done (", stage.step, " steps): skipped"));
       continue;
     }
-    if (!run_stage(stage, base, old_runs, run_options(config, stages, stage, options))) return RecipeOutcome::kStopped;
+    if (!run_stage(stage, base, old_runs, run_options(config, stages, stage, later_steps(stages, choice, i), options)))
+      return RecipeOutcome::kStopped;
     if (config.is_recipe) update_report(run_folder_path(config.output_dir));
     const bool more = i + 1 < stages.size() && options.only.empty();
     if (more && stop_requested()) return RecipeOutcome::kStopped;

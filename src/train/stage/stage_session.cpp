@@ -96,8 +96,9 @@ StepSettings StageSession::step_settings() const {
           .accumulation_steps = config.gradient_accumulation_steps};
 }
 
-std::optional<StepResult> StageSession::compute_gradients(std::span<const PackedBatch> batches) {
-  return shori::compute_gradients(model(), adapter(), batches, state_.step + 1, step_settings());
+std::optional<StepResult> StageSession::compute_gradients(std::span<const PackedBatch> batches,
+                                                          const PassProgress& progress) {
+  return shori::compute_gradients(model(), adapter(), batches, state_.step + 1, step_settings(), progress);
 }
 
 void StageSession::apply_gradients(std::span<const PackedBatch> batches, StepResult& result) {

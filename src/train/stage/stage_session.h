@@ -49,7 +49,7 @@ class StageSession {
 
   // One step in three parts. The gradients leave parameters and arrays() as they are; nullopt: a stop was requested.
   std::vector<PackedBatch> next_batches() const;
-  std::optional<StepResult> compute_gradients(std::span<const PackedBatch> batches);
+  std::optional<StepResult> compute_gradients(std::span<const PackedBatch> batches, const PassProgress& progress = {});
   // The update, after which the step is complete. W0601, W0602, E0602 and E0604 of the guards; E0603 if after the second
   // step that moved the adapter a factor is what it was at the start.
   void apply_gradients(std::span<const PackedBatch> batches, StepResult& result);

@@ -21,18 +21,43 @@ void add_process_memory(StepTiming& timing) {
   }
 }
 
+std::size_t memory_of(const StageSession& session, const StepTiming& timing) {
+  const bool on_cpu = session.ops().device == Device::kCpu;
+  return on_cpu ? static_cast<std::size_t>(timing.memory_bytes) : device_bytes_in_use();
+}
+
 }  // namespace
+
+void StepReport::move(const StageSession& session, double done, double seconds) {
+  if (!progress_.is_live()) return;
+  live_.moved = done;
+  // Until a step has ended, what one takes follows from its own parts.
+  if (live_.losses.empty() && done > 0) seconds_per_step_ = seconds / done;
+  show(session);
+}
+
+void StepReport::show(const StageSession& session) {
+  if (!progress_.is_live()) return;
+  live_.stage = session.stage().name;
+  live_.step = session.state().step;
+  live_.total = session.stage().total_steps();
+  if (seconds_per_step_ > 0) {
+    const double left = static_cast<double>(live_.total - live_.step) - live_.moved;
+    live_.seconds_left = seconds_per_step_ * left;
+    if (later_steps_ > 0) live_.recipe_seconds_left = seconds_per_step_ * (left + static_cast<double>(later_steps_));
+  }
+  progress_.live(live_text(live_, terminal_columns() - 1, locale_is_utf8()));
+}
 
 std::string StepReport::progress_line(const StageSession& session, const StepResult& result,
                                       const StepTiming& timing) const {
   const std::uint64_t step = session.state().step, total = session.stage().total_steps();
-  const bool on_cpu = session.ops().device == Device::kCpu;
-  const std::size_t used = on_cpu ? static_cast<std::size_t>(timing.memory_bytes) : device_bytes_in_use();
   char numbers[128];
   std::snprintf(numbers, sizeof numbers, "  epoch %.2f  loss %.4f  grad %.4g  lr %.3g  %.0f tok/s  ", session.epoch(),
                 result.loss, result.grad_norm, session.learning_rate(step), timing.tokens_per_second);
   return concat(session.stage().name, " step ", step, "/", total, "  left ",
-                format_duration(seconds_per_step_ * static_cast<double>(total - step)), numbers, bytes_text(used));
+                format_duration(seconds_per_step_ * static_cast<double>(total - step)), numbers,
+                bytes_text(memory_of(session, timing)));
 }
 
 void StepReport::add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable,
@@ -40,9 +65,17 @@ void StepReport::add(const StageSession& session, const StepResult& result, Step
   add_process_memory(timing);
   files.add_timing(timing);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
-  seconds_per_step_ = seconds_per_step_ == 0 ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
+  seconds_per_step_ = live_.losses.empty() ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
+  live_.moved = 0;
+  live_.losses.push_back(result.loss);
+  live_.average_loss = average_.add(result.loss);
+  live_.grad_norm = result.grad_norm;
+  live_.learning_rate = session.learning_rate(session.state().step);
+  live_.tokens_per_second = timing.tokens_per_second;
+  live_.memory_bytes = memory_of(session, timing);
+  live_.saved = durable;
+  show(session);
   const std::string line = progress_line(session, result, timing);
-  progress_.live(durable ? line + "  saved" : line);
   const auto interval = static_cast<std::uint64_t>(session.stage().config.logging_steps);
   if (session.state().step % interval == 0 || session.is_done()) log_detail(line);
 }

@@ -6,6 +6,7 @@
 
 #include "shori/util/progress.h"
 #include "src/train/files/metrics.h"
+#include "src/train/screen/live_text.h"
 #include "src/train/stage/run_files.h"
 #include "src/train/stage/stage_session.h"
 
@@ -13,6 +14,11 @@ namespace shori {
 
 class StepReport {
  public:
+  // `later_steps`: of the stages that are trained after this one.
+  explicit StepReport(std::uint64_t later_steps) : later_steps_(later_steps) {}
+
+  // Inside a step of which `done`, 0 to 1, took `seconds`: moves the line on a terminal.
+  void move(const StageSession& session, double done, double seconds);
   // After a step: adds the memory in use to `timing`, writes it to timing.jsonl, and shows the progress line, which every
   // `logging_steps` steps goes to the log as well. `durable`: the step is known to be on the disk.
   void add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable, RunFiles& files);
@@ -20,7 +26,12 @@ class StepReport {
  private:
   std::string progress_line(const StageSession& session, const StepResult& result, const StepTiming& timing) const;
 
+  void show(const StageSession& session);
+
+  std::uint64_t later_steps_;
   Progress progress_;
+  LiveState live_;
+  LossAverage average_;
   double seconds_per_step_ = 0;  // running average, for the time left
 };
 

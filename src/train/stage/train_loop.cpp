@@ -83,7 +83,8 @@ bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions
   const std::vector<PackedBatch> batches = session.next_batches();
   std::optional<StepProfile> profile;
   if (options.is_profiled(step)) profile.emplace(session.model());
-  const auto result = run_step(session, files, batches);
+  const auto result =
+      run_step(session, files, batches, [&](double done) { report.move(session, done, now_seconds() - begun); });
   if (!result) return false;
   if (profile) profile->write(step, session.stage().folder);
   profile.reset();
@@ -101,7 +102,7 @@ bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions
 }  // namespace
 
 bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& options) {
-  StepReport report;
+  StepReport report(options.later_steps);
   // The stop before this start may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due(session, files)) return false;
   files.wait();
@@ -112,8 +113,9 @@ bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& op
   return true;
 }
 
-std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches) {
-  auto result = session.compute_gradients(batches);
+std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches,
+                                   const PassProgress& progress) {
+  auto result = session.compute_gradients(batches, progress);
   if (!result) return std::nullopt;
   if (!result->finite) refuse_non_finite(session, files, batches, *result);
   // The update changes what a checkpoint being written may still read, and at most one completed step may be lost.

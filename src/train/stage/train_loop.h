@@ -13,7 +13,8 @@ namespace shori {
 bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& options);
 
 // The next step up to the optimizer's update. nullopt: a stop was requested and nothing changed.
-std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches);
+std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches,
+                                   const PassProgress& progress = {});
 
 // Adds the evaluation that is due to the metrics. false: a stop was requested; --resume evaluates later.
 bool evaluate_if_due(StageSession& session, RunFiles& files);

@@ -58,12 +58,19 @@ double gradient_norm_of(const Mistral& model, const LoraAdapter& adapter) {
 
 std::optional<StepResult> compute_gradients(Mistral& model, LoraAdapter& adapter,
                                             std::span<const PackedBatch> micro_batches, std::uint64_t step,
-                                            const StepSettings& settings) {
+                                            const StepSettings& settings, const PassProgress& progress) {
   SHORI_CHECK(model.adapter() == &adapter, "the model was made with another adapter");
   StepResult result;
   result.targets = count_targets(micro_batches);
   adapter.zero_gradients(model.ops());
   StepClock clock(model.ops());
+  // A layer's backward pass takes about as long as two forward passes, three where it recomputes.
+  const double parts = 3.0 * static_cast<double>(micro_batches.size()) * static_cast<double>(model.layer_count());
+  double done = 0;
+  const auto move = [&](double count) {
+    done += count;
+    if (progress) progress(done / parts);
+  };
 
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     const PackedBatch& batch = micro_batches[i];
@@ -72,6 +79,7 @@ std::optional<StepResult> compute_gradients(Mistral& model, LoraAdapter& adapter
     for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
       if (stop_requested()) return std::nullopt;
       model.forward_layer(layer);
+      move(1);
     }
     const std::span<const float> losses = model.head_loss(weight);
     // Ascending order in fp64, so that the sum depends on nothing but the losses.
@@ -88,6 +96,7 @@ std::optional<StepResult> compute_gradients(Mistral& model, LoraAdapter& adapter
     for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) {
       if (stop_requested()) return std::nullopt;
       model.backward_layer(layer);
+      move(2);
     }
     clock.lap(result.backward_seconds);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 
@@ -38,12 +39,15 @@ struct StepResult {
   int first_bad_micro_batch = -1;
 };
 
+// Called between layers with the share of the passes that is done, 0 to 1. On a device that is what was queued.
+using PassProgress = std::function<void(double done)>;
+
 // Forward and backward pass of every micro-batch of step `step`, which counts from 1 within the stage. Fills everything
 // of the result but the update. The gradients of `adapter`, which is the one that `model` was made with, are zeroed
 // first. nullopt: a stop was requested and noticed between layers. Parameters and moments do not change.
 std::optional<StepResult> compute_gradients(Mistral& model, LoraAdapter& adapter,
                                             std::span<const PackedBatch> micro_batches, std::uint64_t step,
-                                            const StepSettings& settings);
+                                            const StepSettings& settings, const PassProgress& progress = {});
 
 // The optimizer's update with the gradients that compute_gradients() left in the adapter, clipped as `result` says.
 // Fills the update of `result`, which must be finite.
