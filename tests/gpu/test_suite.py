@@ -216,7 +216,7 @@ def test_training_counts_what_ran(tmp_path):
     assert part["failures"] == ["P3: exit -11: "] and part["not_run"] == ["P1 keep: the plan needs a larger card"]
 
 
-def test_parts_that_end_early_or_badly_are_told(tmp_path):
+def test_parts_that_end_early_or_badly_are_reported(tmp_path):
     """No time at all, a program that is missing; parts of an earlier call stay in the report."""
     script(tmp_path / "bin/shori-train-emulated", "#!/bin/sh\necho shori-train of a test\n")
     script(tmp_path / "bin/kernel_bench_emulated", "#!/bin/sh\nsleep 600\n")
@@ -256,6 +256,19 @@ def test_part_on_the_emulator(tmp_path, part):
     else:
         assert result["identities"] == {"first": True, "again": True, "recompute": True, "keep_attention": True,
                                         "stopped in the middle": True, "resumed": True}
+
+
+def test_performance_model_agrees_with_a_count_by_hand(tmp_path):
+    """Seconds of a step, counted kernel by kernel from the launches of a step and not from this script's formulas."""
+    model = SOURCE / "tests/gpu/performance_model.py"
+    assert json.loads(call(sys.executable, model, "--json").stdout) == pytest.approx(
+        {"3090 P1": 19.5, "3090 P2": 11.7, "3090 P3": 12.6, "H200 P1": 2.17, "H200 P2": 1.12, "H200 P3": 1.33}, rel=0.02)
+    plan = tmp_path / "plan.txt"
+    plan.write_text("  backward pass: 30 layers recomputed, 1 layer with the attention kept, 1 layer kept whole\n")
+    recomputed = call(sys.executable, model, "--card", "3090", "--packs", "P2", "--plan", plan)
+    assert "keeps 1 layers whole, 1 with attention kept; expected, not measured" in recomputed.stdout, recomputed.stderr
+    plan.write_text("  backward pass: 2 layers kept whole\n")
+    assert call(sys.executable, model, "--card", "3090", "--plan", plan).returncode == 1
 
 
 def test_results_go_to_the_tables(tmp_path):
