@@ -1,11 +1,13 @@
 // shori-chat: talks to a checkpoint, an adapter or a model.
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <random>
 
 #include "shori/chat/chat_model.h"
 #include "shori/chat/chat_settings.h"
+#include "shori/chat/run_chat.h"
 #include "shori/chat/run_script.h"
 #include "shori/chat/serve.h"
 #include "shori/config/load_config.h"
@@ -23,11 +25,12 @@ constexpr auto kDevices = word_list("auto", "cpu", "cuda");  // in the order of 
 
 struct Arguments {
   ChatModelOptions model;
+  ChatOptions chat;
   ScriptOptions script;
   ServeOptions serve;
   SamplerPreset preset = SamplerPreset::kMain;
   std::vector<std::pair<const SettingFlag*, std::string>> settings;  // as given
-  std::int64_t max_tokens = ReplySettings{}.max_tokens;
+  std::optional<std::int64_t> max_tokens;
   std::optional<std::uint64_t> seed;
 };
 
@@ -62,13 +65,25 @@ void add_reply_options(CLI::App& app, Arguments& arguments) {
            std::string(flag.meaning))
         ->type_name("VALUE");
   }
-  app.add_option("--max-tokens", arguments.max_tokens, "longest reply (default 1024)")->check(CLI::PositiveNumber);
+  app.add_option("--max-tokens", arguments.max_tokens, "longest reply (default 1024, at most half of the context)")
+      ->check(CLI::PositiveNumber);
   app.add_option("--seed", arguments.seed, "the same seed gives the same replies (default: another one each time)");
+}
+
+void add_chat_options(CLI::App& app, ChatOptions& chat) {
+  as_path(
+      app.add_option("SCENARIO", chat.scenario, "a BlockML file that the chat begins with, with or without messages"));
+  app.add_option("--as", chat.as, "the character that the model plays (default: the first of the scenario)")
+      ->type_name("NAME");
+  app.add_option("--me", chat.me, "the character that you play (default: the next one)")->type_name("NAME");
+  add_word_option(app, "--length", kHintWords, "length of the replies (default medium)",
+                  [&chat](std::size_t index) { chat.hint = static_cast<LengthHint>(index); });
 }
 
 void add_script_options(CLI::App& app, ScriptOptions& script) {
   auto* file = as_path(app.add_option("--prompt-file", script.prompt_file,
                                       "no chat: reply to the text of this file (`-`: of stdin) and end"));
+  for (const char* of_chat : {"SCENARIO", "--as", "--me", "--length"}) file->excludes(app.get_option(of_chat));
   app.add_option("--n", script.count, "with --prompt-file: number of replies")
       ->needs(file)
       ->check(CLI::Range(1, 1'000'000));
@@ -80,8 +95,9 @@ void add_serve_options(CLI::App& app, ServeOptions& serve) {
   auto* address = app.add_option("--serve", serve.address,
                                  "no chat: answer the HTTP requests of SillyTavern and other clients of llama.cpp or "
                                  "OpenAI, on this machine alone unless a host is named")
-                      ->type_name("[HOST:]PORT")
-                      ->excludes("--prompt-file");
+                      ->type_name("[HOST:]PORT");
+  for (const char* other : {"SCENARIO", "--as", "--me", "--length", "--prompt-file"})
+    address->excludes(app.get_option(other));
   as_path(
       app.add_option("--api-key-file", serve.api_key_file, "with --serve: the keys that clients may use, one a line"))
       ->needs(address);
@@ -94,7 +110,7 @@ void add_serve_options(CLI::App& app, ServeOptions& serve) {
 }
 
 ReplySettings reply_settings(const Arguments& arguments) {
-  ReplySettings reply{.sampler = preset_settings(arguments.preset), .max_tokens = arguments.max_tokens};
+  ReplySettings reply{.sampler = preset_settings(arguments.preset)};
   for (const auto& [flag, text] : arguments.settings) flag->set(reply.sampler, text, concat("--", flag->name));
   return reply;
 }
@@ -108,16 +124,21 @@ std::uint64_t seed_of(const Arguments& arguments) {
 }
 
 void run(Arguments& arguments) {
-  const ReplySettings reply = reply_settings(arguments);
+  ReplySettings reply = reply_settings(arguments);
   if (!arguments.model.base.empty()) arguments.model.base = find_base_folder("--base", arguments.model.base);
   const bool serves = !arguments.serve.address.empty();
   if (serves) check_serve_options(arguments.serve);
   ChatModel model = ChatModel::open(arguments.model);
   if (serves) return serve(model.language_model(), model.tokenizer(), model.name(), arguments.serve);
+  reply.max_tokens =
+      arguments.max_tokens.value_or(std::min(reply.max_tokens, model.language_model().context_length() / 2));
   const std::uint64_t seed = seed_of(arguments);
-  arguments.script.reply = reply;
-  arguments.script.seed = seed;
-  run_script(model.language_model(), model.tokenizer(), arguments.script);
+  arguments.script.reply = arguments.chat.reply = reply;
+  arguments.script.seed = arguments.chat.seed = seed;
+  if (!arguments.script.prompt_file.empty())
+    run_script(model.language_model(), model.tokenizer(), arguments.script);
+  else
+    run_chat(model.language_model(), model.tokenizer(), arguments.chat);
 }
 
 }  // namespace
@@ -129,6 +150,7 @@ int main(int argc, char** argv) {
   add_program_options(app, "shori-chat");
   Arguments arguments;
   add_model_options(app, arguments.model);
+  add_chat_options(app, arguments.chat);
   add_reply_options(app, arguments);
   add_script_options(app, arguments.script);
   add_serve_options(app, arguments.serve);

@@ -1,0 +1,52 @@
+#include "src/chat/terminal/conversation.h"
+
+#include <algorithm>
+
+#include "shori/util/text.h"
+
+namespace shori {
+namespace {
+
+// Whether messages can begin with it.
+bool is_speaker_name(std::string_view name) {
+  const std::string body = concat(name, ": x");
+  return find_speaker(body) && body.find(':') == name.size();
+}
+
+}  // namespace
+
+bool Conversation::has_message() const {
+  return std::ranges::find(segments_, Role::kMessage, &Segment::role) != segments_.end();
+}
+
+const Segment* Conversation::last_message() const {
+  return !segments_.empty() && segments_.back().role == Role::kMessage ? &segments_.back() : nullptr;
+}
+
+std::vector<std::string> Conversation::names() const {
+  std::vector<std::string> names;
+  const auto add_name = [&names](std::string_view name) {
+    if (is_speaker_name(name) && std::ranges::find(names, name) == names.end()) names.emplace_back(name);
+  };
+  for (const Segment& segment : segments_)
+    if (segment.role == Role::kDescription) add_name(std::string_view(segment.body).substr(0, segment.body.find('\n')));
+  for (const Segment& segment : segments_)
+    if (segment.role == Role::kMessage && find_speaker(segment.body))
+      add_name(std::string_view(segment.body).substr(0, segment.body.find(':')));
+  return names;
+}
+
+void Conversation::add(std::string body, LengthHint hint, bool is_reply) {
+  Segment message;
+  message.hint = hint;
+  message.body = std::move(body);
+  segments_.push_back(std::move(message));
+  is_reply_.push_back(is_reply);
+}
+
+void Conversation::remove_last() {
+  segments_.pop_back();
+  is_reply_.pop_back();
+}
+
+}  // namespace shori

@@ -1,0 +1,91 @@
+#include "src/chat/terminal/message_text.h"
+
+#include <algorithm>
+
+#include "shori/data/lint.h"
+#include "shori/util/file.h"
+#include "shori/util/text.h"
+
+namespace shori {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // ▁, which the tokenizer takes for a space
+
+void replace_all(std::string& text, std::string_view what, std::string_view by) {
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
+    text.replace(at, what.size(), by);
+}
+
+bool is_control(char c) {
+  const unsigned char byte = static_cast<unsigned char>(c);
+  return (byte < 0x20 && byte != '\t' && byte != '\n') || byte == 0x7F;
+}
+
+Diagnostic without_location(Diagnostic problem) {
+  problem.location = {};
+  return problem;
+}
+
+}  // namespace
+
+std::optional<Diagnostic> find_message_problem(const std::string& body) {
+  if (trim_blockml(body).empty()) return Diagnostic("E0311", "the message is empty");
+  for (const std::string_view mark : {kBlockOpen, kBlockClose})
+    if (body.find(mark) != std::string::npos)
+      return Diagnostic("E0302", concat("a message cannot hold `", mark, "`, which begins or ends a block"))
+          .help("leave it out");
+  Diagnostics diagnostics;
+  const auto document = parse_blockml(render_segment({.body = body}), {}, diagnostics);
+  if (diagnostics.has_errors()) return without_location(diagnostics.all().front());
+  LintOptions errors;
+  errors.errors_only = true;
+  const auto findings = lint_document(*document, {}, errors);
+  if (findings.empty()) return std::nullopt;
+  return Diagnostic("E0319", findings.front().message);
+}
+
+std::string cleaned_body(std::string body) {
+  std::erase_if(body, is_control);
+  replace_all(body, kSpaceMark, " ");
+  // Taking one out may join two halves of another.
+  for (std::string before; before != body;) {
+    before = body;
+    for (const std::string_view mark :
+         {kBlockOpen, kBlockClose, std::string_view("<s>"), std::string_view("</s>"), std::string_view("<unk>"),
+          std::string_view("[INST]"), std::string_view("[/INST]")})
+      replace_all(body, mark, "");
+  }
+  return std::string(trim_blockml(body));
+}
+
+std::string joined_body(const std::string& opening, const std::string& text) {
+  const bool needs_space = opening.ends_with(':') && !text.empty() && !is_space(text.front());
+  return std::string(trim_blockml(concat(opening, needs_space ? " " : "", text)));
+}
+
+std::string from_line(std::string_view line) {
+  std::string text(trim_blockml(line));
+  replace_all(text, "\\n", "\n");
+  return std::string(trim_blockml(text));
+}
+
+std::string to_line(std::string_view text) {
+  std::string line(text);
+  replace_all(line, "\n", "\\n");
+  return line;
+}
+
+std::vector<Segment> read_conversation(const std::string& path) {
+  const std::string text = read_whole_file(InputFile::open(path), kConversationBytes, "E0317");
+  // A conversation has a message; this one may have none yet.
+  Segment message;
+  message.body = "x";
+  Diagnostics diagnostics;
+  auto document = parse_blockml(concat(text, text.ends_with('\n') || text.empty() ? "" : "\n", render_segment(message)),
+                                {path}, diagnostics);
+  diagnostics.throw_if_errors();
+  document->segments.pop_back();
+  return std::move(document->segments);
+}
+
+}  // namespace shori

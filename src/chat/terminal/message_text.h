@@ -1,0 +1,30 @@
+// What a message may hold, so that a chat is always a conversation that `shori-data check` accepts.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "shori/data/blockml.h"
+#include "shori/util/error.h"
+
+namespace shori {
+
+// Why `body` cannot be the body of a message, without a location; nullopt if it can.
+std::optional<Diagnostic> find_message_problem(const std::string& body);
+
+// `body` without what a message cannot hold: marks of blocks, special tokens, control characters.
+std::string cleaned_body(std::string body);
+
+// "Reimu: Hi" of "Reimu:" and " Hi", with the space that some models leave out.
+std::string joined_body(const std::string& opening, const std::string& text);
+
+// A typed line as text: `\n` in it is a new line. And back.
+std::string from_line(std::string_view line);
+std::string to_line(std::string_view text);
+
+// The segments of a file that may have no message yet. Its errors are those of the file.
+std::vector<Segment> read_conversation(const std::string& path);
+
+}  // namespace shori
