@@ -54,7 +54,7 @@ class Mistral {
   std::optional<std::span<const float>> evaluate(const PackedBatch& batch);
   // Logits [ids, vocab] of one short prompt, without dropout.
   std::vector<float> logits(std::span<const std::int32_t> ids);
-  // An empty cache for `positions` tokens, in the memory of the model's device.
+  // An empty cache for `positions` tokens, in the memory of the model's device. Every pass over it is one of this model.
   KvCache make_cache(std::int64_t positions);
   // Generation: reads `ids` after the tokens of `cache` and adds them to it. Returns the logits [vocab] after the last of
   // them, valid until the next call. `stop` (may be empty) is asked between layers; if it returns true, the result is
@@ -102,7 +102,7 @@ class Mistral {
   std::vector<OwnedTensor> inputs_;      // [T, C]: one per layer, or one for all layers without a backward pass
   OwnedTensor dx_;                       // [T, C]
   std::vector<float> losses_;            // [T]
-  OwnedTensor rounded_logits_;           // [1, V], made by the first extend()
+  OwnedTensor rounded_logits_;           // [1, V], made with the first cache
   std::vector<float> logits_;            // [V]
   OwnedTensor device_losses_;            // on a device: [1, T]
   OwnedTensor ids_, labels_, position_ids_, cu_seqlens_;  // on a device

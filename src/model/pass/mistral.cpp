@@ -84,6 +84,7 @@ void Mistral::release() {
   capacity_tokens_ = 0;
   capacity_backward_ = false;
   rope_ = RopeTable();
+  rounded_logits_ = OwnedTensor();
   buffers_ = LayerBuffers();
   saved_.clear();
   inputs_.clear();
@@ -277,6 +278,10 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
 KvCache Mistral::make_cache(std::int64_t positions) {
   DeviceArena* arena = on_device() ? &memory_->device : nullptr;
   if (arena != nullptr) arena->begin("keys and values");
+  if (!rounded_logits_) {
+    rounded_logits_ = OwnedTensor::make(weights_->activation, 1, config().vocab_size, arena);
+    logits_.resize(static_cast<std::size_t>(config().vocab_size));
+  }
   return KvCache(config(), weights_->activation, positions, arena);
 }
 
@@ -303,11 +308,6 @@ std::span<const float> Mistral::extend(std::span<const std::int32_t> ids, KvCach
 // Of the last token of the pass, from its output in buffers_.
 void Mistral::last_logits() {
   const OwnedTensor& weight = weights_->head_weight();
-  if (!rounded_logits_) {
-    rounded_logits_ =
-        OwnedTensor::make(weights_->activation, 1, weight.rows(), on_device() ? &memory_->device : nullptr);
-    logits_.resize(static_cast<std::size_t>(weight.rows()));
-  }
   final_norm();
   LinearModule head;
   head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());

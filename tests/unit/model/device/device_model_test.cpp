@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "shori/model/find_non_finite.h"
 #include "shori/model/mistral.h"
@@ -47,6 +48,7 @@ struct DeviceModel {
     model->set_checkpointing(policy);
     model->reserve(kTokens, kTokens, true);
     optimizer = std::make_unique<AdamW8bit>(*adapter, AdamOptions{.weight_decay = 0.05}, &memory);
+    cache.emplace(model->make_cache(kTokens));
   }
   void fill(MistralWeights host) {
     upload(host.embedding, weights.embedding);
@@ -65,6 +67,7 @@ struct DeviceModel {
   std::unique_ptr<LoraAdapter> adapter;
   std::unique_ptr<Mistral> model;
   std::unique_ptr<AdamW8bit> optimizer;
+  std::optional<KvCache> cache;
 };
 
 struct Numbers {
@@ -162,6 +165,33 @@ TEST_F(DeviceModelTest, AgreesWithTheCpu) {
     EXPECT_LE(relative_error(device.gradients[i], cpu.gradients[i]), 0.03) << i;
     EXPECT_LE(relative_error(device.values[i], cpu.values[i]), 0.01) << i;
   }
+}
+
+// A prompt in two parts, then single tokens.
+std::vector<float> generated_logits(Mistral& model, LoraAdapter& adapter, KvCache& cache) {
+  randomize(adapter, model.ops());
+  const std::vector<std::int32_t> ids = random_samples({60}, tiny_config().vocab_size, 8).front();
+  std::vector<float> all;
+  std::size_t done = 0;
+  for (const std::size_t count : {40u, 12u, 7u, 1u}) {
+    const std::span<const float> logits = model.extend(std::span(ids).subspan(done, count), cache);
+    all.insert(all.end(), logits.begin(), logits.end());
+    done += count;
+  }
+  return all;
+}
+
+TEST_F(DeviceModelTest, GeneratesAsTheCpu) {
+  LoraAdapter adapter(tiny_config(), kSettings, DType::kBf16);
+  Mistral model(tiny_weights(tiny_config(), DType::kBf16), &adapter);
+  KvCache cache = model.make_cache(kTokens);
+  const std::vector<float> expected = generated_logits(model, adapter, cache);
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
+  DeviceMemory memory = memory_for(policy);
+  DeviceModel device(memory, tiny_config(), policy);
+  const std::vector<float> logits = generated_logits(*device.model, *device.adapter, *device.cache);
+  EXPECT_LE(relative_error(logits, expected), 0.02);
+  memory.device.check_guards();
 }
 
 TEST_F(DeviceModelTest, ThreeStepsRepeatToTheBit) {
