@@ -15,6 +15,7 @@ home=build/quickstart
 python=build/deps/venv/bin/python
 train=build/release/bin/shori-train
 export_program=build/release/bin/shori-export
+chat=build/release/bin/shori-chat
 config=configs/quickstart/quickstart.yaml
 interrupted_stage=mid
 verify=yes
@@ -106,13 +107,13 @@ else
   title "Set-up: left out (--skip-setup)"
 fi
 
-title "Build: the programs shori-train, shori-data and shori-export -> build/release/bin"
+title "Build: the programs shori-train, shori-data, shori-export and shori-chat -> build/release/bin"
 echo "  The first build takes some minutes; log: $home/build.log"
 # Kernels take a while to compile and nothing could run them without a driver.
 cuda=OFF
 if command -v nvidia-smi >/dev/null || [ -e /dev/nvidiactl ]; then cuda=AUTO; fi
 quietly "$home/configure.log" cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSHORI_TESTS=OFF -DSHORI_CUDA=$cuda
-quietly "$home/build.log" ninja -C build/release -j "$(jobs_for_memory)" shori-train shori-data shori-export
+quietly "$home/build.log" ninja -C build/release -j "$(jobs_for_memory)" shori-train shori-data shori-export shori-chat
 echo "  $("$train" --version | head -n 1)"
 
 title "Model: a tiny one of Mistral's type, random weights, the real Mistral v1 tokenizer -> $home/model"
@@ -160,6 +161,22 @@ fi
 title "Export: all that is published of a model -> $home/release"
 "$export_program" release "$home/runs/top-pg13" --base "$home/model" --out "$home/release" --name Quickstart
 
+title "Chat: two messages to the model, which has seen too little to make sense -> $home/chat.blockml"
+rm -f "$home/chat.blockml"
+cat >"$home/scene.blockml" <<'END'
+▀title
+The ferry at dusk▄
+▀description
+Tam
+A ferryman.▄
+▀description
+Wenna
+A traveller in a hurry.▄
+END
+printf '%s\n' '"Is this the last boat tonight?"' '/hint tiny' '"And the price?"' "/save $home/chat.blockml" |
+  "$chat" "$home/runs/top-pg13" "$home/scene.blockml" --base "$home/model" --seed 1 --max-tokens 60
+build/release/bin/shori-data check "$home/chat.blockml"
+
 title "Summary"
 "$python" scripts/quickstart_summary.py "$home"
 cat <<END
@@ -182,6 +199,8 @@ To make the programs known to this shell (or install them: cmake --install build
   export PATH="$top/build/release/bin:\$PATH"
 
 To go on:
+  talk to it, as the programs named above do:
+    $chat $home/runs/top-pg13 $home/scene.blockml
   says that all is done, trains nothing twice:
     $train $config
   trains stage high and the later ones again, as after a change of their data:

@@ -13,10 +13,10 @@ import pytest
 from shori_programs import BIN, PATIENCE, SOURCE, TOKENIZER, Outcome, environment, must, run, start_train, train
 from small_jobs import Job, TokenJob, make_model, scene, scenes, token_lines, write_config
 
-PROGRAMS = ("shori-train", "shori-data", "shori-export")
+PROGRAMS = ("shori-train", "shori-data", "shori-export", "shori-chat")
 MODEL = "models/Mistral-7B-Instruct-v0.2"
 # A command begins with a program, which may be named with its folder, and ends at a backtick or the end of the line.
-COMMAND = re.compile(r"(?<![\w-])((?:'[^'\n]*/|[\w./-]*/)?shori-(?:train|data|export)'? [^`\n]*)")
+COMMAND = re.compile(r"(?<![\w-])((?:'[^'\n]*/|[\w./-]*/)?shori-(?:train|data|export|chat)'? [^`\n]*)")
 
 
 def paste(command, cwd, env=None):
@@ -187,9 +187,9 @@ def test_every_command_in_a_message_names_what_exists():
 
     checked = 0
     for path in sorted((SOURCE / "src").rglob("*.cpp")):
-        for command in re.findall(r"`(shori-(?:train|data|export) [^`\"]+)`", path.read_text()):
+        for command in re.findall(r"`(shori-(?:train|data|export|chat) [^`\"]+)`", path.read_text()):
             program, *words = shlex.split(command, comments=False)
-            sub = words[0] if program != "shori-train" and not words[0].startswith("-") else None
+            sub = words[0] if program in ("shori-data", "shori-export") and not words[0].startswith("-") else None
             text = help_of(program, sub)
             assert text, f"{path.name}: `{command}`: no such command"
             for option in re.findall(r"(?<!\S)--[a-z-]+", command):

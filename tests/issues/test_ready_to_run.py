@@ -18,13 +18,13 @@ def installed(tmp_path_factory):
 
 
 def test_installed_programs_run_without_anything_else(installed, tmp_path, token_model):
-    assert sorted(path.name for path in installed.iterdir()) == ["shori-data", "shori-export", "shori-train"]
+    assert sorted(path.name for path in installed.iterdir()) == ["shori-chat", "shori-data", "shori-export", "shori-train"]
     bare = {"PATH": f"{installed}:/usr/bin:/bin"}
 
     def call(*words):
         return subprocess.run(words, cwd=tmp_path, env=bare, capture_output=True, text=True, check=True).stdout
 
-    for program in ("shori-data", "shori-export", "shori-train"):
+    for program in ("shori-chat", "shori-data", "shori-export", "shori-train"):
         assert re.match(rf"{program} \d", call(program, "--version"))
     TokenJob(tmp_path, token_model, samples=4, held_out=0, num_epochs=1)
     call("shori-train", "job.yaml")
