@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
 #include "src/chat/server/request_error.h"
 
 namespace shori {
@@ -38,8 +37,6 @@ std::optional<Value> first_of(const RequestFields& fields, FieldNames names, con
 }  // namespace
 
 JsonValue parse_request_body(std::string_view body) {
-  if (const auto bad = find_invalid_utf8(body))
-    refuse_body(concat("the body is not UTF-8: byte ", *bad, " does not belong to a character"));
   JsonProblem problem;
   JsonRepairs repairs{.drops_nul = true};  // SillyTavern's texts have halves of surrogate pairs where it cut them
   auto value = parse_json(body, kLimits, problem, &repairs);
