@@ -26,7 +26,8 @@ bool take(volatile std::sig_atomic_t& flag) {
 }  // namespace
 
 Interrupts::Interrupts() {
-  was_interrupted = terminal_changed = 0;
+  was_interrupted = 0;
+  terminal_changed = 0;
   install(SIGINT, old_interrupt_);
   install(SIGWINCH, old_resize_);
   install(SIGCONT, old_continue_);

@@ -79,9 +79,9 @@ class EditReader : public LineReader {
     el_wset(edit_, EL_CLIENTDATA, this);
     el_wset(edit_, EL_EDITOR, L"emacs");
     el_wset(edit_, EL_SIGNAL, 0);
-    el_wset(edit_, EL_PROMPT, [](EditLine* edit) { return of(edit)->prompt_.data(); });
+    el_wset(edit_, EL_PROMPT, +[](EditLine* edit) { return of(edit)->prompt_.data(); });
     // Its own reader takes an interrupted call for the end of the input.
-    el_wset(edit_, EL_GETCFN, [](EditLine* edit, wchar_t* character) { return of(edit)->next(*character); });
+    el_wset(edit_, EL_GETCFN, +[](EditLine* edit, wchar_t* character) { return of(edit)->next(*character); });
     el_wset(edit_, EL_BIND, L"^R", L"em-inc-search-prev", nullptr);
     open_history();
   }
@@ -98,6 +98,8 @@ class EditReader : public LineReader {
     ended_by_ = ByteInput::Event::kCharacter;
     initial_ = wide(initial);
     if (!initial_.empty()) el_wpush(edit_, initial_.c_str());
+    // libedit would show the prompt first: what is typed at once would be edited by the system.
+    el_wset(edit_, EL_PREP_TERM, 1);
     int count = 0;
     const wchar_t* characters = el_wgets(edit_, &count);
     if (ended_by_ == ByteInput::Event::kInterrupt) {

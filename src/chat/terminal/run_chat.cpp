@@ -1,5 +1,7 @@
 #include "shori/chat/run_chat.h"
 
+#include <sys/stat.h>
+
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
@@ -24,6 +26,7 @@ std::string state_folder() {
 void keep_unsaved(const ChatSession& session) {
   const std::string folder = state_folder();
   if (!session.has_unsaved_messages() || folder.empty()) return;
+  const mode_t old = umask(0077);  // for the eyes of this user
   try {
     make_directories(folder);
     write_file_atomically(folder, kUnsavedName, render(session.conversation().segments()));
@@ -32,6 +35,7 @@ void keep_unsaved(const ChatSession& session) {
   } catch (const Error& error) {
     log_info(concat("the chat could not be kept: ", error.what()));
   }
+  umask(old);
 }
 
 }  // namespace
