@@ -1,5 +1,6 @@
 """shori-data stats and split against SentencePiece and plain Python; copies between train and evaluation; tokenized data
 that the next start takes over."""
+import html
 import json
 import math
 import random
@@ -181,15 +182,56 @@ def test_json_has_every_figure(corpus):
     assert printed[-1] == bounds[-1]
 
 
+def check_picture(root, lengths):
+    """Bars count every message, fill the width up to 99 of 100 messages, and the marks stand at the quantiles."""
+    svg = "{http://www.w3.org/2000/svg}"
+    assert root.find(f"{svg}title").text == f"Message lengths of {commas(len(lengths))} messages"
+    bars = [bar.find(f"{svg}title").text for bar in root.iter(f"{svg}rect") if bar.find(f"{svg}title") is not None]
+    counted = 0
+    for bar in bars:
+        low, high, count = re.fullmatch(r"([\d,]+)(?: to ([\d,]+)| (?:and more))? tokens: ([\d,]+)", bar).groups()
+        low, high = int(low.replace(",", "")), int(high.replace(",", "")) if high else (10**9 if "more" in bar else int(low))
+        assert int(count.replace(",", "")) == sum(low <= n <= high for n in lengths), bar
+        counted += int(count.replace(",", ""))
+    assert counted == len(lengths) and 3 <= len(bars) <= 32
+    for name, share in (("25 %", 0.25), ("median", 0.5), ("75 %", 0.75), ("95 %", 0.95)):
+        value = sorted(lengths)[math.ceil(share * len(lengths)) - 1]
+        assert any(mark.text == f"{name}: {commas(value)} tokens" for mark in root.iter(f"{svg}title")), name
+
+
+@pytest.mark.parametrize("longest", [3, 40, 900, 9000])
+def test_picture_fits_the_data(tmp_path, longest):
+    texts = ["▀message\n" + " ".join(["word"] * (1 + longest * i // 20)) + "▄\n" for i in range(20)]
+    (tmp_path / "a.blockml").write_text("".join(texts), encoding="utf-8")
+    must(data("stats", tmp_path / "a.blockml", "--svg", tmp_path / "a.svg", "--sequence-len", 1 << 20))
+    root = xml.etree.ElementTree.fromstring((tmp_path / "a.svg").read_text())
+    check_picture(root, [1 + longest * i // 20 for i in range(20)])
+
+
+def test_page_has_the_figures(corpus, tmp_path):
+    page = tmp_path / "page.html"
+    printed = must(data("stats", corpus.folder, "--html", page)).out
+    text = page.read_text(encoding="utf-8")
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "") and "<script" not in text
+    seen = html.unescape(re.sub(r"<[^>]+>", " ", text))
+    for line in printed.splitlines()[:5]:
+        assert line in seen, line
+    for name in {speaker for _, speaker, _ in corpus.messages() if speaker}:
+        assert name in seen, name
+    hostile = tmp_path / "h.blockml"
+    hostile.write_text("▀message\n<script>x: \"Hi\"▄\n", encoding="utf-8")
+    must(data("stats", hostile, "--html", page))
+    assert "<script" not in page.read_text(encoding="utf-8")
+
+
 def test_tables_lengths_and_picture(corpus, tmp_path):
     picture = tmp_path / "lengths.svg"
     printed = must(data("stats", corpus.folder, "--by", "character", "--svg", picture)).out
     names = [speaker for _, speaker, _ in corpus.messages()]
     assert re.search(rf"^  Old Tam +\d+ +{names.count('Old Tam')} +[\d,]+$", printed, re.M)
     root = xml.etree.ElementTree.fromstring(picture.read_text())
-    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     lengths = message_lengths(corpus)
-    assert titles[0] == f"0 to 19 tokens: {commas(sum(n < 20 for n in lengths))}" and len(titles) == 31
+    check_picture(root, lengths)
     printed = must(data("stats", corpus.folder, "--lengths", "--length-unit", "words")).out
     words = sorted(len(text.split()) for _, _, text in corpus.messages())
     assert "Message lengths in words:" in printed and f"minimum {words[0]}, " in printed and f"maximum {commas(words[-1])}\n" in printed

@@ -33,7 +33,8 @@ class LengthDistribution {
 
   std::size_t count() const { return lengths_.size(); }
   std::int64_t total() const;
-  std::array<std::int64_t, kBins> histogram() const;  // bin i: kBin * i <= length < kBin * (i + 1)
+  // Bin i: size * i <= length < size * (i + 1); the last has all lengths from its first on.
+  std::vector<std::int64_t> histogram(std::int64_t size = kBin, std::size_t bins = kBins) const;
   // Nearest rank: value number ceil(numerator * n / denominator), from 1; the smallest for 0. 0 if there is no value.
   std::int64_t quantile(std::int64_t numerator, std::int64_t denominator) const;
   std::int64_t count_below(std::int64_t length) const;
@@ -41,6 +42,8 @@ class LengthDistribution {
  private:
   std::vector<std::int64_t> lengths_;
 };
+
+class StatsTable;
 
 struct GroupStats {
   std::int64_t conversations = 0, messages = 0;
@@ -70,6 +73,8 @@ class CorpusStats {
   std::string category_text() const, role_text() const, character_text(std::size_t most) const;
   std::string json(const Ledger* ledger) const;  // one object, 2 spaces indent, ends with a newline
   std::string svg() const;                       // histogram of the lengths of messages
+  // All of this as the body of a page. Lists at most `characters` characters.
+  std::string html(std::size_t characters) const;
 
   // The eight bounds (nano to huge) that give the nine words equal counts, as far as equal lengths allow; strictly
   // increasing.
@@ -77,7 +82,9 @@ class CorpusStats {
 
  private:
   void add_message(const Segment& message, std::int64_t tokens, std::set<std::string_view>& speakers);
-  std::string figures_text() const, hints_text() const;
+  std::string figures_text() const, hints_text() const, quantiles_text() const;
+  StatsTable role_table() const, category_table() const, hint_table() const;
+  StatsTable character_table(std::size_t most) const;
 
   LengthUnit unit_;
   std::int64_t conversations_ = 0, messages_ = 0, unique_tokens_ = 0, bytes_ = 0, emoji_ = 0;

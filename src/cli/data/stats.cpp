@@ -11,8 +11,10 @@
 #include "shori/data/pack_plan.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "shori/util/html_page.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/markup.h"
 #include "shori/util/text.h"
 #include "src/cli/choice.h"
 #include "src/cli/data/commands.h"
@@ -22,7 +24,7 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kShownCharacters = 10;
+constexpr std::size_t kShownCharacters = 10, kPageCharacters = 100;
 constexpr std::size_t kAll = static_cast<std::size_t>(-1);
 constexpr std::int64_t kSequenceLen = 16384;  // that of the published card; for files, which have no config
 
@@ -38,7 +40,7 @@ namespace {
 struct StatsArguments {
   InputArguments inputs;
   std::optional<Table> by;
-  std::string svg;
+  std::string svg, html;
   std::int64_t sequence_len = kSequenceLen;
   std::optional<LengthUnit> unit;
   bool lengths = false, json = false, list = false, card = false;
@@ -114,6 +116,18 @@ void print_json(const CorpusStats& all, const std::vector<StageFigures>& stages)
   std::printf("%s\n", json_text(json).c_str());
 }
 
+std::string page_of(const CorpusStats& all, const std::vector<StageFigures>& stages) {
+  std::string body = all.html(kPageCharacters);
+  for (const StageFigures& stage : stages) {
+    if (stages.size() > 1)
+      body += concat("<h2>Stage ", escape_markup(stage.name), "</h2>\n<pre>",
+                     escape_markup(stage.stats.overview_text()), "</pre>\n");
+    if (stage.ledger)
+      body += concat("<h2>What training makes of it</h2>\n<pre>", escape_markup(stage.ledger->to_text(5)), "</pre>\n");
+  }
+  return html_page("Data set", body);
+}
+
 void print_stats(const StatsArguments& arguments) {
   const std::vector<InputSet> sets = open_inputs(arguments.inputs, true);
   CorpusStats all(arguments.unit.value_or(sets.front().options.length_buckets.unit));
@@ -121,6 +135,9 @@ void print_stats(const StatsArguments& arguments) {
   for (const InputSet& set : sets) stages.push_back(read_stage(set, arguments, all));
   if (!arguments.svg.empty()) {
     write_file_atomically(parent_path(arguments.svg), file_name(arguments.svg), all.svg());
+  }
+  if (!arguments.html.empty()) {
+    write_file_atomically(parent_path(arguments.html), file_name(arguments.html), page_of(all, stages));
   }
   arguments.json ? print_json(all, stages) : print_text(all, stages, arguments);
 }
@@ -144,6 +161,8 @@ void add_stats_command(CLI::App& app) {
   command->add_flag("--json", arguments->json, "everything as one JSON object");
   command->add_flag("--card", arguments->card, "only five lines, in the words of the published data card");
   as_path(command->add_option("--svg", arguments->svg, "also write the lengths of messages as a picture"))
+      ->type_name("FILE");
+  as_path(command->add_option("--html", arguments->html, "also write everything as one page for a browser"))
       ->type_name("FILE");
   command->footer(
       "Examples:  shori-data stats configs/stage_high.yaml\n"

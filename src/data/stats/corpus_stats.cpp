@@ -38,10 +38,10 @@ std::int64_t LengthDistribution::total() const {
   return std::accumulate(lengths_.begin(), lengths_.end(), std::int64_t{0});
 }
 
-std::array<std::int64_t, LengthDistribution::kBins> LengthDistribution::histogram() const {
-  std::array<std::int64_t, kBins> bins{};
-  for (const std::int64_t length : lengths_) ++bins[static_cast<std::size_t>(std::min(length, kLastBin) / kBin)];
-  return bins;
+std::vector<std::int64_t> LengthDistribution::histogram(std::int64_t size, std::size_t bins) const {
+  std::vector<std::int64_t> counts(bins);
+  for (const std::int64_t length : lengths_) ++counts[std::min(static_cast<std::size_t>(length / size), bins - 1)];
+  return counts;
 }
 
 std::int64_t LengthDistribution::quantile(std::int64_t numerator, std::int64_t denominator) const {

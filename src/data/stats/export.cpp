@@ -1,11 +1,9 @@
-// The statistics as JSON and as a picture (SVG).
-#include <algorithm>
+// The statistics as JSON.
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "shori/data/corpus_stats.h"
 #include "shori/util/json_text.h"
-#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 
 namespace shori {
@@ -44,22 +42,6 @@ Json groups_json(const char* name_key, const Groups& groups) {
   return list;
 }
 
-struct SvgCanvas {
-  static constexpr int kWidth = 760, kHeight = 360, kLeft = 70, kRight = 20, kTop = 40, kBottom = 60;
-  std::string text;
-
-  void label(int x, int y, const char* anchor, const std::string& content) {
-    text += concat("<text x=\"", x, "\" y=\"", y, "\" text-anchor=\"", anchor, "\">", content, "</text>\n");
-  }
-  void bar(int x, int y, int width, int height, const std::string& title) {
-    text += concat("<rect x=\"", x, "\" y=\"", y, "\" width=\"", width, "\" height=\"", height,
-                   "\" fill=\"#4878a8\"><title>", title, "</title></rect>\n");
-  }
-  void line(int x1, int y1, int x2, int y2) {
-    text += concat("<line x1=\"", x1, "\" y1=\"", y1, "\" x2=\"", x2, "\" y2=\"", y2, "\" stroke=\"#404040\"/>\n");
-  }
-};
-
 }  // namespace
 
 std::string CorpusStats::json(const Ledger* ledger) const {
@@ -94,34 +76,6 @@ std::string CorpusStats::json(const Ledger* ledger) const {
     json["ledger"] = raw_json(text);
   }
   return json_text(json, 2) + "\n";
-}
-
-std::string CorpusStats::svg() const {
-  const auto bins = lengths_.histogram();
-  const std::int64_t most = std::max<std::int64_t>(1, *std::max_element(bins.begin(), bins.end()));
-  constexpr int kBar =
-      (SvgCanvas::kWidth - SvgCanvas::kLeft - SvgCanvas::kRight) / static_cast<int>(LengthDistribution::kBins);
-  constexpr int kBase = SvgCanvas::kHeight - SvgCanvas::kBottom, kFull = kBase - SvgCanvas::kTop;
-  SvgCanvas canvas;
-  canvas.text = concat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", SvgCanvas::kWidth, "\" height=\"",
-                       SvgCanvas::kHeight, "\" font-family=\"sans-serif\" font-size=\"12\">\n",
-                       "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
-  canvas.label(SvgCanvas::kWidth / 2, 22, "middle", "Message lengths of " + with_commas(messages_) + " messages");
-  for (std::size_t i = 0; i < bins.size(); ++i) {
-    const auto from = static_cast<std::int64_t>(i) * LengthDistribution::kBin;
-    const int x = SvgCanvas::kLeft + static_cast<int>(i) * kBar;
-    const int height = static_cast<int>(bins[i] * kFull / most);
-    const bool last = i + 1 == bins.size();
-    const std::string range = concat(from, last ? " and more" : concat(" to ", from + LengthDistribution::kBin - 1));
-    canvas.bar(x, kBase - height, kBar - 2, height, range + " tokens: " + with_commas(bins[i]));
-    if (i % 5 == 0) canvas.label(x, kBase + 18, "middle", concat(from, last ? "+" : ""));
-  }
-  canvas.line(SvgCanvas::kLeft, kBase, SvgCanvas::kWidth - SvgCanvas::kRight, kBase);
-  canvas.line(SvgCanvas::kLeft, SvgCanvas::kTop, SvgCanvas::kLeft, kBase);
-  canvas.label(SvgCanvas::kLeft - 6, SvgCanvas::kTop + 4, "end", with_commas(most));
-  canvas.label(SvgCanvas::kLeft - 6, kBase + 4, "end", "0");
-  canvas.label(SvgCanvas::kWidth / 2, SvgCanvas::kHeight - 14, "middle", "tokens of the message text");
-  return canvas.text + "</svg>\n";
 }
 
 }  // namespace shori

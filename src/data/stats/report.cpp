@@ -8,7 +8,7 @@
 #include "shori/util/math.h"
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
+#include "src/data/stats/table.h"
 
 namespace shori {
 namespace {
@@ -17,36 +17,6 @@ constexpr std::int64_t kBarWidth = 50;
 constexpr std::int64_t kShortMessage = 300;  // the card: most messages are below 300 tokens
 constexpr std::pair<std::int64_t, const char*> kQuantiles[] = {{5, "5 %"},   {25, "25 %"}, {50, "50 %"}, {75, "75 %"},
                                                                {90, "90 %"}, {95, "95 %"}, {99, "99 %"}};
-
-std::string padded(const std::string& text, std::size_t width) {
-  const std::size_t size = count_code_points(text);
-  return size >= width ? text : std::string(width - size, ' ') + text;
-}
-
-// Rows of cells in columns: the first to the left, the others to the right.
-class Table {
- public:
-  void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
-
-  std::string text() const {
-    std::vector<std::size_t> widths;
-    for (const auto& row : rows_) {
-      widths.resize(std::max(widths.size(), row.size()));
-      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], count_code_points(row[i]));
-    }
-    std::string text;
-    for (const auto& row : rows_) {
-      std::string line = "  " + row[0];
-      if (row.size() > 1) line += std::string(widths[0] - count_code_points(row[0]), ' ');
-      for (std::size_t i = 1; i < row.size(); ++i) line += "  " + padded(row[i], widths[i]);
-      text += line + "\n";
-    }
-    return text;
-  }
-
- private:
-  std::vector<std::vector<std::string>> rows_;
-};
 
 std::string histogram_text(const LengthDistribution& lengths) {
   const auto bins = lengths.histogram();
@@ -64,7 +34,7 @@ std::string histogram_text(const LengthDistribution& lengths) {
   return text;
 }
 
-std::string quantiles_text(const LengthDistribution& lengths) {
+std::string quantiles_of(const LengthDistribution& lengths) {
   std::string text = "  minimum " + with_commas(lengths.quantile(0, 1));
   for (const auto& [percent, name] : kQuantiles)
     text += ", " + std::string(name) + " " + with_commas(lengths.quantile(percent, 100));
@@ -104,50 +74,56 @@ std::string CorpusStats::figures_text() const {
          "\nEmoji: " + with_commas(emoji_) + "\n";
 }
 
-std::string CorpusStats::hints_text() const {
-  Table table;
+StatsTable CorpusStats::hint_table() const {
+  StatsTable table;
   for (std::size_t i = 1; i < hints_.size(); ++i) {
     table.row({std::string(length_name(static_cast<LengthHint>(i))), with_commas(hints_[i])});
   }
   table.row({"without a hint", with_commas(hints_[0])});
-  return "Messages by length hint:\n" + table.text();
+  return table;
 }
 
-std::string CorpusStats::role_text() const {
-  Table table;
+StatsTable CorpusStats::role_table() const {
+  StatsTable table;
   table.row({"", "blocks", "tokens of the samples"});
   for (std::size_t i = 0; i < kRoleCount; ++i) {
     table.row({std::string(role_name(static_cast<Role>(i))), with_commas(blocks_[i]), with_commas(role_tokens_[i])});
   }
-  return "By role:\n" + table.text();
+  return table;
 }
 
-std::string CorpusStats::category_text() const {
-  Table table;
+StatsTable CorpusStats::category_table() const {
+  StatsTable table;
   table.row({"", "conversations", "messages", "tokens"});
   for (const auto& [name, group] : categories_) {
-    table.row({name.empty() ? "(none)" : escape_for_log(name), with_commas(group.conversations),
-               with_commas(group.messages), with_commas(group.tokens)});
+    table.row({name.empty() ? "(none)" : name, with_commas(group.conversations), with_commas(group.messages),
+               with_commas(group.tokens)});
   }
-  return "By category:\n" + table.text();
+  return table;
 }
 
-std::string CorpusStats::character_text(std::size_t most) const {
+StatsTable CorpusStats::character_table(std::size_t most) const {
   std::vector<std::pair<std::string, GroupStats>> characters(characters_.begin(), characters_.end());
   std::stable_sort(characters.begin(), characters.end(),
                    [](const auto& a, const auto& b) { return a.second.messages > b.second.messages; });
   const std::size_t listed = std::min(most, characters.size());
-  Table table;
+  StatsTable table;
   table.row({"", "conversations", "messages", "tokens of the texts"});
   for (std::size_t i = 0; i < listed; ++i) {
     const auto& [name, group] = characters[i];
-    table.row({name.empty() ? "(narration)" : escape_for_log(name), with_commas(group.conversations),
-               with_commas(group.messages), with_commas(group.tokens)});
+    table.row({name.empty() ? "(narration)" : name, with_commas(group.conversations), with_commas(group.messages),
+               with_commas(group.tokens)});
   }
-  std::string text = "By character:\n" + table.text();
   if (listed < characters.size())
-    text += "  and " + with_commas(static_cast<std::int64_t>(characters.size() - listed)) + " more\n";
-  return text;
+    table.row({"and " + with_commas(static_cast<std::int64_t>(characters.size() - listed)) + " more"});
+  return table;
+}
+
+std::string CorpusStats::hints_text() const { return "Messages by length hint:\n" + hint_table().text(); }
+std::string CorpusStats::role_text() const { return "By role:\n" + role_table().text(); }
+std::string CorpusStats::category_text() const { return "By category:\n" + category_table().text(); }
+std::string CorpusStats::character_text(std::size_t most) const {
+  return "By character:\n" + character_table(most).text();
 }
 
 std::string CorpusStats::text(std::size_t characters) const {
@@ -157,10 +133,12 @@ std::string CorpusStats::text(std::size_t characters) const {
 
 std::string CorpusStats::message_lengths_text() const {
   const auto count = static_cast<std::int64_t>(lengths_.count());
-  return "Message lengths in tokens:\n" + histogram_text(lengths_) + quantiles_text(lengths_) + "  mean " +
+  return "Message lengths in tokens:\n" + histogram_text(lengths_) + quantiles_of(lengths_) + "  mean " +
          ratio_or_dash(lengths_.total(), count, 1) + concat("\nMessages below ", kShortMessage, " tokens: ") +
          percent_text(lengths_.count_below(kShortMessage), count) + " %\n";
 }
+
+std::string CorpusStats::quantiles_text() const { return quantiles_of(lengths_); }
 
 std::string CorpusStats::lengths_text() const {
   const std::array<std::int64_t, 8> bounds = equal_count_bounds();
@@ -169,7 +147,7 @@ std::string CorpusStats::lengths_text() const {
     list += concat(i == 0 ? "" : ", ", length_name(static_cast<LengthHint>(i + 1)), ": ", bounds[i]);
   }
   return "Message lengths in " + std::string(word_of(unit_)) + ":\n" + histogram_text(measured_) +
-         quantiles_text(measured_) + "\n" + hints_text() +
+         quantiles_of(measured_) + "\n" + hints_text() +
          "\nBounds that give the nine words equal counts:\nblockml:\n  length_unit: " + std::string(word_of(unit_)) +
          "\n  length_buckets: {" + list + "}\n";
 }

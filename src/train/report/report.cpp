@@ -1,12 +1,11 @@
 #include "shori/train/report.h"
 
 #include <algorithm>
-#include <array>
 
 #include "shori/train/run_folder.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/hash.h"
+#include "shori/util/html_page.h"
 #include "shori/util/log.h"
 #include "shori/util/markup.h"
 #include "shori/util/text.h"
@@ -17,42 +16,6 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kPoints = 2000;
-
-constexpr std::string_view kStyle = R"(
-:root{color-scheme:light dark;--page:#fff;--text:#1f2328;--border:#d0d7de;--soft:#f6f8fa}
-@media (prefers-color-scheme:dark){:root{--page:#0d1117;--text:#e6edf3;--border:#3d444d;--soft:#161b22}}
-body{margin:0 auto;max-width:1500px;padding:1rem;background:var(--page);color:var(--text);font:15px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:1rem}
-figure{margin:0;border:1px solid var(--border);border-radius:6px;padding:.6rem;position:relative;break-inside:avoid}
-figcaption{font-weight:600}
-svg{width:100%;height:auto;display:block}
-.wide{overflow-x:auto}
-table{border-collapse:collapse;margin:.5rem 0}
-th,td{border-bottom:1px solid var(--border);padding:.25rem .7rem;text-align:left;max-width:60rem;overflow-wrap:break-word}
-.stages td,.stages th{white-space:nowrap}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:.6rem;border-radius:6px}
-summary{cursor:pointer;font-weight:600;padding:.3rem 0}
-.tools{display:flex;flex-wrap:wrap;gap:.2rem .8rem;font-size:.85rem}
-.value{min-height:1.4em;font-size:.85rem}
-.off{display:none}
-:focus-visible{outline:2px solid #0969da;outline-offset:2px}
-@media print{.tools,.value{display:none}body{max-width:none;padding:0}details::details-content{content-visibility:visible}}
-@page{size:A4;margin:12mm}
-)";
-
-std::string base64(const Sha256Digest& digest) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < digest.size(); i += 3) {
-    std::uint32_t bits = 0;
-    for (std::size_t j = 0; j < 3; ++j) bits = bits << 8 | (i + j < digest.size() ? digest[i + j] : 0u);
-    for (int shift = 18; shift >= 0; shift -= 6) text += kDigits[bits >> shift & 63];
-  }
-  const std::size_t missing = (3 - digest.size() % 3) % 3;
-  text.replace(text.size() - missing, missing, missing, '=');
-  return text;
-}
 
 std::vector<RunRecord> read_records(const std::string& path) {
   std::vector<RunRecord> records;
@@ -84,21 +47,9 @@ std::string folder_name(const std::string& path) {
 
 }  // namespace
 
-std::string html_page(const std::string& title, const std::string& body) {
-  const std::string name = escape_markup(title);
-  return concat(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline';"
-      "img-src data:;script-src 'sha256-",
-      base64(sha256(kReportScript.data(), kReportScript.size())), "'\">\n<link rel=\"icon\" href=\"data:,\">\n<title>",
-      name, "</title>\n<style>", chart_style(), kStyle, "</style>\n</head>\n<body>\n<h1>", name, "</h1>\n", body,
-      "<script>", kReportScript, "</script>\n</body>\n</html>\n");
-}
-
 std::vector<std::string> write_report(const std::string& path) {
   const std::vector<RunRecord> runs = read_records(path);
-  const std::string page = html_page(concat("Training report: ", folder_name(path)), report_body(runs));
+  const std::string page = html_page(concat("Training report: ", folder_name(path)), report_body(runs), kReportScript);
   write_file_atomically(path, "report.html", page);
   RunGroup last{&runs.back()};
   Chart chart = loss_chart(last, kPoints);
@@ -125,7 +76,8 @@ std::vector<std::string> write_comparison(const std::string& a, const std::strin
   std::string name = folder_name(b);
   std::ranges::replace_if(name, [](char c) { return static_cast<unsigned char>(c) < 0x20; }, '_');
   const std::string file = concat("report-with-", name, ".html");
-  write_file_atomically(a, file, html_page(concat("Training report: ", folder_name(a), " and ", folder_name(b)), body));
+  write_file_atomically(
+      a, file, html_page(concat("Training report: ", folder_name(a), " and ", folder_name(b)), body, kReportScript));
   return {join_path(a, file)};
 }
 

@@ -25,7 +25,4 @@ std::string data_section(const RunRecord& run);
 std::string config_section(const RunRecord& run);
 std::string provenance_section(const RunRecord& run);
 
-// The whole file.
-std::string html_page(const std::string& title, const std::string& body);
-
 }  // namespace shori
