@@ -1,9 +1,11 @@
 // config.json of a Mistral model.
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
 #include "shori/io/hf_model.h"
 #include "shori/io/limits.h"
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
@@ -22,6 +24,17 @@ std::string found_text(const JsonValue* value) {
 }
 
 constexpr char kDownloadAgain[] = "download the config.json of this model again";
+constexpr char kOtherModel[] =
+    "this program trains Mistral-type models: Mistral 7B and its fine-tunes, such as mistralai/Mistral-7B-Instruct-v0.2";
+
+// How to repair a file that is no JSON; `offset` is where the parser stopped.
+std::string json_help(std::string_view text, std::size_t offset, const std::string& path) {
+  if (text.starts_with("\xEF\xBB\xBF"))
+    return concat("delete the byte order mark: sed -i --follow-symlinks '1s/^\\xEF\\xBB\\xBF//' ", shell_word(path));
+  const std::string_view rest = text.substr(std::min(offset, text.size()));
+  if (rest.starts_with("/") || rest.starts_with("#")) return "delete the comment there: JSON has none";
+  return offset >= text.size() ? std::string(kDownloadAgain) : concat("correct it there, or ", kDownloadAgain);
+}
 
 class ConfigReader {
  public:
@@ -31,16 +44,16 @@ class ConfigReader {
     if (!root || !root->is_object()) {
       throw Error(Diagnostic("E0214", root ? "config.json is not an object" : problem.message)
                       .at(location(problem.offset))
-                      .help(kDownloadAgain));
+                      .help(json_help(text, problem.offset, path)));
     }
     root_ = std::move(*root);
   }
 
   SourceLocation location(std::size_t offset) const { return location_of(path_, text_, offset); }
-  void problem(const JsonValue* value, const std::string& message) {
+  void problem(const JsonValue* value, const std::string& message, const std::string& help = kDownloadAgain) {
     Diagnostic diagnostic("E0204", message);
     value ? diagnostic.at(location(value->key_offset)) : diagnostic.at(path_);
-    problems_.add(diagnostic.help(kDownloadAgain));
+    problems_.add(diagnostic.help(help));
   }
   const JsonValue* find(std::string_view key) const { return root_.find(key); }
 
@@ -67,6 +80,17 @@ class ConfigReader {
   Diagnostics problems_;
 };
 
+// The classes that `architectures` names, or `model_type`.
+std::string found_architecture(const JsonValue* architectures, const JsonValue* type) {
+  std::string names;
+  if (architectures && architectures->is_array())
+    for (const JsonValue& item : architectures->items)
+      if (item.is_string()) names += concat(names.empty() ? "" : ", ", escape_for_log(item.text, 60));
+  if (names.empty() && type && type->is_string()) names = escape_for_log(type->text, 60);
+  return names.empty() ? std::string() : concat(", found ", names);
+}
+
+// Alone, because every other value of another model would be reported as well.
 void check_architecture(ConfigReader& reader) {
   const JsonValue *architectures = reader.find("architectures"), *type = reader.find("model_type");
   bool mistral = type && type->is_string() && type->text == "mistral";
@@ -74,18 +98,26 @@ void check_architecture(ConfigReader& reader) {
     mistral = false;
     for (const JsonValue& item : architectures->items) mistral |= item.is_string() && item.text == "MistralForCausalLM";
   }
-  if (!mistral)
-    reader.problem(architectures ? architectures : type,
-                   "not a Mistral model: `architectures` must contain \"MistralForCausalLM\"");
+  if (mistral) return;
+  reader.problem(architectures ? architectures : type,
+                 concat("not a Mistral model: `architectures` must contain \"MistralForCausalLM\"",
+                        found_architecture(architectures, type)),
+                 kOtherModel);
+  reader.finish();
+}
+
+void check_kind(ConfigReader& reader) {
   for (const char* key : {"auto_map", "trust_remote_code", "custom_pipelines"})
     if (reader.find(key))
       log_info(concat("config.json: `", key, "` is ignored; the program never loads code of a model"));
   const JsonValue* dropout = reader.find("attention_dropout");
   if (dropout && dropout->as_double() != 0.0)
-    reader.problem(dropout, "`attention_dropout` other than 0 is not supported");
+    reader.problem(dropout, concat("`attention_dropout` other than 0 is not supported", found_text(dropout)),
+                   "write `\"attention_dropout\": 0.0` in it: attention is then trained without dropout");
   const JsonValue* activation = reader.find("hidden_act");
   if (!activation || !activation->is_string() || activation->text != "silu")
-    reader.problem(activation, "`hidden_act` must be \"silu\"");
+    reader.problem(activation, concat("`hidden_act` must be \"silu\"", found_text(activation)),
+                   activation ? kOtherModel : kDownloadAgain);
 }
 
 // Whether the linears are NF4 by bitsandbytes. Every other quantization is refused.
@@ -123,10 +155,10 @@ double read_rope_theta(ConfigReader& reader) {
   const JsonValue* inner = parameters && parameters->is_object() ? parameters->find("rope_theta") : nullptr;
   const JsonValue* scaling = reader.find("rope_scaling");
   if (scaling && !scaling->is_null() && !is_default_rope(*scaling))
-    reader.problem(scaling, "`rope_scaling` is not supported");
+    reader.problem(scaling, "`rope_scaling` is not supported: its positions are not those of Mistral", kOtherModel);
   const JsonValue* type = parameters && parameters->is_object() ? parameters->find("rope_type") : nullptr;
   if (type && type->text != "default")
-    reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported");
+    reader.problem(type, "`rope_type` " + escape_for_log(type->text) + " is not supported", kOtherModel);
   return reader.real(inner ? inner : reader.find("rope_theta"), "rope_theta", 1, 1e12);
 }
 
@@ -161,6 +193,9 @@ void read_sliding_window(ConfigReader& reader, HfModelConfig& config) {
     config.notes.push_back(
         concat("without `sliding_window`, attention reaches ", kDefault,
                " tokens back, as in transformers; `\"sliding_window\": null` is a model without a window"));
+  } else if (window->as_integer() == 0) {
+    reader.problem(window, "`sliding_window` is 0: attention would reach no token",
+                   "write `\"sliding_window\": null` for a model without a window");
   } else if (!window->is_null()) {
     config.sliding_window = reader.integer("sliding_window", 1, 1 << 30);
   }
@@ -182,8 +217,9 @@ void note_token_ids(const ConfigReader& reader, HfModelConfig& config) {
 HfModelConfig parse_model_config(std::string_view text, const std::string& path) {
   ConfigReader reader(text, path);
   HfModelConfig config;
-  config.is_nf4 = read_quantization(reader);
   check_architecture(reader);
+  config.is_nf4 = read_quantization(reader);
+  check_kind(reader);
   config.hidden_size = reader.integer("hidden_size", 1, 65536);
   config.intermediate_size = reader.integer("intermediate_size", 1, 1 << 20);
   config.layers = reader.integer("num_hidden_layers", 1, 1024);

@@ -49,7 +49,7 @@ void read_card_file(const std::string& path) {
   builder.add_message("Aya", "A crow.", Voice::kCharacter);
   ImportedConversation conversation;
   builder.finish(conversation);
-  shelf.add_blocks(conversation, report);
+  shelf.add_blocks(conversation, report, diagnostics);
   check_conversation(conversation);
 }
 

@@ -44,6 +44,30 @@ def test_hidden_messages_are_part_of_the_story(tmp_path):
     assert "notices of the program left out: 1 (help)" in outcome.out
 
 
+TOOL = [{"id": "1", "displayName": "Roll", "name": "RollTheDice", "parameters": "{}", "result": "4"}]
+
+
+@pytest.mark.parametrize("entry", [
+    said("SillyTavern System", "[{}]", is_system=True, extra={"isSmallSys": True, "tool_invocations": TOOL}),
+    said("SillyTavern System", "[{}]", is_system=True, extra={"isSmallSys": True, "tool_invocations": []}),
+    said("Assistant", "[]", is_system=False, extra={"tool_invocations": TOOL}),
+    said("SillyTavern System", "Chat saved.", is_system=True),
+])
+def test_calls_of_tools_are_notices(tmp_path, entry):
+    chat = lines(HEADER, said("Osk", "I roll."), entry, {"name": "Mara", "is_user": True, "mes": "Four."})
+    outcome, made = imported(tmp_path, "sillytavern", {"chat.jsonl": chat})
+    assert list(made.values()) == ["▀message\nOsk: I roll.▄\n▀message\nMara: Four.▄\n"]
+    assert "notices of the program left out: 1" in outcome.out, repr(outcome)
+
+
+def test_small_messages_of_the_story_stay(tmp_path):
+    """/sys and /sendas with compact=true set isSmallSys as well."""
+    chat = lines(HEADER, said("SillyTavern System", "Night falls.", is_system=True, extra={"isSmallSys": True, "type": "narrator"}),
+                 said("Osk", "I roll.", extra={"isSmallSys": True}), {"name": "Mara", "is_user": True, "mes": "Four."})
+    _, made = imported(tmp_path, "sillytavern", {"chat.jsonl": chat})
+    assert list(made.values()) == ["[INST] Night falls. [/INST]\n▀message\nOsk: I roll.▄\n▀message\nMara: Four.▄\n"]
+
+
 def test_hidden_messages_are_left_out_on_request(tmp_path):
     outcome, made = imported(tmp_path, "sillytavern", {"chat.jsonl": HIDDEN}, "--hidden", "drop")
     assert list(made.values()) == ["▀message\nOsk: The lamp flickers.▄\n▀message\nMara: Yes.▄\n"]

@@ -47,9 +47,9 @@ def files_of(folder):
 
 
 def all_commands(adapter, model, tmp_path, tag):
-    """How init_from, `adapter` and `merged` end."""
+    """How a check, init_from, `adapter` and `merged` end."""
     job = TokenJob(tmp_path / f"job-{tag}", model, held_out=0, max_steps=1, init_from=str(adapter))
-    return [train(job.config), export("adapter", adapter, "--out", tmp_path / f"adapter-{tag}"),
+    return [train(job.config, "--check"), train(job.config), export("adapter", adapter, "--out", tmp_path / f"adapter-{tag}"),
             export("merged", adapter, "--base", model, "--out", tmp_path / f"merged-{tag}")]
 
 
@@ -127,6 +127,20 @@ def test_what_is_refused(tmp_path, adapter):
     accepted = changed(adapter, tmp_path / "same", rank_pattern={"q_proj": 20}, alpha_pattern={"q_proj": 16}, layers_to_transform=[0, 1],
                        init_lora_weights="gaussian")
     must(export("adapter", accepted, "--out", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("case", ["dora", "rslora", "pissa", "ranks", "other type", "config only", "nothing", "other r"])
+def test_a_check_finds_what_the_start_refuses(tmp_path, token_model, adapter, case):
+    source = tmp_path / "nosuch" if case == "nothing" else changed(adapter, tmp_path / "in", **REFUSED.get(case, {}))
+    if case == "config only":
+        (source / "adapter_model.safetensors").unlink()
+    job = TokenJob(tmp_path / "job", token_model, held_out=0, max_steps=1, lora_r=8 if case == "other r" else 20, init_from=str(source))
+    check, start = must(train(job.config, "--check"), 2), must(train(job.config), 2)
+    assert check.errors == start.errors == ["E0510" if case in ("nothing", "config only") else "E0511"], repr(check)
+    assert "no problems" not in check.err and "= help: " in check.err and not job.run.exists()
+    job.write(learning_rate=-1)
+    if case in ("nothing", "config only"):
+        assert "E0510" in must(train(job.config, "--check"), 2).errors, "beside mistakes of the config"
 
 
 def test_tensors_that_are_refused(tmp_path, token_model, adapter):

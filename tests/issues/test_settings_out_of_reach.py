@@ -106,7 +106,7 @@ def test_output_dir_in_data(tmp_path, token_model):
     for more in (["--check"], []):
         outcome = must(train(job.config, *more), 2)
         assert outcome.codes == ["E0107"] and "`output_dir` lies in the data of `datasets`" in outcome.err
-    assert not (data / "run").exists()
+    assert [path.name for path in data.iterdir()] == ["train.jsonl"], "a refused start writes nothing"
     job.write(output_dir=".")
     assert "the data of `datasets` lie in `output_dir`" in must(train(job.config, "--check"), 2).err
     job.write(output_dir=str(token_model / "run"))

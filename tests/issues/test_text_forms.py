@@ -5,6 +5,7 @@ import gzip
 import json
 import lzma
 import re
+import shutil
 import subprocess
 import zipfile
 
@@ -106,6 +107,52 @@ def test_a_refused_file_is_readable_after_the_printed_command(tmp_path, reader, 
     assert not list(path.parent.glob("*.new")), command
     again = read(reader, tmp_path, path.read_bytes())[0]
     assert again.code == 0, f"{command}\n{again!r}"
+
+
+@pytest.mark.parametrize("content, missing", [
+    (gzip.compress(LINE.encode() * 99)[:60], None), (bz2.compress(LINE.encode() * 99)[:60], None),
+    (lzma.compress(LINE.encode() * 99)[:80], None), (b"\x28\xb5\x2f\xfd\0\0\0", None), (b"PK\x03\x04 cut off", None),
+    (LINE.replace("Only", "Only \u2013 caf").encode() + b"\xe9", "iconv"), (LINE.replace("Only", "On\x01ly").encode("utf-16"), "iconv"),
+    (TEXT.encode("utf-32"), "iconv"), (LINE.encode().replace(b"Only", b"On\0ly"), "tr"),
+], ids=["gzip", "bzip2", "xz", "zstd", "zip", "utf-8", "utf-16", "utf-32", "nul"])
+def test_a_command_that_fails_leaves_the_file_as_it_was(tmp_path, content, missing):
+    """Cut files, and programs that are not installed: the printed command must not put an empty file over the user's."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    outcome = run(DATA, "check", path)
+    helps = re.findall(r"= help: (.*)", outcome.err)
+    commands = [re.sub(r"^[a-z][a-z ]*[a-z]: ", "", text) for text in helps if " > " in text]
+    if not commands:
+        pytest.fail(repr(outcome))
+    search = tmp_path / "bin"
+    search.mkdir()
+    for name in ["mv", "test", "cat", "tr", "gzip", "bzip2", "xz", "sh"]:
+        if name != missing and shutil.which(name):
+            (search / name).symlink_to(shutil.which(name))
+    subprocess.run([shutil.which("bash"), "-c", commands[0]], check=False, capture_output=True, env={"PATH": str(search)})
+    assert path.read_bytes() == content, commands[0]
+
+
+def test_a_command_writes_to_the_target_of_a_link_and_over_no_other_file(tmp_path):
+    target = tmp_path / "target.jsonl"
+    target.write_bytes(gzip.compress(LINE.encode()))
+    (tmp_path / "target.jsonl.new").write_text("mine")
+    (tmp_path / "a.jsonl").symlink_to(target)
+    run_fix(run(DATA, "check", tmp_path / "a.jsonl"))
+    assert (tmp_path / "a.jsonl").is_symlink() and target.read_text() == LINE
+    assert (tmp_path / "target.jsonl.new").read_text() == "mine"
+
+
+def test_fix_in_place_writes_to_the_target_of_a_link(tmp_path):
+    target = tmp_path / "real" / "target.blockml"
+    target.parent.mkdir()
+    target.write_text(TEXT.replace("Only three.", "Only  three.  Yes."))
+    target.chmod(0o600)
+    (tmp_path / "a.blockml").symlink_to("real/target.blockml")
+    outcome = must(run(DATA, "check", tmp_path / "a.blockml", "--fix", "--in-place"))
+    assert "1 file changed" in outcome.out, repr(outcome)
+    assert (tmp_path / "a.blockml").is_symlink() and "Only three. Yes." in target.read_text()
+    assert target.stat().st_mode & 0o777 == 0o600 and len(list(target.parent.iterdir())) == 1
 
 
 def test_a_zip_file_is_unpacked_by_the_printed_command(tmp_path):

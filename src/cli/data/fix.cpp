@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "shori/data/fix_files.h"
 #include "shori/util/file.h"
@@ -59,8 +60,16 @@ class FixRun {
     if (!arguments_.out.empty()) {
       output_.write(file.relative, file.after);
     } else if (file.before != file.after) {
-      write_file_atomically(parent_path(file.full_path), file_name(file.full_path), file.after);
+      rewrite(file.full_path, file.after);
     }
+  }
+
+  // Of a link its target, so that the link stays one. Other users may read the file as before.
+  static void rewrite(const std::string& path, const std::string& content) {
+    const std::filesystem::path target = std::filesystem::canonical(path);
+    const auto permissions = std::filesystem::status(target).permissions();
+    write_file_atomically(target.parent_path(), target.filename(), content);
+    std::filesystem::permissions(target, permissions);
   }
 
   void print() const {
@@ -75,7 +84,8 @@ class FixRun {
     if (unfixed_ > 0)
       std::fprintf(to, "YAML conversations left as they are (a fix would lose their layout; fix them by hand): %zu\n",
                    unfixed_);
-    std::fprintf(to, "%zu files %s\n", changed_, arguments_.dry_run ? "would change" : "changed");
+    std::fprintf(to, "%zu %s %s\n", changed_, changed_ == 1 ? "file" : "files",
+                 arguments_.dry_run ? "would change" : "changed");
   }
 
   const std::vector<InputSet>& sets_;

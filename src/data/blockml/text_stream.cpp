@@ -1,6 +1,7 @@
 #include "src/data/blockml/text_stream.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "shori/util/command.h"
 #include "shori/util/text.h"
@@ -26,10 +27,32 @@ std::string beginning_of(const std::string& path, std::size_t limit) {
   return read_head(InputFile::open(path, "E0315"), limit);
 }
 
-// `command` reads the file and writes what shall be its content, after `filter` if there is one.
-std::string rewrite_command(const std::string& command, const std::string& file, const std::string& filter = {}) {
-  const std::string word = shell_word(file), temporary = shell_word(file + ".new");
-  return concat(command, ' ', word, filter, " > ", temporary, "; mv ", temporary, ' ', word);
+// The file that a command may replace: of a link its target, so that the link stays one.
+std::string target_of(const std::string& file) {
+  std::error_code error;
+  const std::string target = is_symlink(file) ? std::filesystem::canonical(file, error).string() : file;
+  return error || target.empty() ? file : target;
+}
+
+// A name for the new content that no file has.
+std::string new_name(const std::string& file) {
+  std::string name = file + ".new";
+  while (path_exists(name)) name += ".new";
+  return name;
+}
+
+// `command` reads the file and writes what shall be its content. A command that fails leaves the file as it is.
+std::string rewrite_command(std::string_view command, const std::string& file) {
+  const std::string target = target_of(file), word = shell_word(target), temporary = shell_word(new_name(target));
+  return concat(command, ' ', word, " > ", temporary, " && mv ", temporary, ' ', word);
+}
+
+// iconv -c deletes what it cannot convert, and then ends with 1 as it does after an error. So the status of `filter`
+// decides, and no output means that iconv did not run.
+std::string convert_command(std::string_view from, std::string_view filter, const std::string& file) {
+  const std::string target = target_of(file), word = shell_word(target), temporary = shell_word(new_name(target));
+  return concat("iconv -c -f ", from, " -t utf-8 ", word, " | ", filter, " > ", temporary, " && test -s ", temporary,
+                " && mv ", temporary, ' ', word);
 }
 
 struct Magic {
@@ -120,11 +143,18 @@ void normalize_text(std::string& text, TextChanges& changes) {
 
 std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::string& shown) {
   const std::string head = read_head(file);
+  if (head.starts_with("PK\x03\x04") && lower_ascii(shown).ends_with(".charx")) {
+    std::string json = shown.substr(0, shown.size() - 6) + ".json";
+    while (path_exists(json)) json.insert(json.size() - 5, ".card");
+    return Diagnostic("E0304", "the file is an archive (.charx) of a card and its pictures")
+        .at(shown)
+        .help(concat("unpack the card: unzip -p ", shell_word(shown), " card.json > ", shell_word(json)));
+  }
   for (const Magic& magic : kCompressed) {
     if (!head.starts_with(magic.bytes)) continue;
     return Diagnostic("E0304", concat("the file is compressed (", magic.name, ")"))
         .at(shown)
-        .help("unpack it: " + rewrite_command(std::string(magic.command), shown));
+        .help("unpack it: " + rewrite_command(magic.command, shown));
   }
   const bool little = head.starts_with(std::string_view("\xFF\xFE\0\0", 4));
   const bool big = head.starts_with(std::string_view("\0\0\xFE\xFF", 4));
@@ -136,7 +166,7 @@ std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::str
 
 std::string utf8_command(const std::string& file, std::string_view sample) {
   if (has_utf8(sample) || has_utf8(beginning_of(file, kSample)))
-    return "delete the wrong bytes: " + rewrite_command("iconv -c -f utf-8 -t utf-8", file);
+    return "delete the wrong bytes: " + convert_command("utf-8", "cat", file);
   if (is_windows_1252(sample)) return "convert the file: " + rewrite_command("iconv -f cp1252 -t utf-8", file);
   return "convert the file: " + rewrite_command("iconv -f latin1 -t utf-8", file);
 }
@@ -145,8 +175,7 @@ std::string control_command(const std::string& file) {
   constexpr std::string_view kDelete = "LC_ALL=C tr -d '\\000-\\010\\013\\014\\016-\\037\\177'";
   const Form form = form_of(beginning_of(file, kHead));
   if (form != Form::kUtf8) {
-    const std::string encoding = form == Form::kUtf16Little ? "utf-16le" : "utf-16be";
-    return "delete it: " + rewrite_command(concat("iconv -t utf-8 -f ", encoding), file, concat(" | ", kDelete));
+    return "delete it: " + convert_command(form == Form::kUtf16Little ? "utf-16le" : "utf-16be", kDelete, file);
   }
   return "delete it: " + rewrite_command(concat(kDelete, " <"), file);
 }
@@ -159,15 +188,15 @@ std::string escape_command(const std::string& file, char control) {
   if (control == '\f') escape = "(f|u000c)";
   // A backslash that another one escapes begins nothing. One match at a time, because matches may touch.
   std::string command =
-      concat("sed -i -E ':a;s/(^|[^\\\\])((\\\\\\\\)*)\\\\", escape, "/\\1\\2/I;ta' ", shell_word(file));
-  if (byte == 0x7F) command += "; " + control_command(file).substr(std::string_view("delete it: ").size());
+      concat("sed -i -E ':a;s/(^|[^\\\\])((\\\\\\\\)*)\\\\", escape, "/\\1\\2/I;ta' ", shell_word(target_of(file)));
+  if (byte == 0x7F) command += " && " + control_command(file).substr(std::string_view("delete it: ").size());
   return "delete it: " + command;
 }
 
 std::string json_command(const std::string& file, std::string_view text, std::size_t offset) {
   if (offset >= text.size()) return {};
   const char c = text[offset];
-  if (c == '\t') return "make tabs spaces: sed -i 's/\\t/ /g' " + shell_word(file);
+  if (c == '\t') return "make tabs spaces: sed -i 's/\\t/ /g' " + shell_word(target_of(file));
   if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r') return control_command(file);
   return text.substr(offset).starts_with("\\u0000") ? escape_command(file, '\0') : std::string();
 }

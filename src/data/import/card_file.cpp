@@ -115,13 +115,16 @@ std::optional<std::string> read_png_card(std::string_view png, std::string& prob
   return std::nullopt;
 }
 
-std::vector<LoreEntry> read_lorebook(const JsonValue& object) {
+std::vector<LoreEntry> read_lorebook(const JsonValue& object, std::size_t& unused) {
   std::vector<LoreEntry> lore;
   const JsonValue* entries = object.find("entries");
   if (entries == nullptr) return lore;
-  const auto add = [&lore](const JsonValue& entry) {
+  const auto add = [&](const JsonValue& entry) {
     const bool used = entry.is_object() && flag(entry, "enabled", true) && !flag(entry, "disable", false);
-    if (used && !text_of(entry, {"content"}).empty()) lore.push_back(read_entry(entry));
+    if (used && !text_of(entry, {"content"}).empty())
+      lore.push_back(read_entry(entry));
+    else
+      ++unused;
   };
   for (const JsonValue& entry : entries->items) add(entry);
   for (const auto& [key, entry] : entries->members) add(entry);
@@ -141,7 +144,7 @@ Card read_card(const JsonValue& object) {
   card.description = text_of(fields, {"description", "char_persona"});
   card.personality = text_of(fields, {"personality"});
   card.scenario = text_of(fields, {"scenario", "world_scenario"});
-  if (const JsonValue* book = fields.find("character_book")) card.lore = read_lorebook(*book);
+  if (const JsonValue* book = fields.find("character_book")) card.lore = read_lorebook(*book, card.unused_lore);
   for (const std::string_view key : kLeftOut) {
     const JsonValue* value = fields.find(key);
     if (value != nullptr && (!value->text.empty() || !value->items.empty())) card.left_out.emplace_back(key);

@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "shori/util/file.h"
+#include "shori/util/hash.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/text_stream.h"
+#include "src/data/sources/recognize.h"
 
 namespace shori {
 namespace {
@@ -13,7 +15,8 @@ namespace {
 constexpr std::uint64_t kMaxFile = 64u << 20;
 constexpr JsonLimits kLimits = {kMaxFile, 32, 1'000'000};
 
-std::vector<std::string> files_in(const std::string& folder) {
+// Cards may be in PNG and JSON files; `others` gets the rest of the folder.
+std::vector<std::string> files_in(const std::string& folder, std::vector<std::string>& others) {
   std::vector<std::string> files, folders = {folder};
   while (!folders.empty()) {
     const std::string current = folders.back();
@@ -23,8 +26,9 @@ std::vector<std::string> files_in(const std::string& folder) {
       if (name.starts_with('.')) continue;
       if (is_directory(path)) {
         if (!is_symlink(path)) folders.push_back(path);
-      } else if (name.ends_with(".png") || name.ends_with(".json")) {
-        files.push_back(path);
+      } else {
+        const std::string lower = lower_ascii(name);
+        (lower.ends_with(".png") || lower.ends_with(".json") ? files : others).push_back(path);
       }
     }
   }
@@ -98,18 +102,8 @@ CardShelf::CardShelf(const ImportOptions& options, Diagnostics& diagnostics) : o
                           .help("--cards takes PNG and JSON files, and folders of them"));
       continue;
     }
-    for (const std::string& file : folder ? files_in(path) : std::vector<std::string>{path})
+    for (const std::string& file : folder ? files_in(path, not_cards_) : std::vector<std::string>{path})
       read(file, !folder, diagnostics);
-  }
-  for (std::size_t i = 0; i < cards_.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j) {
-      if (cards_[i].name != cards_[j].name) continue;
-      problem(Diagnostic("E0318", concat("two cards are called `", escape_for_log(cards_[i].name, 60), "`"))
-                  .at(cards_[i].path)
-                  .note("the other is " + escape_for_log(cards_[j].path, 400))
-                  .help("give one of them: --cards FILE takes single files too"),
-              diagnostics);
-    }
   }
 }
 
@@ -146,21 +140,27 @@ void CardShelf::read(const std::string& path, bool named, Diagnostics& diagnosti
 }
 
 void CardShelf::read_json(const std::string& path, const std::string& text, bool named, Diagnostics& diagnostics) {
+  // The same card as PNG and JSON, or in two folders, is one card.
+  if (!texts_.insert(sha256_hex(text)).second) {
+    ++repeated_;
+    return;
+  }
   JsonProblem trouble;
   JsonRepairs repairs{.drops_nul = true};
   const std::optional<JsonValue> object = parse_json(text, kLimits, trouble, &repairs);
+  if (!object && !named && recognize_text(text, path) != FileKind::kCard) return not_cards_.push_back(path);
   if (!object)
     return problem(Diagnostic("E0312", "the card is not JSON: " + escape_for_log(trouble.message, 200)).at(path),
                    diagnostics);
   const JsonValue* entries = object->find("entries");
   Card card = read_card(*object);
   if (entries != nullptr && card.description.empty() && !object->find("spec")) {
-    const std::vector<LoreEntry> lore = read_lorebook(*object);
+    const std::vector<LoreEntry> lore = read_lorebook(*object, unused_lore_);
     lore_.insert(lore_.end(), lore.begin(), lore.end());
     ++books_;
     return;
   }
-  if (card.name.empty() && !named) return;  // another JSON file of the folder
+  if (card.name.empty() && !named) return not_cards_.push_back(path);
   if (card.name.empty())
     return problem(Diagnostic("E0312", "this is neither a character card nor a lorebook")
                        .at(path)
@@ -177,7 +177,13 @@ std::string CardShelf::final_name(const Card& card, const ImportedConversation& 
   return card.name;
 }
 
-void CardShelf::add_blocks(ImportedConversation& conversation, ImportReport& report) {
+const Card* CardShelf::other_of_name(const Card& card) const {
+  const auto same = [&card](const Card& other) { return &other != &card && other.name == card.name; };
+  const auto found = std::find_if(cards_.begin(), cards_.end(), same);
+  return found == cards_.end() ? nullptr : &*found;
+}
+
+void CardShelf::add_blocks(ImportedConversation& conversation, ImportReport& report, Diagnostics& diagnostics) {
   if (cards_.empty() && lore_.empty()) return;
   std::vector<Segment>& segments = conversation.segments;
   const ChatText chat = text_of(segments);
@@ -209,6 +215,17 @@ void CardShelf::add_blocks(ImportedConversation& conversation, ImportReport& rep
     // The builder has made the name what a speaker may be.
     const std::string name = description.empty() ? given : first_line(description.front().body);
     if (std::find(chat.speakers.begin(), chat.speakers.end(), name) == chat.speakers.end()) continue;
+    if (const Card* other = other_of_name(card)) {
+      // Once for all chats: of each pair the first card that a chat needs.
+      if (!ambiguous_.contains(other) && ambiguous_.insert(&card).second)
+        problem(Diagnostic("E0318", concat("two cards are called `", escape_for_log(card.name, 60), "`"))
+                    .at(card.path)
+                    .note("the other is " + escape_for_log(other->path, 400))
+                    .help("give one of them: --cards FILE takes single files too"),
+                diagnostics);
+      used_.insert(&card);
+      continue;
+    }
     used_.insert(&card);
     if (std::none_of(segments.begin(), segments.end(), [&](const Segment& each) { return describes(each, name); })) {
       append(blocks[1], description);
@@ -234,7 +251,14 @@ void CardShelf::add_blocks(ImportedConversation& conversation, ImportReport& rep
 void CardShelf::add_to(ImportReport& report) const {
   count_change(report.changes, "cards read", cards_.size());
   count_change(report.changes, "lorebooks read", books_);
+  count_change(report.changes, "cards and lorebooks given twice, read once", repeated_);
   count_change(report.changes, "pictures without a card skipped", pictures_);
+  std::size_t unused = unused_lore_;
+  for (const Card& card : cards_) unused += card.unused_lore;
+  count_change(report.changes, "lore entries that are disabled or empty left out", unused);
+  for (const std::string& path : not_cards_)
+    note_change(report, "files of a cards folder that are neither card nor lorebook, not used",
+                escape_for_log(path, 200));
   for (const Card& card : cards_) {
     for (const std::string& field : card.left_out) note_change(report, "fields of cards left out", field);
     if (!used_.contains(&card))

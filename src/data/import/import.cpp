@@ -151,7 +151,7 @@ class Importer {
     }
     const std::string stem = import_file_stem(name);
     if (!reserve_name(stem, name, location)) return;
-    cards_.add_blocks(conversation, local);
+    cards_.add_blocks(conversation, local, *problems_);
     if (output_.needs_content(stem)) set_hints(conversation.segments, local);
     if (!is_sound(conversation.segments, path, conversation.line)) return;
     ++report_.conversations;

@@ -41,6 +41,13 @@ bool is_true(const JsonValue& object, std::string_view key) {
   return value != nullptr && value->kind == JsonValue::Kind::kBool && value->boolean;
 }
 
+// What the program writes for itself, such as the calls of tools and their results.
+// Calls of tools and their results, and what else the program says in its own name.
+bool is_own_entry(const JsonValue& object, const JsonValue* extra, const std::string& type) {
+  if (extra != nullptr && extra->find("tool_invocations") != nullptr) return true;
+  return is_true(object, "is_system") && text_in(&object, "name") == "SillyTavern System" && type != "narrator";
+}
+
 class ChatReader {
  public:
   explicit ChatReader(ImportFile& file) : file_(file), builder_(file.options, file.report) {}
@@ -108,6 +115,8 @@ class ChatReader {
     const std::string type = text_in(extra, "type");
     if (std::find(kNotices.begin(), kNotices.end(), type) != kNotices.end() || type == kNote)
       return note_change(file_.report, "notices of the program left out", type);
+    if (is_own_entry(object, extra, type))
+      return note_change(file_.report, "notices of the program left out", type.empty() ? "SillyTavern System" : type);
     if (system != nullptr && system->boolean && !keep_hidden()) return;
     add_message(object, extra, type, *text);
   }

@@ -175,6 +175,12 @@ AdapterSource find_adapter_source(const std::string& path) {
     }
     if (path_exists(join_path(path, kWeightsName))) return {path, kWeightsName, false};
     if (path_exists(join_path(path, kPickleName))) refuse_pickle(path);
+    if (path_exists(join_path(path, kConfigName)))
+      throw Error(Diagnostic("E0510", concat("`", path, "` has ", kConfigName, ", but no ", kWeightsName))
+                      .help(concat("copy ", kWeightsName,
+                                   " of the same adapter there; from the Hub: `hf download "
+                                   "ORG/NAME --local-dir ",
+                                   shell_word(path), "`")));
   } else if (path_exists(path) && path.ends_with(".safetensors")) {
     return {parent_path(path), file_name(path), file_name(path) != kWeightsName};
   } else if (path_exists(path) && file_name(path) == kPickleName) {

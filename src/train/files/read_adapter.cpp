@@ -26,18 +26,23 @@ struct ConfigReader {
   const std::string& path;
   Diagnostics problems;
 
-  void refuse(const JsonValue* value, const std::string& message, const std::string& note) {
+  void refuse(
+      const JsonValue* value, const std::string& message, const std::string& note,
+      const std::string& help = "name another adapter: plain LoRA of the linears, as `shori-train` and PEFT save it") {
     Diagnostic diagnostic("E0511", message);
     diagnostic.at(location_of(path, text, value ? value->offset : 0));
     if (!note.empty()) diagnostic.note(note);
-    problems.add(diagnostic);
+    problems.add(diagnostic.help(help));
   }
   void expect_integer(const char* key, std::int64_t wanted) {
     const JsonValue* value = json.find(key);
     const auto found = value ? value->as_double() : std::nullopt;
     if (found && *found == static_cast<double>(wanted)) return;
-    refuse(value, concat("adapter has `", key, "` ", value ? value->text : "missing", ", the config says ", wanted),
-           "");
+    const std::string name = key == std::string_view("r") ? "lora_r" : key;
+    refuse(value, concat("adapter has `", key, "` ", value ? value->text : "missing", ", the config says ", wanted), "",
+           found && *found >= 1 && *found == std::floor(*found)
+               ? concat("write `", name, ": ", static_cast<std::int64_t>(*found), "`, or name another adapter")
+               : "name another adapter");
   }
   void expect_neutral(const char* key, const char* meaning) {
     const JsonValue* value = json.find(key);
@@ -103,7 +108,7 @@ void check_targets(ConfigReader& reader, const AdapterFile& adapter, const std::
   for (const std::string& name : expected)
     if (!found.contains(name)) text += " -" + name;
   reader.refuse(reader.json.find("target_modules"), "adapter has other `target_modules` than the config",
-                "against the config:" + text);
+                "against the config:" + text, "name these modules in `lora_target_modules`, or another adapter");
 }
 
 // All layers, or null: an adapter of some layers is not what the config trains.

@@ -213,7 +213,7 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     prepared.base = base->second;
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
     options.prepared_path = prepared_path(config, stage.config);
-    options.keep_prepared = keep_prepared;
+    options.keep_prepared = keep_prepared && !diagnostics.has_errors();  // a refused start writes nothing
     options.recorded_files = files_of_run(prepared.folder);
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {

@@ -1,6 +1,7 @@
 #include "shori/train/recipe.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -18,6 +19,7 @@
 #include "src/train/stage/old_runs.h"
 #include "src/train/stage/run_stage.h"
 #include "src/train/stage/stage_choice.h"
+#include "src/train/stage/start_adapter.h"
 
 namespace shori {
 namespace {
@@ -55,10 +57,30 @@ bool is_strict(const LoadedConfig& config) {
   return std::ranges::any_of(config.stages, [](const StageConfig& stage) { return stage.config.warnings_as_errors; });
 }
 
+void add_problems(Diagnostics& diagnostics, const std::function<void()>& check) {
+  try {
+    check();
+  } catch (const Error& error) {
+    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+  }
+}
+
+// Whether there is an adapter at each `init_from`. A run that goes on needs it no more.
+void find_sources(const LoadedConfig& config, Diagnostics& diagnostics) {
+  for (const StageConfig& stage : config.stages) {
+    const std::string& from = stage.config.init_from;
+    const RunFolder folder(run_folder_path(stage.config.output_dir));
+    const bool has_run = is_directory(folder.path()) && path_exists(join_path(folder.path(), "run.json"));
+    if (stage.previous_stage >= 0 || from.empty() || has_run) continue;
+    add_problems(diagnostics, [&] { check_start_adapter(stage.config, from, nullptr); });
+  }
+}
+
 // Every stage with its data and the state of its folder. Everything that is wrong with any of them is one Error.
 std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool keep_prepared, bool on_described_gpu) {
   Diagnostics diagnostics;
   std::vector<PreparedStage> stages = prepare_stages(config, keep_prepared, diagnostics);
+  if (diagnostics.has_errors()) find_sources(config, diagnostics);
   if (diagnostics.has_errors() && !on_described_gpu) check_devices(config, diagnostics);
   diagnostics.throw_if_errors(is_strict(config));
   for (const Diagnostic& diagnostic : diagnostics.all()) log_warning(diagnostic);
@@ -75,17 +97,29 @@ std::vector<PreparedStage*> stages_to_plan(std::vector<PreparedStage>& stages, c
   return chosen;
 }
 
-// What a start of the chosen stages would meet: changes since they were trained, and a device that they do not fit.
+// The weights themselves, which takes a while.
+std::string fingerprint_of(const BaseModel& base) {
+  Progress progress(2);
+  return base.model->fingerprint([&](std::uint64_t done, std::uint64_t total) {
+    progress.live(concat("comparing the base: ", format_bytes(done), " of ", format_bytes(total)));
+  });
+}
+
+// What a start of the chosen stages would meet: changes since they were trained, an adapter that does not fit, and a
+// device that they do not fit.
 void check_stages(const std::vector<PreparedStage>& stages, std::span<PreparedStage* const> chosen,
                   const RecipeOptions& options) {
   Diagnostics diagnostics;
   for (const PreparedStage& stage : stages)
     for (const Diagnostic& change : stage.changes) diagnostics.add(change);
-  try {
-    plan_device_memory(chosen, options);
-  } catch (const Error& error) {
-    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+  for (const PreparedStage* stage : chosen) {
+    const std::string& from = stage->config.init_from;
+    if (stage->state != StageState::kToTrain || stage->previous_stage >= 0 || from.empty()) continue;
+    add_problems(diagnostics, [&] {
+      check_start_adapter(stage->config, from, stage->base.get(), [&] { return fingerprint_of(*stage->base); });
+    });
   }
+  add_problems(diagnostics, [&] { plan_device_memory(chosen, options); });
   diagnostics.throw_if_errors();
 }
 
@@ -94,15 +128,11 @@ void check_stages(const std::vector<PreparedStage>& stages, std::span<PreparedSt
 void check_finished_base(const std::vector<PreparedStage>& stages, const StageChoice& choice) {
   std::map<const BaseModel*, std::string> fingerprints;
   std::vector<Diagnostic> changes;
-  Progress progress(2);
-  const auto report = [&](std::uint64_t done, std::uint64_t total) {
-    progress.live(concat("comparing the base: ", format_bytes(done), " of ", format_bytes(total)));
-  };
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const PreparedStage& stage = stages[i];
     if (stage.state != StageState::kDone || !choice.contains(i) || choice.retrains(i)) continue;
     std::string& now = fingerprints[stage.base.get()];
-    if (now.empty()) now = stage.base->model->fingerprint(report);
+    if (now.empty()) now = fingerprint_of(*stage.base);
     if (now == stage.trained_base || stage.trained_base.empty()) continue;
     changes.push_back(Diagnostic("E0505", concat("stage ", stage.name, " was trained on another base"))
                           .at(stage.origin("base_model").location)
@@ -159,6 +189,7 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
 
 void check_inputs(const LoadedConfig& config, const RecipeOptions& options, Diagnostics& diagnostics) {
   check_stage_inputs(config, diagnostics);
+  find_sources(config, diagnostics);
   if (!options.gpu_memory) check_devices(config, diagnostics);
 }
 

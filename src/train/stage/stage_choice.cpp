@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "shori/train/adapter_file.h"
 #include "shori/util/command.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/train/stage/start_adapter.h"
 
 namespace shori {
 namespace {
@@ -112,7 +112,8 @@ void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& 
     if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(stage);
     // Later stages begin from what this one will have trained.
     const std::string source = source_of(stages, stage);
-    if (state == StageState::kToTrain && is_first && !source.empty()) find_adapter_source(source);
+    if (state == StageState::kToTrain && is_first && !source.empty())
+      check_start_adapter(stage.config, source, stage.base.get());
     is_first = false;
   }
 }

@@ -1,5 +1,7 @@
 #include "src/train/stage/start_adapter.h"
 
+#include <algorithm>
+
 #include "shori/train/adapter_file.h"
 #include "shori/train/checkpoint.h"
 #include "shori/util/log.h"
@@ -33,7 +35,41 @@ SealedFile open_carried_checkpoint(const std::string& init_from) {
   return open_checkpoint(run.checkpoints(), checkpoint_name(*newest), true);
 }
 
+// Factors as the config asks for them. All share the memory of the largest: their values are only checked.
+std::vector<NamedArray> expected_factors(const TrainConfig& config, const MistralConfig& model,
+                                         std::vector<float>& memory) {
+  const LoraSettings settings = lora_settings(config);
+  std::vector<NamedArray> factors;
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    for (const Linear linear : kLinears) {
+      if (!settings.has(linear)) continue;
+      const LinearShape shape = shape_of(model, linear);
+      factors.push_back({FactorName{layer, linear, false}.text(), FileDType::kF32, {settings.rank, shape.in}});
+      factors.push_back({FactorName{layer, linear, true}.text(), FileDType::kF32, {shape.out, settings.rank}});
+    }
+  }
+  std::uint64_t largest = 0;
+  for (const NamedArray& factor : factors) largest = std::max(largest, factor.count());
+  memory.resize(largest);
+  for (NamedArray& factor : factors) factor.data = memory.data();
+  return factors;
+}
+
 }  // namespace
+
+void check_start_adapter(const TrainConfig& config, const std::string& init_from, const BaseModel* base,
+                         const std::function<std::string()>& base_fingerprint) {
+  const AdapterSource source = find_adapter_source(init_from);
+  if (base == nullptr) return;
+  const std::string name = base_model_name(*base);
+  std::vector<float> memory;
+  const std::vector<NamedArray> factors = expected_factors(config, base->model->config(), memory);
+  const AdapterOrigin origin = read_adapter(source, adapter_settings(config, name), factors);
+  if (base_fingerprint)
+    check_base_of(origin, source, init_from,
+                  {name, origin.base_fingerprint.empty() ? std::string("none") : base_fingerprint(), {}});
+  if (config.optimizer_state == OptimizerStart::kCarry) (void)open_carried_checkpoint(init_from);
+}
 
 std::optional<std::string> fill_adapter(const TrainConfig& config, const std::string& init_from,
                                         const BaseIdentity& base, LoraAdapter& adapter, const OpContext& ops) {

@@ -1,6 +1,7 @@
 // The values that a stage's adapter and optimizer have before its first step.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,12 @@ namespace shori {
 // W0503 if it does not name its base; else the errors of find_adapter_source() and read_adapter().
 std::optional<std::string> fill_adapter(const TrainConfig& config, const std::string& init_from,
                                         const BaseIdentity& base, LoraAdapter& adapter, const OpContext& ops);
+
+// What fill_adapter() and carry_optimizer() would refuse of a stage that begins from `init_from`, found before the base is
+// read: E0510, E0511, E0210, and with `base_fingerprint` E0505. Without `base` (it has errors of its own) only whether
+// there is an adapter.
+void check_start_adapter(const TrainConfig& config, const std::string& init_from, const BaseModel* base,
+                         const std::function<std::string()>& base_fingerprint = {});
 
 // `optimizer_state: carry`: moments and step count of the checkpoint that the adapter comes from. E0510 if there is
 // none, E0511 if its arrays have other shapes.

@@ -68,7 +68,7 @@ TEST_F(TextStreamTest, HalvesOfPairsInUtf16) {
 TEST_F(TextStreamTest, WhatIsNoTextIsRefusedWithItsCommand) {
   using namespace std::string_literals;
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"\x1F\x8B\x08", "gzip -dc < 'my file' > 'my file.new'; mv 'my file.new' 'my file'"},
+      {"\x1F\x8B\x08", "gzip -dc < 'my file' > 'my file.new' && mv 'my file.new' 'my file'"},
       {"\x28\xB5\x2F\xFD", "zstd -dc < "},
       {"\xFD\x37zXZ\0"s, "xz -dc < "},
       {"BZh9", "bzip2 -dc < "},
