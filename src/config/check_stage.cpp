@@ -244,6 +244,10 @@ std::vector<std::string> stage_notes(const StageConfig& stage) {
   if (config.eval_steps && !evaluates) {
     notes.push_back("`eval_steps` has no effect: neither `val_set_size` nor `test_datasets` is set");
   }
+  if (!config.sample_prompts.empty() && !config.sample_steps && !evaluates) {
+    notes.push_back(
+        "`sample_prompts` has no effect: neither `sample_steps`, `val_set_size` nor `test_datasets` is set");
+  }
   for (const NoEffect& row : kNoEffects) {
     if (is_set(stage, row.key) && row.applies(config))
       notes.push_back(concat("`", row.key, "` has no effect: ", row.why));

@@ -99,6 +99,12 @@ class ValueReader {
   }
 
   bool operator()(TextList* field) {
+    if (key_.name == "sample_prompts" && setting_.value.kind == YamlNode::Kind::kScalar) {
+      TextList one;
+      if (!add_item(setting_.value, one)) return false;
+      *field = one;
+      return true;
+    }
     if (setting_.value.kind != YamlNode::Kind::kSequence) return refuse(concat("a list such as [", example(), "]"));
     TextList list;
     bool good = true;

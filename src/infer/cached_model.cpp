@@ -37,6 +37,11 @@ std::span<const float> CachedModel::prefill(std::span<const std::int32_t> ids, c
   return logits;
 }
 
+void CachedModel::forget() {
+  prefilled_.clear();
+  cache_.set_length(0);
+}
+
 std::span<const float> CachedModel::append(std::int32_t id) { return model_.extend({&id, 1}, cache_); }
 
 }  // namespace shori

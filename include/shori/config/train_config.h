@@ -109,6 +109,10 @@ using DatasetList = std::vector<DataEntry>;
     "CPU threads; otherwise one per core. Does not affect results")                                                    \
   X(OptionalReal, eval_steps, {}, kOutput, share_or_count().positive(),                                                \
     "steps, or share of the run below 1; else at epoch ends. The last step always")                                    \
+  X(TextList, sample_prompts, {}, kOutput, path(),                                                                     \
+    "text files that end in an open message, continued at each evaluation. Does not affect results")                   \
+  X(OptionalInteger, sample_steps, {}, kOutput, between(1, 1000000000),                                                \
+    "steps between samples; without sample_prompts, of the first held-out conversation")                               \
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
   X(Integer, save_total_limit, 2, kOutput, between(2, 1000000),                                                        \
     "newest checkpoints that are kept, and newest epoch ends in pinned/, beside the best evaluation")                  \

@@ -26,6 +26,8 @@ class CachedModel : public LanguageModel {
   std::int64_t context_length() const override { return cache_.positions(); }
   std::span<const float> prefill(std::span<const std::int32_t> ids, const std::function<bool()>& stop) override;
   std::span<const float> append(std::int32_t id) override;
+  // After weights of the model have changed: nothing that is in the cache is used again.
+  void forget();
 
  private:
   Mistral& model_;

@@ -48,6 +48,7 @@ struct MemoryDemand {
   AdamOptions adam;
   std::int64_t positions = 0;       // longest segment, at least sequence_len
   std::vector<PackShape> packs;     // every shape of the stage, evaluation included
+  std::int64_t sample_context = 0;  // tokens in the cache of the samples; 0: none
   std::size_t least_attention = 0;  // what libtorch's allocator may hold from another stage that shares the base
   std::int64_t tokens() const;      // of the longest pack
 };

@@ -27,6 +27,12 @@ struct BaseModel {
   std::unique_ptr<Tokenizer> tokenizer;  // null if the folder has none and no stage needs it
 };
 
+// A text to continue during training. `name`: in metrics.jsonl.
+struct SamplePrompt {
+  std::string name, text;
+  std::vector<std::int32_t> ids;  // without BOS
+};
+
 enum class StageState { kToTrain, kInterrupted, kDone, kChanged };
 
 // Name, config and predecessor are those of the StageConfig.
@@ -40,6 +46,7 @@ struct PreparedStage : StageConfig {
   PackPlan plan;
   std::string plan_bytes, plan_sha256;
   Ledger ledger;
+  std::vector<SamplePrompt> sample_prompts;  // none without `sample_prompts` and `sample_steps`
 
   std::optional<MemoryPlan> memory;  // of a device; none on the CPU
 

@@ -66,6 +66,22 @@ std::string eval_line(const EvalMetrics& m) {
                     {"loss_by_category", m.loss_by_category}});
 }
 
+std::string sample_line(const SampleMetrics& m) {
+  return json_text({{"type", "sample"},
+                    {"stage", m.stage},
+                    {"step", m.step},
+                    {"prompt", m.prompt},
+                    {"preset", m.preset},
+                    {"seed", m.seed},
+                    {"hint", text_or_null(m.hint)},
+                    {"bucket", text_or_null(m.bucket)},
+                    {"tokens", m.tokens},
+                    {"stop", m.stop},
+                    {"impersonated", m.impersonated},
+                    {"repetition", m.repetition},
+                    {"text", m.text}});
+}
+
 std::string end_line(const EndMetrics& m) {
   return json_text({{"type", "end"},
                     {"stage", m.stage},

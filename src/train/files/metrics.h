@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shori/util/file.h"
@@ -32,6 +33,21 @@ struct EvalMetrics {
   std::map<std::string, double> loss_by_role, loss_by_category;
 };
 std::string eval_line(const EvalMetrics& metrics);
+
+// One reply to a prompt. `hint`, `bucket`: length asked for and reached; empty: none.
+struct SampleMetrics {
+  std::string stage;
+  std::uint64_t step = 0;
+  std::string prompt, preset;
+  std::int64_t seed = 0;
+  std::string_view hint, bucket;
+  std::int64_t tokens = 0;
+  std::string stop;
+  bool impersonated = false;
+  double repetition = 0;
+  std::string text;
+};
+std::string sample_line(const SampleMetrics& metrics);
 
 struct EndMetrics {
   std::string stage;

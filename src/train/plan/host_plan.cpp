@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "shori/infer/cached_model.h"
 #include "shori/model/mistral.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/text.h"
@@ -51,6 +52,8 @@ MemoryPlan plan_host_memory(const MemoryDemand& demand, ActivationMemory choice,
   model.set_checkpointing(plan.checkpointing);
   model.reserve(tokens, demand.positions, true);
   const AdamW8bit optimizer(adapter, demand.adam, &memory);
+  std::optional<CachedModel> sampler;
+  if (demand.sample_context > 0) sampler.emplace(model, demand.sample_context);
   plan.lines = memory.device.table();
   // A device has a workspace of another size.
   std::erase_if(plan.lines, [](const DeviceArena::Line& line) { return line.category == kWorkspaceCategory; });

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <set>
 
+#include "shori/infer/cached_model.h"
 #include "shori/model/load_mistral.h"
 #include "shori/model/mistral.h"
 #include "shori/ops/packed_batch.h"
@@ -15,6 +16,7 @@
 #include "shori/util/text.h"
 #include "src/train/plan/attention_memory.h"
 #include "src/train/plan/make_batch.h"
+#include "src/train/plan/sample_prompts.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
@@ -189,6 +191,11 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
       add(make_eval_batch(set.samples, std::span(&row, 1), stage.plan.options));
     }
   }
+  demand.sample_context = sample_context(stage);
+  if (demand.sample_context > 0) {
+    shapes.insert({std::min(CachedModel::kPrefillChunk, demand.sample_context), 1});
+    demand.positions = std::max(demand.positions, demand.sample_context);
+  }
   demand.packs.assign(shapes.begin(), shapes.end());
   return demand;
 }
@@ -202,6 +209,8 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& ch
   model.set_checkpointing(checkpointing);
   model.reserve(demand.tokens(), demand.positions, true);
   const AdamW8bit optimizer(adapter, demand.adam, &memory);
+  std::optional<CachedModel> sampler;
+  if (demand.sample_context > 0) sampler.emplace(model, demand.sample_context);
 
   MemoryPlan plan;
   plan.tokens = demand.tokens();

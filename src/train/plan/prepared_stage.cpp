@@ -17,6 +17,7 @@
 #include "shori/util/threads.h"
 #include "src/train/plan/data_changes.h"
 #include "src/train/plan/run_length.h"
+#include "src/train/plan/sample_prompts.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
@@ -35,7 +36,7 @@ std::string prepared_path(const LoadedConfig& loaded, const TrainConfig& config)
 
 bool needs_tokenizer(const TrainConfig& config) {
   const auto needs = [](const DataEntry& entry) { return entry.type != "tokenized"; };
-  return std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
+  return has_samples(config) || std::any_of(config.datasets.begin(), config.datasets.end(), needs) ||
          std::any_of(config.test_datasets.begin(), config.test_datasets.end(), needs);
 }
 
@@ -225,6 +226,8 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     prepared.data = load_datasets(stage.config.datasets, stage.config.test_datasets, options,
                                   base->second->tokenizer.get(), diagnostics);
     if (diagnostics.error_count() == errors_before) plan_stage(prepared, diagnostics);
+    if (diagnostics.error_count() == errors_before)
+      prepared.sample_prompts = read_sample_prompts(prepared, diagnostics);
     stages.push_back(std::move(prepared));
   }
   return stages;

@@ -7,6 +7,7 @@
 
 #include "shori/util/text.h"
 #include "src/train/plan/make_batch.h"
+#include "src/train/plan/sample_prompts.h"
 #include "src/train/plan/stage_options.h"
 
 namespace shori {
@@ -29,6 +30,7 @@ StageSession::StageSession(const PreparedStage& stage, LoadedBase& base)
       optimizer_(*base.adapter, adam_options(stage.config), base.memory.get()),
       schedule_(lr_schedule(stage.config, stage.total_steps())),
       state_(initial_state(stage)) {
+  if (const std::int64_t context = sample_context(stage); context > 0) sampler_.emplace(model(), context);
   wait_for_device(ops());
 }
 
@@ -141,6 +143,14 @@ void StageSession::check_factors_moved() {
         adam_decay_factor(static_cast<float>(learning_rate(step)), static_cast<float>(stage_.config.weight_decay)));
   check_adapter_alive(factors, decay, fresh_start_);
   start_values_.clear();
+}
+
+std::optional<std::vector<SampleMetrics>> StageSession::sample_if_due() {
+  Guards& guards = state_.guards;
+  if (!samples_due(stage_, state_.step) || guards.sampled_step == state_.step) return std::vector<SampleMetrics>();
+  auto samples = write_samples(*sampler_, stage_, state_.step);
+  if (samples) guards.sampled_step = state_.step;
+  return samples;
 }
 
 std::optional<std::vector<EvalMetrics>> StageSession::evaluate_if_due() {

@@ -13,6 +13,7 @@
 #include "src/train/stage/manifest.h"
 #include "src/train/stage/start_adapter.h"
 #include "src/train/step/evaluation.h"
+#include "src/train/step/samples.h"
 #include "src/train/step/train_step.h"
 
 namespace shori {
@@ -58,6 +59,9 @@ class StageSession {
   // nullopt: a stop was requested.
   std::optional<std::vector<EvalMetrics>> evaluate_if_due();
 
+  // Samples that are due after the current step, as for evaluate_if_due().
+  std::optional<std::vector<SampleMetrics>> sample_if_due();
+
   // Where the numbers of a step that is not finite went wrong, as E0601 or E0605. Repeats its passes.
   Diagnostic describe_non_finite(std::span<const PackedBatch> batches, const StepResult& result);
   // Name of a frozen weight whose bytes changed in memory since it was loaded; nullopt if all are intact.
@@ -72,6 +76,7 @@ class StageSession {
   const PreparedStage& stage_;
   LoadedBase& base_;
   AdamW8bit optimizer_;
+  std::optional<CachedModel> sampler_;  // in the order of plan_memory()
   LrSchedule schedule_;
   TrainingState state_;
   FactorValues start_values_;  // empty once the check has passed

@@ -7,6 +7,7 @@
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/train/stage/pins.h"
 #include "src/train/stage/step_report.h"
 #include "src/train/step/step_profile.h"
@@ -68,6 +69,19 @@ StepTiming timing_of(std::uint64_t step, const StepResult& result, double second
           .optimizer_seconds = result.optimizer_seconds,
           .checkpoint_seconds = checkpoint_seconds,
           .tokens_per_second = static_cast<double>(result.tokens) / std::max(seconds, 1e-9)};
+}
+
+// false: a stop was requested.
+bool sample_if_due(StageSession& session, RunFiles& files) {
+  const auto samples = session.sample_if_due();
+  if (!samples) return false;
+  for (const SampleMetrics& sample : *samples) {
+    files.add_metrics(sample_line(sample));
+    log_info(concat("sample ", sample.stage, " step ", sample.step, " ", sample.prompt, " ", sample.preset, ": ",
+                    sample.tokens, sample.tokens == 1 ? " token, " : " tokens, ", sample.stop, ": ",
+                    escape_for_log(sample.text, 200)));
+  }
+  return true;
 }
 
 // The end of the run has its report once its adapter is written.
@@ -132,7 +146,7 @@ bool evaluate_if_due(StageSession& session, RunFiles& files) {
     log_info(concat("eval ", result.stage, " step ", result.step, " ", result.dataset, ": loss ",
                     short_number(result.loss)));
   }
-  return true;
+  return sample_if_due(session, files);
 }
 
 void save(StageSession& session, RunFiles& files, bool requested) {

@@ -62,6 +62,13 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
   return result;
 }
 
+bool samples_due(const PreparedStage& stage, std::uint64_t step) {
+  if (stage.sample_prompts.empty()) return false;
+  const auto every = stage.config.sample_steps;
+  if (!every) return evaluation_due(stage, step);
+  return step == stage.total_steps() || step % static_cast<std::uint64_t>(*every) == 0;
+}
+
 bool evaluation_due(const PreparedStage& stage, std::uint64_t step) {
   if (stage.data.held_out.empty()) return false;
   if (step == 0 || step == stage.total_steps()) return true;

@@ -21,4 +21,8 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
 // (a count, or a share of the run), else at epoch ends.
 bool evaluation_due(const PreparedStage& stage, std::uint64_t step);
 
+// True if samples are due after `step` steps: every `sample_steps`, before the first and after the last; else with the
+// evaluations.
+bool samples_due(const PreparedStage& stage, std::uint64_t step);
+
 }  // namespace shori

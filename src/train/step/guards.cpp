@@ -81,16 +81,18 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
 }
 
 Json Guards::state() const {
-  return {{"loss_mean", loss_.mean},
-          {"loss_variance", loss_.variance},
-          {"log_norm_mean", log_norm_.mean},
-          {"log_norm_variance", log_norm_.variance},
-          {"count", count_},
-          {"above_threshold", above_threshold_},
-          {"moving_steps", moving_steps},
-          {"best_eval", best_eval ? Json(*best_eval) : Json()},
-          {"best_step", best_step ? Json(*best_step) : Json()},
-          {"evaluated_step", evaluated_step ? Json(*evaluated_step) : Json()}};
+  Json json = {{"loss_mean", loss_.mean},
+               {"loss_variance", loss_.variance},
+               {"log_norm_mean", log_norm_.mean},
+               {"log_norm_variance", log_norm_.variance},
+               {"count", count_},
+               {"above_threshold", above_threshold_},
+               {"moving_steps", moving_steps},
+               {"best_eval", best_eval ? Json(*best_eval) : Json()},
+               {"best_step", best_step ? Json(*best_step) : Json()},
+               {"evaluated_step", evaluated_step ? Json(*evaluated_step) : Json()}};
+  if (sampled_step) json["sampled_step"] = *sampled_step;  // runs without samples have the bytes of earlier versions
+  return json;
 }
 
 void Guards::restore(const JsonValue& state) {
@@ -105,6 +107,7 @@ void Guards::restore(const JsonValue& state) {
   if (best_at && !best_at->is_null()) best_step = read_count(state, "best_step");
   const JsonValue* evaluated = state.find("evaluated_step");
   if (evaluated && !evaluated->is_null()) evaluated_step = read_count(state, "evaluated_step");
+  if (state.find("sampled_step") != nullptr) sampled_step = read_count(state, "sampled_step");
 }
 
 void check_adapter_alive(std::span<const FactorState> factors, std::span<const float> decay, bool fresh) {

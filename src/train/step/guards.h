@@ -42,6 +42,7 @@ class Guards {
   std::optional<double> best_eval;              // lowest sum over all sets so far
   std::optional<std::uint64_t> best_step;       // its step
   std::optional<std::uint64_t> evaluated_step;  // last step whose eval lines are written
+  std::optional<std::uint64_t> sampled_step;    // last step whose sample lines are written
   std::uint64_t moving_steps = 0;               // steps with a learning rate above 0, counted up to 3
 
  private:
