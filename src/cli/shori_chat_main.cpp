@@ -32,6 +32,7 @@ struct Arguments {
   std::vector<std::pair<const SettingFlag*, std::string>> settings;  // as given
   std::optional<std::int64_t> max_tokens;
   std::optional<std::uint64_t> seed;
+  std::string scenario, prompt_file;
 };
 
 void add_model_options(CLI::App& app, ChatModelOptions& model) {
@@ -70,9 +71,8 @@ void add_reply_options(CLI::App& app, Arguments& arguments) {
   app.add_option("--seed", arguments.seed, "the same seed gives the same replies (default: another one each time)");
 }
 
-void add_chat_options(CLI::App& app, ChatOptions& chat) {
-  as_path(
-      app.add_option("SCENARIO", chat.scenario, "a BlockML file that the chat begins with, with or without messages"));
+void add_chat_options(CLI::App& app, ChatOptions& chat, std::string& scenario) {
+  as_path(app.add_option("SCENARIO", scenario, "a BlockML file that the chat begins with, with or without messages"));
   app.add_option("--as", chat.as, "the character that the model plays (default: the first of the scenario)")
       ->type_name("NAME");
   app.add_option("--me", chat.me, "the character that you play (default: the next one)")->type_name("NAME");
@@ -80,9 +80,9 @@ void add_chat_options(CLI::App& app, ChatOptions& chat) {
                   [&chat](std::size_t index) { chat.hint = static_cast<LengthHint>(index); });
 }
 
-void add_script_options(CLI::App& app, ScriptOptions& script) {
-  auto* file = as_path(app.add_option("--prompt-file", script.prompt_file,
-                                      "no chat: reply to the text of this file (`-`: of stdin) and end"));
+void add_script_options(CLI::App& app, ScriptOptions& script, std::string& prompt_file) {
+  auto* file = as_path(
+      app.add_option("--prompt-file", prompt_file, "no chat: reply to the text of this file (`-`: of stdin) and end"));
   for (const char* of_chat : {"SCENARIO", "--as", "--me", "--length"}) file->excludes(app.get_option(of_chat));
   app.add_option("--n", script.count, "with --prompt-file: number of replies")
       ->needs(file)
@@ -125,6 +125,8 @@ std::uint64_t seed_of(const Arguments& arguments) {
 
 void run(Arguments& arguments) {
   ReplySettings reply = reply_settings(arguments);
+  if (!arguments.prompt_file.empty()) arguments.script.prompt = read_prompt_file(arguments.prompt_file);
+  if (!arguments.scenario.empty()) arguments.chat.scenario = read_conversation(arguments.scenario);
   if (!arguments.model.base.empty()) arguments.model.base = find_base_folder("--base", arguments.model.base);
   const bool serves = !arguments.serve.address.empty();
   if (serves) check_serve_options(arguments.serve);
@@ -135,7 +137,7 @@ void run(Arguments& arguments) {
   const std::uint64_t seed = seed_of(arguments);
   arguments.script.reply = arguments.chat.reply = reply;
   arguments.script.seed = arguments.chat.seed = seed;
-  if (!arguments.script.prompt_file.empty())
+  if (!arguments.prompt_file.empty())
     run_script(model.language_model(), model.tokenizer(), arguments.script);
   else
     run_chat(model.language_model(), model.tokenizer(), arguments.chat);
@@ -150,9 +152,9 @@ int main(int argc, char** argv) {
   add_program_options(app, "shori-chat");
   Arguments arguments;
   add_model_options(app, arguments.model);
-  add_chat_options(app, arguments.chat);
+  add_chat_options(app, arguments.chat, arguments.scenario);
   add_reply_options(app, arguments);
-  add_script_options(app, arguments.script);
+  add_script_options(app, arguments.script, arguments.prompt_file);
   add_serve_options(app, arguments.serve);
   app.footer("Example:  shori-chat runs/shori/top-pg13 --preset main");
   app.callback([&arguments] { run(arguments); });

@@ -11,7 +11,7 @@
 namespace shori {
 
 struct ScriptOptions {
-  std::string prompt_file;  // "-": stdin
+  std::string prompt;  // taken as it is
   int count = 1;
   bool json = false;
   bool stop_at_blocks = true;
@@ -19,8 +19,11 @@ struct ScriptOptions {
   ReplySettings reply = {};
 };
 
+// Before a model is loaded: the text of a file, or of stdin for "-". E0108, E0304 if it is not UTF-8, E0317.
+std::string read_prompt_file(const std::string& file);
+
 // Reply number i of `count` has the draws of reply i under the seed. JSON: one object a line with
-// text, tokens, prompt_tokens, stop, seed, reply, hint, bucket, impersonated, repetition. E0304 for a prompt that is not UTF-8, E0409 for one that is too
+// text, tokens, prompt_tokens, stop, seed, reply, hint, bucket, impersonated, repetition. E0409 for a prompt that is too
 // long. Throws Stopped when a stop was requested.
 void run_script(LanguageModel& model, const Tokenizer& tokenizer, const ScriptOptions& options);
 

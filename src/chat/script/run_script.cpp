@@ -27,7 +27,11 @@ std::string read_stdin() {
   return text;
 }
 
-std::string read_prompt(const std::string& file) {
+}  // namespace
+
+std::string read_prompt_file(const std::string& file) {
+  if (file != "-" && !leads_to_something(file))
+    throw Error(Diagnostic("E0108", quoted_path(file) + " does not exist").help("--prompt-file - reads from stdin"));
   const std::string text =
       file == "-" ? read_stdin() : read_whole_file(InputFile::open(file), kConversationBytes, "E0317");
   if (const auto invalid = find_invalid_utf8(text))
@@ -35,6 +39,8 @@ std::string read_prompt(const std::string& file) {
                     .help("save it as UTF-8"));
   return text;
 }
+
+namespace {
 
 Json json_of(const Reply& reply, const ReplyRates& rates, const ScriptOptions& options, int number,
              std::size_t prompt_tokens) {
@@ -53,7 +59,7 @@ Json json_of(const Reply& reply, const ReplyRates& rates, const ScriptOptions& o
 }  // namespace
 
 void run_script(LanguageModel& model, const Tokenizer& tokenizer, const ScriptOptions& options) {
-  const std::string prompt = read_prompt(options.prompt_file);
+  const std::string& prompt = options.prompt;
   const std::vector<std::int32_t> ids = tokenizer.encode(prompt);
   const auto show = [&](std::string_view text) {
     if (!options.json) print(text);

@@ -23,12 +23,12 @@ ChatSession::ChatSession(LanguageModel& model, const Tokenizer& tokenizer, const
       tokenizer_(tokenizer),
       interrupts_(interrupts),
       lines_(lines),
+      conversation_(options.scenario),
       reply_(options.reply),
       as_(options.as),
       me_(options.me),
       hint_(options.hint),
       seed_(options.seed) {
-  if (!options.scenario.empty()) conversation_ = Conversation(read_conversation(options.scenario));
   for (const std::string* name : {&as_, &me_})
     if (!name->empty())
       if (const auto problem = find_message_problem(concat(*name, ": x"))) throw Error(*problem);

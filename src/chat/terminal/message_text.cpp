@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "shori/chat/run_chat.h"
 #include "shori/data/lint.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
@@ -76,6 +77,7 @@ std::string to_line(std::string_view text) {
 }
 
 std::vector<Segment> read_conversation(const std::string& path) {
+  if (!leads_to_something(path)) throw Error(Diagnostic("E0108", quoted_path(path) + " does not exist"));
   const std::string text = read_whole_file(InputFile::open(path), kConversationBytes, "E0317");
   // A conversation has a message; this one may have none yet.
   Segment message;

@@ -24,7 +24,4 @@ std::string joined_body(const std::string& opening, const std::string& text);
 std::string from_line(std::string_view line);
 std::string to_line(std::string_view text);
 
-// The segments of a file that may have no message yet. Its errors are those of the file.
-std::vector<Segment> read_conversation(const std::string& path);
-
 }  // namespace shori

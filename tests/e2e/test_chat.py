@@ -1,0 +1,268 @@
+"""shori-chat with a small trained run: by script, with lines from a pipe, and on a terminal."""
+import json
+import re
+import signal
+import subprocess
+
+import pytest
+
+from run_folders import checkpoints, snapshot
+from shori_programs import BIN, PATIENCE, TOKENIZER, Running, environment, export, must, run, train
+from small_jobs import Job, make_model, scenes
+from terminals import Terminal
+
+CHAT, DATA = BIN / "shori-chat", BIN / "shori-data"
+PROMPT = '▀description\nAya▄\n▀message\nBen: "the boat"▄\n▀message (length: tiny)\nAya:'
+KEYS = ["text", "tokens", "prompt_tokens", "stop", "seed", "reply", "hint", "bucket", "impersonated", "repetition"]
+SCENARIO = "▀title\nThe pier▄\n▀description\nAya\nA captain.▄\n▀description\nBen\nA guest.▄\n"
+SHORT = ("--seed", 5, "--max-tokens", 8, "--threads", 1)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, text_model):
+    """Learnt well enough to close its blocks now and then; two checkpoints."""
+    folder = tmp_path_factory.mktemp("chat")
+    scenes(folder / "data", 12, 3)
+    job = Job(folder, text_model, datasets=[{"path": "data", "type": "blockml"}], sequence_len=160, num_epochs=3, learning_rate=0.01,
+              save_steps=4)
+    must(train(job.config))
+    return job
+
+
+@pytest.fixture
+def prompt(tmp_path):
+    path = tmp_path / "prompt.txt"
+    path.write_text(PROMPT)
+    return path
+
+
+@pytest.fixture
+def scenario(tmp_path):
+    path = tmp_path / "scenario.blockml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def replies(*args):
+    return [json.loads(line) for line in must(run(CHAT, *args, "--json")).out.splitlines()]
+
+
+def talk(lines, *args, env=None):
+    """A chat whose lines come from a pipe."""
+    return subprocess.run([str(CHAT), *map(str, args)], input="".join(line + "\n" for line in lines), env=environment(env),
+                          timeout=PATIENCE, capture_output=True, text=True, check=False)
+
+
+def must_pass_check(path):
+    must(run(DATA, "check", path))
+
+
+def test_script_gives_text_or_json(job, prompt):
+    before = snapshot(job.run)
+    found = replies(job.run, "--prompt-file", prompt, "--n", 3, *SHORT)
+    assert [list(each) for each in found] == [KEYS] * 3 and [each["reply"] for each in found] == [0, 1, 2]
+    for each in found:
+        assert each["seed"] == 5 and each["hint"] == "tiny" and each["tokens"] <= 8
+        assert each["stop"] in ("block_end", "next_block", "length", "eos")
+        assert (each["stop"] == "length") == (each["tokens"] == 8) and each["text"] == each["text"].rstrip()
+    assert len({each["text"] for each in found}) > 1
+    plain = must(run(CHAT, job.run, "--prompt-file", prompt, "--n", 3, *SHORT)).out
+    assert plain == "".join(each["text"] + "\n" for each in found)
+    assert snapshot(job.run) == before, "talking changes nothing"
+
+
+def test_prompt_from_stdin_and_settings(job, prompt):
+    def ask(*options):
+        return replies(job.run, "--prompt-file", prompt, *SHORT, *options)[0]
+    done = subprocess.run([str(CHAT), str(job.run), "--prompt-file", "-", "--json", *map(str, SHORT)], stdin=prompt.open("rb"),
+                          capture_output=True, check=True, timeout=PATIENCE)
+    assert ask() == json.loads(done.stdout) == ask("--preset", "main") == ask("--temp", "1", "--min_p", "0.07", "--presence-pen", "0.4")
+    assert ask("--preset", "alternative-1") == ask("--temp", "2.45", "--min-p", "0.4", "--freq_pen", "0.12", "--presence-pen", "0",
+                                                   "--temperature-last", "true")
+    assert ask("--preset", "alternative-2") == ask("--mirostat-mode", "2", "--mirostat-tau", "2.9", "--mirostat-eta", "0.019")
+    assert ask("--temp", "0", "--presence-pen", "0")["text"] == ask("--top-k", "1", "--presence-pen", "0")["text"]
+    assert ask("--no-stop", "--temp", "0")["tokens"] == 8
+
+
+def test_whatever_holds_the_adapter_gives_the_same_replies(job, prompt, text_model, tmp_path):
+    asked = ("--prompt-file", prompt, "--base-type", "f32", *SHORT)
+    expected = replies(job.run, *asked)
+    last = list(checkpoints(job.run).values())[-1]
+    must(export("adapter", job.run, "--out", tmp_path / "peft"))
+    for source in ([job.run / "adapter"], [last], [tmp_path / "peft", "--base", text_model]):
+        assert replies(*source, *asked) == expected, source
+    assert replies(job.run, "--step", min(checkpoints(job.run)), *asked) != expected
+    base = replies(text_model, *asked)
+    assert base != expected
+    assert replies(text_model, "--prompt-file", prompt, *SHORT, "--base-type", "bf16")[0]["prompt_tokens"] == base[0]["prompt_tokens"]
+
+
+@pytest.mark.parametrize("options, code, exit_code", [
+    (["--temp", "warm"], "E0116", 2), (["--top-p", "1.5"], "E0116", 2), (["--rep-pen", "0"], "E0116", 2), (["--min-p", "nan"], "E0116", 2),
+    (["--context", "1000000"], "E0116", 2), (["--context", "4"], "E0409", 2), (["--device", "cuda"], "E0404", 5),
+    (["--step", "77"], "E0510", 2)])
+def test_what_cannot_be_is_refused(job, prompt, options, code, exit_code):
+    done = run(CHAT, job.run, "--prompt-file", prompt, *options, "--json")
+    assert done.codes[:1] == [code] and done.code == exit_code and done.out == "", repr(done)
+
+
+def test_other_misuse_is_refused(job, prompt, tmp_path):
+    (tmp_path / "latin1.txt").write_bytes(b"caf\xe9")
+    assert run(CHAT, job.run, "--prompt-file", tmp_path / "latin1.txt").errors == ["E0304"]
+    assert run(CHAT, job.run, "--prompt-file", tmp_path / "nowhere.txt").errors == ["E0108"]
+    assert run(CHAT, tmp_path).errors == ["E0510"]
+    assert run(CHAT, job.run, "--n", "2").code == 2, "--n is for scripts"
+    assert run(CHAT, job.run, "--prompt-file", prompt, "--as", "Aya").code == 2
+    other = make_model(tmp_path / "other", "--tokenizer", TOKENIZER, "--seed", 9)
+    assert run(CHAT, job.run, "--base", other, "--prompt-file", prompt).errors == ["E0805"]
+
+
+def test_chat_through_a_pipe(job, scenario, tmp_path):
+    saved = tmp_path / "chat.blockml"
+    lines = ["the river tonight", "/retry", "/hint tiny", "/context", "/set", f"/save {saved}", "//slash\\nand a line", "/undo",
+             f"/save {saved}", "n", f"/save {saved}", "y", "/quit", "never said"]
+    done = talk(lines, job.run, scenario, *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "the model is Aya, you are Ben" in done.stderr and "not saved" in done.stderr
+    assert re.search(r"^\d+ of \d+ tokens", done.stdout, re.M) and "\npresence-pen 0.4\n" in done.stdout and "never said" not in done.stdout
+    text = saved.read_text()
+    assert text.startswith(SCENARIO + "▀message\nBen: the river tonight▄\n") and "▀message\nBen: /slash\nand a line▄\n" in text
+    must_pass_check(saved)
+    saved.unlink()
+    assert talk(lines, job.run, scenario, *SHORT).stdout == done.stdout, "the same seed gives the same chat"
+    # A saved chat goes on where it was.
+    again = talk([f"/load {saved}", "/undo", f"/save {tmp_path / 'second.blockml'}"], job.run, *SHORT)
+    assert again.returncode == 0 and text.startswith((tmp_path / "second.blockml").read_text())
+
+
+def test_commands_that_cannot_be(job, scenario, tmp_path):
+    lines = ["/retri", "/edit", "/edit x", "/continue", "/undo", "/hint immense", "/preset best", "/set warmth 3", "/set temp hot",
+             "/set me a\"b", "/set max-tokens 0", "/say", f"/save {tmp_path / 'x'}", f"/load {tmp_path / 'nowhere'}", "/quit now", "a ▄ b",
+             "▀message", "<s>"]
+    done = talk(lines, job.run, scenario, *SHORT)
+    assert done.returncode == 0
+    assert len(re.findall(r"^error\[E\d{4}\]", done.stderr, re.M)) == len(lines), done.stderr
+    assert done.stdout == "" and "did you" not in done.stdout and not (tmp_path / "x").exists()
+    assert "/retry" in done.stderr
+
+
+def test_greedy_chat_uses_the_prompts_of_the_card(job, scenario, prompt, tmp_path):
+    """A reply of the chat is the reply to the same prompt written out."""
+    greedy = ("--temp", "0", *SHORT)
+    done = talk(["the river", "/say Ben"], job.run, scenario, "--length", "tiny", *greedy)
+    first, second = (line for line in done.stdout.splitlines() if line.startswith(("Aya:", "Ben:")))
+    prompt.write_text(SCENARIO + "▀message\nBen: the river▄\n▀message (length: tiny)\nAya:")
+    (asked,) = replies(job.run, "--prompt-file", prompt, *greedy)
+    assert first == "Aya:" + asked["text"].split("\n")[0] and second.startswith("Ben:")
+
+
+def test_long_chat_drops_the_oldest(job, scenario):
+    lines = [f"message number {number} of many" for number in range(12)] + ["/context"]
+    done = talk(lines, job.run, scenario, "--context", 200, *SHORT)
+    assert done.returncode == 0 and "leaves the oldest" in done.stderr, done.stderr
+    assert int(re.search(r"^(\d+) of 200 tokens", done.stdout, re.M)[1]) > 200
+
+
+def start(job, *args, tmp_path, **options):
+    return Terminal(CHAT, job.run, *args, *SHORT, env={"XDG_STATE_HOME": str(tmp_path / "state"), "LC_ALL": "C"}, **options)
+
+
+def test_a_chat_on_a_terminal(job, scenario, tmp_path):
+    saved = tmp_path / "chat.blockml"
+    with start(job, scenario, tmp_path=tmp_path) as terminal:
+        terminal.wait_for("you are Ben")
+        terminal.wait_for("Ben> ")
+        # Keys: a letter too much is deleted, the cursor goes left twice, characters are inserted before the last two.
+        terminal.type("the bzoat" + "\x1b[D" * 3 + "\x7f" + "\x05" + "!\r")
+        terminal.wait_for("Aya:")
+        terminal.wait_for("Ben> ")
+        # Bytes of one character arrive apart.
+        for byte in "é🙂".encode():
+            terminal.type(bytes([byte]))
+        terminal.type("\r")
+        terminal.wait_for("Aya:")
+        terminal.wait_for("Ben> ")
+        terminal.resize(30, 40)
+        terminal.process.send_signal(signal.SIGWINCH)
+        # History: the line before the last.
+        terminal.type("\x1b[A\x1b[A\r")
+        terminal.wait_for("Aya:")
+        terminal.wait_for("Ben> ")
+        terminal.type("/retry\r")
+        terminal.wait_for("Aya:")
+        terminal.wait_for("Ben> ")
+        terminal.type("/undo\r")
+        terminal.wait_for("taken back")
+        terminal.wait_for("Ben> ")
+        terminal.type("/edit\r")
+        terminal.wait_for("Ben: the boat!")
+        terminal.type(" now\r")
+        terminal.wait_for("Ben> ")
+        terminal.type(f"/save {saved}\r")
+        terminal.wait_for("saved in")
+        terminal.wait_for("Ben> ")
+        terminal.type("/quit\r")
+        assert terminal.finish() == 0
+    bodies = re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text(), re.S)
+    assert bodies == ["Ben: the boat!", "Ben: é🙂", "Ben: the boat! now"]
+    must_pass_check(saved)
+    history = (tmp_path / "state/shori-train/chat-history")
+    assert history.stat().st_mode & 0o777 == 0o600 and "the" in history.read_text()
+
+
+def test_ctrl_c_clears_the_line_and_leaves_on_the_second(job, tmp_path):
+    with start(job, tmp_path=tmp_path) as terminal:
+        terminal.wait_for("User> ")
+        terminal.type("half a line\x03")
+        terminal.wait_for("User> ")
+        terminal.type("said\r")
+        terminal.wait_for("Character:")
+        terminal.wait_for("User> ")
+        terminal.type("\x03")
+        terminal.wait_for("again, or /quit, leaves")
+        terminal.wait_for("User> ")
+        terminal.type("\x03")
+        terminal.wait_for("not saved; until the next one it is kept")
+        assert terminal.finish() == 0
+    kept = tmp_path / "state/shori-train/unsaved-chat.blockml"
+    assert "half" not in kept.read_text() and "User: said▄" in kept.read_text()
+    must_pass_check(kept)
+
+
+def test_ctrl_c_stops_a_reply_and_keeps_the_chat(job, scenario, tmp_path):
+    """A reply of hundreds of tokens, which the sampler cannot end soon."""
+    saved = tmp_path / "chat.blockml"
+    with Terminal(CHAT, job.run, scenario, "--temp", "5", "--max-tokens", 1500, "--context", 2000, "--threads", 1, "--preset", "main",
+                  "--min-p", "0", env={"XDG_STATE_HOME": str(tmp_path / "state")}) as terminal:
+        terminal.wait_for("Ben> ")
+        terminal.type("tell me all\r")
+        terminal.wait_for(r"Aya: .*\w")
+        terminal.type("\x03")
+        terminal.wait_for("stopped; /continue|block_end|another block|Ben> ")
+        terminal.type("/continue\r")
+        terminal.wait_for("Aya:")
+        terminal.type("\x03")
+        terminal.type(f"/save {saved}\r")
+        terminal.wait_for("saved in")
+        terminal.type("\x04")
+        assert terminal.finish() == 0
+    assert saved.read_text().startswith(SCENARIO + "▀message\nBen: tell me all▄\n▀message\nAya: ")
+    must_pass_check(saved)
+
+
+def test_sigterm_ends_a_chat_and_keeps_it(job, scenario, tmp_path):
+    with start(job, scenario, tmp_path=tmp_path) as terminal:
+        terminal.wait_for("Ben> ")
+        terminal.type("said\r")
+        terminal.wait_for("Aya:")
+        terminal.wait_for("Ben> ")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.finish() == 143
+    assert "Ben: said▄" in (tmp_path / "state/shori-train/unsaved-chat.blockml").read_text()
+
+
+def test_a_stopped_script_says_so(job, prompt):
+    with Running(CHAT, job.run, "--prompt-file", prompt, "--n", 1000000, *SHORT) as running:
+        assert running.wait_for("model loaded")
+        running.signal(signal.SIGINT)
+        assert running.finish().code == 130
