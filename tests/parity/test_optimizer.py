@@ -7,7 +7,7 @@ import torch
 from numpy import float32
 from parity_support import load_tensors, run_tool, save_file
 
-STEPS, COUNT, BLOCK = 6, 600, 256  # the last block has 88 elements
+STEPS, COUNT, BLOCK = 6, 856, 256  # the last block has 88 elements
 LR, DECAY, SCALE, BETA1, BETA2, EPS = map(float32, (1e-3, 0.05, 0.5, 0.9, 0.999, 1e-8))
 ZERO_M, ZERO_V = 127, 0  # the codes of +0 in the two maps
 
@@ -25,13 +25,14 @@ SMALL = {8: float32(1e-4), 32: float32(1e-24)}
 
 
 def gradients(bits):
-    """Elements 0..99: never a gradient; 100..199: a small one in the first step; 200..299: in the first two steps; the others:
-    always, of magnitudes far apart."""
+    """Elements 0..99: never a gradient; 100..199: a small one in the first step; 200..299: in the first two steps; 512..767,
+    a whole block: never; the others: always, of magnitudes far apart."""
     source = numpy.random.RandomState(4)
     steps = (source.randn(STEPS, COUNT) * 10.0 ** source.randint(-5, 2, (STEPS, COUNT))).astype(float32)
     steps[:, :100] = numpy.where(source.rand(STEPS, 100) < 0.5, float32(0), float32(-0.0))
     steps[0, 100:200], steps[1:, 100:200] = SMALL[bits], 0
     steps[2:, 200:300] = 0
+    steps[:, 512:768] = 0
     return steps
 
 
@@ -55,11 +56,11 @@ def move(p, m, v, step, still):
 
 
 def code_of(values, table):
-    """The nearest entry; of two equally near ones the even."""
+    """The nearest entry; of two equally near ones the even; 0 for the NaN of a block of zeros."""
     middles = (table[:-1] + table[1:]) * float32(0.5)
     low = numpy.searchsorted(middles, values, side="left")
     tie = (low < len(middles)) & (middles[numpy.minimum(low, len(middles) - 1)] == values)
-    return numpy.where(tie & (low % 2 == 1), low + 1, low)
+    return numpy.where(numpy.isnan(values), 0, numpy.where(tie & (low % 2 == 1), low + 1, low))
 
 
 def signed_code_of(m, absmax, table):
@@ -89,8 +90,9 @@ def step_8(state, g, step, guard, maps):
         if at.stop - at.start < BLOCK:  # lanes past the end hold code 128 in bitsandbytes' kernel
             largest_m = max(largest_m, abs(maps["signed"][128] * state["m_absmax"][block] * BETA1))
         after["m_absmax"][block], after["v_absmax"][block] = largest_m, largest_v
-        after["m_codes"][at] = numpy.where(still, ZERO_M, signed_code_of(m, largest_m, maps["signed"]))
-        after["v_codes"][at] = numpy.where(still, ZERO_V, code_of(v / largest_v, maps["unsigned"]))
+        with numpy.errstate(invalid="ignore"):
+            after["m_codes"][at] = numpy.where(still, ZERO_M, signed_code_of(m, largest_m, maps["signed"]))
+            after["v_codes"][at] = numpy.where(still, ZERO_V, code_of(v / largest_v, maps["unsigned"]))
     return after
 
 
