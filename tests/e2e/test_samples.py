@@ -4,10 +4,11 @@ import signal
 import time
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from run_folders import checkpoints, metrics
 from shori_programs import must, refused, start_train, train
 from small_jobs import Job, scenes
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 KEYS = ["type", "stage", "step", "prompt", "preset", "seed", "hint", "bucket", "tokens", "stop", "impersonated",
         "repetition", "text"]

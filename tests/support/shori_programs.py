@@ -71,7 +71,7 @@ SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-chat", "shori-train-emulat
 
 
 def run(program, *args, cwd=None, env=None, setup=None):
-    if setup is None and pathlib.Path(program).name in SLOW_TO_LOAD and start_server.library():
+    if setup is None and pathlib.Path(program).name in SLOW_TO_LOAD and start_server.can_start(program):
         code, out, err = start_server.run(program, [str(arg) for arg in args], cwd, environment(env), PATIENCE)
         return Outcome(code, out.decode(errors="replace"), err.decode(errors="replace"))
     done = subprocess.run([str(program), *map(str, args)], cwd=cwd, env=environment(env), timeout=PATIENCE,

@@ -72,6 +72,18 @@ class StartServer:
         self.process.wait()
 
 
+@functools.cache
+def can_start(program):
+    """False without a C compiler, and for a program that takes no other library first, as one with sanitizers."""
+    if library() is None:
+        return False
+    try:
+        StartServer(program, dict(os.environ)).close()
+    except ConnectionError:
+        return False
+    return True
+
+
 idle, lock = collections.defaultdict(list), threading.Lock()
 
 
