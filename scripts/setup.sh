@@ -286,6 +286,6 @@ cat <<END
 
 Build the programs, then make them known to the shell:
   cd "$root"
-  cmake -C cmake/presets/release.cmake -S . -B build/release -G Ninja && ninja -C build/release shori-train shori-data shori-export
+  cmake -C cmake/presets/release.cmake -S . -B build/release -G Ninja && ninja -C build/release shori-train shori-data shori-export shori-chat
   export PATH="$root/build/release/bin:\$PATH"
 END

@@ -69,7 +69,7 @@ HttpAnswer CompletionService::detokenize(const HttpRequest& request) const {
 
 HttpHandlers CompletionService::handlers(AccessRules rules) {
   HttpHandlers handlers;
-  const auto get = [&handlers](const char* path, std::function<Json()> make) {
+  const auto get = [&handlers](const char* path, const std::function<Json()>& make) {
     handlers.routes.push_back({"GET", path, [make](const HttpRequest&, Client&) { return answer_with(make()); }});
   };
   const auto post = [&handlers](const char* path, std::function<HttpAnswer(const HttpRequest&, Client&)> handle) {
