@@ -1,5 +1,3 @@
-#include "shori/util/html_page.h"
-
 #include <cstdint>
 
 #include "shori/util/chart.h"

@@ -1,4 +1,4 @@
-// Text inside HTML and SVG.
+// HTML and SVG.
 #pragma once
 
 #include <string>
@@ -12,5 +12,9 @@ std::string escape_markup(std::string_view text);
 
 // A coordinate with at most two decimals and no trailing zeros: "12.5".
 std::string coordinate(double value);
+
+// A page that is one file: nothing is loaded, light and dark, fit to print. `title` is text, `body` markup. `script` is
+// the only one that the page's own policy lets a browser run.
+std::string html_page(std::string_view title, std::string_view body, std::string_view script = {});
 
 }  // namespace shori

@@ -11,7 +11,6 @@
 #include "shori/data/pack_plan.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/html_page.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
 #include "shori/util/markup.h"

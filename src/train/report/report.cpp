@@ -5,7 +5,6 @@
 #include "shori/train/run_folder.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/html_page.h"
 #include "shori/util/log.h"
 #include "shori/util/markup.h"
 #include "shori/util/text.h"

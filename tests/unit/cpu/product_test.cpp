@@ -14,7 +14,7 @@
 #include "kernels/cpu/product_kernel.h"
 #include "shori/ops/cpu_isa.h"
 #include "tests/support/guarded.h"
-#include "tests/support/plain_tiles.h"
+#include "tests/unit/cpu/plain_tiles.h"
 
 namespace shori {
 namespace {
