@@ -48,7 +48,7 @@ SamplerSettings read_settings(const RequestFields& fields) {
 }
 
 // The steps that exist here, in the order of llama.cpp's default list; temperature last.
-enum Step { kPenalties, kTopK, kTopP, kMinP, kTemperature, kSteps };
+enum Step : std::uint8_t { kPenalties, kTopK, kTopP, kMinP, kTemperature, kSteps };
 
 std::optional<Step> step_named(std::string_view name) {
   if (name == "penalties") return kPenalties;
@@ -102,6 +102,7 @@ bool is_temperature_last(const std::vector<Step>& steps) {
 // The steps that are on have to be in one of the two orders that exist.
 void check_order(const std::vector<Step>& active) {
   std::vector<int> first;  // the place of each step where temperature follows the penalties
+  first.reserve(active.size());
   for (const Step step : active) first.push_back(step == kTemperature ? 2 * kPenalties + 1 : 2 * step);
   if (std::is_sorted(active.begin(), active.end()) || std::is_sorted(first.begin(), first.end())) return;
   refuse_field("samplers",
