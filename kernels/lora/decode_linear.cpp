@@ -18,9 +18,14 @@ namespace {
 
 static_assert(kMaxDecodeTokens <= kMaxRowInputs && kMaxDecodeTokens <= kMaxNf4MatmulTokens);
 
-// x W^T of one module. A dense weight takes the product of training.
+// Dense weights, and rows that are not whole quantization blocks, take the product of training.
+bool takes_nf4_matmul(const FrozenWeight& weight) {
+  return weight.dtype == DType::kU8 && weight.cols % kNf4BlockSize == 0;
+}
+
+// x W^T of one module.
 void base_product(const OpContext& context, const LinearModule& module, ConstTensorView x, TensorView y) {
-  if (module.weight.dtype == DType::kU8) return nf4_matmul(context, module.weight, x, y);
+  if (takes_nf4_matmul(module.weight)) return nf4_matmul(context, module.weight, x, y);
   LinearModule base;
   base.weight = module.weight;
   nf4_linear(context, {.modules = {&base, 1}}, x, y);
@@ -73,7 +78,7 @@ std::size_t decode_linear_workspace_bytes(const LinearGroup& group) {
   std::size_t largest = lora_down_workspace_bytes(kMaxDecodeTokens, group.lora_count(), group.rank);
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
-    largest = std::max(largest, weight.dtype == DType::kU8
+    largest = std::max(largest, takes_nf4_matmul(weight)
                                     ? nf4_matmul_workspace_bytes(kMaxDecodeTokens, weight.rows, weight.cols)
                                     : nf4_linear_workspace_bytes(weight.rows, weight.cols));
   }
