@@ -20,6 +20,7 @@
 #include "kernels/lora/input_gradient_launch.h"
 #include "kernels/lora/lora_input.h"
 #include "shori/ops/device_limits.h"
+#include "shori/util/device.h"
 #include "shori/util/math.h"
 
 namespace shori {
@@ -187,8 +188,14 @@ void attention_backward_on_device(const OpContext& context, const AttentionShape
   const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);
   copy_rows_on_device(whole_out, row_bytes, out.data, static_cast<std::size_t>(out.stride) * sizeof(Bf16), row_bytes,
                       static_cast<std::size_t>(tokens), context.stream);
-  device_attention_backward(context, shape, qkv, cu_seqlens, {whole_out, DType::kBf16, tokens, cols, cols}, lse,
-                            {dout, DType::kBf16, tokens, cols, cols}, dqkv);
+  const std::int64_t group = shape.heads / shape.kv_heads;
+  const std::int64_t count =
+      attention_backward_heads(shape, tokens, static_cast<std::int64_t>(cu_seqlens.size()) - 1, open_device().sm_count);
+  for (std::int64_t first = 0; first < shape.heads; first += count) {
+    device_attention_backward(context, shape, {first, count, first % group != 0}, qkv, cu_seqlens,
+                              {whole_out, DType::kBf16, tokens, cols, cols}, lse,
+                              {dout, DType::kBf16, tokens, cols, cols}, dqkv);
+  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Attention on a GPU: libtorch's FlashAttention-2 in its packed form, one call per pack.
+// Attention on a GPU: libtorch's FlashAttention-2 in its packed form, one call per pack, backward one for each range of heads.
 //
 // Its ops are private to libtorch and may change between releases. So this is the only file that names them, the release is
 // pinned, and check_device_attention() compares them with the CPU version before training.
@@ -60,10 +60,11 @@ struct Packed {
   double scale;
   std::optional<std::int64_t> window_left;
 
-  Packed(const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu)
-      : q(heads_of(qkv, 0, shape.heads, shape.head_dim)),
-        k(heads_of(qkv, shape.heads * shape.head_dim, shape.kv_heads, shape.head_dim)),
-        v(heads_of(qkv, (shape.heads + shape.kv_heads) * shape.head_dim, shape.kv_heads, shape.head_dim)),
+  Packed(const AttentionShape& shape, const HeadRange& heads, ConstTensorView qkv, const Int32Array& cu)
+      : q(heads_of(qkv, heads.first * shape.head_dim, heads.count, shape.head_dim)),
+        k(heads_of(qkv, (shape.heads + heads.first_kv(shape)) * shape.head_dim, heads.count_kv(shape), shape.head_dim)),
+        v(heads_of(qkv, (shape.heads + shape.kv_heads + heads.first_kv(shape)) * shape.head_dim, heads.count_kv(shape),
+                   shape.head_dim)),
         cu_seqlens(at::from_blob(const_cast<std::int32_t*>(cu.device), {static_cast<std::int64_t>(cu.size())},
                                  on_gpu(at::kInt))),
         scale(1.0 / std::sqrt(static_cast<double>(shape.head_dim))) {
@@ -102,7 +103,7 @@ void device_attention(const OpContext& context, const AttentionShape& shape, Con
                       const Int32Array& cu_seqlens, TensorView out, TensorView lse) {
   run([&] {
     const FlashScope scope(context);
-    const Packed pack(shape, qkv, cu_seqlens);
+    const Packed pack(shape, {0, shape.heads}, qkv, cu_seqlens);
     const auto [output, log_sum_exp, rng_state, unused, mask] = at::_flash_attention_forward(
         pack.q, pack.k, pack.v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0,
         /*is_causal=*/true, /*return_debug_mask=*/false, pack.scale, pack.window_left, std::nullopt);
@@ -112,27 +113,34 @@ void device_attention(const OpContext& context, const AttentionShape& shape, Con
   });
 }
 
-void device_attention_backward(const OpContext& context, const AttentionShape& shape, ConstTensorView qkv,
-                               const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                               ConstTensorView dout, TensorView dqkv) {
+void device_attention_backward(const OpContext& context, const AttentionShape& shape, const HeadRange& heads,
+                               ConstTensorView qkv, const Int32Array& cu_seqlens, ConstTensorView out,
+                               ConstTensorView lse, ConstTensorView dout, TensorView dqkv) {
   SHORI_CHECK(lse.stride == lse.cols, "attention: the library reads log-sum-exp without gaps between rows");
   run([&] {
     const FlashScope scope(context);
-    const Packed pack(shape, qkv, cu_seqlens);
-    const at::Tensor log_sum_exp =
-        at::from_blob(const_cast<void*>(lse.data), {lse.rows, lse.cols}, {lse.stride, 1}, on_gpu(at::kFloat));
+    const Packed pack(shape, heads, qkv, cu_seqlens);
+    const at::Tensor log_sum_exp = at::from_blob(const_cast<float*>(lse.row<float>(heads.first)),
+                                                 {heads.count, lse.cols}, {lse.stride, 1}, on_gpu(at::kFloat));
     // The ops take the state of a dropout, which is not used here.
     const at::Tensor no_state = at::zeros({2}, on_gpu(at::kLong));
     const auto [dq, dk, dv] = at::_flash_attention_backward(
-        heads_of(dout, 0, shape.heads, shape.head_dim), pack.q, pack.k, pack.v,
-        heads_of(out, 0, shape.heads, shape.head_dim), log_sum_exp, pack.cu_seqlens, pack.cu_seqlens, pack.longest,
-        pack.longest, /*dropout_p=*/0.0, /*is_causal=*/true, no_state, no_state, pack.scale, pack.window_left,
-        std::nullopt);
+        heads_of(dout, heads.first * shape.head_dim, heads.count, shape.head_dim), pack.q, pack.k, pack.v,
+        heads_of(out, heads.first * shape.head_dim, heads.count, shape.head_dim), log_sum_exp, pack.cu_seqlens,
+        pack.cu_seqlens, pack.longest, pack.longest, /*dropout_p=*/0.0, /*is_causal=*/true, no_state, no_state,
+        pack.scale, pack.window_left, std::nullopt);
     finish_call(context.stream, "_flash_attention_backward of libtorch");
-    const std::int64_t q_cols = shape.heads * shape.head_dim, kv_cols = shape.kv_heads * shape.head_dim;
-    copy_matrix(dq, q_cols, dqkv, 0, context.stream);
-    copy_matrix(dk, kv_cols, dqkv, q_cols, context.stream);
-    copy_matrix(dv, kv_cols, dqkv, q_cols + kv_cols, context.stream);
+    const std::int64_t dim = shape.head_dim, kv_cols = heads.count_kv(shape) * dim;
+    copy_matrix(dq, heads.count * dim, dqkv, heads.first * dim, context.stream);
+    const auto write = [&](const at::Tensor& from, std::int64_t column) {
+      if (heads.adds) {
+        heads_of(dqkv, column, heads.count_kv(shape), dim).add_(from);  // fp32 inside, rounded once
+      } else {
+        copy_matrix(from, kv_cols, dqkv, column, context.stream);
+      }
+    };
+    write(dk, (shape.heads + heads.first_kv(shape)) * dim);
+    write(dv, (shape.heads + shape.kv_heads + heads.first_kv(shape)) * dim);
   });
 }
 

@@ -115,11 +115,12 @@ class HeadOfSample {
 };
 
 template <class Work>
-void for_each_head(const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens, const Work& work) {
+void for_each_head(const AttentionShape& shape, const HeadRange& heads, ConstTensorView qkv,
+                   const Int32Array& cu_seqlens, const Work& work) {
   for (std::size_t sample = 1; sample < cu_seqlens.size(); ++sample) {
     const std::int64_t start = cu_seqlens.host[sample - 1], end = cu_seqlens.host[sample];
     if (start == end) continue;
-    for (std::int64_t head = 0; head < shape.heads; ++head)
+    for (std::int64_t head = heads.first; head < heads.first + heads.count; ++head)
       work(HeadOfSample(shape, qkv, head, start, end), head, start, end);
   }
 }
@@ -134,20 +135,23 @@ void define_rows(TensorView view) {
 void device_attention(const OpContext&, const AttentionShape& shape, ConstTensorView qkv, const Int32Array& cu_seqlens,
                       TensorView out, TensorView lse) {
   take_memory();
-  for_each_head(shape, qkv, cu_seqlens, [&](const HeadOfSample& part, std::int64_t head, std::int64_t, std::int64_t) {
-    part.forward(out, head * shape.head_dim, lse.row<float>(head));
-  });
+  for_each_head(shape, {0, shape.heads}, qkv, cu_seqlens,
+                [&](const HeadOfSample& part, std::int64_t head, std::int64_t, std::int64_t) {
+                  part.forward(out, head * shape.head_dim, lse.row<float>(head));
+                });
   define_rows(out);
   emulator::define_bytes(lse.data, static_cast<std::size_t>(lse.rows * lse.cols) * sizeof(float));
 }
 
-void device_attention_backward(const OpContext&, const AttentionShape& shape, ConstTensorView qkv,
-                               const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
-                               ConstTensorView dout, TensorView dqkv) {
+void device_attention_backward(const OpContext&, const AttentionShape& shape, const HeadRange& heads,
+                               ConstTensorView qkv, const Int32Array& cu_seqlens, ConstTensorView out,
+                               ConstTensorView lse, ConstTensorView dout, TensorView dqkv) {
   take_memory();
   const std::int64_t dim = shape.head_dim, cols = dqkv.cols;
+  const std::int64_t k_first = (shape.heads + heads.first_kv(shape)) * dim, v_first = k_first + shape.kv_heads * dim;
+  const std::int64_t kv_cols = heads.count_kv(shape) * dim;
   std::vector<float> sums(static_cast<std::size_t>(dqkv.rows * cols));
-  for_each_head(shape, qkv, cu_seqlens,
+  for_each_head(shape, heads, qkv, cu_seqlens,
                 [&](const HeadOfSample& part, std::int64_t head, std::int64_t start, std::int64_t end) {
                   const auto g = part.backward(out, dout, head * dim, lse.row<float>(head));
                   const auto add = [&](const std::vector<float>& from, std::int64_t column) {
@@ -161,11 +165,19 @@ void device_attention_backward(const OpContext&, const AttentionShape& shape, Co
                   add(g.dk, (shape.heads + part.kv_head()) * dim);
                   add(g.dv, (shape.heads + shape.kv_heads + part.kv_head()) * dim);
                 });
-  for (std::int64_t row = 0; row < dqkv.rows; ++row) {
-    for (std::int64_t col = 0; col < cols; ++col)
-      dqkv.row<Bf16>(row)[col] = to_bf16(sums[static_cast<std::size_t>(row * cols + col)]);
-  }
-  define_rows(dqkv);
+  const auto write = [&](std::int64_t first, std::int64_t count, bool adds) {
+    for (std::int64_t row = 0; row < dqkv.rows; ++row) {
+      for (std::int64_t col = first; col < first + count; ++col) {
+        Bf16& to = dqkv.row<Bf16>(row)[col];
+        const float value = rounded(sums[static_cast<std::size_t>(row * cols + col)]);
+        to = to_bf16(adds ? to_float(to) + value : value);
+      }
+      emulator::define_bytes(dqkv.row<Bf16>(row) + first, static_cast<std::size_t>(count) * sizeof(Bf16));
+    }
+  };
+  write(heads.first * dim, heads.count * dim, false);
+  write(k_first, kv_cols, heads.adds);
+  write(v_first, kv_cols, heads.adds);
 }
 
 }  // namespace shori

@@ -40,6 +40,12 @@ void attention_backward(const OpContext& context, const AttentionShape& shape, C
                         const Int32Array& cu_seqlens, ConstTensorView out, ConstTensorView lse,
                         ConstTensorView fused_dout, std::optional<LoraInputGradient> lora, TensorView dqkv);
 
+// The query heads that one call of a device's backward kernel takes, a divisor of `heads`: fewer than all where these would
+// leave multiprocessors idle. It depends on these arguments alone, so that a run repeats to the bit and the memory plan
+// knows it. `samples`: of the pack, padding included.
+std::int64_t attention_backward_heads(const AttentionShape& shape, std::int64_t tokens, std::int64_t samples,
+                                      int sm_count);
+
 // Runs both ops on a small pack of this shape, on the context's device and on the CPU, without a window and with one that is
 // shorter than a sample if the shape has one. Throws E0703 if they differ by more than rounding.
 void check_device_attention(const OpContext& context, const AttentionShape& shape);

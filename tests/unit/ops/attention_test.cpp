@@ -237,5 +237,33 @@ TEST(AttentionChecks, WrongSampleBoundsAreRefused) {
       attention(context, {.heads = 3, .kv_heads = 2, .head_dim = 8}, qkv, std::vector<std::int32_t>{0, 4}, out, lse));
 }
 
+// Mistral-7B: with one long sample, 96 blocks on 82 multiprocessors and 160 on 132 would leave the second wave nearly empty.
+TEST(AttentionBackwardHeads, FillTheMultiprocessors) {
+  const AttentionShape mistral{.heads = 32, .kv_heads = 8, .head_dim = 128};
+  EXPECT_EQ(attention_backward_heads(mistral, 16384, 1, 82), 2) << "41 blocks a head";
+  EXPECT_EQ(attention_backward_heads(mistral, 16384, 1, 132), 4) << "33 blocks a head";
+  EXPECT_EQ(attention_backward_heads(mistral, 16384, 8, 82), 32);
+  EXPECT_EQ(attention_backward_heads(mistral, 16384, 8, 132), 32) << "256 blocks fill two waves";
+  EXPECT_EQ(attention_backward_heads(mistral, 16384, 200, 132), 32);
+  EXPECT_EQ(attention_backward_heads(mistral, 64, 1, 132), 32) << "one tile of keys has nothing to share out";
+  EXPECT_EQ(attention_backward_heads(mistral, 0, 0, 132), 32);
+}
+
+// What an answer must be, whatever the card.
+TEST(AttentionBackwardHeads, AreWholeGroupsOrHalfOfOne) {
+  for (const auto& [heads, kv_heads] : {std::pair{32, 8}, {32, 32}, {32, 1}, {12, 4}, {7, 7}, {40, 8}}) {
+    for (const int sm_count : {1, 16, 58, 82, 128, 132, 188}) {
+      for (const std::int64_t samples : {1, 2, 5}) {
+        for (const std::int64_t window : {0, 4096}) {
+          const std::int64_t count = attention_backward_heads({heads, kv_heads, 64, window}, 16384, samples, sm_count);
+          ASSERT_EQ(heads % count, 0);
+          const std::int64_t group = heads / kv_heads;
+          ASSERT_TRUE(count % group == 0 || count * 2 == group) << heads << ' ' << kv_heads << ' ' << count;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shori

@@ -1,8 +1,9 @@
 // Attention on the device against the CPU version, with and without a window, and that it repeats to the bit.
 #include "shori/ops/attention.h"
 
-#include <optional>
+#include <algorithm>
 
+#include "kernels/attention/device_attention.h"
 #include "tests/support/device_twins.h"
 
 namespace shori {
@@ -23,8 +24,8 @@ std::size_t count_of(std::int64_t rows, std::int64_t cols) { return static_cast<
 // Attention and the gradient through it, on both sides. One sample has a single token.
 struct AttentionTwins {
   AttentionShape shape;
-  std::vector<std::int32_t> bounds = {0, 1, 64, 80};
-  std::int64_t tokens = 80, cols = shape.heads * shape.head_dim;
+  std::vector<std::int32_t> bounds;
+  std::int64_t tokens = bounds.back(), cols = shape.heads * shape.head_dim;
   std::int64_t qkv_cols = (shape.heads + 2 * shape.kv_heads) * shape.head_dim, out_stride = cols + 32;
   DeviceArray<std::int32_t> device_bounds{bounds};
   TwinGroup group{cols, 20, {{kO, 16}}, TwinWeights::kBf16, 1};
@@ -35,7 +36,8 @@ struct AttentionTwins {
   TwinMatrix<Bf16> dqkv{tokens, qkv_cols, std::vector<Bf16>(count_of(tokens, qkv_cols))};
   DropoutKey key{.seed = 7, .step = 3, .layer = 5, .probability = 0.1f};
 
-  explicit AttentionTwins(const AttentionShape& shape) : shape(shape) {}
+  explicit AttentionTwins(const AttentionShape& shape, std::vector<std::int32_t> bounds = {0, 1, 64, 80})
+      : shape(shape), bounds(std::move(bounds)) {}
 
   void run_on_cpu(const OpContext& cpu) {
     attention(cpu, shape, qkv.host(), Int32Array(bounds), out.host(), lse.host());
@@ -68,6 +70,16 @@ TEST_F(AttentionDevice, MatchesCpu) {
   EXPECT_NE(outputs[2], outputs[0]);
 }
 
+// One sample of four tiles of keys: 42 heads leave most of 82 multiprocessors to a second wave, 21 do not.
+TEST_F(AttentionDevice, MatchesCpuInTwoCalls) {
+  const AttentionShape shape{.heads = 42, .kv_heads = 1, .head_dim = 8};
+  if (open_device().sm_count == 82) ASSERT_EQ(attention_backward_heads(shape, 512, 1, 82), 21);
+  AttentionTwins twins(shape, {0, 512});
+  twins.run_on_cpu(cpu());
+  twins.run_on_device(device());
+  EXPECT_LT(relative_error(floats(twins.dqkv.device_values()), floats(twins.dqkv.host_values())), 1e-2);
+}
+
 // Mistral's size of a head.
 TEST_F(AttentionDevice, RepeatsToTheBit) {
   for (const std::int64_t window : {0, 20}) {
@@ -79,6 +91,33 @@ TEST_F(AttentionDevice, RepeatsToTheBit) {
     EXPECT_EQ(first.lse.device_values(), again.lse.device_values());
     EXPECT_EQ(first.dqkv.device_values(), again.dqkv.device_values());
   }
+}
+
+// Calls on fewer heads give the same gradient; those of one group add to dk and dv in order.
+TEST_F(AttentionDevice, BackwardInRangesOfHeads) {
+  AttentionTwins twins({8, 2, 16, 0});
+  twins.run_on_device(device());
+  const OpContext context = device();
+  // The library reads the output without gaps between rows.
+  std::vector<Bf16> whole_out(count_of(twins.tokens, twins.cols));
+  const std::vector<Bf16> out = twins.out.device_values();
+  for (std::int64_t row = 0; row < twins.tokens; ++row) {
+    std::copy_n(out.begin() + row * twins.out_stride, twins.cols, whole_out.begin() + row * twins.cols);
+  }
+  TwinMatrix<Bf16> dense_out(twins.tokens, twins.cols, whole_out);
+  TwinMatrix<Bf16> dout(twins.tokens, twins.cols, normal_bf16(count_of(twins.tokens, twins.cols), 4));
+  const Int32Array cu(twins.bounds, twins.device_bounds.get());
+  std::vector<std::vector<float>> gradients;
+  for (const std::int64_t count : {8, 4, 2}) {
+    TwinMatrix<Bf16> dqkv(twins.tokens, twins.qkv_cols, std::vector<Bf16>(count_of(twins.tokens, twins.qkv_cols)));
+    for (std::int64_t first = 0; first < 8; first += count) {
+      device_attention_backward(context, twins.shape, {first, count, first % 4 != 0}, twins.qkv.device(), cu,
+                                dense_out.device(), twins.lse.device(), dout.device(), dqkv.device());
+    }
+    gradients.push_back(floats(dqkv.device_values()));
+  }
+  EXPECT_LT(relative_error(gradients[1], gradients[0]), 1e-3);
+  EXPECT_LT(relative_error(gradients[2], gradients[0]), 3e-3) << "dk and dv are rounded once more";
 }
 
 TEST_F(AttentionDevice, IsComparedBeforeTraining) {
