@@ -168,6 +168,7 @@ TEST(Overlap, PartsOfOneIdAreOneConversation) {
   EXPECT_EQ(whole_id("scene#1/2"), "scene");
   EXPECT_EQ(whole_id("a#b#12/34"), "a#b");
   EXPECT_EQ(whole_id("train/chat.1-of-2.blockml"), whole_id("eval/chat.2-of-2.blockml"));
+  EXPECT_EQ(whole_id("train/chat.1-of-2.blockml"), "chat.blockml");
   for (const char* whole : {"scene", "scene#1", "scene#1/", "scene#/2", "scene#1/2x", "d/chat.blockml",
                             "chat.1-of-.blockml", "chat.of-2.blockml", ""}) {
     EXPECT_EQ(whole_id(whole), whole);

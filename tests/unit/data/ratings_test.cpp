@@ -77,6 +77,17 @@ TEST_F(RatingsTest, OfTagsByTheirWords) {
   EXPECT_EQ(trained(load_good({wanted})), (Texts{"d/c.blockml"}));
 }
 
+TEST_F(RatingsTest, TheFileOfRatingsComesBeforeTags) {
+  folder.write("d/a.blockml", conversation("magic, NSFW"));
+  folder.write("d/b.blockml", conversation("magic, NSFW"));
+  folder.write("d/ratings.yaml", "a.blockml: pg13\n");
+  DataEntry wanted = filtered("d", {"pg13"});
+  wanted.tags_rating[1] = {"nsfw"};
+  EXPECT_EQ(trained(load_good({wanted})), (Texts{"d/a.blockml"}));
+  wanted.rating = {"explicit"};
+  EXPECT_EQ(trained(load_good({wanted})), (Texts{"d/b.blockml"}));
+}
+
 TEST_F(RatingsTest, HeldOutAreTheLastOfThoseThatRemain) {
   folder.write("a.jsonl", text_line(kDocumentA, ", \"id\": \"p\", \"rating\": \"pg13\"") +
                               text_line(kDocumentB, ", \"id\": \"q\", \"rating\": \"pg13\"") +

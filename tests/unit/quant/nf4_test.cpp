@@ -264,5 +264,16 @@ TEST(DoubleQuantization, OffsetIsTheMeanInFixedOrderAndIndicesAreNearest) {
   }
 }
 
+// A 7B model's weight has a million blocks, whose sum fp32 would round again and again.
+TEST(Nf4, OffsetOfManyBlocksIsTheirMeanInDouble) {
+  std::vector<float> absmax(1000 * kNf4GroupSize);
+  double sum = 0;
+  for (std::size_t i = 0; i < absmax.size(); ++i) sum += absmax[i] = 1.0f + 0x1p-20f * static_cast<float>(i % 977);
+  std::vector<std::uint8_t> codes(absmax.size());
+  std::vector<float> absmax2(1000);
+  EXPECT_EQ(quantize_absmax(absmax, codes.data(), absmax2.data()),
+            static_cast<float>(sum / static_cast<double>(absmax.size())));
+}
+
 }  // namespace
 }  // namespace shori
