@@ -17,7 +17,10 @@ namespace {
 
 constexpr std::int64_t kKeyTile = 128, kQueryTile = 64;
 constexpr std::int64_t kFullWaves = 4;  // blocks a multiprocessor from which the last ones matter little
-constexpr double kMinGain = 1.15;       // that more and smaller calls must bring
+constexpr double kMinGain = 1.05;       // that more and smaller calls must bring
+// Each block beside the first of a head has a copy of dq, which is zeroed and summed. That many tokens of one copy take as
+// long as a pair of tiles on one multiprocessor; it is about the same on cards whose arithmetic and memory grow together.
+constexpr double kTokensPerTilePair = 14000;
 
 struct Pack {
   std::int64_t samples, length, window;  // samples of one length
@@ -34,23 +37,23 @@ std::int64_t work_of(const Pack& pack, std::int64_t split, std::int64_t splits) 
   return work;
 }
 
-// Share of the multiprocessors that calls on `heads` heads keep busy: blocks start in the order of their numbers, each on
-// the multiprocessor that is free first.
-double busy_share(const Pack& pack, std::int64_t heads, int sm_count) {
+// Time of a call on `heads` heads over their number, in pairs of tiles: blocks start in the order of their numbers, each on the
+// multiprocessor that is free first.
+double time_of_head(const Pack& pack, std::int64_t heads, int sm_count) {
   const std::int64_t splits = ceil_div<std::int64_t>(sm_count, pack.samples * heads);
   std::vector<std::int64_t> work;
   for (std::int64_t split = 0; split < splits; ++split) work.push_back(work_of(pack, split, splits));
   std::priority_queue<std::int64_t, std::vector<std::int64_t>, std::greater<>> free_at;
   for (int i = 0; i < sm_count; ++i) free_at.push(0);
-  std::int64_t total = 0, end = 0;
+  std::int64_t end = 0;
   for (std::int64_t i = 0; i < pack.samples * heads * splits; ++i) {
     const std::int64_t done = free_at.top() + work[static_cast<std::size_t>(i % splits)];
     free_at.pop();
     free_at.push(done);
-    total += work[static_cast<std::size_t>(i % splits)];
     end = std::max(end, done);
   }
-  return static_cast<double>(total) / static_cast<double>(end * sm_count);
+  const double copies = static_cast<double>(splits * heads * pack.samples * pack.length) / kTokensPerTilePair;
+  return (static_cast<double>(end) + copies) / static_cast<double>(heads);
 }
 
 }  // namespace
@@ -61,16 +64,15 @@ std::int64_t attention_backward_heads(const AttentionShape& shape, std::int64_t 
     return shape.heads;
   const Pack pack{samples, ceil_div(tokens, samples), shape.window};
   const std::int64_t group = shape.heads / shape.kv_heads;
-  const double whole = busy_share(pack, shape.heads, sm_count);
   std::int64_t best = shape.heads;
-  double most = whole * kMinGain;
+  double least = time_of_head(pack, shape.heads, sm_count) / kMinGain;
   for (std::int64_t heads = shape.heads - 1; heads > 0; --heads) {
     // Two calls share a key/value head at most, so that its gradient is rounded once more and no oftener.
     if (shape.heads % heads != 0 || (heads % group != 0 && heads * 2 != group)) continue;
-    const double share = busy_share(pack, heads, sm_count);
-    if (share <= most) continue;
+    const double time = time_of_head(pack, heads, sm_count);
+    if (time >= least) continue;
     best = heads;
-    most = share;
+    least = time;
   }
   return best;
 }

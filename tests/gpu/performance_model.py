@@ -94,7 +94,12 @@ def busy_share(card, lengths, heads, splits=None):
     return total / (card.sms * max(free))
 
 
-def ops_of(card, plan, lengths):
+def heads_of_a_call(card, lengths):
+    """What kernels/attention/head_groups.cpp chooses for these packs: two or four heads where one sample fills the pack."""
+    return HEADS if len(lengths) > 1 else {82: 2, 132: 4}[card.sms]
+
+
+def ops_of(card, plan, lengths, all_heads):
     """(name, FLOP, bytes, FLOP/s or share of the memory's peak that is expected, launches) of every op of a step."""
     whole, kept = plan["whole"], plan["attention"]
     again = LAYERS - whole - kept  # layers that recompute all
@@ -103,8 +108,9 @@ def ops_of(card, plan, lengths):
     recomputed_launches = kept * launches(RECOMPUTED) + again * launches(most)
     pairs = sum(length * length / 2 for length in lengths)
     attention = 4 * pairs * C
-    splits = splits_of(card, len(lengths), HEADS)
-    rate = card.attention_backward * busy_share(card, lengths, HEADS)
+    heads = HEADS if all_heads else heads_of_a_call(card, lengths)
+    splits = splits_of(card, len(lengths), heads)
+    rate = card.attention_backward * busy_share(card, lengths, heads)
     share, rows, layers = card.shares, T * C * 2, LAYERS
     again_inputs = kept * input_bytes(["qkv", "gate_up", "down"]) + again * input_bytes(every)
     dequantized = sum(layer * dequantized_bytes(names) for layer, names in ((2 * layers, every), (kept, RECOMPUTED), (again, most)))
@@ -117,8 +123,8 @@ def ops_of(card, plan, lengths):
         ("head GEMMs (2)", 2 * 2 * T * V * C, 0, card.gemm, 2 * HEAD_CHUNKS),
         ("NF4 dequantize", 0, dequantized, share["dequantize"], dequantizations),
         ("attention forward (FA2)", (layers + again) * attention, 0, card.attention, layers + again),
-        ("attention backward (FA2, determ.)", 2.5 * layers * attention, 0, rate, 4 * layers),
-        ("  its fills, converts, GQA sums", 0, layers * (7 * rows + 4 * rows * splits), share["rows"], 5 * layers),
+        ("attention backward (FA2, determ.)", 2.5 * layers * attention, 0, rate, 4 * layers * HEADS // heads),
+        ("  its fills, converts, GQA sums", 0, layers * (7 * rows + 4 * rows * splits), share["rows"], 5 * layers * HEADS // heads),
         ("  copies in/out, input_gradient", 0, layers * 9 * rows, share["rows"], 7 * layers),
         ("lora_down", 0, layers * input_bytes(every) + again_inputs, share["lora_down"],
          layers * launches(every, 2) + kept * launches(["qkv", "gate_up", "down"], 2) + again * launches(every, 2)),
@@ -133,10 +139,10 @@ def ops_of(card, plan, lengths):
         ("AdamW, norm, zeroing", 0, 1.6e9, share["adam"], 6)]
 
 
-def step_of(card, plan, lengths):
+def step_of(card, plan, lengths, all_heads):
     """Rows (name, TFLOP, GB, bound ms, expected ms, launches), the gaps between kernels as the last one."""
     rows = []
-    for name, flop, size, rate, count in ops_of(card, plan, lengths):
+    for name, flop, size, rate, count in ops_of(card, plan, lengths, all_heads):
         bound = flop / card.flops + size / card.bandwidth
         expected = flop / rate if flop else size / (card.bandwidth * rate)
         rows.append((name, flop / 1e12, size / 1e9, 1e3 * bound, 1e3 * expected, count))
@@ -144,10 +150,9 @@ def step_of(card, plan, lengths):
     return [*rows, ("gaps between kernels (2 us each)", 0, 0, 0, 1e3 * GAP * total, total)]
 
 
-def print_step(name, packs, card, plan, lengths):
+def print_step(name, packs, card, plan, rows):
     print(f"{name} {packs}: keeps {plan['whole']} layers whole, {plan['attention']} with attention kept; expected, not measured")
     print(f"{'op':<36}{'TFLOP':>9}{'GB':>8}{'bound ms':>10}{'exp. ms':>10}{'lost ms':>10}{'launches':>10}")
-    rows = step_of(card, plan, lengths)
     for op, flop, size, bound, expected, count in rows:
         print(f"{op:<36}{flop:>9.1f}{size:>8.1f}{bound:>10.1f}{expected:>10.1f}{expected - bound:>10.1f}{count:>10}")
     seconds = sum(row[4] for row in rows) / 1e3
@@ -175,6 +180,7 @@ def main():
     parser.add_argument("--card", choices=CARDS, action="append")
     parser.add_argument("--packs", choices=PACKS, action="append")
     parser.add_argument("--plan", type=pathlib.Path, help="of one --card")
+    parser.add_argument("--all-heads", action="store_true", help="as if attention backward took all heads in one call")
     parser.add_argument("--json", action="store_true", help="seconds of a step by card and packs")
     options = parser.parse_args()
     if options.plan and len(options.card or []) != 1:
@@ -184,9 +190,10 @@ def main():
         card = CARDS[name]
         plan = read_plan(options.plan.read_text()) if options.plan else card.plan
         for packs in options.packs or PACKS:
+            rows = step_of(card, plan, PACKS[packs], options.all_heads)
             if not options.json:
-                print_step(name, packs, card, plan, PACKS[packs])
-            seconds[f"{name} {packs}"] = round(sum(row[4] for row in step_of(card, plan, PACKS[packs])) / 1e3, 3)
+                print_step(name, packs, card, plan, rows)
+            seconds[f"{name} {packs}"] = round(sum(row[4] for row in rows) / 1e3, 3)
     if options.json:
         print(json.dumps(seconds))
 
