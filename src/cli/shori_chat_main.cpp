@@ -52,7 +52,7 @@ void add_model_options(CLI::App& app, ChatModelOptions& model) {
                  "tokens of prompt and reply together (default 8192, if the model has them)")
       ->check(CLI::PositiveNumber);
   app.add_option("--threads", model.threads, "CPU threads (default: all cores)")->check(CLI::Range(1, 1024));
-  add_word_option(app, "--device", kDevices, "what computes (default auto)",
+  add_word_option(app, "--device", kDevices, "what computes (default auto: the CPU)",
                   [&model](std::size_t index) { model.device = static_cast<DeviceChoice>(index); });
 }
 

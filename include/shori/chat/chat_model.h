@@ -21,14 +21,14 @@ struct ChatModelOptions {
   ExportChoice source;  // a run folder, adapter or checkpoint; or a model folder, which needs no adapter
   std::string base;     // folder of the base; empty: the one that the adapter was trained on
   BaseType base_type = BaseType::kNf4;
-  std::int64_t context = 0;  // tokens; 0: 8192, or what the model was made for if that is less
-  int threads = 0;           // 0: all cores
-  DeviceChoice device = DeviceChoice::kAuto;
+  std::int64_t context = 0;                   // tokens; 0: 8192, or what the model was made for if that is less
+  int threads = 0;                            // 0: all cores
+  DeviceChoice device = DeviceChoice::kAuto;  // kAuto: the CPU
 };
 
 class ChatModel {
  public:
-  // Loads base, adapter and tokenizer. E0404 for a GPU, E0510 if the source is nothing of the kind, E0805 for another base
+  // Loads base, adapter and tokenizer. E0402-E0407 for a GPU that was asked for and cannot be used, E0401 if its memory is too small, E0510 if the source is nothing of the kind, E0805 for another base
   // than the adapter's, E0116 for a context that the model does not have.
   static ChatModel open(const ChatModelOptions& options);
   ChatModel(ChatModel&&) noexcept;

@@ -12,6 +12,8 @@
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral.h"
 #include "shori/util/byte_size.h"
+#include "shori/util/device.h"
+#include "shori/util/device_arena.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
@@ -26,12 +28,10 @@ constexpr std::int64_t kDefaultContext = 8192;
 
 bool is_model_folder(const std::string& path) { return path_exists(join_path(path, "config.json")); }
 
-void check_device(DeviceChoice device) {
-  if (device == DeviceChoice::kAuto || device == DeviceChoice::kCpu) return;
-  throw Error(Diagnostic("E0404", concat("shori-chat computes on the CPU only, `--device ", word_of(device),
-                                         "` is not possible yet"))
-                  .help("leave out `--device`; or export the model for a program that generates on a GPU: "
-                        "`shori-export gguf`"));
+bool wants_device(DeviceChoice choice) {
+  if (choice == DeviceChoice::kAuto || choice == DeviceChoice::kCpu) return false;
+  log_info("GPU: " + open_device().name);
+  return true;
 }
 
 std::optional<ExportSource> open_adapter_of(const ChatModelOptions& options) {
@@ -58,12 +58,42 @@ std::int64_t context_of(const ChatModelOptions& options, const HfModelConfig& co
                   .help(concat("--context ", most)));
 }
 
-MistralWeights load_weights(const HfModel& model, const ChatModelOptions& options, int threads) {
+DType activation_of(BaseType type) { return type == BaseType::kF32 ? DType::kF32 : DType::kBf16; }
+
+// Made in this order, whether it is run or only counted.
+struct Network {
+  std::unique_ptr<LoraAdapter> adapter;
+  std::unique_ptr<Mistral> mistral;
+  std::unique_ptr<CachedModel> cached;
+
+  Network(MistralWeights weights, const std::optional<LoraSettings>& lora, std::int64_t context, DeviceMemory* memory) {
+    if (lora) adapter = std::make_unique<LoraAdapter>(weights.config, *lora, weights.activation, memory);
+    mistral = std::make_unique<Mistral>(std::move(weights), adapter.get(), memory);
+    cached = std::make_unique<CachedModel>(*mistral, context);
+  }
+};
+
+// Memory of the device for a network. E0401 if there is not enough.
+std::unique_ptr<DeviceMemory> reserve_memory(const HfModel& model, const ChatModelOptions& options,
+                                             const std::optional<LoraSettings>& lora, std::int64_t context) {
+  DeviceMemory plan = DeviceMemory::planning();
+  const WeightFormat format =
+      weight_format(model, activation_of(options.base_type), options.base_type == BaseType::kNf4);
+  {
+    const Network counted(allocate_weights(model.config(), format, &plan.device), lora, context, &plan);
+  }
+  const std::size_t device = plan.device.peak_bytes(), pinned = plan.pinned.peak_bytes();
+  log_info(concat("memory of the GPU: ", format_bytes(device)));
+  return std::make_unique<DeviceMemory>(DeviceMemory{{ArenaKind::kDevice, device}, {ArenaKind::kPinned, pinned}});
+}
+
+MistralWeights load_weights(const HfModel& model, const ChatModelOptions& options, int threads, DeviceMemory* memory) {
   Progress progress(5);
   LoadOptions load;
-  load.activation = options.base_type == BaseType::kF32 ? DType::kF32 : DType::kBf16;
+  load.activation = activation_of(options.base_type);
   load.quantize = options.base_type == BaseType::kNf4;
   load.threads = threads;
+  load.arena = memory != nullptr ? &memory->device : nullptr;
   load.nf4_cache = load.quantize ? "auto" : "off";
   load.progress = [&progress](std::uint64_t done, std::uint64_t total) {
     progress.live(concat("loading the model: ", format_bytes(done), " of ", format_bytes(total)));
@@ -93,31 +123,32 @@ Tokenizer load_tokenizer(const std::string& folder, const HfModelConfig& config,
   return tokenizer;
 }
 
-std::unique_ptr<LoraAdapter> make_adapter(const ExportSource& source, const MistralWeights& weights) {
-  const LoraSettings settings{.rank = source.settings.rank,
-                              .alpha = source.settings.alpha,
-                              .targets = lora_targets(source.settings.target_modules)};
-  auto adapter = std::make_unique<LoraAdapter>(weights.config, settings, weights.activation);
+std::optional<LoraSettings> lora_settings_of(const std::optional<ExportSource>& source) {
+  if (!source) return std::nullopt;
+  return LoraSettings{.rank = source->settings.rank,
+                      .alpha = source->settings.alpha,
+                      .targets = lora_targets(source->settings.target_modules)};
+}
+
+void fill_adapter(const ExportSource& source, LoraAdapter& adapter, const OpContext& ops) {
   const auto misfit = [&](const std::string& name) {
     return Error(Diagnostic("E0511", concat("`", name, "` does not fit the base")).at(source.file.path()));
   };
-  if (source.tensors.size() != adapter->factors().size()) throw misfit(source.file.file);
-  for (LoraFactor& factor : adapter->factors()) {
+  if (source.tensors.size() != adapter.factors().size()) throw misfit(source.file.file);
+  for (LoraFactor& factor : adapter.factors()) {
     const auto tensor = std::ranges::find(source.tensors, factor.name, &NamedArray::name);
     if (tensor == source.tensors.end()) throw misfit(factor.name);
-    const std::span<const float> values = tensor->values<float>();
     if (tensor->shape != std::vector{factor.value.host().rows(), factor.value.host().cols()}) throw misfit(factor.name);
-    std::ranges::copy(values, factor.values().begin());
+    std::ranges::copy(tensor->values<float>(), factor.values().begin());
   }
-  return adapter;
+  adapter.upload(ops);
 }
 
 }  // namespace
 
 struct ChatModel::Loaded {
-  std::unique_ptr<LoraAdapter> adapter;
-  std::unique_ptr<Mistral> mistral;
-  std::unique_ptr<CachedModel> cached;
+  std::unique_ptr<DeviceMemory> memory;  // null: the host's
+  std::optional<Network> network;
 };
 
 ChatModel::ChatModel(std::unique_ptr<Loaded> loaded, Tokenizer tokenizer, std::string name)
@@ -125,10 +156,10 @@ ChatModel::ChatModel(std::unique_ptr<Loaded> loaded, Tokenizer tokenizer, std::s
 ChatModel::ChatModel(ChatModel&&) noexcept = default;
 ChatModel::~ChatModel() = default;
 
-LanguageModel& ChatModel::language_model() { return *loaded_->cached; }
+LanguageModel& ChatModel::language_model() { return *loaded_->network->cached; }
 
 ChatModel ChatModel::open(const ChatModelOptions& options) {
-  check_device(options.device);
+  const bool on_device = wants_device(options.device);
   const int threads = options.threads > 0 ? options.threads : usable_cores();
   at::set_num_threads(threads);
   const std::optional<ExportSource> source = open_adapter_of(options);
@@ -136,15 +167,14 @@ ChatModel ChatModel::open(const ChatModelOptions& options) {
   const HfModel model = HfModel::open(folder);
   const std::int64_t context = context_of(options, model.config());
   Tokenizer tokenizer = load_tokenizer(folder, model.config(), source);
+  const std::optional<LoraSettings> lora = lora_settings_of(source);
   auto loaded = std::make_unique<Loaded>();
-  MistralWeights weights = load_weights(model, options, threads);
-  if (source) {
-    check_base_of(*source, folder, weights.fingerprint);
-    loaded->adapter = make_adapter(*source, weights);
-  }
-  loaded->mistral = std::make_unique<Mistral>(std::move(weights), loaded->adapter.get());
-  if (loaded->adapter) loaded->adapter->upload(loaded->mistral->ops());
-  loaded->cached = std::make_unique<CachedModel>(*loaded->mistral, context);
+  if (on_device) loaded->memory = reserve_memory(model, options, lora, context);
+  DeviceMemory* memory = loaded->memory.get();
+  MistralWeights weights = load_weights(model, options, threads, memory);
+  if (source) check_base_of(*source, folder, weights.fingerprint);
+  loaded->network.emplace(std::move(weights), lora, context, memory);
+  if (source) fill_adapter(*source, *loaded->network->adapter, loaded->network->mistral->ops());
   return ChatModel(std::move(loaded), std::move(tokenizer), name_of(options, source));
 }
 

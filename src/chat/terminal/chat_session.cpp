@@ -121,7 +121,6 @@ Reply ChatSession::generate_after(std::span<const Segment> segments, const Promp
     return true;
   };
   const auto cancelled = [this] { return interrupts_.interrupted() || stop_requested(); };
-  (void)interrupts_.take_interrupt();
   const Reply reply =
       generate(model_, tokenizer_, prompt.ids,
                {.sampler = reply_.sampler, .seed = seed_, .reply = replies_++, .max_tokens = reply_.max_tokens},
