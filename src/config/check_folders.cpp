@@ -1,5 +1,8 @@
 // Folders of a config that must not lie in one another.
 #include <fnmatch.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -74,6 +77,7 @@ class FolderCheck {
         diagnostics_(diagnostics) {}
 
   void check() {
+    check_writable();
     check_data(stage_.config.datasets, "datasets");
     check_data(stage_.config.test_datasets, "test_datasets");
     check_base();
@@ -83,6 +87,27 @@ class FolderCheck {
  private:
   void refuse(const std::string& message, const std::string& note, const std::string& help) {
     diagnostics_.add(Diagnostic("E0107", message).at(stage_.origin("output_dir").location).note(note).help(help));
+  }
+
+  // The first folder above that exists decides whether the run can make its own.
+  void check_writable() {
+    if (stage_.config.output_dir.empty()) return;
+    std::error_code error;
+    fs::path folder = own_;
+    while (!fs::exists(folder, error) && folder.has_parent_path() && folder != folder.parent_path())
+      folder = folder.parent_path();
+    struct statfs system{};
+    const bool virtual_files =
+        ::statfs(folder.c_str(), &system) == 0 && (system.f_type == PROC_SUPER_MAGIC || system.f_type == SYSFS_MAGIC);
+    const std::string why = !fs::is_directory(folder, error)             ? "is no folder"
+                            : virtual_files                              ? "is made by the kernel"
+                            : ::access(folder.c_str(), W_OK | X_OK) != 0 ? "cannot be written to"
+                                                                         : "";
+    if (why.empty()) return;
+    diagnostics_.add(Diagnostic("E0513", concat("`output_dir` cannot be made: ", shown(folder), " ", why))
+                         .at(stage_.origin("output_dir").location)
+                         .note("output_dir " + shown(own_))
+                         .help("name a folder of your own, such as `output_dir: runs/first`"));
   }
 
   static std::string shown(const fs::path& path) { return escape_for_log(path.string(), 400); }

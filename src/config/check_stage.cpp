@@ -237,25 +237,30 @@ void check_stage(const Settings& settings, const std::set<std::string>& refused,
   StageChecker(settings, refused, stage, diagnostics).check();
 }
 
-std::vector<std::string> stage_notes(const StageConfig& stage) {
-  std::vector<std::string> notes;
+std::vector<Diagnostic> stage_warnings(const StageConfig& stage) {
+  std::vector<Diagnostic> warnings;
   const TrainConfig& config = stage.config;
+  const auto warn = [&](const std::string& key, const std::string& name, const std::string& why) {
+    warnings.push_back(Diagnostic("W0101", concat("`", name, "` has no effect: ", why))
+                           .at(stage.origin(key).location)
+                           .help("delete the line"));
+  };
   const bool evaluates = config.val_set_size > 0 || !config.test_datasets.empty();
-  if (config.eval_steps && !evaluates) {
-    notes.push_back("`eval_steps` has no effect: neither `val_set_size` nor `test_datasets` is set");
-  }
-  if (!config.sample_prompts.empty() && !config.sample_steps && !evaluates) {
-    notes.push_back(
-        "`sample_prompts` has no effect: neither `sample_steps`, `val_set_size` nor `test_datasets` is set");
-  }
-  for (const NoEffect& row : kNoEffects) {
-    if (is_set(stage, row.key) && row.applies(config))
-      notes.push_back(concat("`", row.key, "` has no effect: ", row.why));
-  }
-  if (!config.loss_watchdog_threshold && stage.origins.contains("loss_watchdog_patience")) {
-    notes.push_back("`loss_watchdog_patience` has no effect: `loss_watchdog_threshold` is not set");
-  }
-  return notes;
+  const bool share = stage.shares.evals_per_epoch.has_value();
+  if ((config.eval_steps || share) && !evaluates)
+    warn("eval_steps", share ? "evals_per_epoch" : "eval_steps", "neither `val_set_size` nor `test_datasets` is set");
+  if (!config.sample_prompts.empty() && !config.sample_steps && !evaluates)
+    warn("sample_prompts", "sample_prompts", "neither `sample_steps`, `val_set_size` nor `test_datasets` is set");
+  for (const NoEffect& row : kNoEffects)
+    if (is_set(stage, row.key) && row.applies(config)) warn(row.key, row.key, row.why);
+  if (!config.loss_watchdog_threshold && stage.origins.contains("loss_watchdog_patience"))
+    warn("loss_watchdog_patience", "loss_watchdog_patience", "`loss_watchdog_threshold` is not set");
+  if (stage.origin("adapter").kind == ValueOrigin::Kind::kLeftEmpty)
+    warnings.push_back(Diagnostic("W0101", concat("`adapter` is empty: `", word_of(config.adapter), "` is trained"))
+                           .at(stage.origin("adapter").location)
+                           .note("in Axolotl an empty `adapter` trains the whole model, which this program does not")
+                           .help("write `adapter: qlora`, or `adapter: lora` with `load_in_4bit: false`"));
+  return warnings;
 }
 
 void check_stage_name(const std::string& name, const SourceLocation& location, Diagnostics& diagnostics) {

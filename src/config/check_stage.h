@@ -12,8 +12,8 @@ namespace shori {
 void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
                  Diagnostics& diagnostics);
 
-// Facts about keys of this stage that have no effect.
-std::vector<std::string> stage_notes(const StageConfig& stage);
+// W0101 for keys of this stage that have no effect, and for an empty `adapter`.
+std::vector<Diagnostic> stage_warnings(const StageConfig& stage);
 
 // E0104 unless a stage of this name can have a folder.
 void check_stage_name(const std::string& name, const SourceLocation& location, Diagnostics& diagnostics);

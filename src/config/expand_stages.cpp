@@ -76,7 +76,7 @@ class RecipeBuilder {
       add_stage(loaded_.name, source_.shared, file_place());
     }
     refuse_unused_overrides();
-    for (const StageConfig& stage : loaded_.stages) add_notes(stage_notes(stage));
+    for (const StageConfig& stage : loaded_.stages) add_warnings(stage_warnings(stage));
   }
 
  private:
@@ -354,6 +354,16 @@ class RecipeBuilder {
     for (const std::string& note : notes) {
       const auto& known = loaded_.notes;
       if (std::find(known.begin(), known.end(), note) == known.end()) loaded_.notes.push_back(note);
+    }
+  }
+
+  // Keys that stages share are reported once.
+  void add_warnings(const std::vector<Diagnostic>& warnings) {
+    for (const Diagnostic& warning : warnings) {
+      const auto same = [&](const Diagnostic& known) {
+        return known.message == warning.message && known.location.line == warning.location.line;
+      };
+      if (std::ranges::none_of(loaded_.warnings, same)) loaded_.warnings.push_back(warning);
     }
   }
 

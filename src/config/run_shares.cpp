@@ -53,6 +53,15 @@ std::string other_key_problem(const Settings& settings, const ShareKey& row) {
   return row.key == "warmup_ratio" && constant ? "`warmup_ratio` does not go with `lr_scheduler: constant`" : "";
 }
 
+std::string other_key_help(const Settings& settings, const ShareKey& row) {
+  if (has_number(settings, row.given)) return "delete one of the two lines";
+  const Setting* scheduler = find_setting(settings, "lr_scheduler");
+  const bool written = scheduler != nullptr && scheduler->value.kind != YamlNode::Kind::kNull;
+  return written
+             ? "write `lr_scheduler: cosine` or `lr_scheduler: linear`, or delete `warmup_ratio`"
+             : "`constant` is the default: add `lr_scheduler: cosine` (Axolotl's default), or delete `warmup_ratio`";
+}
+
 }  // namespace
 
 bool is_run_share(std::string_view key) { return find_share_key(key) != nullptr; }
@@ -79,7 +88,7 @@ bool read_run_share(const Settings& settings, const Setting& setting, StageConfi
     return true;
   }
   if (const std::string conflict = other_key_problem(settings, *row); !conflict.empty()) {
-    diagnostics.add(Diagnostic("E0107", conflict).at(setting.key_location()).help("delete one of the two lines"));
+    diagnostics.add(Diagnostic("E0107", conflict).at(setting.key_location()).help(other_key_help(settings, *row)));
     return true;
   }
   stage.shares.*(row->share) = value;

@@ -5,6 +5,7 @@ import os
 import pty
 import struct
 import subprocess
+import zipfile
 import zlib
 
 import pytest
@@ -282,3 +283,57 @@ def test_cards_of_a_folder(tmp_path):
     (folder / "settings.json").write_text("{}")
     outcome, made = imported(tmp_path, "sillytavern", LAMP, "--cards", folder)
     assert "▀description\nMira\n" in only(made) and "pictures without a card skipped: 1" in outcome.out
+
+
+def two_cards(folder):
+    folder.mkdir(exist_ok=True)
+    (folder / "a.json").write_text(json.dumps(V1))
+    (folder / "b.json").write_text(json.dumps({**V1, "description": "{{char}} sells wicks."}))
+    return folder
+
+
+def test_equal_cards_are_one_card(tmp_path):
+    folder = tmp_path / "characters"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(V1))
+    (folder / "copy.json").write_text(json.dumps(V1))
+    (folder / "Mira.png").write_bytes(CARDS["v1.png"])
+    outcome, made = imported(tmp_path, "sillytavern", LAMP, "--cards", folder, "--cards", folder / "a.json")
+    assert only(made).count("▀description") == 1 and "cards read: 1" in outcome.out and "read once: 3" in outcome.out
+
+
+def test_two_cards_of_a_name_are_refused_where_a_chat_needs_one(tmp_path):
+    cards = two_cards(tmp_path / "characters")
+    outcome, made = imported(tmp_path, "sillytavern", LAMP, "--cards", cards, code=3)
+    assert outcome.err.count("two cards are called `Mira`") == 1 and not made
+    _, made = imported(tmp_path / "other", "sillytavern", chat(said("Zed", "No lamp."), user("Good.")), "--cards", cards)
+    assert "Zed: No lamp." in only(made)
+
+
+def test_what_a_cards_folder_holds_besides_is_named(tmp_path):
+    folder = tmp_path / "characters"
+    folder.mkdir()
+    (folder / "Mira.PNG").write_bytes(CARDS["v1.png"])
+    (folder / "Tam.webp").write_bytes(b"RIFF")
+    (folder / "other.json").write_text("{}")
+    book = {"entries": {"0": {"key": ["x"], "content": "Off.", "disable": True}}}
+    (folder / "world.json").write_text(json.dumps(book))
+    outcome, _ = imported(tmp_path, "sillytavern", LAMP, "--cards", folder)
+    assert "neither card nor lorebook, not used: 2" in outcome.out and "Tam.webp" in outcome.out and "other.json" in outcome.out
+    assert "lore entries that are disabled or empty left out: 1" in outcome.out
+
+
+def test_charx_is_unpacked_by_the_printed_command(tmp_path):
+    path = tmp_path / "my Mira.charx"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("card.json", json.dumps(V1))
+        archive.writestr("assets/a.png", b"x")
+    outcome, _ = imported(tmp_path, "sillytavern", LAMP, "--cards", path, code=3)
+    assert f"unzip -p '{path}' card.json > '{tmp_path}/my Mira.json'" in outcome.err, repr(outcome)
+
+
+@pytest.mark.parametrize("names, word", [("user=A,user=B", "two names"), ("user=A,human=B", "two names"), ("Mira=A,Mira=B", "two names"),
+                                         ("user=A:B", "colon")])
+def test_names_that_cannot_be(tmp_path, names, word):
+    outcome, made = imported(tmp_path, "sillytavern", LAMP, "--names", names, code=2)
+    assert outcome.codes == ["E0116"] and word in outcome.err and not made

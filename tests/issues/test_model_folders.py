@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 
 import pytest
 from transformers import MistralConfig
@@ -356,3 +357,29 @@ def test_merged_id_that_is_not_there(tmp_path, trained):
     env = {"HF_HUB_CACHE": str(tmp_path)}
     outcome = must(export("merged", trained.run, "--base", "mistralai/Tiny-7B", "--out", tmp_path / "merged", env=env), 2)
     assert outcome.errors == ["E0108"] and "`--base`" in outcome.err and "hf download mistralai/Tiny-7B" in outcome.err
+
+
+@pytest.mark.parametrize("change, word", [
+    ({"architectures": ["LlamaForCausalLM"], "model_type": "llama"}, "found LlamaForCausalLM"),
+    ({"architectures": ["MixtralForCausalLM"]}, "this program trains Mistral-type models"),
+    ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "this program trains Mistral-type models"),
+    ({"attention_dropout": 0.1}, 'write `"attention_dropout": 0.0`'), ({"sliding_window": 0}, 'write `"sliding_window": null`'),
+])
+def test_help_for_config_json_is_true_of_the_model(tmp_path, token_model, change, word):
+    model = copy_folder(token_model, tmp_path / "model")
+    values = {**json.loads((model / "config.json").read_text()), **change}
+    replace_file(model / "config.json", json.dumps(values))
+    outcome = must(train(TokenJob(tmp_path / "job", model).config, "--check"), 3)
+    assert outcome.codes == ["E0204"] and word in outcome.err and "again" not in outcome.err, repr(outcome)
+
+
+@pytest.mark.parametrize("damage, word", [(lambda text: "\ufeff" + text, "byte order mark: sed"),
+                                          (lambda text: text.replace("{", "{ // mine", 1), "delete the comment")])
+def test_help_for_a_config_json_that_an_editor_changed(tmp_path, token_model, damage, word):
+    model = copy_folder(token_model, tmp_path / "model")
+    replace_file(model / "config.json", damage((model / "config.json").read_text()))
+    outcome = must(train(TokenJob(tmp_path / "job", model).config, "--check"), 3)
+    assert outcome.codes == ["E0214"] and word in outcome.err and "again" not in outcome.err, repr(outcome)
+    if "sed" in word:
+        subprocess.run(["bash", "-c", re.search(r"byte order mark: (sed .*)", outcome.err)[1]], check=True)
+        must(train(TokenJob(tmp_path / "job", model).config, "--check"))

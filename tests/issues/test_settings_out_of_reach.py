@@ -130,3 +130,43 @@ def test_shares_of_the_run(tmp_path, token_model):
     assert rates[0] == 0 and max(rates) == rates[2]
     manifest = json.loads((job.run / "run.json").read_text())
     assert manifest["config"]["warmup_steps"] == 2
+
+
+@pytest.mark.parametrize("settings, text", [
+    ({"eval_steps": 2}, "`eval_steps` has no effect"), ({"evals_per_epoch": 2}, "`evals_per_epoch` has no effect"),
+    ({"loss_watchdog_patience": 2}, "`loss_watchdog_patience` has no effect"), ({"gpu_memory_limit": "20GiB"}, "`gpu_memory_limit` has no effect"),
+    ({"sequence_len": 10**6}, "`sequence_len` 1000000 is more than the "), ({"adapter": None}, "`adapter` is empty: `qlora` is trained"),
+])
+def test_settings_without_effect_are_warned_of(tmp_path, token_model, settings, text):
+    outcome = must(train(job_of(tmp_path, token_model, **settings).config, "--check"))
+    assert outcome.codes == ["W0101"] and text in outcome.err and "no problems but 1 warning" in outcome.err, repr(outcome)
+
+
+def test_help_for_a_warmup_names_the_key_of_the_file_and_a_value_that_works(tmp_path, token_model):
+    steps = job_of(tmp_path / "a", token_model, samples=5, lr_scheduler="cosine", warmup_steps=7)
+    err = must(train(steps.config, "--check")).err
+    assert "than the run of 5 steps" in err and "= help: write `warmup_steps: 0`\n" in err, err
+    ratio = job_of(tmp_path / "b", token_model, lr_scheduler="cosine", warmup_ratio=1.0)
+    err = must(train(ratio.config, "--check")).err
+    assert "`warmup_ratio: 1.0` is 3 steps" in err and "= help: write `warmup_ratio: 0.1` or less" in err, err
+    assert train(ratio.config, "--check", "--set", "warmup_ratio=0.1").codes == []
+    alone = job_of(tmp_path / "c", token_model, lr_scheduler=..., warmup_ratio=0.05)
+    err = must(train(alone.config, "--check"), 2).err
+    assert "`constant` is the default: add `lr_scheduler: cosine`" in err, err
+
+
+@pytest.mark.parametrize("kind", ["file", "below a file", "/proc/x", "/dev/null"])
+def test_an_output_dir_that_cannot_be_made(tmp_path, token_model, kind):
+    (tmp_path / "file").write_text("mine")
+    path = {"file": str(tmp_path / "file"), "below a file": str(tmp_path / "file/run")}.get(kind, kind)
+    outcome = must(train(job_of(tmp_path / "job", token_model, output_dir=path).config, "--check"), 4)
+    assert outcome.codes == ["E0513"] and "`output_dir` cannot be made" in outcome.err, repr(outcome)
+
+
+def test_roles_that_the_data_do_not_have(tmp_path, text_model):
+    data = tmp_path / "a.blockml"
+    data.write_text("▀message\nAya: Hello there.▄\n▀message\nBen: Good evening.▄\n")
+    job = TokenJob(tmp_path / "job", text_model, held_out=0, train_on_inputs=..., datasets=[{"path": str(data)}], roles_to_train=["ooc"])
+    assert must(train(job.config, "--check"), 3).codes == ["E0306"]
+    outcome = must(train(job.config, "--check", "--set", "roles_to_train=[message, ooc]"))
+    assert "`roles_to_train` names `ooc`" in outcome.err, repr(outcome)

@@ -54,7 +54,8 @@ struct LoadedConfig {
   bool is_recipe = false;
   std::string output_dir;  // of the recipe, or of the one stage
   std::vector<StageConfig> stages;
-  std::vector<std::string> notes;  // facts to print once, such as Axolotl keys that were accepted without effect
+  std::vector<Diagnostic> warnings;  // W0101: keys that do nothing beside the values of others
+  std::vector<std::string> notes;    // facts to print once, such as Axolotl keys that were accepted without effect
 };
 
 // Reads and checks everything that needs no other file. Problems (E0101-E0107, E0109-E0115) go to `diagnostics`; the

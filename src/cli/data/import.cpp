@@ -42,6 +42,15 @@ struct ImportArguments {
                   .help("--names user=Aya,char=Nitori; SPEAKER=NAME renames anyone else"));
 }
 
+// One side or speaker has one name.
+void set_name(std::string& into, const std::string& who, const std::string& name) {
+  if (!into.empty() && into != name)
+    throw Error(Diagnostic("E0116", concat("`--names` gives `", escape_for_log(who),
+                                           "` two names: ", escape_for_log(into), " and ", escape_for_log(name)))
+                    .help("give one of them"));
+  into = name;
+}
+
 bool is_one_of(std::string_view word, std::initializer_list<std::string_view> words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
@@ -56,12 +65,16 @@ void read_names(const std::string& names, ImportOptions& options) {
     if (equals == std::string::npos || equals == 0 || equals + 1 == item.size()) refuse_names(names);
     const std::string who = item.substr(0, equals), name = item.substr(equals + 1);
     if (find_invalid_utf8(who) || find_invalid_utf8(name)) refuse_names(names);
+    if (name.find(':') != std::string::npos)
+      throw Error(Diagnostic("E0116", concat("`--names ", escape_for_log(item), "`: a name cannot hold a colon"))
+                      .note("in a message the name ends at the first colon")
+                      .help("leave the colon out"));
     if (is_one_of(who, {"human", "user"}))
-      options.human_name = name;
+      set_name(options.human_name, who, name);
     else if (is_one_of(who, {"gpt", "assistant", "char"}))
-      options.gpt_name = name;
+      set_name(options.gpt_name, who, name);
     else
-      options.names[who] = name;
+      set_name(options.names[who], who, name);
     begin = end + 1;
   }
 }

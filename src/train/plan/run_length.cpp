@@ -1,6 +1,9 @@
 #include "src/train/plan/run_length.h"
 
+#include <algorithm>
 #include <cmath>
+#include <set>
+#include <string_view>
 
 #include "shori/util/log.h"
 #include "shori/util/text.h"
@@ -21,6 +24,8 @@ class RunLengthCheck {
 
   void check() {
     check_warmup();
+    check_roles();
+    check_length();
     check_max_steps();
     check_interval("save_steps", static_cast<double>(config_.save_steps),
                    "there are checkpoints at epoch ends and after the last step only");
@@ -50,11 +55,17 @@ class RunLengthCheck {
   void check_warmup() {
     const std::int64_t warmup = config_.warmup_steps;
     if (config_.lr_scheduler == LrScheduler::kConstant || warmup == 0 || warmup < steps_) return;
-    const std::string help =
-        steps_ < 4 ? "write `warmup_steps: 0`" : concat("write `warmup_steps: ", steps_ / 10, "` or less");
+    // The key of the file, which may be `warmup_ratio`.
+    const ValueOrigin& origin = stage_.origin("warmup_steps");
+    const bool share = origin.kind == ValueOrigin::Kind::kDerived && origin.written.starts_with("warmup_ratio");
+    const std::string help = share              ? "write `warmup_ratio: 0.1` or less"
+                             : steps_ / 10 == 0 ? "write `warmup_steps: 0`"
+                                                : concat("write `warmup_steps: ", steps_ / 10, "` or less");
     // The first step of a warm-up has rate 0.
     const std::string message =
-        concat("`warmup_steps` ", warmup, " is not shorter than the run of ", counted(steps_, "step"));
+        concat(share ? concat("`", origin.written, "` is ") : "`warmup_steps` ", warmup,
+               share ? (warmup == 1 ? " step" : " steps") : "", share ? ", which is not shorter" : " is not shorter",
+               " than the run of ", counted(steps_, "step"));
     if (steps_ == 1) {
       diagnostics_.add(about("E0119", "warmup_steps", message + ": the rate is 0 in every step").help(help));
     } else {
@@ -62,6 +73,37 @@ class RunLengthCheck {
                            .note(concat("the highest rate is ", steps_ - 1, "/", warmup, " of `learning_rate`"))
                            .help(help));
     }
+  }
+
+  // A role that no block has, and a length that the model was never trained on.
+  void check_roles() {
+    if (!is_set("roles_to_train") || config_.train_on_inputs) return;
+    std::set<std::string_view> found;
+    for (const Sample& sample : stage_.data.train)
+      for (const std::uint8_t role : sample.roles) found.insert(token_role_name(static_cast<TokenRole>(role)));
+    if (found.empty()) return;  // no block at all: the labels are those of the data
+    const auto is_missing = [&](const std::string& role) { return !found.contains(role); };
+    const auto& roles = config_.roles_to_train;
+    if (std::ranges::all_of(roles, is_missing)) {
+      diagnostics_.add(
+          about("E0306", "roles_to_train", concat("no block of `roles_to_train` is in the data: ", join_words(roles)))
+              .help("name roles that the data have: `shori-data stats` lists them"));
+      return;
+    }
+    for (const std::string& role : roles)
+      if (is_missing(role))
+        diagnostics_.add(about("W0101", "roles_to_train",
+                               concat("`roles_to_train` names `", role, "`, and no block of the data has that role"))
+                             .help("delete the role, or add data that have it"));
+  }
+
+  void check_length() {
+    const std::int64_t limit = stage_.base->model->config().max_position_embeddings;
+    if (limit <= 0 || config_.sequence_len <= limit) return;
+    diagnostics_.add(about("W0101", "sequence_len",
+                           concat("`sequence_len` ", config_.sequence_len, " is more than the ", limit,
+                                  " positions of the model (`max_position_embeddings`)"))
+                         .help(concat("write `sequence_len: ", limit, "` or less")));
   }
 
   void check_max_steps() {

@@ -79,6 +79,7 @@ void find_sources(const LoadedConfig& config, Diagnostics& diagnostics) {
 // Every stage with its data and the state of its folder. Everything that is wrong with any of them is one Error.
 std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool keep_prepared, bool on_described_gpu) {
   Diagnostics diagnostics;
+  for (const Diagnostic& warning : config.warnings) diagnostics.add(warning);
   std::vector<PreparedStage> stages = prepare_stages(config, keep_prepared, diagnostics);
   if (diagnostics.has_errors()) find_sources(config, diagnostics);
   if (diagnostics.has_errors() && !on_described_gpu) check_devices(config, diagnostics);

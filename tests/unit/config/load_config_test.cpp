@@ -337,11 +337,15 @@ TEST(LoadConfig, LoraModulesAreASetInOneOrder) {
   EXPECT_TRUE(all.config().lora_target_linear);
 }
 
-TEST(LoadConfig, KeysWithoutEffectAreToldOnce) {
+TEST(LoadConfig, KeysWithoutEffectAreWarnedOfOnce) {
   const LoadResult result = load_text(config_with("eval_steps: 0.25\nloss_watchdog_patience: 2\n"));
   ASSERT_EQ(result.text(), "");
-  ASSERT_EQ(result.loaded.notes.size(), 2u);
-  EXPECT_NE(result.loaded.notes[0].find("`eval_steps` has no effect"), std::string::npos);
+  ASSERT_EQ(result.loaded.warnings.size(), 2u);
+  EXPECT_NE(result.loaded.warnings[0].message.find("`eval_steps` has no effect"), std::string::npos);
+  const LoadResult empty = load_text(config_with("adapter:\nevals_per_epoch: 2\n"));
+  ASSERT_EQ(empty.loaded.warnings.size(), 2u);
+  EXPECT_NE(empty.loaded.warnings[0].message.find("`evals_per_epoch` has no effect"), std::string::npos);
+  EXPECT_NE(empty.loaded.warnings[1].message.find("`adapter` is empty: `qlora` is trained"), std::string::npos);
 }
 
 }  // namespace
