@@ -211,6 +211,8 @@ void write_model_extras(const std::string& base, const std::string& folder, Samp
     return;
   }
   std::string config = read_if_present(base, "tokenizer_config.json");
+  if (config.find("\"chat_template\"") != std::string::npos || path_exists(join_path(base, "chat_template.jinja")))
+    log_info("chat template: that of BlockML, in place of the base's own");
   if (config.empty()) config = kPlainTokenizerConfig;
   write(folder, "tokenizer_config.json", with_chat_template(config, join_path(base, "tokenizer_config.json")));
   if (path_exists(join_path(base, "tokenizer.json")))

@@ -167,6 +167,6 @@ def test_roles_that_the_data_do_not_have(tmp_path, text_model):
     data = tmp_path / "a.blockml"
     data.write_text("▀message\nAya: Hello there.▄\n▀message\nBen: Good evening.▄\n")
     job = TokenJob(tmp_path / "job", text_model, held_out=0, train_on_inputs=..., datasets=[{"path": str(data)}], roles_to_train=["ooc"])
-    assert must(train(job.config, "--check"), 3).codes == ["E0306"]
+    assert must(train(job.config, "--check"), 3).errors == ["E0306"]
     outcome = must(train(job.config, "--check", "--set", "roles_to_train=[message, ooc]"))
     assert "`roles_to_train` names `ooc`" in outcome.err, repr(outcome)

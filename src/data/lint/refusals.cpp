@@ -80,11 +80,14 @@ constexpr std::array<std::string_view, 14> kMeta = {
     "sexually explicit", "explicit material", "explicit scene",     "nsfw",
     "content policy",    "content policies",  "content guidelines", "inappropriate content",
     "harmful content",   "your prompt"};
-constexpr std::array<std::string_view, 14> kOffice = {
-    "your request",  "that request",     "this request",         "such requests",   "such a request",
-    "with requests", "this content",     "such content",         "that content",    "content that",
-    "content of",    "assist with that", "assist you with that", "assist with this"};
-constexpr std::array<std::string_view, 5> kPointing = {"with that", "with this", "generat", "conversation", "scenario"};
+constexpr std::array<std::string_view, 19> kOffice = {
+    "your request",  "that request",     "this request",         "such requests",    "such a request",
+    "with requests", "this content",     "such content",         "that content",     "content that",
+    "content of",    "assist with that", "assist you with that", "assist with this", "fulfill that",
+    "fulfill this",  "fulfil that",      "comply with that",     "comply with this"};
+constexpr std::array<std::string_view, 9> kPointing = {"with that",    "with this",  "generat",
+                                                       "conversation", "scenario",   "writing that",
+                                                       "writing this", "write that", "write this"};
 constexpr std::array<std::string_view, 5> kApologies = {"sorry, but", "sorry but", "apologize, but", "apologise, but",
                                                         "apologies, but"};
 

@@ -163,6 +163,8 @@ std::vector<Case> leftover_cases() {
       {"text/refusal", message("A: \"As an AI language model, I cannot\" x"), {{2, 11, 1}}},
       {"text/refusal", message("A: I'm sorry, but I can’t continue this roleplay."), {{2, 19, 1}}},
       {"text/refusal", message("A: As an AI, I have no feelings. I cannot fulfill your request."), {{2, 4, 2}}},
+      {"text/refusal", message("A: I cannot fulfill that."), {{2, 4, 1}}},
+      {"text/refusal", message("A: I apologize, but I don't feel comfortable writing that."), {{2, 21, 1}}},
       {"text/refusal", message("A: I apologize, but I’m unable to help with that."), {{2, 21, 1}}},
       {"text/refusal",
        message("A: \"As an AI, I feel nothing,\" said the ship. \"I can't help with that.\" I cannot help it. I won't "
