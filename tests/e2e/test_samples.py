@@ -16,6 +16,7 @@ PRESETS = ["main", "alternative-1", "alternative-2"]
 # Longer than a chunk of a prompt, whose keys and values may be kept between samples of one step only.
 PROMPT = "▀description\nAya\n" + "goes to the river " * 36 + "▄\n" '▀title\nA walk▄\n▀message\nAya: "Hello."▄\n▀message (length: tiny)\nBen:'
 
+OTHER = PROMPT[:PROMPT.rindex("▀message")] + "▀message\n"  # shares the first chunk
 
 def make_job(folder, model, **settings):
     """A run of a few steps with one conversation held out."""
@@ -36,7 +37,7 @@ def jobs(tmp_path_factory, text_model):
     folder = tmp_path_factory.mktemp("samples")
     plain = make_job(folder / "plain", text_model)
     sampled = make_job(folder / "sampled", text_model, sample_steps=2)
-    (sampled.folder / "other.txt").write_text("▀message\n")
+    (sampled.folder / "other.txt").write_text(OTHER)
     sampled.write(sample_prompts=[str(sampled.folder / "greeting.txt"), str(sampled.folder / "other.txt")])
     for job in (plain, sampled):
         must(train(job.config))
@@ -79,7 +80,7 @@ def test_tensorboard(jobs):
 def test_kill_in_a_sample(tmp_path, text_model, jobs):
     _, untouched = jobs
     job = make_job(tmp_path / "killed", text_model, sample_steps=2)
-    (job.folder / "other.txt").write_text("▀message\n")
+    (job.folder / "other.txt").write_text(OTHER)
     job.write(sample_prompts=[str(job.folder / "greeting.txt"), str(job.folder / "other.txt")])
     with start_train(job.config) as running:
         running.wait_for("saved step 1")
