@@ -70,13 +70,13 @@ class StreamQueue {
 
 // By handle; the default stream has none.
 std::map<void*, StreamQueue>& queues() {
-  static std::map<void*, StreamQueue> instance;
+  static auto& instance = *new std::map<void*, StreamQueue>;  // never destroyed: static streams end after main()
   return instance;
 }
 void land_copies(void* stream) { queues()[stream].land(queues()[stream].end()); }
 
 std::map<const std::byte*, std::size_t>& pinned_blocks() {
-  static std::map<const std::byte*, std::size_t> instance;
+  static auto& instance = *new std::map<const std::byte*, std::size_t>;  // as queues()
   return instance;
 }
 bool is_pinned(const void* memory) {

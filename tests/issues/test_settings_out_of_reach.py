@@ -134,8 +134,10 @@ def test_shares_of_the_run(tmp_path, token_model):
 
 @pytest.mark.parametrize("settings, text", [
     ({"eval_steps": 2}, "`eval_steps` has no effect"), ({"evals_per_epoch": 2}, "`evals_per_epoch` has no effect"),
-    ({"loss_watchdog_patience": 2}, "`loss_watchdog_patience` has no effect"), ({"gpu_memory_limit": "20GiB"}, "`gpu_memory_limit` has no effect"),
-    ({"sequence_len": 10**6}, "`sequence_len` 1000000 is more than the "), ({"adapter": None}, "`adapter` is empty: `qlora` is trained"),
+    ({"loss_watchdog_patience": 2}, "`loss_watchdog_patience` has no effect"),
+    ({"gpu_memory_limit": "20GiB"}, "`gpu_memory_limit` has no effect"),
+    ({"sequence_len": 10**6}, "`sequence_len` 1000000 is more than the "),
+    ({"adapter": None}, "`adapter` is empty: `qlora` is trained"),
 ])
 def test_settings_without_effect_are_warned_of(tmp_path, token_model, settings, text):
     outcome = must(train(job_of(tmp_path, token_model, **settings).config, "--check"))
