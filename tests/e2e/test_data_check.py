@@ -201,6 +201,6 @@ def test_yaml_and_ratings_in_training(tmp_path, text_model):
     write(tmp_path, "c.yaml", f"base_model: {text_model}\noutput_dir: run\nlearning_rate: 1e-4\ndevice: cpu\nsequence_len: 64\n"
                               "datasets: [{path: d, type: blockml_yaml, rating: [pg13]}]\n")
     checked = data("check", "c.yaml", cwd=tmp_path)
-    assert "1 samples to train" in checked.out, checked
+    assert "1 sample to train" in checked.out, checked
     assert "left out (rating): 1 conversations, the first d/a.yaml:3\n" in checked.out
     assert must(run(TRAIN, "c.yaml", "--check", cwd=tmp_path))

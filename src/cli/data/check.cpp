@@ -154,7 +154,8 @@ class SetCheck {
       ids += sample.ids.size();
       targets += static_cast<std::size_t>(std::count(sample.trained.begin() + 1, sample.trained.end(), 1));
     }
-    std::printf("%zu samples to train, %zu ids, %zu of them targets\n", data.train.size(), ids, targets);
+    std::printf("%zu %s to train, %zu ids, %zu of them targets\n", data.train.size(),
+                data.train.size() == 1 ? "sample" : "samples", ids, targets);
     if (data.train.empty()) return;
     const std::vector<std::int32_t>& first = data.train.front().ids;
     std::printf("first ids of sample 1:");

@@ -125,7 +125,7 @@ void print_report(const ImportOptions& options, const ImportReport& report) {
   if (report.existing > 0) text += concat("\nalready there with other content, left as they are: ", report.existing);
   const std::string changed = change_lines(report, false), left_out = change_lines(report, true);
   text += concat("\nchanges:", changed.empty() ? " none" : changed);
-  if (!left_out.empty()) text += "\nleft out:" + left_out;
+  if (!left_out.empty()) text += "\nnot imported:" + left_out;
   if (!report.bad.empty()) text += concat("\nleft out because of problems (--skip-bad): ", report.bad.size());
   for (const std::string& bad : report.bad) text += "\n  " + escape_for_log(bad, 600);
   std::vector<std::string> fields;

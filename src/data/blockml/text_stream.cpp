@@ -125,6 +125,8 @@ std::string_view text_change_name(TextChange change) {
       return "line ends made LF";
     case TextChange::kHalf:
       return "halves of characters deleted";
+    case TextChange::kBlankLine:
+      return "blank lines of JSONL skipped";
   }
   return "";
 }

@@ -2,7 +2,7 @@
 //
 // What does not change what a text says is normalized and counted: a byte order mark, UTF-16, CR LF or CR at line ends,
 // half of a surrogate pair. Everything else is left to the checks of the text. All readers of data and of imports read
-// through TextStream, so that one rule holds for all of them.
+// through TextStream, so that one rule holds for all of them. Blank lines of JSONL are counted by its readers.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@
 
 namespace shori {
 
-enum class TextChange : std::uint8_t { kByteOrderMark, kUtf16, kLineEnd, kHalf };
-inline constexpr std::size_t kTextChangeCount = 4;
+enum class TextChange : std::uint8_t { kByteOrderMark, kUtf16, kLineEnd, kHalf, kBlankLine };
+inline constexpr std::size_t kTextChangeCount = 5;
 using TextChanges = std::array<std::uint64_t, kTextChangeCount>;
 // "byte order marks removed"
 std::string_view text_change_name(TextChange change);

@@ -5,6 +5,7 @@
 
 #include "shori/data/blockml.h"
 #include "shori/data/yaml_source.h"
+#include "shori/util/command.h"
 #include "shori/util/file.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -19,6 +20,7 @@ struct DocumentReader::OpenFile {
   InputFile input;
   std::optional<LineReader> lines;  // of a JSONL file, which is read line by line
   std::uint64_t line = 0;           // lines read
+  std::uint64_t blank_lines = 0;    // of them
   std::string text;                 // of any other file, which is read at once
   std::vector<YamlText> parts;      // the conversations in `text`
   std::size_t next_part = 0;
@@ -32,6 +34,28 @@ bool has_wanted_member(const InputFile& input, const SourceFile& source, const s
   TextStream(input).read(text);
   const bool tokenized = source.type == DataType::kTokenized;
   return first_json_keys(text).contains(tokenized ? "input_ids" : field.empty() ? "text" : field);
+}
+
+// Python that reads the objects of such a file.
+constexpr std::string_view kReadArray = "json.load(sys.stdin)";
+constexpr std::string_view kReadSpread = R"(json.loads("[" + re.sub(r"(?m)^}\s*^{", "},{", sys.stdin.read()) + "]"))";
+
+// JSON that is not JSONL has a fault in each line; one that says what it is says more.
+std::optional<Diagnostic> refuse_other_json(const InputFile& input, const SourceFile& source) {
+  std::string text;
+  TextStream(input).read(text);
+  const JsonForm form = source.lines ? json_form(text) : JsonForm::kLines;
+  if (form == JsonForm::kLines || first_json_keys(text).empty()) return std::nullopt;
+  const bool array = form == JsonForm::kArray;
+  const std::string_view read = array ? kReadArray : kReadSpread;
+  const std::string program = concat("import json, re, sys; [print(json.dumps(each)) for each in ", read, "]");
+  const std::string file = shell_word(source.path), made = shell_word(source.path + ".new");
+  return Diagnostic("E0312", array ? "this is one JSON array, not JSONL"
+                                   : "the objects go over several lines, so this is not JSONL")
+      .at(source.path, 1, 1)
+      .note("JSONL has one object in each line")
+      .help(concat("write one object a line: `python3 -c ", shell_word(program), " < ", file, " > ", made, " && mv ",
+                   made, " ", file, "`"));
 }
 
 // A file of another program has a fault in each line; one that says what it is says more.
@@ -79,6 +103,7 @@ std::optional<Diagnostic> DocumentReader::open_file() {
   files_[file_].size = open_->input.size();
   if (auto problem = refuse_file_form(open_->input, source.path)) return problem;
   if (auto problem = refuse_foreign_file(open_->input, source, sources_.entry_of(file_).field)) return problem;
+  if (auto problem = refuse_other_json(open_->input, source)) return problem;
   if (!source.lines) return open_text();
   open_->lines.emplace(open_->input);
   return std::nullopt;
@@ -114,9 +139,13 @@ std::optional<Diagnostic> DocumentReader::open_text() {
 bool DocumentReader::read_line(DocumentBatch& batch) {
   std::string line;
   bool too_long = false;
-  if (open_->lines->next(line, too_long)) {
-    add(batch, ++open_->line, true, std::move(line));
-    return true;
+  while (open_->lines->next(line, too_long)) {
+    ++open_->line;
+    if (!is_blank_line(line)) {
+      add(batch, open_->line, true, std::move(line));
+      return true;
+    }
+    ++open_->blank_lines;
   }
   if (too_long) {
     batch.problem = Diagnostic("E0317", "line of more than 64 MiB")
@@ -152,6 +181,7 @@ void DocumentReader::close_file(bool refused) {
   if (open_->lines && !refused) {
     file.sha256 = open_->lines->sha256();
     file.changes = open_->lines->changes();
+    count_of(file.changes, TextChange::kBlankLine) += open_->blank_lines;
   }
   if (!refused) file.bytes_between = static_cast<std::int64_t>(file.size) - file.bytes_samples;
   open_->input.check_unchanged();

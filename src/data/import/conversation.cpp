@@ -198,6 +198,7 @@ std::string ConversationBuilder::speaker_of(const Entry& entry) {
   }
   const bool is_user = entry.voice == Voice::kUser || (entry.voice == Voice::kCharacter && entry.name == user_);
   const bool is_main = entry.voice == Voice::kCharacter && !is_user && (one_character_ || entry.name == character_);
+  if (is_user) report_.used_names.insert("user");
   const std::string& option = is_user ? options_.human_name : is_main ? options_.gpt_name : entry.name;
   const std::string& name = option.empty() ? entry.name : option;
   if (name != entry.name && !entry.name.empty())

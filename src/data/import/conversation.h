@@ -16,6 +16,7 @@
 #include "shori/util/json.h"
 #include "src/data/blockml/text_span.h"
 #include "src/data/blockml/text_stream.h"
+#include "src/data/sources/recognize.h"
 
 namespace shori {
 
@@ -139,27 +140,31 @@ struct JsonElement {
   SourceLocation location(const std::string& file, std::size_t offset) const;
 };
 
-// The elements of a file that is one JSON array or JSONL, where each line is one. Holds at most 64 MiB.
+// The elements of a file of JSON in any JsonForm. Blank lines of JSONL are skipped and counted. Holds at most 64 MiB.
 class JsonElements {
  public:
-  // `lines`: the file is JSONL whatever its first byte is.
-  explicit JsonElements(ImportFile& file, bool lines = false) : file_(file), stream_(file.input), begun_(lines) {}
-  ~JsonElements() { count_text_changes(file_.report.changes, stream_.changes()); }
+  explicit JsonElements(ImportFile& file) : file_(file), stream_(file.input) {}
+  ~JsonElements();
   JsonElements(const JsonElements&) = delete;
   JsonElements& operator=(const JsonElements&) = delete;
   // False at the end, or after a problem that makes the rest unreadable; the problem is reported.
   bool next(JsonElement& element);
 
  private:
+  void begin();
+  bool read_line(JsonElement& element);
   bool next_line(JsonElement& element);
   bool next_item(JsonElement& element);
   bool scan_item(JsonElement& element);
   int peek();  // next byte, or -1
   void take();
+  void skip_space();
   bool fail(const std::string& message);
   ImportFile& file_;
   TextStream stream_;
-  bool array_ = false, begun_ = false;
+  JsonForm form_ = JsonForm::kLines;
+  bool begun_ = false;
+  std::uint64_t blank_lines_ = 0;
   std::string buffer_;
   std::size_t used_ = 0;
   std::size_t line_ = 1, column_ = 1;

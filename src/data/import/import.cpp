@@ -244,7 +244,7 @@ void check_names(const ImportOptions& options, const ImportReport& report, Diagn
     if (!report.used_names.contains(who)) add_unused_name(who, report, diagnostics);
   }
   if (!has_no_sides(options.source) || report.changes.contains("macros replaced by names")) return;
-  if (!options.human_name.empty()) add_unused_name("user", report, diagnostics);
+  if (!options.human_name.empty() && !report.used_names.contains("user")) add_unused_name("user", report, diagnostics);
   if (!options.gpt_name.empty()) add_unused_name("char", report, diagnostics);
 }
 

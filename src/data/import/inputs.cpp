@@ -103,7 +103,8 @@ bool is_foreign(FileKind kind, ImportSource source) {
   const bool turns = source == ImportSource::kShareGpt || source == ImportSource::kMessages;
   if (turns && (own == ImportSource::kShareGpt || own == ImportSource::kMessages)) return false;
   // A log may be BlockML without its first block, and BlockML may be quoted in a log.
-  if (source == ImportSource::kPlain) return own && own != ImportSource::kPlain && own != ImportSource::kText;
+  if (source == ImportSource::kPlain)
+    return kind == FileKind::kAlpaca || (own && own != ImportSource::kPlain && own != ImportSource::kText);
   return own != source;
 }
 

@@ -68,31 +68,60 @@ bool JsonElements::fail(const std::string& message) {
   return false;
 }
 
-bool JsonElements::next(JsonElement& element) {
-  if (!begun_) {
-    begun_ = true;
-    // An array is known by its first byte; blank lines before JSONL are empty lines of their own.
-    std::size_t at = 0;
-    while (stream_.read(buffer_) && (at = buffer_.find_first_not_of(" \t\n", at)) == std::string::npos) {
-      at = buffer_.size();
-      if (at > kMaxLine) break;
+JsonElements::~JsonElements() {
+  TextChanges changes = stream_.changes();
+  count_of(changes, TextChange::kBlankLine) += blank_lines_;
+  count_text_changes(file_.report.changes, changes);
+}
+
+void JsonElements::skip_space() {
+  while (is_json_space(peek())) take();
+}
+
+// Reads as much as json_form() needs.
+void JsonElements::begin() {
+  begun_ = true;
+  std::size_t seen = 0;
+  for (int characters = 0; characters < 2 && buffer_.size() <= kMaxLine;) {
+    seen = buffer_.find_first_not_of(" \t\r\n", seen);
+    if (seen != std::string::npos) {
+      ++characters;
+      ++seen;
+      continue;
     }
-    array_ = at < buffer_.size() && buffer_[at] == '[';
-    if (!array_) return next_line(element);
-    while (is_json_space(peek())) take();
+    seen = buffer_.size();
+    if (!stream_.read(buffer_)) break;
+  }
+  form_ = json_form(buffer_);
+}
+
+bool JsonElements::next(JsonElement& element) {
+  const bool first = !begun_;
+  if (first) begin();
+  if (form_ == JsonForm::kLines) return next_line(element);
+  skip_space();
+  if (form_ == JsonForm::kSpread)
+    return peek() < 0 ? false : peek() == '{' ? scan_item(element) : fail("expected an object");
+  if (first) {
     take();
     return next_item(element);
   }
-  if (!array_) return next_line(element);
-  while (is_json_space(peek())) take();
   if (peek() == ']') return next_item(element);
   if (peek() != ',') return fail(peek() < 0 ? "the array is not closed" : "expected `,` or `]`");
   take();
-  while (is_json_space(peek())) take();
+  skip_space();
   return peek() == ']' ? fail("expected an object") : next_item(element);
 }
 
 bool JsonElements::next_line(JsonElement& element) {
+  while (read_line(element)) {
+    if (!is_blank_line(element.text)) return true;
+    ++blank_lines_;
+  }
+  return false;
+}
+
+bool JsonElements::read_line(JsonElement& element) {
   if (peek() < 0) return false;
   element.text.clear();
   element.line = line_;
@@ -118,10 +147,10 @@ bool JsonElements::next_line(JsonElement& element) {
 }
 
 bool JsonElements::next_item(JsonElement& element) {
-  while (is_json_space(peek())) take();
+  skip_space();
   if (peek() == ']') {
     take();
-    while (is_json_space(peek())) take();
+    skip_space();
     return peek() < 0 ? false : fail("text after the array");
   }
   if (peek() < 0) return fail("the array is not closed");
@@ -179,10 +208,6 @@ std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& elem
                              .at(element.location(file.path, nul))
                              .note("byte 0x00")
                              .help(control_command(file.path)));
-    return std::nullopt;
-  }
-  if (trim_blockml(element.text).empty()) {
-    add_json_problem(file, element, 0, "empty line", example);
     return std::nullopt;
   }
   JsonProblem problem;

@@ -67,9 +67,15 @@ class LogReader {
     message_.append(line).push_back('\n');
   }
 
+  // Programs write the person at the keyboard so.
+  static bool is_user(std::string_view speaker) {
+    const std::string name = lower_ascii(speaker);
+    return name == "you" || name == "user";
+  }
+
   void finish_message() {
     if (open_) {
-      builder_.add_message(speaker_, message_, Voice::kOther);
+      builder_.add_message(speaker_, message_, is_user(speaker_) ? Voice::kUser : Voice::kOther);
       ++messages_;
     } else if (!trim_blockml(message_).empty()) {
       count_change(file_.report.changes, "text before the first speaker made narration");

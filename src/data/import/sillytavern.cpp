@@ -53,9 +53,8 @@ class ChatReader {
   explicit ChatReader(ImportFile& file) : file_(file), builder_(file.options, file.report) {}
 
   void read() {
-    JsonElements elements(file_, /*lines=*/true);
+    JsonElements elements(file_);
     while (elements.next(element_)) {
-      if (trim_blockml(element_.text).empty()) continue;
       const std::optional<JsonValue> object = parse_element(file_, element_, kExample);
       good_ = good_ && object;
       if (object && is_first_object_ && is_header(*object))

@@ -87,7 +87,7 @@ bool check_text_form(std::string_view line, const std::string& file, LineCheck& 
 
 std::optional<JsonValue> parse_object(std::string_view line, const std::string& file, const LineRules& rules,
                                       TextChanges& changes, LineCheck& check) {
-  if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
+  if (is_blank_line(line)) {
     check.add("E0312", "empty line", 0).help("delete the line; " + example_line(rules));
     return std::nullopt;
   }

@@ -15,6 +15,9 @@ namespace shori {
 
 inline constexpr std::size_t kMaxLine = 64u << 20;
 
+// Nothing but JSON's white space: such a line of JSONL says nothing.
+inline bool is_blank_line(std::string_view line) { return line.find_first_not_of(" \t\r") == std::string_view::npos; }
+
 // Reads a file once, in chunks, line by line, and hashes it.
 class LineReader {
  public:

@@ -1,6 +1,7 @@
 #include "src/data/sources/recognize.h"
 
 #include <algorithm>
+#include <array>
 
 #include "shori/data/blockml.h"
 #include "shori/util/command.h"
@@ -92,9 +93,33 @@ std::size_t count_words(std::string_view name) {
 // A name as people give them: a few words, the first with a capital or in a script without any.
 bool may_be_name(std::string_view name) {
   if (name.empty() || name != trim(name) || count_words(name) > kMaxWords) return false;
-  if (count_code_points(name) > kMaxSpeaker || name.find_first_of("\"_*>`:([,;!?") == 0) return false;
+  if (count_code_points(name) > kMaxSpeaker || name.find_first_of("\"_*>`:([,;!?#-") == 0) return false;
   if (name.find_first_of("\",;!?") != std::string_view::npos) return false;
   return !(name.front() >= 'a' && name.front() <= 'z');
+}
+
+// The marks of a list or of a prompt in front of a speaker: `- Tam: x`, `### Human: x`.
+std::size_t skip_mark(std::string_view line) {
+  constexpr std::array<std::string_view, 6> kMarks = {"- ", "* ", "• ", "– ", "— ", "### "};
+  const auto mark = std::find_if(kMarks.begin(), kMarks.end(), [line](auto each) { return line.starts_with(each); });
+  return mark == kMarks.end() ? 0 : std::min(line.find_first_not_of(' ', mark->size()), line.size());
+}
+
+// The prompts that Alpaca writes from its data sets.
+bool has_prompts(std::string_view text) {
+  return has_line(text, "### Instruction:") || has_line(text, "### Response:");
+}
+
+// Where the name ends, and where the text after its colon begins. East Asian texts have the wide colon, and no space.
+struct FoundColon {
+  std::size_t name_end = std::string_view::npos, text_begin = 0;
+  bool wide = false;
+};
+FoundColon find_colon(std::string_view text, std::size_t from) {
+  constexpr std::string_view kWide = "：";
+  const std::size_t plain = text.find(':', from), wide = text.find(kWide, from);
+  if (wide < plain) return {wide, wide + kWide.size(), true};
+  return {plain, plain + 1, false};
 }
 
 // After a time in brackets: `[12:30] `, `(2024-01-02 12:30) `.
@@ -161,17 +186,28 @@ std::string_view import_word(FileKind kind) {
   }
 }
 
+JsonForm json_form(std::string_view beginning) {
+  const std::size_t first = beginning.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return JsonForm::kLines;
+  if (beginning[first] == '[') return JsonForm::kArray;
+  const std::size_t next = beginning.find_first_not_of(" \t\r", first + 1);
+  const bool opens = beginning[first] == '{' && next != std::string_view::npos && beginning[next] == '\n';
+  return opens ? JsonForm::kSpread : JsonForm::kLines;
+}
+
 std::set<std::string, std::less<>> first_json_keys(std::string_view text) { return KeyScanner(text).run(); }
 
 std::optional<LogLine> read_log_line(std::string_view line) {
-  const std::size_t begin = skip_time(line);
+  const std::size_t time = skip_time(line), begin = time + skip_mark(line.substr(time));
   const std::string_view rest = line.substr(begin);
   const bool angle = rest.starts_with('<'), bold = rest.starts_with("**");
   const std::string_view open = angle ? "<" : bold ? "**" : "";
-  const std::size_t end = rest.find(angle ? ">" : ":", open.size());
+  const std::size_t close = rest.find('>');
+  const FoundColon colon = angle ? FoundColon{close, close + 1} : find_colon(rest, open.size());
+  const std::size_t end = colon.name_end;
   if (end == std::string_view::npos || end > 4 * kMaxSpeaker) return std::nullopt;
   std::string_view name = rest.substr(open.size(), end - open.size());
-  std::size_t text = end + 1;
+  std::size_t text = colon.text_begin;
   if (bold && rest.substr(text).starts_with("**"))
     text += 2;
   else if (bold && name.ends_with("**"))
@@ -179,7 +215,7 @@ std::optional<LogLine> read_log_line(std::string_view line) {
   else if (bold)
     return std::nullopt;
   if (find_invalid_utf8(name) || !may_be_name(name)) return std::nullopt;
-  if (text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
+  if (!colon.wide && text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
   return LogLine{name, begin + text};
 }
 
@@ -190,6 +226,7 @@ FileKind recognize_text(std::string_view beginning, std::string_view path) {
   if (c == '{' || (c == '[' && ends_with_any(path, {".json", ".jsonl"}))) return recognize_json(beginning);
   if (ends_with_any(path, {".json", ".jsonl"})) return FileKind::kUnknown;
   if (beginning.find(kBlockOpen) != std::string_view::npos) return FileKind::kBlockml;
+  if (has_prompts(beginning)) return FileKind::kAlpaca;
   return is_log(beginning) ? FileKind::kPlain : FileKind::kUnknown;
 }
 

@@ -11,6 +11,15 @@
 
 namespace shori {
 
+// How the objects of a JSON file follow each other.
+enum class JsonForm : std::uint8_t {
+  kLines,   // JSONL: one in each line
+  kArray,   // all are items of one array
+  kSpread,  // one after the other, each over several lines
+};
+// By the first character that is no space, and by the line break after it.
+JsonForm json_form(std::string_view beginning);
+
 enum class FileKind : std::uint8_t {
   kUnknown,
   kSillyTavern,

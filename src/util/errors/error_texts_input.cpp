@@ -107,7 +107,7 @@ so nothing is opened. Download the model from its publisher again.)"},
 `.pkl`). Such files can run code when they are loaded, so the program never reads them, whatever
 their name. Download the `.safetensors` version of the same model; most publishers offer both.)"},
     {"E0203", 3, "model file is missing or incomplete",
-     R"(A file that the model needs does not exist, cannot be opened, is a Git LFS pointer, or is shorter or
+     R"(A file that the model needs does not exist, cannot be opened, is a Git LFS pointer or a web page, or is shorter or
 longer than its own header says. The usual causes are an interrupted download and a clone without
 git-lfs. Download that file again and compare its size with the publisher's.)"},
     {"E0204", 3, "value in config.json that cannot be",
@@ -219,9 +219,10 @@ line. In files CR LF and CR are read as the end of a line, and counted.)"},
 closes no block. Move the text into a block, or delete it.)"},
     {"E0311", 3, "block is empty",
      R"(A block or an `[INST]` contains nothing but white space. Write its text, or delete the block.)"},
-    {"E0312", 3, "not the JSON or YAML that is wanted",
+    {"E0312", 3, "not the expected JSON or YAML",
      R"(Each line of a `.jsonl` file is one JSON object with the field that the type of the dataset names,
-for example `{"text": "…"}`. Empty lines, keys given twice and fields of another kind are refused. A
+for example `{"text": "…"}`. Blank lines are skipped and counted; keys given twice, fields of another
+kind, JSON arrays and objects over several lines are refused. A
 conversation in YAML has the keys id, category, rating, title, tags, lore, characters, scenario,
 system and messages; `shori-data convert --to yaml` shows the form. A chat of another
 program is named with the `shori-data import` that takes it.)"},

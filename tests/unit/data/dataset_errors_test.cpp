@@ -26,9 +26,27 @@ TEST_F(BadLineTest, NotJson) {
   EXPECT_EQ(problems_of("▀message"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, EmptyLine) {
-  EXPECT_EQ(problems_of(""), (Texts{"E0312 x.jsonl:2:1"}));
-  EXPECT_EQ(problems_of(" \t"), (Texts{"E0312 x.jsonl:2:1"}));
+TEST_F(BadLineTest, ABlankLineIsSkippedAndCounted) {
+  for (const std::string& lines : Texts{"", " \t", "\n\n" + kGoodLine}) {
+    folder.write("x.jsonl", kGoodLine + lines + "\n");
+    const Dataset dataset = load({entry("x.jsonl", "blockml_jsonl")});
+    const std::string blank = lines.ends_with("}\n") ? "3" : "1";
+    EXPECT_EQ(dataset.text_changes,
+              (Texts{"blank lines of JSONL skipped: " + blank + " in 1 file, the first x.jsonl"}));
+    for (const std::string& problem : problems()) EXPECT_TRUE(problem.starts_with("W")) << problem;
+  }
+  EXPECT_EQ(problems_of("\n{}"), (Texts{"E0312 x.jsonl:3:1"})) << "blank lines are lines";
+}
+
+TEST_F(BadLineTest, JsonThatIsNotJsonlIsNamedOnce) {
+  const std::string object = "{\n  \"text\":\n  \"▀message\\nx▄\\n\"\n}\n";
+  for (const std::string& text : {"[" + object + ", " + object + "]", object + object}) {
+    folder.write("x.jsonl", text);
+    load({entry("x.jsonl", "blockml_jsonl")});
+    ASSERT_EQ(problems(), (Texts{"E0312 x.jsonl:1:1"})) << text;
+    const std::string command = text.starts_with("[") ? "json.load(sys.stdin)" : "json.loads(";
+    EXPECT_NE(diagnostics.all()[0].helps.at(0).find(command), std::string::npos) << diagnostics.all()[0].helps.at(0);
+  }
 }
 
 TEST_F(BadLineTest, NotAnObject) {
