@@ -4,7 +4,6 @@
 #include <array>
 
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
 #include "src/config/foreign_keys.h"
 
 namespace shori {
@@ -34,6 +33,7 @@ constexpr auto kNearest = std::to_array<Meaning>({
     {"max_grad_norm", "0", "write `max_grad_norm: 1e9`, which never scales a gradient down"},
     {"max_grad_norm", "0.0", "write `max_grad_norm: 1e9`, which never scales a gradient down"},
     {"num_epochs", "*", "write a whole number, such as `num_epochs: 2`; `max_steps` ends a run inside an epoch"},
+    {"lora_target_modules", "*", "write `lora_target_linear: true`, or a list such as `[q_proj, v_proj]`"},
     {"save_total_limit", "1", "write `save_total_limit: 2`: one checkpoint stays while the next one is written"},
 });
 
@@ -279,18 +279,6 @@ std::string nearest_value(std::string_view key, std::string_view value) {
     if (row.key == key && (row.value == "*" || row.value == lower_ascii(value))) return std::string(row.meant);
   }
   return "";
-}
-
-std::string nearest_data_type(std::string_view type, const std::string& path) {
-  const std::string file = escape_for_log(path, 400);
-  const auto import = [&](std::string_view from) {
-    return concat("`shori-data import ", file, " --from ", from,
-                  " --out data/imported`, then `path: data/imported` and ", "`type: blockml`");
-  };
-  if (type.starts_with("sharegpt")) return import("sharegpt");
-  if (type.starts_with("chat_template") || type.starts_with("llama2_chat") || type.starts_with("oasst"))
-    return import("messages");
-  return "write the whole text of each sample, its prompt included, into `text` of a JSONL line: `type: completion`";
 }
 
 std::string_view key_by_meaning(std::string_view name) { return find_alias(kAliases, name); }

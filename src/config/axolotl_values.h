@@ -15,8 +15,6 @@ void read_axolotl_value(const KeyInfo& key, Setting& setting);
 
 // What to write instead of a value that is not offered: the nearest thing; empty if there is none.
 std::string nearest_value(std::string_view key, std::string_view value);
-// The same for `type` of a dataset entry at `path`.
-std::string nearest_data_type(std::string_view type, const std::string& path);
 
 // The key that has the meaning of `name` in another program: "lora_rank" is `lora_r`. Empty if none is known.
 std::string_view key_by_meaning(std::string_view name);

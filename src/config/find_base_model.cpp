@@ -86,12 +86,20 @@ void add_note(LoadedConfig& loaded, const std::string& note) {
   loaded.notes.push_back(note);
 }
 
+// A path that could not be expanded has its own error.
+bool is_reported(const SourceLocation& location, const Diagnostics& diagnostics) {
+  return std::any_of(diagnostics.all().begin(), diagnostics.all().end(), [&](const Diagnostic& each) {
+    return each.code == "E0118" && each.location.file == location.file && each.location.line == location.line &&
+           each.location.column == location.column;
+  });
+}
+
 }  // namespace
 
 void find_base_models(LoadedConfig& loaded, Diagnostics& diagnostics) {
   for (StageConfig& stage : loaded.stages) {
     const std::string written = stage.config.base_model;
-    if (written.empty()) continue;
+    if (written.empty() || is_reported(stage.origin("base_model").location, diagnostics)) continue;
     const std::string path = without_last_slashes(path_in(loaded.folder, written));
     const HubModel found = find_model(written, path);
     if (!found.folder.empty()) {

@@ -17,6 +17,10 @@ constexpr auto kNotDone = ForeignKey::Kind::kNotDone;
 constexpr auto kSame = ForeignKey::Kind::kSame;
 
 constexpr std::string_view kOneGpu = "it would share the work between GPUs; this program runs on one";
+constexpr std::string_view kTransport = "it would tune the exchange between GPUs; this program runs on one";
+constexpr std::string_view kKernelPlugins =
+    "axolotl.integrations.liger.LigerPlugin|axolotl.integrations.liger.plugin.LigerPlugin|"
+    "axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin";
 constexpr std::string_view kNoHub =
     "it would reach the Hugging Face Hub; this program reaches nothing over the network";
 constexpr std::string_view kOneAttention = "it would choose an attention kernel; there is one here, packed and exact";
@@ -60,6 +64,9 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"fsdp", kAxolotl, kOneGpu, ""},
     {"fsdp_*", kAxolotl, kOneGpu, ""},
     {"ddp*", kAxolotl, kOneGpu, ""},
+    {"ddp_timeout", kDecided, kTransport, ""},
+    {"ddp_bucket_cap_mb", kDecided, kTransport, ""},
+    {"ddp_broadcast_buffers", kDecided, kTransport, ""},
     {"local_rank", kAxolotl, kOneGpu, ""},
     {"world_size", kSame, kOneGpu, "", "1"},
     {"device_map", kSame, kOneGpu, "`device: cuda` or `device: cpu`", "auto"},
@@ -125,7 +132,8 @@ constexpr auto kForeignKeys = std::to_array<ForeignKey>({
     {"torch_compile*", kDecided, "it would compile the PyTorch model; no Python runs here", ""},
     {"unsloth_*", kDecided, "it would choose kernels of Unsloth", ""},
     {"liger_*", kDecided, "it would choose kernels of Liger", ""},
-    {"plugins", kAxolotl, "it would load Python plugins", ""},
+    {"plugins", kSame, "it would load Python plugins; only those that choose kernels change nothing", "",
+     kKernelPlugins},
     {"strict", kDecided, "it would check the shapes of loaded weights; they are always checked", ""},
     {"debug", kDecided, "it would print samples; `--check` prints the ledger", ""},
     {"profiler_steps", kNotDone, "it would record a profile; see timing.jsonl in output_dir", ""},
@@ -257,6 +265,12 @@ bool is_listed(std::string_view list, std::string_view text) {
   return false;
 }
 
+bool are_listed(std::string_view list, const std::vector<YamlNode>& items) {
+  return std::all_of(items.begin(), items.end(), [list](const YamlNode& item) {
+    return item.kind == YamlNode::Kind::kScalar && is_listed(list, item.text);
+  });
+}
+
 // The tokens that every tokenizer of Mistral has for these names. Padding is never seen by the model.
 std::string_view own_tokens(std::string_view name) {
   if (name == "bos_token") return "<s>";
@@ -283,6 +297,7 @@ bool means_the_same(const ForeignKey& key, const Setting& setting) {
   const YamlNode& root = setting.document->root;
   if (key.kind == kDecided || key.kind == kNotDone) return true;
   if (key.name == "special_tokens") return are_own_tokens(setting.value);
+  if (setting.value.kind == YamlNode::Kind::kSequence) return are_listed(key.same, setting.value.items);
   if (setting.value.kind != YamlNode::Kind::kScalar) return false;
   if (key.name == "base_model_config" || key.name == "tokenizer_config")
     return setting.value.text == text_of(root, "base_model", "");

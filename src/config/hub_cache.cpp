@@ -1,9 +1,11 @@
 #include "shori/config/hub_cache.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "shori/config/vocabulary.h"
+#include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
@@ -113,6 +115,18 @@ HubModel find_in(const std::string& id, const std::string& model) {
 bool is_model_id(std::string_view text) {
   const std::size_t slash = text.find('/');
   return slash != std::string_view::npos && is_name(text.substr(0, slash)) && is_name(text.substr(slash + 1));
+}
+
+bool is_hub_data(const std::string& path, const std::string& folder) {
+  constexpr std::array<std::string_view, 12> kFiles = {".blockml", ".txt", ".jsonl",   ".json", ".yaml", ".yml",
+                                                       ".log",     ".md",  ".parquet", ".csv",  ".gz",   ".zst"};
+  const auto is_file = [&](std::string_view ending) { return path.ends_with(ending); };
+  if (!is_model_id(path) || std::any_of(kFiles.begin(), kFiles.end(), is_file)) return false;
+  return !path_exists(join_path(folder.empty() ? "." : folder, path.substr(0, path.find('/'))));
+}
+
+std::string hub_data_command(const std::string& id, const std::string& into) {
+  return concat("hf download ", shell_word(id), " --repo-type dataset --local-dir ", shell_word(into));
 }
 
 std::vector<std::string> hub_caches() {

@@ -43,6 +43,11 @@ Diagnostic malformed_override(const std::string& text, const std::string& reason
   const std::size_t colon = text.find(':');
   if (text.find('=') == std::string::npos && colon != std::string::npos) {
     diagnostic.help(concat("`--set ", escape_for_log(concat(text.substr(0, colon), "=", text.substr(colon + 1))), "`"));
+  } else if (find_config_key(text) != nullptr) {
+    diagnostic.help(
+        concat("write its value: `--set ", text, "=VALUE`; `shori-train --help-keys` lists what each key takes"));
+  } else if (text.find('=') == std::string::npos) {
+    diagnostic.help("write a key, `=` and a value: `--set lora_r=32`");
   }
   return diagnostic;
 }

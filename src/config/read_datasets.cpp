@@ -3,6 +3,9 @@
 #include <array>
 #include <filesystem>
 
+#include "shori/config/hub_cache.h"
+#include "shori/util/command.h"
+#include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/axolotl_values.h"
@@ -13,6 +16,21 @@ namespace shori {
 namespace {
 
 constexpr std::array<std::string_view, 6> kEntryKeys = {"path", "type", "field", "category", "rating", "tags_rating"};
+
+// What to write for a type of Axolotl: the import that makes BlockML of such a file, else the type that trains any text.
+std::string nearest_data_type(std::string_view type, const std::string& path, const std::string& folder) {
+  const bool hub = is_hub_data(path, folder);
+  const std::string file = hub ? join_path("downloads", file_name(path)) : path;
+  const std::string first = hub ? concat('`', hub_data_command(path, file), "`, then ") : "";
+  const auto import = [&](std::string_view from) {
+    return concat(first, "`shori-data import ", shell_word(file), " --from ", from,
+                  " --out data/imported`, then `path: data/imported` and ", "`type: blockml`");
+  };
+  if (type.starts_with("sharegpt")) return import("sharegpt");
+  if (type.starts_with("chat_template") || type.starts_with("llama2_chat") || type.starts_with("oasst"))
+    return import("messages");
+  return "write the whole text of each sample, its prompt included, into `text` of a JSONL line: `type: completion`";
+}
 
 class EntryReader {
  public:
@@ -65,7 +83,7 @@ class EntryReader {
     } else if (value.kind != YamlNode::Kind::kNull) {
       Diagnostic& wrong = refuse(
           "E0104", key, concat("`", key.text, "` of a dataset entry must be a text, found `", value_text(value), "`"));
-      if (key.text == "type") wrong.help(nearest_data_type("", written_path()));
+      if (key.text == "type") wrong.help(nearest_data_type("", written_path(), folder_));
     }
   }
 
@@ -132,7 +150,7 @@ class EntryReader {
                                concat("`", key, "` of a dataset entry must be one of ", join_words(words), ", found `",
                                       value_text(value), "`"));
     propose_similar(wrong, "value", value.text, {words.begin(), words.end()});
-    if (key == "type" && wrong.helps.empty()) wrong.help(nearest_data_type(value.text, written_path()));
+    if (key == "type" && wrong.helps.empty()) wrong.help(nearest_data_type(value.text, written_path(), folder_));
     return false;
   }
 

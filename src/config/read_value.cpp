@@ -145,7 +145,10 @@ class ValueReader {
   }
 
   bool refuse(const std::string& wanted) {
-    diagnostics_.add(wrong_form(setting_, wanted));
+    Diagnostic diagnostic = wrong_form(setting_, wanted);
+    if (const std::string nearest = nearest_value(key_.name, setting_.value.text); !nearest.empty())
+      diagnostic.help(nearest);
+    diagnostics_.add(std::move(diagnostic));
     return false;
   }
 

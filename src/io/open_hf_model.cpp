@@ -15,6 +15,7 @@
 namespace shori {
 namespace {
 
+constexpr char kOneModel[] = "download the weights and config.json of one model into the same folder";
 constexpr char kDownloadModelAgain[] = "download the model from its publisher again";
 
 using Shapes = std::map<std::string, std::vector<std::int64_t>, std::less<>>;
@@ -80,7 +81,7 @@ class TensorTable {
   }
 
   bool refuse(const char* code, const std::string& message, const std::string& shard) {
-    problems_.add(Diagnostic(code, message).at(join_path(folder_, shard)));
+    problems_.add(Diagnostic(code, message).at(join_path(folder_, shard)).help(kOneModel));
     return false;
   }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "shori/io/download_help.h"
 #include "shori/io/limits.h"
 #include "shori/util/command.h"
 #include "shori/util/file.h"
@@ -112,8 +113,9 @@ std::optional<std::pair<std::size_t, std::size_t>> shard_number(std::string_view
                     .at(folder)
                     .note("pickle files can run code when they are loaded, so they are never read")
                     .help("download the safetensors version of the model"));
-  throw Error(Diagnostic("E0203", concat("no ", kSingleName, " and no ", kIndexName, " in ", folder))
-                  .help("give the folder of a Hugging Face model"));
+  throw Error(
+      Diagnostic("E0203", concat("no ", kSingleName, " and no ", kIndexName, " in ", folder))
+          .help(snapshot_id(folder).empty() ? "give the folder of a Hugging Face model" : download_help(folder, {})));
 }
 
 // model.safetensors.index.json: which shard holds which tensor.
@@ -166,15 +168,18 @@ WeightFiles choose_between(const std::string& folder) {
 
 }  // namespace
 
+std::string snapshot_id(const std::string& folder) {
+  const std::string snapshots = parent_path(absolute_path(folder)), root = file_name(parent_path(snapshots));
+  const std::size_t dashes = root.find("--", std::string_view("models--").size());
+  if (file_name(snapshots) != "snapshots" || !root.starts_with("models--") || dashes == std::string::npos) return "";
+  return concat(root.substr(8, dashes - 8), "/", root.substr(dashes + 2));
+}
+
 std::string download_help(const std::string& folder, const std::vector<std::string>& names) {
   std::string files;
   for (const std::string& name : names) files += " " + shell_word(name);
-  const std::string snapshots = parent_path(absolute_path(folder)), root = file_name(parent_path(snapshots));
-  const std::size_t dashes = root.find("--", std::string_view("models--").size());
-  if (file_name(snapshots) == "snapshots" && root.starts_with("models--") && dashes != std::string::npos) {
-    const std::string id = concat(root.substr(8, dashes - 8), "/", root.substr(dashes + 2));
+  if (const std::string id = snapshot_id(folder); !id.empty())
     return concat("download again: `hf download ", shell_word(id), files, "`");
-  }
   return concat("download again from where the model came from, for ORG/NAME of Hugging Face: `hf download ORG/NAME",
                 files, " --local-dir ", shell_word(folder), "`");
 }

@@ -30,9 +30,6 @@ WeightFiles find_weight_files(const std::string& folder);
 // W0201 if `metadata.total_size` of the index is not `bytes`.
 void check_total_size(const std::string& folder, const WeightFiles& files, std::uint64_t bytes);
 
-// What to do when files of a model folder are missing: a command for the id of a Hugging Face cache, else its form.
-std::string download_help(const std::string& folder, const std::vector<std::string>& names);
-
 // E0203 for a folder without config.json; says what the folder is if that is clear from its files.
 [[noreturn]] void refuse_without_config(const std::string& folder);
 

@@ -117,6 +117,31 @@ void refuse_lfs_pointer(const InputFile& file, std::string_view missing_code) {
   throw Error(problem.help("or download the folder with `hf download`, which needs no Git"));
 }
 
+// Files of models, whose address on the Hub leads to a page about the file, not to the file.
+bool is_model_file(std::string_view path) {
+  constexpr std::string_view kEnds[] = {".safetensors", ".gguf", "tokenizer.model", ".safetensors.index.json",
+                                        "config.json"};
+  return std::any_of(std::begin(kEnds), std::end(kEnds), [path](std::string_view end) { return path.ends_with(end); });
+}
+
+void refuse_web_page(const InputFile& file, std::string_view missing_code) {
+  constexpr std::uint64_t kHead = 512;
+  if (!is_model_file(file.path())) return;
+  std::string head(std::min(kHead, file.size()), '\0');
+  file.read_at(0, head.data(), head.size());
+  if (head.starts_with("\xEF\xBB\xBF")) head.erase(0, 3);
+  const std::string start = lower_ascii(trim(head));
+  if (!start.starts_with("<!doctype html") && !start.starts_with("<html")) return;
+  const std::string name = shell_word(file_name(file.path()));
+  const std::string folder = shell_word(parent_path(file.path()).empty() ? "." : parent_path(file.path()));
+  throw Error(Diagnostic(missing_code, quoted_path(file.path()) + " is a web page (HTML), not the file itself")
+                  .at(file.path())
+                  .note("the address of the page was downloaded, or a page that asks to log in")
+                  .help(concat("get the file, for ORG/NAME of Hugging Face: `hf download ORG/NAME ", name,
+                               " --local-dir ", folder, "`"))
+                  .help("a browser gets it from the same address with `resolve` in place of `blob`"));
+}
+
 }  // namespace
 
 InputFile InputFile::open(const std::string& path, std::string_view missing_code) {
@@ -124,6 +149,7 @@ InputFile InputFile::open(const std::string& path, std::string_view missing_code
   if (!fd.valid()) throw_not_opened(path, errno, missing_code);
   InputFile file(std::move(fd), path);
   refuse_lfs_pointer(file, missing_code);
+  refuse_web_page(file, missing_code);
   return file;
 }
 
@@ -145,6 +171,7 @@ InputFile InputFile::open_in(const std::string& folder, const std::string& name,
   if (!fd.valid()) throw_not_opened(join_path(folder, name), error, missing_code);
   InputFile file(std::move(fd), join_path(folder, name));
   refuse_lfs_pointer(file, missing_code);
+  refuse_web_page(file, missing_code);
   return file;
 }
 

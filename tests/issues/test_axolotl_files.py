@@ -187,3 +187,51 @@ def test_types_of_data_name_their_import(folder, text_model, kind, command):
     config = folder / "qlora.yml"
     config.write_text(HEAD.format(model=text_model).replace("path: data\n", "path: data/talks.jsonl\n").replace("blockml", kind))
     assert command in must(train(config, "--check"), 2).err
+
+
+def outcome_of(folder, text_model, old, new):
+    """`--check` of a good file with one change."""
+    text = (HEAD + FILES["2024"]).format(model=text_model)
+    assert old in text
+    (folder / "x.yml").write_text(text.replace(old, new))
+    return train(folder / "x.yml", "--check")
+
+
+@pytest.mark.parametrize("path, words", [
+    ("org/dataset", ["hf download org/dataset --repo-type dataset --local-dir", "are not fetched"]),
+    ("https://example.org/a/b.jsonl", ["curl -L --create-dirs -o downloads/b.jsonl https://example.org/a/b.jsonl"]),
+    ("s3://bucket/set", ["aws s3 cp --recursive s3://bucket/set downloads/set"]),
+    ("gs://bucket/set", ["gcloud storage cp -r gs://bucket/set downloads/set"]),
+    ("hf://datasets/org/set", ["hf download org/set --repo-type dataset --local-dir downloads/set"]),
+    ("file:///srv/none", ["write `path: /srv/none`"]),
+    ("data/none", ["write the path relative to the config file"]),
+    ("nodata/none.jsonl", ["write the path relative to the config file"]),
+])
+def test_data_that_lie_elsewhere(folder, text_model, path, words):
+    outcome = must(outcome_of(folder, text_model, "path: data", f"path: {path}"), 3)
+    assert outcome.errors == ["E0315"] and all(each in outcome.err for each in words), repr(outcome)
+
+
+def test_a_hub_data_set_of_another_type_is_downloaded_before_its_import(folder, text_model):
+    outcome = outcome_of(folder, text_model, "path: data\n    type: blockml", "path: org/dataset\n    type: sharegpt")
+    assert outcome.errors == ["E0104"] and "`hf download org/dataset --repo-type dataset --local-dir downloads/dataset`" in outcome.err
+    assert "shori-data import downloads/dataset --from sharegpt" in outcome.err
+
+
+@pytest.mark.parametrize("old", ["path: data", "base_model: {model}"])
+def test_an_unset_variable_is_one_error(folder, text_model, old):
+    old = old.format(model=text_model)
+    outcome = outcome_of(folder, text_model, old, old.split(":")[0] + ": $SHORI_TEST_NOPE/x")
+    assert outcome.errors == ["E0118"], repr(outcome)
+
+
+@pytest.mark.parametrize("value", ["all-linear", "q_proj"])
+def test_target_modules_as_a_text(folder, text_model, value):
+    outcome = outcome_of(folder, text_model, "lora_target_linear: true", f"lora_target_modules: {value}")
+    assert "E0104" in outcome.errors and "write `lora_target_linear: true`" in outcome.err
+
+
+def test_set_without_a_value(folder, text_model):
+    outcome_of(folder, text_model, "path: data", "path: data")
+    outcome = train(folder / "x.yml", "--check", "--set", "lora_r")
+    assert outcome.errors == ["E0113"] and "`--set lora_r=VALUE`" in outcome.err

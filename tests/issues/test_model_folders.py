@@ -87,6 +87,27 @@ def test_dangling_link_in_a_cache_is_a_missing_shard(tmp_path, sharded):
     assert outcome.errors == ["E0203"] and "hf download org/tiny model-00002-of-00003.safetensors`" in outcome.err, repr(outcome)
 
 
+def test_a_snapshot_without_weights(tmp_path, text_model):
+    snapshot = tmp_path / "hub/models--org--tiny/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    shutil.copyfile(text_model / "config.json", snapshot / "config.json")
+    outcome = must(text_check(snapshot, tmp_path / "job"), 3)
+    assert "no model.safetensors" in outcome.err and "`hf download org/tiny`" in outcome.err, repr(outcome)
+    assert "hf download org/tiny tokenizer.model`" in outcome.err and "--local-dir" not in outcome.err, repr(outcome)
+
+
+# ---- pages in place of files:------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "config.json"])
+@pytest.mark.parametrize("page", ["<!doctype html>\n<html class=''>\n<head>" + "x" * 600, "\n<HTML>"])
+def test_a_web_page_is_no_model(tmp_path, text_model, name, page):
+    model = copy_folder(text_model, tmp_path / "my model")
+    replace_file(model / name, page)
+    outcome = must(text_check(model, tmp_path / "job"), 3)
+    assert outcome.errors == ["E0203"] and "is a web page (HTML)" in outcome.err, repr(outcome)
+    assert f"hf download ORG/NAME {name} --local-dir '{model}'" in outcome.err and "`resolve`" in outcome.err
+
+
 def test_shards_without_index(tmp_path, sharded):
     model = copy_folder(sharded, tmp_path / "m")
     (model / INDEX).unlink()

@@ -10,6 +10,12 @@ namespace shori {
 // `org/name`, as the Hub names models.
 bool is_model_id(std::string_view text);
 
+// Whether `path`, relative to `folder`, is likely a data set of the Hub: `org/name` that is not the name of a file, where
+// there is not even a folder `org`. Data sets are not looked for in the cache.
+bool is_hub_data(const std::string& path, const std::string& folder);
+// The command that downloads a data set of the Hub into the folder `into`.
+std::string hub_data_command(const std::string& id, const std::string& into);
+
 // The folders that hold cached models, the one that huggingface_hub uses first: the variable HF_HUB_CACHE, else
 // HUGGINGFACE_HUB_CACHE (its old name), else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. `~` and variables in these values are expanded. TRANSFORMERS_CACHE follows if it is set:

@@ -8,9 +8,11 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
+#include "shori/util/user_path.h"
 #include "shori/util/utf8.h"
 #include "src/data/sources/glob.h"
 #include "src/data/sources/recognize.h"
+#include "src/data/sources/remote_paths.h"
 
 namespace shori {
 namespace {
@@ -216,6 +218,13 @@ std::string note_about_braces(const std::string& path) {
   return "";
 }
 
+// Whether the config has reported that this path cannot be expanded.
+bool is_reported(const DataEntry& entry, const Diagnostics& diagnostics) {
+  const bool any = std::any_of(diagnostics.all().begin(), diagnostics.all().end(),
+                               [](const Diagnostic& each) { return each.code == "E0118"; });
+  return any && !expand_user_path(entry.path).problem.empty();
+}
+
 Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipped, std::size_t skipped_before) {
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (skipped.size() > skipped_before) {
@@ -227,7 +236,7 @@ Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipp
     const std::string word(import_word(kind));
     if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
     problem.help(word.empty() ? "set `type` for this entry" : import_command(kind, entry.path));
-  } else {
+  } else if (!add_download_help(problem, entry)) {
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
         .help("write the path relative to the config file");
   }
@@ -242,7 +251,7 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
   bool known = true;
   const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
   std::vector<FoundFile> found;
-  if (!known) return found;
+  if (!known || is_reported(entry, diagnostics)) return found;
   Walk walk{found, skipped, type};
   const std::size_t skipped_before = skipped.size();
   const std::vector<DataEntry> entries = expand_entry(entry);

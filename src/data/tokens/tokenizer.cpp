@@ -7,6 +7,7 @@
 #include <new>
 
 #include "shori/data/tokenizer_model.h"
+#include "shori/io/download_help.h"
 #include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -41,7 +42,9 @@ std::uint32_t code_point_bytes(char first) {
   if (path_exists(join_path(folder, "tokenizer.json")))
     problem.note("tokenizer.json is there, but is not read: transformers 5 saves only that one");
   const std::string copy = join_path(folder, "tokenizer.model.v3");
-  if (path_exists(copy)) {
+  if (!snapshot_id(folder).empty()) {
+    problem.help(download_help(folder, {"tokenizer.model"}));
+  } else if (path_exists(copy)) {
     problem.help(concat("`cp ", shell_word(copy), " ", shell_word(path), "`"));
   } else if (file_name(path) == "tokenizer.model") {
     const char* base = rows == kRowsOfV03 ? "mistralai/Mistral-7B-v0.3" : "mistralai/Mistral-7B-v0.1";

@@ -69,8 +69,8 @@ void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const 
   stage.adapter_sha256 = adapter_files.at("adapter_model.safetensors");
   update_report(stage.folder.path());
   warn_if_unmoved(stage, session);
-  log_result(concat("stage ", stage.name, " done: ", stage.step, " steps, adapter sha256 ",
-                    stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
+  log_result(concat("stage ", stage.name, " done: ", stage.step, stage.step == 1 ? " step" : " steps",
+                    ", adapter sha256 ", stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
 }
 
 // `lock`: none while the folder still has an old run.

@@ -47,6 +47,7 @@ INSTANTIATE_TEST_SUITE_P(
                     ForeignCase{"model_type: LlamaForCausalLM", "config.json"},
                     ForeignCase{"tokenizer_type: GPT2Tokenizer", "tokenizer.model is used as it is"},
                     ForeignCase{"base_model_config: other", "config.json"}, ForeignCase{"data_seed: 7", "use `seed`"},
+                    ForeignCase{"plugins: [axolotl.integrations.spectrum.SpectrumPlugin]", "Python plugins"},
                     ForeignCase{"load_in_8bit: true", "NF4 is the only quantization"},
                     ForeignCase{"noisy_embedding_alpha: 5", "noise"}, ForeignCase{"rl: dpo", "something else"},
                     ForeignCase{"early_stopping_patience: 3", "`max_steps`"},
@@ -54,6 +55,14 @@ INSTANTIATE_TEST_SUITE_P(
                     ForeignCase{"peft_use_dora: true", "plain LoRA"}, ForeignCase{"local_rank: 1", "GPUs"},
                     ForeignCase{"sandbox: strict", "`sandbox` is not in this version of shori-train"},
                     ForeignCase{"dataset_exact_deduplication: true", "use `dedupe`"}));
+
+TEST(ForeignKeys, TransportAndKernelsAreNotResults) {
+  const auto loaded = load_text(
+      config_with("ddp_timeout: 7200\nddp_bucket_cap_mb: 25\nplugins:\n  - axolotl.integrations.liger.LigerPlugin\n"
+                  "  - axolotl.integrations.cut_cross_entropy.CutCrossEntropyPlugin\nliger_rope: true\n"));
+  EXPECT_EQ(loaded.codes(), "") << loaded.text();
+  EXPECT_EQ(load_text(config_with("plugins: [axolotl.integrations.liger.LigerPlugin, x.Y]\n")).codes(), "E0112");
+}
 
 TEST(ForeignKeys, InAStageAndInAnOverride) {
   EXPECT_EQ(load_text(config_with(""), {"deepspeed=z.json"}).codes(), "E0112");
