@@ -10,7 +10,7 @@
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
-#include "src/chat/server/access.h"
+#include "src/chat/server/http/access.h"
 #include "src/chat/server/completion_service.h"
 
 namespace shori {

@@ -1,6 +1,7 @@
 """The server of shori-chat: what clients get, what hostile ones get, and that nothing is left of either.
 
 It runs over a model that is a clock (fake_chat_server.cpp), and its limits are short."""
+import collections
 import concurrent.futures
 import contextlib
 import http.client
@@ -152,6 +153,9 @@ HOSTILE = {
     "another method": (b"GET /completion HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     "OPTIONS": (b"OPTIONS /completion HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     "no host": (b"GET /props HTTP/1.1\r\n\r\n", 403),
+    "no host in HTTP/1.0": (b"GET /props HTTP/1.0\r\n\r\n", 200),
+    "the dot of the root": (b"GET /props HTTP/1.1\r\nHost: localhost.:80\r\n\r\n", 200),
+    "another host after the port": (b"GET /props HTTP/1.1\r\nHost: 127.0.0.1:80@evil\r\n\r\n", 403),
 }
 
 
@@ -159,6 +163,13 @@ HOSTILE = {
 def test_hostile_requests(server, data, status):
     assert server.raw(data)[0] == status
     assert server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+
+
+@pytest.mark.parametrize("data", [b"GET /health HTTP/1.1\nHost: localhost\n\n", b"GET /health HTTP/1.1\r\nHost: localhost\n\n",
+                                  b"GET /health HTTP/1.1\r\nHost: localhost\r\n\n"])
+def test_lines_that_end_in_a_line_feed_alone(server, data):
+    """The client waits for its answer: it gets one before the time for a head is over."""
+    assert server.raw(data, finish=False)[0] == 400
 
 
 def test_a_long_body_is_refused_while_it_is_sent(server):
@@ -216,6 +227,41 @@ def test_web_pages(server):
     assert not [name for name in HTTP.get(server.url + "/props").headers if name.startswith("access-control")]
 
 
+def test_a_request_is_judged_before_its_body_is_read(server):
+    """Who may not ask sends no body: the answer comes at once, where waiting for the body ends in 408."""
+    def status(to, path="/completion", **headers):
+        return to.raw(request(b"", path, Content_Length=2 << 20, **headers), finish=False)[0]
+    assert status(server) == 408
+    assert status(server, Host="evil.example") == 403
+    assert status(server, Origin="http://evil.example") == 403
+    with Server(key="correct-horse", host="0.0.0.0") as guarded:
+        assert status(guarded, Authorization="Bearer correct-horse") == 408
+        for headers in [{}, {"Authorization": "Bearer wrong"}, {"Expect": "100-continue"}, {"Content_Length": 1 << 40}]:
+            data = request(b"", **{"Content_Length": 2 << 20} | headers)
+            assert guarded.raw(data, finish=False)[0] == 401, headers
+        assert status(guarded, "/health?x") == 408, "it needs no key"
+
+
+def test_one_address_has_half_of_the_connections():
+    """Idle clients at 127.0.0.1 do not keep one at 127.0.0.2 out; on loopback alone there is no such limit."""
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with Server(key="correct-horse", host="0.0.0.0") as server, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(80)]
+        with server.connect(source="127.0.0.2") as other:
+            other.sendall(health)
+            assert read_answer(other)[0] == 200
+        answers = [read_answer(connection) for connection in idle]
+        statuses = collections.Counter(status for status, _ in answers)
+        assert set(statuses) == {408, 503} and statuses[408] >= 40, "half of them wait for a head"
+        assert all(b"too many" in body for status, body in answers if status == 503)
+        for connection in idle:
+            connection.close()
+        assert any(server.raw(health)[0] == 200 for _ in range(500)), "those that have ended do not count"
+    with Server() as server, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(server.connect()) for _ in range(60)]
+        assert {read_answer(connection)[0] for connection in idle} == {408}
+
+
 def test_keys():
     with Server(key="correct-horse", host="0.0.0.0") as server:
         body = {"prompt": "x", "n_predict": 1}
@@ -271,6 +317,24 @@ def test_a_client_that_goes_away_from_the_queue():
         running.join()
         log = server.stop().err
         assert "POST /completion 499" in log and "cancelled after" not in log, log
+
+
+@pytest.mark.parametrize(("data", "line"), [
+    (request({"prompt": "x", "n_predict": 500}), b"HTTP/1.1 499 Client Closed Request"),
+    (request({"prompt": "x"}, Host="evil.example"), b"HTTP/1.1 403 Forbidden"),
+    (request({"prompt": "x", "n_predict": 1}), b"HTTP/1.1 200 OK"),
+], ids=["it closes its end", "refused", "answered"])
+def test_the_words_of_a_status(data, line):
+    with Server(token_ms=20) as server, server.connect() as connection:
+        connection.sendall(data)
+        if b"499" in line:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+        assert answer.startswith(line + b"\r\n"), answer
+        if b"499" in line:
+            assert b"keep it open" in answer.partition(b"\r\n\r\n")[2]
 
 
 def test_a_client_that_does_not_read():

@@ -50,8 +50,8 @@ class Server:
         self.program.signal(15)
         return self.program.finish()
 
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+    def connect(self, source=None):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=source and (source, 0))
 
     def raw(self, data, finish=True):
         """Status and body of the answer to these bytes; None if there is none."""

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "src/chat/server/http_server.h"
+#include "src/chat/server/http/http_server.h"
 #include "src/chat/server/replies.h"
 #include "src/chat/server/turn_queue.h"
 

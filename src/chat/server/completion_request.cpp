@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "shori/util/text.h"
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
 #include "src/chat/server/request_fields.h"
 #include "src/chat/server/sampling_fields.h"
 #include "src/chat/server/token_list.h"
@@ -53,16 +53,24 @@ std::vector<std::string> read_stops(const RequestFields& fields) {
   return stops;
 }
 
+// Clients send the empty value of a field's type for a field that they do not use.
+bool is_empty_text(const JsonValue& value) { return value.is_string() && value.text.empty(); }
+bool is_empty_object(const JsonValue& value) { return value.is_object() && value.members.empty(); }
+bool is_empty_list(const JsonValue& value) { return value.is_array() && value.items.empty(); }
+
 // What changes the text, so that ignoring it would give a wrong answer.
 void refuse_what_is_missing(const RequestFields& fields) {
   constexpr const char* kMissing = "does not exist here; leave it out";
-  const auto is_given = [&fields](const char* name) {
+  for (const char* name : {"grammar", "grammar_string", "guided_grammar", "suffix"}) {
     const JsonValue* field = fields.find(name);
-    return field && (!field->text.empty() || !field->items.empty() || !field->members.empty());
-  };
-  for (const char* name :
-       {"grammar", "grammar_string", "json_schema", "logit_bias", "suffix", "guided_grammar", "guided_json"})
-    if (is_given(name)) refuse_field(name, kMissing);
+    if (field && !is_empty_text(*field)) refuse_field(name, kMissing);
+  }
+  for (const char* name : {"json_schema", "guided_json"}) {
+    const JsonValue* field = fields.find(name);
+    if (field && !is_empty_object(*field)) refuse_field(name, kMissing);
+  }
+  const JsonValue* bias = fields.find("logit_bias");
+  if (bias && !is_empty_object(*bias) && !is_empty_list(*bias)) refuse_field("logit_bias", kMissing);
   if (fields.boolean("echo").value_or(false)) refuse_field("echo", "does not exist here; send false or leave it out");
   const JsonValue* format = fields.find("response_format");
   const JsonValue* type = format ? format->find("type") : nullptr;

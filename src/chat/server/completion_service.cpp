@@ -86,14 +86,8 @@ HttpHandlers CompletionService::handlers(AccessRules rules) {
   post("/tokenize", [this](const auto& request, Client&) { return tokenize(request); });
   post("/detokenize", [this](const auto& request, Client&) { return detokenize(request); });
   handlers.answer_error = error_answer;
-  handlers.refuses = [rules = std::move(rules)](const HttpRequest& request, HttpAnswer& refusal) {
-    const auto problem = find_access_problem(rules, request.path,
-                                             {.host = request.host,
-                                              .origin = request.origin,
-                                              .authorization = request.authorization,
-                                              .api_key = request.api_key});
-    if (problem) refusal = error_answer(*problem, request.path);
-    return problem.has_value();
+  handlers.find_refusal = [rules = std::move(rules)](const RequestHead& head) {
+    return find_access_problem(rules, head);
   };
   return handlers;
 }

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "src/chat/server/access.h"
-#include "src/chat/server/http_server.h"
+#include "src/chat/server/http/access.h"
+#include "src/chat/server/http/http_server.h"
 #include "src/chat/server/text_engine.h"
 #include "src/chat/server/turn_queue.h"
 

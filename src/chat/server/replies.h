@@ -8,7 +8,7 @@
 
 #include "shori/util/json_text.h"
 #include "src/chat/server/completion_request.h"
-#include "src/chat/server/http_server.h"
+#include "src/chat/server/http/http_server.h"
 #include "src/chat/server/text_engine.h"
 
 namespace shori {

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "shori/util/text.h"
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
 
 namespace shori {
 namespace {

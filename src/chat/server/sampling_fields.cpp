@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "shori/util/text.h"
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
 
 namespace shori {
 namespace {

@@ -6,8 +6,8 @@
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
-#include "src/chat/server/access.h"
 #include "src/chat/server/completion_service.h"
+#include "src/chat/server/http/access.h"
 #include "src/chat/server/model_engine.h"
 
 namespace shori {

@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "shori/util/text.h"
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
 
 namespace shori {
 

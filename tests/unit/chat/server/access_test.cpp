@@ -1,4 +1,4 @@
-#include "src/chat/server/access.h"
+#include "src/chat/server/http/access.h"
 
 #include <gtest/gtest.h>
 
@@ -23,8 +23,24 @@ TEST(AccessTest, AnAddressIsAHostAndAPort) {
     EXPECT_EQ(address.host, c.host) << c.text;
     EXPECT_EQ(address.port, c.port) << c.text;
   }
-  for (const char* text : {"", "x", "65536", "-1", "host:", ":80", "::1:80", "80 ", "http://localhost:80"})
+  for (const char* text : {"", "x", "65536", "-1", "host:", ":80", "::1:80", "80 ", "http://localhost:80", "-0", "+80"})
     EXPECT_THROW(parse_listen_address(text), Error) << text;
+}
+
+TEST(AccessTest, AnIpv6AddressWithoutBracketsIsNamedWithThem) {
+  const struct {
+    const char* text;
+    const char* proposal;
+  } cases[] = {{"::1:8080", "`--serve [::1]:8080`"}, {"fe80::2:80", "`--serve [fe80::2]:80`"}};
+  for (const auto& c : cases) {
+    try {
+      parse_listen_address(c.text);
+      ADD_FAILURE() << c.text << " is accepted";
+    } catch (const Error& error) {
+      const auto& helps = error.diagnostics().front().helps;
+      EXPECT_NE(helps.front().find(c.proposal), std::string::npos) << helps.front();
+    }
+  }
 }
 
 TEST(AccessTest, LoopbackIsWhatOnlyThisMachineReaches) {
@@ -34,19 +50,29 @@ TEST(AccessTest, LoopbackIsWhatOnlyThisMachineReaches) {
     EXPECT_FALSE(is_loopback(host)) << host;
 }
 
-int status_of(const AccessRules& rules, const Credentials& given, std::string_view path = "/props") {
-  const auto problem = find_access_problem(rules, path, given);
+int status_of(const AccessRules& rules, RequestHead head, const char* target = "/props") {
+  head.target = target;
+  const auto problem = find_access_problem(rules, head);
   return problem ? problem->status : 200;
 }
 
 TEST(AccessTest, OnLoopbackTheHostHasToBeThisMachine) {
   const AccessRules rules;
-  for (const char* host : {"localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost"})
+  for (const char* host : {"localhost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "localhost", "localhost.:80"})
     EXPECT_EQ(status_of(rules, {.host = host}), 200) << host;
-  for (const char* host : {"", "evil.example:8080", "127.0.0.1.evil.example", "[::2]:8080", "[::1"})
+  for (const char* host :
+       {"", "evil.example:8080", "127.0.0.1.evil.example", "[::2]:8080", "[::1", "::1", "[localhost]", "[::1]8080",
+        "127.0.0.1:8080@evil", "127.0.0.1:", "127.0.0.1:-1", "127.0.0.1:80:80", "localhost@evil", "[::1]:80@evil"})
     EXPECT_EQ(status_of(rules, {.host = host}), 403) << host;
   const AccessRules open{.is_loopback_only = false, .keys = {"secret"}};
   EXPECT_EQ(status_of(open, {.host = "box.lan:8080", .authorization = "Bearer secret"}), 200);
+}
+
+TEST(AccessTest, Http10NeedsNoHost) {
+  EXPECT_EQ(status_of({}, {.version = "HTTP/1.0"}), 200);
+  EXPECT_EQ(status_of({}, {.version = "HTTP/1.1"}), 403);
+  EXPECT_EQ(status_of({}, {.version = "HTTP/1.0", .host = "evil.example"}), 403);
+  EXPECT_EQ(status_of({}, {.version = "HTTP/1.0", .origin = "http://evil.example"}), 403);
 }
 
 TEST(AccessTest, WebPagesOfOtherOriginsAreRefused) {
@@ -58,7 +84,7 @@ TEST(AccessTest, WebPagesOfOtherOriginsAreRefused) {
 
 TEST(AccessTest, OneOfTheKeysOpens) {
   const AccessRules rules{.is_loopback_only = true, .keys = {"first", "second"}};
-  const auto with = [&](std::string_view authorization, std::string_view api_key = "") {
+  const auto with = [&](const char* authorization, const char* api_key = "") {
     return status_of(rules, {.host = "localhost", .authorization = authorization, .api_key = api_key});
   };
   for (const char* good : {"Bearer first", "Bearer second", "bearer second", "Bearer  first "})
@@ -68,6 +94,9 @@ TEST(AccessTest, OneOfTheKeysOpens) {
   EXPECT_EQ(with("", "second"), 200);
   EXPECT_EQ(with("", "third"), 401);
   EXPECT_EQ(status_of(rules, {.host = "localhost"}, "/health"), 200);
+  EXPECT_EQ(status_of(rules, {.host = "localhost"}, "/health?x"), 200);
+  for (const char* target : {"/healthy", "/Health", "/health/", "//health", "/%68ealth", "?/health", "http://x/health"})
+    EXPECT_EQ(status_of(rules, {.host = "localhost"}, target), 401) << target;
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
 
 namespace shori {
 namespace {
@@ -186,6 +186,34 @@ TEST(CompletionRequestTest, RefusesWhatOpenAiHasAndThisServerHasNot) {
       ADD_FAILURE() << members << " is accepted";
     } catch (const RequestError& error) {
       EXPECT_EQ(error.field, field) << members;
+    }
+  }
+}
+
+TEST(CompletionRequestTest, FieldsThatDoNotExistHereAreEmptyOrRefused) {
+  const struct {
+    const char* field;
+    const char* empty;  // what clients send that do not use it
+    std::vector<const char*> refused;
+  } cases[] = {
+      {"grammar", R"("")", {R"("root ::= x")", "true", "false", "5", "[]", "{}"}},
+      {"grammar_string", R"("")", {"true", "[]"}},
+      {"suffix", R"("")", {R"("a")", "true", "0", "[]", "{}"}},
+      {"json_schema", "{}", {R"({"type":"object"})", "true", "false", "5", "[]", R"("")"}},
+      {"logit_bias", "{}", {R"({"5":1})", "true", "false", "5", R"("")", "[[5,1]]"}},
+      {"logit_bias", "[]", {}},
+  };
+  for (const auto& c : cases) {
+    const auto member = [&c](const char* value) { return "\"" + std::string(c.field) + "\":" + value; };
+    EXPECT_NO_THROW(parse_with_prompt(member(c.empty))) << c.field;
+    EXPECT_NO_THROW(parse_with_prompt(member("null"))) << c.field;
+    for (const char* value : c.refused) {
+      try {
+        parse_with_prompt(member(value));
+        ADD_FAILURE() << member(value) << " is accepted";
+      } catch (const RequestError& error) {
+        EXPECT_EQ(error.field, c.field) << error.message;
+      }
     }
   }
 }

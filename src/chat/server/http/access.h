@@ -6,7 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "src/chat/server/request_error.h"
+#include "src/chat/server/http/request_error.h"
+#include "src/chat/server/http/request_head.h"
 
 namespace shori {
 
@@ -30,14 +31,9 @@ struct AccessRules {
   std::vector<std::string> keys = {};
 };
 
-struct Credentials {
-  std::string_view host = {}, origin = {}, authorization = {}, api_key = {};
-};
-
 // Why a request is refused: 403 for a Host that is not this machine where only it can connect (a web page whose name was
 // pointed at 127.0.0.1), 403 for an Origin that is not the Host (another web page), 401 without one of the keys.
-// `/health` needs no key.
-std::optional<RequestError> find_access_problem(const AccessRules& rules, std::string_view path,
-                                                const Credentials& given);
+// `/health` needs no key. HTTP/1.0, which no browser speaks, needs no Host.
+std::optional<RequestError> find_access_problem(const AccessRules& rules, const RequestHead& head);
 
 }  // namespace shori

@@ -26,7 +26,7 @@ class SocketStream : public httplib::Stream {
   std::string request_;
   std::chrono::milliseconds write_time_;
   std::size_t offset_ = 0;
-  bool has_failed_ = false;
+  bool has_begun_ = false, has_failed_ = false;
 };
 
 // Sends all of `data` within `time`; false if that was not possible.

@@ -1,4 +1,4 @@
-#include "src/chat/server/socket_stream.h"
+#include "src/chat/server/http/socket_stream.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -7,6 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
+
+#include "shori/util/text.h"
+#include "src/chat/server/http/reason_phrase.h"
 
 namespace shori {
 namespace {
@@ -51,8 +55,17 @@ ssize_t SocketStream::read(char* into, size_t size) {
   return static_cast<ssize_t>(count);
 }
 
+// cpp-httplib begins an answer with one write; it takes a status that it does not know for 500.
 ssize_t SocketStream::write(const char* data, size_t size) {
-  if (has_failed_ || !send_all(socket_, data, size, write_time_)) {
+  std::string renamed;
+  std::string_view bytes(data, size);
+  constexpr std::string_view kWrong = "HTTP/1.1 499 Internal Server Error\r\n";
+  if (!has_begun_ && bytes.starts_with(kWrong)) {
+    renamed = concat("HTTP/1.1 499 ", reason_phrase(499), "\r\n", bytes.substr(kWrong.size()));
+    bytes = renamed;
+  }
+  has_begun_ = true;
+  if (has_failed_ || !send_all(socket_, bytes.data(), bytes.size(), write_time_)) {
     has_failed_ = true;
     return -1;
   }

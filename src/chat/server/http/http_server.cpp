@@ -1,4 +1,4 @@
-#include "src/chat/server/http_server.h"
+#include "src/chat/server/http/http_server.h"
 
 #include <httplib.h>
 #include <netinet/in.h>
@@ -16,8 +16,11 @@
 #include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
-#include "src/chat/server/connection_threads.h"
-#include "src/chat/server/socket_stream.h"
+#include "src/chat/server/http/access.h"
+#include "src/chat/server/http/connection_threads.h"
+#include "src/chat/server/http/peer_connections.h"
+#include "src/chat/server/http/reason_phrase.h"
+#include "src/chat/server/http/socket_stream.h"
 
 namespace shori {
 namespace {
@@ -56,13 +59,7 @@ void log_request(std::string_view what, int status, const Connection& connection
 }
 
 HttpRequest request_of(const httplib::Request& from) {
-  return {.method = from.method,
-          .path = from.path,
-          .body = from.body,
-          .host = from.get_header_value("host"),
-          .origin = from.get_header_value("origin"),
-          .authorization = from.get_header_value("authorization"),
-          .api_key = from.get_header_value("x-api-key")};
+  return {.method = from.method, .path = from.path, .body = from.body};
 }
 
 // The text may hold what a client must not see.
@@ -94,8 +91,9 @@ void give_answer(const HttpAnswer& answer, httplib::Response& to) {
 
 // An answer as bytes, for requests that do not reach cpp-httplib.
 std::string plain_answer(const HttpAnswer& answer) {
-  std::string head = concat("HTTP/1.1 ", answer.status, " Refused\r\nContent-Type: ", answer.content_type,
-                            "\r\nContent-Length: ", answer.body.size(), "\r\nConnection: close\r\n");
+  std::string head =
+      concat("HTTP/1.1 ", answer.status, " ", reason_phrase(answer.status), "\r\nContent-Type: ", answer.content_type,
+             "\r\nContent-Length: ", answer.body.size(), "\r\nConnection: close\r\n");
   for (const auto& [name, value] : answer.headers) head += concat(name, ": ", value, "\r\n");
   return concat(head, "\r\n", answer.body);
 }
@@ -142,6 +140,7 @@ class HttpServer::Listener : public httplib::Server {
   }
 
   bool open(const std::string& host, int& port) {
+    most_of_one_peer_ = is_loopback(host) ? limits_.connections : limits_.connections / 2;
     if (port == 0) {
       port = bind_to_any_port(host);
     } else if (!bind_to_port(host, port)) {
@@ -162,12 +161,6 @@ class HttpServer::Listener : public httplib::Server {
 
  private:
   void add_routes() {
-    set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-      HttpAnswer refusal;
-      if (!handlers_.refuses(request_of(request), refusal)) return HandlerResponse::Unhandled;
-      give_answer(refusal, response);
-      return HandlerResponse::Handled;
-    });
     for (const HttpRoute& route : handlers_.routes) {
       const Handler handler = [this, &route](const httplib::Request& request, httplib::Response& response) {
         give_answer(answer_of(handlers_, route, request_of(request)), response);
@@ -200,9 +193,10 @@ class HttpServer::Listener : public httplib::Server {
   // What cpp-httplib calls on the thread of a connection.
   bool process_and_close_socket(socket_t socket) override {
     Connection connection(socket, stops_);
-    if (ConnectionThreads::is_one_too_many()) {
+    const PeerConnections::Entry peer(peers_, socket);
+    if (ConnectionThreads::is_one_too_many() || peer.count() > most_of_one_peer_) {
       refuse(socket, {.status = 503, .type = "unavailable_error", .message = "too many connections", .retry_after = 5},
-             "connection", std::chrono::milliseconds(0));
+             {}, std::chrono::milliseconds(0));
       close_gently(socket, false);
       return false;
     }
@@ -214,10 +208,15 @@ class HttpServer::Listener : public httplib::Server {
   // False if the request was not read to its end.
   bool read_and_answer(socket_t socket, const Connection& connection) {
     RawRequest request;
+    RequestHead head;
+    const auto judge = [this, &head](const RequestHead& arrived) {
+      head = arrived;
+      if (const auto refusal = handlers_.find_refusal(head)) throw RequestError(*refusal);
+    };
     try {
-      request = read_request(socket, limits_.read, [&connection] { return connection.server_stops(); });
+      request = read_request(socket, limits_.read, [&connection] { return connection.server_stops(); }, judge);
     } catch (const RequestError& error) {
-      refuse(socket, error, "unread request", limits_.write_time);
+      refuse(socket, error, head, limits_.write_time);
       return false;
     }
     if (request.is_empty) return true;
@@ -226,9 +225,12 @@ class HttpServer::Listener : public httplib::Server {
     return true;
   }
 
-  void refuse(socket_t socket, const RequestError& error, std::string_view what, std::chrono::milliseconds time) const {
-    const std::string bytes = plain_answer(handlers_.answer_error(error, ""));
+  // `head`: of the request; empty where it has not been read.
+  void refuse(socket_t socket, const RequestError& error, const RequestHead& head,
+              std::chrono::milliseconds time) const {
+    const std::string bytes = plain_answer(handlers_.answer_error(error, head.path()));
     send_all(socket, bytes.data(), bytes.size(), time);
+    const std::string what = head.method.empty() ? "connection" : concat(head.method, " ", head.path());
     log_request(concat(what, " (", error.message, ")"), error.status, Connection::current());
   }
 
@@ -246,6 +248,8 @@ class HttpServer::Listener : public httplib::Server {
 
   HttpHandlers handlers_;
   HttpLimits limits_;
+  std::size_t most_of_one_peer_ = 0;
+  PeerConnections peers_;
   std::atomic<bool> stops_ = false;
 };
 

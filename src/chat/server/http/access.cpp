@@ -1,5 +1,6 @@
-#include "src/chat/server/access.h"
+#include "src/chat/server/http/access.h"
 
+#include <arpa/inet.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -18,21 +19,26 @@ namespace {
 constexpr std::string_view kBearer = "bearer ";
 
 std::optional<int> port_of(std::string_view text) {
-  int port = 0;
+  std::uint16_t port = 0;  // of which from_chars reads digits only
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), port);
-  const bool is_whole = problem == std::errc() && end == text.data() + text.size();
-  if (!is_whole || port < 0 || port > 65535) return std::nullopt;
+  if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return port;
 }
 
-// `localhost:8080` and `[::1]:8080` without the port.
+// The host of `localhost:8080` or `[::1]:8080`; empty for what is of another form.
 std::string_view host_of(std::string_view authority) {
-  if (authority.starts_with('[')) {
-    const std::size_t end = authority.find(']');
-    return end == std::string_view::npos ? std::string_view() : authority.substr(1, end - 1);
-  }
-  return authority.substr(0, authority.find(':'));
+  const bool in_brackets = authority.starts_with('[');
+  const std::size_t end = std::min(authority.find(in_brackets ? ']' : ':'), authority.size());
+  const std::string_view host = authority.substr(in_brackets ? 1 : 0, in_brackets ? end - 1 : end);
+  std::string_view rest = authority.substr(end);
+  if (in_brackets != (host.find(':') != std::string_view::npos) || in_brackets != rest.starts_with(']')) return {};
+  if (in_brackets) rest.remove_prefix(1);
+  const bool has_port = rest.starts_with(':') && port_of(rest.substr(1));
+  return rest.empty() || has_port ? host : std::string_view();
 }
+
+// As the Host header names it; some clients write names with the dot of the root.
+bool is_this_machine(std::string_view host) { return is_loopback(host) || lower_ascii(host) == "localhost."; }
 
 // Compares digests, so that the time says nothing of where two keys differ or how long they are.
 bool is_same_key(std::string_view given, std::string_view key) {
@@ -44,10 +50,15 @@ bool is_same_key(std::string_view given, std::string_view key) {
 
 std::string make_key_command(const std::string& path) { return concat("openssl rand -hex 24 > ", shell_word(path)); }
 
-bool has_key(const AccessRules& rules, const Credentials& given) {
-  std::string_view key = given.api_key;
-  if (lower_ascii(given.authorization.substr(0, kBearer.size())) == kBearer)
-    key = trim(given.authorization.substr(kBearer.size()));
+bool is_ipv6(const std::string& host) {
+  in6_addr address;
+  return inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+
+bool has_key(const AccessRules& rules, const RequestHead& head) {
+  std::string_view key = head.api_key;
+  const std::string_view authorization = head.authorization;
+  if (lower_ascii(authorization.substr(0, kBearer.size())) == kBearer) key = trim(authorization.substr(kBearer.size()));
   bool found = false;
   for (const std::string& known : rules.keys) found |= is_same_key(key, known);
   return found;
@@ -67,9 +78,12 @@ ListenAddress parse_listen_address(const std::string& text) {
   if (has_host) address.host = text.substr(0, colon);
   const bool in_brackets = address.host.size() > 2 && address.host.front() == '[' && address.host.back() == ']';
   if (in_brackets) address.host = address.host.substr(1, address.host.size() - 2);
-  if (!port || address.host.empty() || (!in_brackets && address.host.find(':') != std::string::npos))
-    throw Error(Diagnostic("E0116", concat("--serve ", text, ": not of the form [HOST:]PORT"))
-                    .help("`--serve 8080`, or `--serve 0.0.0.0:8080 --api-key-file FILE` for other machines"));
+  if (!port || address.host.empty() || (!in_brackets && address.host.find(':') != std::string::npos)) {
+    Diagnostic problem("E0116", concat("--serve ", text, ": not of the form [HOST:]PORT"));
+    if (port && is_ipv6(address.host))
+      problem.help(concat("an IPv6 address stands in brackets: `--serve [", address.host, "]:", *port, '`'));
+    throw Error(problem.help("`--serve 8080`, or `--serve 0.0.0.0:8080 --api-key-file FILE` for other machines"));
+  }
   address.port = *port;
   return address;
 }
@@ -109,15 +123,16 @@ void warn_if_others_read(const std::string& path) {
                   .help(shell_words({"chmod", "600", path})));
 }
 
-std::optional<RequestError> find_access_problem(const AccessRules& rules, std::string_view path,
-                                                const Credentials& given) {
-  if (rules.is_loopback_only && !is_loopback(host_of(given.host)))
+std::optional<RequestError> find_access_problem(const AccessRules& rules, const RequestHead& head) {
+  const bool may_lack_host = head.version == "HTTP/1.0" && head.host.empty();
+  if (rules.is_loopback_only && !may_lack_host && !is_this_machine(host_of(head.host)))
     return forbidden("the Host header names another machine; connect to 127.0.0.1 or localhost");
-  const std::size_t scheme = given.origin.find("://");
-  const std::string_view page = scheme == std::string_view::npos ? given.origin : given.origin.substr(scheme + 3);
-  if (!given.origin.empty() && lower_ascii(page) != lower_ascii(given.host))
+  const std::string_view origin = head.origin;
+  const std::size_t scheme = origin.find("://");
+  const std::string_view page = scheme == std::string_view::npos ? origin : origin.substr(scheme + 3);
+  if (!origin.empty() && lower_ascii(page) != lower_ascii(head.host))
     return forbidden("requests from web pages are refused");
-  if (rules.keys.empty() || path == "/health" || has_key(rules, given)) return std::nullopt;
+  if (rules.keys.empty() || head.path() == "/health" || has_key(rules, head)) return std::nullopt;
   return RequestError{.status = 401, .type = "authentication_error", .message = "invalid API key"};
 }
 

@@ -8,20 +8,21 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "src/chat/server/request_error.h"
-#include "src/chat/server/request_reader.h"
+#include "src/chat/server/http/request_error.h"
+#include "src/chat/server/http/request_reader.h"
 
 namespace shori {
 
 struct HttpLimits {
   ReadLimits read;
   std::chrono::milliseconds write_time{10'000};  // for a client that does not read its answer
-  std::size_t connections = 128;
+  std::size_t connections = 128;  // one address has at most half of them, unless only this machine can connect
 };
 
 // The client at the other end of a connection, and what the log says about its request.
@@ -37,7 +38,6 @@ class Client {
 
 struct HttpRequest {
   std::string method, path, body;
-  std::string host, origin, authorization, api_key;  // header fields; empty: missing
 };
 
 // Sends a part of an answer at once; false when the client has gone.
@@ -60,8 +60,8 @@ struct HttpRoute {
 
 struct HttpHandlers {
   std::vector<HttpRoute> routes;
-  // Before anything else of a request is looked at: an answer if it is refused.
-  std::function<bool(const HttpRequest&, HttpAnswer& refusal)> refuses;
+  // Why a request is refused before its body is read.
+  std::function<std::optional<RequestError>(const RequestHead&)> find_refusal;
   std::function<HttpAnswer(const RequestError&, std::string_view path)> answer_error;
 };
 

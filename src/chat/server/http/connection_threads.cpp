@@ -1,4 +1,4 @@
-#include "src/chat/server/connection_threads.h"
+#include "src/chat/server/http/connection_threads.h"
 
 #include <iterator>
 #include <system_error>
