@@ -132,7 +132,8 @@ std::optional<RequestError> find_access_problem(const AccessRules& rules, const 
   const std::string_view page = scheme == std::string_view::npos ? origin : origin.substr(scheme + 3);
   if (!origin.empty() && lower_ascii(page) != lower_ascii(head.host))
     return forbidden("requests from web pages are refused");
-  if (rules.keys.empty() || head.path() == "/health" || has_key(rules, head)) return std::nullopt;
+  const bool is_open = head.path() == "/health" && head.length.value_or(0) == 0;
+  if (rules.keys.empty() || is_open || has_key(rules, head)) return std::nullopt;
   return RequestError{.status = 401, .type = "authentication_error", .message = "invalid API key"};
 }
 

@@ -33,7 +33,7 @@ struct AccessRules {
 
 // Why a request is refused: 403 for a Host that is not this machine where only it can connect (a web page whose name was
 // pointed at 127.0.0.1), 403 for an Origin that is not the Host (another web page), 401 without one of the keys.
-// `/health` needs no key. HTTP/1.0, which no browser speaks, needs no Host.
+// `/health` without a body needs no key. HTTP/1.0, which no browser speaks, needs no Host.
 std::optional<RequestError> find_access_problem(const AccessRules& rules, const RequestHead& head);
 
 }  // namespace shori

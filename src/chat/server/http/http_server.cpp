@@ -194,9 +194,11 @@ class HttpServer::Listener : public httplib::Server {
   bool process_and_close_socket(socket_t socket) override {
     Connection connection(socket, stops_);
     const PeerConnections::Entry peer(peers_, socket);
-    if (ConnectionThreads::is_one_too_many() || peer.count() > most_of_one_peer_) {
-      refuse(socket, {.status = 503, .type = "unavailable_error", .message = "too many connections", .retry_after = 5},
-             {}, std::chrono::milliseconds(0));
+    const bool is_greedy = peer.count() > most_of_one_peer_;
+    if (ConnectionThreads::is_one_too_many() || is_greedy) {
+      const char* message = is_greedy ? "too many connections from this address" : "too many connections";
+      refuse(socket, {.status = 503, .type = "unavailable_error", .message = message, .retry_after = 5}, {},
+             std::chrono::milliseconds(0));
       close_gently(socket, false);
       return false;
     }

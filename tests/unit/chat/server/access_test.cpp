@@ -95,6 +95,7 @@ TEST(AccessTest, OneOfTheKeysOpens) {
   EXPECT_EQ(with("", "third"), 401);
   EXPECT_EQ(status_of(rules, {.host = "localhost"}, "/health"), 200);
   EXPECT_EQ(status_of(rules, {.host = "localhost"}, "/health?x"), 200);
+  EXPECT_EQ(status_of(rules, {.host = "localhost", .length = 1}, "/health"), 401) << "a body that would be read";
   for (const char* target : {"/healthy", "/Health", "/health/", "//health", "/%68ealth", "?/health", "http://x/health"})
     EXPECT_EQ(status_of(rules, {.host = "localhost"}, target), 401) << target;
 }
