@@ -31,8 +31,7 @@ TEST_F(BadLineTest, ABlankLineIsSkippedAndCounted) {
     folder.write("x.jsonl", kGoodLine + lines + "\n");
     const Dataset dataset = load({entry("x.jsonl", "blockml_jsonl")});
     const std::string blank = lines.ends_with("}\n") ? "3" : "1";
-    EXPECT_EQ(dataset.text_changes,
-              (Texts{"blank lines of JSONL skipped: " + blank + " in 1 file, the first x.jsonl"}));
+    EXPECT_EQ(dataset.text_changes, (Texts{"blank lines of JSONL skipped: " + blank + " in 1 file, x.jsonl"}));
     for (const std::string& problem : problems()) EXPECT_TRUE(problem.starts_with("W")) << problem;
   }
   EXPECT_EQ(problems_of("\n{}"), (Texts{"E0312 x.jsonl:3:1"})) << "blank lines are lines";

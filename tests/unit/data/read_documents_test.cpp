@@ -44,7 +44,7 @@ TEST_F(ReadDocuments, OnePerLineYamlDocumentOrFile) {
   folder.write("d.yaml", "# two\n---\na: 1\n---\nb: 2\n");
   const DataSources sources = find({entry("a.blockml"), entry("b.jsonl"), entry("c.yaml"), entry("d.yaml")});
   DocumentReader reader(sources);
-  EXPECT_EQ(read(reader), (std::vector<Texts>{{"0 whole 1 one\ntwo\n", "1 line 1 {1}", "1 line 2 ", "1 line 3 {3}",
+  EXPECT_EQ(read(reader), (std::vector<Texts>{{"0 whole 1 one\ntwo\n", "1 line 1 {1}", "1 line 3 {3}",
                                                "2 whole 1 a: 1\n", "3 line 2 ---\na: 1\n", "3 line 4 ---\nb: 2\n"}}));
 }
 
