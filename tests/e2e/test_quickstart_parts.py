@@ -1,5 +1,6 @@
 """The scripts that the quick start is made of."""
 import json
+import re
 import subprocess
 
 import pytest
