@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
+#include <csignal>
 #include <optional>
 #include <random>
 
@@ -13,7 +15,9 @@
 #include "shori/config/load_config.h"
 #include "shori/infer/sampler_presets.h"
 #include "shori/util/log.h"
+#include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/cli/choice.h"
 #include "src/cli/path_option.h"
 #include "src/cli/program.h"
@@ -56,6 +60,14 @@ void add_model_options(CLI::App& app, ChatModelOptions& model) {
                   [&model](std::size_t index) { model.device = static_cast<DeviceChoice>(index); });
 }
 
+// CLI11's own message would only say that it could not convert the text.
+std::string whole_number(const std::string& text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool is_one = error == std::errc() && end == text.data() + text.size();
+  return is_one ? "" : concat("`", escape_for_log(text), "` is not a whole number from 0 to 18446744073709551615");
+}
+
 void add_reply_options(CLI::App& app, Arguments& arguments) {
   add_choice<SamplerPreset>(app, "--preset", arguments.preset, "sampler settings of the model card (default main)");
   for (const SettingFlag& flag : setting_flags()) {
@@ -68,7 +80,8 @@ void add_reply_options(CLI::App& app, Arguments& arguments) {
   }
   app.add_option("--max-tokens", arguments.max_tokens, "longest reply (default 1024, at most half of the context)")
       ->check(CLI::PositiveNumber);
-  app.add_option("--seed", arguments.seed, "the same seed gives the same replies (default: another one each time)");
+  app.add_option("--seed", arguments.seed, "the same seed gives the same replies (default: another one each time)")
+      ->check(whole_number, "UINT");
 }
 
 void add_chat_options(CLI::App& app, ChatOptions& chat, std::string& scenario) {
@@ -125,6 +138,7 @@ std::uint64_t seed_of(const Arguments& arguments) {
 
 void run(Arguments& arguments) {
   ReplySettings reply = reply_settings(arguments);
+  check_chat_options(arguments.chat);
   if (!arguments.prompt_file.empty()) arguments.script.prompt = read_prompt_file(arguments.prompt_file);
   if (!arguments.scenario.empty()) arguments.chat.scenario = read_conversation(arguments.scenario);
   if (!arguments.model.base.empty()) arguments.model.base = find_base_folder("--base", arguments.model.base);
@@ -143,6 +157,17 @@ void run(Arguments& arguments) {
     run_chat(model.language_model(), model.tokenizer(), arguments.chat);
 }
 
+// Whoever closes the terminal of a chat sees by the exit code that this ended it, not Ctrl-C.
+void run_to_its_end(Arguments& arguments) {
+  try {
+    run(arguments);
+  } catch (const Stopped&) {
+    if (stop_signal() != SIGHUP) throw;
+    log_info("stopped: the terminal was closed");
+    throw CLI::RuntimeError(128 + SIGHUP);
+  }
+}
+
 }  // namespace
 }  // namespace shori
 
@@ -157,6 +182,6 @@ int main(int argc, char** argv) {
   add_script_options(app, arguments.script, arguments.prompt_file);
   add_serve_options(app, arguments.serve);
   app.footer("Example:  shori-chat runs/shori/top-pg13 --preset main");
-  app.callback([&arguments] { run(arguments); });
+  app.callback([&arguments] { run_to_its_end(arguments); });
   return run_program(app, argc, argv);
 }

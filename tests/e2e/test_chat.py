@@ -100,7 +100,7 @@ def test_whatever_holds_the_adapter_gives_the_same_replies(job, prompt, text_mod
 @pytest.mark.parametrize("options, code, exit_code", [
     (["--temp", "warm"], "E0116", 2), (["--top-p", "1.5"], "E0116", 2), (["--rep-pen", "0"], "E0116", 2), (["--min-p", "nan"], "E0116", 2),
     (["--context", "1000000"], "E0116", 2), (["--context", "4"], "E0409", 2), (["--device", "cuda"], "E0404", 5),
-    (["--step", "77"], "E0510", 2)])
+    (["--step", "77"], "E0510", 2), (["--temp", "1e300"], "E0116", 2), (["--top-k", "99999999999999999999"], "E0116", 2)])
 def test_what_cannot_be_is_refused(job, prompt, options, code, exit_code):
     done = run(CHAT, job.run, "--prompt-file", prompt, *options, "--json")
     assert done.codes[:1] == [code] and done.code == exit_code and done.out == "", repr(done)
@@ -167,6 +167,16 @@ def start(job, *args, tmp_path, **options):
     return Terminal(CHAT, job.run, *args, *SHORT, env={"XDG_STATE_HOME": str(tmp_path / "state"), "LC_ALL": "C"}, **options)
 
 
+def kept_in(tmp_path):
+    return sorted((tmp_path / "state/shori-train").glob("unsaved-chat*"))
+
+
+def say(terminal, text):
+    terminal.type(text + "\r")
+    terminal.wait_for("Aya:")
+    terminal.wait_for("Ben> ")
+
+
 def test_a_chat_on_a_terminal(job, scenario, tmp_path):
     saved = tmp_path / "chat.blockml"
     with start(job, scenario, tmp_path=tmp_path) as terminal:
@@ -221,10 +231,16 @@ def test_ctrl_c_clears_the_line_and_leaves_on_the_second(job, tmp_path):
         terminal.type("\x03")
         terminal.wait_for("again, or /quit, leaves")
         terminal.wait_for("User> ")
+        # What was typed and deleted is no second Ctrl-C.
+        terminal.type("x\x7f")
+        terminal.wait_for("x")
         terminal.type("\x03")
-        terminal.wait_for("not saved; until the next one it is kept")
+        terminal.wait_for("again, or /quit, leaves")
+        terminal.wait_for("User> ")
+        terminal.type("\x03")
+        terminal.wait_for("not saved; it is kept")
         assert terminal.finish() == 0
-    kept = tmp_path / "state/shori-train/unsaved-chat.blockml"
+    (kept,) = kept_in(tmp_path)
     assert "half" not in kept.read_text() and "User: said▄" in kept.read_text()
     must_pass_check(kept)
 
@@ -253,15 +269,122 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(job, scenario, tmp_path):
     must_pass_check(saved)
 
 
-def test_sigterm_ends_a_chat_and_keeps_it(job, scenario, tmp_path):
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_chat_and_keeps_it(job, scenario, tmp_path, number, code):
     with start(job, scenario, tmp_path=tmp_path) as terminal:
         terminal.wait_for("Ben> ")
         terminal.type("said\r")
         terminal.wait_for("Aya:")
         terminal.wait_for("Ben> ")
-        terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.finish() == 143
-    assert "Ben: said▄" in (tmp_path / "state/shori-train/unsaved-chat.blockml").read_text()
+        terminal.process.send_signal(number)
+        assert terminal.finish() == code
+    (kept,) = kept_in(tmp_path)
+    assert "Ben: said▄" in kept.read_text()
+
+
+def test_pasted_lines_are_one_message(job, scenario, tmp_path):
+    saved = tmp_path / "chat.blockml"
+    with start(job, scenario, tmp_path=tmp_path) as terminal:
+        terminal.wait_for("Ben> ")
+        assert terminal.raw.count(b"\x1b[?2004h") == 1 + terminal.raw.count(b"\x1b[?2004l"), "marked while a line is edited"
+        terminal.type("so: \x1b[200~the boat\r\nthe pier\n\n/quit\tnow\n\x1b[201~")
+        terminal.wait_for("now")
+        say(terminal, "!")
+        say(terminal, "\x1b[201~\x1b[200~\x1b[201~one")
+        terminal.type(f"/save {saved}\r")
+        terminal.wait_for("saved in")
+        terminal.wait_for("Ben> ")
+        terminal.type("\x04")
+        assert terminal.finish() == 0
+    assert terminal.raw.count(b"\x1b[?2004h") == terminal.raw.count(b"\x1b[?2004l") > 2
+    assert terminal.raw.rfind(b"\x1b[?2004h") < terminal.raw.rfind(b"\x1b[?2004l")
+    bodies = re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text(), re.S)
+    assert bodies == ["Ben: so: the boat\nthe pier\n\n/quit\tnow!", "Ben: one"]
+
+
+def test_killed_chats_are_kept_apart(job, scenario, tmp_path):
+    with start(job, scenario, tmp_path=tmp_path) as first, start(job, scenario, tmp_path=tmp_path) as second:
+        for terminal, text in ((first, "the boat"), (second, "the pier")):
+            terminal.wait_for("Ben> ")
+            say(terminal, text)
+        texts = sorted(path.read_text() for path in kept_in(tmp_path))
+        assert len(texts) == 2 and "Ben: the boat▄\n▀message\nAya:" in texts[0] and "Ben: the pier▄\n▀message\nAya:" in texts[1]
+        assert {path.stat().st_mode & 0o777 for path in kept_in(tmp_path)} == {0o600}
+        first.process.kill()
+        first.process.wait(timeout=PATIENCE)
+        # The second goes on, so that its file is nobody else's.
+        with start(job, tmp_path=tmp_path) as third:
+            load = third.wait_for(r"a chat that was not saved is kept: `(/load [^`]*)` goes on")[1]
+            third.wait_for("User> ")
+            third.type(load + "\r")
+            third.wait_for("Ben: the boat")
+            third.wait_for("User> ")
+            assert not load.endswith(tuple(path.name for path in kept_in(tmp_path))), "it is the copy of this chat now"
+            saved = tmp_path / "chat.blockml"
+            third.type(f"/save {saved}\r")
+            third.wait_for("saved in")
+            third.wait_for("User> ")
+            assert len(kept_in(tmp_path)) == 1, "what is saved is not kept as well"
+            third.type("/quit\r")
+            assert third.finish() == 0
+        assert saved.read_text() == texts[0]
+        second.type("/undo\r")
+        second.wait_for("taken back")
+        second.wait_for("Ben> ")
+        second.type("/undo\r")
+        second.wait_for("taken back")
+        second.wait_for("Ben> ")
+        assert kept_in(tmp_path) == [], "a chat without messages has nothing to keep"
+        second.type("/quit\r")
+        assert second.finish() == 0
+
+
+def test_a_chat_that_cannot_be_kept_does_not_end_at_once(job, scenario, tmp_path):
+    (tmp_path / "state").write_text("a file where a folder should be")
+    with start(job, scenario, tmp_path=tmp_path) as terminal:
+        terminal.wait_for("Ben> ")
+        terminal.type("the boat\r")
+        terminal.wait_for("could not be kept")
+        terminal.wait_for("Ben> ")
+        terminal.type("/quit\r")
+        terminal.wait_for("could not be kept.*leaving again loses it")
+        terminal.wait_for("Ben> ")
+        terminal.type("/quit\r")
+        assert terminal.finish() == 0
+
+
+def test_what_costs_nothing_is_checked_before_the_model_is_loaded(job, tmp_path):
+    (tmp_path / "latin1").write_bytes(b"\xe9")
+    (tmp_path / "nul").write_bytes(b"a\0")
+    for options, code in ((["--prompt-file", tmp_path / "nowhere"], "E0108"), (["--prompt-file", tmp_path / "nul"], "E0304"),
+                          ([tmp_path / "nowhere"], "E0108"), ([tmp_path], "E0212"), ([tmp_path / "latin1"], "E0304"),
+                          (["--as", "▀"], "E0116"), (["--me", "A: B"], "E0116"), (["--as", "Ben", "--me", "Ben"], "E0116")):
+        done = run(CHAT, job.run, *options)
+        assert done.errors == [code] and "loading" not in done.err, (options, done)
+    done = run(CHAT, job.run, "--seed", "-1")
+    assert done.code == 2 and "whole number from 0" in done.err
+
+
+def test_text_as_editors_save_it(job, scenario, prompt, tmp_path):
+    expected = replies(job.run, "--prompt-file", prompt, *SHORT)
+    prompt.write_bytes(b"\xef\xbb\xbf" + PROMPT.replace("\n", "\r\n").encode())
+    assert replies(job.run, "--prompt-file", prompt, *SHORT) == expected
+    prompt.write_text("")
+    assert "the prompt is empty" in run(CHAT, job.run, "--prompt-file", prompt, *SHORT).err
+    scenario.write_bytes(b"\xef\xbb\xbf" + SCENARIO.replace("\n", "\r\n").encode())
+    assert "the model is Aya, you are Ben" in talk(["/quit"], job.run, scenario, *SHORT).stderr
+    scenario.write_text("")
+    assert "is empty" in talk(["/quit"], job.run, scenario, *SHORT).stderr
+    scenario.write_text("▀title\nX▄\n▀message\nAya: hi▄\n" * 2)
+    assert "two conversations" in talk(["/quit"], job.run, scenario, *SHORT).stderr
+
+
+def test_names_in_what_is_typed(job, scenario, tmp_path):
+    saved = tmp_path / "chat.blockml"
+    done = talk(["Ben: the boat", "Aya: the \u009bpier", "/set me Aya", "/say A: B", f"/save {saved}"], job.run, scenario, *SHORT)
+    assert re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text()) == ["Ben: the boat", "Ben: Aya: the pier"]
+    assert done.stderr.count("`/say Aya` lets the model write as Aya") == 1
+    assert "cannot both be Aya" in done.stderr and "/set me Ben" in done.stderr and "help: /say Aya" in done.stderr, done.stderr
 
 
 def test_a_stopped_script_says_so(job, prompt):

@@ -25,6 +25,9 @@ struct ChatOptions {
 // The segments of a BlockML file, which may have no message yet. E0108, and the errors of the file.
 std::vector<Segment> read_conversation(const std::string& path);
 
+// E0116 for names that no character can have, and for one name for both. Needs no model.
+void check_chat_options(const ChatOptions& options);
+
 // The words that `--length` and `/hint` take.
 inline constexpr auto kHintWords = std::span(kWords<LengthHint>).first<10>();
 

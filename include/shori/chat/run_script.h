@@ -11,7 +11,7 @@
 namespace shori {
 
 struct ScriptOptions {
-  std::string prompt;  // taken as it is
+  std::string prompt;
   int count = 1;
   bool json = false;
   bool stop_at_blocks = true;
@@ -19,7 +19,8 @@ struct ScriptOptions {
   ReplySettings reply = {};
 };
 
-// Before a model is loaded: the text of a file, or of stdin for "-". E0108, E0304 if it is not UTF-8, E0317.
+// Before a model is loaded: the text of a file, or of stdin for "-", as plain_text() has it. E0108, E0304, E0317; W0101 if it
+// is empty.
 std::string read_prompt_file(const std::string& file);
 
 // Reply number i of `count` has the draws of reply i under the seed. JSON: one object a line with

@@ -27,16 +27,18 @@ constexpr SettingFlag kFlags[] = {
     {"mirostat-tau", "mirostat_tau", "surprise that Mirostat aims at", &S::mirostat_tau},
     {"mirostat-eta", "mirostat_eta", "how fast Mirostat follows", &S::mirostat_eta}};
 
+// `out_of_range`: a number, but none that the type holds.
 template <typename Number>
-std::optional<Number> read_number(std::string_view text) {
+std::optional<Number> read_number(std::string_view text, bool& out_of_range) {
   Number value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  out_of_range = error == std::errc::result_out_of_range && end == text.data() + text.size();
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
 
 template <>
-std::optional<bool> read_number<bool>(std::string_view text) {
+std::optional<bool> read_number<bool>(std::string_view text, bool&) {
   if (text == "true" || text == "1") return true;
   if (text == "false" || text == "0") return false;
   return std::nullopt;
@@ -77,8 +79,9 @@ void SettingFlag::set(SamplerSettings& settings, std::string_view text, std::str
   std::visit(
       [&](auto pointer) {
         using Value = std::remove_reference_t<decltype(changed.*pointer)>;
-        const std::optional<Value> value = read_number<Value>(text);
-        if (!value) refuse(as, text, demand_of(Value{}), this->text(settings));
+        bool out_of_range = false;
+        const std::optional<Value> value = read_number<Value>(text, out_of_range);
+        if (!value) refuse(as, text, out_of_range ? "in range" : demand_of(Value{}), this->text(settings));
         changed.*pointer = *value;
       },
       member);

@@ -4,14 +4,15 @@
 #include <nlohmann/json.hpp>
 
 #include "shori/data/blockml.h"
+#include "shori/data/plain_text.h"
 #include "shori/infer/generate.h"
 #include "shori/infer/rates.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
+#include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
 #include "src/chat/output.h"
 
 namespace shori {
@@ -32,11 +33,11 @@ std::string read_stdin() {
 std::string read_prompt_file(const std::string& file) {
   if (file != "-" && !leads_to_something(file))
     throw Error(Diagnostic("E0108", quoted_path(file) + " does not exist").help("--prompt-file - reads from stdin"));
-  const std::string text =
-      file == "-" ? read_stdin() : read_whole_file(InputFile::open(file), kConversationBytes, "E0317");
-  if (const auto invalid = find_invalid_utf8(text))
-    throw Error(problem_at("E0304", "the prompt is not UTF-8", text, {file == "-" ? "stdin" : file}, *invalid)
-                    .help("save it as UTF-8"));
+  const std::string shown = file == "-" ? "stdin" : file;
+  std::string text = plain_text(
+      file == "-" ? read_stdin() : read_whole_file(InputFile::open(file), kConversationBytes, "E0317"), shown);
+  if (trim(text).empty())
+    log_warning(Diagnostic("W0101", "the prompt is empty: nothing says what the reply is to").at(shown));
   return text;
 }
 

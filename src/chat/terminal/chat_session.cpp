@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shori/util/error.h"
+#include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
@@ -18,20 +19,18 @@ std::string speaker_part(const std::string& name) { return name.empty() ? "" : c
 }  // namespace
 
 ChatSession::ChatSession(LanguageModel& model, const Tokenizer& tokenizer, const ChatOptions& options,
-                         Interrupts& interrupts, LineReader& lines)
+                         Interrupts& interrupts, LineReader& lines, UnsavedCopy* copy)
     : model_(model),
       tokenizer_(tokenizer),
       interrupts_(interrupts),
       lines_(lines),
+      copy_(copy),
       conversation_(options.scenario),
       reply_(options.reply),
       as_(options.as),
       me_(options.me),
       hint_(options.hint),
       seed_(options.seed) {
-  for (const std::string* name : {&as_, &me_})
-    if (!name->empty())
-      if (const auto problem = find_message_problem(concat(*name, ": x"))) throw Error(*problem);
   check_max_tokens(reply_.max_tokens);
   choose_names();
 }
@@ -63,33 +62,64 @@ void ChatSession::greet() const {
 }
 
 void ChatSession::run() {
+  if (copy_ != nullptr) copy_->report_left();
   greet();
-  while (!leaves_) {
+  do {
     throw_if_stop_requested();
-    const Line line = read_message();
-    if (line.kind == Line::Kind::kEnd) break;
-    if (line.kind == Line::Kind::kInterrupt) {
-      if (leaves_after(line)) break;
-      continue;
-    }
-    interrupted_once_ = false;
-    try {
-      take_line(line.text);
-    } catch (const Error& error) {
-      for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
-    }
-  }
+    take_input(read_message());
+  } while (!leaves_ || !may_leave());
   throw_if_stop_requested();
+}
+
+void ChatSession::take_input(const Line& line) {
+  leaves_ = line.kind == Line::Kind::kEnd || (line.kind == Line::Kind::kInterrupt && leaves_after(line));
+  if (line.kind != Line::Kind::kText) return;
+  interrupted_once_ = false;
+  try {
+    take_line(line.text);
+  } catch (const Error& error) {
+    for (const Diagnostic& diagnostic : error.diagnostics()) log_error(diagnostic);
+  }
+  keep();
+  if (!leaves_) asked_to_save_ = false;
+}
+
+// Why the chat is not kept; empty if it is, or has nothing to keep.
+std::string ChatSession::update_copy() {
+  return copy_ == nullptr ? "" : copy_->update(has_unsaved_messages() ? render(conversation_.segments()) : "");
+}
+
+void ChatSession::keep() {
+  const std::string problem = update_copy();
+  if (!problem.empty() && !reported_not_kept_)
+    log_info(concat("the chat could not be kept: ", problem, "; `/save FILE` saves it"));
+  reported_not_kept_ = !problem.empty();
+}
+
+bool ChatSession::may_leave() {
+  if (stop_requested() || asked_to_save_) return true;
+  const std::string problem = update_copy();
+  if (problem.empty()) return true;
+  asked_to_save_ = true;
+  log_info(concat("the chat could not be kept: ", problem, "; `/save FILE` saves it, and leaving again loses it"));
+  return false;
+}
+
+void ChatSession::keep_at_end() {
+  if (copy_ == nullptr || !has_unsaved_messages()) return;
+  const std::string problem = update_copy();
+  log_info(problem.empty()
+               ? concat("the chat was not saved; it is kept: ", quoted_path(concat("/load ", copy_->path())),
+                        " goes on with it")
+               : concat("the chat could not be kept: ", problem));
 }
 
 Line ChatSession::read_message() { return lines_.read(concat(me_, "> ")); }
 
 // Ctrl-C clears a line; on an empty one, the second leaves.
 bool ChatSession::leaves_after(const Line& interrupt) {
-  if (!interrupt.was_empty) {
-    interrupted_once_ = false;
-    return false;
-  }
+  if (interrupt.was_typed) interrupted_once_ = false;
+  if (!interrupt.was_empty) return false;
   if (interrupted_once_) return true;
   interrupted_once_ = true;
   log_info("Ctrl-C again, or /quit, leaves the chat");
@@ -104,11 +134,31 @@ void ChatSession::take_line(const std::string& line) {
   say(from_line(text));
 }
 
-void ChatSession::say(const std::string& text) {
+// "Hello" of "Ann: Hello" while the user is Ann, who gets the name in front of each message.
+std::string ChatSession::without_own_name(const std::string& typed) const {
+  const std::string opening = speaker_part(me_);
+  if (!typed.starts_with(opening)) return typed;
+  return std::string(trim_blockml(std::string_view(typed).substr(opening.size())));
+}
+
+void ChatSession::report_other_name(const std::string& text) const {
+  std::vector<std::string> names = conversation_.names();
+  names.push_back(as_);
+  const auto found =
+      std::ranges::find_if(names, [&](const std::string& name) { return text.starts_with(concat(name, ":")); });
+  if (found == names.end()) return;
+  const std::string name = escape_for_log(*found);
+  log_info(concat("`", name, ":` is a part of what you say; `/say ", name, "` lets the model write as ", name));
+}
+
+void ChatSession::say(const std::string& typed) {
+  const std::string text = without_own_name(typed);
   const std::string body = joined_body(speaker_part(me_), text);
   if (const auto problem = find_message_problem(body)) throw Error(*problem);
   conversation_.add(body, LengthHint::kNone, false);
   changed_ = true;
+  keep();
+  report_other_name(text);
   reply_as(as_);
 }
 
@@ -154,7 +204,7 @@ void ChatSession::report_stop(const Reply& reply) const {
 
 // A model may write what no message can hold.
 std::string ChatSession::storable(const std::string& body) const {
-  if (!find_message_problem(body)) return body;
+  if (!find_message_problem(body) && without_c1(body) == body) return body;
   log_info("characters that a message cannot hold were taken out of the reply");
   return cleaned_body(body);
 }

@@ -11,16 +11,20 @@
 #include "src/chat/terminal/conversation.h"
 #include "src/chat/terminal/interrupts.h"
 #include "src/chat/terminal/line_reader.h"
+#include "src/chat/terminal/unsaved_copy.h"
 
 namespace shori {
 
 class ChatSession {
  public:
+  // What was said is kept in `copy`, unless that is nullptr.
   ChatSession(LanguageModel& model, const Tokenizer& tokenizer, const ChatOptions& options, Interrupts& interrupts,
-              LineReader& lines);
+              LineReader& lines, UnsavedCopy* copy = nullptr);
 
   // Until the user leaves.
   void run();
+  // At the end, however the chat ended: keeps what was not saved, and says where it is.
+  void keep_at_end();
   const Conversation& conversation() const { return conversation_; }
   bool has_unsaved_messages() const { return changed_ && conversation_.has_message(); }
 
@@ -35,10 +39,16 @@ class ChatSession {
   void check_max_tokens(std::int64_t tokens) const;
   void greet() const;
   Line read_message();
+  void take_input(const Line& line);
+  std::string update_copy();
+  void keep();
+  bool may_leave();
   bool leaves_after(const Line& interrupt);
   void take_line(const std::string& line);
   void take_command(std::string_view line);
-  void say(const std::string& text);
+  void say(const std::string& typed);
+  std::string without_own_name(const std::string& typed) const;
+  void report_other_name(const std::string& text) const;
 
   // The model's next message as `name`, after what `opening` it has already.
   void reply_as(const std::string& name);
@@ -65,12 +75,13 @@ class ChatSession {
   void quit(const std::string&);
 
   std::string settings_text() const;
-  void set_name(std::string& name, const std::string& value);
+  void set_name(std::string& name, const std::string& other, const std::string& value, std::string_view command);
 
   LanguageModel& model_;
   const Tokenizer& tokenizer_;
   Interrupts& interrupts_;
   LineReader& lines_;
+  UnsavedCopy* copy_;
   Conversation conversation_;
   ReplySettings reply_;
   std::string as_, me_;
@@ -81,6 +92,8 @@ class ChatSession {
   bool changed_ = false;       // since the last save or load
   bool interrupted_once_ = false;
   bool leaves_ = false;
+  bool reported_not_kept_ = false;  // since the copy was written last
+  bool asked_to_save_ = false;      // by the last line, which would have left with a chat that cannot be kept
 };
 
 }  // namespace shori

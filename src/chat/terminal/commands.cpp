@@ -115,7 +115,7 @@ void ChatSession::edit(const std::string& text) {
 void ChatSession::say_as(const std::string& name) {
   if (name.empty()) throw misuse("`/say` needs a name", concat("/say ", as_));
   std::string checked;
-  set_name(checked, name);
+  set_name(checked, "", name, concat("/say ", as_));
   reply_as(checked);
 }
 
@@ -142,10 +142,13 @@ void ChatSession::set_preset(const std::string& word) {
   reply_.sampler = preset_settings(*preset);
 }
 
-void ChatSession::set_name(std::string& name, const std::string& value) {
-  const std::string body = concat(value, ": x");
-  if (!find_speaker(body) || body.find(':') != value.size() || find_message_problem(body))
-    throw misuse(concat("`", escape_for_log(value), "` cannot be the name of a character"), "/set me Marisa");
+// One that is not `other`. `command` is one that works.
+void ChatSession::set_name(std::string& name, const std::string& other, const std::string& value,
+                           std::string_view command) {
+  if (!is_character_name(value))
+    throw misuse(concat("`", escape_for_log(value), "` cannot be the name of a character"), std::string(command));
+  if (value == other)
+    throw misuse(concat("the model and you cannot both be ", escape_for_log(value)), std::string(command));
   name = value;
 }
 
@@ -160,7 +163,8 @@ void ChatSession::set_value(const std::string& argument) {
   if (argument.empty()) return print(settings_text());
   const std::size_t end = std::min(argument.find(' '), argument.size());
   const std::string name = argument.substr(0, end), value(trim_blockml(std::string_view(argument).substr(end)));
-  if (name == "as" || name == "me") return set_name(name == "as" ? as_ : me_, value);
+  if (name == "as") return set_name(as_, me_, value, concat("/set as ", as_));
+  if (name == "me") return set_name(me_, as_, value, concat("/set me ", me_));
   if (name == "hint") return set_hint(value);
   if (name == "max-tokens") {
     std::int64_t tokens = 0;
@@ -183,6 +187,8 @@ void ChatSession::save(const std::string& written) {
   if (!conversation_.has_message()) throw misuse("nothing was said yet", "say something first");
   if (is_directory(path))
     throw misuse(concat(quoted_path(path), " is a folder"), concat("/save ", join_path(path, "chat.blockml")));
+  if (copy_ != nullptr && absolute_path(path) == copy_->path())
+    throw misuse(concat(quoted_path(path), " is the copy of this chat until it is saved"), "/save chat.blockml");
   if (path_exists(path) && !confirmed(concat("replace ", quoted_path(path), "?"))) return log_info("not saved");
   const std::string folder = parent_path(path);
   write_file_atomically(folder.empty() ? "." : folder, file_name(path), render(conversation_.segments()));
@@ -191,10 +197,12 @@ void ChatSession::save(const std::string& written) {
 }
 
 void ChatSession::load(const std::string& written) {
-  Conversation loaded(read_conversation(path_of("load", written)));
+  const std::string path = path_of("load", written);
+  Conversation loaded(read_conversation(path));
   if (has_unsaved_messages() && !confirmed("the chat is not saved; go on without it?")) return log_info("not loaded");
   conversation_ = std::move(loaded);
-  changed_ = false;
+  // What another chat left is still not saved.
+  changed_ = copy_ != nullptr && copy_->take_over(path);
   dropped_ = 0;
   greet();
 }

@@ -2,19 +2,9 @@
 
 #include <algorithm>
 
-#include "shori/util/text.h"
+#include "src/chat/terminal/message_text.h"
 
 namespace shori {
-namespace {
-
-// Whether messages can begin with it.
-bool is_speaker_name(std::string_view name) {
-  const std::string body = concat(name, ": x");
-  return find_speaker(body) && body.find(':') == name.size();
-}
-
-}  // namespace
-
 bool Conversation::has_message() const {
   return std::ranges::find(segments_, Role::kMessage, &Segment::role) != segments_.end();
 }
@@ -26,7 +16,7 @@ const Segment* Conversation::last_message() const {
 std::vector<std::string> Conversation::names() const {
   std::vector<std::string> names;
   const auto add_name = [&names](std::string_view name) {
-    if (is_speaker_name(name) && std::ranges::find(names, name) == names.end()) names.emplace_back(name);
+    if (std::ranges::find(names, name) == names.end() && is_character_name(name)) names.emplace_back(name);
   };
   for (const Segment& segment : segments_)
     if (segment.role == Role::kDescription) add_name(std::string_view(segment.body).substr(0, segment.body.find('\n')));

@@ -7,6 +7,7 @@
 
 #include <clocale>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "shori/util/file.h"
@@ -15,6 +16,7 @@
 #include "shori/util/utf8.h"
 #include "src/chat/output.h"
 #include "src/chat/terminal/byte_input.h"
+#include "src/chat/terminal/paste_filter.h"
 
 namespace shori {
 namespace {
@@ -49,7 +51,8 @@ class PlainReader : public LineReader {
     std::uint32_t character = 0;
     while (true) {
       const ByteInput::Event event = input_.read(character);
-      if (event == ByteInput::Event::kInterrupt) return {Line::Kind::kInterrupt, "", line.text.empty()};
+      if (event == ByteInput::Event::kInterrupt)
+        return {Line::Kind::kInterrupt, "", line.text.empty(), !line.text.empty()};
       if (event == ByteInput::Event::kEnd && line.text.empty()) return line;
       if (event == ByteInput::Event::kEnd || character == '\n') break;
       append_utf8(line.text, character);
@@ -68,6 +71,28 @@ void use_utf8_locale() {
   std::setlocale(LC_CTYPE, "");
   if (std::strcmp(nl_langinfo(CODESET), "UTF-8") != 0) std::setlocale(LC_CTYPE, "C.UTF-8");
 }
+
+// While a line is edited the terminal marks pasted text, so that its line ends do not send it in parts. Programs that have
+// the terminal before and after do not expect the marks.
+class PasteMarks {
+ public:
+  PasteMarks() { show("\x1b[?2004h"); }
+  ~PasteMarks() { show("\x1b[?2004l"); }
+  PasteMarks(const PasteMarks&) = delete;
+  PasteMarks& operator=(const PasteMarks&) = delete;
+
+  // After another program had the terminal.
+  static void show_again() { show("\x1b[?2004h"); }
+
+ private:
+  // A terminal that is gone is noticed by whoever reads from it.
+  static void show(const char* sequence) {
+    const char* terminal = std::getenv("TERM");
+    if (terminal == nullptr || std::strcmp(terminal, "dumb") == 0) return;
+    std::fputs(sequence, stdout);
+    std::fflush(stdout);
+  }
+};
 
 class EditReader : public LineReader {
  public:
@@ -96,15 +121,17 @@ class EditReader : public LineReader {
   Line read(const std::string& prompt, const std::string& initial) override {
     prompt_ = wide(harmless(prompt));
     ended_by_ = ByteInput::Event::kCharacter;
+    typed_ = false;
     initial_ = wide(initial);
     if (!initial_.empty()) el_wpush(edit_, initial_.c_str());
     // libedit would show the prompt first: what is typed at once would be edited by the system.
     el_wset(edit_, EL_PREP_TERM, 1);
+    const PasteMarks marks;
     int count = 0;
     const wchar_t* characters = el_wgets(edit_, &count);
     if (ended_by_ == ByteInput::Event::kInterrupt) {
       print("\n");
-      return {Line::Kind::kInterrupt, "", was_empty_};
+      return {Line::Kind::kInterrupt, "", was_empty_, typed_};
     }
     if (characters == nullptr || count <= 0 || ended_by_ == ByteInput::Event::kEnd) {
       print("\n");
@@ -121,10 +148,19 @@ class EditReader : public LineReader {
   }
 
   int next(wchar_t& character) {
-    std::uint32_t value = 0;
-    ended_by_ = input_.read(value);
-    character = static_cast<wchar_t>(value);
-    if (ended_by_ == ByteInput::Event::kCharacter) return 1;
+    while (paste_.empty()) {
+      std::uint32_t value = 0;
+      ended_by_ = input_.read(value);
+      if (ended_by_ != ByteInput::Event::kCharacter) return end_line();
+      typed_ = true;
+      paste_.add(value);
+    }
+    character = static_cast<wchar_t>(paste_.take());
+    return 1;
+  }
+
+  int end_line() {
+    paste_.reset();
     const LineInfoW* line = el_wline(edit_);
     was_empty_ = line->lastchar == line->buffer;
     return ended_by_ == ByteInput::Event::kEnd ? 0 : -1;
@@ -143,6 +179,7 @@ class EditReader : public LineReader {
 
   void adapt_to_terminal() {
     el_wset(edit_, EL_PREP_TERM, 1);
+    PasteMarks::show_again();
     el_resize(edit_);
     el_wset(edit_, EL_REFRESH);
   }
@@ -172,12 +209,13 @@ class EditReader : public LineReader {
   }
 
   ByteInput input_;
+  PasteFilter paste_;
   std::string history_file_;
   EditLine* edit_ = nullptr;
   HistoryW* history_ = nullptr;
   std::wstring prompt_, initial_;
   ByteInput::Event ended_by_ = ByteInput::Event::kCharacter;
-  bool was_empty_ = false;
+  bool was_empty_ = false, typed_ = false;
 };
 
 }  // namespace

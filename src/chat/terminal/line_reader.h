@@ -12,7 +12,8 @@ struct Line {
   enum class Kind { kText, kInterrupt, kEnd };
   Kind kind = Kind::kEnd;
   std::string text = {};   // valid UTF-8, without the newline
-  bool was_empty = false;  // kInterrupt: nothing had been typed
+  bool was_empty = false;  // kInterrupt: nothing stood in the line
+  bool was_typed = false;  // kInterrupt: something had been typed, which may have been deleted since
 };
 
 class LineReader {

@@ -4,8 +4,11 @@
 
 #include "shori/chat/run_chat.h"
 #include "shori/data/lint.h"
+#include "shori/data/plain_text.h"
 #include "shori/util/file.h"
+#include "shori/util/log.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
@@ -20,6 +23,13 @@ void replace_all(std::string& text, std::string_view what, std::string_view by) 
 bool is_control(char c) {
   const unsigned char byte = static_cast<unsigned char>(c);
   return (byte < 0x20 && byte != '\t' && byte != '\n') || byte == 0x7F;
+}
+
+void report_odd(std::span<const Segment> segments, const std::string& path) {
+  if (segments.empty()) log_info(concat(quoted_path(path), " is empty: the chat begins with nothing"));
+  const auto message = std::ranges::find(segments, Role::kMessage, &Segment::role);
+  if (std::ranges::find(message, segments.end(), Role::kTitle, &Segment::role) != segments.end())
+    log_info(concat(quoted_path(path), " holds another title after a message: two conversations are taken for one"));
 }
 
 Diagnostic without_location(Diagnostic problem) {
@@ -45,7 +55,23 @@ std::optional<Diagnostic> find_message_problem(const std::string& body) {
   return Diagnostic("E0319", findings.front().message);
 }
 
+bool is_character_name(std::string_view name) {
+  const std::string body = concat(name, ": x");
+  return find_speaker(body) && body.find(':') == name.size() && !find_message_problem(body);
+}
+
+std::string without_c1(std::string_view text) {
+  std::string kept;
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint point = code_point_at(text, at);
+    if (point.value < 0x80 || point.value >= 0xA0) kept += text.substr(at, point.bytes);
+    at += point.bytes;
+  }
+  return kept;
+}
+
 std::string cleaned_body(std::string body) {
+  body = without_c1(body);
   std::erase_if(body, is_control);
   replace_all(body, kSpaceMark, " ");
   // Taking one out may join two halves of another.
@@ -65,7 +91,7 @@ std::string joined_body(const std::string& opening, const std::string& text) {
 }
 
 std::string from_line(std::string_view line) {
-  std::string text(trim_blockml(line));
+  std::string text = without_c1(line);
   replace_all(text, "\\n", "\n");
   return std::string(trim_blockml(text));
 }
@@ -78,7 +104,7 @@ std::string to_line(std::string_view text) {
 
 std::vector<Segment> read_conversation(const std::string& path) {
   if (!leads_to_something(path)) throw Error(Diagnostic("E0108", quoted_path(path) + " does not exist"));
-  const std::string text = read_whole_file(InputFile::open(path), kConversationBytes, "E0317");
+  const std::string text = plain_text(read_whole_file(InputFile::open(path), kConversationBytes, "E0317"), path);
   // A conversation has a message; this one may have none yet.
   Segment message;
   message.body = "x";
@@ -87,6 +113,7 @@ std::vector<Segment> read_conversation(const std::string& path) {
                                 {path}, diagnostics);
   diagnostics.throw_if_errors();
   document->segments.pop_back();
+  report_odd(document->segments, path);
   return std::move(document->segments);
 }
 

@@ -14,6 +14,12 @@ namespace shori {
 // Why `body` cannot be the body of a message, without a location; nullopt if it can.
 std::optional<Diagnostic> find_message_problem(const std::string& body);
 
+// Whether messages of a character of that name can be told from others.
+bool is_character_name(std::string_view name);
+
+// `text` without U+0080 to U+009F, which terminals obey and no writer means.
+std::string without_c1(std::string_view text);
+
 // `body` without what a message cannot hold: marks of blocks, special tokens, control characters.
 std::string cleaned_body(std::string body);
 

@@ -1,18 +1,18 @@
 #include "shori/chat/run_chat.h"
 
-#include <sys/stat.h>
+#include <utility>
 
+#include "shori/util/error.h"
 #include "shori/util/file.h"
-#include "shori/util/log.h"
-#include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/user_path.h"
+#include "shori/util/utf8.h"
 #include "src/chat/terminal/chat_session.h"
+#include "src/chat/terminal/message_text.h"
+#include "src/chat/terminal/unsaved_copy.h"
 
 namespace shori {
 namespace {
-
-constexpr const char* kUnsavedName = "unsaved-chat.blockml";
 
 // Empty without a home.
 std::string state_folder() {
@@ -22,36 +22,34 @@ std::string state_folder() {
   return home.empty() ? "" : join_path(home, ".local/state/shori-train");
 }
 
-// What was said on a terminal is kept, however the chat ends.
-void keep_unsaved(const ChatSession& session) {
-  const std::string folder = state_folder();
-  if (!session.has_unsaved_messages() || folder.empty()) return;
-  const mode_t old = umask(0077);  // for the eyes of this user
-  try {
-    make_directories(folder);
-    write_file_atomically(folder, kUnsavedName, render(session.conversation().segments()));
-    log_info("the chat was not saved; until the next one it is kept in " +
-             quoted_path(join_path(folder, kUnsavedName)));
-  } catch (const Error& error) {
-    log_info(concat("the chat could not be kept: ", error.what()));
-  }
-  umask(old);
-}
-
 }  // namespace
+
+void check_chat_options(const ChatOptions& options) {
+  const auto refuse = [](const std::string& message, const std::string& help) {
+    throw Error(Diagnostic("E0116", message).help(help));
+  };
+  for (const auto& [option, name] : {std::pair("--as", &options.as), std::pair("--me", &options.me)})
+    if (!name->empty() && !is_character_name(*name))
+      refuse(concat("`", option, " ", escape_for_log(*name), "`: cannot be the name of a character"),
+             concat(option, " Marisa"));
+  if (!options.as.empty() && options.as == options.me)
+    refuse(concat("the model and you cannot both be ", escape_for_log(options.as)), "another name for `--me`");
+}
 
 void run_chat(LanguageModel& model, const Tokenizer& tokenizer, const ChatOptions& options) {
   Interrupts interrupts;
   const std::string folder = state_folder();
   const auto lines = make_line_reader(interrupts, folder.empty() ? "" : join_path(folder, "chat-history"));
-  ChatSession session(model, tokenizer, options, interrupts, *lines);
+  UnsavedCopy copy(folder);
+  // What was said on a terminal is kept, however the chat ends.
+  ChatSession session(model, tokenizer, options, interrupts, *lines, lines->is_terminal() ? &copy : nullptr);
   try {
     session.run();
   } catch (...) {
-    if (lines->is_terminal()) keep_unsaved(session);
+    session.keep_at_end();
     throw;
   }
-  if (lines->is_terminal()) keep_unsaved(session);
+  session.keep_at_end();
 }
 
 }  // namespace shori

@@ -185,7 +185,8 @@ the learning rate is never reached; `max_steps` beyond the end of `num_epochs`; 
 `eval_steps` larger than the number of steps; more `gradient_accumulation_steps` than an epoch has
 micro-batches. `max_steps` without `num_epochs` repeats epochs until the count, as in Axolotl. Or a key
 has no effect beside the values of others, such as `eval_steps` without evaluation data, or names what
-the data and the model do not have. With `warnings_as_errors: true` the run does not start.)"},
+the data and the model do not have. With `warnings_as_errors: true` the run does not start. Of
+`shori-chat --prompt-file`: the prompt is empty.)"},
     {"W0102", 0, "a secret that others can read",
      R"(The file of `--api-key-file` can be read by other users of this machine, who could then use the server
 as you do. `chmod 600 FILE` keeps it to you.)"},
