@@ -287,7 +287,7 @@ def test_pasted_lines_are_one_message(job, scenario, tmp_path):
     with start(job, scenario, tmp_path=tmp_path) as terminal:
         terminal.wait_for("Ben> ")
         assert terminal.raw.count(b"\x1b[?2004h") == 1 + terminal.raw.count(b"\x1b[?2004l"), "marked while a line is edited"
-        terminal.type("so: \x1b[200~the boat\r\nthe pier\n\n/quit\tnow\n\x1b[201~")
+        terminal.type("so: \x1b[200~the boat\rthe pier\n\n/quit\tnow\n\x1b[201~")
         terminal.wait_for("now")
         say(terminal, "!")
         say(terminal, "\x1b[201~\x1b[200~\x1b[201~one")
