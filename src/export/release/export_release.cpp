@@ -90,12 +90,16 @@ std::string gguf_path(const std::string& folder, const std::string& name, std::s
 void write_gguf_files(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
                       const std::string& name, const std::string& folder) {
   make_directories(join_path(folder, "gguf"));
-  GgufExport model{.merge_base = options.merge_base, .name = name};
+  GgufExport model;
+  model.merge_base = options.merge_base;
+  model.name = name;
   for (const auto& [type, word] : {std::pair(GgufModelType::kF16, "F16"), std::pair(GgufModelType::kQ8_0, "Q8_0")}) {
     model.type = type;
     write_gguf_model(model, base, &source, gguf_path(folder, name, word));
   }
-  write_gguf_lora({.name = name}, base.model->config(), source, gguf_path(folder, name, "LoRA-F16"));
+  GgufLoraExport lora;
+  lora.name = name;
+  write_gguf_lora(lora, base.model->config(), source, gguf_path(folder, name, "LoRA-F16"));
 }
 
 void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options) {
