@@ -10,8 +10,8 @@
 #include "shori/util/log.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
-#include "src/chat/server/http/access.h"
 #include "src/chat/server/completion_service.h"
+#include "src/chat/server/http/access.h"
 
 namespace shori {
 namespace {

@@ -127,7 +127,7 @@ DAMAGED = {
     "sillytavern": ("bad.jsonl", lines(*CHAT) + '{"name": "Wenna", "mes": \n', [], ("E0312", 7, 26)),
     "sharegpt": ("bad.json", '[{"conversations": []},\n{"conversations": 5}]', ["--names", "human=A,gpt=B,Cat=Cat"],
                  ("E0312", 2, 19)),
-    "messages": ("bad.jsonl", '{"messages": []}\n\n', [], ("E0312", 2, 1)),
+    "messages": ("bad.jsonl", '{"messages": []}\n5\n', [], ("E0312", 2, 1)),
     "limarp": ("bad.yaml", LIMARP + "  - name: Cat\n    text: x\n", [], ("E0312", 13, 11)),
     "text": ("bad.txt", "▀message\r\nx▄\r\n▀titel\r\ny▄", [], ("E0302", 3, 2)),
 }

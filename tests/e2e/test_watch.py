@@ -310,7 +310,7 @@ def test_terminal_from_start_to_end(tmp_path, token_model, columns):
     assert not any("saved step" in line for line in left), "saves do not scroll"
     live = re.findall(r"\r\x1b\[K([^\r\n\x1b]+)(?=\r\x1b)", written)
     assert any(re.match(r"run step \d/8  (\[[#.]{12}\] \d+%  )?left ", line) for line in live), live
-    assert max(map(len, live)) < columns and any("loss " in line for line in live)
+    assert max(map(len, live)) < columns
     log = (job.run / "train.log").read_text()
     assert "--- stage run: resolved config ---" in log and "saved step 8 (durable)" in log
     losses = [line["loss"] for line in metrics(job.run, "step")]
