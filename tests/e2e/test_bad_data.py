@@ -40,7 +40,7 @@ TEXTS = {
 LINES = {
     "lines.jsonl": [
         (json.dumps({"text": GOOD}), []),
-        ("", [("E0312", 2, 1)]),
+        ("", []),  # blank lines are skipped
         ("{\"text\": ", [("E0312", 3, None)]),
         ("[1]", [("E0312", 4, 1)]),
         ('{"txt": "x"}', [("E0312", 5, 1)]),

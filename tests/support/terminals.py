@@ -56,6 +56,21 @@ class Terminal:
                 return found
             assert self._receive(deadline), f"ended without {pattern!r}; shown:\n{self.text[-2000:]}"
 
+    def press(self, key):
+        """Types a key and waits until the terminal has changed: an interrupt throws away what was typed and not yet read."""
+        before = len(self.raw)
+        self.type(key)
+        deadline = time.monotonic() + PATIENCE
+        while len(self.raw) == before:
+            assert self._receive(deadline), f"ended; shown:\n{self.text[-2000:]}"
+
+    def wait_for_editor(self):
+        """Until single keys are read: a line that is typed sooner waits in the terminal."""
+        deadline = time.monotonic() + PATIENCE
+        while termios.tcgetattr(self.master)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "the terminal stays in line mode"
+            time.sleep(0.01)
+
     def finish(self):
         """The exit code."""
         deadline = time.monotonic() + PATIENCE
