@@ -32,7 +32,7 @@ done
 part=0
 title() {
   part=$((part + 1))
-  printf '\n[%d/9, after %d:%02d] %s\n' "$part" $((SECONDS / 60)) $((SECONDS % 60)) "$*"
+  printf '\n[%d/10, after %d:%02d] %s\n' "$part" $((SECONDS / 60)) $((SECONDS % 60)) "$*"
 }
 
 fail() {
