@@ -1,6 +1,6 @@
 // Our NF4, double quantization and AdamW against what bitsandbytes' CUDA kernels gave: the file that
-// scripts/make_golden.py makes on a GPU, in tests/golden, or where SHORI_GOLDENS says. Without it the cases are
-// skipped.
+// scripts/make_golden.py makes on a GPU, in tests/golden, or where SHORI_GOLDENS says. Without it the cases are skipped
+// where there is no GPU, and fail where there is one.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -16,6 +16,7 @@
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/bf16.h"
 #include "shori/util/error.h"
+#include "tests/support/machine_gpu.h"
 #include "tests/support/nf4_vectors.h"
 
 namespace shori {
@@ -31,7 +32,9 @@ class Golden : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(golden_path())) {
-      GTEST_SKIP() << "no golden file yet: scripts/make_golden.py makes " << golden_path() << " on a GPU";
+      if (machine_has_gpu())
+        FAIL() << "no golden file: `scripts/make_golden.py --out " << golden_path() << "` makes it";
+      GTEST_SKIP() << "no GPU, on which scripts/make_golden.py makes " << golden_path();
     }
     file_.emplace(SafetensorsFile::open(InputFile::open(golden_path())));
   }
