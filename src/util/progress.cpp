@@ -32,9 +32,8 @@ Progress::~Progress() {
 }
 
 void Progress::update(std::string_view text) {
-  const double now = now_seconds();
-  if (last_ >= 0 && now - last_ < (terminal_ ? kTerminalInterval : plain_interval_)) return;
-  last_ = now;
+  if (!is_due()) return;
+  last_ = now_seconds();
   if (terminal_)
     show_live_line(text);
   else
@@ -43,6 +42,12 @@ void Progress::update(std::string_view text) {
 
 void Progress::live(std::string_view text) {
   if (terminal_) update(text);
+}
+
+bool Progress::is_live_due() const { return terminal_ && is_due(); }
+
+bool Progress::is_due() const {
+  return last_ < 0 || now_seconds() - last_ >= (terminal_ ? kTerminalInterval : plain_interval_);
 }
 
 void Progress::finish(std::string_view text) {

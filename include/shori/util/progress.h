@@ -18,10 +18,12 @@ class Progress {
 
   void update(std::string_view text);  // skipped when it follows the last one too soon
   void live(std::string_view text);    // update() on a terminal, otherwise nothing
-  bool is_live() const { return terminal_; }
+  bool is_live_due() const;            // whether live() would show a text now
   void finish(std::string_view text);  // always written; ends the live line
 
  private:
+  bool is_due() const;
+
   bool terminal_;
   double plain_interval_;
   double last_ = -1;

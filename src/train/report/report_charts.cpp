@@ -5,21 +5,16 @@
 
 #include "shori/util/markup.h"
 #include "shori/util/text.h"
+#include "src/train/report/loss_average.h"
 #include "src/train/report/report_page.h"
 
 namespace shori {
 namespace {
 
-// Exponential average with decay 0.98, corrected for its start, as TensorBoard smooths.
 std::vector<ChartPoint> smoothed(const std::vector<ChartPoint>& points) {
-  constexpr double kDecay = 0.98;
   std::vector<ChartPoint> result;
-  double sum = 0, weight = 0;
-  for (const ChartPoint& point : points) {
-    sum = kDecay * sum + (1 - kDecay) * point.y;
-    weight = kDecay * weight + (1 - kDecay);
-    result.push_back({point.x, sum / weight});
-  }
+  LossAverage average;
+  for (const ChartPoint& point : points) result.push_back({point.x, average.add(point.y)});
   return result;
 }
 

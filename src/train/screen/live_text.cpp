@@ -1,7 +1,6 @@
 #include "src/train/screen/live_text.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -99,13 +98,6 @@ std::string live_text(const LiveState& state, std::size_t columns, bool unicode)
   for (const Part& part : parts)
     if (shown.contains(part.rank)) text += concat(text.empty() ? "" : "  ", part.text);
   return text;
-}
-
-double LossAverage::add(double loss) {
-  constexpr double kDecay = 0.98;
-  sum_ = kDecay * sum_ + (1 - kDecay) * loss;
-  weight_ = kDecay * weight_ + (1 - kDecay);
-  return sum_ / weight_;
 }
 
 }  // namespace shori

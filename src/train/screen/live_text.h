@@ -25,13 +25,4 @@ struct LiveState {
 // What fits into `columns` code points, the most important parts first. Without `unicode` only ASCII is used.
 std::string live_text(const LiveState& state, std::size_t columns, bool unicode);
 
-// The exponential average with decay 0.98, corrected for its start: what the report draws over the losses.
-class LossAverage {
- public:
-  double add(double loss);
-
- private:
-  double sum_ = 0, weight_ = 0;
-};
-
 }  // namespace shori

@@ -10,8 +10,6 @@
 namespace shori {
 namespace {
 
-std::string bytes_text(std::size_t bytes) { return format_bytes(bytes); }
-
 void add_process_memory(StepTiming& timing) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
@@ -29,7 +27,6 @@ std::size_t memory_of(const StageSession& session, const StepTiming& timing) {
 }  // namespace
 
 void StepReport::move(const StageSession& session, double done, double seconds) {
-  if (!progress_.is_live()) return;
   live_.moved = done;
   // Until a step has ended, what one takes follows from its own parts.
   if (live_.losses.empty() && done > 0) seconds_per_step_ = seconds / done;
@@ -37,7 +34,7 @@ void StepReport::move(const StageSession& session, double done, double seconds) 
 }
 
 void StepReport::show(const StageSession& session) {
-  if (!progress_.is_live()) return;
+  if (!progress_.is_live_due()) return;
   live_.stage = session.stage().name;
   live_.step = session.state().step;
   live_.total = session.stage().total_steps();
@@ -57,7 +54,7 @@ std::string StepReport::progress_line(const StageSession& session, const StepRes
                 result.loss, result.grad_norm, session.learning_rate(step), timing.tokens_per_second);
   return concat(session.stage().name, " step ", step, "/", total, "  left ",
                 format_duration(seconds_per_step_ * static_cast<double>(total - step)), numbers,
-                bytes_text(memory_of(session, timing)));
+                format_bytes(memory_of(session, timing)));
 }
 
 void StepReport::add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable,
@@ -83,9 +80,9 @@ void StepReport::add(const StageSession& session, const StepResult& result, Step
 void log_device_peak(const DeviceMemory& memory, const MemoryPlan& plan) {
   memory.device.check_guards();
   memory.pinned.check_guards();
-  log_info(concat("GPU memory: ", bytes_text(device_peak_bytes()), " at peak, ", bytes_text(plan.base_arena_bytes),
-                  " planned for it; ", bytes_text(device_bytes_in_use()), " in use on the GPU, ",
-                  bytes_text(plan.total_bytes), " planned in total"));
+  log_info(concat("GPU memory: ", format_bytes(device_peak_bytes()), " at peak, ", format_bytes(plan.base_arena_bytes),
+                  " planned for it; ", format_bytes(device_bytes_in_use()), " in use on the GPU, ",
+                  format_bytes(plan.total_bytes), " planned in total"));
 }
 
 }  // namespace shori

@@ -6,6 +6,7 @@
 
 #include "shori/util/progress.h"
 #include "src/train/files/metrics.h"
+#include "src/train/report/loss_average.h"
 #include "src/train/screen/live_text.h"
 #include "src/train/stage/run_files.h"
 #include "src/train/stage/stage_session.h"
@@ -25,7 +26,6 @@ class StepReport {
 
  private:
   std::string progress_line(const StageSession& session, const StepResult& result, const StepTiming& timing) const;
-
   void show(const StageSession& session);
 
   std::uint64_t later_steps_;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "shori/util/utf8.h"
+#include "src/train/report/loss_average.h"
 
 namespace shori {
 namespace {
