@@ -33,7 +33,7 @@ std::optional<std::string> read_config_file(const std::string& path, Diagnostics
   try {
     return read_whole_file(InputFile::open(path, "E0108"), kConfigBytes, "E0111");
   } catch (const Error& error) {
-    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+    diagnostics.add(error);
     return std::nullopt;
   }
 }

@@ -131,7 +131,7 @@ void HfModel::open_shards(const std::vector<std::string>& names) {
     try {
       files_.push_back(SafetensorsFile::open(InputFile::open_in(folder_, name, "E0203")));
     } catch (const Error& error) {
-      for (const Diagnostic& diagnostic : error.diagnostics()) problems.add(diagnostic);
+      problems.add(error);
       continue;
     }
     shards_.push_back({name, files_.back().file().size()});

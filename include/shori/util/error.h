@@ -85,6 +85,7 @@ class Error : public std::exception {
 class Diagnostics {
  public:
   void add(Diagnostic diagnostic);
+  void add(const Error& error);  // all of its diagnostics
   bool has_errors() const { return error_count_ > 0; }
   std::size_t error_count() const { return error_count_; }
   const std::vector<Diagnostic>& all() const { return all_; }

@@ -81,7 +81,7 @@ class Importer {
       read_with(input, path, local, problems);
       input.check_unchanged();
     } catch (const Error& error) {
-      for (const Diagnostic& problem : error.diagnostics()) problems.add(problem);
+      problems.add(error);
     }
     ++report_.files;
     if (!problems.has_errors() || report_.conversations > before) add_counts(report_, local);

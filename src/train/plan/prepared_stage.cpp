@@ -55,10 +55,6 @@ void report_unused_rows(const std::string& folder, std::int64_t rows, std::int64
                   .help("make sure that tokenizer.model belongs to these weights"));
 }
 
-void add_problems(const Error& error, Diagnostics& diagnostics) {
-  for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
-}
-
 // Model and tokenizer are tried both, so that one start names the problems of both. nullptr after a problem.
 std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokenizer, Diagnostics& diagnostics) {
   auto base = std::make_shared<BaseModel>();
@@ -69,7 +65,7 @@ std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokeni
       open();
     } catch (const Error& error) {
       good = false;
-      add_problems(error, diagnostics);
+      diagnostics.add(error);
     }
   };
   attempt([&] { base->model = std::make_unique<HfModel>(HfModel::open(folder)); });
@@ -93,7 +89,7 @@ void check_data_form(const TrainConfig& config, Diagnostics& diagnostics) {
   try {
     (void)load_datasets(config.datasets, config.test_datasets, options, nullptr, diagnostics);
   } catch (const Error& error) {
-    add_problems(error, diagnostics);
+    diagnostics.add(error);
   }
 }
 
@@ -250,7 +246,7 @@ void check_devices(const LoadedConfig& config, Diagnostics& diagnostics) {
   try {
     (void)open_device();
   } catch (const Error& error) {
-    add_problems(error, diagnostics);
+    diagnostics.add(error);
   }
 }
 

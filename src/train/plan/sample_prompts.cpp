@@ -93,7 +93,7 @@ std::vector<SamplePrompt> read_sample_prompts(const PreparedStage& stage, Diagno
     try {
       prompts.push_back(read_prompt(stage, path, prompts));
     } catch (const Error& error) {
-      for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+      diagnostics.add(error);
     }
   }
   if (!stage.config.sample_prompts.empty()) return prompts;

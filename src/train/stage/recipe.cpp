@@ -61,7 +61,7 @@ void add_problems(Diagnostics& diagnostics, const std::function<void()>& check) 
   try {
     check();
   } catch (const Error& error) {
-    for (const Diagnostic& diagnostic : error.diagnostics()) diagnostics.add(diagnostic);
+    diagnostics.add(error);
   }
 }
 

@@ -86,6 +86,10 @@ int Error::exit_code() const {
   return exit_code_of_family(code());
 }
 
+void Diagnostics::add(const Error& error) {
+  for (const Diagnostic& diagnostic : error.diagnostics()) add(diagnostic);
+}
+
 void Diagnostics::add(Diagnostic diagnostic) {
   const bool is_error = diagnostic.severity == Severity::kError;
   if (is_error && error_count_ >= kMaxErrors) {
