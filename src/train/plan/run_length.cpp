@@ -62,10 +62,9 @@ class RunLengthCheck {
                              : steps_ / 10 == 0 ? "write `warmup_steps: 0`"
                                                 : concat("write `warmup_steps: ", steps_ / 10, "` or less");
     // The first step of a warm-up has rate 0.
-    const std::string message =
-        concat(share ? concat("`", origin.written, "` is ") : "`warmup_steps` ", warmup,
-               share ? (warmup == 1 ? " step" : " steps") : "", share ? ", which is not shorter" : " is not shorter",
-               " than the run of ", counted(steps_, "step"));
+    const std::string length = share ? concat("`", origin.written, "` is ", counted(warmup, "step"), ", which")
+                                     : concat("`warmup_steps` ", warmup);
+    const std::string message = concat(length, " is not shorter than the run of ", counted(steps_, "step"));
     if (steps_ == 1) {
       diagnostics_.add(about("E0119", "warmup_steps", message + ": the rate is 0 in every step").help(help));
     } else {
