@@ -221,7 +221,7 @@ constexpr emulator::Schedule kSchedules[] = {{Order::kForward, 1, true, 0xff},
                                              {Order::kShuffled, 8, false, 0xff}};
 }  // namespace
 
-// Races and unwritten bytes do not depend on the order of threads. The first two schedules differ in all else.
+// Races and unwritten bytes do not depend on the order of threads. The first two schedules differ in everything else.
 int device_schedule_count() { return emulator::memory_is_checked() ? 2 : static_cast<int>(std::size(kSchedules)); }
 void set_device_schedule(int index) { emulator::set_schedule(kSchedules[index]); }
 

@@ -97,7 +97,7 @@ def test_every_problem_is_reported_at_its_place(printed):
     assert not missing, f"{missing}\n{outcome!r}"
 
 
-def test_no_other_problem_is_told(printed):
+def test_no_other_problem_is_reported(printed):
     _, outcome = printed
     expected = [(file, code, line) for file, code, line, _ in expected_places()]
     for d in outcome.diagnostics:

@@ -159,12 +159,12 @@ def test_json_has_every_figure(corpus):
     hints = [hint or "none" for hint, _, _ in corpus.messages()]
     assert figures["hints"] == {name: hints.count(name) for name in ["none", *HINTS]}
     assert figures["emoji"] == sum(text.count("😀") for text in corpus.texts)
-    lengths_told = figures["message_lengths"]
-    assert lengths_told["total"] == sum(lengths) and lengths_told["count"] == len(lengths)
+    lengths_shown = figures["message_lengths"]
+    assert lengths_shown["total"] == sum(lengths) and lengths_shown["count"] == len(lengths)
     for percent in (5, 25, 50, 75, 90, 95, 99):
-        assert lengths_told[f"p{percent}"] == lengths[math.ceil(percent * len(lengths) / 100) - 1]
-    assert (lengths_told["min"], lengths_told["max"]) == (lengths[0], lengths[-1])
-    histogram = [(bin["from"], bin["below"], bin["count"]) for bin in lengths_told["histogram"]]
+        assert lengths_shown[f"p{percent}"] == lengths[math.ceil(percent * len(lengths) / 100) - 1]
+    assert (lengths_shown["min"], lengths_shown["max"]) == (lengths[0], lengths[-1])
+    histogram = [(bin["from"], bin["below"], bin["count"]) for bin in lengths_shown["histogram"]]
     assert histogram == [(low, low + 20, sum(low <= n < low + 20 for n in lengths)) for low in range(0, 600, 20)] + \
         [(600, None, sum(n >= 600 for n in lengths))]
     for name in ("Aya", "Momiji", "Old Tam", ""):

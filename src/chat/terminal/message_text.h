@@ -14,7 +14,7 @@ namespace shori {
 // Why `body` cannot be the body of a message, without a location; nullopt if it can.
 std::optional<Diagnostic> find_message_problem(const std::string& body);
 
-// Whether messages of a character of that name can be told from others.
+// Whether messages of a character of that name can be distinguished from others.
 bool is_character_name(std::string_view name);
 
 // `text` without U+0080 to U+009F, which terminals obey and no writer means.
