@@ -32,7 +32,7 @@ class Golden : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!std::filesystem::exists(golden_path())) {
-      if (machine_has_gpu())
+      if (testing::machine_has_gpu())
         FAIL() << "no golden file: `scripts/make_golden.py --out " << golden_path() << "` makes it";
       GTEST_SKIP() << "no GPU, on which scripts/make_golden.py makes " << golden_path();
     }

@@ -32,8 +32,8 @@ struct LoadedBase {
 std::string base_key(const TrainConfig& config);
 
 // Makes `base` the one that `stage` needs, with buffers for its longest micro-batch. A base that an earlier stage loaded
-// is kept if the keys are equal and its memory suffices for the stage, else it is released and the stage's own is loaded. Errors: those of load_mistral(), and
-// E0405 if a GPU has less free memory than when the stage was planned.
+// is kept if the keys are equal and its memory suffices for the stage, else it is released and the stage's own is
+// loaded. Errors: those of load_mistral(), and E0405 if a GPU has less free memory than when the stage was planned.
 LoadedBase& prepare_base(const PreparedStage& stage, std::optional<LoadedBase>& base);
 
 }  // namespace shori

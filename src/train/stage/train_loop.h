@@ -16,7 +16,8 @@ bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& op
 std::optional<StepResult> run_step(StageSession& session, RunFiles& files, const std::vector<PackedBatch>& batches,
                                    const PassProgress& progress = {});
 
-// Adds the evaluation and the samples that are due to the metrics. false: a stop was requested; --resume makes what is missing later.
+// Adds the evaluation and the samples that are due to the metrics. false: a stop was requested; --resume makes what is
+// missing later.
 bool evaluate_if_due(StageSession& session, RunFiles& files);
 
 // Checks the frozen base (E0702), then writes a checkpoint of the current step: on the CPU before it returns, for a
