@@ -49,7 +49,7 @@ def run_bench(suite, file, seconds, chosen=".", env=None):
         return result
     for _ in range(MOST_RESTARTS):
         file.unlink(missing_ok=True)
-        names = "|".join(re.escape(name).replace("/", "/") for name in left)
+        names = "|".join(re.escape(name) for name in left)
         outcome = suite.run([program, f"--benchmark_filter=^({names})/iterations", f"--benchmark_out={file}",
                              "--benchmark_out_format=json"], seconds, env=env)
         seconds -= outcome.seconds
