@@ -24,8 +24,8 @@ def run_smoke(suite, result):
         listed = {}
         result["failures"].append(f"the list of cases: {reason}")
     step(suite, result, "device", lambda: cases(suite, "ops_gpu_test", one(listed, "DeviceLayer")))
-    for group in tiny(listed, suite.emulated):
-        step(suite, result, f"kernels {group}", lambda group=group: cases(suite, "ops_gpu_test", one(tiny(listed, suite.emulated), group)))
+    for group, names in tiny(listed, suite.emulated).items():
+        step(suite, result, f"kernels {group}", lambda group=group, names=names: cases(suite, "ops_gpu_test", {group: names}))
     step(suite, result, "products", lambda: cases(suite, "ops_gpu_test", one(listed, "MatmulDevice")))
     step(suite, result, "attention", lambda: cases(suite, "ops_gpu_test", one(listed, "AttentionDevice")))
     step(suite, result, "model", lambda: cases(suite, "model_gpu_test", MODEL))
