@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "kernels/cpu/simd.h"
+#include "shori/quant/nf4.h"
 #include "shori/quant/nf4_levels.h"
 
 namespace shori {
