@@ -52,4 +52,11 @@ void check_group(const char* op, const LinearGroup& group) {
   SHORI_CHECK(lora_count == 0 || group.rank > 0, subject + "a group with LoRA needs a rank");
 }
 
+void check_linear(const char* op, const LinearGroup& group, ConstTensorView fused_x, ConstTensorView y) {
+  check_group(op, group);
+  check_activation(op, "fused_x", fused_x);
+  check_matrix(op, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
+  check_matrix(op, "y", y, fused_x.dtype, fused_x.rows, group.out());
+}
+
 }  // namespace shori

@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/matmul.h"
 #include "shori/ops/linear_group.h"
+#include "shori/ops/tensor_view.h"
 
 namespace shori {
 
@@ -17,5 +18,7 @@ ConstMatrix weight_tile(const FrozenWeight& weight, std::int64_t row, std::int64
 void check_weight(const char* op, const FrozenWeight& weight);
 // The modules share their input, their lora_index count up from 0, and those with LoRA have their factors.
 void check_group(const char* op, const LinearGroup& group);
+// fused_x [T, fused_in()] and y [T, out()] of a product of the group, both in the activation dtype.
+void check_linear(const char* op, const LinearGroup& group, ConstTensorView fused_x, ConstTensorView y);
 
 }  // namespace shori

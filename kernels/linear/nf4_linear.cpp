@@ -199,10 +199,7 @@ class CpuBackward {
 void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
   constexpr const char* kOp = "nf4_linear";
   check_context(context, kOp);
-  check_group(kOp, group);
-  check_activation(kOp, "fused_x", fused_x);
-  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
-  check_matrix(kOp, "y", y, fused_x.dtype, fused_x.rows, group.out());
+  check_linear(kOp, group, fused_x, y);
   log_work(context, {.flop = product_flop(fused_x.rows, group.out(), group.fused_in())});
 
   const WorkspaceFrame frame(*context.workspace);

@@ -26,8 +26,7 @@ bool takes_nf4_matmul(const FrozenWeight& weight) {
 // x W^T of one module.
 void base_product(const OpContext& context, const LinearModule& module, ConstTensorView x, TensorView y) {
   if (takes_nf4_matmul(module.weight)) return nf4_matmul(context, module.weight, x, y);
-  LinearModule base;
-  base.weight = module.weight;
+  const LinearModule base{.weight = module.weight};
   nf4_linear(context, {.modules = {&base, 1}}, x, y);
 }
 
@@ -57,11 +56,8 @@ void decode_linear_on_device(const OpContext& context, const LinearGroup& group,
 void decode_linear(const OpContext& context, const LinearGroup& group, TensorView fused_x, TensorView y) {
   constexpr const char* kOp = "decode_linear";
   check_context(context, kOp);
-  check_group(kOp, group);
-  check_activation(kOp, "fused_x", fused_x);
+  check_linear(kOp, group, fused_x, y);
   SHORI_CHECK(fused_x.rows <= kMaxDecodeTokens, "decode_linear: too many tokens");
-  check_matrix(kOp, "fused_x", fused_x, fused_x.dtype, fused_x.rows, group.fused_in());
-  check_matrix(kOp, "y", y, fused_x.dtype, fused_x.rows, group.out());
   if (fused_x.rows == 0) return;
   if (on_device(context)) {
     check_device_rows(kOp, "fused_x", fused_x);
