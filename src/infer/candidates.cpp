@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "shori/util/error.h"
+#include "shori/util/philox.h"
 #include "shori/util/text.h"
 
 namespace shori {
@@ -122,6 +123,13 @@ Candidates::Draw Candidates::draw(double u) {
     if (cumulated > u * sum) break;
   }
   return last;
+}
+
+double uniform(std::uint64_t seed, std::uint32_t reply, std::uint32_t token) {
+  constexpr std::uint32_t kPurpose = 0x53414D50;  // "SAMP"
+  const PhiloxWords words = philox4x32(seed, {{token, reply, 0, kPurpose}});
+  const std::uint64_t joined = std::uint64_t{words.word[0]} << 32 | words.word[1];
+  return std::ldexp(static_cast<double>(joined >> 11), -53);
 }
 
 void penalize(std::span<float> logits, std::span<const std::int32_t> window, const Penalties& penalties) {

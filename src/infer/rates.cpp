@@ -33,10 +33,9 @@ std::optional<Head> read_message_head(std::string_view text) {
 
 // Of "Reimu:", which no white space follows yet, as of "Reimu: Hi".
 std::string_view speaker_of(std::string_view body) {
-  if (const auto speaker = find_speaker(body)) return body.substr(0, body.find(':'));
-  const std::string completed = concat(body, " x");
-  const auto speaker = body.ends_with(':') ? find_speaker(completed) : std::nullopt;
-  return speaker ? body.substr(0, body.find(':')) : std::string_view();
+  if (const auto speaker = find_speaker(body)) return speaker->name;
+  if (body.ends_with(':') && find_speaker(concat(body, " "))) return body.substr(0, body.find(':'));
+  return {};
 }
 
 }  // namespace

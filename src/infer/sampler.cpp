@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "shori/util/philox.h"
 #include "src/infer/candidates.h"
 
 namespace shori {
@@ -24,13 +23,6 @@ void filter(Candidates& candidates, const SamplerSettings& settings) {
 }
 
 }  // namespace
-
-double uniform(std::uint64_t seed, std::uint32_t reply, std::uint32_t token) {
-  constexpr std::uint32_t kPurpose = 0x53414D50;  // "SAMP"
-  const PhiloxWords words = philox4x32(seed, {{token, reply, 0, kPurpose}});
-  const std::uint64_t joined = std::uint64_t{words.word[0]} << 32 | words.word[1];
-  return std::ldexp(static_cast<double>(joined >> 11), -53);
-}
 
 std::optional<SettingProblem> find_setting_problem(const SamplerSettings& settings) {
   constexpr const char* kFinite = "a finite number";
