@@ -1,7 +1,6 @@
 // Keys and values of the tokens that a model has read, so that each new token reads them and computes only its own.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "shori/io/mistral_config.h"
@@ -10,14 +9,12 @@
 
 namespace shori {
 
-// One allocation for all layers, in the activation dtype. A sliding window does not make it smaller.
+// One allocation for all layers, in the activation dtype: 2 * layers * Hkv * D elements for each position. A sliding window
+// does not make it smaller.
 class KvCache {
  public:
   // Memory for `positions` tokens. `arena`: of a device; null: the heap.
   KvCache(const MistralConfig& config, DType activation, std::int64_t positions, DeviceArena* arena = nullptr);
-
-  // 2 * layers * Hkv * D elements for each position.
-  static std::size_t bytes(const MistralConfig& config, DType activation, std::int64_t positions);
 
   CachedKeys layer(std::int64_t layer) const;
   std::int64_t positions() const { return positions_; }

@@ -4,22 +4,10 @@
 
 namespace shori {
 
-namespace {
-
-std::int64_t cache_rows(const MistralConfig& config, std::int64_t positions) {
-  return config.layers * 2 * config.kv_heads * positions;
-}
-
-}  // namespace
-
 KvCache::KvCache(const MistralConfig& config, DType activation, std::int64_t positions, DeviceArena* arena)
-    : memory_(OwnedTensor::make(activation, cache_rows(config, positions), config.head_dim, arena)),
+    : memory_(OwnedTensor::make(activation, config.layers * 2 * config.kv_heads * positions, config.head_dim, arena)),
       rows_(config.kv_heads * positions),
       positions_(positions) {}
-
-std::size_t KvCache::bytes(const MistralConfig& config, DType activation, std::int64_t positions) {
-  return static_cast<std::size_t>(cache_rows(config, positions) * config.head_dim) * size_of(activation);
-}
 
 CachedKeys KvCache::layer(std::int64_t layer) const {
   const TensorView part = memory_.view().slice_rows(layer * 2 * rows_, 2 * rows_);

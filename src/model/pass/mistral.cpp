@@ -36,6 +36,10 @@ PackedBatch batch_from(std::span<const std::int32_t> ids, std::int64_t first) {
   return batch;
 }
 
+LinearModule head_module(const OwnedTensor& weight) {
+  return {.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>())};
+}
+
 void widen(ConstTensorView row, std::span<float> out) {
   for (std::size_t i = 0; i < out.size(); ++i) {
     out[i] = row.dtype == DType::kF32 ? row.row<float>(0)[i] : to_float(row.row<Bf16>(0)[i]);
@@ -256,17 +260,16 @@ std::vector<float> Mistral::logits(std::span<const std::int32_t> ids) {
   start(batch, DropoutKey{}, false);
   for (std::int64_t layer = 0; layer < layer_count(); ++layer) forward_layer(layer);
   final_norm();
-  const OwnedTensor& weight = weights_->head_weight();
-  LinearModule head;
-  head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());
+  const LinearModule head = head_module(weights_->head_weight());
   const LinearGroup group{.modules = {&head, 1}};
   const std::int64_t tokens = context_.tokens();
   std::optional<DeviceArena> arena;
   if (on_device()) {
-    const std::size_t bytes = static_cast<std::size_t>(tokens * weight.rows()) * size_of(weights_->activation);
+    const std::size_t bytes = static_cast<std::size_t>(tokens * config().vocab_size) * size_of(weights_->activation);
     arena.emplace(ArenaKind::kDevice, bytes + DeviceArena::kMaxSliceOverhead);
   }
-  const OwnedTensor rounded = OwnedTensor::make(weights_->activation, tokens, weight.rows(), arena ? &*arena : nullptr);
+  const OwnedTensor rounded =
+      OwnedTensor::make(weights_->activation, tokens, config().vocab_size, arena ? &*arena : nullptr);
   nf4_linear(context_.ops, group, buffers_.normed.view(tokens), rounded.view());
   std::vector<std::byte> copy;
   const ConstTensorView result = host_view(context_.ops, rounded.view(), copy);
@@ -307,10 +310,8 @@ std::span<const float> Mistral::extend(std::span<const std::int32_t> ids, KvCach
 
 // Of the last token of the pass, from its output in buffers_.
 void Mistral::last_logits() {
-  const OwnedTensor& weight = weights_->head_weight();
   final_norm();
-  LinearModule head;
-  head.weight = FrozenWeight::of(weight.dtype(), weight.rows(), weight.cols(), weight.data<void>());
+  const LinearModule head = head_module(weights_->head_weight());
   decode_linear(context_.ops, {.modules = {&head, 1}}, buffers_.normed.view().slice_rows(context_.tokens() - 1, 1),
                 rounded_logits_.view());
   std::vector<std::byte> copy;
