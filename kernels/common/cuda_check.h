@@ -12,9 +12,9 @@ namespace shori {
 // The same where `what` says what failed, "rms_norm_kernel<2>, grid 15 x 1 x 1, ...".
 [[noreturn]] void throw_cuda_error(int code, const std::string& what);
 
-// Whether SHORI_SYNC is in the environment and neither empty nor 0. Work on a GPU fails after its call has returned, and the error then shows at a
-// later call, which may be any. With SHORI_SYNC=1 the program waits after each kernel and library call, so that the error
-// names the one that failed.
+// Whether SHORI_SYNC is in the environment and neither empty nor 0. Work on a GPU fails after its call has returned, and the
+// error then shows at a later call, which may be any. With SHORI_SYNC=1 the program waits after each kernel and library
+// call, so that the error names the one that failed.
 bool waits_after_each_call();
 
 // After a call that queued work: waits for it with SHORI_SYNC=1. `what` names the call in the error.

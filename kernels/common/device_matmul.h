@@ -12,7 +12,8 @@ namespace shori {
 // stored) or [K, N] (kPlain). Rows may be longer than cols; strides and cols are multiples of 8.
 //
 // The algorithm depends on (form of b, N, K, strides) alone, never on timing or free memory, and on M only where the library
-// has none for every M; a run that resumes takes the same one (ops/matmul_choices.h). On a GPU the call takes kMatmulWorkspaceBytes of the context's workspace.
+// has none for every M; a run that resumes takes the same one (ops/matmul_choices.h). On a GPU the call takes
+// kMatmulWorkspaceBytes of the context's workspace.
 enum class MatmulB { kTransposed, kPlain };
 SHORI_LAUNCHER void device_matmul(const OpContext& context, MatmulB form, ConstTensorView a, ConstTensorView b,
                                   TensorView c);

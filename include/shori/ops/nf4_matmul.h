@@ -5,7 +5,8 @@
 //
 // Rounding: weights as in nf4_linear, fp32 sums, one rounding.
 // Order of the sums: depends on (out, in) alone, and on the CPU on whether there are more than 8 tokens: fewer are multiplied
-//   with the rows of the weight as they are stored (kernels/cpu/row_product.h). A device cuts the columns of a narrow weight into splits, added in order.
+//   with the rows of the weight as they are stored (kernels/cpu/row_product.h). A device cuts the columns of a narrow weight
+//   into splits, added in order.
 // Deterministic. The CPU and a device differ by roundings.
 // Workspace on a device: nf4_matmul_workspace_bytes().
 // Cost: 2 * M * out * in FLOP. A device decodes the weights inside the product: 0.516 bytes per weight are read and
