@@ -1,11 +1,14 @@
 #include "shori/infer/cached_model.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string>
 
+#include "shori/ops/op_profile.h"
+#include "tests/support/thread_count.h"
 #include "tests/support/tiny_mistral.h"
 
 namespace shori {
@@ -100,6 +103,32 @@ TEST(CachedModel, AChunkThatIsThereIsNotComputedAgain) {
   EXPECT_EQ(asked(ids), 4);
 }
 
+// How often each op runs.
+std::map<std::string, std::int64_t> calls_of(Mistral& model, const std::function<void()>& work) {
+  OpProfile profile(Device::kCpu, nullptr);
+  model.set_profile(&profile);
+  work();
+  model.set_profile(nullptr);
+  std::map<std::string, std::int64_t> calls;
+  for (const OpProfile::Line& line : profile.lines()) calls[line.op] = line.calls;
+  return calls;
+}
+
+// decode_linear takes 8 tokens at most, so it has not read the prompt again.
+TEST(CachedModel, ATokenTakesTheOpsOfDecoding) {
+  Tiny tiny;
+  CachedModel cached(tiny.model, kContext);
+  const std::int64_t layers = tiny.model.layer_count();
+  auto prompt = calls_of(tiny.model, [&] { cached.prefill(ids_of(100), {}); });
+  EXPECT_EQ(prompt["cached_attention"], layers);
+  EXPECT_EQ(prompt["nf4_linear"], 4 * layers);
+  EXPECT_EQ(prompt["decode_linear"], 1) << "logits of the last token";
+  auto token = calls_of(tiny.model, [&] { cached.append(7); });
+  EXPECT_EQ(token["cached_attention"], layers);
+  EXPECT_EQ(token["decode_linear"], 4 * layers + 1);
+  for (const char* op : {"attention", "nf4_linear", "lora_down"}) EXPECT_EQ(token[op], 0) << op;
+}
+
 TEST(CachedModel, StopsBetweenLayersAndGoesOnLater) {
   Tiny tiny;
   CachedModel cached(tiny.model, kContext);
@@ -116,17 +145,15 @@ TEST(CachedModel, StopsBetweenLayersAndGoesOnLater) {
 
 TEST(CachedModel, ThreadsChangeNoBit) {
   const std::vector<std::int32_t> ids = ids_of(300);
-  const int before = omp_get_max_threads();
   std::vector<std::vector<float>> expected;
   for (const int threads : {1, 2, 3, 5}) {
-    omp_set_num_threads(threads);
+    const ThreadCount count(threads);
     Tiny tiny;
     CachedModel cached(tiny.model, kContext);
     const auto logits = run(cached, ids, 290);
     if (expected.empty()) expected = logits;
     EXPECT_EQ(logits, expected) << threads << " threads";
   }
-  omp_set_num_threads(before);
 }
 
 }  // namespace

@@ -1,15 +1,18 @@
 // The ops of decoding on the CPU against float64: products with rows of weights, linears for few tokens, attention over a
 // cache. And what must not change a bit: instruction sets, other tokens, threads.
 #include <gtest/gtest.h>
-#include <omp.h>
 
+#include <algorithm>
 #include <ostream>
+#include <set>
 
+#include "kernels/cpu/row_dot.h"
 #include "kernels/cpu/row_product.h"
 #include "shori/ops/cached_attention.h"
 #include "shori/ops/decode_linear.h"
 #include "tests/support/ops_linear.h"
 #include "tests/support/ops_matrix.h"
+#include "tests/support/thread_count.h"
 
 namespace shori {
 namespace {
@@ -87,15 +90,43 @@ TEST(DecodeLinear, MatchesFloat64) {
     }
     // Each token alone, and under another number of threads.
     for (const int threads : {1, 3, 5}) {
-      const int before = omp_get_max_threads();
-      omp_set_num_threads(threads);
+      const ThreadCount count(threads);
       Matrix other(test.dtype, test.tokens, group.out(), 3);
       for (std::int64_t token = 0; token < test.tokens; ++token) {
         decode_linear(context, group, x.view().slice_rows(token, 1), other.view().slice_rows(token, 1));
       }
-      omp_set_num_threads(before);
       EXPECT_EQ(other.bytes(), y.bytes()) << threads << " threads";
     }
+  }
+}
+
+TEST(DecodeLinear, UsesAllThreads) {
+  const MoreThreads threads;
+  constexpr std::int64_t kIn = 8192;  // 8 rows are a task
+  const std::int64_t rows = 8 * threads.count;
+  const std::vector<Bf16> weight(static_cast<std::size_t>(rows * kIn));
+  const LinearModule module{.weight = FrozenWeight::of(DType::kBf16, rows, kIn, weight.data())};
+  std::vector<float> x(kIn), y(static_cast<std::size_t>(rows));
+  Workspace workspace;
+  decode_linear({.workspace = &workspace}, {.modules = {&module, 1}}, {x.data(), DType::kF32, 1, kIn, kIn},
+                {y.data(), DType::kF32, 1, rows, rows});
+  EXPECT_TRUE(threads.were_started());
+}
+
+// The bits would be the same if a set were never used.
+TEST(RowProduct, EachInstructionSetOfThisMachineHasItsOwnFunctions) {
+  const int best = static_cast<int>(std::min(cpu_support().best, CpuIsa::kAvx512));
+  std::set<Nf4Dot> nf4;
+  std::set<DenseDot<Bf16>> bf16;
+  std::set<DenseDot<float>> f32;
+  for (int isa = 0; isa <= best; ++isa) {
+    const RowDot& dot = row_dot(static_cast<CpuIsa>(isa));
+    nf4.insert(dot.nf4);
+    bf16.insert(dot.bf16);
+    f32.insert(dot.f32);
+  }
+  for (const std::size_t functions : {nf4.size(), bf16.size(), f32.size()}) {
+    EXPECT_EQ(functions, static_cast<std::size_t>(best) + 1);
   }
 }
 
@@ -210,18 +241,32 @@ TEST_P(CachedAttention, MatchesFloat64) {
 
 TEST_P(CachedAttention, NeitherThreadsNorOtherTokensChangeABit) {
   const Matrix out = run();
-  const int before = omp_get_max_threads();
   for (const int threads : {1, 2, 3, 5}) {
-    omp_set_num_threads(threads);
+    const ThreadCount count(threads);
     EXPECT_EQ(run().bytes(), out.bytes()) << threads << " threads";
   }
-  omp_set_num_threads(before);
   Matrix alone(test.dtype, test.tokens, shape.heads * dim, 32);
   for (std::int64_t token = 0; token < test.tokens; ++token) {
     cached_attention(context, shape, qkv.view().slice_rows(token, 1), {keys, values, positions}, test.first + token,
                      alone.view().slice_rows(token, 1));
   }
   EXPECT_EQ(alone.bytes(), out.bytes());
+}
+
+TEST(CachedAttentionTasks, UseAllThreads) {
+  const MoreThreads threads;
+  constexpr AttentionShape kShape{.heads = 1, .kv_heads = 1, .head_dim = 8};
+  constexpr std::int64_t kWidth = 3 * kShape.head_dim;
+  const std::int64_t tokens = threads.count;
+  const auto size = static_cast<std::size_t>(tokens * kWidth);
+  std::vector<float> qkv(size), keys(size / 3), values(size / 3), out(size / 3);
+  const auto view = [&](std::vector<float>& memory, std::int64_t cols) {
+    return TensorView{memory.data(), DType::kF32, tokens, cols, cols};
+  };
+  Workspace workspace;
+  cached_attention({.workspace = &workspace}, kShape, view(qkv, kWidth),
+                   {view(keys, kShape.head_dim), view(values, kShape.head_dim), tokens}, 0, view(out, kShape.head_dim));
+  EXPECT_TRUE(threads.were_started());
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, CachedAttention, testing::ValuesIn(kAttentionCases));

@@ -1,7 +1,6 @@
 #include "kernels/cpu/parallel.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <array>
 #include <atomic>
@@ -13,18 +12,10 @@
 #include <string>
 #include <thread>
 
+#include "tests/support/thread_count.h"
+
 namespace shori {
 namespace {
-
-// Restores the number of threads that other tests expect.
-class ThreadCount {
- public:
-  explicit ThreadCount(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadCount() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 // Waits for all tasks of a latch; false if they have not arrived after ten seconds, as in a serial loop.
 bool arrive_and_meet(std::latch& latch) {
