@@ -20,6 +20,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/choice.h"
@@ -188,12 +189,10 @@ int train(const Arguments& arguments) {
   return run_recipe(config, options) == RecipeOutcome::kDone ? 0 : kExitStopped;
 }
 
-std::string count_text(std::size_t count, const char* what) { return concat(count, " ", what, count == 1 ? "" : "s"); }
-
 // The last line of --check.
 void log_verdict(std::size_t errors, std::size_t warnings) {
-  std::string text = errors == 0 ? "no problems" : count_text(errors, "error");
-  if (warnings > 0) text += concat(errors == 0 ? " but " : ", ", count_text(warnings, "warning"), " (above)");
+  std::string text = errors == 0 ? "no problems" : counted(errors, "error");
+  if (warnings > 0) text += concat(errors == 0 ? " but " : ", ", counted(warnings, "warning"), " (above)");
   log_info(text);
 }
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "shori/util/file.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/config/category_order.h"
@@ -259,8 +260,8 @@ class RecipeBuilder {
     const std::vector<std::string> rest(categories.begin() + static_cast<std::ptrdiff_t>(rates.size()) - 1,
                                         categories.end());
     const SourceLocation location = arrow.value_location();
-    add_notes({concat(escape_for_log(location.file, 400), ":", location.line, ": `learning_rate` has ", rates.size(),
-                      rates.size() == 1 ? " rate" : " rates", " for ", categories.size(), " categories: the last, ",
+    add_notes({concat(escape_for_log(location.file, 400), ":", location.line, ": `learning_rate` has ",
+                      counted(rates.size(), "rate"), " for ", categories.size(), " categories: the last, ",
                       value_text(rates.back().value), ", is the rate of ", join_words(rest))});
   }
 

@@ -6,6 +6,7 @@
 #include "shori/data/data_options.h"
 #include "shori/data/lint.h"
 #include "shori/util/error.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/data/check_printer.h"
@@ -154,8 +155,8 @@ class SetCheck {
       ids += sample.ids.size();
       targets += static_cast<std::size_t>(std::count(sample.trained.begin() + 1, sample.trained.end(), 1));
     }
-    std::printf("%zu %s to train, %zu ids, %zu of them targets\n", data.train.size(),
-                data.train.size() == 1 ? "sample" : "samples", ids, targets);
+    std::printf("%s to train, %zu ids, %zu of them targets\n", counted(data.train.size(), "sample").c_str(), ids,
+                targets);
     if (data.train.empty()) return;
     const std::vector<std::int32_t>& first = data.train.front().ids;
     std::printf("first ids of sample 1:");

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
@@ -15,11 +16,6 @@ namespace {
 constexpr std::size_t kShownPerRule = 20;  // files whose infos and warnings of a rule are shown as text
 constexpr std::size_t kListed = 8;         // names or lines of one group
 constexpr std::size_t kMaxText = 400;      // bytes of a message on one line
-
-// "1 error", "2 errors".
-std::string counted(std::size_t count, std::string_view noun) {
-  return concat(count, ' ', noun, count == 1 ? "" : "s");
-}
 
 std::string_view colour_of(Severity severity) {
   switch (severity) {

@@ -6,6 +6,7 @@
 
 #include "shori/data/fix_files.h"
 #include "shori/util/file.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "src/cli/data/output.h"
 #include "src/cli/data/unified_diff.h"
@@ -84,8 +85,7 @@ class FixRun {
     if (unfixed_ > 0)
       std::fprintf(to, "YAML conversations left as they are (a fix would lose their layout; fix them by hand): %zu\n",
                    unfixed_);
-    std::fprintf(to, "%zu %s %s\n", changed_, changed_ == 1 ? "file" : "files",
-                 arguments_.dry_run ? "would change" : "changed");
+    std::fprintf(to, "%s %s\n", counted(changed_, "file").c_str(), arguments_.dry_run ? "would change" : "changed");
   }
 
   const std::vector<InputSet>& sets_;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/documents/filter_ratings.h"
@@ -31,8 +32,8 @@ void add_text_changes(Dataset& dataset, const DocumentList& list, const DataSour
       times += count;
     }
     if (files == 0) continue;
-    dataset.text_changes.push_back(concat(text_change_name(static_cast<TextChange>(change)), ": ", times, " in ", files,
-                                          files == 1 ? " file, " : " files, the first ", first));
+    dataset.text_changes.push_back(concat(text_change_name(static_cast<TextChange>(change)), ": ", times, " in ",
+                                          counted(files, "file"), files == 1 ? ", " : ", the first ", first));
   }
 }
 
@@ -73,7 +74,7 @@ void add_unknown_keys(Dataset& dataset, const DocumentList& list, const DataSour
   for (const auto& [key, lines] : list.unknown_keys) {
     const auto& [file, member] = key;
     dataset.unknown_keys.push_back(concat(escape_for_log(sources.files[file].path), ": `", escape_for_log(member),
-                                          "` in ", lines, lines == 1 ? " line" : " lines"));
+                                          "` in ", counted(lines, "line")));
   }
   for (std::string& text : unused_rating_texts(sources, list)) dataset.unknown_keys.push_back(std::move(text));
 }

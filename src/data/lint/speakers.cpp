@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
@@ -176,7 +177,7 @@ class SpeakerLint {
 }  // namespace
 
 std::string speaker_text(std::string_view name, std::size_t messages) {
-  return concat('`', escape_for_log(name), "` (", messages, messages == 1 ? " message)" : " messages)");
+  return concat('`', escape_for_log(name), "` (", counted(messages, "message"), ")");
 }
 
 void lint_speakers(const BlockmlDocument& document, const LintOptions& options, std::vector<LintFinding>& findings) {

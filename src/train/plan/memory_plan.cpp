@@ -124,7 +124,7 @@ std::string checkpointing_text(const CheckpointingPolicy& policy) {
   std::string text;
   const auto add = [&](std::ptrdiff_t layers, const char* what) {
     if (layers == 0) return;
-    text += concat(text.empty() ? "" : ", ", layers, layers == 1 ? " layer " : " layers ", what);
+    text += concat(text.empty() ? "" : ", ", counted(layers, "layer"), " ", what);
   };
   add(count(Recompute::kAll), "recomputed");
   add(count(Recompute::kMlp), "with the attention kept");

@@ -6,12 +6,11 @@
 #include <string_view>
 
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 
 namespace shori {
 namespace {
-
-std::string counted(std::int64_t count, std::string_view one) { return concat(count, " ", one, count == 1 ? "" : "s"); }
 
 class RunLengthCheck {
  public:

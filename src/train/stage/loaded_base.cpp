@@ -8,6 +8,7 @@
 #include "shori/ops/cpu_isa.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
@@ -120,8 +121,7 @@ bool serves(const LoadedBase& base, const PreparedStage& stage) {
 }
 
 void log_processor(const TrainConfig& config) {
-  log_info(concat("CPU: ", thread_count(config), thread_count(config) == 1 ? " thread" : " threads",
-                  ", instruction set ", name_of(cpu_isa())));
+  log_info(concat("CPU: ", counted(thread_count(config), "thread"), ", instruction set ", name_of(cpu_isa())));
   if (cpu_support().tiles_refused) log_info("the processor has AMX, but the system does not let this program use it");
 }
 

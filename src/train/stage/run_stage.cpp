@@ -7,6 +7,7 @@
 #include "shori/util/byte_size.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/train/stage/run_files.h"
@@ -54,7 +55,7 @@ void replace_old_runs(const PreparedStage& stage, const RunFiles& files, OldRuns
 void warn_if_unmoved(const PreparedStage& stage, const StageSession& session) {
   if (session.has_moved() || session.steps_trained() == 0) return;
   log_warning(Diagnostic("W0603", concat("stage ", stage.name, ": no weight of the adapter changed in ",
-                                         session.steps_trained(), session.steps_trained() == 1 ? " step" : " steps"))
+                                         counted(session.steps_trained(), "step")))
                   .note(concat("`learning_rate` ", format_double(stage.config.learning_rate), ", `warmup_steps` ",
                                stage.config.warmup_steps, ", steps of the run ", stage.total_steps()))
                   .help("look at `learning_rate` and `grad_norm` of each step in metrics.jsonl"));
@@ -69,8 +70,8 @@ void finish(PreparedStage& stage, StageSession& session, RunFiles& files, const 
   stage.adapter_sha256 = adapter_files.at("adapter_model.safetensors");
   update_report(stage.folder.path());
   warn_if_unmoved(stage, session);
-  log_result(concat("stage ", stage.name, " done: ", stage.step, stage.step == 1 ? " step" : " steps",
-                    ", adapter sha256 ", stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
+  log_result(concat("stage ", stage.name, " done: ", counted(stage.step, "step"), ", adapter sha256 ",
+                    stage.adapter_sha256->substr(0, 8), " in ", stage.folder.adapter()));
 }
 
 // `lock`: none while the folder still has an old run.

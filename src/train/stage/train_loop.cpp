@@ -5,6 +5,7 @@
 
 #include "shori/train/report.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -78,8 +79,7 @@ bool sample_if_due(StageSession& session, RunFiles& files) {
   for (const SampleMetrics& sample : *samples) {
     files.add_metrics(sample_line(sample));
     log_info(concat("sample ", sample.stage, " step ", sample.step, " ", sample.prompt, " ", sample.preset, ": ",
-                    sample.tokens, sample.tokens == 1 ? " token, " : " tokens, ", sample.stop, ": ",
-                    escape_for_log(sample.text, 200)));
+                    counted(sample.tokens, "token"), ", ", sample.stop, ": ", escape_for_log(sample.text, 200)));
   }
   return true;
 }

@@ -20,6 +20,12 @@ TEST(NumberText, Commas) {
   EXPECT_EQ(with_commas(std::numeric_limits<std::int64_t>::max()), "9,223,372,036,854,775,807");
 }
 
+TEST(NumberText, OnlyOneIsSingular) {
+  EXPECT_EQ(counted(0, "step"), "0 steps");
+  EXPECT_EQ(counted(1u, "step"), "1 step");
+  EXPECT_EQ(counted(std::size_t{2}, "step"), "2 steps");
+}
+
 TEST(NumberText, RatiosRoundHalfToEvenExactly) {
   const auto megabytes = [](std::int64_t bytes) { return ratio_text(bytes, 1'000'000, 1); };
   EXPECT_EQ(megabytes(18'350'000), "18.4");
