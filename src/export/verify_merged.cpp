@@ -18,8 +18,6 @@ namespace {
 
 constexpr double kProbeTolerance = 1e-2;  // relative L2 of 16-bit rounding is about 2e-3
 
-constexpr std::uint64_t kChunk = 4u << 20;
-
 void probe(const MergeInput& input, const SafetensorsFile& file, const TensorEntry& entry) {
   const HfTensor& tensor = *input.base.find(entry.name);
   WeightProbe probe(input.base, &input.adapter, tensor);
@@ -35,21 +33,9 @@ void probe(const MergeInput& input, const SafetensorsFile& file, const TensorEnt
   probe.check(kProbeTolerance);
 }
 
-std::string digest_of(const SafetensorsFile& file, const TensorEntry& entry) {
-  Sha256 hash;
-  std::vector<std::byte> chunk(std::min(entry.bytes(), kChunk));
-  for (std::uint64_t offset = 0; offset < entry.bytes(); offset += kChunk) {
-    throw_if_stop_requested();
-    const std::uint64_t bytes = std::min(entry.bytes() - offset, kChunk);
-    file.read(entry, offset, chunk.data(), bytes);
-    hash.update(chunk.data(), bytes);
-  }
-  return to_hex(hash.finish());
-}
-
 void verify_tensor(const MergeInput& input, const SafetensorsFile& file, const TensorEntry& entry,
                    const std::string& digest) {
-  if (digest_of(file, entry) != digest)
+  if (to_hex(file.digest(entry, throw_if_stop_requested)) != digest)
     throw Error(Diagnostic("E0804", concat("re-reading the export failed: tensor `", entry.name,
                                            "` differs from what was written"))
                     .at(file.file().path()));

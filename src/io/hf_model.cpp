@@ -17,11 +17,6 @@
 #include "src/io/shape_text.h"
 
 namespace shori {
-namespace {
-
-constexpr std::uint64_t kChunk = 4u << 20;
-
-}  // namespace
 
 const HfTensor* HfModel::find(std::string_view name) const {
   const auto found = by_name_.find(name);
@@ -73,29 +68,18 @@ void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t
   widen_values(tensor.dtype, bits.data(), values, out);
 }
 
-Sha256Digest HfModel::digest_of(const HfTensor& tensor) const {
-  Sha256 hash;
-  std::vector<std::uint8_t> buffer(std::min(kChunk, tensor.entry.bytes()));
-  for (std::uint64_t offset = 0; offset < tensor.entry.bytes(); offset += kChunk) {
-    throw_if_stop_requested();
-    const std::uint64_t count = std::min(kChunk, tensor.entry.bytes() - offset);
-    // Without dropping the pages, as read_bytes() does: who asks for a fingerprint reads the weights next.
-    files_[tensor.shard].read(tensor.entry, offset, buffer.data(), count);
-    hash.update(buffer.data(), count);
-  }
-  return hash.finish();
-}
-
 std::string HfModel::fingerprint(const Report& report) const {
   std::vector<Sha256Digest> digests;
   std::uint64_t done = 0;
-  make_in_order(
-      tensors_.size(), usable_cores(), [&](std::size_t i) { return digest_of(tensors_[i]); },
-      [&](std::size_t i, const Sha256Digest& digest) {
-        digests.push_back(digest);
-        done += tensors_[i].entry.bytes();
-        if (report) report(done, tensor_bytes());
-      });
+  // The pages stay in the system's cache: who asks for a fingerprint reads the weights next.
+  const auto digest_of = [&](std::size_t i) {
+    return files_[tensors_[i].shard].digest(tensors_[i].entry, throw_if_stop_requested);
+  };
+  make_in_order(tensors_.size(), usable_cores(), digest_of, [&](std::size_t i, const Sha256Digest& digest) {
+    digests.push_back(digest);
+    done += tensors_[i].entry.bytes();
+    if (report) report(done, tensor_bytes());
+  });
   for (const SafetensorsFile& file : files_) file.file().check_unchanged();
   return fingerprint_of(digests);
 }

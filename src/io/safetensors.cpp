@@ -222,6 +222,19 @@ void SafetensorsFile::read(const TensorEntry& entry, std::uint64_t offset, void*
   file_.read_at(data_start_ + entry.begin + offset, into, bytes);
 }
 
+Sha256Digest SafetensorsFile::digest(const TensorEntry& entry, void (*before_chunk)()) const {
+  constexpr std::uint64_t kChunk = 4u << 20;
+  std::vector<std::byte> chunk(std::min(kChunk, entry.bytes()));
+  Sha256 hash;
+  for (std::uint64_t offset = 0; offset < entry.bytes(); offset += kChunk) {
+    if (before_chunk != nullptr) before_chunk();
+    const std::uint64_t bytes = std::min(kChunk, entry.bytes() - offset);
+    read(entry, offset, chunk.data(), bytes);
+    hash.update(chunk.data(), bytes);
+  }
+  return hash.finish();
+}
+
 std::uint64_t NamedArray::count() const {
   std::uint64_t result = 1;
   for (const std::int64_t size : shape) result *= static_cast<std::uint64_t>(size);

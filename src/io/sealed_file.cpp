@@ -71,18 +71,6 @@ JsonValue parse_manifest(const std::string& text) {
   return std::move(*value);
 }
 
-std::string sha256_of_array(const SafetensorsFile& file, const TensorEntry& entry) {
-  constexpr std::uint64_t kChunk = 4u << 20;
-  std::vector<std::uint8_t> buffer(std::min(kChunk, entry.bytes()));
-  Sha256 hash;
-  for (std::uint64_t done = 0; done < entry.bytes(); done += buffer.size()) {
-    const std::uint64_t count = std::min<std::uint64_t>(buffer.size(), entry.bytes() - done);
-    file.read(entry, done, buffer.data(), count);
-    hash.update(buffer.data(), count);
-  }
-  return to_hex(hash.finish());
-}
-
 }  // namespace
 
 SealedLayout::SealedLayout(const SealedFormat& format, std::span<const NamedArray> arrays, std::size_t manifest_bytes)
@@ -174,7 +162,7 @@ SealedFile open_sealed_file(const std::string& folder, const std::string& name, 
 
 void check_arrays(const SealedFile& sealed) {
   for (const TensorEntry& entry : sealed.arrays()) {
-    if (sha256_of_array(sealed.file, entry) != sealed.recorded_sha256(entry.name))
+    if (to_hex(sealed.file.digest(entry)) != sealed.recorded_sha256(entry.name))
       throw DamagedFile{entry.name + ": checksum differs"};
   }
 }

@@ -113,7 +113,6 @@ class HfModel {
   std::string header_fingerprint() const;
 
  private:
-  Sha256Digest digest_of(const HfTensor& tensor) const;
   void open_shards(const std::vector<std::string>& names);
   void collect_tensors(const std::map<std::string, std::string>& weight_map);
   void read_nf4_headers();

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "shori/util/file.h"
+#include "shori/util/hash.h"
 
 namespace shori {
 
@@ -75,6 +76,8 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   // `bytes` bytes of a tensor from `offset` within it.
   void read(const TensorEntry& entry, std::uint64_t offset, void* into, std::uint64_t bytes) const;
+  // SHA-256 of the bytes of a tensor, read in chunks. `before_chunk` is called before each, to stop if that is wanted.
+  Sha256Digest digest(const TensorEntry& entry, void (*before_chunk)() = nullptr) const;
   // Bytes before the data.
   std::uint64_t data_start() const { return data_start_; }
   const InputFile& file() const { return file_; }
