@@ -160,30 +160,6 @@ std::optional<LoraPair> lora_of(const ExportSource& adapter, const HfTensor& ten
   return LoraPair{a, b};
 }
 
-struct MergedRows::Impl {
-  const HfModel& base;
-  const ExportSource* adapter;
-  const HfTensor& tensor;
-  std::optional<LoraPair> lora;
-  std::optional<Nf4Weight> nf4;
-};
-
-MergedRows::MergedRows(const HfModel& base, const ExportSource* adapter, MergeBase merge_base, const HfTensor& tensor)
-    : impl_(new Impl{base, adapter, tensor, adapter ? lora_of(*adapter, tensor) : std::nullopt, std::nullopt}) {
-  if (impl_->lora && merge_base == MergeBase::kNf4) impl_->nf4 = quantized(base, tensor);
-}
-MergedRows::~MergedRows() = default;
-
-void MergedRows::read(std::int64_t first, std::int64_t rows, std::vector<float>& values,
-                      std::vector<float>& before) const {
-  values.resize(static_cast<std::size_t>(rows * impl_->tensor.cols()));
-  impl_->base.read_rows(impl_->tensor, first, rows, values.data());
-  before.clear();
-  if (impl_->lora) before = values;
-  if (impl_->nf4) dequantize_nf4(impl_->nf4->view(), first * impl_->tensor.cols(), values);
-  if (impl_->lora) add_lora(*impl_->lora, impl_->adapter->scaling(), first, values);
-}
-
 std::vector<ChunkPosition> chunks_of(const std::vector<MergeSource>& sources) {
   std::vector<ChunkPosition> chunks;
   for (std::size_t i = 0; i < sources.size(); ++i) {
@@ -197,18 +173,35 @@ std::vector<ChunkPosition> chunks_of(const std::vector<MergeSource>& sources) {
   return chunks;
 }
 
+// What a tensor is merged from, beside its values in the base.
+struct MergedTensors::Factors {
+  std::once_flag once;
+  std::optional<LoraPair> lora;
+  std::optional<Nf4Weight> nf4;
+};
+
 MergedTensors::MergedTensors(const HfModel& base, const ExportSource* adapter, MergeBase merge_base,
                              const std::vector<MergeSource>& sources)
-    : base_(base), adapter_(adapter), merge_base_(merge_base), rows_(sources.size()) {}
+    : base_(base), adapter_(adapter), merge_base_(merge_base), factors_(sources.size()) {}
+MergedTensors::~MergedTensors() = default;
 
 MergedChunk MergedTensors::read(const ChunkPosition& position) {
-  Rows& rows = rows_[position.index];
-  std::call_once(rows.once,
-                 [&] { rows.merged = std::make_unique<MergedRows>(base_, adapter_, merge_base_, *position.tensor); });
+  const HfTensor& tensor = *position.tensor;
+  Factors& factors = factors_[position.index];
+  std::call_once(factors.once, [&] {
+    if (adapter_) factors.lora = lora_of(*adapter_, tensor);
+    if (factors.lora && merge_base_ == MergeBase::kNf4) factors.nf4 = quantized(base_, tensor);
+  });
   MergedChunk chunk{position, {}, {}};
-  rows.merged->read(position.first, position.rows, chunk.values, chunk.before);
+  chunk.values.resize(static_cast<std::size_t>(position.rows * tensor.cols()));
+  base_.read_rows(tensor, position.first, position.rows, chunk.values.data());
+  if (factors.lora) chunk.before = chunk.values;
+  if (factors.nf4) dequantize_nf4(factors.nf4->view(), position.first * tensor.cols(), chunk.values);
+  if (factors.lora) add_lora(*factors.lora, adapter_->scaling(), position.first, chunk.values);
   return chunk;
 }
+
+void MergedTensors::forget(std::size_t index) { factors_[index].nf4.reset(); }
 
 // A factor B of zeros adds nothing, and such a merge is refused.
 void check_changes(const HfModel& base, const ExportSource& adapter, const std::set<std::string>& changed) {

@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -41,22 +40,6 @@ std::optional<LoraPair> lora_of(const ExportSource& adapter, const HfTensor& ten
 
 inline constexpr std::int64_t kValuesAtOnce = 1 << 22;  // fp32 values of one chunk: 16 MiB
 
-// The fp32 values of one tensor, merged: W + alpha / r * (B . A), or W where it has no adapter or `adapter` is null.
-// Several threads may read at once.
-class MergedRows {
- public:
-  // With kNf4 an adapted tensor is quantized here.
-  MergedRows(const HfModel& base, const ExportSource* adapter, MergeBase merge_base, const HfTensor& tensor);
-  ~MergedRows();
-
-  // [rows, cols]. `before` receives the base's own values where an adapter changes them, else nothing.
-  void read(std::int64_t first, std::int64_t rows, std::vector<float>& values, std::vector<float>& before) const;
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
-
 // A tensor to merge, cut at multiples of `row_multiple` rows.
 struct MergeSource {
   const HfTensor* tensor;
@@ -70,29 +53,29 @@ struct ChunkPosition {
   std::int64_t first, rows;
   bool is_last;  // of its tensor
 };
+// Their fp32 values, merged: W + alpha / r * (B . A), or W where the tensor has no adapter.
 struct MergedChunk : ChunkPosition {
   std::vector<float> values;  // [rows, cols]
   std::vector<float> before;  // the base's own, where an adapter changes them
 };
 std::vector<ChunkPosition> chunks_of(const std::vector<MergeSource>& sources);
 
-// Each tensor of a list, quantized when its first chunk is read and forgotten after its last.
+// The tensors of a list. Several threads may read at once. With kNf4 an adapted tensor is quantized when its first chunk
+// is read, and the result is kept until forget().
 class MergedTensors {
  public:
   MergedTensors(const HfModel& base, const ExportSource* adapter, MergeBase merge_base,
                 const std::vector<MergeSource>& sources);
+  ~MergedTensors();
   MergedChunk read(const ChunkPosition& position);
-  void forget(std::size_t index) { rows_[index].merged.reset(); }
+  void forget(std::size_t index);
 
  private:
-  struct Rows {
-    std::once_flag once;
-    std::unique_ptr<MergedRows> merged;
-  };
+  struct Factors;
   const HfModel& base_;
   const ExportSource* adapter_;
   MergeBase merge_base_;
-  std::vector<Rows> rows_;
+  std::vector<Factors> factors_;  // by tensor
 };
 
 // encode(MergedChunk) on all cores, write(ChunkPosition, its result) on this thread in the order of the list.
