@@ -41,7 +41,6 @@ bool is_true(const JsonValue& object, std::string_view key) {
   return value != nullptr && value->kind == JsonValue::Kind::kBool && value->boolean;
 }
 
-// What the program writes for itself, such as the calls of tools and their results.
 // Calls of tools and their results, and what else the program says in its own name.
 bool is_own_entry(const JsonValue& object, const JsonValue* extra, const std::string& type) {
   if (extra != nullptr && extra->find("tool_invocations") != nullptr) return true;
