@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
+#include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
@@ -48,6 +50,19 @@ std::string in_ansi_quotes(std::string_view text) {
   return word + "'";
 }
 
+std::string target_of(const std::string& file) {
+  std::error_code error;
+  const std::string target = is_symlink(file) ? std::filesystem::canonical(file, error).string() : file;
+  return error || target.empty() ? file : target;
+}
+
+// A name for the new content that no file has.
+std::string new_name(const std::string& file) {
+  std::string name = file + ".new";
+  while (path_exists(name)) name += ".new";
+  return name;
+}
+
 }  // namespace
 
 std::string shell_word(std::string_view text) {
@@ -60,6 +75,17 @@ std::string shell_words(const std::vector<std::string>& words) {
   std::string line;
   for (const std::string& word : words) line += (line.empty() ? "" : " ") + shell_word(word);
   return line;
+}
+
+std::string rewrite_command(std::string_view command, const std::string& file, std::string_view filter) {
+  const std::string target = target_of(file), word = shell_word(target), made = shell_word(new_name(target));
+  const std::string pipe = filter.empty() ? "" : concat(" | ", filter);
+  const std::string check = filter.empty() ? "" : concat(" && test -s ", made);
+  return concat(command, ' ', word, pipe, " > ", made, check, " && mv ", made, ' ', word);
+}
+
+std::string sed_command(std::string_view script, const std::string& file) {
+  return concat("sed -i ", script, ' ', shell_word(target_of(file)));
 }
 
 void set_called_as(std::string_view path) { called_as() = path; }

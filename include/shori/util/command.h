@@ -14,6 +14,14 @@ std::string shell_word(std::string_view text);
 // The words, each quoted as needed, with spaces between.
 std::string shell_words(const std::vector<std::string>& words);
 
+// A command that replaces the content of `file` by what `command FILE` writes, piped through `filter` if there is one.
+// If a program fails the file stays as it is: a pipe has the status of `filter` alone, so an empty result is a failure
+// there. Of a link the target is replaced, so that the link stays one, and no other file is overwritten.
+std::string rewrite_command(std::string_view command, const std::string& file, std::string_view filter = {});
+
+// `sed -i SCRIPT FILE`, where FILE is the target of a link. `script` is quoted, and may follow options.
+std::string sed_command(std::string_view script, const std::string& file);
+
 // How this program was called (argv[0]). Without it programs are named as if they were on the PATH.
 void set_called_as(std::string_view called_as);
 

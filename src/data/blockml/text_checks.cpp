@@ -49,7 +49,7 @@ Diagnostic invalid_byte(std::string_view text, std::size_t at, const TextSource&
 Diagnostic carriage_return(std::string_view text, const TextSource& source, const TextCursor& cursor) {
   return Diagnostic("E0309", "carriage return (CR) in the text")
       .note(concat("first at ", position_text(source, cursor), "; lines with CR: ", count_lines_with_cr(text)))
-      .help("sed -i 's/\\r$//' " + shell_word(source.file.empty() ? "FILE" : source.file));
+      .help(sed_command("'s/\\r$//'", source.file.empty() ? "FILE" : source.file));
 }
 
 Diagnostic describe(std::string_view text, std::size_t at, bool invalid, const TextSource& source,
@@ -58,7 +58,7 @@ Diagnostic describe(std::string_view text, std::size_t at, bool invalid, const T
   if (text.substr(at).starts_with(kByteOrderMark)) {
     return Diagnostic("E0304", "the text begins with a byte order mark")
         .note("bytes EF BB BF (U+FEFF)")
-        .help("delete it: sed -i '1s/^\\xEF\\xBB\\xBF//' " + shell_word(source.file));
+        .help("delete it: " + sed_command("'1s/^\\xEF\\xBB\\xBF//'", source.file));
   }
   if (text[at] == '\r') return carriage_return(text, source, cursor);
   return Diagnostic("E0304", concat("control character U+00", hex_byte(text[at])))

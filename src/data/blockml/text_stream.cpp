@@ -1,7 +1,6 @@
 #include "src/data/blockml/text_stream.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "shori/util/command.h"
 #include "shori/util/text.h"
@@ -27,32 +26,10 @@ std::string beginning_of(const std::string& path, std::size_t limit) {
   return read_head(InputFile::open(path, "E0315"), limit);
 }
 
-// The file that a command may replace: of a link its target, so that the link stays one.
-std::string target_of(const std::string& file) {
-  std::error_code error;
-  const std::string target = is_symlink(file) ? std::filesystem::canonical(file, error).string() : file;
-  return error || target.empty() ? file : target;
-}
-
-// A name for the new content that no file has.
-std::string new_name(const std::string& file) {
-  std::string name = file + ".new";
-  while (path_exists(name)) name += ".new";
-  return name;
-}
-
-// `command` reads the file and writes what shall be its content. A command that fails leaves the file as it is.
-std::string rewrite_command(std::string_view command, const std::string& file) {
-  const std::string target = target_of(file), word = shell_word(target), temporary = shell_word(new_name(target));
-  return concat(command, ' ', word, " > ", temporary, " && mv ", temporary, ' ', word);
-}
-
 // iconv -c deletes what it cannot convert, and then ends with 1 as it does after an error. So the status of `filter`
-// decides, and no output means that iconv did not run.
+// decides.
 std::string convert_command(std::string_view from, std::string_view filter, const std::string& file) {
-  const std::string target = target_of(file), word = shell_word(target), temporary = shell_word(new_name(target));
-  return concat("iconv -c -f ", from, " -t utf-8 ", word, " | ", filter, " > ", temporary, " && test -s ", temporary,
-                " && mv ", temporary, ' ', word);
+  return rewrite_command(concat("iconv -c -f ", from, " -t utf-8"), file, filter);
 }
 
 struct Magic {
@@ -189,8 +166,7 @@ std::string escape_command(const std::string& file, char control) {
   if (control == '\b') escape = "(b|u0008)";
   if (control == '\f') escape = "(f|u000c)";
   // A backslash that another one escapes begins nothing. One match at a time, because matches may touch.
-  std::string command =
-      concat("sed -i -E ':a;s/(^|[^\\\\])((\\\\\\\\)*)\\\\", escape, "/\\1\\2/I;ta' ", shell_word(target_of(file)));
+  std::string command = sed_command(concat("-E ':a;s/(^|[^\\\\])((\\\\\\\\)*)\\\\", escape, "/\\1\\2/I;ta'"), file);
   if (byte == 0x7F) command += " && " + control_command(file).substr(std::string_view("delete it: ").size());
   return "delete it: " + command;
 }
@@ -198,7 +174,7 @@ std::string escape_command(const std::string& file, char control) {
 std::string json_command(const std::string& file, std::string_view text, std::size_t offset) {
   if (offset >= text.size()) return {};
   const char c = text[offset];
-  if (c == '\t') return "make tabs spaces: sed -i 's/\\t/ /g' " + shell_word(target_of(file));
+  if (c == '\t') return "make tabs spaces: " + sed_command("'s/\\t/ /g'", file);
   if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r') return control_command(file);
   return text.substr(offset).starts_with("\\u0000") ? escape_command(file, '\0') : std::string();
 }

@@ -30,7 +30,7 @@ bool check_plain_text(Encoding& encoding, std::string_view text) {
     problem("E0304", "the text is not UTF-8", *bad).help(utf8_command(encoding.file.path, text));
   } else if (text.starts_with("\xEF\xBB\xBF")) {
     problem("E0304", "a byte order mark", 0)
-        .help("delete it: sed -i 's/\\xEF\\xBB\\xBF//g' " + shell_word(encoding.file.path));
+        .help("delete it: " + sed_command("'s/\\xEF\\xBB\\xBF//g'", encoding.file.path));
   } else if (nul != std::string_view::npos) {
     problem("E0304", "U+0000 in the text", nul).help(control_command(encoding.file.path));
   } else if (text.empty()) {

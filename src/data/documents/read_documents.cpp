@@ -49,13 +49,12 @@ std::optional<Diagnostic> refuse_other_json(const InputFile& input, const Source
   const bool array = form == JsonForm::kArray;
   const std::string_view read = array ? kReadArray : kReadSpread;
   const std::string program = concat("import json, re, sys; [print(json.dumps(each)) for each in ", read, "]");
-  const std::string file = shell_word(source.path), made = shell_word(source.path + ".new");
   return Diagnostic("E0312", array ? "this is one JSON array, not JSONL"
                                    : "the objects go over several lines, so this is not JSONL")
       .at(source.path, 1, 1)
       .note("JSONL has one object in each line")
-      .help(concat("write one object a line: `python3 -c ", shell_word(program), " < ", file, " > ", made, " && mv ",
-                   made, " ", file, "`"));
+      .help(concat("write one object a line: `",
+                   rewrite_command(concat("python3 -c ", shell_word(program), " <"), source.path), "`"));
 }
 
 // A file of another program has a fault in each line; one that says what it is says more.

@@ -75,7 +75,7 @@ bool check_text_form(std::string_view line, const std::string& file, LineCheck& 
   if (line.starts_with("\xEF\xBB\xBF")) {
     check.add("E0304", "a byte order mark inside the file", 0)
         .note("bytes ef bb bf")
-        .help("delete it: sed -i 's/^\\xEF\\xBB\\xBF//' " + shell_word(file));
+        .help("delete it: " + sed_command("'s/^\\xEF\\xBB\\xBF//'", file));
     return false;
   }
   if (const std::size_t nul = line.find('\0'); nul != std::string_view::npos) {

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <string>
+
+#include "shori/util/text.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
@@ -33,6 +37,20 @@ TEST(ShellWord, AShellReadsBackWhatWasQuoted) {
 
 TEST(ShellWord, ShowsNoControlCharacter) {
   for (const char c : shell_word("a\x1b[31m\nb")) EXPECT_GE(c, ' ');
+}
+
+TEST(FileCommands, ReplaceTheTargetOfALinkAndOverwriteNoOtherFile) {
+  TemporaryFolder folder;
+  const std::string target = std::filesystem::canonical(folder.write("my file", "abc")).string();
+  const std::string link = folder.path() + "/link";
+  std::filesystem::create_symlink(target, link);
+  EXPECT_EQ(sed_command("s/a/b/", link), "sed -i s/a/b/ " + shell_word(target));
+  EXPECT_EQ(sed_command("s/a/b/", "no file"), "sed -i s/a/b/ 'no file'");
+  folder.write("my file.new", "mine");
+  const std::string made = shell_word(target + ".new.new");
+  EXPECT_EQ(rewrite_command("cat", link),
+            concat("cat ", shell_word(target), " > ", made, " && mv ", made, ' ', shell_word(target)));
+  EXPECT_EQ(rewrite_command("cat", "f", "tr a b"), "cat f | tr a b > f.new && test -s f.new && mv f.new f");
 }
 
 TEST(ProgramCommand, IsCalledAsThisProgramWas) {
