@@ -29,9 +29,7 @@ struct DocumentReader::OpenFile {
 namespace {
 
 // Whether the lines of a JSONL file have what their type wants; `kind` decides where they do not.
-bool has_wanted_member(const InputFile& input, const SourceFile& source, const std::string& field) {
-  std::string text;
-  TextStream(input).read(text);
+bool has_wanted_member(std::string_view text, const SourceFile& source, const std::string& field) {
   const bool tokenized = source.type == DataType::kTokenized;
   return first_json_keys(text).contains(tokenized ? "input_ids" : field.empty() ? "text" : field);
 }
@@ -41,10 +39,8 @@ constexpr std::string_view kReadArray = "json.load(sys.stdin)";
 constexpr std::string_view kReadSpread = R"(json.loads("[" + re.sub(r"(?m)^}\s*^{", "},{", sys.stdin.read()) + "]"))";
 
 // JSON that is not JSONL has a fault in each line; one that says what it is says more.
-std::optional<Diagnostic> refuse_other_json(const InputFile& input, const SourceFile& source) {
-  std::string text;
-  TextStream(input).read(text);
-  const JsonForm form = source.lines ? json_form(text) : JsonForm::kLines;
+std::optional<Diagnostic> refuse_other_json(std::string_view text, const SourceFile& source) {
+  const JsonForm form = json_form(text).value_or(JsonForm::kLines);
   if (form == JsonForm::kLines || first_json_keys(text).empty()) return std::nullopt;
   const bool array = form == JsonForm::kArray;
   const std::string_view read = array ? kReadArray : kReadSpread;
@@ -58,13 +54,13 @@ std::optional<Diagnostic> refuse_other_json(const InputFile& input, const Source
 }
 
 // A file of another program has a fault in each line; one that says what it is says more.
-std::optional<Diagnostic> refuse_foreign_file(const InputFile& input, const SourceFile& source,
+std::optional<Diagnostic> refuse_foreign_file(const InputFile& input, std::string_view text, const SourceFile& source,
                                               const std::string& field) {
   const FileKind kind = source.type == DataType::kCompletion && !source.lines ? FileKind::kUnknown
                                                                               : recognize_file(input, source.full_path);
   const bool foreign = (!import_word(kind).empty() && kind != FileKind::kBlockml) || kind == FileKind::kAlpaca ||
                        kind == FileKind::kCard || kind == FileKind::kLorebook;
-  if (!foreign || (source.lines && has_wanted_member(input, source, field))) return std::nullopt;
+  if (!foreign || (source.lines && has_wanted_member(text, source, field))) return std::nullopt;
   Diagnostic problem(kind == FileKind::kPlain ? "E0310" : "E0312", concat("this is ", file_kind_name(kind)));
   problem.at(source.path, 1, 1);
   if (!import_word(kind).empty()) return problem.help(import_command(kind, source.path));
@@ -101,8 +97,11 @@ std::optional<Diagnostic> DocumentReader::open_file() {
   open_ = std::make_unique<OpenFile>(InputFile::open(source.full_path, "E0315"));
   files_[file_].size = open_->input.size();
   if (auto problem = refuse_file_form(open_->input, source.path)) return problem;
-  if (auto problem = refuse_foreign_file(open_->input, source, sources_.entry_of(file_).field)) return problem;
-  if (auto problem = refuse_other_json(open_->input, source)) return problem;
+  std::string beginning;  // of JSONL
+  if (source.lines) TextStream(open_->input).read(beginning);
+  if (auto problem = refuse_foreign_file(open_->input, beginning, source, sources_.entry_of(file_).field))
+    return problem;
+  if (auto problem = refuse_other_json(beginning, source)) return problem;
   if (!source.lines) return open_text();
   open_->lines.emplace(open_->input);
   return std::nullopt;

@@ -78,21 +78,11 @@ void JsonElements::skip_space() {
   while (is_json_space(peek())) take();
 }
 
-// Reads as much as json_form() needs.
 void JsonElements::begin() {
   begun_ = true;
-  std::size_t seen = 0;
-  for (int characters = 0; characters < 2 && buffer_.size() <= kMaxLine;) {
-    seen = buffer_.find_first_not_of(" \t\r\n", seen);
-    if (seen != std::string::npos) {
-      ++characters;
-      ++seen;
-      continue;
-    }
-    seen = buffer_.size();
-    if (!stream_.read(buffer_)) break;
-  }
-  form_ = json_form(buffer_);
+  std::optional<JsonForm> form;
+  while (!form && buffer_.size() <= kMaxLine && stream_.read(buffer_)) form = json_form(buffer_);
+  form_ = form.value_or(JsonForm::kLines);
 }
 
 bool JsonElements::next(JsonElement& element) {

@@ -186,13 +186,13 @@ std::string_view import_word(FileKind kind) {
   }
 }
 
-JsonForm json_form(std::string_view beginning) {
+std::optional<JsonForm> json_form(std::string_view beginning) {
   const std::size_t first = beginning.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return JsonForm::kLines;
+  if (first == std::string_view::npos) return std::nullopt;
   if (beginning[first] == '[') return JsonForm::kArray;
   const std::size_t next = beginning.find_first_not_of(" \t\r", first + 1);
-  const bool opens = beginning[first] == '{' && next != std::string_view::npos && beginning[next] == '\n';
-  return opens ? JsonForm::kSpread : JsonForm::kLines;
+  if (next == std::string_view::npos) return std::nullopt;
+  return beginning[first] == '{' && beginning[next] == '\n' ? JsonForm::kSpread : JsonForm::kLines;
 }
 
 std::set<std::string, std::less<>> first_json_keys(std::string_view text) { return KeyScanner(text).run(); }

@@ -17,8 +17,8 @@ enum class JsonForm : std::uint8_t {
   kArray,   // all are items of one array
   kSpread,  // one after the other, each over several lines
 };
-// By the first character that is no space, and by the line break after it.
-JsonForm json_form(std::string_view beginning);
+// By the first character that is no space, and by the line break after it; nullopt: the beginning is too short.
+std::optional<JsonForm> json_form(std::string_view beginning);
 
 enum class FileKind : std::uint8_t {
   kUnknown,
