@@ -1,4 +1,4 @@
-// Which error a piece of code throws.
+// Which error a call throws.
 #pragma once
 
 #include <string>
