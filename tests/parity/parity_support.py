@@ -75,7 +75,7 @@ def reference_model(folder, linears, adapter, rank, alpha, targets, dtype):
 
 
 def reference_pass(model, samples, dtype):
-    """Token losses of every sample behind each other (0 at its last id), mean loss, and gradients by PEFT name. Each
+    """Token losses of one sample after the other (0 at its last id), mean loss, and gradients by PEFT name. Each
     sample goes through alone: a pack must not differ."""
     losses, targets = [], sum(len(sample) - 1 for sample in samples)
     wide = torch.float64 if dtype == torch.float64 else torch.float32

@@ -154,54 +154,15 @@ void load_factors(LoraAdapter& adapter, const std::string& path, const OpContext
   adapter.upload(context);
 }
 
-DropoutKey dropout_of(const nlohmann::json& job) {
-  const auto found = job.find("dropout");
-  if (found == job.end()) return {};
-  return {.seed = found->at("seed"),
-          .step = found->at("step"),
-          .micro_batch = found->at("micro_batch"),
-          .probability = found->at("probability")};
+nlohmann::json read_job(const std::string& path) {
+  std::ifstream file(path);
+  return nlohmann::json::parse(file);
 }
 
-// JOB: {"model": folder, "adapter": file, "bf16": bool, "quantize": bool, "rank": n, "alpha": n, "targets": [...],
-// "samples": [[ids], ...], "dropout": {"seed": n, "step": n, "micro_batch": n, "probability": p} or absent}. OUT: "losses" [T], "logits" of the first sample, the gradients of mean loss by factor name,
-// and the dequantized linears.
-void run_pass(const std::string& job_path, const std::string& out) {
-  std::ifstream job_file(job_path);
-  const nlohmann::json job = nlohmann::json::parse(job_file);
-  const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
-  const HfModel folder = HfModel::open(job.at("model"));
-  MistralWeights weights =
-      load_mistral(folder, {.activation = activation, .quantize = job.at("quantize"), .threads = 2, .progress = {}});
-  TensorWriter writer;
-  if (job.at("quantize").get<bool>()) write_linears(weights, writer);
-
-  const auto targets = job.at("targets").get<std::vector<std::string>>();
-  LoraAdapter adapter(weights.config,
-                      {.rank = job.at("rank"), .alpha = job.at("alpha"), .targets = lora_targets(targets)}, activation);
-  Mistral model(std::move(weights), &adapter);
-  load_factors(adapter, job.at("adapter"), model.ops());
-  const PackedBatch batch = make_pack(job.at("samples"));
-  model.begin(batch, dropout_of(job));
-  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
-  const std::span<const float> losses = model.head_loss(1.0 / static_cast<double>(batch.targets));
-  writer.add("losses", losses, {std::ssize(losses)});
-  for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
-  for (const LoraFactor& factor : adapter.factors()) {
-    writer.add(factor.name, factor.gradients(), {factor.gradient.rows(), factor.gradient.cols()});
-  }
-  const auto prompt = job.at("samples").at(0).get<std::vector<std::int32_t>>();
-  writer.add("logits", model.logits(prompt), {std::ssize(prompt), model.config().vocab_size});
-  writer.write(out);
-}
-
-std::int32_t largest(std::span<const float> logits) {
-  return static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
-}
-
-// A model with an adapter (where `job` names one) for generation, as JOB of run_pass() describes it.
-struct GenerationJob {
-  explicit GenerationJob(const nlohmann::json& job) {
+// A model folder with an adapter file, where the job names one: {"model": folder, "bf16": bool, "quantize": bool,
+// "adapter": file, "rank": n, "alpha": n, "targets": [...]}.
+struct JobModel {
+  explicit JobModel(const nlohmann::json& job) {
     const DType activation = job.at("bf16").get<bool>() ? DType::kBf16 : DType::kF32;
     MistralWeights weights =
         load_mistral(HfModel::open(job.at("model")),
@@ -214,24 +175,57 @@ struct GenerationJob {
     }
     model.emplace(std::move(weights), adapter ? &*adapter : nullptr);
     if (adapter) load_factors(*adapter, job.at("adapter"), model->ops());
-    cached.emplace(*model, job.at("context"));
   }
 
   std::optional<LoraAdapter> adapter;
   std::optional<Mistral> model;
-  std::optional<CachedModel> cached;
 };
 
-// JOB: as for GenerationJob; "prompts": [[ids], ...] are continued one after the other by the same CachedModel, by "tokens"
+DropoutKey dropout_of(const nlohmann::json& job) {
+  const auto found = job.find("dropout");
+  if (found == job.end()) return {};
+  return {.seed = found->at("seed"),
+          .step = found->at("step"),
+          .micro_batch = found->at("micro_batch"),
+          .probability = found->at("probability")};
+}
+
+// JOB: as for JobModel, with an adapter; "samples": [[ids], ...], "dropout": {"seed": n, "step": n, "micro_batch": n,
+// "probability": p} or absent. OUT: "losses" [T], "logits" of the first sample, the gradients of mean loss by factor name,
+// and with "quantize" the dequantized linears.
+void run_pass(const std::string& job_path, const std::string& out) {
+  const nlohmann::json job = read_job(job_path);
+  JobModel loaded(job);
+  Mistral& model = *loaded.model;
+  TensorWriter writer;
+  if (job.at("quantize").get<bool>()) write_linears(model.weights(), writer);
+  const PackedBatch batch = make_pack(job.at("samples"));
+  model.begin(batch, dropout_of(job));
+  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) model.forward_layer(layer);
+  const std::span<const float> losses = model.head_loss(1.0 / static_cast<double>(batch.targets));
+  writer.add("losses", losses, {std::ssize(losses)});
+  for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) model.backward_layer(layer);
+  for (const LoraFactor& factor : loaded.adapter->factors()) {
+    writer.add(factor.name, factor.gradients(), {factor.gradient.rows(), factor.gradient.cols()});
+  }
+  const auto prompt = job.at("samples").at(0).get<std::vector<std::int32_t>>();
+  writer.add("logits", model.logits(prompt), {std::ssize(prompt), model.config().vocab_size});
+  writer.write(out);
+}
+
+std::int32_t largest(std::span<const float> logits) {
+  return static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
+}
+
+// JOB: as for JobModel; "prompts": [[ids], ...] are continued one after the other by the same CachedModel, by "tokens"
 // tokens each in a context of "context". OUT: "ids.<n>" (as F32) and "logits.<n>" [tokens, vocab] of prompt n, and with
 // "quantize" the dequantized linears.
 void run_generate(const std::string& job_path, const std::string& out) {
-  std::ifstream job_file(job_path);
-  const nlohmann::json job = nlohmann::json::parse(job_file);
-  GenerationJob generation(job);
-  CachedModel& cached = *generation.cached;
+  const nlohmann::json job = read_job(job_path);
+  JobModel loaded(job);
+  CachedModel cached(*loaded.model, job.at("context"));
   TensorWriter writer;
-  if (job.at("quantize").get<bool>()) write_linears(generation.model->weights(), writer);
+  if (job.at("quantize").get<bool>()) write_linears(loaded.model->weights(), writer);
   const auto tokens = job.at("tokens").get<std::int64_t>();
   std::size_t number = 0;
   for (const auto& prompt : job.at("prompts")) {
@@ -256,19 +250,20 @@ double seconds_of(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
 }
 
-// JOB: as for GenerationJob; "prompt": ids, then "tokens" tokens, "rounds" times. Prints the seconds of each round.
+// JOB: as for JobModel; "prompt": ids, then "tokens" tokens in a context of "context", "rounds" times. Prints the seconds of
+// each round.
 void print_speed(const std::string& job_path) {
-  std::ifstream job_file(job_path);
-  const nlohmann::json job = nlohmann::json::parse(job_file);
-  GenerationJob generation(job);
+  const nlohmann::json job = read_job(job_path);
+  JobModel loaded(job);
+  CachedModel cached(*loaded.model, job.at("context"));
   const auto prompt = job.at("prompt").get<std::vector<std::int32_t>>();
   nlohmann::json rounds = nlohmann::json::array();
   for (int round = 0; round < job.at("rounds").get<int>(); ++round) {
-    generation.cached->prefill(std::span(prompt).first(1), {});  // nothing of the prompt is left in the cache
+    cached.prefill(std::span(prompt).first(1), {});  // nothing of the prompt is left in the cache
     std::span<const float> logits;
-    const double prefill = seconds_of([&] { logits = generation.cached->prefill(prompt, {}); });
+    const double prefill = seconds_of([&] { logits = cached.prefill(prompt, {}); });
     const double decode = seconds_of([&] {
-      for (int i = 0; i < job.at("tokens").get<int>(); ++i) logits = generation.cached->append(largest(logits));
+      for (int i = 0; i < job.at("tokens").get<int>(); ++i) logits = cached.append(largest(logits));
     });
     rounds.push_back({{"prefill", prefill}, {"decode", decode}});
   }
@@ -320,8 +315,7 @@ struct AdamState {
 // JOB: {"bits": 8 or 32, "guard": bool, "learning_rate": x, "weight_decay": x, "scale": x, "steps": n}. IN: "p" and the gradients
 // "g1", "g2", ... OUT: "1.p" and the moments after the first step, and so on. Blocks have 256 elements.
 void run_adam(const std::string& job_path, const std::string& in, const std::string& out) {
-  std::ifstream job_file(job_path);
-  const nlohmann::json job = nlohmann::json::parse(job_file);
+  const nlohmann::json job = read_job(job_path);
   const SafetensorsFile file = SafetensorsFile::open(InputFile::open(in));
   const bool quantized = job.at("bits") == 8;
   const AdamSettings settings{.learning_rate = job.at("learning_rate"),

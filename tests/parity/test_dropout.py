@@ -12,6 +12,7 @@ from parity_support import (
     make_model,
     random_samples,
     reference_model,
+    reference_pass,
     relative_error,
     run_tool,
 )
@@ -59,17 +60,21 @@ def mask(layer, module, tokens, columns):
 
 
 class ReplayedDropout(torch.nn.Module):
+    """Each call is one sample: its rows of the mask follow those of the call before."""
+
     def __init__(self, kept):
         super().__init__()
-        self.kept, self.rows = kept, slice(0)
+        self.kept, self.first = kept, 0
 
     def forward(self, x):
         scale = float(numpy.float32(1) / numpy.float32(1 - DROPOUT["probability"]))
-        return x * (self.kept[self.rows] * scale).to(x.dtype)
+        rows = slice(self.first, self.first + x.shape[-2])
+        self.first = rows.stop
+        return x * (self.kept[rows] * scale).to(x.dtype)
 
 
 def reference(folder, linears, adapter, masks, dtype):
-    """Losses and gradients of PEFT's model in `dtype`, one sample after the other."""
+    """Losses and gradients of PEFT's model in `dtype`."""
     model = reference_model(folder / "model", linears, adapter, RANK, ALPHA, TARGETS, dtype)
     dropouts = []
     for name, module in model.named_modules():
@@ -78,21 +83,9 @@ def reference(folder, linears, adapter, masks, dtype):
             dropouts.append(ReplayedDropout(masks[layer, target]))
             module.lora_dropout["default"] = dropouts[-1]
     assert len(dropouts) == len(masks)
-    targets, first, losses = sum(len(sample) - 1 for sample in SAMPLES), 0, []
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    for sample in SAMPLES:
-        for dropout in dropouts:
-            dropout.rows = slice(first, first + len(sample))
-        first += len(sample)
-        ids = torch.tensor([sample])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = model(input_ids=ids).logits[0]
-        loss = torch.nn.functional.cross_entropy(logits[:-1].to(wide), ids[0, 1:], reduction="none")
-        (loss.sum() / targets).backward()
-        losses.append(torch.cat([loss.detach().double(), torch.zeros(1, dtype=torch.float64)]))
-    gradients = {name.replace(".default.weight", ".weight"): parameter.grad.double()
-                 for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return torch.cat(losses), gradients
+    losses, _, gradients = reference_pass(model, SAMPLES, dtype)
+    assert all(dropout.first == len(dropout.kept) for dropout in dropouts)
+    return losses, gradients
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
