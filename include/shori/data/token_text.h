@@ -9,6 +9,9 @@
 
 namespace shori {
 
+// The bytes of one id by itself: its piece with spaces for ▁, or the byte of <0xNN>. Control pieces are their text.
+std::string piece_bytes(const Tokenizer& tokenizer, std::int32_t id);
+
 // Gives the text that SentencePiece's decoder gives for all ids at once: ▁ is a space, <0xNN> a byte, control pieces are
 // empty, and each byte that belongs to no well-formed character becomes U+FFFD.
 class TokenTextDecoder {

@@ -1,7 +1,6 @@
 #include "src/chat/server/model_engine.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <utility>
 
@@ -13,27 +12,8 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kSpace = "▁";
-
 std::string model_id(const std::string& name) {
   return lower_ascii(name).find("shori") == std::string::npos ? concat("shori-", name) : name;
-}
-
-// A byte of a piece <0xNN>.
-bool append_byte(std::string_view piece, std::string& to) {
-  if (piece.size() != 6 || !piece.starts_with("<0x") || !piece.ends_with('>')) return false;
-  unsigned byte = 0;
-  if (std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16).ptr != piece.data() + 5) return false;
-  to += static_cast<char>(byte);
-  return true;
-}
-
-void append_text(std::string_view piece, std::string& to) {
-  for (std::size_t space; (space = piece.find(kSpace)) != std::string_view::npos;) {
-    to.append(piece.substr(0, space)) += ' ';
-    piece.remove_prefix(space + kSpace.size());
-  }
-  to.append(piece);
 }
 
 // The model without the ids that end a reply, as llama.cpp has it for `ignore_eos`.
@@ -112,10 +92,7 @@ ModelEngine::ModelEngine(LanguageModel& model, const Tokenizer& tokenizer, const
 
 std::string ModelEngine::bytes_of(std::span<const std::int32_t> ids) const {
   std::string bytes;
-  for (const std::int32_t id : ids) {
-    const std::string_view piece = tokenizer_.piece(id);
-    if (!append_byte(piece, bytes)) append_text(piece, bytes);
-  }
+  for (const std::int32_t id : ids) bytes += piece_bytes(tokenizer_, id);
   return bytes;
 }
 

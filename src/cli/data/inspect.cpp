@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "shori/data/regions.h"
+#include "shori/data/token_text.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/ignored_label.h"
@@ -22,7 +23,6 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kNoCut = static_cast<std::size_t>(-1);
-constexpr std::string_view kMetaSpace = "\xE2\x96\x81";  // ▁, a space in a token
 
 enum class View { kTokens, kText };
 
@@ -83,25 +83,6 @@ void print_tokens(const Sample& sample, const Tokenizer& tokenizer) {
   }
 }
 
-// The byte of a token `<0xNN>`; -1 for other tokens.
-int byte_of(std::string_view piece) {
-  int value = 0;
-  if (piece.size() != 6 || !piece.starts_with("<0x") || piece.back() != '>') return -1;
-  const auto [last, error] = std::from_chars(piece.data() + 3, piece.data() + 5, value, 16);
-  return error == std::errc() && last == piece.data() + 5 ? value : -1;
-}
-
-std::string text_of(std::string_view piece) {
-  if (const int byte = byte_of(piece); byte >= 0) return std::string(1, static_cast<char>(byte));
-  std::string text;
-  while (!piece.empty()) {
-    const bool space = piece.starts_with(kMetaSpace);
-    text += space ? ' ' : piece.front();
-    piece.remove_prefix(space ? kMetaSpace.size() : 1);
-  }
-  return text;
-}
-
 const char* colour_of(const std::string& region) {
   static const std::map<std::string, const char*, std::less<>> colours = {
       {"bos", "35"},  {"eos", "35"}, {"head", "34"}, {"speaker", "36"}, {"text", "32"},
@@ -118,7 +99,7 @@ void print_text(const Sample& sample, const Tokenizer& tokenizer) {
     std::size_t end = begin;
     for (; end < sample.ids.size() && region_of(sample, end) == region && sample.trained[end] == sample.trained[begin];
          ++end) {
-      text += text_of(tokenizer.piece(sample.ids[end]));
+      text += piece_bytes(tokenizer, sample.ids[end]);
     }
     std::string shown;
     for (std::size_t from = 0; from <= text.size();) {

@@ -30,17 +30,19 @@ bool is_begin_of_character(std::string_view bytes) {
   return false;
 }
 
-std::string spaces_for_marks(std::string_view piece) {
-  std::string text;
+}  // namespace
+
+std::string piece_bytes(const Tokenizer& tokenizer, std::int32_t id) {
+  std::string_view piece = tokenizer.piece(id);
+  if (tokenizer.piece_type(id) == PieceType::kByte) return std::string(1, byte_of_piece(piece));
+  std::string bytes;
   while (!piece.empty()) {
     const bool mark = piece.starts_with(kSpaceMark);
-    text += mark ? ' ' : piece.front();
+    bytes += mark ? ' ' : piece.front();
     piece.remove_prefix(mark ? kSpaceMark.size() : 1);
   }
-  return text;
+  return bytes;
 }
-
-}  // namespace
 
 std::string TokenTextDecoder::take_characters(bool at_end) {
   std::string text;
@@ -58,16 +60,16 @@ std::string TokenTextDecoder::take_characters(bool at_end) {
 std::string TokenTextDecoder::append(std::int32_t id) {
   const PieceType type = tokenizer_.piece_type(id);
   if (type == PieceType::kControl) return "";
-  std::string_view piece = tokenizer_.piece(id);
   const bool drops_prefix = std::exchange(drops_prefix_, false);
+  std::string bytes = piece_bytes(tokenizer_, id);
   if (type == PieceType::kByte) {
-    bytes_ += byte_of_piece(piece);
+    bytes_ += bytes;
     return take_characters(false);
   }
-  std::string text = take_characters(true);
-  if (type == PieceType::kUnknown) return text + std::string(tokenizer_.unknown_surface());
-  if (drops_prefix && piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
-  return text + spaces_for_marks(piece);
+  const std::string text = take_characters(true);
+  if (type == PieceType::kUnknown) return text + tokenizer_.unknown_surface();
+  if (drops_prefix && tokenizer_.piece(id).starts_with(kSpaceMark)) bytes.erase(0, 1);
+  return text + bytes;
 }
 
 std::string TokenTextDecoder::finish() { return take_characters(true); }
