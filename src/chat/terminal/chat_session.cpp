@@ -155,7 +155,7 @@ void ChatSession::say(const std::string& typed) {
   const std::string text = without_own_name(typed);
   const std::string body = joined_body(speaker_part(me_), text);
   if (const auto problem = find_message_problem(body)) throw Error(*problem);
-  conversation_.add(body, LengthHint::kNone, false);
+  conversation_.add(body, false);
   changed_ = true;
   keep();
   report_other_name(text);
@@ -186,7 +186,7 @@ void ChatSession::reply_as(const std::string& name) {
   const Reply reply = generate_after(conversation_.segments(), {.hint = hint_, .opening = opening});
   report_stop(reply);
   if (trim_blockml(reply.text).empty()) return log_info("the reply is empty; /retry makes another one");
-  conversation_.add(storable(joined_body(opening, reply.text)), LengthHint::kNone, true);
+  conversation_.add(storable(joined_body(opening, reply.text)), true);
   changed_ = true;
 }
 

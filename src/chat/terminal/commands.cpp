@@ -81,8 +81,8 @@ const Segment& ChatSession::last_message_or_refuse() const {
 void ChatSession::retry(const std::string&) {
   std::string name = as_;
   if (conversation_.last_is_reply()) {
-    const std::string& body = last_message_or_refuse().body;
-    name = find_speaker(body) ? body.substr(0, body.find(':')) : "";
+    const auto speaker = find_speaker(last_message_or_refuse().body);
+    name = speaker ? speaker->name : "";
     conversation_.remove_last();
     changed_ = true;
   }
@@ -98,7 +98,7 @@ void ChatSession::undo(const std::string&) {
 void ChatSession::edit(const std::string& text) {
   const std::string old = last_message_or_refuse().body;
   const auto speaker = find_speaker(old);
-  const std::string opening = speaker ? old.substr(0, old.find(':') + 1) : "";
+  const std::string opening = speaker ? concat(speaker->name, ":") : "";
   std::string typed = text;
   if (typed.empty()) {
     if (!lines_.is_terminal()) throw misuse("`/edit` needs the new text", "/edit \"Hello!\"");

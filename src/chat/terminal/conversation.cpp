@@ -5,6 +5,7 @@
 #include "src/chat/terminal/message_text.h"
 
 namespace shori {
+
 bool Conversation::has_message() const {
   return std::ranges::find(segments_, Role::kMessage, &Segment::role) != segments_.end();
 }
@@ -21,16 +22,13 @@ std::vector<std::string> Conversation::names() const {
   for (const Segment& segment : segments_)
     if (segment.role == Role::kDescription) add_name(std::string_view(segment.body).substr(0, segment.body.find('\n')));
   for (const Segment& segment : segments_)
-    if (segment.role == Role::kMessage && find_speaker(segment.body))
-      add_name(std::string_view(segment.body).substr(0, segment.body.find(':')));
+    if (const auto speaker = find_speaker(segment.body); speaker && segment.role == Role::kMessage)
+      add_name(speaker->name);
   return names;
 }
 
-void Conversation::add(std::string body, LengthHint hint, bool is_reply) {
-  Segment message;
-  message.hint = hint;
-  message.body = std::move(body);
-  segments_.push_back(std::move(message));
+void Conversation::add(std::string body, bool is_reply) {
+  segments_.push_back({.role = Role::kMessage, .body = std::move(body)});
   is_reply_.push_back(is_reply);
 }
 

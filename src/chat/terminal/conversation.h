@@ -1,10 +1,8 @@
 // The conversation of a chat: what was there at its start, and what was said since.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "shori/data/blockml.h"
@@ -25,7 +23,7 @@ class Conversation {
   // Characters that have a description or a message, each once, in that order.
   std::vector<std::string> names() const;
 
-  void add(std::string body, LengthHint hint, bool is_reply);
+  void add(std::string body, bool is_reply);
   void remove_last();
   void replace_last_body(std::string body) { segments_.back().body = std::move(body); }
 
