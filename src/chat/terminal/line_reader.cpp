@@ -2,7 +2,6 @@
 
 #include <histedit.h>
 #include <langinfo.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <clocale>
@@ -10,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
@@ -17,6 +17,7 @@
 #include "src/chat/output.h"
 #include "src/chat/terminal/byte_input.h"
 #include "src/chat/terminal/paste_filter.h"
+#include "src/chat/terminal/private_files.h"
 
 namespace shori {
 namespace {
@@ -194,7 +195,6 @@ class EditReader : public LineReader {
       log_info(concat("no history of lines: ", quoted_path(history_file_), " cannot be read"));
   }
 
-  // What people say to a model is nobody else's business.
   void close_history() {
     if (history_file_.empty()) return;
     HistEventW event;
@@ -202,10 +202,9 @@ class EditReader : public LineReader {
       make_directories(parent_path(history_file_));
     } catch (const Error&) {
     }
-    const mode_t old = umask(0077);
+    const PrivateFiles guard;
     if (history_w(history_, &event, H_SAVE, history_file_.c_str()) < 0)
       log_info(concat("the history of lines was not kept: ", quoted_path(history_file_), " cannot be written"));
-    umask(old);
   }
 
   ByteInput input_;

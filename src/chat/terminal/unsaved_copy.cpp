@@ -1,6 +1,5 @@
 #include "src/chat/terminal/unsaved_copy.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "shori/util/file.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
+#include "src/chat/terminal/private_files.h"
 
 namespace shori {
 namespace {
@@ -54,17 +54,15 @@ std::string UnsavedCopy::update(const std::string& text) {
     written_.clear();
     return "";
   }
-  const mode_t old = umask(0077);  // for the eyes of this user
-  std::string problem;
+  const PrivateFiles guard;
   try {
     make_directories(folder_);
     write_file_atomically(folder_, file_name(path_), text);
-    written_ = text;
   } catch (const Error& error) {
-    problem = error.diagnostics().front().message;
+    return error.diagnostics().front().message;
   }
-  umask(old);
-  return problem;
+  written_ = text;
+  return "";
 }
 
 bool UnsavedCopy::take_over(const std::string& path) {
