@@ -1,11 +1,10 @@
 // shori-chat: talks to a checkpoint, an adapter or a model.
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <optional>
 #include <random>
+#include <span>
 
 #include "shori/chat/chat_model.h"
 #include "shori/chat/chat_settings.h"
@@ -25,7 +24,7 @@
 namespace shori {
 namespace {
 
-constexpr auto kDevices = word_list("auto", "cpu", "cuda");  // in the order of DeviceChoice
+constexpr auto kDevices = std::span(kWords<DeviceChoice>).first<3>();  // without `emulated`, which is for tests
 
 struct Arguments {
   ChatModelOptions model;
