@@ -1,6 +1,5 @@
 // shori-chat: talks to a checkpoint, an adapter or a model.
 #include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <optional>
 #include <random>
@@ -14,6 +13,7 @@
 #include "shori/config/load_config.h"
 #include "shori/infer/sampler_presets.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -61,10 +61,9 @@ void add_model_options(CLI::App& app, ChatModelOptions& model) {
 
 // CLI11's own message would only say that it could not convert the text.
 std::string whole_number(const std::string& text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool is_one = error == std::errc() && end == text.data() + text.size();
-  return is_one ? "" : concat("`", escape_for_log(text), "` is not a whole number from 0 to 18446744073709551615");
+  return parse_number<std::uint64_t>(text)
+             ? ""
+             : concat("`", escape_for_log(text), "` is not a whole number from 0 to 18446744073709551615");
 }
 
 void add_reply_options(CLI::App& app, Arguments& arguments) {

@@ -1,10 +1,18 @@
 #include "shori/util/number_text.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "shori/util/error.h"
 
 namespace shori {
+
+double decimal_of(float value) {
+  char digits[32];
+  double number = 0;
+  std::from_chars(digits, std::to_chars(digits, digits + sizeof digits, value).ptr, number);
+  return number;
+}
 
 std::string with_commas(std::int64_t number) {
   std::string digits = std::to_string(number);

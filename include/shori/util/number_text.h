@@ -1,14 +1,28 @@
-// Numbers as people read them. Exact: no floating point, no locale.
+// Numbers as people read and write them, whatever the locale. Exact: no floating point, but where the number is one.
 #pragma once
 
+#include <charconv>
 #include <concepts>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "shori/util/text.h"
 
 namespace shori {
+
+// The number that all of `text` is in decimal; nullopt for other text and for a number that a Number cannot hold.
+template <std::integral Number>
+std::optional<Number> parse_number(std::string_view text) {
+  Number number{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+// The decimal number that `value` was written as: 0.07 for 0.07f, whose exact value is 0.070000000298023224.
+double decimal_of(float value);
 
 std::string with_commas(std::int64_t number);  // "4,799,646"
 

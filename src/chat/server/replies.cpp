@@ -1,9 +1,9 @@
 #include "src/chat/server/replies.h"
 
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "shori/util/build_info.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 
 namespace shori {
@@ -25,31 +25,23 @@ std::string_view stop_type(EngineStop stop) {
 
 std::string_view finish_reason(EngineStop stop) { return stop == EngineStop::kLimit ? "length" : "stop"; }
 
-// The decimal that a client wrote: 0.07, not 0.07000000029802322.
-double shortest(float value) {
-  char text[32];
-  double number = 0;
-  std::from_chars(text, std::to_chars(text, text + sizeof text, value).ptr, number);
-  return number;
-}
-
 Json settings_json(const ReplyContext& context) {
   const CompletionRequest& request = *context.request;
   const SamplerSettings& sampler = request.sampler;
   Json samplers = Json::array({"penalties", "top_k", "top_p", "min_p"});
   samplers.insert(sampler.temperature_last ? samplers.end() : samplers.begin() + 1, "temperature");
   return {{"seed", context.seed},
-          {"temperature", shortest(sampler.temperature)},
+          {"temperature", decimal_of(sampler.temperature)},
           {"top_k", sampler.top_k},
-          {"top_p", shortest(sampler.top_p)},
-          {"min_p", shortest(sampler.min_p)},
+          {"top_p", decimal_of(sampler.top_p)},
+          {"min_p", decimal_of(sampler.min_p)},
           {"repeat_last_n", sampler.penalty_window},
-          {"repeat_penalty", shortest(sampler.repetition_penalty)},
-          {"presence_penalty", shortest(sampler.presence_penalty)},
-          {"frequency_penalty", shortest(sampler.frequency_penalty)},
+          {"repeat_penalty", decimal_of(sampler.repetition_penalty)},
+          {"presence_penalty", decimal_of(sampler.presence_penalty)},
+          {"frequency_penalty", decimal_of(sampler.frequency_penalty)},
           {"mirostat", sampler.mirostat},
-          {"mirostat_tau", shortest(sampler.mirostat_tau)},
-          {"mirostat_eta", shortest(sampler.mirostat_eta)},
+          {"mirostat_tau", decimal_of(sampler.mirostat_tau)},
+          {"mirostat_eta", decimal_of(sampler.mirostat_eta)},
           {"stop", request.stops},
           {"n_predict", request.max_tokens},
           {"max_tokens", request.max_tokens},

@@ -1,11 +1,11 @@
 // The commands of a chat.
 #include <algorithm>
-#include <charconv>
 
 #include "shori/infer/sampler_presets.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/user_path.h"
 #include "shori/util/utf8.h"
@@ -167,9 +167,8 @@ void ChatSession::set_value(const std::string& argument) {
   if (name == "me") return set_name(me_, as_, value, concat("/set me ", me_));
   if (name == "hint") return set_hint(value);
   if (name == "max-tokens") {
-    std::int64_t tokens = 0;
-    const auto [rest, error] = std::from_chars(value.data(), value.data() + value.size(), tokens);
-    if (error != std::errc() || rest != value.data() + value.size() || tokens < 1)
+    const std::int64_t tokens = parse_number<std::int64_t>(value).value_or(0);
+    if (tokens < 1)
       throw misuse(concat("`/set max-tokens ", escape_for_log(value), "`: not a number of tokens"),
                    "/set max-tokens 1024");
     check_max_tokens(tokens);

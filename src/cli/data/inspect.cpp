@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 #include <map>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/cli/choice.h"
@@ -43,10 +43,8 @@ struct InspectArguments {
 std::pair<std::string, std::size_t> file_and_number(const std::string& text) {
   const std::size_t colon = text.rfind(':');
   if (path_exists(text) || colon == std::string::npos) return {text, 1};
-  std::size_t number = 0;
-  const char *begin = text.data() + colon + 1, *end = text.data() + text.size();
-  const auto [last, error] = std::from_chars(begin, end, number);
-  if (error != std::errc() || last != end || number == 0) return {text, 1};
+  const std::size_t number = parse_number<std::size_t>(std::string_view(text).substr(colon + 1)).value_or(0);
+  if (number == 0) return {text, 1};
   return {text.substr(0, colon), number};
 }
 

@@ -1,6 +1,5 @@
 // The card's three settings as text-completion presets.
-#include <charconv>
-
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "src/export/sillytavern/presets.h"
 
@@ -43,12 +42,7 @@ Json neutral_samplers() {
 
 // The decimal number that `value` was written as, if it is not the neutral one.
 void set_number(Json& json, const char* key, float value) {
-  if (value == json[key].get<float>()) return;
-  char digits[32];
-  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-  double decimal = 0;
-  std::from_chars(digits, end, decimal);
-  json[key] = decimal;
+  if (value != json[key].get<float>()) json[key] = decimal_of(value);
 }
 
 // Where temperature stands: `samplers` is read by llama.cpp, `sampler_order` by KoboldCpp (5 is temperature), the flag by

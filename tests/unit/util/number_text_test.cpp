@@ -3,9 +3,23 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <optional>
 
 namespace shori {
 namespace {
+
+TEST(NumberText, ANumberIsTheWholeText) {
+  EXPECT_EQ(parse_number<std::uint16_t>("65535"), 65535);
+  EXPECT_EQ(parse_number<std::int64_t>("-7"), -7);
+  for (const char* text : {"", "65536", "-1", "+1", " 1", "1 ", "1.0", "0x1"})
+    EXPECT_EQ(parse_number<std::uint16_t>(text), std::nullopt) << text;
+}
+
+TEST(NumberText, DecimalsAreThoseThatWereWritten) {
+  EXPECT_EQ(decimal_of(0.07f), 0.07);
+  EXPECT_EQ(decimal_of(-0.4f), -0.4);
+  EXPECT_EQ(decimal_of(1.0f), 1.0);
+}
 
 TEST(NumberText, Commas) {
   EXPECT_EQ(with_commas(0), "0");

@@ -4,13 +4,13 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 
 namespace shori {
@@ -19,10 +19,7 @@ namespace {
 constexpr std::string_view kBearer = "bearer ";
 
 std::optional<int> port_of(std::string_view text) {
-  std::uint16_t port = 0;  // of which from_chars reads digits only
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (problem != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return port;
+  return parse_number<std::uint16_t>(text);  // of which it reads digits only
 }
 
 // The host of `localhost:8080` or `[::1]:8080`; empty for what is of another form.

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "src/chat/server/http/request_error.h"
 
@@ -49,10 +49,9 @@ void read_request_line(std::string_view line, RequestHead& head) {
 }
 
 std::uint64_t length_of(std::string_view value) {
-  std::uint64_t length = 0;
-  const auto [end, problem] = std::from_chars(value.data(), value.data() + value.size(), length);
-  if (problem != std::errc() || end != value.data() + value.size()) refuse(400, "Content-Length is not a number");
-  return length;
+  const auto length = parse_number<std::uint64_t>(value);
+  if (!length) refuse(400, "Content-Length is not a number");
+  return *length;
 }
 
 void read_header_line(std::string_view line, RequestHead& head, Seen& seen) {
