@@ -19,9 +19,8 @@ std::string harmless(std::string_view text) {
   std::string shown;
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint point = code_point_at(text, at);
-    const bool is_c0 = point.value < 0x20 && point.value != '\n' && point.value != '\t';
-    const bool is_c1 = point.value >= 0x7F && point.value < 0xA0;
-    append_utf8(shown, is_c0 || is_c1 ? 0xFFFD : point.value);
+    const bool is_kept = point.value == '\n' || point.value == '\t' || !is_control_character(point.value);
+    append_utf8(shown, is_kept ? point.value : 0xFFFD);
     at += point.bytes;
   }
   return shown;

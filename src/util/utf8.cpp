@@ -35,9 +35,8 @@ std::size_t sequence_length(std::string_view text, std::size_t offset) {
 }
 
 bool is_hidden(std::uint32_t value) {
-  const bool control = value < 0x20 || (value >= 0x7f && value < 0xa0);
   const bool direction = (value >= 0x202a && value <= 0x202e) || (value >= 0x2066 && value <= 0x2069);
-  return control || direction;
+  return is_control_character(value) || direction;
 }
 
 std::string escape(std::uint32_t value) {
@@ -89,6 +88,20 @@ std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
     offset += length;
   }
   return std::nullopt;
+}
+
+bool is_begin_of_character(std::string_view bytes) {
+  const unsigned char first = byte_at(bytes, 0);
+  const std::size_t size = first < 0xc2 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 1;
+  if (bytes.size() >= size) return false;
+  // Only the second byte has limits of its own; the lowest and the highest that it can be decide.
+  for (const char second : {'\x80', '\x8F', '\x90', '\x9F', '\xA0', '\xBF'}) {
+    std::string whole(bytes);
+    if (whole.size() == 1) whole += second;
+    whole.resize(size, '\x80');
+    if (!find_invalid_utf8(whole)) return true;
+  }
+  return false;
 }
 
 std::size_t count_code_points(std::string_view text) {

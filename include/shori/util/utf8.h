@@ -11,6 +11,8 @@ namespace shori {
 
 // Byte offset of the first byte that is not part of a well-formed sequence; nullopt if the whole text is valid.
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
+// Whether `bytes`, which are not empty, are a part of one character from its first byte on, and more are to come.
+bool is_begin_of_character(std::string_view bytes);
 // Number of code points; the text must be valid.
 std::size_t count_code_points(std::string_view text);
 // The code point that starts at `offset` (valid text) and its length in bytes.
@@ -29,6 +31,9 @@ struct TextPosition {
   std::string_view line_text;
 };
 TextPosition position_of(std::string_view text, std::size_t offset);
+
+// C0 and C1 controls and DEL.
+constexpr bool is_control_character(std::uint32_t value) { return value < 0x20 || (value >= 0x7f && value < 0xa0); }
 
 // For terminals and logs: C0 and C1 controls, U+202A-202E, U+2066-2069 and invalid bytes as visible escapes (\x1b,
 // \u202e). A longer text is cut to `max_code_points`, and "..." follows.

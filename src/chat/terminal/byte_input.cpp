@@ -14,24 +14,16 @@ namespace {
 constexpr int kWaitMilliseconds = 200;  // until signals are looked at again
 constexpr std::uint32_t kReplacement = 0xFFFD;
 
-std::size_t size_by_first(char first) {
-  const unsigned char byte = static_cast<unsigned char>(first);
-  return byte < 0xC2 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : byte < 0xF5 ? 4 : 1;
-}
-
 }  // namespace
 
 bool ByteInput::take_character(bool at_end, std::uint32_t& character) {
   if (bytes_.empty()) return false;
-  const std::size_t size = size_by_first(bytes_.front());
-  const std::string_view first = std::string_view(bytes_).substr(0, size);
-  const bool is_valid = first.size() == size && !find_invalid_utf8(first);
-  // A continuation byte that is missing shows that nothing more is to come.
-  bool could_go_on = first.size() < size;
-  for (const char c : first.substr(1)) could_go_on = could_go_on && (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-  if (!is_valid && could_go_on && !at_end) return false;
-  character = is_valid ? code_point_at(first, 0).value : kReplacement;
-  bytes_.erase(0, is_valid ? size : 1);
+  if (!at_end && is_begin_of_character(bytes_)) return false;
+  const std::string_view longest = std::string_view(bytes_).substr(0, 4);  // bytes that a character can have
+  const bool is_valid = find_invalid_utf8(longest).value_or(longest.size()) > 0;
+  const CodePoint first = is_valid ? code_point_at(bytes_, 0) : CodePoint{kReplacement, 1};
+  character = first.value;
+  bytes_.erase(0, first.bytes);
   return true;
 }
 

@@ -2,13 +2,13 @@
 
 #include <string_view>
 
+#include "shori/util/utf8.h"
+
 namespace shori {
 namespace {
 
 constexpr std::u32string_view kBegin = U"\x1b[200~", kEnd = U"\x1b[201~";
 constexpr std::uint32_t kEscape = 0x1B, kQuote = 0x16 /* Ctrl-V */, kReplacement = 0xFFFD;
-
-bool is_control(std::uint32_t character) { return character < 0x20 || (character >= 0x7F && character < 0xA0); }
 
 }  // namespace
 
@@ -54,7 +54,7 @@ void PasteFilter::paste(std::uint32_t character) {
     out_.push_back('n');
   }
   if (character == '\t') out_.push_back(kQuote);
-  out_.push_back(character != '\t' && is_control(character) ? kReplacement : character);
+  out_.push_back(character != '\t' && is_control_character(character) ? kReplacement : character);
 }
 
 }  // namespace shori

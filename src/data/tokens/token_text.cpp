@@ -15,21 +15,6 @@ char byte_of_piece(std::string_view piece) {  // "<0x0A>"
   return static_cast<char>(digit(piece[3]) * 16 + digit(piece[4]));
 }
 
-// Whether more bytes could make a character of these.
-bool is_begin_of_character(std::string_view bytes) {
-  const unsigned char first = static_cast<unsigned char>(bytes.front());
-  const std::size_t size = first < 0xC2 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 1;
-  if (bytes.size() >= size) return false;
-  // Only the second byte has limits of its own; the lowest and the highest that it can be decide.
-  for (const char second : {'\x80', '\x8F', '\x90', '\x9F', '\xA0', '\xBF'}) {
-    std::string whole(bytes);
-    if (whole.size() == 1) whole += second;
-    whole.resize(size, '\x80');
-    if (!find_invalid_utf8(whole)) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string piece_bytes(const Tokenizer& tokenizer, std::int32_t id) {

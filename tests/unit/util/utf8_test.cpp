@@ -47,6 +47,13 @@ TEST(Utf8, NamesTheFirstBadByte) {
   EXPECT_EQ(find_invalid_utf8(""), std::nullopt);
 }
 
+TEST(Utf8, ACharacterMayComeInParts) {
+  for (const char* part : {"\xc3", "\xe2\x96", "\xe0\xa0", "\xed\x9f", "\xf0\x9f\x8e", "\xf4\x8f"})
+    EXPECT_TRUE(is_begin_of_character(part)) << part;
+  for (const char* part : {"a", "\x80", "\xc3\xa9", "\xe2\x41", "\xe0\x80", "\xed\xa0", "\xf4\x90", "\xff"})
+    EXPECT_FALSE(is_begin_of_character(part)) << part;
+}
+
 TEST(Utf8, PositionsCountCodePoints) {
   const std::string text = "one\n▀message é!\n\nend";
   const TextPosition mark = position_of(text, text.find('!'));
