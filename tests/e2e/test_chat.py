@@ -171,10 +171,15 @@ def kept_in(tmp_path):
     return sorted((tmp_path / "state/shori-train").glob("unsaved-chat*"))
 
 
+def enter(terminal, line, shown, prompt="Ben> "):
+    """Types a line and waits for what it brings about, and for the next prompt."""
+    terminal.type(line + "\r")
+    terminal.wait_for(shown)
+    terminal.wait_for(prompt)
+
+
 def say(terminal, text):
-    terminal.type(text + "\r")
-    terminal.wait_for("Aya:")
-    terminal.wait_for("Ben> ")
+    enter(terminal, text, "Aya:")
 
 
 def test_a_chat_on_a_terminal(job, scenario, tmp_path):
@@ -189,28 +194,18 @@ def test_a_chat_on_a_terminal(job, scenario, tmp_path):
         # Bytes of one character arrive apart.
         for byte in "é🙂".encode():
             terminal.type(bytes([byte]))
-        terminal.type("\r")
-        terminal.wait_for("Aya:")
-        terminal.wait_for("Ben> ")
+        say(terminal, "")
         terminal.resize(30, 40)
         terminal.process.send_signal(signal.SIGWINCH)
         # History: the line before the last.
-        terminal.type("\x1b[A\x1b[A\r")
-        terminal.wait_for("Aya:")
-        terminal.wait_for("Ben> ")
-        terminal.type("/retry\r")
-        terminal.wait_for("Aya:")
-        terminal.wait_for("Ben> ")
-        terminal.type("/undo\r")
-        terminal.wait_for("taken back")
-        terminal.wait_for("Ben> ")
+        say(terminal, "\x1b[A\x1b[A")
+        say(terminal, "/retry")
+        enter(terminal, "/undo", "taken back")
         terminal.type("/edit\r")
         terminal.wait_for("Ben: the boat!")
         terminal.type(" now\r")
         terminal.wait_for("Ben> ")
-        terminal.type(f"/save {saved}\r")
-        terminal.wait_for("saved in")
-        terminal.wait_for("Ben> ")
+        enter(terminal, f"/save {saved}", "saved in")
         terminal.type("/quit\r")
         assert terminal.finish() == 0
     bodies = re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text(), re.S)
@@ -229,9 +224,7 @@ def test_ctrl_c_clears_the_line_and_leaves_on_the_second(job, tmp_path):
         terminal.type("\x03")
         terminal.wait_for("User> ")
         terminal.wait_for_editor()
-        terminal.type("said\r")
-        terminal.wait_for("Character:")
-        terminal.wait_for("User> ")
+        enter(terminal, "said", "Character:", "User> ")
         terminal.wait_for_editor()
         terminal.type("\x03")
         terminal.wait_for("again, or /quit, leaves")
@@ -267,9 +260,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(job, scenario, tmp_path):
         terminal.wait_for("Aya:")
         terminal.type("\x03")
         terminal.wait_for("stopped; /continue")
-        terminal.type(f"/save {saved}\r")
-        terminal.wait_for("saved in")
-        terminal.wait_for("Ben> ")
+        enter(terminal, f"/save {saved}", "saved in")
         terminal.type("\x04")
         assert terminal.finish() == 0
     assert saved.read_text().startswith(SCENARIO + "▀message\nBen: tell me all▄\n▀message\nAya: ")
@@ -280,9 +271,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(job, scenario, tmp_path):
 def test_a_signal_ends_a_chat_and_keeps_it(job, scenario, tmp_path, number, code):
     with start(job, scenario, tmp_path=tmp_path) as terminal:
         terminal.wait_for("Ben> ")
-        terminal.type("said\r")
-        terminal.wait_for("Aya:")
-        terminal.wait_for("Ben> ")
+        say(terminal, "said")
         terminal.process.send_signal(number)
         assert terminal.finish() == code
     (kept,) = kept_in(tmp_path)
@@ -298,9 +287,7 @@ def test_pasted_lines_are_one_message(job, scenario, tmp_path):
         terminal.wait_for("now")
         say(terminal, "!")
         say(terminal, "\x1b[201~\x1b[200~\x1b[201~one")
-        terminal.type(f"/save {saved}\r")
-        terminal.wait_for("saved in")
-        terminal.wait_for("Ben> ")
+        enter(terminal, f"/save {saved}", "saved in")
         terminal.type("\x04")
         assert terminal.finish() == 0
     assert terminal.raw.count(b"\x1b[?2004h") == terminal.raw.count(b"\x1b[?2004l") > 2
@@ -323,24 +310,16 @@ def test_killed_chats_are_kept_apart(job, scenario, tmp_path):
         with start(job, tmp_path=tmp_path) as third:
             load = third.wait_for(r"a chat that was not saved is kept: `(/load [^`]*)` goes on")[1]
             third.wait_for("User> ")
-            third.type(load + "\r")
-            third.wait_for("Ben: the boat")
-            third.wait_for("User> ")
+            enter(third, load, "Ben: the boat", "User> ")
             assert not load.endswith(tuple(path.name for path in kept_in(tmp_path))), "it is the copy of this chat now"
             saved = tmp_path / "chat.blockml"
-            third.type(f"/save {saved}\r")
-            third.wait_for("saved in")
-            third.wait_for("User> ")
+            enter(third, f"/save {saved}", "saved in", "User> ")
             assert len(kept_in(tmp_path)) == 1, "what is saved is not kept as well"
             third.type("/quit\r")
             assert third.finish() == 0
         assert saved.read_text() == texts[0]
-        second.type("/undo\r")
-        second.wait_for("taken back")
-        second.wait_for("Ben> ")
-        second.type("/undo\r")
-        second.wait_for("taken back")
-        second.wait_for("Ben> ")
+        enter(second, "/undo", "taken back")
+        enter(second, "/undo", "taken back")
         assert kept_in(tmp_path) == [], "a chat without messages has nothing to keep"
         second.type("/quit\r")
         assert second.finish() == 0
@@ -350,12 +329,8 @@ def test_a_chat_that_cannot_be_kept_does_not_end_at_once(job, scenario, tmp_path
     (tmp_path / "state").write_text("a file where a folder should be")
     with start(job, scenario, tmp_path=tmp_path) as terminal:
         terminal.wait_for("Ben> ")
-        terminal.type("the boat\r")
-        terminal.wait_for("could not be kept")
-        terminal.wait_for("Ben> ")
-        terminal.type("/quit\r")
-        terminal.wait_for("could not be kept.*leaving again loses it")
-        terminal.wait_for("Ben> ")
+        enter(terminal, "the boat", "could not be kept")
+        enter(terminal, "/quit", "could not be kept.*leaving again loses it")
         terminal.type("/quit\r")
         assert terminal.finish() == 0
 

@@ -32,8 +32,11 @@ SILLYTAVERN = {
 
 class Server:
     def __init__(self, token_ms=0, prompt_ms=0, waiting=64, host="127.0.0.1", key=None):
-        self.program = Running(FAKE, host, 0, token_ms, prompt_ms, waiting, *([key] if key else []))
-        self.port = int(self.program.wait_for(r"serving at port (\d+)")[1])
+        self._start(r"serving at port (\d+)", FAKE, host, 0, token_ms, prompt_ms, waiting, *([key] if key else []))
+
+    def _start(self, ready, *command):
+        self.program = Running(*command)
+        self.port = int(self.program.wait_for(ready)[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self):
@@ -63,14 +66,16 @@ class Server:
                     connection.shutdown(socket.SHUT_WR)
             return read_answer(connection)
 
+    def _status(self, name):
+        with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith(name))
+
     def memory(self):
         """MiB of memory that the process holds."""
-        with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+        return self._status("VmRSS") / 1024
 
     def threads(self):
-        with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("Threads"))
+        return self._status("Threads")
 
 
 def read_answer(connection):
@@ -95,6 +100,4 @@ def request(body, path="/completion", **headers):
 
 class Chat(Server):
     def __init__(self, model, *options, address="0"):
-        self.program = Running(CHAT, model, "--serve", address, *options)
-        self.port = int(self.program.wait_for(r"serving \S+ at http://\S+:(\d+)")[1])
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._start(r"serving \S+ at http://\S+:(\d+)", CHAT, model, "--serve", address, *options)
