@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Counts the machine instructions of kernels, from `cuobjdump -sass` of their object files.
+
+  tests/gpu/count_instructions.py                        the kernels of LIMITS, in build/release/kernels_cuda
+  tests/gpu/count_instructions.py --objects FOLDER       those of another build, *.o or *.cubin
+  tests/gpu/count_instructions.py --show swiglu_backward every loop of the kernels with this text in their name, by class
+  tests/gpu/count_instructions.py --show lora_down --arch sm_90
+
+Without a GPU this is the measure of a kernel that is limited by the issue of instructions. A loop is the range from the target of a
+backward branch to the branch. Every instruction of a range counts, those of a branch that is rarely taken too. Exit 1: a kernel has more
+instructions an element than its limit; exit 77: there is no cuobjdump, or nothing was built.
+"""
+import argparse
+import collections
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+from check_ptxas import short_names  # noqa: E402
+
+FUNCTION = re.compile(r"^\s*Function : (\S+)")
+# "        /*0010*/                   @!P0 LDG.E.128 R4, [R2.64] ;      /* 0x... */"
+INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)([^;]*);")
+CLASSES = {"HMMA": "HMMA", "LDSM": "LDSM", "LDS": "LDS", "STS": "STS", "LDG": "LDG", "STG": "STG", "LDGSTS": "LDGSTS", "MUFU": "MUFU",
+           "FADD": "fp32", "FMUL": "fp32", "FFMA": "fp32", "FMNMX": "fp32", "FSEL": "fp32", "FSETP": "fp32", "HFMA2": "fp16",
+           "HADD2": "fp16", "HMUL2": "fp16", "F2F": "convert", "F2FP": "convert", "I2F": "convert", "SHFL": "shuffle", "BAR": "barrier",
+           "BRA": "branch", "CALL": "branch", "EXIT": "branch", "BSSY": "branch", "BSYNC": "branch", "NOP": "NOP"}
+
+
+class Instruction:
+    def __init__(self, address, opcode, operands):
+        self.address, self.opcode, self.operands = address, opcode, operands
+        # the target of a branch within the kernel
+        target = re.search(r"0x([0-9a-f]+)\s*$", operands) if opcode.split(".")[0] == "BRA" else None
+        self.target = int(target[1], 16) if target else None
+
+    @property
+    def kind(self):
+        """HMMA, LDSM, LDG, ...; "fp32" and "integer" for arithmetic."""
+        return CLASSES.get(self.opcode.split(".")[0], "integer")
+
+
+def find_cuobjdump():
+    """cuobjdump of PATH or of nvcc, else the one in the wheel of triton, which the tests' torch brings. It calls nvdisasm beside it."""
+    found = shutil.which("cuobjdump") or next(iter(map(str, pathlib.Path("/usr/local/cuda/bin").glob("cuobjdump"))), None)
+    if not found:
+        for folder in map(pathlib.Path, sys.path):
+            tool = folder / "triton/backends/nvidia/bin/cuobjdump"
+            if tool.exists():
+                return str(tool)
+    return found
+
+
+def read_sass(text):
+    """{mangled name: [Instruction]} of what cuobjdump printed."""
+    kernels, current = {}, None
+    for line in text.splitlines():
+        if found := FUNCTION.match(line):
+            current = kernels.setdefault(found[1], [])
+        elif current is not None and (found := INSTRUCTION.match(line)):
+            current.append(Instruction(int(found[1], 16), found[3], found[4]))
+    return kernels
+
+
+def disassemble(path, architecture, cuobjdump):
+    """{"swiglu_backward_kernel<2>": [Instruction]} of an object file."""
+    tool = pathlib.Path(cuobjdump)
+    result = subprocess.run([str(tool), "-arch", architecture, "-sass", str(path)], capture_output=True, text=True, check=False,
+                            env={"PATH": f"{tool.parent}:/usr/bin:/bin"})
+    kernels = read_sass(result.stdout)
+    if not kernels:
+        sys.exit(f"count_instructions: {path.name} holds no code for {architecture}: {result.stderr.strip()[:200]}")
+    names = short_names(kernels)
+    return {names[symbol]: instructions for symbol, instructions in kernels.items()}
+
+
+def without_padding(instructions):
+    """Up to the last EXIT; a branch to itself and NOPs follow, and slow paths that are called."""
+    last = max(i for i, instruction in enumerate(instructions) if instruction.opcode.startswith("EXIT"))
+    return instructions[:last + 1]
+
+
+def loops_of(instructions):
+    """(first, last) of every loop as indexes, outer loops before those within them."""
+    index = {instruction.address: i for i, instruction in enumerate(instructions)}
+    found = {}
+    for i, instruction in enumerate(instructions):
+        first = index.get(instruction.target)
+        if first is not None and first < i:
+            found[first] = max(i, found.get(first, i))  # two branches back to one target are one loop
+    return sorted(found.items(), key=lambda loop: (loop[0], -loop[1]))
+
+
+def by_class(instructions):
+    return collections.Counter(instruction.kind for instruction in instructions)
+
+
+def main_loop(instructions, kind="HMMA"):
+    """The instructions of the innermost loop with the most of `kind`."""
+    loops = loops_of(instructions)
+    best, most = [], 0
+    for first, last in loops:
+        if any(first <= inner_first and inner_last <= last and (inner_first, inner_last) != (first, last)
+               for inner_first, inner_last in loops):
+            continue
+        count = by_class(instructions[first:last + 1])[kind]
+        if count > most:
+            best, most = instructions[first:last + 1], count
+    return best
+
+
+def executed(instructions, turns):
+    """Instructions that a thread executes if a loop, a range (first, last), goes through `turns(body)` times; an estimate from above."""
+    weights = [1] * len(instructions)
+    for first, last in loops_of(instructions):
+        times = turns(instructions[first:last + 1])
+        for i in range(first, last + 1):
+            weights[i] *= times
+    return sum(weights)
+
+
+def has(body, kind):
+    return any(instruction.kind == kind for instruction in body)
+
+
+def per_element(elements, turns=1):
+    """All instructions of a thread over its elements. Loops with tensor-core products go through `turns` times, others once."""
+    def count(instructions):
+        return executed(instructions, lambda body: turns if has(body, "HMMA") else 1) / elements
+    return count
+
+
+# (kernel, how it is counted, instructions an element at most). The shapes are those of Mistral-7B with rank 20.
+LIMITS = []
+
+
+def check(objects, architecture, cuobjdump):
+    problems = 0
+    for name, count, limit in LIMITS:
+        file, kernel = name.split()
+        path = next((path for path in sorted(objects.glob(f"{file.removesuffix('.cu')}.*")) if path.suffix in (".o", ".cubin")), None)
+        if path is None:
+            print(f"count_instructions: {file} was not built in {objects}")
+            return 77
+        value = count(without_padding(disassemble(path, architecture, cuobjdump)[kernel]))
+        verdict = "" if value <= limit else "  TOO MANY"
+        problems += value > limit
+        print(f"{architecture} {name:<60}{value:>7.1f} instructions an element, at most {limit}{verdict}")
+    return 1 if problems else 0
+
+
+def show(objects, architecture, cuobjdump, text):
+    for path in sorted(path for path in objects.iterdir() if path.suffix in (".o", ".cubin") and text in path.name):
+        for kernel, instructions in sorted(disassemble(path, architecture, cuobjdump).items()):
+            instructions = without_padding(instructions)
+            print(f"{path.stem} {kernel} {architecture}: {len(instructions)} instructions, {dict(by_class(instructions).most_common())}")
+            for first, last in loops_of(instructions):
+                body = instructions[first:last + 1]
+                print(f"  loop 0x{body[0].address:x}: {len(body)} instructions, {dict(by_class(body).most_common())}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objects", type=pathlib.Path, default=ROOT / "build/release/kernels_cuda")
+    parser.add_argument("--arch", default="sm_86")
+    parser.add_argument("--show", metavar="TEXT")
+    options = parser.parse_args()
+    cuobjdump = find_cuobjdump()
+    if not cuobjdump or not options.objects.is_dir():
+        print(f"count_instructions: {'no cuobjdump' if not cuobjdump else f'nothing was built in {options.objects}'}")
+        return 77
+    if options.show:
+        show(options.objects, options.arch, cuobjdump, options.show)
+        return 0
+    return check(options.objects, options.arch, cuobjdump)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
