@@ -92,11 +92,13 @@ class WorkerScratch {
  public:
   WorkerScratch(const OpContext& context, const std::int64_t (&floats)[kArrays],
                 std::int64_t workers = worker_count()) {
+    constexpr auto kRedZone = static_cast<std::int64_t>(RedZones::kBytes / sizeof(float));
     for (std::size_t i = 0; i < kArrays; ++i) {
       offset_[i] = size_;
-      size_ += round_up(floats[i], std::int64_t{16});
+      size_ += round_up(floats[i], std::int64_t{16}) + (RedZones::on_host ? kRedZone : 0);
     }
     memory_ = context.workspace->take_array<float>(static_cast<std::size_t>(workers * size_));
+    if (RedZones::on_host) separate(*context.workspace, floats, workers);
   }
   std::array<float*, kArrays> of(std::int64_t worker) const {
     std::array<float*, kArrays> arrays;
@@ -105,6 +107,16 @@ class WorkerScratch {
   }
 
  private:
+  // Makes the memory from the end of each array to the next one a red zone.
+  void separate(Workspace& workspace, const std::int64_t (&floats)[kArrays], std::int64_t workers) {
+    for (std::int64_t worker = 0; worker < workers; ++worker) {
+      float* arrays = memory_ + worker * size_;
+      for (std::size_t i = 0; i < kArrays; ++i) {
+        workspace.add_red_zone(arrays + offset_[i] + floats[i], arrays + (i + 1 < kArrays ? offset_[i + 1] : size_));
+      }
+    }
+  }
+
   float* memory_ = nullptr;
   std::int64_t size_ = 0;
   std::array<std::int64_t, kArrays> offset_{};

@@ -9,6 +9,7 @@
 #include <new>
 #include <string>
 
+#include "shori/ops/op_context.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
 #include "shori/util/progress.h"
@@ -94,6 +95,8 @@ void copy_with_host(void* to, const void* from, std::size_t bytes, void* stream,
 }
 
 const bool hooked = (emulator::before_launch = land_copies, true);
+// Ops have at most five slices at a time.
+const bool red_zones_on = (RedZones::on_host = true, RedZones::room_on_device = 16 * RedZones::kBytes, true);
 
 // The end of a stream when the event was recorded.
 struct EventState {

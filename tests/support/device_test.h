@@ -101,8 +101,9 @@ class DeviceTest : public ::testing::Test {
   static constexpr std::size_t kSmallWorkspace = std::size_t{64} << 10;
   OpContext cpu() { return {.device = Device::kCpu, .workspace = &host_workspace_}; }
   OpContext device(std::size_t workspace_bytes = std::size_t{8} << 20) {
-    region_ = std::make_unique<DeviceArray<std::byte>>(workspace_bytes);
-    device_workspace_ = Workspace(region_->get(), workspace_bytes);
+    const std::size_t red_zones = RedZones::room_on_device;
+    region_ = std::make_unique<DeviceArray<std::byte>>(workspace_bytes + red_zones);
+    device_workspace_ = Workspace(region_->get(), workspace_bytes, red_zones);
     return {.device = Device::kCuda, .workspace = &device_workspace_};
   }
   Workspace& device_workspace() { return device_workspace_; }

@@ -14,6 +14,7 @@
 #include "shori/ops/packed_batch.h"
 #include "shori/util/ignored_label.h"
 #include "src/train/plan/make_batch.h"
+#include "tests/support/red_zones.h"
 
 namespace shori {
 

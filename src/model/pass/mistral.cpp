@@ -161,7 +161,7 @@ void Mistral::reserve_batch() {
 void Mistral::reserve_workspace() {
   memory_->device.begin(kWorkspaceCategory);
   const std::size_t bytes = device_workspace_bytes(*layers_.front(), config(), capacity_tokens_, capacity_backward_);
-  *workspace_ = Workspace(memory_->device.take(bytes), bytes);
+  *workspace_ = Workspace(memory_->device.take(bytes + RedZones::room_on_device), bytes, RedZones::room_on_device);
   if (!memory_->is_planning()) synchronize_stream(nullptr);
 }
 

@@ -26,7 +26,7 @@ LoadMemory take_load_memory(const MistralConfig& config, DeviceArena& arena) {
   memory.findings = static_cast<Nf4Findings*>(
       arena.take(static_cast<std::size_t>(config.layers) * kLinearCount * sizeof(Nf4Findings)));
   memory.workspace_bytes = nf4_quantize_workspace_bytes(blocks);
-  memory.workspace = static_cast<std::byte*>(arena.take(memory.workspace_bytes));
+  memory.workspace = static_cast<std::byte*>(arena.take(memory.workspace_bytes + RedZones::room_on_device));
   return memory;
 }
 
@@ -40,7 +40,7 @@ DeviceLoader::DeviceLoader(const HfModel& model, MistralWeights& weights, const 
       arena_(*options.arena),
       begin_(arena_.mark()),
       memory_(take_load_memory(weights.config, arena_)),
-      workspace_(memory_.workspace, memory_.workspace_bytes),
+      workspace_(memory_.workspace, memory_.workspace_bytes, RedZones::room_on_device),
       in_flight_(chunks),
       free_absmax_(memory_.block_absmax) {
   SHORI_CHECK(options.activation == DType::kBf16, "activations on a device are bf16");

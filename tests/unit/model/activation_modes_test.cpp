@@ -1,4 +1,5 @@
-// What is kept of each layer changes no bit of losses and gradients.
+// What is kept of each layer changes no bit of losses and gradients. The mode that recomputes everything, with which the others
+// are compared, is held against float64 autograd in gradients_test.cpp.
 #include <gtest/gtest.h>
 
 #include "shori/model/mistral.h"

@@ -150,7 +150,8 @@ TEST(HeadLossMemory, NeverMoreThanOneChunkOfLogits) {
     TestContext context;
     head_loss(context, h, weight, targets, 1.0, losses, dh.view());
     const std::size_t chunk = static_cast<std::size_t>(kLossChunk * (vocabulary + cols)) * sizeof(float);
-    EXPECT_LE(context.workspace.peak_bytes(), chunk) << threads << " threads";
+    constexpr std::size_t kRedZones = 2 * (kLossChunk / 128) * RedZones::kBytes;  // two arrays a worker
+    EXPECT_LE(context.workspace.peak_bytes(), chunk + kRedZones) << threads << " threads";
   }
   at::set_num_threads(before);
 }
