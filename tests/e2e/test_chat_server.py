@@ -319,22 +319,43 @@ def test_a_client_that_goes_away_from_the_queue():
         assert "POST /completion 499" in log and "cancelled after" not in log, log
 
 
+@pytest.mark.parametrize("path", ["/completion", "/v1/completions"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_closes_its_end_gets_its_answer(stream, path):
+    """It waits in the queue, for the prompt and for the reply as any other."""
+    body = {"prompt": "x", "n_predict": 30, "max_tokens": 30, "stream": stream}
+    with Server(token_ms=20, prompt_ms=700) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: server.raw(request(body, path)), range(2)))
+        assert {status for status, _ in answers} == {200}
+        lines = [line for _, answer in answers for line in answer.split(b"\r\n")]
+        parts = [line for line in lines if b"29\xc3\xa9" in line or b"29\\u00e9" in line]
+        assert len(parts) == 2, lines
+        assert stream == any(line == b":\n\n" for line in lines), "comments between the events of a stream"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_closes_its_end_and_goes_away(stream):
+    with Server(prompt_ms=100_000) as server:
+        with server.connect() as connection:
+            connection.sendall(request({"prompt": "x", "stream": stream}))
+            connection.shutdown(socket.SHUT_WR)
+            time.sleep(0.5)
+        assert server.program.wait_for("cancelled after 0")
+
+
 @pytest.mark.parametrize(("data", "line"), [
-    (request({"prompt": "x", "n_predict": 500}), b"HTTP/1.1 499 Client Closed Request"),
     (request({"prompt": "x"}, Host="evil.example"), b"HTTP/1.1 403 Forbidden"),
     (request({"prompt": "x", "n_predict": 1}), b"HTTP/1.1 200 OK"),
-], ids=["it closes its end", "refused", "answered"])
+], ids=["refused", "answered"])
 def test_the_words_of_a_status(data, line):
-    with Server(token_ms=20) as server, server.connect() as connection:
-        connection.sendall(data)
-        if b"499" in line:
-            connection.shutdown(socket.SHUT_WR)
-        answer = b""
-        while chunk := connection.recv(65536):
-            answer += chunk
-        assert answer.startswith(line + b"\r\n"), answer
-        if b"499" in line:
-            assert b"keep it open" in answer.partition(b"\r\n\r\n")[2]
+    with Server(token_ms=20) as server:
+        for finish in (False, True):
+            with server.connect() as connection:
+                connection.sendall(data)
+                if finish:
+                    connection.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert answer.startswith(line + b"\r\n"), answer
 
 
 def test_a_client_that_does_not_read():

@@ -67,7 +67,7 @@ def environment(extra=None):
 
 
 # Programs with libtorch, whose loading takes most of a short start.
-SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-chat", "shori-train-emulated"}
+SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-chat", "shori-train-emulated", "shori-chat-emulated"}
 
 
 def run(program, *args, cwd=None, env=None, setup=None):

@@ -29,7 +29,8 @@ struct FittedPrompt {
 };
 
 // render_prompt() and its ids. If these and BOS are more than `room`, whole units (split.h) are left out from the oldest
-// on, but never the header, nor what follows the last message: that may still be too long.
+// on, but never the header, nor what follows the last message: that may still be too long. About a quarter of the room is
+// freed at once, so that the prompts of the next messages leave out the same units.
 FittedPrompt fit_prompt(const Tokenizer& tokenizer, std::span<const Segment> segments, const PromptEnd& end,
                         std::int64_t room);
 

@@ -115,13 +115,11 @@ HttpAnswer CompletionJob::answer() {
 }
 
 HttpAnswer CompletionJob::answer_of_cancelled() const {
-  // For the log, and for clients that have closed only their half: they look like those that have gone.
-  constexpr int kClientClosedRequest = 499;
-  constexpr const char* kMessage = "the client closed its end of the connection before the answer: keep it open";
+  constexpr int kClientClosedRequest = 499;  // for the log
   const std::string path = interface_ == Interface::kOpenAi ? "/v1/" : "/";
   if (client_.server_stops())
     return error_answer({.status = 503, .type = "unavailable_error", .message = "the server is stopping"}, path);
-  return error_answer({.status = kClientClosedRequest, .message = kMessage}, path);
+  return error_answer({.status = kClientClosedRequest, .message = "the client has gone"}, path);
 }
 
 bool CompletionJob::send_error(const RequestError& error, const SendPart& send) const {

@@ -1,18 +1,49 @@
 #include "shori/data/prompt.h"
 
+#include <algorithm>
+
 #include "shori/data/split.h"
 
 namespace shori {
 namespace {
 
-// How many segments after the header are left out together with the first 0, 1, 2... units. The message to be written
-// ends the last unit.
-std::vector<std::size_t> droppable_counts(std::span<const Segment> segments, std::size_t header_end) {
+// The message to be written ends the last unit.
+struct Unit {
+  std::size_t begin = 0;          // segments between the header and the unit
+  std::int64_t opening = 0;       // tokens before its message
+  std::int64_t with_message = 0;  // tokens
+};
+std::vector<Unit> units_of(const Tokenizer& tokenizer, std::span<const Segment> segments, std::size_t header_end) {
   std::vector<Segment> whole(segments.begin(), segments.end());
   whole.push_back({.role = Role::kMessage, .body = "x"});
-  std::vector<std::size_t> counts;
-  for (const SegmentRange& unit : find_units(whole, header_end)) counts.push_back(unit.begin - header_end);
-  return counts;
+  const auto tokens = [&](std::size_t begin, std::size_t end) {
+    return begin == end ? 0 : std::ssize(tokenizer.encode(render(std::span(whole).subspan(begin, end - begin))));
+  };
+  std::vector<Unit> units;
+  for (const auto& [begin, end] : find_units(whole, header_end)) {
+    std::size_t message = begin;
+    while (whole[message].role != Role::kMessage) ++message;
+    const std::int64_t opening = tokens(begin, message);
+    units.push_back({begin - header_end, opening, opening + tokens(message, end)});
+  }
+  return units;
+}
+
+// The first unit of a chat that does not fit. It is found by going through the chat as it grew: where the prompt of a
+// message was too long, units are left out until the rest takes three quarters of the room. So many prompts begin with the
+// same unit, and what a cache holds of one serves the next.
+std::size_t first_unit(std::span<const Unit> units, std::int64_t room) {
+  constexpr std::int64_t kEnd = 16;  // BOS, the head of the message and a name
+  std::size_t first = 0;
+  std::int64_t kept = 0;
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    const std::int64_t end = units[i].opening + kEnd;
+    if (kept + end > room) {
+      while (first < i && kept + end > room / 4 * 3) kept -= units[first++].with_message;
+    }
+    kept += units[i].with_message;
+  }
+  return first;
 }
 
 FittedPrompt without(std::span<const Segment> segments, std::size_t header_end, std::size_t dropped,
@@ -36,20 +67,12 @@ FittedPrompt fit_prompt(const Tokenizer& tokenizer, std::span<const Segment> seg
   const auto fits = [&](const FittedPrompt& prompt) { return std::ssize(prompt.ids) + 1 <= room; };
   FittedPrompt best = without(segments, header_end, 0, end, tokenizer);
   if (fits(best)) return best;
-  // The fewest that make it fit, or all of them.
-  const std::vector<std::size_t> counts = droppable_counts(segments, header_end);
-  std::size_t low = 1, high = counts.size() - 1;
-  best = without(segments, header_end, counts.back(), end, tokenizer);
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    FittedPrompt prompt = without(segments, header_end, counts[middle], end, tokenizer);
-    if (!fits(prompt)) {
-      low = middle + 1;
-      continue;
-    }
-    high = middle;
-    best = std::move(prompt);
-  }
+  const std::vector<Unit> units = units_of(tokenizer, segments, header_end);
+  const std::int64_t header = std::ssize(tokenizer.encode(render(segments.first(header_end))));
+  std::size_t first = std::min(std::max<std::size_t>(first_unit(units, room - header), 1), units.size() - 1);
+  do {
+    best = without(segments, header_end, units[first++].begin, end, tokenizer);
+  } while (!fits(best) && first < units.size());  // the end may be longer than was assumed
   return best;
 }
 

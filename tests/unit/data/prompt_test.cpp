@@ -65,17 +65,45 @@ TEST(Prompt, OldestUnitsAreDropped) {
                                                                   {3, render(std::span(chat).subspan(8))},
                                                                   {5, render(std::span(chat).subspan(10))},
                                                                   {6, render(std::span(chat).subspan(11))}};
-  for (std::size_t i = 0; i < steps.size(); ++i) {
-    const std::string expected = header + steps[i].second + "▀message (length: medium)\nReimu:";
-    const auto needed = std::ssize(mistral_tokenizer().encode(expected)) + 1;
-    const FittedPrompt fitted = fit_prompt(mistral_tokenizer(), chat, end, needed);
-    EXPECT_EQ(fitted.text, expected);
-    EXPECT_EQ(fitted.dropped_segments, steps[i].first);
-    EXPECT_EQ(std::ssize(fitted.ids) + 1, needed);
-    // With one less, the next unit goes; the last one never does.
-    const std::size_t next = std::min(i + 1, steps.size() - 1);
-    EXPECT_EQ(fit_prompt(mistral_tokenizer(), chat, end, needed - 1).dropped_segments, steps[next].first);
+  const auto whole =
+      std::ssize(mistral_tokenizer().encode(header + steps[0].second + "▀message (length: medium)\nReimu:")) + 1;
+  for (std::int64_t room = whole; room > 0; --room) {
+    const FittedPrompt fitted = fit_prompt(mistral_tokenizer(), chat, end, room);
+    std::size_t step = 0;
+    while (step + 1 < steps.size() && steps[step].first < fitted.dropped_segments) ++step;
+    EXPECT_EQ(fitted.dropped_segments, steps[step].first) << "whole units";
+    EXPECT_EQ(fitted.text, header + steps[step].second + "▀message (length: medium)\nReimu:");
+    EXPECT_EQ(fitted.ids, mistral_tokenizer().encode(fitted.text));
+    EXPECT_EQ(step == 0, room == whole);
+    EXPECT_TRUE(std::ssize(fitted.ids) + 1 <= room || step == 3) << "the last unit is never left out";
   }
+}
+
+TEST(Prompt, ManyPromptsOfALongChatBeginAlike) {
+  constexpr std::int64_t kRoom = 600;
+  std::vector<Segment> chat = setting();
+  std::size_t dropped = 0, changes = 0;
+  std::int64_t said = 0, shortest = kRoom;
+  for (int turn = 0; turn < 120; ++turn) {
+    const PromptEnd end{.hint = turn % 3 == 0 ? LengthHint::kTiny : LengthHint::kNone,
+                        .opening = turn % 2 == 0 ? "Reimu:" : "Marisa Kirisame:"};
+    const FittedPrompt prompt = fit_prompt(mistral_tokenizer(), chat, end, kRoom);
+    ASSERT_LE(std::ssize(prompt.ids) + 1, kRoom);
+    ASSERT_GE(prompt.dropped_segments, dropped);
+    if (prompt.dropped_segments > dropped) ++changes;
+    dropped = prompt.dropped_segments;
+    if (dropped > 0) shortest = std::min(shortest, std::ssize(prompt.ids));
+    if (turn % 7 == 0) chat.push_back({.role = Role::kInst, .body = "Marisa's personality: brash, a thief"});
+    std::string body = end.opening;
+    for (int word = 0; word < 5 + turn * 11 % 40; ++word) body += " word";
+    chat.push_back(message(body));
+    said += std::ssize(mistral_tokenizer().encode(render(std::span(chat).last(1))));
+  }
+  EXPECT_GT(said, 5 * kRoom);
+  EXPECT_GE(changes, 5u);
+  EXPECT_LE(static_cast<std::int64_t>(changes), said / 80)
+      << "about a quarter of what is not the header is freed at once";
+  EXPECT_GT(shortest, kRoom / 2);
 }
 
 TEST(Prompt, WithoutMessagesNothingIsDropped) {

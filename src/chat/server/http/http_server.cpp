@@ -31,15 +31,19 @@ constexpr std::chrono::milliseconds kPollTime{50};  // how soon a stop is seen
 // A connection is served by one thread from its request to its answer.
 class Connection : public Client {
  public:
-  Connection(int socket, const std::atomic<bool>& stops) : socket_(socket), stops_(stops) { current_ = this; }
+  Connection(int socket, std::chrono::milliseconds write_time, const std::atomic<bool>& stops)
+      : watch_(socket, write_time), stops_(stops) {
+    current_ = this;
+  }
   ~Connection() override { current_ = nullptr; }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   static Connection& current() { return *current_; }
 
-  bool has_gone() const override { return stops_ || is_peer_gone(socket_); }
+  bool has_gone() override { return stops_ || watch_.has_gone(); }
   bool server_stops() const override { return stops_; }
+  PeerWatch& watch() { return watch_; }
   std::int64_t milliseconds() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began_).count();
   }
@@ -47,7 +51,7 @@ class Connection : public Client {
  private:
   static thread_local Connection* current_;
 
-  int socket_;
+  PeerWatch watch_;
   const std::atomic<bool>& stops_;
   Clock::time_point began_ = Clock::now();
 };
@@ -192,7 +196,7 @@ class HttpServer::Listener : public httplib::Server {
 
   // What cpp-httplib calls on the thread of a connection.
   bool process_and_close_socket(socket_t socket) override {
-    Connection connection(socket, stops_);
+    Connection connection(socket, limits_.write_time, stops_);
     const PeerConnections::Entry peer(peers_, socket);
     const bool is_greedy = peer.count() > most_of_one_peer_;
     if (ConnectionThreads::is_one_too_many() || is_greedy) {
@@ -208,7 +212,7 @@ class HttpServer::Listener : public httplib::Server {
   }
 
   // False if the request was not read to its end.
-  bool read_and_answer(socket_t socket, const Connection& connection) {
+  bool read_and_answer(socket_t socket, Connection& connection) {
     RawRequest request;
     RequestHead head;
     const auto judge = [this, &head](const RequestHead& arrived) {
@@ -222,7 +226,7 @@ class HttpServer::Listener : public httplib::Server {
       return false;
     }
     if (request.is_empty) return true;
-    SocketStream stream(socket, std::move(request.bytes), limits_.write_time);
+    SocketStream stream(socket, std::move(request.bytes), connection.watch(), limits_.write_time);
     process(*this, stream);
     return true;
   }

@@ -29,8 +29,8 @@ struct HttpLimits {
 class Client {
  public:
   virtual ~Client() = default;
-  // Whether nobody waits for the answer any more: the client has gone, or the server stops.
-  virtual bool has_gone() const = 0;
+  // Whether nobody waits for the answer any more: the client has gone, or the server stops. May send a part of the answer.
+  virtual bool has_gone() = 0;
   virtual bool server_stops() const = 0;
 
   std::string remark;  // for the log line: ", 12 tokens of prompt, ..."

@@ -24,8 +24,6 @@ constexpr std::string_view reason_phrase(int status) {
       return "Unsupported Media Type";
     case 431:
       return "Request Header Fields Too Large";
-    case 499:
-      return "Client Closed Request";
     case 503:
       return "Service Unavailable";
     default:

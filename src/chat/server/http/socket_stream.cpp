@@ -9,9 +9,6 @@
 #include <cstring>
 #include <string_view>
 
-#include "shori/util/text.h"
-#include "src/chat/server/http/reason_phrase.h"
-
 namespace shori {
 namespace {
 
@@ -55,15 +52,10 @@ ssize_t SocketStream::read(char* into, size_t size) {
   return static_cast<ssize_t>(count);
 }
 
-// cpp-httplib begins an answer with one write; it takes a status that it does not know for 500.
+// cpp-httplib begins an answer with one write.
 ssize_t SocketStream::write(const char* data, size_t size) {
-  std::string renamed;
   std::string_view bytes(data, size);
-  constexpr std::string_view kWrong = "HTTP/1.1 499 Internal Server Error\r\n";
-  if (!has_begun_ && bytes.starts_with(kWrong)) {
-    renamed = concat("HTTP/1.1 499 ", reason_phrase(499), "\r\n", bytes.substr(kWrong.size()));
-    bytes = renamed;
-  }
+  if (!has_begun_) bytes = watch_.begin_answer(bytes);
   has_begun_ = true;
   if (has_failed_ || !send_all(socket_, bytes.data(), bytes.size(), write_time_)) {
     has_failed_ = true;
@@ -83,11 +75,6 @@ void close_gently(int socket, bool drain) {
     if (count > 0) left -= std::min(left, static_cast<std::size_t>(count));
   }
   ::close(socket);
-}
-
-bool is_peer_gone(int socket) {
-  pollfd state{.fd = socket, .events = POLLRDHUP, .revents = 0};
-  return ::poll(&state, 1, 0) > 0 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 }  // namespace shori

@@ -6,12 +6,14 @@
 #include <chrono>
 #include <string>
 
+#include "src/chat/server/http/peer_watch.h"
+
 namespace shori {
 
 class SocketStream : public httplib::Stream {
  public:
-  SocketStream(int socket, std::string request, std::chrono::milliseconds write_time)
-      : socket_(socket), request_(std::move(request)), write_time_(write_time) {}
+  SocketStream(int socket, std::string request, PeerWatch& watch, std::chrono::milliseconds write_time)
+      : socket_(socket), request_(std::move(request)), watch_(watch), write_time_(write_time) {}
 
   bool is_readable() const override { return offset_ < request_.size(); }
   bool is_writable() const override { return !has_failed_; }
@@ -24,6 +26,7 @@ class SocketStream : public httplib::Stream {
  private:
   int socket_;
   std::string request_;
+  PeerWatch& watch_;
   std::chrono::milliseconds write_time_;
   std::size_t offset_ = 0;
   bool has_begun_ = false, has_failed_ = false;
@@ -34,7 +37,5 @@ bool send_all(int socket, const char* data, std::size_t size, std::chrono::milli
 // Ends a connection so that the client gets what was sent to it, although it may still be sending: the rest of what it
 // sends is read, for a short time and up to a bound.
 void close_gently(int socket, bool drain);
-// Whether the peer has closed the connection or its half of it.
-bool is_peer_gone(int socket);
 
 }  // namespace shori
