@@ -72,7 +72,10 @@ def test_prompts_of_alpaca_are_no_log(tmp_path):
 @pytest.mark.parametrize("log, speakers", [
     ("- Mira: a\n- Tam: dash\n", ["Mira", "Tam"]), ("* **Mira:** a\n• Tam: b\n", ["Mira", "Tam"]),
     ("### Human: a\n### Assistant: b\n", ["Human", "Assistant"]), ("老王：你好\n小李： 嗯：对\n", ["老王", "小李"]),
-    ("**老王：**你好\n[12:30] 小李：嗯\n", ["老王", "小李"])], ids=["dash", "star", "prompt", "wide", "wide bold"])
+    ("**老王：**你好\n[12:30] 小李：嗯\n", ["老王", "小李"]),
+    ("老王：你好\n小李：嗯：对\n（他笑了）\n小李：走\n", ["老王", "小李", "小李"]),
+    ("Ольга: да\nСтарый Том: нет\nи ушёл\n", ["Ольга", "Старый Том"])],
+    ids=["dash", "star", "prompt", "wide", "wide bold", "wide twice", "Cyrillic"])
 def test_speakers_as_logs_write_them(tmp_path, log, speakers):
     _, made = imported(tmp_path, "plain", {"p.txt": log})
     text = next(iter(made.values()))
@@ -92,3 +95,35 @@ def test_you_in_a_log_is_the_user(tmp_path):
 def test_what_is_left_out_is_said_once(tmp_path):
     outcome, _ = imported(tmp_path, "sillytavern", {"c.jsonl": lines(*CHAT[:2], {**MAIN[1], "swipes": ["a", "Two."]})})
     assert "not imported:\n  other swipes left out: 1" in outcome.out
+
+
+@pytest.mark.parametrize("log, prose", [
+    ("老王：你好\n他想了想才说：不。\n老王：走\n", "他想了想才说：不。"), ("Tam: hi\nон сказал: нет\nон сказал: да\nTam: ok\n", "он сказал: да"),
+    ("Tam: hi\nОна ответила: нет\nTam: ok\n", "Она ответила: нет"), ("王：好\n第二天，她问：去吗？\n第二天，她问：来吗？\n王：好\n", "第二天，她问：去吗？"),
+    ("サム：うん\n彼は言った：いや\n静かだった。\nサム：そう\n", "彼は言った：いや"),
+    ("王：好\n天气：晴\n风很大。\n路很远。\n没有人。\n他走了。\n王：走\n", "天气：晴")],
+    ids=["verb", "small letters", "small word", "clause", "Japanese", "once"])
+def test_what_was_said_in_prose_is_no_speaker(tmp_path, log, prose):
+    outcome, made = imported(tmp_path, "plain", {"p.txt": log})
+    text = next(iter(made.values()))
+    assert prose in text.split("▄")[0] and text.count("▀message") == 2, text
+    assert ("lines with a colon taken as text" in outcome.out) == ("，" not in prose and "он" not in prose), outcome.out
+
+
+@pytest.mark.parametrize("prose", ["他走了进来。\n他说：不。\n她又问：为什么？\n", "Он вошёл.\nОн сказал: нет.\nОна спросила: почему?\n",
+                                   "He came.\nHe said: no.\nShe asked: why?\n"], ids=["Chinese", "Russian", "English"])
+def test_prose_with_colons_is_no_log(tmp_path, prose):
+    (tmp_path / "p.txt").write_text(prose)
+    outcome = run(DATA, "check", tmp_path / "p.txt")
+    assert outcome.code == 3 and "a log of lines" not in outcome.err + outcome.out, repr(outcome)
+    (tmp_path / "p.txt").write_text("老王：你好\n小李：嗯\n" * 2)
+    assert "a log of lines" in run(DATA, "check", tmp_path / "p.txt").err
+
+
+def test_a_speaker_with_a_wide_colon_inside_a_message_is_found(tmp_path):
+    text = "▀message\n老王: 你好\n小李：嗯▄\n▀message\n小李: 小李：好\n他说：不▄\n"
+    (tmp_path / "p.blockml").write_text(text)
+    outcome = run(DATA, "check", tmp_path / "p.blockml")
+    shown = outcome.err + outcome.out
+    assert "`小李:` begins a line inside a message" in shown and "structure/doubled-speaker" in shown, repr(outcome)
+    assert "他说" not in shown.split("begins a line")[0], repr(outcome)

@@ -1,24 +1,21 @@
 // Logs of lines `Name: text`. A line without a speaker goes on with the message before it.
-#include <map>
 #include <string>
 
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/import/conversation.h"
-#include "src/data/sources/recognize.h"
+#include "src/data/sources/log_lines.h"
 
 namespace shori {
 namespace {
 
 class LogReader {
  public:
-  LogReader(ImportFile& file, std::string_view text) : file_(file), text_(text), builder_(file.options, file.report) {}
+  LogReader(ImportFile& file, std::string_view text)
+      : file_(file), text_(text), speakers_(text), builder_(file.options, file.report) {}
 
   void read() {
-    each_line([this](std::string_view line) {
-      if (const auto found = read_log_line(line)) ++times_[found->speaker];
-    });
-    each_line([this](std::string_view line) { take(line); });
+    each_line(text_, [this](std::string_view line) { take(line); });
     finish_message();
     if (messages_ == 0) {
       file_.diagnostics.add(Diagnostic("E0312", "no line begins with a speaker")
@@ -32,23 +29,8 @@ class LogReader {
   }
 
  private:
-  template <typename Use>
-  void each_line(const Use& use) {
-    for (std::size_t begin = 0; begin < text_.size();) {
-      const std::size_t end = std::min(text_.find('\n', begin), text_.size());
-      use(text_.substr(begin, end - begin));
-      begin = end + 1;
-    }
-  }
-
-  // Once is enough for a name whose words all have capitals; `He said: no` is prose.
   bool is_speaker(std::string_view name) const {
-    if (file_.options.names.contains(name) || times_.at(name) > 1) return true;
-    for (std::size_t i = 0; i < name.size(); ++i) {
-      const bool begins = i == 0 || name[i - 1] == ' ';
-      if (begins && name[i] >= 'a' && name[i] <= 'z') return false;
-    }
-    return true;
+    return file_.options.names.contains(name) || speakers_.contains(name);
   }
 
   void take(std::string_view line) {
@@ -86,8 +68,8 @@ class LogReader {
 
   ImportFile& file_;
   std::string_view text_;
+  LogSpeakers speakers_;
   ConversationBuilder builder_;
-  std::map<std::string_view, std::size_t> times_;  // lines of each name
   std::string_view speaker_;
   std::string message_;
   bool open_ = false;

@@ -12,6 +12,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
+#include "src/data/sources/log_lines.h"
 
 namespace shori {
 namespace {
@@ -39,7 +40,7 @@ std::string_view without_marks(std::string_view text) {
   return begin == kNone ? std::string_view() : text.substr(begin, text.find_last_not_of(kNameMarks) + 1 - begin);
 }
 
-// A name at the start of a line, as chats write it: `Name: `, `**Name:** `, `[Name]: `, `<Name> `.
+// A name at the start of a line, as chats write it: `Name: `, `Name：`, `**Name:** `, `[Name]: `, `<Name> `.
 struct LineName {
   std::string_view name;
   TextSpan span;
@@ -48,14 +49,15 @@ std::optional<LineName> find_line_name(std::string_view text, TextSpan line) {
   const std::string_view shown = text.substr(line.begin, line.end - line.begin);
   const std::size_t begin = shown.find_first_not_of(" \t");
   if (begin == kNone) return std::nullopt;
-  std::size_t end = shown.find(':', begin);
-  if (shown[begin] == '<' && shown.find('>') < end) end = shown.find('>');
-  if (end == kNone || end - begin > 4 * kMaxName) return std::nullopt;
-  const char next = end + 1 < shown.size() ? shown[end + 1] : ' ';
-  if (std::string_view(" \t*_\"]").find(next) == kNone) return std::nullopt;
-  const std::string_view name = without_marks(shown.substr(begin, end - begin));
+  FoundColon colon = find_colon(shown, begin);
+  if (const std::size_t close = shown.find('>'); shown[begin] == '<' && close < colon.name_end)
+    colon = {close, close + 1};
+  if (colon.name_end == kNone || colon.name_end - begin > 4 * kMaxName) return std::nullopt;
+  const char next = colon.text_begin < shown.size() ? shown[colon.text_begin] : ' ';
+  if (!colon.wide && std::string_view(" \t*_\"]").find(next) == kNone) return std::nullopt;
+  const std::string_view name = without_marks(shown.substr(begin, colon.name_end - begin));
   if (name.empty()) return std::nullopt;
-  return LineName{name, {line.begin + begin, line.begin + end + 1}};
+  return LineName{name, {line.begin + begin, line.begin + colon.text_begin}};
 }
 
 // The name that a description is about: its first line, without `Name:` and marks.

@@ -1,20 +1,18 @@
 #include "src/data/sources/recognize.h"
 
 #include <algorithm>
-#include <array>
 
 #include "shori/data/blockml.h"
 #include "shori/util/command.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/data/blockml/text_stream.h"
+#include "src/data/sources/log_lines.h"
 
 namespace shori {
 namespace {
 
 constexpr std::size_t kBeginning = 256u << 10;
-constexpr std::size_t kMaxSpeaker = 40;  // code points
-constexpr std::size_t kMaxWords = 4;
 
 bool has_line(std::string_view text, std::string_view beginning) {
   return text.starts_with(beginning) || text.find(concat("\n", beginning)) != std::string_view::npos;
@@ -36,17 +34,6 @@ FileKind recognize_json(std::string_view text) {
 FileKind recognize_yaml(std::string_view text) {
   if (has_line(text, "names:") && has_line(text, "conversation:")) return FileKind::kLimarp;
   return has_line(text, "messages:") ? FileKind::kBlockmlYaml : FileKind::kUnknown;
-}
-
-// A log has several lines with a speaker.
-bool is_log(std::string_view text) {
-  std::size_t lines = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    if (read_log_line(text.substr(begin, end - begin))) ++lines;
-    begin = end + 1;
-  }
-  return lines >= 2;
 }
 
 bool ends_with_any(std::string_view path, std::initializer_list<std::string_view> ends) {
@@ -86,51 +73,9 @@ class KeyScanner {
   std::set<std::string, std::less<>> keys_;
 };
 
-std::size_t count_words(std::string_view name) {
-  return 1 + static_cast<std::size_t>(std::count(name.begin(), name.end(), ' '));
-}
-
-// A name as people give them: a few words, the first with a capital or in a script without any.
-bool may_be_name(std::string_view name) {
-  if (name.empty() || name != trim(name) || count_words(name) > kMaxWords) return false;
-  if (count_code_points(name) > kMaxSpeaker || name.find_first_of("\"_*>`:([,;!?#-") == 0) return false;
-  if (name.find_first_of("\",;!?") != std::string_view::npos) return false;
-  return !(name.front() >= 'a' && name.front() <= 'z');
-}
-
-// The marks of a list or of a prompt in front of a speaker: `- Tam: x`, `### Human: x`.
-std::size_t skip_mark(std::string_view line) {
-  constexpr std::array<std::string_view, 6> kMarks = {"- ", "* ", "• ", "– ", "— ", "### "};
-  const auto mark = std::find_if(kMarks.begin(), kMarks.end(), [line](auto each) { return line.starts_with(each); });
-  return mark == kMarks.end() ? 0 : std::min(line.find_first_not_of(' ', mark->size()), line.size());
-}
-
 // The prompts that Alpaca writes from its data sets.
 bool has_prompts(std::string_view text) {
   return has_line(text, "### Instruction:") || has_line(text, "### Response:");
-}
-
-// Where the name ends, and where the text after its colon begins. East Asian texts have the wide colon, and no space.
-struct FoundColon {
-  std::size_t name_end = std::string_view::npos, text_begin = 0;
-  bool wide = false;
-};
-FoundColon find_colon(std::string_view text, std::size_t from) {
-  constexpr std::string_view kWide = "：";
-  const std::size_t plain = text.find(':', from), wide = text.find(kWide, from);
-  if (wide < plain) return {wide, wide + kWide.size(), true};
-  return {plain, plain + 1, false};
-}
-
-// After a time in brackets: `[12:30] `, `(2024-01-02 12:30) `.
-std::size_t skip_time(std::string_view line) {
-  if (line.empty() || (line.front() != '[' && line.front() != '(')) return 0;
-  const std::size_t end = line.find(line.front() == '[' ? ']' : ')');
-  if (end == std::string_view::npos || end > kMaxSpeaker) return 0;
-  const std::string_view inside = line.substr(1, end - 1);
-  const bool digits = inside.find_first_of("0123456789") != std::string_view::npos;
-  const bool time = digits && inside.find_first_of(":/-.") != std::string_view::npos;
-  return time ? std::min(line.find_first_not_of(' ', end + 1), line.size()) : 0;
 }
 
 }  // namespace
@@ -197,28 +142,6 @@ std::optional<JsonForm> json_form(std::string_view beginning) {
 
 std::set<std::string, std::less<>> first_json_keys(std::string_view text) { return KeyScanner(text).run(); }
 
-std::optional<LogLine> read_log_line(std::string_view line) {
-  const std::size_t time = skip_time(line), begin = time + skip_mark(line.substr(time));
-  const std::string_view rest = line.substr(begin);
-  const bool angle = rest.starts_with('<'), bold = rest.starts_with("**");
-  const std::string_view open = angle ? "<" : bold ? "**" : "";
-  const std::size_t close = rest.find('>');
-  const FoundColon colon = angle ? FoundColon{close, close + 1} : find_colon(rest, open.size());
-  const std::size_t end = colon.name_end;
-  if (end == std::string_view::npos || end > 4 * kMaxSpeaker) return std::nullopt;
-  std::string_view name = rest.substr(open.size(), end - open.size());
-  std::size_t text = colon.text_begin;
-  if (bold && rest.substr(text).starts_with("**"))
-    text += 2;
-  else if (bold && name.ends_with("**"))
-    name.remove_suffix(2);
-  else if (bold)
-    return std::nullopt;
-  if (find_invalid_utf8(name) || !may_be_name(name)) return std::nullopt;
-  if (!colon.wide && text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
-  return LogLine{name, begin + text};
-}
-
 FileKind recognize_text(std::string_view beginning, std::string_view path) {
   const std::size_t first = beginning.find_first_not_of(" \t\n");
   const char c = first == std::string_view::npos ? '\0' : beginning[first];
@@ -227,7 +150,8 @@ FileKind recognize_text(std::string_view beginning, std::string_view path) {
   if (ends_with_any(path, {".json", ".jsonl"})) return FileKind::kUnknown;
   if (beginning.find(kBlockOpen) != std::string_view::npos) return FileKind::kBlockml;
   if (has_prompts(beginning)) return FileKind::kAlpaca;
-  return is_log(beginning) ? FileKind::kPlain : FileKind::kUnknown;
+  constexpr std::size_t kFewestLines = 2;
+  return LogSpeakers(beginning).lines() >= kFewestLines ? FileKind::kPlain : FileKind::kUnknown;
 }
 
 FileKind recognize_file(const InputFile& file, const std::string& path) {

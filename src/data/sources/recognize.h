@@ -48,14 +48,6 @@ FileKind recognize_text(std::string_view beginning, std::string_view path);
 // The keys of the first object of a JSON text, of which the end may be missing.
 std::set<std::string, std::less<>> first_json_keys(std::string_view text);
 
-// The speaker that a line of a log begins with, and where its text begins: `Name: text`, `<Name> text`, also after a
-// time in brackets and in bold. nullopt for any other line.
-struct LogLine {
-  std::string_view speaker;
-  std::size_t text_begin;
-};
-std::optional<LogLine> read_log_line(std::string_view line);
-
 // How a foreign file is taken: "shori-data import PATH --from sillytavern --out data/NAME".
 std::string import_command(FileKind kind, const std::string& path);
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "src/data/sources/log_lines.h"
 #include "src/data/sources/recognize.h"
 
 namespace shori {
