@@ -365,13 +365,13 @@ def test_the_second_start_takes_the_tokenized_data(tmp_path, text_model):
     assert "data tokenized (no cache yet)\n" in checked.err
     assert not (tmp_path / ".prepared").exists()  # --check writes nothing
     first = must(train(job.config))
-    assert "data tokenized (no cache yet), kept in " in first.err
+    assert "data tokenized (no cache yet)\n" in first.err and "tokenized data kept in " in first.err
     kept = list((tmp_path / ".prepared").iterdir())
     assert len(kept) == 1
     expected = final_state(job.run)
     assert "prepared data taken from " in must(train(job.config, "--check")).err
     shutil.rmtree(job.run)
-    # Anything that the data follows from makes it anew; nothing else does.
+    # Anything that the data follows from makes it again; nothing else does.
     assert "prepared data taken" in must(train(job.config, "--plan", "--set", "learning_rate=0.001")).err
     changed = must(train(job.config, "--plan", "--set", "train_on_inputs=false"))
     assert "data tokenized (train_on_inputs changed)\n" in changed.err
@@ -383,14 +383,33 @@ def test_the_second_start_takes_the_tokenized_data(tmp_path, text_model):
     outcome = train(job.config)
     assert outcome.code != 0 and "E0508" in outcome.codes  # the run in the folder is of other data
     assert '("data/scene-03.blockml" changed)' in outcome.err
-    # Damage is seen and mended.
+    # Damage is seen and repaired.
     shutil.rmtree(job.run)
     (tmp_path / "data/scene-03.blockml").write_text(text, encoding="utf-8")
     damaged = bytearray(kept[0].read_bytes())
     damaged[len(damaged) // 2] ^= 1
     kept[0].write_bytes(damaged)
-    assert "data tokenized (the cache is damaged), kept in " in must(train(job.config)).err
+    damage = must(train(job.config)).err
+    assert "data tokenized (the cache is damaged)\n" in damage and "tokenized data kept in " in damage
     assert final_state(job.run) == expected
+
+
+@pytest.mark.parametrize("mistake", ["data of a later stage", "unknown stage", "length of a later stage", "locked"])
+def test_a_start_that_is_refused_keeps_nothing(tmp_path, text_model, mistake):
+    for name in ("low", "high"):
+        scenes(tmp_path / name, 4, 1)
+    stages = [{"name": name, "learning_rate": 0.002, "datasets": [{"path": name}]} for name in ("low", "high")]
+    if mistake == "data of a later stage":
+        (tmp_path / "high/scene-03.blockml").write_text("▀message\nnot closed")
+    if mistake == "length of a later stage":
+        stages[1]["num_epochs"] = 0
+    job = Job(tmp_path, text_model, sequence_len=128, num_epochs=1, learning_rate=..., output_dir="runs", stages=stages)
+    options = ["--only", "nothere"] if mistake == "unknown stage" else []
+    if mistake == "locked":
+        (tmp_path / "runs").write_text("a file where the folder should be")
+    outcome = train(job.config, *options)
+    assert outcome.code not in (0, 70) and outcome.errors, repr(outcome)
+    assert not (tmp_path / ".prepared").exists(), repr(outcome)
 
 
 def test_the_folder_of_tokenized_data_can_be_named(tmp_path, text_model):

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -65,9 +66,9 @@ struct DataOptions {
   // whatever they are called now.
   std::vector<RecordedFile> recorded_files;
   // Cache of the loaded data for the next start; empty: none. It is used if all inputs are the same as when it was
-  // written, whatever their paths; the other files of its folder are searched as well. It is written if `keep_prepared` is set. Not used with `observe` or `parse_only`.
+  // written, whatever their paths; the other files of its folder are searched as well. keep_prepared() writes it. Not used
+  // with `observe` or `parse_only`.
   std::string prepared_path;
-  bool keep_prepared = false;
   // Both may be empty and are called from the thread that loads.
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
   std::function<void(const ReadConversation&)> observe;  // gets each conversation in order, also one with problems
@@ -116,6 +117,12 @@ struct HeldOutSet {
   std::vector<Sample> samples;
 };
 
+// What the cache of a data set says besides the data.
+struct PreparedCache {
+  std::string path, key;
+  std::vector<Diagnostic> warnings;
+};
+
 struct Dataset {
   std::vector<Sample> train;  // in conversation order
   std::vector<HeldOutSet> held_out;
@@ -127,8 +134,9 @@ struct Dataset {
   std::vector<std::string> ignored_files;  // seen in folders, of another kind
   // SHA-256 (hex) of the conversations and of the options that decide what is trained (src/data/dataset/fingerprint.h).
   std::string fingerprint;
-  std::string tokenizer_sha256;  // empty without tokenizer
-  std::string prepared;          // with DataOptions::prepared_path: where the data is from, and why, in words
+  std::string tokenizer_sha256;        // empty without tokenizer
+  std::string prepared;                // with DataOptions::prepared_path: where the data is from, and why, in words
+  std::optional<PreparedCache> cache;  // that the next start can use, and that is not written yet
 
   // "path" or "path:line" of a sample's conversation, followed by "#k/n" if it was split: for messages and
   // skip_samples.
@@ -140,5 +148,8 @@ struct Dataset {
 // on a signal.
 Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,
                       const DataOptions& options, const Tokenizer* tokenizer, Diagnostics& diagnostics);
+
+// Writes Dataset::cache, if there is one. Returns what became of it, in words, or "". It is no error if it cannot be written.
+std::string keep_prepared(Dataset& dataset);
 
 }  // namespace shori

@@ -59,9 +59,9 @@ struct PreparedStage : StageConfig {
   std::uint64_t total_steps() const { return plan.steps.size(); }
 };
 
-// Reads, tokenizes and packs the data of every stage. Reuses the tokenized cache of an earlier start; writes one if
-// `keep_prepared`. All problems of all stages go to `diagnostics`; the result must not be used if there are errors.
-std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics);
+// Reads, tokenizes and packs the data of every stage. Reuses the tokenized cache of an earlier start, and writes nothing.
+// All problems of all stages go to `diagnostics`; the result must not be used if there are errors.
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics);
 
 // What can be found wrong with bases and data while the config itself has mistakes.
 void check_stage_inputs(const LoadedConfig& config, Diagnostics& diagnostics);

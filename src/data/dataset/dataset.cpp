@@ -46,13 +46,12 @@ bool same_hashes(const std::vector<DataFile>& a, const std::vector<DataFile>& b)
                     [](const DataFile& one, const DataFile& other) { return one.sha256 == other.sha256; });
 }
 
-// From options.prepared_path if it holds data of the same inputs; else from the files, and kept there.
+// From options.prepared_path if it holds data of the same inputs; else from the files, to be kept there.
 Dataset load_prepared(const DataSources& sources, const DataOptions& options, const Tokenizer* tokenizer,
                       Diagnostics& diagnostics) {
   const std::size_t errors_before = diagnostics.error_count(), reported_before = diagnostics.all().size();
   const std::vector<DataFile> hashed = hash_files(sources);
   const std::string key = prepared_key({options, sha256_of(tokenizer), sources, hashed});
-  const std::string shown_path = escape_for_log(options.prepared_path, 400);
   const std::string found = find_prepared(options.prepared_path, key);
   PreparedData kept = read_prepared(found, key);
   if (kept.dataset) {
@@ -66,13 +65,9 @@ Dataset load_prepared(const DataSources& sources, const DataOptions& options, co
   Dataset dataset = load_from_files(sources, options, tokenizer, diagnostics);
   dataset.prepared = concat("data tokenized (", kept.reason, ')');
   // A file that changed since it was hashed would be kept under the wrong key.
-  if (!options.keep_prepared || diagnostics.error_count() > errors_before || !same_hashes(hashed, dataset.files)) {
-    return dataset;
-  }
+  if (diagnostics.error_count() > errors_before || !same_hashes(hashed, dataset.files)) return dataset;
   const auto& all = diagnostics.all();
-  const std::vector<Diagnostic> warnings(all.begin() + static_cast<std::ptrdiff_t>(reported_before), all.end());
-  const std::string failure = write_prepared(options.prepared_path, key, dataset, warnings);
-  dataset.prepared += failure.empty() ? ", kept in " + shown_path : ", not kept: " + failure;
+  dataset.cache = {options.prepared_path, key, {all.begin() + static_cast<std::ptrdiff_t>(reported_before), all.end()}};
   return dataset;
 }
 
@@ -97,6 +92,14 @@ Dataset load_datasets(const std::vector<DataEntry>& entries, const std::vector<D
   const bool may_be_prepared = !options.prepared_path.empty() && !options.observe && !options.parse_only;
   return may_be_prepared ? load_prepared(sources, options, tokenizer, diagnostics)
                          : load_from_files(sources, options, tokenizer, diagnostics);
+}
+
+std::string keep_prepared(Dataset& dataset) {
+  if (!dataset.cache) return "";
+  const PreparedCache cache = *std::exchange(dataset.cache, std::nullopt);
+  const std::string failure = write_prepared(cache, dataset);
+  return failure.empty() ? "tokenized data kept in " + escape_for_log(cache.path, 400)
+                         : "tokenized data not kept: " + failure;
 }
 
 }  // namespace shori

@@ -139,7 +139,7 @@ void transfer(Archive& archive, Diagnostic& whole) {
 template <typename Archive>
 void transfer(Archive& archive, Dataset& whole) {
   auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes, ignored_files, fingerprint,
-         tokenizer_sha256, prepared] = whole;
+         tokenizer_sha256, prepared, cache] = whole;
   transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes,
                tokenizer_sha256);
 }
@@ -289,18 +289,17 @@ std::string find_prepared(const std::string& path, const std::string& key) {
   return path;
 }
 
-std::string write_prepared(const std::string& path, const std::string& key, const Dataset& dataset,
-                           const std::vector<Diagnostic>& warnings) {
+std::string write_prepared(const PreparedCache& cache, const Dataset& dataset) {
   Saver saver;
-  saver.text() = head_of(key);
+  saver.text() = head_of(cache.key);
   // transfer() serves both directions, so it asks for what it could change; saving changes nothing.
   transfer(saver, const_cast<Dataset&>(dataset));
-  transfer(saver, const_cast<std::vector<Diagnostic>&>(warnings));
+  transfer(saver, const_cast<std::vector<Diagnostic>&>(cache.warnings));
   const Sha256Digest digest = sha256(saver.text().data(), saver.text().size());
   saver.bytes(digest.data(), digest.size());
   try {
-    make_directories(parent_path(path));
-    write_file_atomically(parent_path(path), file_name(path), saver.text());
+    make_directories(parent_path(cache.path));
+    write_file_atomically(parent_path(cache.path), file_name(cache.path), saver.text());
   } catch (const Error& error) {
     return error.diagnostics().front().message;
   }

@@ -37,7 +37,6 @@ PreparedData read_prepared(const std::string& path, const std::string& key);
 std::string find_prepared(const std::string& path, const std::string& key);
 
 // Writes the file atomically. Returns why it could not, or "".
-std::string write_prepared(const std::string& path, const std::string& key, const Dataset& dataset,
-                           const std::vector<Diagnostic>& warnings);
+std::string write_prepared(const PreparedCache& cache, const Dataset& dataset);
 
 }  // namespace shori

@@ -43,7 +43,7 @@ void add_options(Lines& lines, const DataOptions& options) {
   const auto& [sequence_len, overlong, train_on_inputs, roles_to_train, train_on_eos, train_on_speaker, bos, eos,
                repeat_scenario, compat, val_set_size, skip_samples, compare, allow_overlap, warn_with_errors, dedupe,
                vocab_size, threads, default_length, length_buckets, lint, keep_regions, parse_only, recorded_files,
-               prepared_path, keep_prepared, progress, observe] = options;
+               prepared_path, progress, observe] = options;
   lines.add("sequence_len", sequence_len);
   lines.add("excess_length_strategy", static_cast<std::int64_t>(overlong));
   lines.add("train_on_inputs", train_on_inputs);

@@ -194,7 +194,7 @@ PreparedStage::PreparedStage(StageConfig stage)
       folder(run_folder_path(config.output_dir)),
       config_hash(shori::config_hash(config)) {}
 
-std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_prepared, Diagnostics& diagnostics) {
+std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
   for (const StageConfig& stage : config.stages) check_device_choice(stage, diagnostics);
   check_folders(config, diagnostics);
@@ -210,7 +210,6 @@ std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, bool keep_
     prepared.base = base->second;
     DataOptions options = data_options(stage.config, base->second->model->config().vocab_size);
     options.prepared_path = prepared_path(config, stage.config);
-    options.keep_prepared = keep_prepared && !diagnostics.has_errors();  // a refused start writes nothing
     options.recorded_files = files_of_run(prepared.folder);
     Progress progress(2);
     options.progress = [&](std::uint64_t done, std::uint64_t total) {

@@ -77,10 +77,10 @@ void find_sources(const LoadedConfig& config, Diagnostics& diagnostics) {
 }
 
 // Every stage with its data and the state of its folder. Everything that is wrong with any of them is one Error.
-std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool keep_prepared, bool on_described_gpu) {
+std::vector<PreparedStage> load_stages(const LoadedConfig& config, bool on_described_gpu) {
   Diagnostics diagnostics;
   for (const Diagnostic& warning : config.warnings) diagnostics.add(warning);
-  std::vector<PreparedStage> stages = prepare_stages(config, keep_prepared, diagnostics);
+  std::vector<PreparedStage> stages = prepare_stages(config, diagnostics);
   if (diagnostics.has_errors()) find_sources(config, diagnostics);
   if (diagnostics.has_errors() && !on_described_gpu) check_devices(config, diagnostics);
   diagnostics.throw_if_errors(is_strict(config));
@@ -154,6 +154,12 @@ StageRunOptions run_options(const LoadedConfig& config, const std::vector<Prepar
           .profile_last = options.profile_last};
 }
 
+// Comes after every check: a start that is refused leaves nothing.
+void keep_data(std::vector<PreparedStage>& stages) {
+  for (PreparedStage& stage : stages)
+    if (const std::string kept = keep_prepared(stage.data); !kept.empty()) log_detail(concat(stage.name, ": ", kept));
+}
+
 // Steps that this start will train after stage `index`.
 std::uint64_t later_steps(const std::vector<PreparedStage>& stages, const StageChoice& choice, std::size_t index) {
   std::uint64_t steps = 0;
@@ -167,6 +173,7 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
   // The recipe's own lock keeps a second program away from folders that do not exist yet.
   std::optional<RunLock> lock;
   if (config.is_recipe) lock = RunLock::take(run_folder_path(config.output_dir));
+  keep_data(stages);
   OldRuns old_runs(stages, choice.from);
   std::optional<LoadedBase> base;
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -197,7 +204,7 @@ void check_inputs(const LoadedConfig& config, const RecipeOptions& options, Diag
 RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& options) {
   set_warnings_as_errors(is_strict(config));
   const bool trains = !options.check && !options.plan;
-  std::vector<PreparedStage> stages = load_stages(config, trains, options.gpu_memory.has_value());
+  std::vector<PreparedStage> stages = load_stages(config, options.gpu_memory.has_value());
   const StageChoice choice = choose_stages(stages, options);
   log_preparation(config, stages, trains);
   if (trains) check_choice(config, stages, choice, options);

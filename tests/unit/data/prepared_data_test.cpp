@@ -16,7 +16,6 @@ class PreparedDataTest : public DatasetTest {
  protected:
   PreparedDataTest() {
     options.prepared_path = folder.file("kept/run.bin");
-    options.keep_prepared = true;
     options.compare = true;
     options.overlong = OverlongPolicy::kSplit;
     options.sequence_len = 100;
@@ -30,11 +29,13 @@ class PreparedDataTest : public DatasetTest {
     encoded_ = 0;
     Dataset dataset = load({entry("a.blockml"), entry("b.jsonl")}, {entry("e.blockml")});
     EXPECT_FALSE(diagnostics.has_errors());
+    kept_ = keep_prepared(dataset);
     return dataset;
   }
 
   bool was_encoded() const { return encoded_ > 0; }
   int encoded_ = 0;
+  std::string kept_;  // what became of the cache
 };
 
 // Everything a run takes from the data, as text.
@@ -82,10 +83,12 @@ TEST_F(PreparedDataTest, TheSecondStartEncodesNothingAndGetsTheSame) {
   const std::vector<std::string> reported = problems();
   EXPECT_EQ(reported, (Texts{"W0301 b.jsonl:2", "W0302 a.blockml:1"}));
   EXPECT_TRUE(was_encoded());
-  EXPECT_EQ(first.prepared, "data tokenized (no cache yet), kept in " + options.prepared_path);
+  EXPECT_EQ(first.prepared, "data tokenized (no cache yet)");
+  EXPECT_EQ(kept_, "tokenized data kept in " + options.prepared_path);
   const Dataset second = load_all();
   EXPECT_FALSE(was_encoded());
   EXPECT_EQ(second.prepared, "prepared data taken from " + options.prepared_path);
+  EXPECT_EQ(kept_, "") << "it is there";
   EXPECT_EQ(text_of(second), text_of(first));
   EXPECT_EQ(problems(), reported);  // warnings are repeated
   EXPECT_GT(first.train.size(), 3u);
@@ -106,7 +109,7 @@ TEST_F(PreparedDataTest, ContentsDecideNotTimes) {
   ASSERT_EQ(utimensat(AT_FDCWD, folder.file("a.blockml").c_str(), old, 0), 0);
   const Dataset dataset = load_all();
   EXPECT_TRUE(was_encoded());
-  EXPECT_TRUE(dataset.prepared.starts_with("data tokenized (\"a.blockml\" changed), kept")) << dataset.prepared;
+  EXPECT_TRUE(dataset.prepared.starts_with("data tokenized (\"a.blockml\" changed)")) << dataset.prepared;
   options.prepared_path.clear();
   EXPECT_EQ(text_of(load_all()), text_of(dataset));
 }
@@ -161,7 +164,9 @@ TEST_F(PreparedDataTest, EveryOptionDecides) {
 TEST_F(PreparedDataTest, FilesThatComeAndGo) {
   const auto load_folder = [this] {
     encoded_ = 0;
-    return load({entry("d")});
+    Dataset dataset = load({entry("d")});
+    (void)keep_prepared(dataset);
+    return dataset;
   };
   folder.write("d/a.blockml", "▀message\none▄\n");
   load_folder();
@@ -187,7 +192,7 @@ TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
     folder.write("kept/run.bin", damaged);
     const Dataset dataset = load_all();
     ASSERT_TRUE(was_encoded()) << at;
-    ASSERT_TRUE(dataset.prepared.starts_with("data tokenized (the cache is damaged), kept")) << dataset.prepared;
+    ASSERT_TRUE(dataset.prepared.starts_with("data tokenized (the cache is damaged)")) << dataset.prepared;
     ASSERT_EQ(text_of(dataset), expected) << at;
   }
   for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{40}, whole.size() - 1}) {
@@ -199,20 +204,19 @@ TEST_F(PreparedDataTest, DamageIsSeenWhereverItIs) {
 }
 
 TEST_F(PreparedDataTest, OnlyWhatCanBeTrainedIsKeptAndOnlyIfWanted) {
-  options.keep_prepared = false;
-  EXPECT_EQ(load_all().prepared, "data tokenized (no cache yet)");
-  EXPECT_FALSE(path_exists(options.prepared_path));
-  options.keep_prepared = true;
+  EXPECT_TRUE(load({entry("a.blockml")}).cache);
+  EXPECT_FALSE(path_exists(options.prepared_path)) << "loading alone writes nothing";
   folder.write("a.blockml", "▀message\nnot closed");
-  load({entry("a.blockml")});
+  Dataset dataset = load({entry("a.blockml")});
   EXPECT_TRUE(diagnostics.has_errors());
+  EXPECT_EQ(keep_prepared(dataset), "");
   EXPECT_FALSE(path_exists(options.prepared_path));
 }
 
 TEST_F(PreparedDataTest, AFolderThatCannotBeIsNoError) {
   folder.write("kept", "a file is in the way");
   const Dataset dataset = load_all();
-  EXPECT_NE(dataset.prepared.find("not kept: "), std::string::npos) << dataset.prepared;
+  EXPECT_TRUE(kept_.starts_with("tokenized data not kept: ")) << kept_;
   EXPECT_FALSE(dataset.train.empty());
 }
 

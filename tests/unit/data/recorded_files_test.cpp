@@ -99,8 +99,8 @@ TEST_F(RecordedFilesTest, PreparedDataGoesOn) {
   int encoded = 0;
   options.progress = [&](std::uint64_t, std::uint64_t) { ++encoded; };
   options.prepared_path = folder.file("kept/first.bin");
-  options.keep_prepared = true;
-  const Dataset before = load_good({entry("d")}, {entry("e")});
+  Dataset before = load_good({entry("d")}, {entry("e")});
+  (void)keep_prepared(before);
   EXPECT_GT(encoded, 0);
   options.recorded_files = record_of(before);
   options.prepared_path = folder.file("kept/renamed run.bin");
