@@ -5,9 +5,9 @@
 #include <optional>
 #include <set>
 
-#include "shori/io/download_help.h"
 #include "shori/io/limits.h"
 #include "shori/util/command.h"
+#include "shori/util/download_help.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
@@ -167,22 +167,6 @@ WeightFiles choose_between(const std::string& folder) {
 }
 
 }  // namespace
-
-std::string snapshot_id(const std::string& folder) {
-  const std::string snapshots = parent_path(absolute_path(folder)), root = file_name(parent_path(snapshots));
-  const std::size_t dashes = root.find("--", std::string_view("models--").size());
-  if (file_name(snapshots) != "snapshots" || !root.starts_with("models--") || dashes == std::string::npos) return "";
-  return concat(root.substr(8, dashes - 8), "/", root.substr(dashes + 2));
-}
-
-std::string download_help(const std::string& folder, const std::vector<std::string>& names) {
-  std::string files;
-  for (const std::string& name : names) files += " " + shell_word(name);
-  if (const std::string id = snapshot_id(folder); !id.empty())
-    return concat("download again: `hf download ", shell_word(id), files, "`");
-  return concat("download again from where the model came from, for ORG/NAME of Hugging Face: `hf download ORG/NAME",
-                files, " --local-dir ", shell_word(folder), "`");
-}
 
 void refuse_without_config(const std::string& folder) {
   const auto has = [&](const char* name) { return path_exists(join_path(folder, name)); };

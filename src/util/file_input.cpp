@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "shori/util/command.h"
+#include "shori/util/download_help.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
@@ -132,14 +133,13 @@ void refuse_web_page(const InputFile& file, std::string_view missing_code) {
   if (head.starts_with("\xEF\xBB\xBF")) head.erase(0, 3);
   const std::string start = lower_ascii(trim(head));
   if (!start.starts_with("<!doctype html") && !start.starts_with("<html")) return;
-  const std::string name = shell_word(file_name(file.path()));
-  const std::string folder = shell_word(parent_path(file.path()).empty() ? "." : parent_path(file.path()));
-  throw Error(Diagnostic(missing_code, quoted_path(file.path()) + " is a web page (HTML), not the file itself")
-                  .at(file.path())
-                  .note("the address of the page was downloaded, or a page that asks to log in")
-                  .help(concat("get the file, for ORG/NAME of Hugging Face: `hf download ORG/NAME ", name,
-                               " --local-dir ", folder, "`"))
-                  .help("a browser gets it from the same address with `resolve` in place of `blob`"));
+  const std::string folder = parent_path(file.path()).empty() ? "." : parent_path(file.path());
+  const std::string command = replace_command(folder, file_name(file.path()));
+  Diagnostic problem(missing_code, quoted_path(file.path()) + " is a web page (HTML), not the file itself");
+  problem.at(file.path()).note("the address of the page was downloaded, or a page that asks to log in");
+  if (!snapshot_id(folder).empty()) throw Error(problem.help(concat("get the file again: `", command, "`")));
+  problem.help(concat("get the file, for ORG/NAME of Hugging Face: `", command, "`"));
+  throw Error(problem.help("a browser gets it from the same address with `resolve` in place of `blob`"));
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ def test_a_snapshot_without_weights(tmp_path, text_model):
     assert "hf download org/tiny tokenizer.model`" in outcome.err and "--local-dir" not in outcome.err, repr(outcome)
 
 
-# ---- pages in place of files:------------------------------------------------------------------------
+# ---- web pages in place of files -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "config.json"])
 @pytest.mark.parametrize("page", ["<!doctype html>\n<html class=''>\n<head>" + "x" * 600, "\n<HTML>"])
@@ -106,6 +106,15 @@ def test_a_web_page_is_no_model(tmp_path, text_model, name, page):
     outcome = must(text_check(model, tmp_path / "job"), 3)
     assert outcome.errors == ["E0203"] and "is a web page (HTML)" in outcome.err, repr(outcome)
     assert f"hf download ORG/NAME {name} --local-dir '{model}'" in outcome.err and "`resolve`" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.model", "config.json"])
+def test_a_web_page_in_a_cache_is_downloaded_again_into_the_cache(tmp_path, text_model, name):
+    snapshot = copy_folder(text_model, tmp_path / "hub/models--org--tiny/snapshots/abc")
+    replace_file(snapshot / name, "<!DOCTYPE html><title>502 Bad Gateway</title>")
+    outcome = must(text_check(snapshot, tmp_path / "job"), 3)
+    assert outcome.errors == ["E0203"] and f"`hf download org/tiny {name} --force-download`" in outcome.err, repr(outcome)
+    assert "--local-dir" not in outcome.err and "`resolve`" not in outcome.err, "nothing else may write to a cache"
 
 
 def test_shards_without_index(tmp_path, sharded):

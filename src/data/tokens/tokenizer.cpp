@@ -7,8 +7,8 @@
 #include <new>
 
 #include "shori/data/tokenizer_model.h"
-#include "shori/io/download_help.h"
 #include "shori/util/command.h"
+#include "shori/util/download_help.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"

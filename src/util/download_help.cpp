@@ -1,0 +1,32 @@
+#include "shori/util/download_help.h"
+
+#include "shori/util/command.h"
+#include "shori/util/file.h"
+#include "shori/util/text.h"
+
+namespace shori {
+
+std::string snapshot_id(const std::string& folder) {
+  const std::string snapshots = parent_path(absolute_path(folder)), root = file_name(parent_path(snapshots));
+  const std::size_t dashes = root.find("--", std::string_view("models--").size());
+  if (file_name(snapshots) != "snapshots" || !root.starts_with("models--") || dashes == std::string::npos) return "";
+  return concat(root.substr(8, dashes - 8), "/", root.substr(dashes + 2));
+}
+
+std::string download_help(const std::string& folder, const std::vector<std::string>& names) {
+  std::string files;
+  for (const std::string& name : names) files += " " + shell_word(name);
+  if (const std::string id = snapshot_id(folder); !id.empty())
+    return concat("download again: `hf download ", shell_word(id), files, "`");
+  return concat("download again from where the model came from, for ORG/NAME of Hugging Face: `hf download ORG/NAME",
+                files, " --local-dir ", shell_word(folder), "`");
+}
+
+std::string replace_command(const std::string& folder, const std::string& name) {
+  // A cache does not look at the content of the files that it has.
+  if (const std::string id = snapshot_id(folder); !id.empty())
+    return concat("hf download ", shell_word(id), " ", shell_word(name), " --force-download");
+  return concat("hf download ORG/NAME ", shell_word(name), " --local-dir ", shell_word(folder));
+}
+
+}  // namespace shori
