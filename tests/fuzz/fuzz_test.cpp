@@ -1,7 +1,6 @@
 // Replays the seeds of every fuzz target, whole, cut short, and with bytes changed.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_targets.h"
+#include "tests/support/environment.h"
 
 namespace shori {
 namespace {
@@ -22,7 +22,8 @@ class Fuzz : public testing::TestWithParam<Target> {
  protected:
   static std::vector<std::string> seeds(const std::string& name) {
     std::vector<std::filesystem::path> paths;
-    const std::filesystem::path folder = std::filesystem::path(std::getenv("SHORI_TEST_DATA")) / "fuzz/corpus" / name;
+    const std::filesystem::path folder =
+        std::filesystem::path(required_variable("SHORI_TEST_DATA")) / "fuzz/corpus" / name;
     for (const auto& item : std::filesystem::directory_iterator(folder)) paths.push_back(item.path());
     std::sort(paths.begin(), paths.end());
     std::vector<std::string> contents;

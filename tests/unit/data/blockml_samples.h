@@ -3,22 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "shori/data/blockml.h"
 #include "shori/data/tokenizer.h"
+#include "tests/support/environment.h"
 
 namespace shori::test {
 
 inline const Tokenizer& mistral_tokenizer() {
-  static const Tokenizer tokenizer = [] {
-    const char* path = std::getenv("SHORI_TOKENIZER");
-    if (path == nullptr) throw std::runtime_error("SHORI_TOKENIZER must name the Mistral v1 tokenizer.model");
-    return Tokenizer::load(path);
-  }();
+  static const Tokenizer tokenizer = Tokenizer::load(required_variable("SHORI_TOKENIZER"));
   return tokenizer;
 }
 

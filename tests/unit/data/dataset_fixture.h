@@ -3,13 +3,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "shori/data/dataset.h"
 #include "shori/data/tokenizer.h"
 #include "shori/util/hash.h"
+#include "tests/support/environment.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -26,7 +26,7 @@ inline const std::string kDocumentB =
     "▀message\nCirno: \"Eye am the strongest!\"▄\n▀message\nReimu: \"No.\"▄\n";
 
 inline const Tokenizer& test_tokenizer() {
-  static const Tokenizer tokenizer = Tokenizer::load(std::getenv("SHORI_TOKENIZER"), 32000);
+  static const Tokenizer tokenizer = Tokenizer::load(required_variable("SHORI_TOKENIZER"), 32000);
   return tokenizer;
 }
 

@@ -12,6 +12,7 @@
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
+#include "tests/support/environment.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
@@ -156,7 +157,7 @@ TEST(TokenizerModel, CanonicalBytesHoldOnlyWhatWasUnderstood) {
   EXPECT_EQ(canonical, serialize_tokenizer_model(parse_tokenizer_model(canonical, "m")));
   EXPECT_EQ(canonical.find("junk"), std::string::npos);
 
-  const InputFile real = InputFile::open(std::getenv("SHORI_TOKENIZER"));
+  const InputFile real = InputFile::open(required_variable("SHORI_TOKENIZER"));
   const std::string mistral =
       serialize_tokenizer_model(parse_tokenizer_model(read_whole_file(real, 1 << 20, "E0211"), "m", 32000));
   EXPECT_EQ(mistral, serialize_tokenizer_model(parse_tokenizer_model(mistral, "m", 32000)));

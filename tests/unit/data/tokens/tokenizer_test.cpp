@@ -9,6 +9,7 @@
 #include "shori/data/tokenizer_model.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
+#include "tests/support/environment.h"
 #include "tests/unit/data/blockml_samples.h"
 
 namespace shori {
@@ -227,7 +228,7 @@ TEST(Tokenizer, RefusesAMissingFileAndAnotherVocabulary) {
     }
     return std::string("none");
   };
-  const std::string path = std::getenv("SHORI_TOKENIZER");
+  const std::string path = required_variable("SHORI_TOKENIZER");
   EXPECT_EQ(code_of([] { Tokenizer::load("/no/such/tokenizer.model"); }), "E0203");
   EXPECT_EQ(code_of([&] { Tokenizer::load(path, 31999); }), "E0205");
   EXPECT_EQ(code_of([&] { Tokenizer::load(path, 32768); }), "none");

@@ -12,6 +12,7 @@
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "tests/support/environment.h"
 #include "tests/support/library_tokenizer.h"
 #include "tests/unit/data/blockml_samples.h"
 
@@ -24,7 +25,7 @@ using test::mistral_tokenizer;
 
 const TokenizerModel& mistral_model() {
   static const TokenizerModel model = [] {
-    const std::string path = std::getenv("SHORI_TOKENIZER");
+    const std::string path = required_variable("SHORI_TOKENIZER");
     return parse_tokenizer_model(read_whole_file(InputFile::open(path), kTokenizerFileBytes, "E0211"), path);
   }();
   return model;
