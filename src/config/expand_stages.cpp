@@ -4,9 +4,9 @@
 #include <set>
 
 #include "shori/util/file.h"
-#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/config/arrow_rates.h"
 #include "src/config/category_order.h"
 #include "src/config/check_stage.h"
 #include "src/config/run_shares.h"
@@ -14,14 +14,7 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kArrow = "->";
-
 bool has_value(const Setting* setting) { return setting != nullptr && setting->value.kind != YamlNode::Kind::kNull; }
-
-bool has_arrow(const Setting* setting) {
-  return setting != nullptr && setting->value.kind == YamlNode::Kind::kScalar &&
-         setting->value.text.find(kArrow) != std::string::npos;
-}
 
 void erase_setting(Settings& settings, std::string_view key) {
   std::erase_if(settings, [&](const Setting& setting) { return setting.key == key; });
@@ -32,26 +25,6 @@ void replace_setting(Settings& settings, const Setting& setting) {
   settings.push_back(setting);
 }
 
-// `a -> b -> c` as one setting per rate, each with its own location.
-std::vector<Setting> split_rates(const Setting& rates) {
-  std::vector<Setting> parts;
-  const std::string& text = rates.value.text;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(kArrow, begin), text.size());
-    const std::size_t first = std::min(text.find_first_not_of(' ', begin), end);
-    std::size_t last = end;
-    while (last > first && text[last - 1] == ' ') --last;
-    Setting part = rates;
-    part.value.text = text.substr(first, last - first);
-    // The arrow form is a text, so it may be quoted as a whole; the rates inside are plain numbers.
-    part.value.column += first + (rates.value.quoted ? 1 : 0);
-    part.value.quoted = false;
-    parts.push_back(std::move(part));
-    begin = end + kArrow.size();
-  }
-  return parts;
-}
-
 class RecipeBuilder {
  public:
   RecipeBuilder(RecipeSource& source, LoadedConfig& loaded, Diagnostics& diagnostics)
@@ -60,9 +33,10 @@ class RecipeBuilder {
   void build() {
     const bool was_arrow = has_arrow(find_setting(source_.shared, "learning_rate"));
     apply_overrides();
-    refuse_keys_of_the_recipe();
+    refuse_keys_of_the_recipe(source_.stage_overrides, diagnostics_);
     const Setting* rate = find_setting(source_.shared, "learning_rate");
-    if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key) refuse_single_rate(*rate);
+    if (was_arrow && has_value(rate) && !has_arrow(rate) && !source_.stages_key)
+      diagnostics_.add(one_rate_for_an_arrow(*rate));
     const std::string name = text_of("name"), output_dir = text_of("output_dir");
     loaded_.is_recipe = source_.stages_key.has_value() || has_arrow(rate);
     loaded_.output_dir = output_dir.empty() ? "" : path_in(loaded_.folder, output_dir);
@@ -76,7 +50,7 @@ class RecipeBuilder {
       override_stage(loaded_.name, source_.shared);
       add_stage(loaded_.name, source_.shared, file_place());
     }
-    refuse_unused_overrides();
+    refuse_unused_overrides(source_.stage_overrides, loaded_.stages, diagnostics_);
     for (const StageConfig& stage : loaded_.stages) add_warnings(stage_warnings(stage));
   }
 
@@ -125,35 +99,6 @@ class RecipeBuilder {
     }
   }
 
-  // Keys that belong to the recipe as a whole.
-  void refuse_keys_of_the_recipe() {
-    for (const StageOverride& override : source_.stage_overrides) {
-      const std::string& key = override.setting.key;
-      if (key != "name" && key != "output_dir" && key != "category_order" && key != "init_from") continue;
-      diagnostics_.add(Diagnostic("E0107", concat("`--set ", escape_for_log(override.stage), ".", key,
-                                                  "`: this key is not one of a single stage"))
-                           .note(key == "init_from" ? "every stage but the first begins from the one before it"
-                                                    : "a stage writes to <output_dir of the recipe>/<name>")
-                           .help(concat("leave out `--set ", escape_for_log(override.stage), ".", key, "=...`")));
-    }
-  }
-
-  void refuse_unused_overrides() {
-    std::vector<std::string> names;
-    for (const StageConfig& stage : loaded_.stages) names.push_back(stage.name);
-    for (const StageOverride& override : source_.stage_overrides) {
-      if (override.used) continue;
-      Diagnostic unknown("E0117", concat("`--set ", escape_for_log(override.stage), ".", override.setting.key,
-                                         "`: no stage is named `", escape_for_log(override.stage), "`"));
-      unknown.note("stages: " + join_words(names));
-      const std::string similar = find_similar_name(override.stage, names);
-      if (!similar.empty())
-        unknown.help(
-            concat("write `--set ", similar, ".", override.setting.key, "=", value_text(override.setting.value), "`"));
-      diagnostics_.add(std::move(unknown));
-    }
-  }
-
   void refuse_order_without_arrow(const Setting* rate) {
     const Setting* order = find_setting(source_.shared, "category_order");
     if (!has_value(order) || (has_arrow(rate) && !source_.stages_key)) return;
@@ -163,16 +108,13 @@ class RecipeBuilder {
                          .help("delete the line"));
   }
 
-  void refuse_single_rate(const Setting& rate) {
-    const std::string value = value_text(rate.value);
-    diagnostics_.add(
-        Diagnostic("E0107", concat("`--set learning_rate=", value, "` would make one stage of this recipe"))
-            .note("the file gives rates with `->`, one per category")
-            .help(concat("`--set 'learning_rate=", value, " -> ", value, "'`")));
+  void refuse_arrow(const Settings& settings) {
+    if (const Setting* rate = find_setting(settings, "learning_rate"); has_arrow(rate))
+      diagnostics_.add(arrow_beside_stages(*rate));
   }
 
   void build_stages() {
-    if (const Setting* rate = find_setting(source_.shared, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
+    refuse_arrow(source_.shared);
     Settings shared = source_.shared;
     erase_setting(shared, "name");
     for (const StageItem& item : source_.items) {
@@ -184,20 +126,13 @@ class RecipeBuilder {
       Settings settings = shared;
       for (const Setting& setting : item.settings) replace_setting(settings, setting);
       if (has_value(name)) override_stage(name->value.text, settings);
-      if (const Setting* rate = find_setting(settings, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
+      refuse_arrow(settings);
       add_stage(has_value(name) ? name->value.text : "", std::move(settings), item.location);
     }
   }
 
-  void refuse_arrow(const Setting& rate) {
-    diagnostics_.add(Diagnostic("E0107", "`learning_rate` with `->` does not go with `stages`")
-                         .at(rate.value_location())
-                         .note("`->` makes stages of the categories of `datasets`")
-                         .help("give each stage its own `learning_rate`"));
-  }
-
   void refuse_stage_keys(const StageItem& item) {
-    if (const Setting* rate = find_setting(item.settings, "learning_rate"); has_arrow(rate)) refuse_arrow(*rate);
+    refuse_arrow(item.settings);
     if (const Setting* output = find_setting(item.settings, "output_dir")) {
       diagnostics_.add(Diagnostic("E0107", "`output_dir` does not go inside a stage")
                            .at(output->key_location())
@@ -217,8 +152,9 @@ class RecipeBuilder {
     const Setting rates_setting = arrow;
     const std::vector<Setting> rates = split_rates(rates_setting);
     const std::vector<std::string> categories = categories_present();
-    if (rates.size() > categories.size() && !categories.empty()) refuse_rates(rates_setting, rates, categories);
-    if (rates.size() < categories.size()) note_repeated_rate(rates_setting, rates, categories);
+    if (rates.size() > categories.size() && !categories.empty())
+      diagnostics_.add(too_many_rates(rates_setting, rates, categories));
+    if (rates.size() < categories.size()) add_notes({repeated_rate_note(rates_setting, rates, categories)});
     erase_setting(source_.shared, "name");
     // Check every rate and every key, even if the categories give no stages.
     const std::size_t count = std::max({rates.size(), categories.size(), std::size_t{1}});
@@ -253,28 +189,6 @@ class RecipeBuilder {
         ordered_categories(entries, find_setting(source_.shared, "category_order"), note, diagnostics_);
     if (!note.empty()) add_notes({note});
     return categories;
-  }
-
-  void note_repeated_rate(const Setting& arrow, const std::vector<Setting>& rates,
-                          const std::vector<std::string>& categories) {
-    const std::vector<std::string> rest(categories.begin() + static_cast<std::ptrdiff_t>(rates.size()) - 1,
-                                        categories.end());
-    const SourceLocation location = arrow.value_location();
-    add_notes({concat(escape_for_log(location.file, 400), ":", location.line, ": `learning_rate` has ",
-                      counted(rates.size(), "rate"), " for ", categories.size(), " categories: the last, ",
-                      value_text(rates.back().value), ", is the rate of ", join_words(rest))});
-  }
-
-  void refuse_rates(const Setting& arrow, const std::vector<Setting>& rates,
-                    const std::vector<std::string>& categories) {
-    std::vector<std::string> texts;
-    for (const Setting& rate : rates) texts.push_back(value_text(rate.value));
-    diagnostics_.add(Diagnostic("E0107", concat("`learning_rate` has more rates (", rates.size(),
-                                                ") than there are categories (", categories.size(), ")"))
-                         .at(arrow.value_location())
-                         .note("rates: " + join_words(texts))
-                         .note("categories of `datasets`: " + join_words(categories))
-                         .help("delete rates, or add the datasets of the missing categories"));
   }
 
   void add_stage(const std::string& name, Settings settings, const SourceLocation& location) {

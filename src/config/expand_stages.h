@@ -31,6 +31,12 @@ struct RecipeSource {
   std::vector<StageItem> items;        // its members
 };
 
+// E0107: keys that belong to the recipe as a whole.
+void refuse_keys_of_the_recipe(const std::vector<StageOverride>& overrides, Diagnostics& diagnostics);
+// E0117: names that no stage has.
+void refuse_unused_overrides(const std::vector<StageOverride>& overrides, const std::vector<StageConfig>& stages,
+                             Diagnostics& diagnostics);
+
 // Fills name, output_dir, is_recipe, stages and notes of `loaded`.
 void expand_recipe(RecipeSource& source, LoadedConfig& loaded, Diagnostics& diagnostics);
 

@@ -1,6 +1,7 @@
 // Keys of published Axolotl configs that mean nothing here, and keys of later versions of this program.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,10 @@ struct ForeignKey {
   std::string_view instead;    // what to write; empty: delete the line
   std::string_view same = "";  // values that are accepted, joined by `|`
 };
+
+// The rows (foreign_key_table.cpp): keys of a config, and members of a dataset entry.
+std::span<const ForeignKey> foreign_keys();
+std::span<const ForeignKey> foreign_dataset_keys();
 
 // The row for a key of the config, or nullptr. A full name wins over one with `*`.
 const ForeignKey* find_foreign_key(std::string_view name);
