@@ -11,7 +11,7 @@ Tensors: `map.signed`, `map.unsigned`: the 8-bit maps that bitsandbytes used.
 `nf4.<case>.`: input bf16 [rows, cols]; codes u8; absmax fp32 (without double quantization); nested u8, nested_absmax fp32,
 offset fp32 [1] (with it); decoded bf16, what it makes of its own nested state.
 `adam.`: p fp32 [n] at the start, g fp32 [n] the base of the gradients: step t has g rolled by 37 t, times 1 + t / 64.
-`adam.<t>.`: p, m, v, m_absmax, v_absmax before step t; `adam.<t>.after.`: behind it.
+`adam.<t>.`: p, m, v, m_absmax, v_absmax before step t; `adam.<t>.after.`: after it.
 """
 import argparse
 import importlib.util

@@ -6,7 +6,7 @@
 #   scripts/quickstart.sh --skip-setup   trust that scripts/setup.sh has run
 #
 # All it makes lies in build/: deps (set-up), release (programs), quickstart (model, data, runs, exports).
-# Run it again at any time: the quick start's own runs and exports are made anew.
+# Run it again at any time: the quick start's own runs and exports are made again.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -84,7 +84,7 @@ def decode_linears(tool):
 
 
 def run_ours(options, precision):
-    """Seconds of each step behind the warm-up, of each checkpoint, and the peak resident size."""
+    """Seconds of each step after the warm-up, of each checkpoint, and the peak resident size."""
     config = {
         "base_model": str(HOME / "model"), "output_dir": str(HOME / "run"), "device": "cpu", "threads": options.threads,
         "datasets": [{"path": str(HOME / "packs.jsonl"), "type": "tokenized"}], "bf16": precision == "bf16",
@@ -226,7 +226,7 @@ def parse_options():
     bench_report.add_common_options(parser)
     parser.add_argument("--shape", choices=SHAPES, default="quickstart")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, default=10, help="counted steps of each run, behind two of warm-up")
+    parser.add_argument("--steps", type=int, default=10, help="counted steps of each run, after two of warm-up")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)

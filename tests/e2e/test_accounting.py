@@ -7,7 +7,7 @@ from run_folders import metrics
 from shori_programs import in_parallel, must, train
 from small_jobs import Job, TokenJob, scene, scenes, token_lines
 
-# A conversation whose tokens were counted by hand: 84 ids with BOS and EOS up to Marisa's message, 148 in all. Each
+# A conversation whose tokens were counted by hand: 84 ids with BOS and EOS up to Marisa's message, 148 in total. Each
 # entry begins what splitting keeps together.
 SCENE = [
     "▀title\nA strange incident▄\n▀tags\nbarrier, danmaku▄\n▀description\nReimu\n**Name:** Reimu▄\n",

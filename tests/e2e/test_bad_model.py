@@ -47,7 +47,7 @@ CONTAINERS = {
     "padded with NUL": (container('{"a":%s}\0\0' % tensor(), DATA), "S2"),
     "leading space": (container(' {"a":%s}' % tensor(), DATA), "S2"),
     "byte order mark": (container(b"\xef\xbb\xbf{}"), "S2"),
-    "behind the brace": (container('{"a":%s}x' % tensor(), DATA), "S2"),
+    "after the brace": (container('{"a":%s}x' % tensor(), DATA), "S2"),
     "empty header": (struct.pack("<Q", 0), "S1"),
     "header of one byte": (struct.pack("<Q", 1) + b"{", "S1"),
     "seven bytes": (b"\0" * 7, "S1"),

@@ -107,7 +107,7 @@ def corpus(tmp_path_factory):
 
 
 def text_tokens(text):
-    """Of a text behind a line end, where no dummy prefix is added."""
+    """Of a text after a line end, where no dummy prefix is added."""
     return len(PIECES.encode("\n" + text)) - len(PIECES.encode("\n"))
 
 
@@ -117,7 +117,7 @@ def message_lengths(corpus):
         for role, _, body, _ in corpus.segments(text):
             if role == "message":
                 name, rest = corpus.split_speaker(body)
-                # The space behind `Name:` plays the dummy prefix.
+                # The space after `Name:` plays the dummy prefix.
                 lengths.append(tokens(rest) if body.startswith(f"{name}: ") and name else text_tokens(rest))
     return lengths
 

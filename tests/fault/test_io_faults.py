@@ -216,7 +216,7 @@ def test_kill_while_resuming(tmp_path, subject):
 
 
 def test_metrics_survive_a_lost_tail(tmp_path, subject):
-    """Lines behind the last checkpoint are written again, not doubled."""
+    """Lines after the last checkpoint are written again, not doubled."""
     job = ShortJob(tmp_path / "job", subject.model)
     with start_train(job.config) as running:
         assert running.wait_for(r"saved step 3 \(durable\)")

@@ -11,7 +11,7 @@ CHAINS, KILLS = 10, 5
 
 
 def wait_somehow(source, running, usual):
-    """Three odds: anywhere in a run, soon after the start or a resume, or right behind a step's acknowledgement."""
+    """Three odds: anywhere in a run, soon after the start or a resume, or right after a step's acknowledgement."""
     mode = source.randrange(3)
     if mode == 0:
         time.sleep(source.uniform(0, usual))
@@ -45,7 +45,7 @@ def test_fifty_kills(tmp_path, token_model):
             safe = max(safe, outcome.acknowledged)
             assert safe == -1 or max(checkpoints(job.run)) >= safe, f"step {safe} was acknowledged\n{outcome!r}"
             kills += 1
-            if outcome.code == 0:  # it was done before the kill came: begin anew
+            if outcome.code == 0:  # it was done before the kill came: begin again
                 assert final_state(job.run) == expected
                 job, safe = TokenJob(tmp_path / f"chain-{seed}-{kills}", token_model), -1
         if not (job.run / "done.json").exists():

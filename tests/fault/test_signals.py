@@ -151,7 +151,7 @@ def test_stop_while_a_resume_loads(tmp_path, one_layer, traced, injector):
 
     first, second = stopped("first"), stopped("second")
     calls = injector.trace(TRAIN, first.run, tmp_path / "trace", first.config, "--resume")
-    at = [call for call, _ in calls].index("flock") + 1  # behind it the base is read and loaded
+    at = [call for call, _ in calls].index("flock") + 1  # after it the base is read and loaded
     before = max(checkpoints(second.run))
     outcome = injector.run(TRAIN, second.run, tmp_path / "log", at, f"signal:{signal.SIGINT.value}", second.config,
                            "--resume")

@@ -302,7 +302,7 @@ TEST(Overlap, RecallAndFalsePositivesOnPlantedCopies) {
   EXPECT_EQ(missed, 0u) << "of " << near;
 }
 
-// Every conversation shares a passage with all others, and some are copies behind it: pairs in their millions, which
+// Every conversation shares a passage with all others, and some are copies after it: pairs in their millions, which
 // only a search that does not look at them all gets through. The copies are found all the same.
 TEST(Overlap, APassageThatIsEverywhereNeitherSlowsNorHides) {
   Words words(3);

@@ -176,7 +176,7 @@ TEST(SafetensorsReader, RuleS7TensorsCoverTheData) {
   EXPECT_EQ(refusal(one("F32", "[1]", "[8,4]"), 8), "E0207 S7");
   EXPECT_EQ(refusal(one("F32", "[1]", "[0,3]"), 3), "E0207 S7");
   EXPECT_EQ(refusal(one("F32", "[2]", "[0,4]"), 4), "E0207 S7");
-  EXPECT_EQ(refusal(kGood, 5), "E0207 S7");                       // a byte behind the last tensor
+  EXPECT_EQ(refusal(kGood, 5), "E0207 S7");                       // a byte after the last tensor
   EXPECT_EQ(refusal(one("F32", "[1]", "[1,5]"), 5), "E0207 S7");  // a byte before the first
   EXPECT_EQ(refusal("{}", 1), "E0207 S7");
   const auto two = [](const char* offsets) {
