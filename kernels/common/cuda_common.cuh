@@ -7,6 +7,8 @@
 //   dynamic_shared<T>()                                                   dynamic shared memory, 16-byte aligned
 //   cp_async_16, cp_async_commit, cp_async_wait<N>                        16-byte copies global -> shared
 //   ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16                     tensor cores
+//   mma_m16n8k16_f16, mma_m16n8k16_f16_f32                                the same for fp16, with sums in fp16 or fp32
+//   pack_half, low_half, high_half                                        two fp16 values of one register
 //   load_vector, load_constant_vector, store_vector                       8 bf16 values by one 16-byte access, as fp32
 //   unpack_bf16, pack_bf16_vector                                         the same for a value in registers
 //   warp_sum, warp_max, block_sum, block_max                              reductions in a fixed order
@@ -101,6 +103,38 @@ __device__ inline void mma_m16n8k16_bf16(float (&c)[4], const std::uint32_t (&a)
       "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+// c (16x8) += a (16x16, fp16) . b (16x8, fp16). With fp16 sums, c[0] holds the two columns of the upper row, c[1] those of
+// the lower one.
+__device__ inline void mma_m16n8k16_f16(std::uint32_t (&c)[2], const std::uint32_t (&a)[4],
+                                        const std::uint32_t (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16 {%0, %1}, {%2, %3, %4, %5}, {%6, %7}, {%0, %1};"
+               : "+r"(c[0]), "+r"(c[1])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ inline void mma_m16n8k16_f16_f32(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Two values, each rounded to fp16, the first in the lower half; and each half back, exactly.
+__device__ inline std::uint32_t pack_half(float low, float high) {
+  std::uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+__device__ inline float low_half(std::uint32_t pair) {
+  float value;
+  asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, low;}" : "=f"(value) : "r"(pair));
+  return value;
+}
+__device__ inline float high_half(std::uint32_t pair) {
+  float value;
+  asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high;}" : "=f"(value) : "r"(pair));
+  return value;
 }
 
 }  // namespace shori

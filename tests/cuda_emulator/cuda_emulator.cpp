@@ -1,11 +1,16 @@
 #include "tests/cuda_emulator/cuda_emulator.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
+#include "shori/io/half.h"
 #include "shori/util/text.h"
 #include "tests/cuda_emulator/fiber.h"
 #include "tests/cuda_emulator/memory_check.h"
@@ -60,8 +65,14 @@ struct SharedArray {
   std::size_t bytes;
 };
 
+bool truncated_by_environment() {
+  const char* const text = std::getenv("SHORI_EMULATED_SUMS");
+  return text != nullptr && std::string_view(text) == "truncated";
+}
+
 struct Device {
   Schedule schedule;
+  bool truncates_sums = truncated_by_environment();
   std::uint64_t random = 1;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<Warp> warps;
@@ -249,6 +260,20 @@ void land(const Copy& copy) {
 }  // namespace
 
 void set_schedule(const Schedule& schedule) { device().schedule = schedule; }
+void truncate_sums(bool truncated) { device().truncates_sums = truncated; }
+bool sums_are_truncated() { return device().truncates_sums; }
+std::uint16_t round_sum(double sum) {
+  constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  const auto sign = static_cast<std::uint16_t>(std::signbit(sum) ? 0x8000 : 0);
+  const double magnitude = std::fabs(sum);
+  if (std::isnan(sum)) return 0x7fff;
+  // The last digit is 2^-10 of the leading one, at least 2^-24. Adding and subtracting `shift` rounds to that digit.
+  const int exponent = magnitude < 0x1p-14 ? -14 : std::ilogb(magnitude);
+  if (magnitude == kInfinite || exponent > 15) return static_cast<std::uint16_t>(sign | 0x7c00);
+  const double digit = std::ldexp(1.0, exponent - 10), shift = digit * 0x1p52;
+  const double rounded = sums_are_truncated() ? std::trunc(magnitude / digit) * digit : (magnitude + shift) - shift;
+  return static_cast<std::uint16_t>(sign | float_to_half(static_cast<float>(rounded)));
+}
 bool copies_land_late() { return device().schedule.copies_land_late; }
 int lane() { return device().current_index % kWarpLanes; }
 int current_thread() { return device().current == nullptr ? -1 : device().current_index; }

@@ -73,6 +73,12 @@ struct Schedule {
 // Sets the schedule of the launches that follow.
 void set_schedule(const Schedule& schedule);
 
+// How mma rounds fp16 sums from now on: to the nearest value, or towards zero. Which of them hardware does is not documented,
+// so the accuracy of a kernel has to hold for both. SHORI_EMULATED_SUMS=truncated in the environment makes the second the
+// default.
+void truncate_sums(bool truncated);
+bool sums_are_truncated();
+
 // Limits of the smallest supported card, checked at launch: 99 KiB of shared memory per block, 48 KiB of it static (sm_86).
 inline constexpr std::size_t kMaxSharedBytes = 99 * 1024;
 inline constexpr std::size_t kMaxStaticSharedBytes = 48 * 1024;

@@ -227,6 +227,8 @@ constexpr emulator::Schedule kSchedules[] = {{Order::kForward, 1, true, 0xff},
 // Races and unwritten bytes do not depend on the order of threads. The first two schedules differ in everything else.
 int device_schedule_count() { return emulator::memory_is_checked() ? 2 : static_cast<int>(std::size(kSchedules)); }
 void set_device_schedule(int index) { emulator::set_schedule(kSchedules[index]); }
+int device_sum_rounding_count() { return 2; }
+void set_device_sum_rounding(int index) { emulator::truncate_sums(index == 1); }
 
 }  // namespace testing
 }  // namespace shori

@@ -1,6 +1,7 @@
 // The emulator itself: fragment layouts against their formulas, and one wrong kernel for each error it must find.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <vector>
 
@@ -65,6 +66,55 @@ TEST(Emulator, MatrixFragmentsMatchTheirFormulas) {
       }
     }
   }
+}
+
+__global__ void multiply_half_kernel(const std::uint16_t* a, const std::uint16_t* b, std::uint32_t* c, float* wide) {
+  SHORI_SHARED(std::uint16_t, left, [16][16]);
+  SHORI_SHARED(std::uint16_t, right, [8][16]);
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int i = lane; i < 256; i += 32) left[i / 16][i % 16] = a[i];
+  for (int i = lane; i < 128; i += 32) right[i / 16][i % 16] = b[i];
+  __syncthreads();
+  std::uint32_t x[4], y[4], sum[2] = {};
+  float wide_sum[4] = {};
+  ldmatrix_x4(x, &left[lane % 16][lane / 16 * 8]);
+  ldmatrix_x4(y, &right[lane % 8][lane / 8 % 2 * 8]);
+  mma_m16n8k16_f16(sum, x, {y[0], y[1]});
+  mma_m16n8k16_f16_f32(wide_sum, x, {y[0], y[1]});
+  for (int i = 0; i < 2; ++i) c[(lane / 4 + i * 8) * 4 + lane % 4] = sum[i];
+  for (int i = 0; i < 4; ++i) wide[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = wide_sum[i];
+}
+
+// Rounding of fp16 sums, by the definition of each way.
+TEST(Emulator, HalfSumsAreRoundedOrTruncated) {
+  std::vector<std::uint16_t> a(256), b(128);
+  for (int i = 0; i < 256; ++i) a[i] = float_to_half(static_cast<float>(i % 23 - 11) / 7);
+  for (int i = 0; i < 128; ++i) b[i] = float_to_half(static_cast<float>(i % 17 - 8) / 9);
+  int truncated_less = 0;
+  for (const bool truncated : {false, true}) {
+    emulator::truncate_sums(truncated);
+    DeviceBuffer<std::uint16_t> device_a(a), device_b(b);
+    DeviceBuffer<std::uint32_t> c(64);
+    DeviceBuffer<float> wide(128);
+    launch(SHORI_KERNEL(multiply_half_kernel), 1, 32, 0, nullptr, device_a.get(), device_b.get(), c.get(), wide.get());
+    const auto half = c.to_host();
+    const auto single = wide.to_host();
+    for (int i = 0; i < 128; ++i) {
+      double exact = 0;
+      for (int k = 0; k < 16; ++k) exact += double{half_to_float(a[i / 8 * 16 + k])} * half_to_float(b[i % 8 * 16 + k]);
+      const float got = i % 2 == 0 ? low_half(half[i / 2]) : high_half(half[i / 2]);
+      const float nearest = half_to_float(float_to_half(static_cast<float>(exact)));
+      EXPECT_EQ(single[i], static_cast<float>(exact));
+      if (!truncated) EXPECT_EQ(got, nearest) << exact;
+      if (truncated) {
+        EXPECT_LE(std::fabs(got), std::fabs(exact));
+        EXPECT_LT(std::fabs(exact) - std::fabs(got), std::max(std::fabs(exact) * 0x1p-10, 0x1p-24));
+        truncated_less += std::fabs(got) < std::fabs(nearest) ? 1 : 0;
+      }
+    }
+  }
+  emulator::truncate_sums(false);
+  EXPECT_GT(truncated_less, 20);
 }
 
 __global__ void warp_kernel(int* out) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "shori/io/half.h"
 #include "shori/util/bf16.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
 
@@ -62,25 +63,64 @@ inline void ldmatrix_x4_trans(std::uint32_t (&r)[4], const void* row,
   emulator::load_matrices(r, row, true, where);
 }
 
+namespace emulator {
+
+// c (16x8) += a (16x16) . b (16x8), summed in double: the four sums of the calling lane, not rounded yet. Products of two
+// 16-bit values are exact. low(pair), high(pair): the values of a register.
+template <class Low, class High>
+void multiply(double (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], const Low& low,
+              const High& high, Location where) {
+  MmaOperands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  const auto warp = exchange(mine, "mma", where);
+  const int g = lane() / 4, t = lane() % 4;
+  for (int quad = 0; quad < 4; ++quad) {  // lane `4 * row + quad` holds k = 2*quad, +1, +8, +9
+    const MmaOperands row = warp[4 * g + quad];
+    const MmaOperands column[2] = {warp[4 * (2 * t) + quad], warp[4 * (2 * t + 1) + quad]};
+    for (int half = 0; half < 2; ++half) {  // k below 8, k from 8
+      double left[2][2], right[2][2];
+      for (int i = 0; i < 2; ++i) {
+        left[i][0] = low(row.a[2 * half + i]), left[i][1] = high(row.a[2 * half + i]);
+        right[i][0] = low(column[i].b[half]), right[i][1] = high(column[i].b[half]);
+      }
+      // c0, c1: row g; c2, c3: row g + 8; columns 2t, 2t + 1
+      for (int i = 0; i < 4; ++i) sum[i] += left[i / 2][0] * right[i % 2][0] + left[i / 2][1] * right[i % 2][1];
+    }
+  }
+}
+
+// The fp16 value that a sum becomes, under sums_are_truncated() the nearest one towards zero.
+std::uint16_t round_sum(double sum);
+
+}  // namespace emulator
+
+inline float low_half(std::uint32_t pair) { return half_to_float(static_cast<std::uint16_t>(pair)); }
+inline float high_half(std::uint32_t pair) { return half_to_float(static_cast<std::uint16_t>(pair >> 16)); }
+inline std::uint32_t pack_half(float low, float high) {
+  return std::uint32_t{float_to_half(low)} | std::uint32_t{float_to_half(high)} << 16;
+}
+
 // The 16 products are exact in fp32; they are summed in double and rounded once. Hardware truncates while it adds, so its
 // last bits differ, and tests compare such results with a tolerance and never by bits.
 inline void mma_m16n8k16_bf16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
                               emulator::Location where = emulator::Location::current()) {
-  emulator::MmaOperands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  const auto warp = emulator::exchange(mine, "mma", where);
-  const int g = emulator::lane() / 4, t = emulator::lane() % 4;
   double sum[4] = {c[0], c[1], c[2], c[3]};
-  for (int quad = 0; quad < 4; ++quad) {  // lane `4 * row + quad` holds k = 2*quad, +1, +8, +9
-    const emulator::MmaOperands row = warp[4 * g + quad];
-    const emulator::MmaOperands column[2] = {warp[4 * (2 * t) + quad], warp[4 * (2 * t + 1) + quad]};
-    for (int half = 0; half < 2; ++half) {  // k below 8, k from 8
-      for (int i = 0; i < 4; ++i) {         // c0, c1: row g; c2, c3: row g + 8; columns 2t, 2t + 1
-        const std::uint32_t left = row.a[2 * half + i / 2], right = column[i % 2].b[half];
-        sum[i] += double{low_bf16(left)} * low_bf16(right) + double{high_bf16(left)} * high_bf16(right);
-      }
-    }
-  }
+  emulator::multiply(sum, a, b, low_bf16, high_bf16, where);
   for (int i = 0; i < 4; ++i) c[i] = static_cast<float>(sum[i]);
+}
+inline void mma_m16n8k16_f16_f32(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                                 emulator::Location where = emulator::Location::current()) {
+  double sum[4] = {c[0], c[1], c[2], c[3]};
+  emulator::multiply(sum, a, b, low_half, high_half, where);
+  for (int i = 0; i < 4; ++i) c[i] = static_cast<float>(sum[i]);
+}
+// fp16 sums: one rounding for each instruction.
+inline void mma_m16n8k16_f16(std::uint32_t (&c)[2], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                             emulator::Location where = emulator::Location::current()) {
+  double sum[4] = {low_half(c[0]), high_half(c[0]), low_half(c[1]), high_half(c[1])};
+  emulator::multiply(sum, a, b, low_half, high_half, where);
+  for (int i = 0; i < 2; ++i) {
+    c[i] = std::uint32_t{emulator::round_sum(sum[2 * i])} | std::uint32_t{emulator::round_sum(sum[2 * i + 1])} << 16;
+  }
 }
 
 }  // namespace shori
