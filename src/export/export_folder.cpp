@@ -26,15 +26,21 @@ void ExportFolder::publish() {
   path_.clear();
 }
 
-std::map<std::string, std::string> digests_of_files(const std::string& folder) {
+std::map<std::string, std::string> digests_of_files(const std::string& folder,
+                                                    const std::map<std::string, std::string>& known) {
   std::map<std::string, std::string> digests;
   for (const std::string& name : list_directory(folder)) {
     const std::string path = join_path(folder, name);
-    if (!is_directory(path)) {
+    if (is_directory(path)) {
+      std::map<std::string, std::string> below;
+      for (const auto& [file, digest] : known)
+        if (file.starts_with(name + "/")) below[file.substr(name.size() + 1)] = digest;
+      for (const auto& [inner, digest] : digests_of_files(path, below)) digests[join_path(name, inner)] = digest;
+    } else if (const auto found = known.find(name); found != known.end()) {
+      digests[name] = found->second;
+    } else {
       digests[name] = sha256_of_file(InputFile::open_in(folder, name, "E0804"));
-      continue;
     }
-    for (const auto& [inner, digest] : digests_of_files(path)) digests[join_path(name, inner)] = digest;
   }
   return digests;
 }

@@ -26,6 +26,7 @@ class ExportFolder {
 };
 
 // SHA-256 of every file in `folder` and below, by its path from there.
-std::map<std::string, std::string> digests_of_files(const std::string& folder);
+std::map<std::string, std::string> digests_of_files(const std::string& folder,
+                                                    const std::map<std::string, std::string>& known = {});
 
 }  // namespace shori

@@ -8,9 +8,10 @@
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
-#include "shori/util/progress.h"
+#include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/export/export_folder.h"
+#include "src/export/merged_chunks.h"
 #include "src/export/merged_weights.h"
 #include "src/export/model_extras.h"
 #include "src/export/write_exports.h"
@@ -41,13 +42,6 @@ std::string edited_index(const HfModel& base) {
   return json_text({{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}, 2) + "\n";
 }
 
-std::string fingerprint_of(const HfModel& base) {
-  ByteProgress progress("checking the base", base.tensor_bytes());
-  const std::string fingerprint = base.fingerprint([&](std::uint64_t done, std::uint64_t) { progress.report(done); });
-  progress.finish();
-  return fingerprint;
-}
-
 }  // namespace
 
 BaseModel open_base(const std::string& folder) {
@@ -61,8 +55,17 @@ BaseModel open_base(const std::string& folder) {
   return base;
 }
 
-std::string check_base(const BaseModel& base, const ExportSource& source) {
-  const std::string fingerprint = fingerprint_of(*base.model);
+std::string check_base(const BaseModel& base, const ExportSource& source,
+                       const std::map<std::string, Sha256Digest>& digests) {
+  const HfModel& model = *base.model;
+  std::vector<Sha256Digest> in_order;
+  for (const HfTensor& tensor : model.tensors()) {
+    const auto known = digests.find(tensor.name);
+    in_order.push_back(known != digests.end()
+                           ? known->second
+                           : model.shard_file(tensor.shard).digest(tensor.entry, throw_if_stop_requested));
+  }
+  const std::string fingerprint = model.fingerprint_of(in_order);
   if (source.base_fingerprint().empty() || source.base_fingerprint() == fingerprint) return fingerprint;
   throw Error(Diagnostic("E0805", "merge needs the base used in training")
                   .at(base.folder)
@@ -71,30 +74,41 @@ std::string check_base(const BaseModel& base, const ExportSource& source) {
                   .help("name the folder of that base with `--base`"));
 }
 
-void write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
-                         const CardFacts& card, const std::string& folder) {
+void check_shapes(const BaseModel& base, const ExportSource& source) {
+  try {
+    for (const HfTensor& tensor : base.model->tensors()) (void)lora_of(source, tensor);
+  } catch (const Error&) {
+    (void)check_base(base, source, {});
+    throw;
+  }
+}
+
+MergedExport write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
+                                 const CardFacts& card, const std::string& folder) {
+  check_shapes(base, source);
   make_directories(folder);
   const MergeInput input{options, *base.model, source};
-  const std::map<std::string, std::string> digests = write_merged_weights(input, folder);
-  verify_merged_weights(input, folder, digests);
+  WrittenWeights written = write_merged_weights(input, folder);
+  CardFacts facts = card;
+  facts.base_fingerprint = check_base(base, source, written.base_digests);
+  check_changes(*base.model, source, written.changed);
+  verify_merged_weights(input, folder, written);
   write_file_atomically(folder, "config.json", edited_config(*base.model, options.dtype));
   if (!base.model->index_json().empty())
     write_file_atomically(folder, "model.safetensors.index.json", edited_index(*base.model));
   write_model_extras(options.base, folder, options.sampling);
-  CardFacts facts = card;
   facts.library = "transformers";
   facts.base_name = base_model_name(base);
   facts.merge_base = word_of(options.merge_base);
-  write_with_record(folder, facts, digests_of_files(folder));
+  write_with_record(folder, facts, digests_of_files(folder, written.files));
+  return {facts.base_fingerprint, std::move(written.files)};
 }
 
 void export_merged(const MergeOptions& options) {
   ExportFolder folder(options.out, options.base, options.force);
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
-  CardFacts card = facts_of(source, file_name(folder.target()));
-  card.base_fingerprint = check_base(base, source);
-  write_merged_export(options, source, base, card, folder.path());
+  write_merged_export(options, source, base, facts_of(source, file_name(folder.target())), folder.path());
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": ", base.model->tensors().size(), " tensors, ",
                   source.tensors.size() / 2, " merged"));

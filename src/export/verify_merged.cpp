@@ -4,13 +4,12 @@
 #include <vector>
 
 #include "shori/util/error.h"
-#include "shori/util/hash.h"
 #include "shori/util/ordered_work.h"
 #include "shori/util/progress.h"
-#include "shori/util/signals.h"
 #include "shori/util/text.h"
-#include "shori/util/threads.h"
+#include "src/export/merged_chunks.h"
 #include "src/export/merged_weights.h"
+#include "src/export/read_back.h"
 #include "src/export/weight_probe.h"
 
 namespace shori {
@@ -34,8 +33,9 @@ void probe(const MergeInput& input, const SafetensorsFile& file, const TensorEnt
 }
 
 void verify_tensor(const MergeInput& input, const SafetensorsFile& file, const TensorEntry& entry,
-                   const std::string& digest) {
-  if (to_hex(file.digest(entry, throw_if_stop_requested)) != digest)
+                   std::uint64_t checksum) {
+  const auto read = [&](std::uint64_t offset, void* into, std::size_t bytes) { file.read(entry, offset, into, bytes); };
+  if (checksum_of(entry.bytes(), read) != checksum)
     throw Error(Diagnostic("E0804", concat("re-reading the export failed: tensor `", entry.name,
                                            "` differs from what was written"))
                     .at(file.file().path()));
@@ -46,16 +46,15 @@ void verify_tensor(const MergeInput& input, const SafetensorsFile& file, const T
 
 }  // namespace
 
-void verify_merged_weights(const MergeInput& input, const std::string& folder,
-                           const std::map<std::string, std::string>& digests) {
+void verify_merged_weights(const MergeInput& input, const std::string& folder, const WrittenWeights& written) {
   ByteProgress progress("reading back", merged_bytes(input.base));
   for (const HfShard& shard : input.base.shards()) {
     const SafetensorsFile file = SafetensorsFile::open(InputFile::open_in(folder, shard.name, "E0804"));
     const auto& tensors = file.tensors();
     make_in_order(
-        tensors.size(), std::min(usable_cores(), kMergeThreads),
+        tensors.size(), merge_threads(),
         [&](std::size_t i) {
-          verify_tensor(input, file, tensors[i], digests.at(tensors[i].name));
+          verify_tensor(input, file, tensors[i], written.checksums.at(tensors[i].name));
           return tensors[i].bytes();
         },
         [&](std::size_t, std::uint64_t bytes) { progress.add(bytes); });

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "src/export/merged_weights.h"
+#include "src/export/merged_chunks.h"
 
 namespace shori {
 

@@ -24,11 +24,20 @@ void write_with_record(const std::string& folder, const CardFacts& card, std::ma
 
 // The 16-bit base of a merge; E0216 if it is NF4.
 BaseModel open_base(const std::string& folder);
-// Its fingerprint. E0805 if the adapter was trained on another base.
-std::string check_base(const BaseModel& base, const ExportSource& source);
+// E0511 if the shapes of the adapter's factors are not those of the base; E0805 if the adapter was trained on another one,
+// which has then to be read. Called before anything is written.
+void check_shapes(const BaseModel& base, const ExportSource& source);
+// The fingerprint of the base, from the SHA-256 of its tensors by name; a tensor whose digest is missing is read. E0805 if
+// the adapter was trained on another base.
+std::string check_base(const BaseModel& base, const ExportSource& source,
+                       const std::map<std::string, Sha256Digest>& digests);
 
-// Makes `folder`.
-void write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
-                         const CardFacts& card, const std::string& folder);
+// Makes `folder`. E0805 if the adapter was trained on another base.
+struct MergedExport {
+  std::string base_fingerprint;
+  std::map<std::string, std::string> files;  // SHA-256 of the files with weights, by name
+};
+MergedExport write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
+                                 const CardFacts& card, const std::string& folder);
 
 }  // namespace shori

@@ -47,6 +47,7 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(const void* data, std::size_t bytes) {
   if (const IoResult result = write_all(file_.get(), data, bytes); !result) fail(result.error);
+  writeback_.wrote(file_.get(), bytes);
 }
 
 void AtomicFile::sync() {

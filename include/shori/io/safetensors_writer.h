@@ -10,15 +10,17 @@
 
 #include "shori/io/safetensors.h"
 #include "shori/util/file.h"
+#include "shori/util/writeback.h"
 
 namespace shori {
 
 // Every failing system call throws IoFailure: the caller knows whether to try again and what to report.
 class SafetensorsWriter {
  public:
-  // Creates `path`, which must not exist, and writes the header. `data` of the arrays is not used.
+  // Creates `path`, which must not exist, and writes the header. `data` of the arrays is not used. `hash`, if not null,
+  // gets all bytes of the file.
   SafetensorsWriter(const std::string& path, std::span<const NamedArray> arrays,
-                    const std::vector<std::pair<std::string, std::string>>& metadata);
+                    const std::vector<std::pair<std::string, std::string>>& metadata, Sha256* hash = nullptr);
 
   // The next bytes of the arrays, in their order.
   void append(const void* data, std::size_t bytes);
@@ -29,6 +31,8 @@ class SafetensorsWriter {
   void write(const void* data, std::size_t bytes);
 
   FileDescriptor file_;
+  Writeback writeback_;
+  Sha256* hash_;
   std::uint64_t missing_bytes_ = 0;
 };
 

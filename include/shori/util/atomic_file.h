@@ -6,6 +6,7 @@
 #include <string>
 
 #include "shori/util/file.h"
+#include "shori/util/writeback.h"
 
 namespace shori {
 
@@ -32,6 +33,7 @@ class AtomicFile {
 
   std::string folder_, name_, temporary_;
   FileDescriptor directory_, file_;
+  Writeback writeback_;
   bool committed_ = false;
 };
 

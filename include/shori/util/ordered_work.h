@@ -15,16 +15,20 @@
 
 namespace shori {
 
-// Calls make(i) for i = 0 .. count - 1 on `threads` threads, and take(i, result) in that order on the calling thread,
-// which works at the same time as they do. No more than threads + 1 results exist at once. What make() throws is thrown
-// at its turn, so that of several failures the first in order is reported; all threads have ended on return.
-template <typename Make, typename Take>
-void make_in_order(std::size_t count, int threads, const Make& make, const Take& take) {
+// Calls begin(i) for i = 0 .. count - 1 in that order, one call at a time; make(i, what begin(i) returned) on `threads`
+// threads at once; and take(i, what make(i) returned) in order on the calling thread, which works at the same time as
+// they do. begin(i) is called when take(i - threads - 1) has returned: no more than threads + 1 results exist at once.
+// What begin() or make() throws is thrown at its turn, so that of several failures the first in order is reported; all
+// threads have ended on return.
+template <typename Begin, typename Make, typename Take>
+void make_in_order(std::size_t count, int threads, const Begin& begin, const Make& make, const Take& take) {
+  using Begun = std::invoke_result_t<const Begin&, std::size_t>;
   struct Slot {
-    std::optional<std::invoke_result_t<const Make&, std::size_t>> result;
+    std::optional<std::invoke_result_t<const Make&, std::size_t, Begun>> result;
     std::exception_ptr failure;
   };
   const std::size_t limit = static_cast<std::size_t>(threads) + 1;
+  std::mutex turn;  // of begin(), locked before `mutex`
   std::mutex mutex;
   std::condition_variable room, ready;
   std::map<std::size_t, Slot> made;
@@ -32,15 +36,18 @@ void make_in_order(std::size_t count, int threads, const Make& make, const Take&
   bool ending = false;
 
   const auto work = [&] {
-    std::unique_lock lock(mutex);
     while (true) {
+      std::unique_lock in_turn(turn);
+      std::unique_lock lock(mutex);
       room.wait(lock, [&] { return ending || next == count || next < taken + limit; });
       if (ending || next == count) return;
       const std::size_t index = next++;
       lock.unlock();
       Slot slot;
       try {
-        slot.result.emplace(make(index));
+        Begun begun = begin(index);
+        in_turn.unlock();
+        slot.result.emplace(make(index, std::move(begun)));
       } catch (...) {
         slot.failure = std::current_exception();
       }
@@ -73,6 +80,14 @@ void make_in_order(std::size_t count, int threads, const Make& make, const Take&
     ++taken;
     room.notify_all();
   }
+}
+
+// The same where nothing has to begin in order.
+template <typename Make, typename Take>
+void make_in_order(std::size_t count, int threads, const Make& make, const Take& take) {
+  struct Nothing {};
+  make_in_order(
+      count, threads, [](std::size_t) { return Nothing(); }, [&](std::size_t i, Nothing) { return make(i); }, take);
 }
 
 }  // namespace shori

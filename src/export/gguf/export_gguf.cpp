@@ -38,15 +38,15 @@ void export_merged_model(const GgufExport& options) {
                     .help("leave out `--base`, `--step`, `--best` and `--merge-base`"));
   const std::string out = target_of(options.out, choice.run, options.force);
   const BaseModel model = open_base(choice.run);
-  write_gguf_model(options, model, nullptr, out);
+  write_gguf_model({options, model, nullptr}, out);
 }
 
 void export_run(const GgufExport& options) {
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(find_base_of(source, options.base));
   const std::string out = target_of(options.out, base.folder, options.force);
-  (void)check_base(base, source);
-  write_gguf_model(options, base, &source, out);
+  check_shapes(base, source);
+  write_gguf_model({.options = options, .base = base, .adapter = &source, .check_base = true}, out);
 }
 
 }  // namespace

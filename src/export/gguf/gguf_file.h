@@ -18,6 +18,7 @@
 #include "shori/util/atomic_file.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "shori/util/xxh64.h"
 
 namespace shori {
 
@@ -80,7 +81,8 @@ class GgufFile {
 // Writes one file as a stream, under a temporary name beside its target. E0512, E0513 as AtomicFile.
 class GgufWriter {
  public:
-  GgufWriter(const std::string& path, GgufHeader header);
+  // `file_hash`, if not null, gets all bytes of the file.
+  GgufWriter(const std::string& path, GgufHeader header, Sha256* file_hash = nullptr);
 
   // The next bytes of the tensors, in their order; a call stays within one tensor.
   void append(const void* data, std::size_t bytes);
@@ -96,13 +98,16 @@ class GgufWriter {
   const GgufHeader& header() const { return header_; }
 
  private:
+  void write(const void* data, std::size_t bytes);
+
   std::string path_;
   GgufHeader header_;
   AtomicFile file_;
-  Sha256 hash_;                        // of the tensor being written
-  std::vector<Sha256Digest> digests_;  // of those before
-  std::size_t tensor_ = 0;             // the one being written
-  std::uint64_t missing_bytes_ = 0;    // of it
+  Sha256* file_hash_;
+  Xxh64 checksum_;                        // of the tensor being written
+  std::vector<std::uint64_t> checksums_;  // of those before
+  std::size_t tensor_ = 0;                // the one being written
+  std::uint64_t missing_bytes_ = 0;       // of it
 };
 
 }  // namespace shori

@@ -1,11 +1,13 @@
 #include "src/export/gguf/gguf_values.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "shori/io/half.h"
+#include "shori/io/half_rows.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
 #include "src/export/merged_weights.h"
@@ -14,7 +16,6 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kBlock = 32;
-constexpr float kMaxHalf = 65504.0f;
 
 [[noreturn]] void refuse_value(float value, const std::string& name, GgufType type) {
   throw Error(Diagnostic("E0804", concat("`", name, "` holds ", std::to_string(value), ", beyond the range of ",
@@ -23,11 +24,14 @@ constexpr float kMaxHalf = 65504.0f;
 }
 
 void encode_half(std::span<const float> values, std::byte* out, const std::string& name) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = float_to_half(values[i]);
-    if ((bits & 0x7c00) == 0x7c00) refuse_value(values[i], name, GgufType::kF16);
-    std::memcpy(out + 2 * i, &bits, 2);
-  }
+  const auto halves = reinterpret_cast<std::uint16_t*>(out);
+  to_halves(values, halves);
+  bool fits = true;
+  for (std::size_t i = 0; i < values.size(); ++i) fits &= (halves[i] & 0x7c00) != 0x7c00;
+  if (fits) return;
+  const auto bad =
+      std::find_if(values.begin(), values.end(), [](float value) { return (float_to_half(value) & 0x7c00) == 0x7c00; });
+  refuse_value(*bad, name, GgufType::kF16);
 }
 
 void encode_bf16(std::span<const float> values, std::byte* out) {
@@ -63,8 +67,9 @@ void encode_q8_block(std::span<const float> values, std::byte* out, const std::s
 }
 
 void check_finite(std::span<const float> values, const std::string& name) {
-  const auto bad = std::find_if(values.begin(), values.end(), [](float value) { return !std::isfinite(value); });
-  if (bad != values.end()) throw Error(Diagnostic("E0210", concat("`", name, "` holds a value that is not finite")));
+  std::uint32_t largest = 0;  // infinity and NaN have the largest exponent
+  for (const float value : values) largest = std::max(largest, std::bit_cast<std::uint32_t>(value) & 0x7fffffffu);
+  if (largest >= 0x7f800000u) throw Error(Diagnostic("E0210", concat("`", name, "` holds a value that is not finite")));
 }
 
 }  // namespace

@@ -9,15 +9,14 @@
 #include "shori/util/math.h"
 #include "shori/util/ordered_work.h"
 #include "shori/util/progress.h"
-#include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
 #include "src/export/gguf/gguf_file.h"
+#include "src/export/read_back.h"
 
 namespace shori {
 namespace {
 
-constexpr std::uint64_t kChunkBytes = 8u << 20;
 constexpr char kZeros[kGgufAlignment] = {};
 
 // Numbers of the value types.
@@ -150,25 +149,31 @@ std::string gguf_header_bytes(const GgufHeader& header) {
   return text.padded();
 }
 
-GgufWriter::GgufWriter(const std::string& path, GgufHeader header)
+GgufWriter::GgufWriter(const std::string& path, GgufHeader header, Sha256* file_hash)
     : path_(path),
       header_(std::move(header)),
-      file_(parent_path(path), file_name(path), gguf_header_bytes(header_).size() + header_.data_bytes()) {
+      file_(parent_path(path), file_name(path), gguf_header_bytes(header_).size() + header_.data_bytes()),
+      file_hash_(file_hash) {
   const std::string bytes = gguf_header_bytes(header_);
-  file_.write(bytes.data(), bytes.size());
+  write(bytes.data(), bytes.size());
   if (!header_.tensors.empty()) missing_bytes_ = header_.tensors[0].bytes();
+}
+
+void GgufWriter::write(const void* data, std::size_t bytes) {
+  file_.write(data, bytes);
+  if (file_hash_ != nullptr) file_hash_->update(data, bytes);
 }
 
 void GgufWriter::append(const void* data, std::size_t bytes) {
   SHORI_CHECK(tensor_ < header_.tensors.size() && bytes <= missing_bytes_, "more bytes than a GGUF tensor has");
-  file_.write(data, bytes);
-  hash_.update(data, bytes);
+  write(data, bytes);
+  checksum_.update(data, bytes);
   missing_bytes_ -= bytes;
   if (missing_bytes_ > 0) return;
   const std::uint64_t size = header_.tensors[tensor_].bytes();
-  file_.write(kZeros, round_up(size, kGgufAlignment) - size);
-  digests_.push_back(hash_.finish());
-  hash_ = Sha256();
+  write(kZeros, round_up(size, kGgufAlignment) - size);
+  checksums_.push_back(checksum_.finish());
+  checksum_ = Xxh64();
   if (++tensor_ < header_.tensors.size()) missing_bytes_ = header_.tensors[tensor_].bytes();
 }
 
@@ -188,20 +193,12 @@ GgufFile GgufWriter::verify() const {
   std::uint64_t total = 0;
   for (const GgufTensor& tensor : header_.tensors) total += tensor.bytes();
   ByteProgress progress("reading back", total);
-  const auto digest_of = [&](std::size_t i) {
-    Sha256 hash;
-    const std::uint64_t size = header_.tensors[i].bytes();
-    std::vector<std::byte> chunk(std::min(size, kChunkBytes));
-    for (std::uint64_t offset = 0; offset < size; offset += kChunkBytes) {
-      throw_if_stop_requested();
-      const std::uint64_t bytes = std::min(size - offset, kChunkBytes);
-      file.read(i, offset, chunk.data(), bytes);
-      hash.update(chunk.data(), bytes);
-    }
-    return hash.finish();
+  const auto checksum = [&](std::size_t i) {
+    return checksum_of(header_.tensors[i].bytes(),
+                       [&](std::uint64_t offset, void* into, std::size_t bytes) { file.read(i, offset, into, bytes); });
   };
-  make_in_order(header_.tensors.size(), usable_cores(), digest_of, [&](std::size_t i, const Sha256Digest& digest) {
-    if (digest != digests_[i]) fail(concat("tensor `", header_.tensors[i].name, "`"));
+  make_in_order(header_.tensors.size(), usable_cores(), checksum, [&](std::size_t i, std::uint64_t found) {
+    if (found != checksums_[i]) fail(concat("tensor `", header_.tensors[i].name, "`"));
     progress.add(header_.tensors[i].bytes());
   });
   progress.finish();

@@ -5,15 +5,21 @@
 
 #include "shori/export/export_gguf.h"
 #include "shori/train/prepared_stage.h"
+#include "shori/util/hash.h"
 
 namespace shori {
 
-// Writes `out` (absolute). `base`: the base that the adapter belongs to, or with a null adapter a merged model. A file
-// that has the name is moved aside. `options`: type, merge_base, sampling, eot, name.
-void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
-                      const std::string& out);
+struct GgufJob {
+  const GgufExport& options;    // type, merge_base, sampling, eot, name
+  const BaseModel& base;        // the base that the adapter belongs to, or without an adapter a merged model
+  const ExportSource* adapter;  // may be null
+  bool check_base = false;      // E0805 if the adapter was trained on another base
+  Sha256* file_hash = nullptr;  // gets all bytes of the file
+};
+// Writes `out` (absolute). A file that has the name is moved aside.
+void write_gguf_model(const GgufJob& job, const std::string& out);
 
-// Writes `out` (absolute). `config`: of the base. `options`: type, name.
+// The same for a LoRA adapter. `config`: of the base. `options`: type, name.
 void write_gguf_lora(const GgufLoraExport& options, const HfModelConfig& config, const ExportSource& adapter,
                      const std::string& out);
 

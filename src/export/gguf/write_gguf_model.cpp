@@ -1,18 +1,22 @@
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "shori/train/run_identity.h"
 #include "shori/util/error.h"
 #include "shori/util/log.h"
 #include "shori/util/progress.h"
+#include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/export/gguf/gguf_metadata.h"
 #include "src/export/gguf/gguf_names.h"
 #include "src/export/gguf/gguf_values.h"
 #include "src/export/gguf/write_gguf.h"
+#include "src/export/merged_chunks.h"
 #include "src/export/merged_weights.h"
 #include "src/export/weight_probe.h"
+#include "src/export/write_exports.h"
 
 namespace shori {
 namespace {
@@ -68,15 +72,18 @@ TokenizerModel read_tokenizer(const BaseModel& base, const ExportSource* adapter
 
 class ModelWriter {
  public:
-  ModelWriter(const GgufExport& options, const BaseModel& base, const ExportSource* adapter)
-      : options_(options),
-        base_(base),
-        adapter_(adapter),
-        weights_(gguf_weights(*base.model, tensor_type(options.type))) {}
+  explicit ModelWriter(const GgufJob& job)
+      : options_(job.options),
+        base_(job.base),
+        adapter_(job.adapter),
+        check_base_(job.check_base && adapter_ && !adapter_->base_fingerprint().empty()),
+        file_hash_(job.file_hash),
+        weights_(gguf_weights(*base_.model, tensor_type(options_.type))) {}
 
   void write(const std::string& out) {
-    GgufWriter file(out, header());
+    GgufWriter file(out, header(), file_hash_);
     write_weights(file);
+    if (check_base_) (void)check_base(base_, *adapter_, base_digests_);
     if (adapter_) check_changes(*base_.model, *adapter_, changed_);
     file.finish();
     const GgufFile written = file.verify();
@@ -105,18 +112,13 @@ class ModelWriter {
 
   std::int64_t head_dim() const { return base_.model->config().head_dim; }
 
-  struct EncodedChunk {
-    std::vector<std::byte> bytes;
-    bool changed = false;  // a value is not the base's
-  };
-
   void write_weights(GgufWriter& file) {
     ByteProgress progress("writing", file.header().data_bytes());
     std::vector<MergeSource> sources;
     for (const GgufWeight& weight : weights_) sources.push_back({weight.source, weight.permuted ? head_dim() : 1});
     for_each_merged_chunk(
-        *base_.model, adapter_, options_.merge_base, sources,
-        [&](MergedChunk chunk) { return encoded_chunk(weights_[chunk.index], std::move(chunk)); },
+        {*base_.model, adapter_, options_.merge_base, std::move(sources), check_base_ ? &base_digests_ : nullptr},
+        [&](const MergedChunk& chunk, std::byte* out) { return encoded_chunk(weights_[chunk.index], chunk, out); },
         [&](const ChunkPosition& chunk, const EncodedChunk& encoded) {
           file.append(encoded.bytes.data(), encoded.bytes.size());
           progress.add(encoded.bytes.size());
@@ -125,21 +127,30 @@ class ModelWriter {
     progress.finish();
   }
 
-  EncodedChunk encoded_chunk(const GgufWeight& weight, MergedChunk chunk) const {
-    EncodedChunk result;
-    const auto cols = static_cast<std::size_t>(chunk.tensor->cols());
-    for (std::size_t at = 0; at < chunk.before.size() && !result.changed; at += cols)
-      result.changed = encoded(weight, std::span(chunk.values).subspan(at, cols)) !=
-                       encoded(weight, std::span(chunk.before).subspan(at, cols));
-    if (weight.permuted) permute_rows(chunk.values, chunk.tensor->cols(), head_dim());
-    result.bytes = encoded(weight, chunk.values);
-    return result;
+  std::uint64_t row_bytes(const GgufWeight& weight) const {
+    return bytes_of(weight.target.type, static_cast<std::uint64_t>(weight.source->cols()));
   }
 
-  static std::vector<std::byte> encoded(const GgufWeight& weight, std::span<const float> values) {
-    std::vector<std::byte> bytes(bytes_of(weight.target.type, values.size()));
-    encode_gguf_values(weight.target.type, values, bytes.data(), weight.source->name);
-    return bytes;
+  EncodedChunk encoded_chunk(const GgufWeight& weight, const MergedChunk& chunk, std::byte* out) const {
+    const std::uint64_t bytes = row_bytes(weight);
+    for (std::int64_t i = 0; i < chunk.rows; ++i) {
+      const std::int64_t row = weight.permuted ? rotated_half_row(i, head_dim()) : i;
+      encode_gguf_values(weight.target.type, chunk.row(row), out + static_cast<std::uint64_t>(i) * bytes,
+                         weight.source->name);
+    }
+    return {{out, static_cast<std::uint64_t>(chunk.rows) * bytes}, chunk.is_adapted && is_changed(weight, chunk, out)};
+  }
+
+  // Whether a written row is not that of the base. Almost always the first one says so.
+  bool is_changed(const GgufWeight& weight, const MergedChunk& chunk, const std::byte* written) const {
+    std::vector<float> row;
+    std::vector<std::byte> bytes(row_bytes(weight));
+    for (std::int64_t i = 0; i < chunk.rows; ++i, written += bytes.size()) {
+      chunk.base_row(weight.permuted ? rotated_half_row(i, head_dim()) : i, row);
+      encode_gguf_values(weight.target.type, row, bytes.data(), weight.source->name);
+      if (!std::equal(bytes.begin(), bytes.end(), written)) return true;
+    }
+    return false;
   }
 
   void probe(const GgufWeight& weight, const GgufFile& written, std::size_t index) const {
@@ -147,7 +158,7 @@ class ModelWriter {
     const HfTensor& tensor = *weight.source;
     WeightProbe probe(*base_.model, adapter_, tensor);
     std::vector<float> row(static_cast<std::size_t>(tensor.cols()));
-    std::vector<std::byte> bytes(bytes_of(weight.target.type, row.size()));
+    std::vector<std::byte> bytes(row_bytes(weight));
     for (std::int64_t i = 0; i < tensor.rows(); i += probe.step()) {
       written.read(index, static_cast<std::uint64_t>(i) * bytes.size(), bytes.data(), bytes.size());
       decode_gguf_values(weight.target.type, bytes.data(), row);
@@ -159,8 +170,11 @@ class ModelWriter {
   const GgufExport& options_;
   const BaseModel& base_;
   const ExportSource* adapter_;
+  bool check_base_;
+  Sha256* file_hash_;
   std::vector<GgufWeight> weights_;
   std::set<std::string> changed_;
+  std::map<std::string, Sha256Digest> base_digests_;
 };
 
 }  // namespace
@@ -174,10 +188,9 @@ void check_gguf_base(const BaseModel& base) {
                     .help("`shori-export release --no-gguf` leaves these files out"));
 }
 
-void write_gguf_model(const GgufExport& options, const BaseModel& base, const ExportSource* adapter,
-                      const std::string& out) {
-  check_gguf_base(base);
-  ModelWriter(options, base, adapter).write(out);
+void write_gguf_model(const GgufJob& job, const std::string& out) {
+  check_gguf_base(job.base);
+  ModelWriter(job).write(out);
 }
 
 }  // namespace shori

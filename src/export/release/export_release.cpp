@@ -1,6 +1,7 @@
 #include "shori/export/export_release.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 
 #include "shori/export/export_gguf.h"
@@ -70,12 +71,10 @@ MergeOptions merge_options(const ReleaseOptions& options) {
   return merge;
 }
 
-CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
-                     const std::string& fingerprint) {
+CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base) {
   CardFacts card = facts_of(source, checked_name(options));
   card.library = "transformers";
   card.base_name = base_model_name(base);
-  card.base_fingerprint = fingerprint;
   card.license = options.license;
   card.languages = options.languages;
   card.adult = options.adult;
@@ -83,26 +82,32 @@ CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, 
   return card;
 }
 
+// SHA-256 of files that were hashed when they were written, by their path in the folder.
+using Digests = std::map<std::string, std::string>;
+
 std::string gguf_path(const std::string& folder, const std::string& name, std::string_view type) {
   return join_path(join_path(folder, "gguf"), concat(name, "-", type, ".gguf"));
 }
 
 void write_gguf_files(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
-                      const std::string& name, const std::string& folder) {
+                      const std::string& name, const std::string& folder, Digests& digests) {
   make_directories(join_path(folder, "gguf"));
   GgufExport model;
   model.merge_base = options.merge_base;
   model.name = name;
   for (const auto& [type, word] : {std::pair(GgufModelType::kF16, "F16"), std::pair(GgufModelType::kQ8_0, "Q8_0")}) {
     model.type = type;
-    write_gguf_model(model, base, &source, gguf_path(folder, name, word));
+    Sha256 hash;
+    write_gguf_model({.options = model, .base = base, .adapter = &source, .file_hash = &hash},
+                     gguf_path(folder, name, word));
+    digests[gguf_path("", name, word)] = to_hex(hash.finish());
   }
   GgufLoraExport lora;
   lora.name = name;
   write_gguf_lora(lora, base.model->config(), source, gguf_path(folder, name, "LoRA-F16"));
 }
 
-void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options) {
+void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options, const Digests& digests) {
   card.merge_base = word_of(options.merge_base);
   const std::optional<CorpusStats> statistics = data_statistics(card.stages, options.base);
   if (statistics) {
@@ -110,7 +115,7 @@ void write_card(const std::string& folder, CardFacts card, const ReleaseOptions&
     write_file_atomically(folder, "message-lengths.svg", statistics->svg());
   }
   if (const auto text = license_text(options)) write_file_atomically(folder, "LICENSE", *text);
-  write_with_record(folder, card, digests_of_files(folder));
+  write_with_record(folder, card, digests_of_files(folder, digests));
 }
 
 }  // namespace
@@ -122,15 +127,18 @@ void export_release(const ReleaseOptions& options) {
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
   if (options.gguf) check_gguf_base(base);
-  const std::string fingerprint = check_base(base, source);
-  const CardFacts card = card_facts(options, source, base, fingerprint);
+  CardFacts card = card_facts(options, source, base);
 
   make_directories(folder.path());
+  const MergedExport merged =
+      write_merged_export(merge_options(options), source, base, card, join_path(folder.path(), "merged"));
+  card.base_fingerprint = merged.base_fingerprint;
+  Digests digests;
+  for (const auto& [name, digest] : merged.files) digests[join_path("merged", name)] = digest;
   write_adapter_export(adapter_options(options), source, card, join_path(folder.path(), "adapter"));
-  write_merged_export(merge_options(options), source, base, card, join_path(folder.path(), "merged"));
-  if (options.gguf) write_gguf_files(options, source, base, card.title, folder.path());
+  if (options.gguf) write_gguf_files(options, source, base, card.title, folder.path(), digests);
   write_sillytavern(join_path(folder.path(), "sillytavern"), kDefaultModelPattern);
-  write_card(folder.path(), card, options);
+  write_card(folder.path(), card, options, digests);
   folder.publish();
   log_info(concat("wrote ", folder.target(), ": its README.md is the model card"));
   if (options.gguf) log_quantize_commands(gguf_path(folder.target(), card.title, "F16"));
