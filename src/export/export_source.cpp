@@ -186,17 +186,26 @@ std::string check_target(const std::string& out, const std::string& base, bool f
 }
 
 void publish_folder(const std::string& temporary, const std::string& out) {
+  const FileDescriptor directory = open_directory(parent_path(out));
+  std::string old;
   if (path_exists(out)) {
     const bool empty = is_directory(out) && list_directory(out).empty();
     if (!empty)
-      log_info("moved " + out + " to " + move_aside(out));
+      old = move_aside(out);
     else
       std::filesystem::remove(out);
   }
-  const FileDescriptor directory = open_directory(parent_path(out));
-  if (std::rename(temporary.c_str(), out.c_str()) != 0)
-    throw Error(Diagnostic("E0512", "cannot make " + out + ": " + error_text(errno)));
-  (void)sync_file(directory.get());
+  if (std::rename(temporary.c_str(), out.c_str()) != 0) {
+    const int error = errno;
+    if (!old.empty()) (void)std::rename(old.c_str(), out.c_str());
+    throw Error(Diagnostic("E0512", concat("cannot make ", out, ": ", error_text(error)))
+                    .note(old.empty() ? "nothing has that name" : "the old one has its name again"));
+  }
+  if (!old.empty()) log_info(concat("moved ", out, " to ", old));
+  if (const IoResult synced = sync_file(directory.get()); !synced)
+    throw Error(Diagnostic("E0512", concat("syncing the folder of ", out, " failed: ", error_text(synced.error)))
+                    .note("the export is complete, but a power failure may undo its name")
+                    .help("check the disk"));
 }
 
 }  // namespace shori

@@ -179,6 +179,45 @@ def test_merged_folder_gives_the_same_file(files, tmp_path):
     assert field(again, "general.name") == "tiny"
 
 
+# ---- other forms of bases ---------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def other_bases(tmp_path_factory, model):
+    """The base in other number formats, and one whose head is its embedding."""
+    folder = tmp_path_factory.mktemp("bases")
+    weights = load_file(model / "model.safetensors")
+    config = json.loads((model / "config.json").read_text())
+    forms = {"float16": (torch.float16, False), "float32": (torch.float32, False), "tied": (torch.bfloat16, True)}
+    for name, (dtype, tied) in forms.items():
+        base = copy_folder(model, folder / name)
+        kept = {key: value.to(dtype).contiguous() for key, value in weights.items() if not (tied and key == "lm_head.weight")}
+        if tied:
+            kept["model.embed_tokens.weight"] = kept["model.embed_tokens.weight"] / 4
+        (base / "model.safetensors").unlink()
+        save_file(kept, base / "model.safetensors", {"format": "pt"})
+        replace_file(base / "config.json", json.dumps({**config, "torch_dtype": str(dtype).removeprefix("torch."), "tie_word_embeddings": tied}))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["float16", "float32", "tied"])
+def test_bases_of_other_forms(other_bases, networks, tmp_path, name):
+    """Both exports of such a base, loaded by the programs they are made for, against PEFT on that base."""
+    base = AutoModelForCausalLM.from_pretrained(other_bases / name, dtype=torch.float32).eval()
+    plain = {key: value.clone() for key, value in base.state_dict().items()}
+    adapted = PeftModel.from_pretrained(base, networks[0]).eval()
+    arguments = (networks[0], "--base", other_bases / name)
+    must(export("gguf", *arguments, "--type", "f32", "--out", tmp_path / "model.gguf"))
+    assert ("output.weight" in [tensor.name for tensor in reader_of(tmp_path / "model.gguf").tensors]) == (name != "tied")
+    found = probabilities(tmp_path / "model.gguf")
+    assert distance(found, adapted) < BOUNDS["f32"]
+    dtype, bound = ("f16", BOUNDS["f16"]) if name == "float16" else ("bf16", BOUNDS["bf16"])
+    must(export("merged", *arguments, "--dtype", dtype, "--out", tmp_path / "merged"))
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    assert distance(found, merged) < bound, "what transformers computes with the merged folder"
+    differing = [key for key, value in merged.state_dict().items() if (value - plain[key]).norm() > 0.02 * plain[key].norm()]
+    assert len(differing) == 14, "the adapter matters"
+
+
 # ---- the files, by the reader of llama.cpp's project ----------------------------------------------------------------
 
 def field(reader, key):

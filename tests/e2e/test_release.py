@@ -3,6 +3,7 @@ import getpass
 import json
 import re
 import socket
+import subprocess
 
 import pytest
 import torch
@@ -101,6 +102,28 @@ def test_programs_load_it(release, text_model):
         adapted = PeftModel.from_pretrained(base, release / "adapter").eval()(ids).logits
         found = merged(ids).logits
     assert (found - adapted).norm() < 0.5 * (plain - adapted).norm()
+
+
+def test_a_flipped_byte_of_any_small_file_is_found(release, tmp_path):
+    """By `sha256sum -c` with the digests of the record."""
+    copy = copy_folder(release, tmp_path / "copy")
+    record = json.loads((copy / "shori_export.json").read_text())["files"]
+    small = sorted(name for name in record if (copy / name).stat().st_size < 1 << 20)
+    assert {"LICENSE", "README.md", "merged/config.json", "adapter/adapter_config.json", "sillytavern/BlockML.master.json"} <= set(small)
+    (tmp_path / "sums").write_text("".join(f"{record[name]}  {name}\n" for name in small))
+
+    def failed():
+        done = subprocess.run(["sha256sum", "--check", "--quiet", tmp_path / "sums"], cwd=copy, capture_output=True, text=True, check=False)
+        return [line.removesuffix(": FAILED") for line in done.stdout.splitlines()]
+
+    assert failed() == []
+    for number, name in enumerate(small):
+        good = (copy / name).read_bytes()
+        bad = bytearray(good)
+        bad[number * 7919 % len(bad)] ^= 1 << number % 8
+        replace_file(copy / name, bytes(bad))
+        assert failed() == [name]
+        replace_file(copy / name, good)
 
 
 def test_changed_data_leaves_the_statistics_out(recipe, text_model, tmp_path):

@@ -151,14 +151,14 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
     check_written(temporary, factors, dtype);
     for (const std::string& file : list_directory(temporary))
       hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
+    const FileDescriptor directory = open_directory(parent);
+    if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error)
+      throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno))
+                      .note("the last checkpoint is safe"));
   } catch (...) {
     remove_folder(temporary);
     throw;
   }
-  const FileDescriptor directory = open_directory(parent);
-  if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error)
-    throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno))
-                    .note("the last checkpoint is safe"));
   return hashes;
 }
 

@@ -4,7 +4,9 @@
 
 #include <bit>
 #include <cmath>
+#include <vector>
 
+#include "shori/io/half_rows.h"
 #include "shori/util/bf16.h"
 
 namespace shori {
@@ -28,6 +30,23 @@ TEST(Half, RoundsToNearestEven) {
   EXPECT_EQ(float_to_half(-0.0f), 0x8000);
   EXPECT_EQ(float_to_half(INFINITY), 0x7c00);
   EXPECT_EQ(float_to_half(-INFINITY), 0xfc00);
+}
+
+// Values around every half, NaNs and infinities among them, at every position of a group; lengths that leave a rest.
+TEST(Half, RowsAreConvertedAsSingleValues) {
+  std::vector<float> values;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const std::uint32_t whole = std::bit_cast<std::uint32_t>(half_to_float(static_cast<std::uint16_t>(bits)));
+    for (const std::uint32_t low : {0u, 0x0fffu, 0x1000u, 0x1001u}) values.push_back(std::bit_cast<float>(whole + low));
+    if (bits % 1021 == 0) values.push_back(std::bit_cast<float>(0x7f800001u + bits));
+  }
+  for (const std::size_t left_out : {0u, 1u, 5u, 7u}) {
+    const std::span<const float> row = std::span(values).subspan(left_out);
+    std::vector<std::uint16_t> halves(row.size());
+    to_halves(row, halves.data());
+    for (std::size_t i = 0; i < row.size(); ++i)
+      ASSERT_EQ(halves[i], float_to_half(row[i])) << std::hex << std::bit_cast<std::uint32_t>(row[i]);
+  }
 }
 
 TEST(Half, EveryBitPatternReadsBackExactly) {

@@ -32,6 +32,44 @@ TEST(OrderedWorkTest, ResultsComeInOrder) {
   make_in_order(0, 2, [](std::size_t) { return 0; }, [](std::size_t, int) { FAIL(); });
 }
 
+// Each begin() sees what the one before left, although make() goes on beside them, and no slot is taken before it is free.
+TEST(OrderedWorkTest, BeginningsAreInOrderAndOneAtATime) {
+  for (const int threads : {1, 2, 4}) {
+    std::size_t begun = 0;  // not atomic: the thread sanitizer would object
+    std::atomic<std::size_t> taken = 0;
+    make_in_order(
+        200, threads,
+        [&](std::size_t i) {
+          EXPECT_EQ(i, begun++);
+          EXPECT_LE(i, taken + static_cast<std::size_t>(threads));
+          return 3 * i;
+        },
+        [](std::size_t i, std::size_t value) {
+          if (i % 5 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+          return value + 1;
+        },
+        [&](std::size_t i, std::size_t value) {
+          EXPECT_EQ(value, 3 * i + 1);
+          ++taken;
+        });
+    EXPECT_EQ(taken, 200u);
+  }
+}
+
+TEST(OrderedWorkTest, AFailureOfABeginningIsThrownAtItsTurn) {
+  std::vector<std::size_t> taken;
+  EXPECT_THROW(
+      make_in_order(
+          50, 3,
+          [](std::size_t i) {
+            if (i == 4) throw std::runtime_error("cannot be read");
+            return i;
+          },
+          [](std::size_t i, std::size_t) { return i; }, [&](std::size_t i, std::size_t) { taken.push_back(i); }),
+      std::runtime_error);
+  EXPECT_EQ(taken, (std::vector<std::size_t>{0, 1, 2, 3}));
+}
+
 // Ends only if three calls of make() run at the same time.
 TEST(OrderedWorkTest, ThreadsWorkAtTheSameTime) {
   std::barrier all(3);
