@@ -99,5 +99,5 @@ def request(body, path="/completion", **headers):
 
 
 class Chat(Server):
-    def __init__(self, model, *options, address="0"):
-        self._start(r"serving \S+ at http://\S+:(\d+)", CHAT, model, "--serve", address, *options)
+    def __init__(self, model, *options, address="0", program=CHAT):
+        self._start(r"serving \S+ at http://\S+:(\d+)", program, model, "--serve", address, *options)

@@ -12,7 +12,6 @@
 #include "shori/model/lora_adapter.h"
 #include "shori/model/mistral.h"
 #include "shori/util/byte_size.h"
-#include "shori/util/device.h"
 #include "shori/util/device_arena.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -20,6 +19,7 @@
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
+#include "src/chat/model/device_support.h"
 
 namespace shori {
 namespace {
@@ -27,12 +27,6 @@ namespace {
 constexpr std::int64_t kDefaultContext = 8192;
 
 bool is_model_folder(const std::string& path) { return path_exists(join_path(path, "config.json")); }
-
-bool wants_device(DeviceChoice choice) {
-  if (choice == DeviceChoice::kAuto || choice == DeviceChoice::kCpu) return false;
-  log_info("GPU: " + open_device().name);
-  return true;
-}
 
 std::optional<ExportSource> open_adapter_of(const ChatModelOptions& options) {
   if (!is_model_folder(options.source.run)) return open_export_source(options.source);
@@ -159,7 +153,7 @@ ChatModel::~ChatModel() = default;
 LanguageModel& ChatModel::language_model() { return *loaded_->network->cached; }
 
 ChatModel ChatModel::open(const ChatModelOptions& options) {
-  const bool on_device = wants_device(options.device);
+  const bool on_device = open_device_of(options);
   const int threads = options.threads > 0 ? options.threads : usable_cores();
   at::set_num_threads(threads);
   const std::optional<ExportSource> source = open_adapter_of(options);
@@ -168,6 +162,7 @@ ChatModel ChatModel::open(const ChatModelOptions& options) {
   const std::int64_t context = context_of(options, model.config());
   Tokenizer tokenizer = load_tokenizer(folder, model.config(), source);
   const std::optional<LoraSettings> lora = lora_settings_of(source);
+  if (on_device) check_device_shape(model, lora);
   auto loaded = std::make_unique<Loaded>();
   if (on_device) loaded->memory = reserve_memory(model, options, lora, context);
   DeviceMemory* memory = loaded->memory.get();

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "shori/io/hf_model.h"
+#include "shori/model/device_shape.h"
 #include "shori/ops/device_limits.h"
 #include "shori/train/memory_plan.h"
 #include "shori/train/prepared_stage.h"
@@ -15,7 +16,6 @@ class Checker {
   Checker(const PreparedStage& stage, Diagnostics& diagnostics) : stage_(stage), diagnostics_(diagnostics) {}
 
   void check() {
-    const MistralConfig& model = stage_.base->model->config();
     if (!stage_.config.bf16) {
       diagnostics_.add(Diagnostic("E0107", "`bf16: false` is not possible on a GPU")
                            .at(stage_.origin("bf16").location)
@@ -28,26 +28,13 @@ class Checker {
                            .note(concat("kernels take ranks up to ", kMaxDeviceRank))
                            .help(concat("write `lora_r: ", kMaxDeviceRank, "`, or `device: cpu`")));
     }
-    require_multiple("hidden_size", model.hidden_size, kDeviceRowMultiple);
-    require_multiple("intermediate_size", model.intermediate_size, kDeviceRowMultiple);
-    require_multiple("vocab_size", model.vocab_size, kDeviceRowMultiple);
-    require_multiple("head_dim", model.head_dim, kDeviceHeadMultiple);
-    require_at_most("head_dim", model.head_dim, kMaxDeviceHeadDim);
-    require_at_most("hidden_size", model.hidden_size, kMaxNormColumns);
+    for (const std::string& problem : device_shape_problems(stage_.base->model->config())) refuse(problem);
   }
 
  private:
   void refuse(const std::string& message) {
     diagnostics_.add(
         Diagnostic("E0406", message).at(stage_.base->folder + "/config.json").help("`device: cpu` runs every shape"));
-  }
-  void require_multiple(const std::string& key, std::int64_t value, std::int64_t of) {
-    if (value % of == 0) return;
-    refuse(concat("`", key, "` ", value, " is not a multiple of ", of, ", which a GPU needs"));
-  }
-  void require_at_most(const std::string& key, std::int64_t value, std::int64_t limit) {
-    if (value <= limit) return;
-    refuse(concat("`", key, "` ", value, " is more than the ", limit, " that kernels take"));
   }
 
   const PreparedStage& stage_;
