@@ -42,6 +42,7 @@ std::int64_t work_of(const Pack& pack, std::int64_t split, std::int64_t splits) 
 double time_of_head(const Pack& pack, std::int64_t heads, int sm_count) {
   const std::int64_t splits = ceil_div<std::int64_t>(sm_count, pack.samples * heads);
   std::vector<std::int64_t> work;
+  work.reserve(static_cast<std::size_t>(splits));
   for (std::int64_t split = 0; split < splits; ++split) work.push_back(work_of(pack, split, splits));
   std::priority_queue<std::int64_t, std::vector<std::int64_t>, std::greater<>> free_at;
   for (int i = 0; i < sm_count; ++i) free_at.push(0);

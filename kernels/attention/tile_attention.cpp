@@ -3,6 +3,7 @@
 #include "kernels/attention/tile_attention.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "kernels/attention/output_gradient.h"
@@ -31,7 +32,7 @@ Bf16* as_bf16(float* memory) { return reinterpret_cast<Bf16*>(memory); }
 
 // Rows [first, first + count) x columns [col, col + width) of a matrix as the right operand of a product: the columns as k
 // (kTransposed), or the rows.
-enum class RightOperand { kPlain, kTransposed };
+enum class RightOperand : std::uint8_t { kPlain, kTransposed };
 void pack_right(ConstTensorView matrix, std::int64_t first, std::int64_t count, std::int64_t col, std::int64_t width,
                 RightOperand kind, Bf16* out) {
   const std::int64_t stride = matrix.stride;
