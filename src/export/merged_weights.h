@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 
 #include "shori/export/merge.h"
@@ -32,6 +33,8 @@ inline std::uint16_t encode_value(float value, MergeDType dtype) {
   if (value != value) return static_cast<std::uint16_t>(bits >> 16 | 64);
   return to_bf16(value).bits;
 }
+// encode_value() of many values to bf16.
+void encode_bf16(std::span<const float> values, std::uint16_t* out);
 inline float decode_value(std::uint16_t bits, MergeDType dtype) {
   return dtype == MergeDType::kBf16 ? to_float(Bf16{bits}) : half_to_float(bits);
 }

@@ -23,24 +23,6 @@ constexpr std::size_t kBlock = 32;
                   .help("`--type bf16` or `--type f32`"));
 }
 
-void encode_half(std::span<const float> values, std::byte* out, const std::string& name) {
-  const auto halves = reinterpret_cast<std::uint16_t*>(out);
-  to_halves(values, halves);
-  bool fits = true;
-  for (std::size_t i = 0; i < values.size(); ++i) fits &= (halves[i] & 0x7c00) != 0x7c00;
-  if (fits) return;
-  const auto bad =
-      std::find_if(values.begin(), values.end(), [](float value) { return (float_to_half(value) & 0x7c00) == 0x7c00; });
-  refuse_value(*bad, name, GgufType::kF16);
-}
-
-void encode_bf16(std::span<const float> values, std::byte* out) {
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::uint16_t bits = encode_value(values[i], MergeDType::kBf16);
-    std::memcpy(out + 2 * i, &bits, 2);
-  }
-}
-
 float largest(std::span<const float> values) {
   float result = 0;
   for (const float value : values) result = std::max(result, std::fabs(value));
@@ -66,24 +48,46 @@ void encode_q8_block(std::span<const float> values, std::byte* out, const std::s
   std::memcpy(out + 2, codes, kBlock);
 }
 
-void check_finite(std::span<const float> values, const std::string& name) {
-  std::uint32_t largest = 0;  // infinity and NaN have the largest exponent
-  for (const float value : values) largest = std::max(largest, std::bit_cast<std::uint32_t>(value) & 0x7fffffffu);
-  if (largest >= 0x7f800000u) throw Error(Diagnostic("E0210", concat("`", name, "` holds a value that is not finite")));
+// The bits of the largest magnitude, which order as the magnitudes do, infinity and NaN above all.
+std::int32_t largest_bits(std::span<const float> values) {
+  // A constant number of steps, so that the compiler makes vectors of them.
+  constexpr std::size_t kStep = 64;
+  std::int32_t largest[kStep] = {};
+  const auto keep = [](std::int32_t& best, float value) {
+    const std::int32_t bits = std::bit_cast<std::int32_t>(value) & 0x7fffffff;
+    best = bits > best ? bits : best;
+  };
+  const float* at = values.data();
+  std::size_t left = values.size();
+  for (; left >= kStep; left -= kStep, at += kStep)
+    for (std::size_t k = 0; k < kStep; ++k) keep(largest[k], at[k]);
+  for (; left > 0; --left, ++at) keep(largest[0], *at);
+  return *std::max_element(largest, largest + kStep);
+}
+
+void encode_half(std::span<const float> values, std::int32_t largest, std::byte* out, const std::string& name) {
+  constexpr std::int32_t kTooLarge = 0x477ff000;  // 65520, the least that rounds to infinity
+  if (largest >= kTooLarge) {
+    const auto bad = std::find_if(values.begin(), values.end(),
+                                  [](float value) { return (float_to_half(value) & 0x7c00) == 0x7c00; });
+    refuse_value(*bad, name, GgufType::kF16);
+  }
+  to_halves(values, reinterpret_cast<std::uint16_t*>(out));
 }
 
 }  // namespace
 
 void encode_gguf_values(GgufType type, std::span<const float> values, std::byte* out, const std::string& name) {
-  check_finite(values, name);
+  const std::int32_t largest = largest_bits(values);
+  if (largest >= 0x7f800000) throw Error(Diagnostic("E0210", concat("`", name, "` holds a value that is not finite")));
   switch (type) {
     case GgufType::kF32:
       std::memcpy(out, values.data(), values.size_bytes());
       return;
     case GgufType::kF16:
-      return encode_half(values, out, name);
+      return encode_half(values, largest, out, name);
     case GgufType::kBf16:
-      return encode_bf16(values, out);
+      return encode_bf16(values, reinterpret_cast<std::uint16_t*>(out));
     case GgufType::kQ8_0:
       break;
   }

@@ -160,6 +160,19 @@ TEST(GgufValues, Bf16AndF16AreRoundedToNearestEven) {
   EXPECT_EQ(encoded_hex(GgufType::kBf16, {1.0f, -2.0f}), "803f00c0");
 }
 
+TEST(GgufValues, RowsOfBf16AreRoundedAsSingleValues) {
+  std::vector<float> values;
+  for (std::uint32_t upper = 0; upper < 0x10000; ++upper)
+    for (const std::uint32_t low : {0u, 1u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu})
+      values.push_back(std::bit_cast<float>(upper << 16 | low));
+  values.resize(values.size() - 5);
+  std::vector<std::uint16_t> row(values.size());
+  encode_bf16(values, row.data());
+  for (std::size_t i = 0; i < values.size(); ++i)
+    ASSERT_EQ(row[i], encode_value(values[i], MergeDType::kBf16))
+        << std::hex << std::bit_cast<std::uint32_t>(values[i]);
+}
+
 TEST(GgufValues, ValuesThatATypeCannotHold) {
   std::vector<float> values(32, 65520.0f);
   EXPECT_EQ(code_of([&] { encoded_hex(GgufType::kF16, values); }), "E0804");
