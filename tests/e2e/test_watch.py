@@ -187,10 +187,20 @@ def report(*paths):
     return must(train("--report", *paths)).out.splitlines()
 
 
+def averaged(lines):
+    """The mean loss of all steps so far, each step before the last counting 0.98 times the one after it."""
+    points = []
+    for line in lines:
+        weights = [(0.98 ** (line["step"] - each["step"]), each["loss"]) for each in lines[:len(points) + 1]]
+        points.append((line["step"], sum(weight * loss for weight, loss in weights) / sum(weight for weight, _ in weights)))
+    return points
+
+
 def test_report_has_the_numbers_of_the_run(finished):
     page = check_page(finished.run / "report.html")
     lines, evals = metrics(finished.run, "step"), metrics(finished.run, "eval")
     assert page.charts[0]["training"] == [(line["step"], line["loss"]) for line in lines]
+    assert page.charts[0]["training, smoothed"] == [pytest.approx(point, rel=1e-12) for point in averaged(lines)]
     assert page.charts[0]["held out: test.jsonl"] == [(line["step"], line["loss"]) for line in evals]
     drawn = {name: points for chart in page.charts for name, points in chart.items()}
     for name, key in (("learning rate", "learning_rate"), ("gradient norm", "grad_norm")):

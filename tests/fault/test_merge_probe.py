@@ -1,4 +1,4 @@
-"""The probe of a merge: weights that are not base + adapter are found before the export has its name."""
+"""What a merge reads back: weights that are not base + adapter, or not those written, are found before the export has its name."""
 import json
 import pathlib
 import signal
@@ -12,6 +12,7 @@ from shori_programs import EXPORT, PATIENCE, Running, must, train
 from small_jobs import copy_folder, replace_file
 
 ADAPTED = "model.layers.0.mlp.down_proj.weight"
+NOT_ADAPTED = "model.layers.0.mlp.up_proj.weight"
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +42,40 @@ def negate(path, name):
         file.write(data)
 
 
-@pytest.mark.parametrize("name, code", [(ADAPTED, "E0803"), ("model.layers.0.mlp.up_proj.weight", None)])
+def merge_changed_at_sync(injector, folder, arguments, change):
+    """Runs `merged` with `arguments` twice: once to find the call that syncs the weights, then it is stopped there for
+    change(folder of the export). The outcome, and the folder that the export would have."""
+    traced = folder / "exports/out"
+    traced.parent.mkdir()
+    calls = injector.trace(EXPORT, traced.parent, folder / "trace", "merged", *arguments, "--out", traced)
+    written = next(at for at, (call, path) in enumerate(calls, 1) if call == "fsync" and path.endswith("model.safetensors"))
+    out = folder / "others/out"
+    out.parent.mkdir()
+    env = injector.environment(out.parent, folder / "log", at=written, kind=f"signal:{signal.SIGSTOP.value}")
+    with Running(EXPORT, "merged", *arguments, "--out", out, env=env) as running:
+        wait_until_stopped(running.process)
+        change(out.parent)
+        running.signal(signal.SIGCONT)
+        return running.finish(), out
+
+
+@pytest.mark.parametrize("name, code", [(ADAPTED, "E0803"), (NOT_ADAPTED, None)])
 def test_written_weights_are_compared_with_base_and_adapter(tmp_path, one_layer, trained, injector, name, code):
     """A product that is wrong in one tensor: the program stops itself once the weights are written, and meanwhile the base gets
     other values, so that the same factors belong to another sum. A tensor without an adapter is compared by its digest alone."""
     model = copy_folder(one_layer, tmp_path / "model")
     replace_file(model / "model.safetensors", (one_layer / "model.safetensors").read_bytes())
-    out = tmp_path / "exports/out"
-    out.parent.mkdir()
-    arguments = ["merged", trained.run, "--out", out, "--base", model]
-    calls = injector.trace(EXPORT, out.parent, tmp_path / "trace", *arguments)
-    written = next(at for at, (call, path) in enumerate(calls, 1) if call == "fsync" and path.endswith("model.safetensors"))
-
-    other = tmp_path / "others/out"
-    other.parent.mkdir()
-    arguments[3] = other
-    env = injector.environment(other.parent, tmp_path / "log", at=written, kind=f"signal:{signal.SIGSTOP.value}")
-    with Running(EXPORT, *arguments, env=env) as running:
-        wait_until_stopped(running.process)
-        negate(model / "model.safetensors", name)
-        running.signal(signal.SIGCONT)
-        outcome = running.finish()
+    outcome, out = merge_changed_at_sync(injector, tmp_path, [trained.run, "--base", model],
+                                         lambda _: negate(model / "model.safetensors", name))
     assert outcome.errors == ([code] if code else []), repr(outcome)
-    assert other.exists() == (code is None)
+    assert out.exists() == (code is None)
     if code:
-        assert ADAPTED in outcome.err and list(other.parent.iterdir()) == [], repr(outcome)
+        assert ADAPTED in outcome.err and list(out.parent.iterdir()) == [], repr(outcome)
+
+
+@pytest.mark.parametrize("name", [ADAPTED, NOT_ADAPTED])
+def test_what_is_read_back_is_compared_with_what_was_written(tmp_path, one_layer, trained, injector, name):
+    outcome, out = merge_changed_at_sync(injector, tmp_path, [trained.run, "--base", one_layer],
+                                         lambda exports: negate(next(exports.rglob("model.safetensors")), name))
+    assert outcome.errors == ["E0804"] and name in outcome.err, repr(outcome)
+    assert list(out.parent.iterdir()) == [], repr(outcome)
