@@ -91,10 +91,9 @@ struct Device {
   void* argument = nullptr;
 };
 
-Device& device() {
-  static Device instance;
-  return instance;
-}
+// Of all threads' steps, which are many: a variable of the function would be asked each time whether it exists.
+Device the_device;
+Device& device() { return the_device; }
 
 std::uint64_t next_random() {
   std::uint64_t& x = device().random;
@@ -314,7 +313,7 @@ const std::byte* exchange_bytes(const void* value, std::size_t bytes, const char
   d.current->state = State::kAtWarp;
   for (int i = 0; i < kWarpLanes; ++i) {
     const Thread& other = *d.threads[warp_index * kWarpLanes + i];
-    if (other.where.line != where.line || std::strcmp(other.what, what) != 0) {
+    if (other.where.line != where.line || (other.what != what && std::strcmp(other.what, what) != 0)) {
       fail("lanes of a warp meet at different collectives: " + describe_threads());
     }
   }

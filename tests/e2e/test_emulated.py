@@ -9,9 +9,10 @@ from shori_programs import BIN, Running, must, run
 from small_jobs import SETTINGS, TokenJob, make_model, token_lines, write_config
 
 EMULATED = BIN / "shori-train-emulated"
-# Two steps of two micro-batches, evaluated before and after each step; one thread executes every kernel thread.
-SHORT = {"samples": 8, "held_out": 2, "lengths": (30, 18), "num_epochs": 2, "lora_r": 4, "eval_steps": 1,
-         "device": "emulated"}
+# Two epochs of two steps of two micro-batches, evaluated before the first and after the second and the last step; one thread
+# executes every kernel thread, so packs are short.
+SHORT = {"samples": 8, "held_out": 2, "lengths": (14, 9), "held_out_lengths": (12, 7), "sequence_len": 24, "num_epochs": 2,
+         "lora_r": 4, "eval_steps": 2, "device": "emulated"}
 
 
 def emulated(*args, **options):

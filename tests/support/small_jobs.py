@@ -101,13 +101,13 @@ class Job:
 class TokenJob(Job):
     """Eight steps over tokenized data, evaluated every third step."""
 
-    def __init__(self, folder, model, samples=14, held_out=3, seed=1, lengths=(40, 20), **settings):
+    def __init__(self, folder, model, samples=14, held_out=3, seed=1, lengths=(40, 20), held_out_lengths=(40, 20), **settings):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "train.jsonl").write_text(token_lines(samples, seed, lengths))
         entries = {"datasets": [{"path": "train.jsonl", "type": "tokenized"}]}
         if held_out:
-            (folder / "test.jsonl").write_text(token_lines(held_out, seed + 1000))
+            (folder / "test.jsonl").write_text(token_lines(held_out, seed + 1000, held_out_lengths))
             entries["test_datasets"] = [{"path": "test.jsonl", "type": "tokenized"}]
             entries["eval_steps"] = 3
         super().__init__(folder, model, **{**entries, **settings})
