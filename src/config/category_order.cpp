@@ -1,7 +1,6 @@
 #include "src/config/category_order.h"
 
 #include <algorithm>
-#include <set>
 
 #include "shori/util/text.h"
 
@@ -27,11 +26,11 @@ std::vector<std::string> without(const std::vector<std::string>& names, const st
   return rest;
 }
 
+// A name that stands twice is refused where the list is read.
 void check_order(const Setting& setting, const std::vector<std::string>& order,
                  const std::vector<std::string>& categories, Diagnostics& diagnostics) {
   const std::vector<std::string> missing = without(categories, order), unknown = without(order, categories);
-  const bool repeated = std::set<std::string>(order.begin(), order.end()).size() != order.size();
-  if (missing.empty() && unknown.empty() && !repeated) return;
+  if (missing.empty() && unknown.empty()) return;
   Diagnostic problem("E0107", "`category_order` must name every category of `datasets` once");
   problem.at(setting.key_location());
   if (!missing.empty()) problem.note("not in the list: " + join_words(missing));

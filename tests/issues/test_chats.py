@@ -83,6 +83,13 @@ def test_notices_of_the_program_are_left_out(tmp_path, kind):
     assert f"({kind})" in outcome.out
 
 
+@pytest.mark.parametrize("value", ["yes", 1, [], {}])
+def test_a_message_that_may_be_hidden_or_not_is_refused(tmp_path, value):
+    chat = lines(HEADER, said("Osk", "One.", is_system=value), said("Mara", "Two.", is_system=None))
+    outcome, made = imported(tmp_path, "sillytavern", {"chat.jsonl": chat}, code=3)
+    assert outcome.codes == ["E0312"] and "`is_system` is neither true nor false" in outcome.err and not made
+
+
 def test_an_unknown_type_is_kept_and_named(tmp_path):
     outcome, made = imported(tmp_path, "sillytavern", {"c.jsonl": lines(said("Osk", "One.", extra={"type": "dream"}))})
     assert list(made.values()) == ["▀message\nOsk: One.▄\n"]

@@ -185,6 +185,16 @@ def test_new_chats_beside_edited_ones(tmp_path):
     assert made["ratings.yaml"] == '"a-00001.blockml": pg13\n"b-00001.blockml": pg13\n'
 
 
+def test_a_folder_in_the_way_is_no_chat_to_skip(tmp_path):
+    (tmp_path / "out/a-00001.blockml").mkdir(parents=True)
+    for options in ((), ("--skip-existing",)):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in/a.jsonl").write_text(lines(said("Mira", "x")))
+        outcome = run(DATA, "import", tmp_path / "in", "--from", "sillytavern", "--out", tmp_path / "out", *options)
+        assert outcome.code == 2 and outcome.errors == ["E0807"], repr(outcome)
+        assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/a-00001.blockml"]
+
+
 def test_the_progress_line_is_gone_before_the_summary(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(said("Mira", "x")))
     ours, theirs = pty.openpty()

@@ -82,5 +82,7 @@ def test_categories_of_ones_own(tmp_path, token_model):
         "best", "books", "forum"]
     refused = must(train(write(category_order=["best", "books"]), "--check"), 2)
     assert refused.errors == ["E0107"] and "not in the list: forum" in refused.err
+    twice = must(train(write(category_order=["best", "books", "forum", "best"]), "--check"), 2)
+    assert twice.errors == ["E0107"] and "`category_order` names `best` twice" in twice.err
     misspelt = must(train(write(datasets=[{"path": "best.jsonl", "type": "tokenized", "category": "hihg"}]), "--check"), 2)
     assert misspelt.errors == ["E0104"] and "`high`" in misspelt.err

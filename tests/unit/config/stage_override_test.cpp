@@ -96,6 +96,9 @@ TEST(Categories, CategoryOrderDecides) {
   EXPECT_TRUE(load_text(recipe_of("3e-5", {"high", "books", "low"}, order("[books, low, high, low]")))
                   .codes()
                   .starts_with("E0107"));
+  EXPECT_EQ(load_text(recipe_of("3e-5 -> 2e-5", {"high", "books", "low"}, order("[books, low, high, low]"))).codes(),
+            "E0107")
+      << "one mistake is reported once";
   EXPECT_EQ(load_text(config_with(order("[low]"))).codes(), "E0107");
 }
 
