@@ -117,6 +117,15 @@ def test_a_web_page_in_a_cache_is_downloaded_again_into_the_cache(tmp_path, text
     assert "--local-dir" not in outcome.err and "`resolve`" not in outcome.err, "nothing else may write to a cache"
 
 
+def test_an_adapter_as_the_base_is_one_error(tmp_path):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    outcome = must(text_check(adapter, tmp_path / "job"), 3)
+    assert outcome.errors == ["E0203"] and "name the adapter with `init_from`" in outcome.err, repr(outcome)
+    assert "tokenizer.model" not in outcome.err, "it is not the model's folder that lacks a tokenizer"
+
+
 def test_shards_without_index(tmp_path, sharded):
     model = copy_folder(sharded, tmp_path / "m")
     (model / INDEX).unlink()

@@ -70,7 +70,10 @@ std::shared_ptr<BaseModel> open_base(const std::string& folder, bool with_tokeni
   };
   attempt([&] { base->model = std::make_unique<HfModel>(HfModel::open(folder)); });
   const std::string path = join_path(folder, "tokenizer.model");
-  if (with_tokenizer || path_exists(path))
+  // Of a folder that is no model at all nothing else is missing.
+  const bool is_adapter =
+      path_exists(join_path(folder, "adapter_config.json")) && !path_exists(join_path(folder, "config.json"));
+  if ((with_tokenizer && !is_adapter) || path_exists(path))
     attempt([&] {
       const std::optional rows = base->model ? std::optional(base->model->config().vocab_size) : std::nullopt;
       base->tokenizer = std::make_unique<Tokenizer>(Tokenizer::load(path, rows));
