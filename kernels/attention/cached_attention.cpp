@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 
 #include "kernels/attention/cached_attention_launch.h"
 #include "kernels/attention/query_block.h"
@@ -126,7 +127,8 @@ class CpuAttention {
     for (std::int64_t chunk = low / kKeys * kKeys; chunk < high; chunk += kKeys) {
       const std::int64_t begin = std::max(low, chunk), end = std::min(high, chunk + kKeys);
       multiply_rows(isa_, keys, begin, end, packed, task.count, scores + begin - chunk, kKeys);
-      for (std::int64_t i = 0; i < task.count; ++i) add_chunk(queries[i], chunk, scores + i * kKeys, values);
+      for (std::int64_t i = 0; i < task.count; ++i) weigh_chunk(queries[i], chunk, scores + i * kKeys);
+      add_chunk({queries, static_cast<std::size_t>(task.count)}, chunk, scores, values);
     }
     for (std::int64_t i = 0; i < task.count; ++i) {
       scale_row(1.0f / queries[i].sum, queries[i].result, shape_.head_dim);
@@ -134,8 +136,8 @@ class CpuAttention {
     }
   }
 
-  // `scores` [kKeys] of the chunk, of which the query sees a part.
-  void add_chunk(Query& query, std::int64_t chunk, float* scores, const FrozenWeight& values) const {
+  // Makes weights of the `scores` [kKeys] of the chunk, of which the query sees a part.
+  void weigh_chunk(Query& query, std::int64_t chunk, float* scores) const {
     const std::int64_t low = std::max(query.low, chunk), high = std::min(query.high, chunk + kKeys);
     if (low >= high) return;
     const float scale = scale_of(shape_), maximum = max_of_row(scores + low - chunk, high - low) * scale;
@@ -146,7 +148,26 @@ class CpuAttention {
       query.maximum = maximum;
     }
     query.sum += exp_shifted_row(scale, query.maximum, scores + low - chunk, high - low);
-    add_weighted_rows(values, low, high, scores + low - chunk, query.result);
+  }
+
+  // Adds the values of the chunk to the results, which lie one after the other: at once where all queries see them.
+  void add_chunk(std::span<const Query> queries, std::int64_t chunk, const float* weights,
+                 const FrozenWeight& values) const {
+    std::int64_t low = chunk, high = chunk + kKeys;
+    for (const Query& query : queries) {
+      low = std::max(low, query.low);
+      high = std::min(high, query.high);
+    }
+    const auto add = [&](const Query& query, std::int64_t first, std::int64_t last, std::int64_t count) {
+      if (first >= last) return;
+      const float* from = weights + (&query - queries.data()) * kKeys + first - chunk;
+      add_weighted_rows(isa_, values, first, last, {from, kKeys, count}, query.result);
+    };
+    high = std::max(low, high);
+    for (const Query& query : queries)
+      add(query, std::max(query.low, chunk), std::min({query.high, low, chunk + kKeys}), 1);
+    add(queries.front(), low, high, std::ssize(queries));
+    for (const Query& query : queries) add(query, std::max(query.low, high), std::min(query.high, chunk + kKeys), 1);
   }
 
   AttentionShape shape_;

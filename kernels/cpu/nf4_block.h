@@ -22,11 +22,12 @@ using Words16 = std::uint16_t __attribute__((vector_size(64)));
 // The scales of a weight, with the look-up of the map done once.
 struct BlockScales {
   const float* map;
-  const Nf4View& weight;
+  Nf4View weight;
 
   SHORI_INLINE float of(std::int64_t block) const {
     if (!weight.layout.nested) return weight.scales[block];
-    return nf4_scale(map[weight.absmax[block]], weight.absmax2[block / kNf4GroupSize], weight.offset);
+    return nf4_scale(map[weight.absmax[block]], weight.absmax2[static_cast<std::uint64_t>(block) / kNf4GroupSize],
+                     weight.offset);
   }
 };
 

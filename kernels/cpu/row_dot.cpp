@@ -72,9 +72,23 @@ void plain_dense(const T* row, std::int64_t steps, const RowInputs& inputs, floa
   dot_plain(Reader{row}, steps, inputs, sums);
 }
 
+template <typename T>
+void plain_add(const T* rows, std::int64_t cols, std::int64_t count, const RowWeights& weights, float* sums) {
+  for (std::int64_t i = 0; i < weights.count; ++i) {
+    for (std::int64_t row = 0; row < count; ++row) {
+      const float weight = weights.weights[i * weights.stride + row];
+      for (std::int64_t col = 0; col < cols; ++col) {
+        float& sum = sums[i * cols + col];
+        sum = std::fma(weight, as_float(rows[row * cols + col]), sum);
+      }
+    }
+  }
+}
+
 }  // namespace
 
-const RowDot kPlainRowDot = {plain_nf4, plain_dense<PlainBf16, Bf16>, plain_dense<PlainF32, float>};
+const RowDot kPlainRowDot = {plain_nf4, plain_dense<PlainBf16, Bf16>, plain_dense<PlainF32, float>, plain_add<Bf16>,
+                             plain_add<float>};
 
 const RowDot& row_dot(CpuIsa isa) {
 #ifdef __x86_64__

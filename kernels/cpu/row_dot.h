@@ -28,10 +28,25 @@ using DenseDot = void (*)(const T* row, std::int64_t steps, const RowInputs& inp
 using Nf4Dot = void (*)(const std::uint8_t* codes, const BlockScales& scales, std::int64_t first, std::int64_t blocks,
                         const RowInputs& inputs, float* sums);
 
+// Weights of the rows of a matrix for several sums: sum i < count is at sums + i * cols, its weight of row r at
+// weights + i * stride + r.
+struct RowWeights {
+  const float* weights;
+  std::int64_t stride, count;
+};
+// sums[i][col] = fma(weight, value[row][col], sums[i][col]) for the rows in their order.
+template <typename T>
+using DenseAdd = void (*)(const T* rows, std::int64_t cols, std::int64_t count, const RowWeights& weights, float* sums);
+
+SHORI_INLINE float as_float(float value) { return value; }
+SHORI_INLINE float as_float(Bf16 value) { return to_float(value); }
+
 struct RowDot {
   Nf4Dot nf4;
   DenseDot<Bf16> bf16;
   DenseDot<float> f32;
+  DenseAdd<Bf16> add_bf16;
+  DenseAdd<float> add_f32;
 };
 extern const RowDot kPlainRowDot;
 #ifdef __x86_64__

@@ -60,50 +60,6 @@ void nf4_row_across(CpuIsa isa, DenseDot<float> dot, const FrozenWeight& weight,
   }
 }
 
-SHORI_INLINE Lanes widened_lanes(const float* in) { return *reinterpret_cast<const UnalignedLanes*>(in); }
-SHORI_INLINE Lanes widened_lanes(const Bf16* in) {
-  HalfWords words;
-  std::memcpy(&words, in, sizeof(words));
-  return (Lanes)(__builtin_convertvector(words, UnsignedLanes) << 16);
-}
-SHORI_INLINE float widened_element(float value) { return value; }
-SHORI_INLINE float widened_element(Bf16 value) { return to_float(value); }
-
-// kParts vectors of columns stay in registers over all rows.
-template <int kParts, typename T>
-SHORI_INLINE void add_weighted_columns(const T* rows, std::int64_t stride, std::int64_t count, const float* weights,
-                                       float* sum) {
-  Lanes part[kParts];
-  for (int i = 0; i < kParts; ++i) part[i] = widened_lanes(sum + i * kLanes);
-  for (std::int64_t row = 0; row < count; ++row, rows += stride) {
-    for (int i = 0; i < kParts; ++i) part[i] = part[i] + weights[row] * widened_lanes(rows + i * kLanes);
-  }
-  std::memcpy(sum, part, sizeof(part));
-}
-template <typename T>
-SHORI_INLINE void add_weighted(const T* rows, std::int64_t cols, std::int64_t count, const float* weights, float* sum) {
-  std::int64_t col = 0;
-  for (; col + 4 * kLanes <= cols; col += 4 * kLanes) {
-    add_weighted_columns<4>(rows + col, cols, count, weights, sum + col);
-  }
-  for (; col + kLanes <= cols; col += kLanes) {
-    add_weighted_columns<1>(rows + col, cols, count, weights, sum + col);
-  }
-  for (; col < cols; ++col) {
-    for (std::int64_t row = 0; row < count; ++row) {
-      sum[col] = sum[col] + weights[row] * widened_element(rows[row * cols + col]);
-    }
-  }
-}
-SHORI_CLONES void add_weighted_f32(const float* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                   float* sum) {
-  add_weighted(rows, cols, count, weights, sum);
-}
-SHORI_CLONES void add_weighted_bf16(const Bf16* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                    float* sum) {
-  add_weighted(rows, cols, count, weights, sum);
-}
-
 }  // namespace
 
 std::int64_t packed_input_size(const FrozenWeight& weight) { return round_up(weight.cols, kRowStep); }
@@ -160,13 +116,13 @@ void multiply_rows(CpuIsa isa, const FrozenWeight& weight, std::int64_t first, s
   }
 }
 
-void add_weighted_rows(const FrozenWeight& matrix, std::int64_t first, std::int64_t last, const float* weights,
-                       float* sum) {
+void add_weighted_rows(CpuIsa isa, const FrozenWeight& matrix, std::int64_t first, std::int64_t last,
+                       const RowWeights& weights, float* sums) {
   const std::int64_t cols = matrix.cols, count = last - first;
   if (matrix.dtype == DType::kF32) {
-    add_weighted_f32(static_cast<const float*>(matrix.dense) + first * cols, cols, count, weights, sum);
+    row_dot(isa).add_f32(static_cast<const float*>(matrix.dense) + first * cols, cols, count, weights, sums);
   } else {
-    add_weighted_bf16(static_cast<const Bf16*>(matrix.dense) + first * cols, cols, count, weights, sum);
+    row_dot(isa).add_bf16(static_cast<const Bf16*>(matrix.dense) + first * cols, cols, count, weights, sums);
   }
 }
 

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/row_dot.h"
 #include "shori/ops/cpu_isa.h"
 #include "shori/ops/linear_group.h"
 
@@ -32,8 +33,9 @@ void pack_input(const FrozenWeight& weight, const float* x, float* packed);
 void multiply_rows(CpuIsa isa, const FrozenWeight& weight, std::int64_t first, std::int64_t last, const float* packed,
                    std::int64_t count, float* sums, std::int64_t stride);
 
-// sum[col] += weights[row - first] * value[row, col] for the rows [first, last) of a dense matrix, in their order.
-void add_weighted_rows(const FrozenWeight& matrix, std::int64_t first, std::int64_t last, const float* weights,
-                       float* sum);
+// Adds the rows [first, last) of a dense matrix, in their order, to sums [weights.count, cols] by fused multiply-adds.
+// weights.weights[0] is that of row `first`.
+void add_weighted_rows(CpuIsa isa, const FrozenWeight& matrix, std::int64_t first, std::int64_t last,
+                       const RowWeights& weights, float* sums);
 
 }  // namespace shori

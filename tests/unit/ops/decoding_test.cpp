@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 #include <set>
 
@@ -119,14 +120,46 @@ TEST(RowProduct, EachInstructionSetOfThisMachineHasItsOwnFunctions) {
   std::set<Nf4Dot> nf4;
   std::set<DenseDot<Bf16>> bf16;
   std::set<DenseDot<float>> f32;
+  std::set<DenseAdd<Bf16>> add_bf16;
+  std::set<DenseAdd<float>> add_f32;
   for (int isa = 0; isa <= best; ++isa) {
     const RowDot& dot = row_dot(static_cast<CpuIsa>(isa));
     nf4.insert(dot.nf4);
     bf16.insert(dot.bf16);
     f32.insert(dot.f32);
+    add_bf16.insert(dot.add_bf16);
+    add_f32.insert(dot.add_f32);
   }
-  for (const std::size_t functions : {nf4.size(), bf16.size(), f32.size()}) {
+  for (const std::size_t functions : {nf4.size(), bf16.size(), f32.size(), add_bf16.size(), add_f32.size()}) {
     EXPECT_EQ(functions, static_cast<std::size_t>(best) + 1);
+  }
+}
+
+// Each sum is the one of its rows alone, in their order.
+TEST(RowProduct, WeightedRowsAreAddedInTheirOrder) {
+  constexpr std::int64_t kRows = 37, kFirst = 2, kSums = 7;
+  for (const DType dtype : {DType::kF32, DType::kBf16}) {
+    for (const std::int64_t cols : {std::int64_t{64}, std::int64_t{80}, std::int64_t{23}}) {
+      const Matrix rows = random_matrix(dtype, kRows, cols, 5), weights = random_matrix(DType::kF32, kSums, kRows, 6);
+      const FrozenWeight matrix = FrozenWeight::of(dtype, kRows, cols, rows.view().data);
+      std::vector<float> expected(static_cast<std::size_t>(kSums * cols), 0.5f);
+      for (std::int64_t i = 0; i < kSums; ++i) {
+        for (std::int64_t row = kFirst; row < kRows; ++row) {
+          for (std::int64_t col = 0; col < cols; ++col) {
+            float& sum = expected[static_cast<std::size_t>(i * cols + col)];
+            const float value =
+                dtype == DType::kF32 ? rows.view().row<float>(row)[col] : to_float(rows.view().row<Bf16>(row)[col]);
+            sum = std::fma(weights.view().row<float>(i)[row], value, sum);
+          }
+        }
+      }
+      for (const CpuIsa isa : {CpuIsa::kPlain, CpuIsa::kAvx2, CpuIsa::kAvx512}) {
+        std::vector<float> sums(expected.size(), 0.5f);
+        add_weighted_rows(isa, matrix, kFirst, kRows, {weights.view().row<float>(0) + kFirst, kRows, kSums},
+                          sums.data());
+        EXPECT_EQ(sums, expected) << name_of(isa) << ", " << cols << " columns, " << name_of(dtype);
+      }
+    }
   }
 }
 
