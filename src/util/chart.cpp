@@ -170,6 +170,7 @@ std::string_view chart_style() {
 svg text{fill:var(--ink);font:12px system-ui,sans-serif}
 svg g path{fill:none;stroke-width:1.6;stroke-linejoin:round}
 svg .faint path{opacity:.55;stroke-width:1}
+svg .back{fill:none}
 svg circle{fill:currentColor;stroke:none}
 svg g path{stroke:currentColor}
 svg .grid,svg .axis,svg g .grid{fill:none;stroke:var(--line);stroke-width:1}

@@ -16,6 +16,7 @@ h1{font-size:1.5rem}h2{font-size:1.2rem;margin-top:2rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:1rem}
 figure{margin:0;border:1px solid var(--border);border-radius:6px;padding:.6rem;position:relative;break-inside:avoid}
 figcaption{font-weight:600}
+.lengths{max-width:760px}
 svg{width:100%;height:auto;display:block}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;margin:.5rem 0}

@@ -43,6 +43,9 @@ class LengthDistribution {
   std::vector<std::int64_t> lengths_;
 };
 
+// A histogram of sorted lengths of messages with marks of its quantiles, as <svg> whose ids begin with `id`.
+std::string lengths_picture(const LengthDistribution& lengths, std::string_view id);
+
 class StatsTable;
 
 struct GroupStats {

@@ -132,6 +132,8 @@ struct Dataset {
   std::vector<std::string> unknown_keys;   // "path: `key` in N lines": members of data lines that are not used
   std::vector<std::string> text_changes;   // what was normalized: "line ends made LF: 12 in 3 files, the first a.txt"
   std::vector<std::string> ignored_files;  // seen in folders, of another kind
+  // Tokens of the text of each message, without the speaker, of the conversations that are trained, in their order.
+  std::vector<std::uint32_t> message_lengths;
   // SHA-256 (hex) of the conversations and of the options that decide what is trained (src/data/dataset/fingerprint.h).
   std::string fingerprint;
   std::string tokenizer_sha256;        // empty without tokenizer

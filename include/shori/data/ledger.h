@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -80,6 +81,7 @@ struct Ledger {
   std::int64_t longest_sample = 0;  // ids; of train and held-out samples
   std::int64_t sequence_len = 0;
   bool compat = false;
+  std::map<std::int64_t, std::int64_t> message_lengths;  // tokens of a message's text -> messages that are trained
 
   std::string to_json() const;  // data_report.json: 2 spaces indent, ends with a newline
   // A summary in lines, each ended by a newline; a line names up to `listed` of the conversations that it counts.

@@ -67,6 +67,9 @@ void add_document(Dataset& dataset, Document document, const DataSources& source
   document.source.left_out =
       static_cast<std::uint8_t>((document.skipped ? kSkippedByName : 0) | (document.duplicate ? kLeftOutAsCopy : 0) |
                                 (document.filtered ? kLeftOutByRating : 0));
+  if (held_out < 0 && !document.samples.empty())
+    dataset.message_lengths.insert(dataset.message_lengths.end(), document.message_lengths.begin(),
+                                   document.message_lengths.end());
   dataset.conversations.push_back(std::move(document.source));
 }
 

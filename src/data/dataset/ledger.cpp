@@ -151,6 +151,7 @@ Ledger build_ledger(const Dataset& dataset, const PackPlan& plan) {
               "first tokens do not add up");
   count_run(ledger, plan);
   ledger.longest_sample = longest_sample_of(dataset);
+  for (const std::uint32_t length : dataset.message_lengths) ++ledger.message_lengths[length];
   return ledger;
 }
 

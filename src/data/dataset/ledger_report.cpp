@@ -60,6 +60,16 @@ Json epochs_json(const std::vector<EpochLedger>& epochs) {
   return list;
 }
 
+// Two lists of equal length.
+Json message_lengths_json(const std::map<std::int64_t, std::int64_t>& lengths) {
+  Json tokens = Json::array(), messages = Json::array();
+  for (const auto& [length, count] : lengths) {
+    tokens.push_back(length);
+    messages.push_back(count);
+  }
+  return {{"tokens", std::move(tokens)}, {"messages", std::move(messages)}};
+}
+
 std::string count_of(std::int64_t number, std::string_view singular) {
   return with_commas(number) + " " + std::string(singular) + (number == 1 ? "" : "s");
 }
@@ -107,6 +117,7 @@ std::string Ledger::to_json() const {
   json["run"] = {{"steps", steps}, {"tokens", tokens_of_run}, {"targets", targets_of_run}};
   json["files"] = Json::array();
   for (std::size_t i = 0; i < files.size(); ++i) json["files"].push_back(file_json(paths[i], files[i]));
+  if (!message_lengths.empty()) json["message_lengths"] = message_lengths_json(message_lengths);
   return json_text(json, 2) + "\n";
 }
 

@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic = "SHORIPRP";
-constexpr std::uint32_t kFormat = 3;
+constexpr std::uint32_t kFormat = 4;
 constexpr std::uint64_t kMaxFile = std::uint64_t{64} << 30;
 
 template <typename T>
@@ -138,10 +138,10 @@ void transfer(Archive& archive, Diagnostic& whole) {
 
 template <typename Archive>
 void transfer(Archive& archive, Dataset& whole) {
-  auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes, ignored_files, fingerprint,
-         tokenizer_sha256, prepared, cache] = whole;
+  auto& [train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes, ignored_files,
+         message_lengths, fingerprint, tokenizer_sha256, prepared, cache] = whole;
   transfer_all(archive, train, held_out, conversations, files, file_ledgers, unknown_keys, text_changes,
-               tokenizer_sha256);
+               message_lengths, tokenizer_sha256);
 }
 
 template <typename T>

@@ -1,6 +1,6 @@
 // A cache of tokenized data for the next start.
 //
-// File (format 3, little endian): "SHORIPRP" | u32 format | u64 size and text of the key | the data and its warnings |
+// File (format 4, little endian): "SHORIPRP" | u32 format | u64 size and text of the key | the data and its warnings |
 // SHA-256 of all bytes before. The key is a text of lines `name TAB value` for every input: the program, the tokenizer,
 // every option, and type and SHA-256 of every file. The data is used only if the values of all lines are the same. The names
 // of files, which begin with a quote, may differ: data that was moved is the same data.

@@ -109,7 +109,8 @@ void encode_blocks(Encoding& encoding, const std::vector<Segment>& segments) {
   const DataOptions& options = encoding.options;
   const bool eos = wants_eos(eos_rule(options), true);
   EncodedSample whole = encode_segments(segments, *encoding.tokenizer, mask_options(options), options.bos, eos);
-  if (options.observe || options.lint || encoding.wants_sketch()) encoding.notes.message_ids = message_lengths(whole);
+  encoding.notes.message_ids = message_lengths(whole);
+  encoding.document.message_lengths.assign(encoding.notes.message_ids.begin(), encoding.notes.message_ids.end());
   const std::int64_t length = id_count(whole.ids);
   if (!count_whole(encoding, length - (options.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
   if (length <= options.sequence_len) return add_sample(encoding, std::move(whole));

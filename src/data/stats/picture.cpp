@@ -26,7 +26,7 @@ std::int64_t round_size(std::int64_t least) {
 
 class Picture {
  public:
-  explicit Picture(const LengthDistribution& lengths) : lengths_(lengths) {
+  Picture(const LengthDistribution& lengths, std::string_view id) : lengths_(lengths), id_(id) {
     // The bins reach as far as 99 of 100 messages; the last holds what is longer.
     const std::int64_t most = std::max<std::int64_t>(1, lengths.quantile(99, 100));
     size_ = round_size(ceil_div(most + 1, kMostBins));
@@ -39,11 +39,10 @@ class Picture {
     const auto count = static_cast<std::int64_t>(lengths_.count());
     const std::string title = concat("Message lengths of ", with_commas(count), " messages");
     text_ = concat("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 ", kWidth, " ", kHeight, "\" width=\"",
-                   kWidth, "\" height=\"", kHeight,
-                   "\" role=\"img\" aria-labelledby=\"lengths-title lengths-desc\" font-family=\"sans-serif\" "
-                   "font-size=\"12\">\n<title id=\"lengths-title\">",
-                   title, "</title>\n<desc id=\"lengths-desc\">", description(),
-                   "</desc>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
+                   kWidth, "\" height=\"", kHeight, "\" role=\"img\" aria-labelledby=\"", id_, "-title ", id_,
+                   "-desc\" font-family=\"sans-serif\" font-size=\"12\">\n<title id=\"", id_, "-title\">", title,
+                   "</title>\n<desc id=\"", id_, "-desc\">", description(),
+                   "</desc>\n<rect class=\"back\" width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n");
     label(kWidth / 2, 20, "middle", title);
     for (std::size_t i = 0; i < bins_.size(); ++i) bar(i);
     const bool has_rest = is_rest(bins_.size() - 1);
@@ -113,10 +112,12 @@ class Picture {
     text_ += concat("<text x=\"", x, "\" y=\"", y, "\" text-anchor=\"", anchor, "\">", content, "</text>\n");
   }
   void line(int x1, int y1, int x2, int y2, const char* color) {
-    text_ += concat("<line x1=\"", x1, "\" y1=\"", y1, "\" x2=\"", x2, "\" y2=\"", y2, "\" stroke=\"", color, "\"/>\n");
+    text_ += concat("<line class=\"axis\" x1=\"", x1, "\" y1=\"", y1, "\" x2=\"", x2, "\" y2=\"", y2, "\" stroke=\"",
+                    color, "\"/>\n");
   }
 
   const LengthDistribution& lengths_;
+  std::string id_;
   std::int64_t size_ = 1, tallest_ = 1;
   std::vector<std::int64_t> bins_;
   int last_mark_ = -1000, last_row_ = 0;
@@ -125,6 +126,10 @@ class Picture {
 
 }  // namespace
 
-std::string CorpusStats::svg() const { return Picture(lengths_).svg(); }
+std::string lengths_picture(const LengthDistribution& lengths, std::string_view id) {
+  return Picture(lengths, id).svg();
+}
+
+std::string CorpusStats::svg() const { return lengths_picture(lengths_, "lengths"); }
 
 }  // namespace shori
