@@ -156,6 +156,21 @@ std::string resolved_config_text(const StageConfig& stage) {
   return text;
 }
 
+std::vector<std::pair<std::string, std::string>> chosen_settings(const StageConfig& stage) {
+  TrainConfig copy = stage.config;
+  std::vector<std::pair<std::string, std::string>> chosen;
+  for (const KeyInfo& key : config_keys()) {
+    const std::string name(key.name);
+    const ValueOrigin::Kind kind = stage.origin(name).kind;
+    const bool is_default = kind == ValueOrigin::Kind::kDefault || kind == ValueOrigin::Kind::kLeftEmpty;
+    const ConfigField field = key.field(copy);
+    const bool has_no_effect = key.decided || (copy.train_on_inputs && chooses_targets(key.name));
+    if (is_default || has_no_effect || std::holds_alternative<DatasetList*>(field)) continue;
+    chosen.emplace_back(name, std::visit(YamlText{}, field));
+  }
+  return chosen;
+}
+
 std::string help_keys_text() {
   std::string text =
       "Keys of a config file, with default and class:\n"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shori/config/load_config.h"
@@ -45,6 +46,10 @@ bool has_numbers_of(const JsonValue& record, const TrainConfig& present);
 
 // The resolved config as YAML that could be used as a config file; defaults and values from `--set` carry a comment.
 std::string resolved_config_text(const StageConfig& stage);
+
+// Keys that were chosen, by the file, an option or other keys, with their values as in the resolved config. Data sets and keys
+// without effect are not among them.
+std::vector<std::pair<std::string, std::string>> chosen_settings(const StageConfig& stage);
 
 // Every key with its values, default, class and meaning: as plain text, and as a Markdown table.
 std::string help_keys_text();

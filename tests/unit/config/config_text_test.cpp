@@ -214,6 +214,21 @@ TEST(ResolvedConfig, LeavesOutKeysThatWouldBeRefused) {
   EXPECT_EQ(load_text(text).text(), "");
 }
 
+TEST(ChosenSettings, AreThoseOfTheFileAndOfOptions) {
+  const LoadResult loaded = load_text(config_with("train_on_inputs: true\nmax_steps:\nblockml: {eos: never}\n"
+                                                  "init_from: \"default # of mine\"\n"),
+                                      {"lora_alpha=32"});
+  ASSERT_EQ(loaded.text(), "");
+  std::map<std::string, std::string> chosen;
+  for (const auto& [key, value] : chosen_settings(loaded.loaded.stages[0])) chosen[key] = value;
+  EXPECT_EQ(chosen.at("train_on_inputs"), "true");
+  EXPECT_EQ(chosen.at("blockml.eos"), "never");
+  EXPECT_EQ(chosen.at("lora_alpha"), "32");
+  EXPECT_TRUE(chosen.contains("output_dir") && chosen.contains("init_from"));
+  for (const char* absent : {"seed", "max_steps", "datasets", "roles_to_train"})
+    EXPECT_FALSE(chosen.contains(absent)) << absent;
+}
+
 TEST(HelpKeys, NamesEveryKeyWithDefaultAndClass) {
   const std::string text = help_keys_text();
   for (const char* part : {"\nlora_r: 20 ", "\nbase_model: (required) ", "\nmax_steps: (unset) ", "\nblockml.eos: end ",
