@@ -1,1 +1,2 @@
-from small_jobs import text_model, token_model  # noqa: F401  fixtures
+from browser import browser  # noqa: F401  fixtures
+from small_jobs import text_model, token_model  # noqa: F401

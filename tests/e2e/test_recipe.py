@@ -91,7 +91,8 @@ def table_of(outcome):
     """stage -> state, from the table."""
     lines = outcome.err.splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith("stage  "))
-    return {words[0]: " ".join(words[6:]) for words in (line.split() for line in lines[first + 1:first + 6])}
+    state = lines[first].index("state")
+    return {line.split()[0]: line[state:] for line in lines[first + 1:first + 6]}
 
 
 def test_chain_of_parents(finished):

@@ -1,11 +1,9 @@
 """What a person sees of a run: TensorBoard's events, `--status`, the report, the terminal."""
 import fcntl
 import html.parser
-import json
 import os
 import pty
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -16,6 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata as hparams
 
+from made_runs import eval_line, made_run, sample_line, step_line
 from run_folders import metrics
 from shori_programs import PATIENCE, TRAIN, must, start_train, train
 from small_jobs import TokenJob
@@ -218,22 +217,6 @@ def test_report_has_the_numbers_of_the_run(finished):
     assert picture.find("{http://www.w3.org/2000/svg}title").text == "Loss of run"
 
 
-def made_run(folder, template, lines, **changes):
-    """A run folder with other metrics."""
-    shutil.copytree(template, folder)
-    (folder / "done.json").unlink()
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    record = {**json.loads((folder / "run.json").read_text()), **changes}
-    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    return folder
-
-
-def step_line(step, loss):
-    return {"type": "step", "stage": "run", "step": step, "epoch": step / 1000, "micro_batches": 1, "samples": 1, "tokens": 9,
-            "targets": 8, "loss": loss, "grad_norm": 1 + loss / 3, "clip_factor": 1.0, "learning_rate": 1e-4 / step,
-            "update_max": 1e-5}
-
-
 def test_report_of_many_steps_keeps_the_extremes(tmp_path, finished):
     losses = [2 + ((step * 7919) % 1009) / 1009 for step in range(1, 20_001)]
     losses[7_776], losses[15_000] = 97.25, 0.0078125
@@ -257,11 +240,8 @@ def test_report_of_few_steps(tmp_path, finished, lines):
 
 def test_hostile_text_stays_text(tmp_path, finished):
     hostile = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \"'&\x1b\u202e]]>"
-    lines = [step_line(1, 1.5),
-             {"type": "eval", "stage": "run", "step": 1, "epoch": 1.0, "dataset": hostile, "samples": 1, "targets": 1, "loss": 1.0,
-              "perplexity": 2.7, "loss_by_role": {hostile: 1.0}, "loss_by_category": {hostile: 1.0}},
-             {"type": "sample", "stage": "run", "step": 1, "prompt": hostile, "preset": hostile, "seed": 1, "hint": None,
-              "bucket": None, "tokens": 3, "stop": "block_end", "impersonated": False, "repetition": 0.5, "text": hostile}]
+    lines = [step_line(1, 1.5), {**eval_line(1, 1.0, hostile, **{hostile: 1.0}), "loss_by_category": {hostile: 1.0}},
+             sample_line(1, hostile, hostile, hostile)]
     folder = made_run(tmp_path / "run", finished.run, lines, stage=hostile, version=hostile)
     report(folder)
     page = check_page(folder / "report.html")
@@ -334,6 +314,7 @@ def test_terminal_moves_inside_a_step(tmp_path, token_model):
     written = on_terminal(job.config, columns=200, env={"LC_ALL": "C.UTF-8"})
     live = re.findall(r"\r\x1b\[K(run step [^\r\n\x1b]+)(?=\r\x1b)", written)
     assert re.match(r"run step 0/\d  [█░]{12} \d+%  left [\d.]+ s$", live[0]), live
+    assert "\r\x1b[Kevaluating test.jsonl: pack 1 of " in written, "it moves while it evaluates as well"
 
 
 def test_verbose_and_quiet(tmp_path, token_model):

@@ -116,7 +116,7 @@ using DatasetList = std::vector<DataEntry>;
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
   X(Integer, save_total_limit, 2, kOutput, between(2, 1000000),                                                        \
     "newest checkpoints that are kept, and newest epoch ends in pinned/, beside the best evaluation")                  \
-  X(Integer, logging_steps, 1, kOutput, between(1, 1000000000), "steps between progress lines; metrics.jsonl has all") \
+  X(Integer, logging_steps, 1, kOutput, between(1, 1000000000), "steps between lines of a log, if unset more than 1 from 1,000 steps on; metrics.jsonl has all") \
   X(OptionalReal, loss_watchdog_threshold, {}, kOutput, above(0, 1e6), "stop when the loss stays above this")          \
   X(Integer, loss_watchdog_patience, 3, kOutput, between(1, 1000000), "steps above the threshold before it stops")     \
   X(bool, warnings_as_errors, false, kOutput, any(), "a warning ends the program like an error")                       \

@@ -48,7 +48,8 @@ struct PreparedStage : StageConfig {
   Ledger ledger;
   std::vector<SamplePrompt> sample_prompts;  // none without `sample_prompts` and `sample_steps`
 
-  std::optional<MemoryPlan> memory;  // of a device; none on the CPU
+  std::optional<MemoryPlan> memory;       // of a device; none on the CPU
+  std::optional<MemoryPlan> host_memory;  // an estimate, of a stage that a start will train on the CPU
 
   StageState state = StageState::kToTrain;
   std::uint64_t step = 0;                     // of the newest checkpoint, or of the finished run
@@ -57,6 +58,8 @@ struct PreparedStage : StageConfig {
   std::string trained_base;                   // fingerprint of the base that a finished stage was trained on
 
   std::uint64_t total_steps() const { return plan.steps.size(); }
+  // Steps between two lines of one kind in a log: a long run has about a thousand of them.
+  std::uint64_t log_interval() const;
 };
 
 // Reads, tokenizes and packs the data of every stage. Reuses the tokenized cache of an earlier start, and writes nothing.
@@ -72,8 +75,5 @@ void check_devices(const LoadedConfig& config, Diagnostics& diagnostics);
 // Sets the state of each stage from its run folder. Takes no lock, writes nothing. A stage whose predecessor is not done
 // counts as changed.
 void find_stage_states(std::vector<PreparedStage>& stages);
-
-// The table shown before anything loads: stage, conversations, tokens, packs, steps, learning rate, state.
-std::string stage_table(const std::vector<PreparedStage>& stages);
 
 }  // namespace shori

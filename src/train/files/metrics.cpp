@@ -93,16 +93,20 @@ std::string end_line(const EndMetrics& m) {
 }
 
 std::string timing_line(const StepTiming& t) {
-  return json_text({{"step", t.step},
-                    {"time", utc_now()},
-                    {"seconds", t.seconds},
-                    {"forward_seconds", t.forward_seconds},
-                    {"backward_seconds", t.backward_seconds},
-                    {"optimizer_seconds", t.optimizer_seconds},
-                    {"checkpoint_seconds", t.checkpoint_seconds},
-                    {"tokens_per_second", t.tokens_per_second},
-                    {"memory_bytes", t.memory_bytes},
-                    {"memory_peak_bytes", t.memory_peak_bytes}});
+  Json json = {{"step", t.step},
+               {"time", utc_now()},
+               {"seconds", t.seconds},
+               {"forward_seconds", t.forward_seconds},
+               {"backward_seconds", t.backward_seconds},
+               {"optimizer_seconds", t.optimizer_seconds},
+               {"checkpoint_seconds", t.checkpoint_seconds},
+               {"tokens_per_second", t.tokens_per_second}};
+  if (t.share_of_peak) json["share_of_peak"] = *t.share_of_peak;
+  json["memory_bytes"] = t.memory_bytes;
+  json["memory_peak_bytes"] = t.memory_peak_bytes;
+  if (t.gpu_memory_bytes) json["gpu_memory_bytes"] = *t.gpu_memory_bytes;
+  if (t.gpu_memory_peak_bytes) json["gpu_memory_peak_bytes"] = *t.gpu_memory_peak_bytes;
+  return json_text(json);
 }
 
 LineLog::LineLog(const std::string& folder, const std::string& name, std::uint64_t bytes,

@@ -1,7 +1,6 @@
 #include "shori/train/prepared_stage.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 #include <map>
 
@@ -9,9 +8,8 @@
 #include "shori/data/pack_plan.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/hash.h"
-#include "shori/util/json_text.h"
 #include "shori/util/log.h"
-#include "shori/util/number_text.h"
+#include "shori/util/math.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
@@ -155,20 +153,6 @@ void plan_stage(PreparedStage& prepared, Diagnostics& diagnostics) {
   prepared.ledger = build_ledger(prepared.data, prepared.plan);
 }
 
-std::string state_text(const PreparedStage& stage) {
-  switch (stage.state) {
-    case StageState::kToTrain:
-      return "to train";
-    case StageState::kDone:
-      return "done";
-    case StageState::kInterrupted:
-      return concat("interrupted at step ", stage.step);
-    case StageState::kChanged:
-      return "changed: " + stage.changes.front().message;
-  }
-  internal_error(__FILE__, __LINE__, "unknown stage state");
-}
-
 // E0404 if the program does not have the device that the config names.
 void check_device_choice(const StageConfig& stage, Diagnostics& diagnostics) {
   const DeviceChoice choice = stage.config.device;
@@ -196,6 +180,10 @@ PreparedStage::PreparedStage(StageConfig stage)
     : StageConfig(std::move(stage)),
       folder(run_folder_path(config.output_dir)),
       config_hash(shori::config_hash(config)) {}
+
+std::uint64_t PreparedStage::log_interval() const {
+  return std::max<std::uint64_t>(1, ceil_div<std::uint64_t>(total_steps(), 1000));
+}
 
 std::vector<PreparedStage> prepare_stages(const LoadedConfig& config, Diagnostics& diagnostics) {
   std::vector<PreparedStage> stages;
@@ -250,25 +238,6 @@ void check_devices(const LoadedConfig& config, Diagnostics& diagnostics) {
   } catch (const Error& error) {
     diagnostics.add(error);
   }
-}
-
-std::string stage_table(const std::vector<PreparedStage>& stages) {
-  std::string text;
-  char line[256];
-  std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  %s\n", "stage", "conversations", "tokens", "packs",
-                "steps", "rate", "state");
-  text += line;
-  for (const PreparedStage& stage : stages) {
-    const auto packs = stage.plan.epochs.empty() ? 0 : stage.plan.epochs.front().row_count;
-    std::snprintf(line, sizeof line, "%-12s %13s %12s %7s %7s %12s  ", stage.name.c_str(),
-                  with_commas(std::ssize(stage.data.conversations)).c_str(),
-                  with_commas(stage.ledger.total.tokens_packed).c_str(),
-                  with_commas(static_cast<std::int64_t>(packs)).c_str(),
-                  with_commas(static_cast<std::int64_t>(stage.total_steps())).c_str(),
-                  format_double(stage.config.learning_rate).c_str());
-    text += line + state_text(stage) + "\n";
-  }
-  return text;
 }
 
 }  // namespace shori

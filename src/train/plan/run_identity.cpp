@@ -116,6 +116,13 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
     for (const MatmulChoice& choice : matmul_choices())
       json["products"].push_back({{"product", choice.product}, {"algorithm", choice.algorithm}});
   }
+  // For those who read the record; no start compares it.
+  const std::optional<MemoryPlan>& plan = stage.memory ? stage.memory : stage.host_memory;
+  if (plan) {
+    json["memory_plan"] = Json::array();
+    for (const DeviceArena::Line& line : plan->lines)
+      json["memory_plan"].push_back({{"part", line.category}, {"bytes", line.bytes}});
+  }
   return json_text(json, 2) + "\n";
 }
 

@@ -22,9 +22,9 @@ std::vector<RunRecord> read_records(const std::string& path) {
   return records;
 }
 
-std::string run_sections(const RunRecord& run) {
-  return concat(evaluation_table(run), sample_section(run), data_section(run), config_section(run),
-                provenance_section(run));
+std::string run_sections(const RunRecord& run, const std::string& id) {
+  return concat(evaluation_table(run), sample_section(run), data_section(run, id + "-lengths"), memory_section(run),
+                config_section(run), provenance_section(run));
 }
 
 std::string report_body(const std::vector<RunRecord>& runs) {
@@ -32,7 +32,7 @@ std::string report_body(const std::vector<RunRecord>& runs) {
   for (std::size_t i = 0; i < runs.size(); ++i) {
     if (runs.size() > 1) body += concat("<h2>Stage ", escape_markup(runs[i].stage), "</h2>\n");
     body += chart_section({&runs[i]}, concat("c", i), std::max<std::size_t>(100, kPoints / runs.size()));
-    body += run_sections(runs[i]);
+    body += run_sections(runs[i], concat("c", i));
   }
   return body;
 }

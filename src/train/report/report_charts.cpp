@@ -40,6 +40,13 @@ Chart row_chart(const RunGroup& runs, std::vector<Row> RunRecord::* rows, const 
   return chart;
 }
 
+// What is 0 where it is not known.
+Chart without_zeros(Chart chart) {
+  for (ChartSeries& series : chart.series)
+    std::erase_if(series.points, [](const ChartPoint& point) { return point.y == 0; });
+  return chart;
+}
+
 using Parts = std::vector<std::pair<std::string, double>>;
 
 // Evaluation loss by role or category, a series for each part of each data set.
@@ -90,8 +97,10 @@ std::string chart_section(const RunGroup& runs, std::string_view id, std::size_t
                 [](const StepRecord& row) { return row.grad_norm; }),
       row_chart(runs, &RunRecord::timings, "Throughput", "tokens per second", few,
                 [](const TimingRecord& row) { return row.tokens_per_second; }),
-      row_chart(runs, &RunRecord::timings, "Memory of the process at its peak", "GiB", few,
-                [](const TimingRecord& row) { return static_cast<double>(row.memory_peak_bytes) / (1 << 30); })};
+      without_zeros(row_chart(runs, &RunRecord::timings, "Share of the card's peak arithmetic", "share", few,
+                              [](const TimingRecord& row) { return row.share_of_peak; })),
+      row_chart(runs, &RunRecord::timings, "Peak memory", "GiB", few,
+                [](const TimingRecord& row) { return static_cast<double>(row.memory_in_use()) / (1 << 30); })};
   std::string text = "<div class=\"charts\">\n";
   for (std::size_t i = 0; i < charts.size(); ++i) text += figure(charts[i], concat(id, "-", i));
   return text + "</div>\n";

@@ -21,7 +21,10 @@ std::string chart_section(const RunGroup& runs, std::string_view id, std::size_t
 std::string stage_table(const std::vector<RunRecord>& runs);
 std::string evaluation_table(const RunRecord& run);
 std::string sample_section(const RunRecord& run);
-std::string data_section(const RunRecord& run);
+// What was planned, part by part, and what was measured.
+std::string memory_section(const RunRecord& run);
+// The lengths of messages, the ledger and its files. `id` begins the ids in it.
+std::string data_section(const RunRecord& run, std::string_view id);
 std::string config_section(const RunRecord& run);
 std::string provenance_section(const RunRecord& run);
 

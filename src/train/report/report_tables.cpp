@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "shori/data/corpus_stats.h"
 #include "shori/train/run_folder.h"
+#include "shori/util/byte_size.h"
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
 #include "shori/util/markup.h"
@@ -45,6 +47,10 @@ std::string best_evaluation(const RunRecord& run) {
   return best ? concat(loss_text(best->loss), " at step ", best->step) : "none";
 }
 
+std::string bytes_text(std::int64_t bytes) {
+  return format_bytes(static_cast<std::uint64_t>(std::max<std::int64_t>(0, bytes)));
+}
+
 Row stage_row(const RunRecord& run) {
   return {run.stage,
           state_of(run),
@@ -53,6 +59,7 @@ Row stage_row(const RunRecord& run) {
           run.loss_span(),
           best_evaluation(run),
           run.timings.empty() ? "unknown" : format_duration(run.seconds()),
+          run.memory_peak_bytes() > 0 ? bytes_text(run.memory_peak_bytes()) : "unknown",
           run.adapter_sha256.empty() ? "none" : run.adapter_sha256.substr(0, 8)};
 }
 
@@ -90,6 +97,32 @@ std::vector<Row> member_rows(const JsonValue& object) {
   return rows;
 }
 
+std::int64_t integer_in(const JsonValue& object, std::string_view key) {
+  const JsonValue* value = object.find(key);
+  return value ? value->as_integer().value_or(0) : 0;
+}
+
+// The picture of the lengths that data_report.json has; "" where it has none.
+std::string message_lengths_figure(const JsonValue& report, std::string_view id) {
+  constexpr std::int64_t kMostMessages = 20'000'000;
+  const JsonValue* lengths = report.find("message_lengths");
+  const JsonValue *tokens = lengths ? lengths->find("tokens") : nullptr,
+                  *messages = lengths ? lengths->find("messages") : nullptr;
+  if (!tokens || !messages || tokens->items.size() != messages->items.size()) return "";
+  LengthDistribution distribution;
+  std::int64_t total = 0;
+  for (std::size_t i = 0; i < tokens->items.size(); ++i) {
+    const std::int64_t length = std::max<std::int64_t>(0, tokens->items[i].as_integer().value_or(0));
+    const std::int64_t count = std::max<std::int64_t>(0, messages->items[i].as_integer().value_or(0));
+    if (count > kMostMessages - total) return "";
+    total += count;
+    for (std::int64_t k = 0; k < count; ++k) distribution.add(length);
+  }
+  if (total == 0) return "";
+  distribution.sort();
+  return concat("<figure class=\"lengths\">\n", lengths_picture(distribution, id), "</figure>\n");
+}
+
 std::optional<JsonValue> read_data_report(const RunRecord& run) {
   constexpr std::size_t kLimit = 64u << 20;
   if (!path_exists(join_path(run.folder, "data_report.json"))) return std::nullopt;
@@ -104,9 +137,10 @@ std::optional<JsonValue> read_data_report(const RunRecord& run) {
 std::string stage_table(const std::vector<RunRecord>& runs) {
   std::vector<Row> rows;
   for (const RunRecord& run : runs) rows.push_back(stage_row(run));
-  return table("stages",
-               {"stage", "state", "steps", "tokens", "loss, first to last", "best evaluation", "time", "adapter"},
-               rows);
+  return table(
+      "stages",
+      {"stage", "state", "steps", "tokens", "loss, first to last", "best evaluation", "time", "peak memory", "adapter"},
+      rows);
 }
 
 std::string evaluation_table(const RunRecord& run) {
@@ -138,13 +172,38 @@ std::string sample_section(const RunRecord& run) {
   return details("Samples", text);
 }
 
-std::string data_section(const RunRecord& run) {
+std::string memory_section(const RunRecord& run) {
+  const JsonValue* plan = run.run ? run.run->find("memory_plan") : nullptr;
+  std::vector<Row> rows;
+  std::int64_t planned = 0;
+  if (plan && plan->is_array()) {
+    for (const JsonValue& part : plan->items) {
+      const JsonValue* name = part.find("part");
+      const std::int64_t bytes = integer_in(part, "bytes");
+      rows.push_back({name ? value_text(*name) : "", bytes_text(bytes), with_commas(bytes)});
+      planned += bytes;
+    }
+    rows.push_back({"planned in total", bytes_text(planned), with_commas(planned)});
+  }
+  const auto add_peak = [&](const char* name, std::int64_t TimingRecord::* member) {
+    std::int64_t peak = 0;
+    for (const TimingRecord& timing : run.timings) peak = std::max(peak, timing.*member);
+    if (peak > 0) rows.push_back({name, bytes_text(peak), with_commas(peak)});
+  };
+  add_peak("measured: own allocations on the GPU at their peak", &TimingRecord::gpu_memory_peak_bytes);
+  add_peak("measured: in use on the GPU at its peak, other programs included", &TimingRecord::gpu_memory_bytes);
+  add_peak("measured: memory of the process at its peak", &TimingRecord::memory_peak_bytes);
+  return rows.empty() ? "" : details("Memory", table("memory", {"part", "memory", "bytes"}, rows));
+}
+
+std::string data_section(const RunRecord& run, std::string_view id) {
   constexpr std::size_t kMost = 200;
   const auto report = read_data_report(run);
   if (!report) return "";
   const JsonValue* total = report->find("total");
   const JsonValue* files = report->find("files");
-  std::string text = total ? table("ledger", {"in total", ""}, member_rows(*total)) : "";
+  std::string text = message_lengths_figure(*report, id);
+  if (total) text += table("ledger", {"in total", ""}, member_rows(*total));
   if (files && files->is_array()) {
     std::vector<Row> rows;
     for (const JsonValue& file : files->items) {

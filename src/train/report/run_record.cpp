@@ -13,6 +13,8 @@
 namespace shori {
 namespace {
 
+constexpr std::size_t kRecent = 20;  // steps by which the time of one is judged
+
 double number_in(const JsonValue& line, std::string_view key) {
   const JsonValue* value = line.find(key);
   return value ? value->as_double().value_or(0) : 0;
@@ -78,9 +80,13 @@ std::uint64_t planned_steps(const std::string& path) {
 void read_timings(const std::string& path, RunRecord& record) {
   std::map<std::uint64_t, TimingRecord> by_step;
   for_each_line(path, [&](const JsonValue& line) {
-    const double seconds = number_in(line, "seconds") + number_in(line, "checkpoint_seconds");
-    by_step[step_in(line)] = {step_in(line), seconds, number_in(line, "tokens_per_second"),
-                              count_in(line, "memory_peak_bytes")};
+    const double trained = number_in(line, "seconds"), rate = number_in(line, "tokens_per_second");
+    TimingRecord& timing = by_step[step_in(line)];
+    timing = {step_in(line), trained + number_in(line, "checkpoint_seconds"), rate, trained * rate};
+    timing.memory_peak_bytes = count_in(line, "memory_peak_bytes");
+    timing.gpu_memory_bytes = count_in(line, "gpu_memory_bytes");
+    timing.gpu_memory_peak_bytes = count_in(line, "gpu_memory_peak_bytes");
+    timing.share_of_peak = number_in(line, "share_of_peak");
   });
   for (const auto& [step, timing] : by_step) record.timings.push_back(timing);
 }
@@ -142,6 +148,15 @@ double RunRecord::seconds() const {
   return sum;
 }
 
+std::int64_t RunRecord::memory_peak_bytes() const {
+  std::int64_t process = 0, gpu = 0;
+  for (const TimingRecord& timing : timings) {
+    process = std::max(process, timing.memory_peak_bytes);
+    gpu = std::max(gpu, timing.gpu_memory_bytes);
+  }
+  return gpu > 0 ? gpu : process;
+}
+
 const EvalRecord* RunRecord::best_evaluation() const {
   const auto best = std::ranges::min_element(evals, {}, &EvalRecord::loss);
   return best == evals.end() ? nullptr : &*best;
@@ -158,10 +173,22 @@ std::string loss_text(double loss) {
 }
 
 double RunRecord::seconds_per_step() const {
-  const std::size_t count = std::min<std::size_t>(20, timings.size());
+  const std::size_t count = std::min(kRecent, timings.size());
   double sum = 0;
   for (std::size_t i = timings.size() - count; i < timings.size(); ++i) sum += timings[i].seconds;
   return count == 0 ? 0 : sum / static_cast<double>(count);
+}
+
+std::optional<double> seconds_per_token_of(const std::string& folder) {
+  RunRecord record;
+  read_timings(RunFolder(folder).file("timing.jsonl"), record);
+  double seconds = 0, tokens = 0;
+  const std::size_t count = record.timings.size();
+  for (std::size_t i = count - std::min(kRecent, count); i < count; ++i) {
+    seconds += record.timings[i].seconds;
+    tokens += record.timings[i].tokens;
+  }
+  return tokens > 0 && seconds > 0 ? std::optional(seconds / tokens) : std::nullopt;
 }
 
 RunRecord read_run_record(const std::string& folder) {

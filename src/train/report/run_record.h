@@ -33,7 +33,11 @@ struct SampleRecord {
 struct TimingRecord {
   std::uint64_t step = 0;
   double seconds = 0, tokens_per_second = 0;  // seconds: the step with its checkpoint
-  std::int64_t memory_peak_bytes = 0;
+  double tokens = 0;
+  std::int64_t memory_peak_bytes = 0;                            // of the process, in the memory of the machine
+  std::int64_t gpu_memory_bytes = 0, gpu_memory_peak_bytes = 0;  // in use, and of the program's own; 0 on a CPU
+  double share_of_peak = 0;                                      // 0: not known
+  std::int64_t memory_in_use() const { return gpu_memory_bytes > 0 ? gpu_memory_bytes : memory_peak_bytes; }
 };
 
 struct RunRecord {
@@ -51,6 +55,7 @@ struct RunRecord {
   std::map<std::string, std::vector<const EvalRecord*>> evals_by_dataset() const;
   std::int64_t tokens() const;                // trained, with those of repeated epochs
   double seconds() const;                     // of all steps that timing.jsonl has
+  std::int64_t memory_peak_bytes() const;     // of the GPU where there is one, else of the process; 0: not known
   const EvalRecord* best_evaluation() const;  // the lowest loss of any data set; null if there is none
   std::string loss_span() const;              // "10.8201 to 9.9412": first and last step; "none"
   // Mean seconds of the last 20 steps; 0 if none is known.
@@ -58,6 +63,9 @@ struct RunRecord {
 };
 
 std::string loss_text(double loss);  // "9.9412"
+
+// Mean seconds of a token in the last 20 steps of the run in this folder; nullopt if there is none, or no time is known.
+std::optional<double> seconds_per_token_of(const std::string& folder);
 
 // Lines that are half-written, of other types or without a key are skipped. E0506 if run.json or done.json is damaged.
 RunRecord read_run_record(const std::string& folder);

@@ -109,8 +109,10 @@ std::string run_text(const RunRecord& record) {
     const TimingRecord& last = record.timings.back();
     text += line("speed", concat(format_duration(record.seconds_per_step()), " a step, ",
                                  with_commas(std::llround(last.tokens_per_second)), " tokens/s"));
-    text += line("memory",
-                 concat(format_bytes(static_cast<std::uint64_t>(last.memory_peak_bytes)), " of the process at peak"));
+    if (last.share_of_peak > 0)
+      text += line("of peak", number("%.0f %% of the card's arithmetic", last.share_of_peak * 100));
+    text += line("memory", concat(format_bytes(static_cast<std::uint64_t>(record.memory_peak_bytes())),
+                                  last.gpu_memory_bytes > 0 ? " of the GPU at peak" : " of the process at peak"));
     text += line("last step", concat(step, ago(age_of(folder.file("timing.jsonl")))));
   }
   if (!record.done) text += line("left", time_left(record, step));

@@ -74,6 +74,7 @@ std::vector<Part> parts_of(const LiveState& state, bool unicode) {
   parts.push_back({8, number_text("grad %.3g", state.grad_norm)});
   parts.push_back({9, number_text("lr %.3g", state.learning_rate)});
   parts.push_back({5, number_text("%.0f tok/s", state.tokens_per_second)});
+  if (state.share_of_peak) parts.push_back({12, number_text("%.0f%% of peak", *state.share_of_peak * 100)});
   parts.push_back({10, format_bytes(state.memory_bytes)});
   if (state.saved) parts.push_back({11, "saved"});
   return parts;

@@ -16,6 +16,7 @@ struct LiveState {
   std::optional<double> seconds_left, recipe_seconds_left;
   // Of the last completed step; nothing is shown of them before there is one.
   double grad_norm = 0, learning_rate = 0, tokens_per_second = 0;
+  std::optional<double> share_of_peak;  // of the card's arithmetic; nullopt: not known
   std::size_t memory_bytes = 0;
   bool saved = false;          // the last completed step is known to be on the disk
   std::vector<double> losses;  // of the completed steps of this start, oldest first

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <string>
 
+#include "shori/train/run_identity.h"
 #include "shori/util/byte_size.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
 #include "src/train/plan/host_memory.h"
 #include "src/train/plan/host_plan.h"
 #include "src/train/plan/stage_options.h"
 #include "src/train/screen/log_lines.h"
+#include "src/train/screen/start_screen.h"
 #include "src/train/stage/loaded_base.h"
 
 namespace shori {
@@ -39,35 +42,40 @@ void refuse_unsupported(std::span<PreparedStage* const> stages) {
   }
 }
 
-void log_host_memory(std::span<PreparedStage* const> stages) {
+// What `--plan` shows, `--check` counts nothing of, and a start writes to train.log.
+void plan_host_memory_of(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
+  if (options.check) return;
   const std::size_t available = available_host_bytes();
-  for (const PreparedStage* stage : stages) {
-    const TrainConfig& config = stage->config;
-    const MemoryPlan plan = plan_host_memory(memory_demand(*stage), config.activation_memory, available,
-                                             config.threads.value_or(usable_cores()));
-    log_info(concat("--- stage ", stage->name, ": CPU memory for ", plan.tokens, " tokens per micro-batch, bytes ---"));
-    log_lines(host_memory_table(plan, available));
+  const auto log = options.plan ? log_info : log_detail;
+  const auto threads_of = [](const PreparedStage* stage) { return stage->config.threads.value_or(usable_cores()); };
+  for (PreparedStage* stage : stages) {
+    stage->host_memory =
+        plan_host_memory(memory_demand(*stage), stage->config.activation_memory, available, threads_of(stage));
+    log(concat("--- stage ", stage->name, ": CPU memory for ", stage->host_memory->tokens,
+               " tokens per micro-batch, bytes ---"));
+    log_lines(host_memory_table(*stage->host_memory, available), log);
   }
+  if (!options.plan)
+    show_memory(stages, concat(device_name(Device::kCpu), ", ", counted(threads_of(stages.front()), "thread")),
+                available);
 }
 
 // Of stages that share a base.
 void plan_base_memory(std::span<PreparedStage* const> stages, const RecipeOptions& options) {
   const TrainConfig& shared = stages.front()->config;
   const bool is_described = options.plan && options.gpu_memory;
-  if (!is_described && stage_device(shared) == Device::kCpu) {
-    if (options.plan) log_host_memory(stages);
-    return;
-  }
+  if (!is_described && stage_device(shared) == Device::kCpu) return plan_host_memory_of(stages, options);
   if (is_described) refuse_unsupported(stages);
   const DeviceLimits limits = limits_of(shared, options);
   choose_memory_plans(stages, limits);
   const auto log = options.plan || options.check ? log_info : log_detail;
   for (const PreparedStage* stage : stages) {
-    log_screen(concat("memory     ", stage->name, ": ", format_gib(stage->memory->total_bytes), " of the GPU"));
     log(concat("--- stage ", stage->name, ": GPU memory for ", stage->memory->tokens,
                " tokens per micro-batch, bytes ---"));
     log_lines(memory_table(*stage->memory, limits), log);
   }
+  if (!options.plan && !options.check)
+    show_memory(stages, device_name(Device::kCuda), std::min(limits.free_bytes, limits.limit_bytes));
 }
 
 }  // namespace

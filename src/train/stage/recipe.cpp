@@ -14,6 +14,7 @@
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/train/screen/log_lines.h"
+#include "src/train/screen/stage_table.h"
 #include "src/train/screen/start_screen.h"
 #include "src/train/stage/device_memory.h"
 #include "src/train/stage/old_runs.h"
@@ -145,11 +146,13 @@ void check_finished_base(const std::vector<PreparedStage>& stages, const StageCh
 }
 
 StageRunOptions run_options(const LoadedConfig& config, const std::vector<PreparedStage>& stages,
-                            const PreparedStage& stage, std::uint64_t later_steps, const RecipeOptions& options) {
+                            const PreparedStage& stage, std::uint64_t later_steps, std::optional<double> seconds,
+                            const RecipeOptions& options) {
   return {.resume = stage.state == StageState::kInterrupted,
           .init_from = source_of(stages, stage),
           .resume_command = resume_command_for(config, options),
           .later_steps = later_steps,
+          .seconds_left = seconds,
           .profile_first = options.profile_first,
           .profile_last = options.profile_last};
 }
@@ -168,6 +171,15 @@ std::uint64_t later_steps(const std::vector<PreparedStage>& stages, const StageC
   return steps;
 }
 
+// By the run in its folder or the stage before it; nullopt: neither has been timed.
+std::optional<double> expected_seconds(const std::vector<PreparedStage>& stages, std::size_t index) {
+  const auto rate = seconds_per_token(stages)[index];
+  if (!rate) return std::nullopt;
+  const double seconds = seconds_left(stages[index], *rate);
+  log_info(concat("stage ", stages[index].name, ": ~", format_duration(seconds), " of training"));
+  return seconds;
+}
+
 RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage>& stages, const StageChoice& choice,
                            const RecipeOptions& options) {
   // The recipe's own lock keeps a second program away from folders that do not exist yet.
@@ -183,13 +195,14 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
       log_info(concat("stage ", stage.name, " is done (", stage.step, " steps): skipped"));
       continue;
     }
-    if (!run_stage(stage, base, old_runs, run_options(config, stages, stage, later_steps(stages, choice, i), options)))
-      return RecipeOutcome::kStopped;
+    const StageRunOptions stage_options =
+        run_options(config, stages, stage, later_steps(stages, choice, i), expected_seconds(stages, i), options);
+    if (!run_stage(stage, base, old_runs, stage_options)) return RecipeOutcome::kStopped;
     if (config.is_recipe) update_report(run_folder_path(config.output_dir));
     const bool more = i + 1 < stages.size() && options.only.empty();
     if (more && stop_requested()) return RecipeOutcome::kStopped;
   }
-  log_end(config, stages);
+  log_end(config, stages, command_for(config, {}));
   return RecipeOutcome::kDone;
 }
 

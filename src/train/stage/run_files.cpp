@@ -85,11 +85,12 @@ void RunFiles::save(const TrainingState& state, bool requested, bool in_backgrou
   metrics_->write(true);
   saved_ = state.step;
   const bool pin = is_pin_due(stage_, state), settle = std::exchange(pins_unsettled_, false) || pin;
-  const auto write = [this, requested, pin, settle, reasons = pin_reasons(stage_, state), step = state.step,
+  const bool is_logged = requested || pin || state.step % stage_.log_interval() == 0;
+  const auto write = [this, requested, pin, settle, is_logged, reasons = pin_reasons(stage_, state), step = state.step,
                       fields = manifest_json(stage_, identity_, manifest_of(state))] {
     checkpoints_.write(step, fields);
     set_stop_note(concat("step ", step, " is safe; resume with: ", resume_command_));
-    log_detail(concat("saved step ", step, " (durable)"));
+    if (is_logged) log_detail(concat("saved step ", step, " (durable)"));
     if (requested) (void)checkpoints_.pin(step, PinFolder::kRequested);
     const bool is_pinned = !pin || checkpoints_.pin(step, PinFolder::kPinned);
     if (settle && is_pinned) checkpoints_.drop_outdated_pins(reasons);

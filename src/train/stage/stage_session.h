@@ -30,6 +30,7 @@ class StageSession {
   AdamW8bit& optimizer() { return optimizer_; }
   const OpContext& ops() const { return base_.model->ops(); }
   BaseIdentity base_identity() const;
+  const CheckpointingPolicy& checkpointing() const { return base_.model->checkpointing(); }
   double epoch() const { return stage_.plan.epoch_after(state_.step); }
   double learning_rate(std::uint64_t step) const;
   bool is_done() const { return state_.step == stage_.total_steps(); }

@@ -1,35 +1,62 @@
 #include "src/train/stage/step_report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 
 #include "shori/util/byte_size.h"
 #include "shori/util/log.h"
 #include "shori/util/text.h"
+#include "src/train/plan/stage_options.h"
+#include "src/train/plan/step_flop.h"
 
 namespace shori {
 namespace {
 
-void add_process_memory(StepTiming& timing) {
+// On a GPU that of the card as well: what all programs use, and what this one allocated at its peak.
+void add_memory(const StageSession& session, StepTiming& timing) {
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     std::int64_t kib = 0;
     if (word == "VmRSS:" && status >> kib) timing.memory_bytes = kib * 1024;
     if (word == "VmHWM:" && status >> kib) timing.memory_peak_bytes = kib * 1024;
   }
+  if (session.ops().device == Device::kCpu) return;
+  timing.gpu_memory_bytes = static_cast<std::int64_t>(device_bytes_in_use());
+  timing.gpu_memory_peak_bytes = static_cast<std::int64_t>(device_peak_bytes());
 }
 
-std::size_t memory_of(const StageSession& session, const StepTiming& timing) {
-  const bool on_cpu = session.ops().device == Device::kCpu;
-  return on_cpu ? static_cast<std::size_t>(timing.memory_bytes) : device_bytes_in_use();
+std::uint64_t line_interval(const PreparedStage& stage) {
+  const ValueOrigin::Kind kind = stage.origin("logging_steps").kind;
+  const bool is_default = kind == ValueOrigin::Kind::kDefault || kind == ValueOrigin::Kind::kLeftEmpty;
+  return is_default ? stage.log_interval() : static_cast<std::uint64_t>(stage.config.logging_steps);
+}
+
+// Of the step that has just ended.
+double flop_of_step(const StageSession& session) {
+  const PreparedStage& stage = session.stage();
+  return step_flop(stage.base->model->config(), lora_settings(stage.config), session.checkpointing(), stage.plan,
+                   stage.plan.steps[session.state().step - 1]);
+}
+
+std::size_t memory_of(const StepTiming& timing) {
+  return static_cast<std::size_t>(timing.gpu_memory_bytes.value_or(timing.memory_bytes));
 }
 
 }  // namespace
 
+StepReport::StepReport(const StageSession& session, std::uint64_t later_steps, std::optional<double> seconds_left)
+    : later_steps_(later_steps), has_estimate_(seconds_left.has_value()) {
+  const std::uint64_t steps = session.stage().total_steps() - session.state().step;
+  if (seconds_left) seconds_per_step_ = *seconds_left / static_cast<double>(std::max<std::uint64_t>(1, steps));
+  const bool on_gpu = session.ops().device != Device::kCpu;
+  if (on_gpu && session.stage().config.bf16) peak_flops_ = peak_flops(open_device().name).value_or(0);
+}
+
 void StepReport::move(const StageSession& session, double done, double seconds) {
   live_.moved = done;
   // Until a step has ended, what one takes follows from its own parts.
-  if (live_.losses.empty() && done > 0) seconds_per_step_ = seconds / done;
+  if (live_.losses.empty() && !has_estimate_ && done > 0) seconds_per_step_ = seconds / done;
   show(session);
 }
 
@@ -54,12 +81,13 @@ std::string StepReport::progress_line(const StageSession& session, const StepRes
                 result.loss, result.grad_norm, session.learning_rate(step), timing.tokens_per_second);
   return concat(session.stage().name, " step ", step, "/", total, "  left ",
                 format_duration(seconds_per_step_ * static_cast<double>(total - step)), numbers,
-                format_bytes(memory_of(session, timing)));
+                format_bytes(memory_of(timing)));
 }
 
 void StepReport::add(const StageSession& session, const StepResult& result, StepTiming timing, bool durable,
                      RunFiles& files) {
-  add_process_memory(timing);
+  add_memory(session, timing);
+  if (peak_flops_ > 0) timing.share_of_peak = flop_of_step(session) / (peak_flops_ * std::max(timing.seconds, 1e-9));
   files.add_timing(timing);
   const double seconds = timing.seconds + timing.checkpoint_seconds;
   seconds_per_step_ = live_.losses.empty() ? seconds : 0.9 * seconds_per_step_ + 0.1 * seconds;
@@ -69,12 +97,12 @@ void StepReport::add(const StageSession& session, const StepResult& result, Step
   live_.grad_norm = result.grad_norm;
   live_.learning_rate = session.learning_rate(session.state().step);
   live_.tokens_per_second = timing.tokens_per_second;
-  live_.memory_bytes = memory_of(session, timing);
+  live_.share_of_peak = timing.share_of_peak;
+  live_.memory_bytes = memory_of(timing);
   live_.saved = durable;
   show(session);
   const std::string line = progress_line(session, result, timing);
-  const auto interval = static_cast<std::uint64_t>(session.stage().config.logging_steps);
-  if (session.state().step % interval == 0 || session.is_done()) log_detail(line);
+  if (session.state().step % line_interval(session.stage()) == 0 || session.is_done()) log_detail(line);
 }
 
 void log_device_peak(const DeviceMemory& memory, const MemoryPlan& plan) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "shori/util/progress.h"
@@ -15,8 +16,9 @@ namespace shori {
 
 class StepReport {
  public:
-  // `later_steps`: of the stages that are trained after this one.
-  explicit StepReport(std::uint64_t later_steps) : later_steps_(later_steps) {}
+  // `later_steps`: of the stages that are trained after this one. `seconds_left`: of the steps of this one, if a run before
+  // gives an idea of it.
+  StepReport(const StageSession& session, std::uint64_t later_steps, std::optional<double> seconds_left);
 
   // Inside a step of which `done`, 0 to 1, took `seconds`: moves the line on a terminal.
   void move(const StageSession& session, double done, double seconds);
@@ -33,6 +35,8 @@ class StepReport {
   LiveState live_;
   LossAverage average_;
   double seconds_per_step_ = 0;  // running average, for the time left
+  bool has_estimate_ = false;    // before the first step has ended
+  double peak_flops_ = 0;        // of the card; 0: not known
 };
 
 // After the last step of a stage on a device: the peak of its own allocations, which equals the plan, and what is in use

@@ -116,7 +116,7 @@ bool run_next_step(StageSession& session, RunFiles& files, const StageRunOptions
 }  // namespace
 
 bool run_steps(StageSession& session, RunFiles& files, const StageRunOptions& options) {
-  StepReport report(options.later_steps);
+  StepReport report(session, options.later_steps, options.seconds_left);
   // The stop before this start may have come between a step and its evaluation, a kill between a checkpoint and its pin.
   if (!evaluate_if_due(session, files)) return false;
   files.wait();

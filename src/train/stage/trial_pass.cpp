@@ -28,14 +28,20 @@ PackedBatch largest_batch(const PreparedStage& stage, const MistralConfig& model
 }
 
 void run_pass(const PackedBatch& batch, Mistral& model) {
-  model.begin(batch, {});
-  for (std::int64_t layer = 0; layer < model.layer_count(); ++layer) {
+  Progress progress;
+  const std::int64_t layers = model.layer_count();
+  const auto begin_layer = [&](std::int64_t number) {
     throw_if_stop_requested();
+    progress.live(concat("warming up the GPU: ", number, " of ", 2 * layers, " layers of a trial pass"));
+  };
+  model.begin(batch, {});
+  for (std::int64_t layer = 0; layer < layers; ++layer) {
+    begin_layer(layer);
     model.forward_layer(layer);
   }
   model.head_loss(0.0);
-  for (std::int64_t layer = model.layer_count() - 1; layer >= 0; --layer) {
-    throw_if_stop_requested();
+  for (std::int64_t layer = layers - 1; layer >= 0; --layer) {
+    begin_layer(2 * layers - 1 - layer);
     model.backward_layer(layer);
   }
   wait_for_device(model.ops());

@@ -5,6 +5,9 @@
 
 #include "shori/ops/packed_batch.h"
 #include "shori/util/ignored_label.h"
+#include "shori/util/progress.h"
+#include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/train/plan/make_batch.h"
 
 namespace shori {
@@ -47,9 +50,13 @@ std::map<std::string, double> means(const std::map<std::string, LossSum>& sums) 
 std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
                                                  double epoch) {
   std::vector<EvalMetrics> result;
+  Progress progress;
   for (const HeldOutSet& set : stage.data.held_out) {
     SetSums sums;
-    for (const Row& row : make_eval_rows(set.samples, stage.plan.options)) {
+    const auto rows = make_eval_rows(set.samples, stage.plan.options);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const Row& row = rows[i];
+      progress.live(concat("evaluating ", escape_for_log(set.name, 40), ": pack ", i + 1, " of ", rows.size()));
       const PackedBatch batch = make_eval_batch(set.samples, std::span(&row, 1), stage.plan.options);
       const auto losses = model.evaluate(batch);
       if (!losses) return std::nullopt;

@@ -37,6 +37,13 @@ TEST(LiveTextTest, EverythingFitsAWideTerminal) {
             "grad 0.269  lr 3.75e-05  3197 tok/s  232.0 MiB  saved");
 }
 
+TEST(LiveTextTest, TheShareOfThePeakIsShownWhereItIsKnown) {
+  LiveState state = running();
+  state.share_of_peak = 0.384;
+  EXPECT_NE(live_text(state, 200, false).find("3197 tok/s  38% of peak  232.0 MiB"), std::string::npos);
+  EXPECT_EQ(live_text(running(), 200, false).find("peak"), std::string::npos);
+}
+
 TEST(LiveTextTest, ANarrowTerminalKeepsStepTimeAndLoss) {
   EXPECT_EQ(live_text(running(), 79, true),
             "high step 7/40  ██░░░░░░░░░░ 18%  left 1 h 02 min  loss 1.0000  3197 tok/s");

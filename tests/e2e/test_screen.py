@@ -1,0 +1,179 @@
+"""Start, live line and end of a training as a terminal shows them."""
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from run_folders import metrics
+from screens import lines_on, screens
+from shori_programs import BIN, PATIENCE, TRAIN, environment, must, run, start_train, train
+from small_jobs import Job, TokenJob, scenes, token_lines, write_config
+from terminals import Terminal
+
+BLOCKS = "█░"
+
+
+def on_screen(columns, *arguments, locale="C.UTF-8", rows=24):
+    with Terminal(TRAIN, *arguments, env={"LC_ALL": locale}, size=(rows, columns)) as terminal:
+        assert terminal.finish() == 0, terminal.text
+        return terminal.raw
+
+
+@pytest.mark.parametrize(("columns", "locale"), [(30, "C.UTF-8"), (30, "C"), (61, "C"), (132, "C.UTF-8")])
+def test_live_line_fits_its_row(tmp_path, token_model, columns, locale):
+    """One row, drawn over and over; what was logged above it stays as it was."""
+    raw = on_screen(columns, TokenJob(tmp_path, token_model).config, locale=locale)
+    drawn = [(text, row) for text, row, _ in screens(raw, 24, columns) if text.startswith("run step")]
+    assert drawn and all(row == text.rstrip() and len(text) < columns for text, row in drawn)
+    assert any("left " in text for text, _ in drawn)
+    assert locale != "C" or raw.isascii()
+    if columns > 60:
+        assert locale == "C" or not raw.isascii()
+        assert any(set(BLOCKS) & set(text) or "[#" in text or "[." in text for text, _ in drawn)
+    left = lines_on(raw, columns)
+    assert not any(line.startswith("run step") for line in left), "the live line is gone in the end"
+    assert any(line.startswith("stage run done") for line in left)
+
+
+def test_live_line_follows_a_resize(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model, save_steps=100, num_epochs=2000)
+    with Terminal(TRAIN, job.config, env={"LC_ALL": "C.UTF-8"}, size=(24, 80)) as terminal:
+        terminal.wait_for(r"run step 20/")
+        widths = []
+        for columns in (30, 120):
+            terminal.resize(24, columns)
+            before = terminal.raw.count(b"\r\x1b[K")
+            while terminal.raw.count(b"\r\x1b[K") < before + 6:
+                terminal.wait_for("run step")
+            # The first two may have been on their way already, and the last may not be whole.
+            pieces = [piece.decode(errors="replace") for piece in terminal.raw.split(b"\r\x1b[K")[before + 2:-1]]
+            widths.append(max(len(piece) for piece in pieces if piece.startswith("run step")))
+        os.kill(terminal.process.pid, signal.SIGINT)
+        assert terminal.finish() == 75
+    assert widths[0] < 30 < widths[1] < 120, widths
+
+
+def test_log_of_a_long_run_has_fewer_lines(tmp_path, token_model):
+    """Of 1,200 steps every second one, in a pipe as in train.log; `logging_steps` decides where it is set."""
+    for settings, step in (({}, 2), ({"logging_steps": 3}, 3)):
+        job = TokenJob(tmp_path / str(step), token_model, num_epochs=300, held_out=0, **settings)
+        with start_train(job.config) as running:
+            assert running.wait_for(r"step 42/1200")
+            running.signal(signal.SIGINT)
+            outcome = running.finish()
+        for text in (outcome.err, (job.run / "train.log").read_text()):
+            steps = [int(number) for number in re.findall(r"run step (\d+)/1200", text)]
+            assert steps == list(range(step, steps[-1] + 1, step)), steps
+            saved = [int(number) for number in re.findall(r"saved step (\d+) \(durable\)", text)]
+            # The ends of epochs, every fourth step, are kept and named.
+            assert saved == list(range(0, saved[-1] + 1, 2)), saved
+
+
+def recipe(folder, model):
+    names = ("low", "mid", "high", "top")
+    for number, name in enumerate(names):
+        (folder / f"{name}.jsonl").write_text(token_lines(8, 50 + number))
+    stages = [{"name": name, "learning_rate": 0.002, "datasets": [{"path": f"{name}.jsonl", "type": "tokenized"}]} for name in names]
+    return write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", sequence_len=64, device="cpu", threads=1,
+                        num_epochs=2, lora_dropout=0.1, stages=stages)
+
+
+def table_of(lines):
+    """stage -> column -> text, by where the heads of the columns stand."""
+    first = next(i for i, line in enumerate(lines) if line.startswith("stage  "))
+    # Numbers end with their head, and a head of two words has one space inside.
+    ends = [match.end() for match in re.finditer(r"\S+(?: \S+)*", lines[first])]
+    heads = [match[0] for match in re.finditer(r"\S+(?: \S+)*", lines[first])]
+    rows = {}
+    for line in lines[first + 1:first + 5]:
+        cells, begin = [], 0
+        for end in ends[:-1]:
+            cells.append(line[begin:end].strip())
+            begin = end
+        rows[line.split()[0]] = dict(zip(heads, [line.split()[0], *cells[1:], line[begin:].strip()], strict=True))
+    return rows
+
+
+def seconds_per_token(folder):
+    """Of the steps of a run; "last 20" is all of them here."""
+    lines = [json.loads(line) for line in (folder / "timing.jsonl").read_text().splitlines()]
+    tokens = sum(line["seconds"] * line["tokens_per_second"] for line in lines)
+    return sum(line["seconds"] + line["checkpoint_seconds"] for line in lines) / tokens
+
+
+def test_start_of_a_recipe_is_one_screen_with_times(tmp_path, token_model):
+    config = recipe(tmp_path, token_model)
+    first = must(train(config, "--only", "low"))
+    assert "time left" not in first.err, "no step rate is known"
+    rate = seconds_per_token(tmp_path / "runs/low")
+    raw = on_screen(80, config)
+    lines = lines_on(raw, 80)
+    start = lines[:next(i for i, line in enumerate(lines) if line.startswith("stage low is done"))]
+    assert len(start) <= 24 and max(map(len, start)) < 80, "\n".join(start)
+    assert start[0].startswith("shori-train ") and any(line.startswith("device     cpu") for line in start)
+    (settings,) = [line for line in start if line.startswith("settings ")]
+    assert "lora_dropout: 0.1" in settings and "default" not in " ".join(start)
+    memory = next(i for i, line in enumerate(start) if line.startswith("memory "))
+    assert re.match(r"memory     [\d.]+ MiB planned of stage \w+, [\d.]+ GiB are free", start[memory])
+    assert start[memory + 2].startswith("           backward pass: ")
+    rows = table_of(start)
+    assert rows["low"]["state"] == "done" and rows["low"]["time left"] == ""
+    for name in ("mid", "high", "top"):
+        tokens = int(rows[name]["tokens"].replace(",", "")) * 2
+        assert rows[name]["state"] == "to train"
+        shown = float(re.fullmatch(r"~([\d.]+) s", rows[name]["time left"])[1])
+        assert abs(shown - rate * tokens) <= 0.051, (name, shown, rate * tokens)
+
+
+def test_end_of_a_stage_says_how_it_went_and_what_is_next(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model)
+    ended = must(train(job.config))
+    lines = ended.err.splitlines()
+    evals = metrics(job.run, "eval")
+    best = min(evals, key=lambda line: line["loss"])
+    (shown,) = [line for line in lines if line.startswith("  test.jsonl: ")]
+    assert shown.startswith(f"  test.jsonl: loss {evals[-1]['loss']:.4f} at step {evals[-1]['step']}")
+    assert best is evals[-1] or f"lowest {best['loss']:.4f} at step {best['step']}" in shown
+    assert f"adapter of run: {job.run / 'adapter'}" in lines
+    timings = [json.loads(line) for line in (job.run / "timing.jsonl").read_text().splitlines()]
+    peak = max(line["memory_peak_bytes"] for line in timings) / 2**20
+    assert any(line.startswith("run  ") and line.endswith(f"{peak:.1f} MiB") for line in lines), lines
+    assert any(line.startswith("next: ") and f"init_from: {job.run}" in line for line in lines)
+    command = next(line.split(": ", 1)[1].strip() for line in lines if line.startswith("export: "))
+    pasted = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), timeout=PATIENCE, capture_output=True, check=False)
+    assert pasted.returncode == 0, pasted
+    assert (tmp_path / "run-merged/config.json").is_file()
+
+
+def test_evaluation_by_role_in_the_end(tmp_path, text_model):
+    scenes(tmp_path / "data", 6, 3)
+    job = Job(tmp_path, text_model, datasets=[{"path": "data/", "type": "blockml"}], num_epochs=1, val_set_size=2,
+              train_on_inputs=False, sequence_len=128)
+    lines = must(train(job.config)).err.splitlines()
+    roles = metrics(job.run, "eval")[-1]["loss_by_role"]
+    assert any(line.startswith("  val: loss ") and line.endswith("; " + ", ".join(f"{r} {v:.4f}" for r, v in roles.items()))
+               for line in lines), lines
+    assert any(line.startswith("talk: ") and "shori-chat" in line for line in lines)
+
+
+def test_the_stages_that_are_left_are_named(tmp_path, token_model):
+    config = recipe(tmp_path, token_model)
+    lines = must(train(config, "--only", "low")).err.splitlines()
+    (command,) = [line.split(": ", 1)[1].strip() for line in lines if line.startswith("next: ")]
+    assert command.endswith(f"shori-train {config}"), command
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_report_opens_in_the_browser(tmp_path, token_model, code):
+    job = TokenJob(tmp_path, token_model, num_epochs=1)
+    must(train(job.config))
+    opener = tmp_path / "bin/xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\nexit {code}\n')
+    opener.chmod(0o755)
+    shown = must(run(BIN / "shori-train", "--report", job.run, "--open", env={"PATH": f"{opener.parent}:{os.environ['PATH']}"}))
+    assert (tmp_path / "opened").read_text().strip() == str(job.run / "report.html")
+    assert ("no browser could be started" in shown.err) == (code != 0)
