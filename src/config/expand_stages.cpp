@@ -252,6 +252,7 @@ class RecipeBuilder {
     if (!stage.config.init_from.empty()) {
       stage.config.init_from = path_in(loaded_.folder, stage.config.init_from);
     }
+    for (std::string& prompt : stage.config.sample_prompts) prompt = path_in(loaded_.folder, prompt);
   }
 
   void check_name(const StageConfig& stage, const Settings& settings, const SourceLocation& location) {

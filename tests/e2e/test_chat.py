@@ -156,6 +156,13 @@ def test_greedy_chat_uses_the_prompts_of_the_card(job, scenario, prompt, tmp_pat
     assert first == "Aya:" + asked["text"].split("\n")[0] and second.startswith("Ben:")
 
 
+def test_an_edited_message_has_its_name_once(job, scenario, tmp_path):
+    saved = tmp_path / "chat.blockml"
+    for typed in ['Aya: "Welcome."', '"Welcome."']:
+        done = talk(["the river", f"/edit {typed}", f"/save {saved}", "y"], job.run, scenario, *SHORT)
+        assert done.returncode == 0 and saved.read_text().endswith('\nAya: "Welcome."▄\n'), done.stderr
+
+
 def test_long_chat_drops_the_oldest(job, scenario):
     lines = [f"message number {number} of many" for number in range(12)] + ["/context"]
     done = talk(lines, job.run, scenario, "--context", 200, *SHORT)

@@ -57,7 +57,7 @@ def test_a_device_is_served(job):
 def test_samples_while_training_on_a_device(tmp_path, text_model):
     """Training does not notice them."""
     runs = []
-    for name, samples in (("plain", {}), ("sampled", {"sample_steps": 1, "sample_prompts": [str(tmp_path / "sampled/prompt.txt")]})):
+    for name, samples in (("plain", {}), ("sampled", {"sample_steps": 1, "sample_prompts": ["prompt.txt"]})):
         (tmp_path / name).mkdir()
         job = make_job(tmp_path / name, text_model, max_steps=1, sequence_len=80, gradient_accumulation_steps=1, device="emulated",
                        **samples)

@@ -333,6 +333,20 @@ def test_a_client_that_closes_its_end_gets_its_answer(stream, path):
         assert stream == any(line == b":\n\n" for line in lines), "comments between the events of a stream"
 
 
+def test_a_client_of_http_1_0_gets_a_stream_without_chunks():
+    with Server(prompt_ms=300) as server:
+        for finish in (False, True):
+            with server.connect() as connection:
+                connection.sendall(request({"prompt": "x", "n_predict": 3, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
+                if finish:
+                    connection.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert b"Transfer-Encoding" not in head and b"Connection: close" in head
+            parts = [json.loads(part) for part in events(body.decode()) if part != ":"]
+            assert [part["stop"] for part in parts] == [False, False, False, True], answer
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_closes_its_end_and_goes_away(stream):
     with Server(prompt_ms=100_000) as server:

@@ -134,13 +134,6 @@ void ChatSession::take_line(const std::string& line) {
   say(from_line(text));
 }
 
-// "Hello" of "Ann: Hello" while the user is Ann, who gets the name in front of each message.
-std::string ChatSession::without_own_name(const std::string& typed) const {
-  const std::string opening = speaker_part(me_);
-  if (!typed.starts_with(opening)) return typed;
-  return std::string(trim_blockml(std::string_view(typed).substr(opening.size())));
-}
-
 void ChatSession::report_other_name(const std::string& text) const {
   std::vector<std::string> names = conversation_.names();
   names.push_back(as_);
@@ -152,7 +145,7 @@ void ChatSession::report_other_name(const std::string& text) const {
 }
 
 void ChatSession::say(const std::string& typed) {
-  const std::string text = without_own_name(typed);
+  const std::string text = without_opening(typed, speaker_part(me_));
   const std::string body = joined_body(speaker_part(me_), text);
   if (const auto problem = find_message_problem(body)) throw Error(*problem);
   conversation_.add(body, false);

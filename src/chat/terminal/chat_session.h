@@ -47,7 +47,6 @@ class ChatSession {
   void take_line(const std::string& line);
   void take_command(std::string_view line);
   void say(const std::string& typed);
-  std::string without_own_name(const std::string& typed) const;
   void report_other_name(const std::string& text) const;
 
   // The model's next message as `name`, after what `opening` it has already.

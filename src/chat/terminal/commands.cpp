@@ -106,7 +106,7 @@ void ChatSession::edit(const std::string& text) {
     if (line.kind != Line::Kind::kText) return log_info("the message stays as it was");
     typed = line.text;
   }
-  const std::string body = joined_body(opening, from_line(typed));
+  const std::string body = joined_body(opening, from_line(without_opening(typed, opening)));
   if (const auto problem = find_message_problem(body)) throw Error(*problem);
   conversation_.replace_last_body(body);
   changed_ = true;

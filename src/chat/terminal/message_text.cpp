@@ -90,6 +90,11 @@ std::string joined_body(const std::string& opening, const std::string& text) {
   return std::string(trim_blockml(concat(opening, needs_space ? " " : "", text)));
 }
 
+std::string without_opening(const std::string& typed, const std::string& opening) {
+  if (opening.empty() || !typed.starts_with(opening)) return typed;
+  return std::string(trim_blockml(std::string_view(typed).substr(opening.size())));
+}
+
 std::string from_line(std::string_view line) {
   std::string text = without_c1(line);
   replace_all(text, "\\n", "\n");

@@ -26,6 +26,9 @@ std::string cleaned_body(std::string body);
 // "Reimu: Hi" of "Reimu:" and " Hi", with the space that some models leave out.
 std::string joined_body(const std::string& opening, const std::string& text);
 
+// "Hello" of "Ann: Hello" and "Ann:", for messages that get their opening in front.
+std::string without_opening(const std::string& typed, const std::string& opening);
+
 // A typed line as text: `\n` in it is a new line. And back.
 std::string from_line(std::string_view line);
 std::string to_line(std::string_view text);

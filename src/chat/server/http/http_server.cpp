@@ -69,8 +69,8 @@ HttpRequest request_of(const httplib::Request& from) {
 // The text may hold what a client must not see.
 void log_failure(std::string_view what) { log_error(Diagnostic("E0001", concat("a request failed: ", what))); }
 
-void give_stream(const HttpAnswer& answer, httplib::Response& to) {
-  to.set_chunked_content_provider(answer.content_type, [stream = answer.stream](std::size_t, httplib::DataSink& sink) {
+void give_stream(const HttpAnswer& answer, bool in_chunks, httplib::Response& to) {
+  const auto provide = [stream = answer.stream](std::size_t, httplib::DataSink& sink) {
     // The model's thread may call this while the connection's waits.
     const auto send = [&sink, &connection = Connection::current()](std::string_view part) {
       return !connection.has_gone() && sink.write(part.data(), part.size());
@@ -84,13 +84,17 @@ void give_stream(const HttpAnswer& answer, httplib::Response& to) {
     }
     sink.done();
     return true;
-  });
+  };
+  if (in_chunks) return to.set_chunked_content_provider(answer.content_type, provide);
+  Connection::current().watch().stream_without_chunks();
+  to.set_content_provider(answer.content_type, provide);
 }
 
-void give_answer(const HttpAnswer& answer, httplib::Response& to) {
+void give_answer(const HttpAnswer& answer, const httplib::Request& request, httplib::Response& to) {
   to.status = answer.status;
   for (const auto& [name, value] : answer.headers) to.set_header(name, value);
-  answer.stream ? give_stream(answer, to) : to.set_content(answer.body, answer.content_type);
+  answer.stream ? give_stream(answer, request.version != "HTTP/1.0", to)
+                : to.set_content(answer.body, answer.content_type);
 }
 
 // An answer as bytes, for requests that do not reach cpp-httplib.
@@ -167,12 +171,12 @@ class HttpServer::Listener : public httplib::Server {
   void add_routes() {
     for (const HttpRoute& route : handlers_.routes) {
       const Handler handler = [this, &route](const httplib::Request& request, httplib::Response& response) {
-        give_answer(answer_of(handlers_, route, request_of(request)), response);
+        give_answer(answer_of(handlers_, route, request_of(request)), request, response);
       };
       route.method == "GET" ? Get(exactly(route.path), handler) : Post(exactly(route.path), handler);
     }
     set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
-      if (response.body.empty()) give_answer(error_without_handler(request, response.status), response);
+      if (response.body.empty()) give_answer(error_without_handler(request, response.status), request, response);
     });
     set_logger([](const httplib::Request& request, const httplib::Response& response) {
       log_request(concat(request.method, " ", request.path), response.status, Connection::current());

@@ -9,7 +9,7 @@ namespace shori {
 namespace {
 
 constexpr std::string_view kStatusLine = "HTTP/1.1 ";
-constexpr std::string_view kComment = "3\r\n:\n\n\r\n";  // a chunk with an event that has no data
+constexpr std::string_view kComment = ":\n\n", kCommentInChunk = "3\r\n:\n\n\r\n";  // events without data
 
 }  // namespace
 
@@ -23,7 +23,7 @@ bool PeerWatch::has_gone() {
 bool PeerWatch::send_early() {
   next_ = Clock::now() + pause_;
   pause_ *= 2;
-  std::string_view part = kComment;
+  std::string_view part = in_chunks_ ? kCommentInChunk : kComment;
   if (!has_begun_) {
     part = kStatusLine.substr(sent_, 1);
     sent_ += part.size();

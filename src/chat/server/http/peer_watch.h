@@ -17,9 +17,10 @@ class PeerWatch {
   explicit PeerWatch(int socket, std::chrono::milliseconds write_time) : socket_(socket), write_time_(write_time) {}
 
   bool has_gone();
-  // What remains to be sent of `head`, the beginning of an answer. What is sent after it is a stream in chunks, if has_gone()
-  // is called again.
+  // What remains to be sent of `head`, the beginning of an answer. If has_gone() is called again, a stream follows.
   std::string_view begin_answer(std::string_view head);
+  // Clients of HTTP/1.0 take no chunks.
+  void stream_without_chunks() { in_chunks_ = false; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -28,7 +29,7 @@ class PeerWatch {
 
   int socket_;
   std::chrono::milliseconds write_time_;
-  bool has_begun_ = false;
+  bool has_begun_ = false, in_chunks_ = true;
   std::size_t sent_ = 0;  // bytes of the status line
   Clock::time_point next_ = Clock::time_point::min();
   Clock::duration pause_ = std::chrono::milliseconds(250);  // doubles with each part
