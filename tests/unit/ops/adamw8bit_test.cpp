@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -182,6 +183,8 @@ TEST_P(AdamFuzz, EqualsThePlainRuleToTheBit) {
   State expected = state;
   for (std::uint64_t step = 1; step <= 12; ++step) {
     random_gradient(state, generator);
+    // Nothing but what the lanes past the end hold is left of the momentum of a short block.
+    if (step == 6) std::ranges::fill(state.g, std::numeric_limits<float>::quiet_NaN());
     expected.g = state.g;
     PlainAdam plain{settings};
     plain.step(expected, step);
