@@ -11,7 +11,15 @@ std::map<std::string, MatmulChoice>& algorithms() {
   return by_product;
 }
 
+FrozenProducts& frozen() {
+  static FrozenProducts choice = FrozenProducts::kCublasLt;
+  return choice;
+}
+
 }  // namespace
+
+void set_frozen_products(FrozenProducts choice) { frozen() = choice; }
+FrozenProducts frozen_products() { return frozen(); }
 
 std::vector<MatmulChoice> matmul_choices() {
   std::vector<MatmulChoice> choices;

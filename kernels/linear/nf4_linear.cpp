@@ -1,6 +1,6 @@
 // The linears of one group. Frozen weights are never kept dequantized: a device writes [W | B'] of the whole group to the
-// workspace and runs one large product; the CPU cuts the result into tiles, and each task dequantizes the part of the
-// weight that its tiles need. Both add xA B'^T into the same fp32 sum before they round.
+// workspace and runs one large product, or decodes in the product (nf4_product.h); the CPU cuts the result into tiles, and
+// each task dequantizes the part of the weight that its tiles need. All add xA B'^T into the same fp32 sum before they round.
 #include "shori/ops/nf4_linear.h"
 
 #include <algorithm>
@@ -12,6 +12,8 @@
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/linear/fused_weight.h"
+#include "kernels/linear/nf4_product.h"
+#include "kernels/linear/product_choice.h"
 #include "kernels/linear/tile_linear.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/math.h"
@@ -194,6 +196,22 @@ class CpuBackward {
   WorkerScratch<3> scratch_;  // a tile of the weight, the base tiles of a task, a LoRA tile
 };
 
+// Either pass on a device: the library's product with dequantized weights, or the kernel that decodes them.
+void linear_on_device(const OpContext& context, const char* op, MatmulB form, const LinearGroup& group,
+                      ConstTensorView from, TensorView to) {
+  const auto library = [&] {
+    const WorkspaceFrame frame(*context.workspace);
+    device_matmul(context, form, from, fused_weight(context, op, group), to);
+  };
+  const auto nf4 = [&] {
+    const WorkspaceFrame frame(*context.workspace);
+    const bool half_sums = adds_faster_in_half(open_device());
+    form == MatmulB::kTransposed ? nf4_product(context, group, half_sums, from, to)
+                                 : nf4_product_backward(context, group, half_sums, from, to);
+  };
+  run_frozen_product(context, form, group, from.rows, {library, nf4});
+}
+
 }  // namespace
 
 void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorView fused_x, TensorView y) {
@@ -206,7 +224,7 @@ void nf4_linear(const OpContext& context, const LinearGroup& group, ConstTensorV
   if (on_device(context)) {
     check_device_rows(kOp, "fused_x", fused_x);
     check_device_rows(kOp, "y", y);
-    device_matmul(context, MatmulB::kTransposed, fused_x, fused_weight(context, kOp, group), y);
+    linear_on_device(context, kOp, MatmulB::kTransposed, group, fused_x, y);
     return;
   }
   if (is_tile_linear(group, fused_x.dtype)) {
@@ -229,7 +247,7 @@ void nf4_linear_backward(const OpContext& context, const LinearGroup& group, Con
   if (on_device(context)) {
     check_device_rows(kOp, "dy", dy);
     check_device_rows(kOp, "fused_dx", fused_dx);
-    device_matmul(context, MatmulB::kPlain, dy, fused_weight(context, kOp, group), fused_dx);
+    linear_on_device(context, kOp, MatmulB::kPlain, group, dy, fused_dx);
     return;
   }
   if (is_tile_linear(group, dy.dtype)) {

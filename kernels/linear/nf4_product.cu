@@ -21,7 +21,7 @@
 //   - one quarter can issue 21.7 instructions. With half of these slots used, HMMA is at least 1 / 10.8 = 9.2 % of them.
 //   - shared memory moves 128 bytes a cycle for four quarters: 5.4 cycles an HMMA. LDSM.x4 takes 4, a row of LDS 1. With
 //     half of that used, 4 LDSM + LDS <= 2.7 (both for each HMMA). Designed are 4 * 0.375 + 0.25 = 1.75.
-// scripts/check_sass.py counts both. With fp32 sums (kHalfSums false) an HMMA takes 32 cycles, so 71.2 TFLOP/s is the limit.
+// tests/gpu/check_product.py counts both. With fp32 sums (kHalfSums false) an HMMA takes 32 cycles, so 71.2 TFLOP/s is the limit.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/linear/nf4_product_launch.h"
 #include "shori/quant/nf4_levels.h"

@@ -71,6 +71,9 @@ bool in_scope(const KeyInfo& key, ConfigScope scope) {
   return key.key_class == KeyClass::kNumeric || (scope == ConfigScope::kPortable && key.key_class == KeyClass::kOutput);
 }
 
+// A key that records and hashes had no place for when older runs were made. Its default is left out, so that those resume.
+constexpr std::string_view kUnwrittenByDefault = "matmul";
+
 bool holds_real(const KeyInfo& key) {
   TrainConfig scratch;
   const ConfigField field = key.field(scratch);
@@ -135,15 +138,21 @@ void compare_datasets(const std::string& name, KeyClass key_class, const JsonVal
   }
 }
 
-}  // namespace
-
-std::string canonical_config(const TrainConfig& config, ConfigScope scope) {
+Json config_object(const TrainConfig& config, ConfigScope scope, bool with_every_default) {
   TrainConfig copy = config;
   Json object = Json::object();
   for (const KeyInfo& key : config_keys()) {
-    if (in_scope(key, scope)) object[std::string(key.name)] = std::visit(FieldWriter{scope}, key.field(copy));
+    const bool unwritten = key.name == kUnwrittenByDefault && config.matmul == TrainConfig().matmul;
+    if (!in_scope(key, scope) || (unwritten && !with_every_default)) continue;
+    object[std::string(key.name)] = std::visit(FieldWriter{scope}, key.field(copy));
   }
-  return canonical_json(object);
+  return object;
+}
+
+}  // namespace
+
+std::string canonical_config(const TrainConfig& config, ConfigScope scope) {
+  return canonical_json(config_object(config, scope, false));
 }
 
 std::string config_hash(const TrainConfig& config) {
@@ -152,7 +161,7 @@ std::string config_hash(const TrainConfig& config) {
 
 std::vector<ConfigDifference> config_differences(const JsonValue& stored, const TrainConfig& present) {
   JsonProblem problem;
-  const std::string text = canonical_config(present, ConfigScope::kComplete);
+  const std::string text = canonical_json(config_object(present, ConfigScope::kComplete, true));
   const auto now = parse_json(text, JsonLimits{}, problem);
   SHORI_CHECK(now.has_value(), "own canonical config is not JSON: " + problem.message);
   std::vector<ConfigDifference> differences;
@@ -161,7 +170,11 @@ std::vector<ConfigDifference> config_differences(const JsonValue& stored, const 
     const bool real = holds_real(key);
     const JsonValue* before = stored.find(name);
     const JsonValue& value = *now->find(name);
-    if (before == nullptr) {
+    if (before == nullptr && name == kUnwrittenByDefault) {
+      const std::string unwritten(kWords<MatmulKernel>.front());
+      if (shown(value, false) != unwritten)
+        differences.push_back({name, key.key_class, unwritten, shown(value, false)});
+    } else if (before == nullptr) {
       if (key.key_class != KeyClass::kNumeric) continue;
       differences.push_back({name, key.key_class, "(not recorded)", shown(value, real)});
     } else if (name == "datasets" || name == "test_datasets") {

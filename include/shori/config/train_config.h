@@ -100,6 +100,8 @@ using DatasetList = std::vector<DataEntry>;
   X(bool, axolotl_step_estimate, false, kNumeric, any(), "with compat: Axolotl's estimate cuts the last epoch short")  \
   X(DeviceChoice, device, DeviceChoice::kAuto, kPlace, any(),                                                          \
     "where it runs; auto: the GPU in a CUDA build, else the CPU; emulated: for tests")                                 \
+  X(MatmulKernel, matmul, MatmulKernel::kAuto, kNumeric, any(),                                                        \
+    "GPU products with NF4 weights: the faster by a test at the start, or one for runs that must agree")             \
   X(ActivationMemory, activation_memory, ActivationMemory::kAuto, kOutput, any(),                                      \
     "activations kept for the backward pass; auto: what fits in memory. Does not affect results")                     \
   X(std::string, gpu_memory_limit, "", kOutput, any(), "maximum GPU memory to use, such as 22GiB; otherwise all")      \

@@ -67,6 +67,10 @@ enum class ActivationMemory { kAuto, kRecompute, kKeepAttention, kKeep };
 template <>
 inline constexpr auto kWords<ActivationMemory> = word_list("auto", "recompute", "keep_attention", "keep");
 
+enum class MatmulKernel { kAuto, kCublasLt, kNf4 };
+template <>
+inline constexpr auto kWords<MatmulKernel> = word_list("auto", "cublaslt", "nf4");
+
 enum class CompatMode { kNone, kAxolotl2024 };
 template <>
 inline constexpr auto kWords<CompatMode> = word_list("none", "axolotl-2024");

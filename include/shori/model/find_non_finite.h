@@ -12,6 +12,7 @@ namespace shori {
 struct NonFiniteTensor {
   std::string name;         // "layers.12.down_proj output", "layers.3.self_attn.q_proj.lora_A gradient"
   std::int64_t token = -1;  // row in the micro-batch; -1: the tensor has no token rows
+  bool is_product = false;  // of the frozen weights of a layer: nothing before it held NaN or Inf
 };
 
 // Runs a whole training pass and looks at every tensor that it makes. Gradients of the adapter are overwritten.

@@ -1,21 +1,37 @@
-// Which library algorithm each large product of a device runs. run.json records it, so that a run that resumes takes the
-// same algorithms and its sums keep their order. The list is empty where products have no choice (CPU, emulator).
+// Which library algorithm each large product of a device runs, and which products with frozen weights run a kernel of ours
+// instead. run.json records it, so that a run that resumes takes the same ones and its sums keep their order. The list is empty
+// where products have no choice (CPU; the emulator, unless it is made to use the kernel).
 #pragma once
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shori {
 
 struct MatmulChoice {
   // "x.wT n 6144 k 4160 rows 4160 4160 6144": form, sizes, row strides of a, b, c. " m 64-1023" follows where the algorithm
-  // serves these lengths alone.
+  // serves these lengths alone. Of frozen weights "frozen x.wT out 4096+1024+1024 in 4096+64": one choice for every length.
   std::string product;
-  std::string algorithm;  // "130100:" (version of cuBLASLt) and the algorithm's parameters in hex
-  std::string description =
-      {};  // of a choice that this process made: "answer 1 of 64, algorithm 66, tile 20, 1.94 waves"
+  // "130100:" (version of cuBLASLt) and the algorithm's parameters in hex. Of frozen weights kNf4Algorithm or kLibraryAlgorithm.
+  std::string algorithm;
+  // "answer 1 of 64, algorithm 66, tile 20, 1.94 waves", or the times that were compared. Of frozen weights it is recorded.
+  std::string description = {};
+  bool is_frozen() const { return product.starts_with("frozen "); }
 };
+inline constexpr std::string_view kNf4Algorithm = "nf4", kLibraryAlgorithm = "cublaslt";
+
+// How products with frozen NF4 weights are made (ops/nf4_linear.h), if their shape leaves a choice.
+enum class FrozenProducts {
+  kCublasLt,
+  kNf4,
+  kAuto,      // the faster way, timed once for each shape on cards that add faster in fp16; elsewhere cuBLASLt
+  kRecorded,  // what restore_matmul_choices() gave, else cuBLASLt
+};
+// For the products that follow; kCublasLt until it is called.
+void set_frozen_products(FrozenProducts choice);
+FrozenProducts frozen_products();
 
 // All choices made or restored so far, sorted by product.
 std::vector<MatmulChoice> matmul_choices();

@@ -39,9 +39,10 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity);
 std::string done_json(const PreparedStage& stage, const RunIdentity& identity, std::optional<std::uint64_t> best_step,
                       const std::map<std::string, std::string>& adapter_files);
 
-// A resumed run uses the algorithms of run.json for its large products, so that their sums have the same order. Does
-// nothing once the process has chosen some.
-void restore_matmul_choices(const RunFolder& folder);
+// A resumed run uses the algorithms of run.json for its large products, so that their sums have the same order; a stage after
+// another one takes over which kernel multiplies with frozen weights. What the process has chosen already stays.
+enum class RestoredChoices { kAll, kFrozen };
+void restore_matmul_choices(const RunFolder& folder, RestoredChoices which);
 
 // Hardware that can change results bit for bit: the SIMD level that libtorch uses on a CPU; model and number of
 // multiprocessors of a GPU. Another one than that of the run is E0509.

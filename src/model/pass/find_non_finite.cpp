@@ -32,6 +32,11 @@ std::optional<std::int64_t> non_finite_row(const OpContext& context, ConstTensor
   return std::nullopt;
 }
 
+// As layer_pass.cpp names them.
+bool is_product(std::string_view name) {
+  return name.ends_with("_proj output") || name.find("input gradient of ") != std::string_view::npos;
+}
+
 std::string gradient_name(const LoraFactor& factor) {
   return concat("layers.", factor.layer, ".", name_of(factor.linear), factor.is_b ? ".lora_B" : ".lora_A", " gradient");
 }
@@ -44,7 +49,7 @@ std::optional<NonFiniteTensor> find_non_finite(Mistral& model, const PackedBatch
   model.set_probe([&](std::string_view name, ConstTensorView tensor, std::int64_t first_token) {
     if (found) return;
     if (const auto row = non_finite_row(model.ops(), tensor))
-      found = NonFiniteTensor{std::string(name), first_token + *row};
+      found = NonFiniteTensor{std::string(name), first_token + *row, is_product(name)};
   });
   model.adapter()->zero_gradients(model.ops());
   model.begin(batch, dropout);

@@ -113,8 +113,12 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
     json["instructions"] = name_of(cpu_isa());
   } else {
     json["products"] = Json::array();
-    for (const MatmulChoice& choice : matmul_choices())
-      json["products"].push_back({{"product", choice.product}, {"algorithm", choice.algorithm}});
+    for (const MatmulChoice& choice : matmul_choices()) {
+      if (choice.is_frozen() && stage.config.matmul == MatmulKernel::kCublasLt) continue;  // of an earlier stage
+      Json item = {{"product", choice.product}, {"algorithm", choice.algorithm}};
+      if (choice.is_frozen()) item["reason"] = choice.description;
+      json["products"].push_back(std::move(item));
+    }
   }
   // For those who read the record; no start compares it.
   const std::optional<MemoryPlan>& plan = stage.memory ? stage.memory : stage.host_memory;
@@ -138,13 +142,17 @@ std::string done_json(const PreparedStage& stage, const RunIdentity& identity, s
   return json_text(json, 2) + "\n";
 }
 
-void restore_matmul_choices(const RunFolder& folder) {
+void restore_matmul_choices(const RunFolder& folder, RestoredChoices which) {
   const auto run = folder.read_run();
   const JsonValue* products = run ? run->find("products") : nullptr;
-  if (products == nullptr || !matmul_choices().empty()) return;
+  if (products == nullptr) return;
   std::vector<MatmulChoice> choices;
-  for (const JsonValue& item : products->items)
-    choices.push_back({text_member(item, "product"), text_member(item, "algorithm")});
+  for (const JsonValue& item : products->items) {
+    const MatmulChoice choice{text_member(item, "product"), text_member(item, "algorithm"),
+                              text_member(item, "reason")};
+    if (find_matmul_choice(choice.product)) continue;
+    if (choice.is_frozen() || which == RestoredChoices::kAll) choices.push_back(choice);
+  }
   restore_matmul_choices(choices);
 }
 

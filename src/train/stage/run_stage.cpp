@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "shori/ops/matmul_choices.h"
 #include "shori/train/report.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/json_text.h"
@@ -39,10 +40,26 @@ RunLock open_folder(const PreparedStage& stage, const StageRunOptions& options) 
   return lock;
 }
 
+// A run that resumes multiplies as it did, and a stage as the one before it.
+void choose_products(const PreparedStage& stage, const StageRunOptions& options) {
+  const MatmulKernel kernel = stage.config.matmul;
+  if (options.resume) {
+    restore_matmul_choices(stage.folder, RestoredChoices::kAll);
+  } else if (stage.previous_stage >= 0 && kernel == MatmulKernel::kAuto) {
+    restore_matmul_choices(RunFolder(options.init_from), RestoredChoices::kFrozen);
+  }
+  set_frozen_products(kernel == MatmulKernel::kCublasLt ? FrozenProducts::kCublasLt
+                      : kernel == MatmulKernel::kNf4    ? FrozenProducts::kNf4
+                      : options.resume                  ? FrozenProducts::kRecorded
+                                                        : FrozenProducts::kAuto);
+}
+
 void prepare_device(const PreparedStage& stage, LoadedBase& base, const StageRunOptions& options) {
   if (!base.memory) return;
-  if (options.resume) restore_matmul_choices(stage.folder);
+  choose_products(stage, options);
   run_trial_pass(stage, *base.model);
+  // What the trial pass did not choose would not be in run.json.
+  if (frozen_products() == FrozenProducts::kAuto) set_frozen_products(FrozenProducts::kRecorded);
 }
 
 // Up to here nothing of an older run has been touched, and only the disk space is still unchecked.

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "shori/ops/matmul_choices.h"
 #include "shori/util/text.h"
 #include "src/train/plan/make_batch.h"
 #include "src/train/plan/sample_prompts.h"
@@ -20,6 +21,12 @@ std::string hex_text(std::uint64_t number) {
   char digits[17];
   std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(number));
   return digits;
+}
+
+bool has_nf4_products() {
+  const std::vector<MatmulChoice> choices = matmul_choices();
+  return frozen_products() != FrozenProducts::kCublasLt &&
+         std::ranges::any_of(choices, [](const MatmulChoice& c) { return c.algorithm == kNf4Algorithm; });
 }
 
 }  // namespace
@@ -177,6 +184,11 @@ Diagnostic StageSession::describe_non_finite(std::span<const PackedBatch> batche
   const auto found = find_non_finite(model(), batches, step, step_settings());
   if (!found) return diagnostic;
   diagnostic.note(concat("first tensor that is not finite: ", found->tensor.name));
+  if (found->tensor.is_product && has_nf4_products()) {
+    diagnostic
+        .note("`matmul` chose the NF4 kernel, whose sums of 64 products end at 65504 times the scale of their row")
+        .help("`matmul: cublaslt` sums in fp32 without that limit; a changed `matmul` begins a new stage");
+  }
   if (found->tensor.token < 0) return diagnostic;
   const PackedBatch& batch = batches[static_cast<std::size_t>(found->micro_batch)];
   const auto segment_end = std::ranges::upper_bound(batch.cu_seqlens, found->tensor.token);

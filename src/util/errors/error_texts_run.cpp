@@ -112,7 +112,8 @@ describes. It was probably copied from elsewhere. Remove it, or use the config o
     {"E0601", 6, "loss is not finite",
      R"(The loss became NaN or infinite. The message names the step, the first value that was not finite and
 the sample. The step before it is safe. Lower the learning rate, or leave the sample out with
-`skip_samples`.)"},
+`skip_samples`. Where the NF4 kernel multiplied (`matmul`), a weight of more than about 60 times the
+scale of its row can do it too; `matmul: cublaslt` has no such limit.)"},
     {"E0602", 6, "loss is above the threshold",
      R"(The loss was above `loss_watchdog_threshold` for as many steps in a row as `loss_watchdog_patience`
 allows. The run has most likely diverged: lower the learning rate and start from an earlier

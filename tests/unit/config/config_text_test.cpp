@@ -133,6 +133,25 @@ TEST(ConfigDifferences, NameTheKeyBothValuesAndTheClass) {
   EXPECT_EQ(differences[3].key_class, KeyClass::kOutput);
 }
 
+// Runs from before `matmul` multiplied as its default does where they resume, and keep their hash.
+TEST(ConfigDifferences, RecordsWithoutMatmulHaveItsDefault) {
+  TrainConfig config = small_config();
+  EXPECT_EQ(canonical_config(config, ConfigScope::kComplete).find("matmul"), std::string::npos);
+  const JsonValue older = stored(config, ConfigScope::kComplete);
+  EXPECT_TRUE(config_differences(older, config).empty());
+  config.matmul = MatmulKernel::kNf4;
+  EXPECT_NE(config_hash(config), config_hash(small_config()));
+  const auto chosen = config_differences(older, config);
+  ASSERT_EQ(chosen.size(), 1u);
+  EXPECT_EQ(chosen[0].key, "matmul");
+  EXPECT_EQ(chosen[0].stored, "auto");
+  EXPECT_EQ(chosen[0].present, "nf4");
+  const auto dropped = config_differences(stored(config, ConfigScope::kComplete), small_config());
+  ASSERT_EQ(dropped.size(), 1u);
+  EXPECT_EQ(dropped[0].stored, "nf4");
+  EXPECT_EQ(dropped[0].present, "auto");
+}
+
 TEST(ConfigDifferences, OfDatasets) {
   TrainConfig moved = small_config();
   moved.datasets[0].resolved_path = "/moved/d.txt";
@@ -253,7 +272,8 @@ TEST(HelpKeys, MarkdownHasOneRowPerKey) {
   for (std::size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) ++rows;
   JsonProblem problem;
   const auto keys = parse_json(canonical_config(TrainConfig{}, ConfigScope::kComplete), {}, problem);
-  EXPECT_EQ(rows, keys->members.size() + 3) << "two lines of heading, and `stages`";
+  EXPECT_EQ(rows, keys->members.size() + 4)
+      << "two lines of heading, `stages`, and `matmul`, whose default is not written";
 }
 
 }  // namespace

@@ -1,0 +1,101 @@
+"""The key `matmul` on the emulated device: the NF4 kernel trains as cuBLASLt's products do, and a run keeps its choice."""
+import json
+import struct
+
+import pytest
+
+from run_folders import metrics, tensor_state
+from shori_programs import BIN, Running, must, run
+from small_jobs import TokenJob, copy_folder, replace_file
+
+EMULATED = BIN / "shori-train-emulated"
+SHORT = {"samples": 8, "held_out": 2, "lengths": (30, 18), "num_epochs": 2, "lora_r": 4, "eval_steps": 2, "device": "emulated"}
+
+
+def emulated(*args, **options):
+    return run(EMULATED, *args, **options)
+
+
+def job(folder, model, **settings):
+    return TokenJob(folder, model, **{**SHORT, **settings})
+
+
+def trained(folder, model, env=None, **settings):
+    done = job(folder, model, **settings)
+    must(emulated(done.config, env=env))
+    return done
+
+
+def losses(job):
+    return [line["loss"] for line in metrics(job.run, "step")] + [line["loss"] for line in metrics(job.run, "eval")]
+
+
+def products(job):
+    return json.loads((job.run / "run.json").read_text())["products"]
+
+
+def fill(path, name, bits):
+    """Sets all elements of a bf16 tensor of a safetensors file."""
+    data = path.read_bytes()
+    begin = 8 + struct.unpack_from("<Q", data)[0]
+    first, last = (begin + offset for offset in json.loads(data[8:begin])[name]["data_offsets"])
+    replace_file(path, data[:first] + struct.pack("<H", bits) * ((last - first) // 2) + data[last:])
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory, token_model):
+    return trained(tmp_path_factory.mktemp("library"), token_model, matmul="cublaslt")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory, token_model):
+    return trained(tmp_path_factory.mktemp("kernel"), token_model, matmul="nf4")
+
+
+def test_the_kernel_trains_as_well(tmp_path, token_model, library, kernel):
+    """Its losses are nearer to those of the library than another seed's, also if tensor cores truncate their sums."""
+    seed = trained(tmp_path / "seed", token_model, matmul="cublaslt", seed=43)
+    truncated = trained(tmp_path / "truncated", token_model, {"SHORI_EMULATED_SUMS": "truncated"}, matmul="nf4")
+    assert tensor_state(kernel.run) != tensor_state(library.run), "the kernel was not used"
+    assert tensor_state(kernel.run) != tensor_state(truncated.run), "sums were not truncated"
+    spread = max(abs(a - b) for a, b in zip(losses(library), losses(seed), strict=True))
+    for other in (kernel, truncated):
+        apart = max(abs(a - b) for a, b in zip(losses(library), losses(other), strict=True))
+        assert apart < spread / 4, (apart, spread)
+        for ours, theirs in zip(metrics(other.run, "step"), metrics(library.run, "step"), strict=True):
+            assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=3e-2)
+
+
+def test_the_record_names_the_kernel_of_each_product(kernel, library):
+    recorded = products(kernel)
+    assert {item["algorithm"] for item in recorded} == {"nf4"} and len(recorded) == 8, "four groups, forward and backward"
+    assert all(item["product"].startswith("frozen x.w") and item["reason"] == "`matmul: nf4`" for item in recorded)
+    assert products(library) == []
+
+
+def test_auto_does_not_try_on_the_emulator(tmp_path, token_model, library):
+    default = trained(tmp_path, token_model)
+    assert tensor_state(default.run) == tensor_state(library.run) and products(default) == []
+
+
+def test_a_stopped_run_resumes_with_its_kernel(tmp_path, token_model, kernel):
+    stopped = job(tmp_path, token_model, matmul="nf4")
+    with Running(EMULATED, stopped.config) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(15)
+        assert running.finish().code == 75
+    refused = must(emulated(stopped.config, "--resume", "--set", "matmul=auto"), 2)
+    assert refused.errors == ["E0504"] and "`matmul` nf4 -> auto" in refused.err
+    must(emulated(stopped.config, "--resume"))
+    assert tensor_state(stopped.run) == tensor_state(kernel.run)
+
+
+def test_an_overflow_names_the_product(tmp_path, token_model):
+    """Weights beyond the bound of the sums: infinite, never wrong. With fp32 sums the same model has a finite loss."""
+    model = copy_folder(token_model, tmp_path / "model")
+    fill(model / "model.safetensors", "model.layers.1.mlp.down_proj.weight", 0x46EA)  # 29952
+    outcome = must(emulated(job(tmp_path / "kernel", model, matmul="nf4", held_out=0).config), 6)
+    assert outcome.errors == ["E0601"]
+    assert "first tensor that is not finite: layers.1.mlp.down_proj output" in outcome.err
+    assert "`matmul: cublaslt`" in outcome.err
+    must(emulated(job(tmp_path / "library", model, matmul="cublaslt", held_out=0, max_steps=1, num_epochs=...).config))
