@@ -46,9 +46,9 @@ def check(kernel, architecture, instructions):
         return False
     share, cycles = products / total, (4 * counts["LDSM"] + counts["LDS"]) / products
     good = share >= MIN_SHARE and cycles <= MAX_SHARED_CYCLES
-    print(f"{kernel:<40} {architecture}: {total} instructions a step, HMMA {share:.1%} (at least {MIN_SHARE:.1%}), LDSM {counts['LDSM'] / products:.3f} "
-          f"and LDS {counts['LDS'] / products:.3f} an HMMA, {cycles:.2f} cycles of shared memory (at most {MAX_SHARED_CYCLES})"
-          + ("" if good else "  MISSES"))
+    print(f"{kernel:<40} {architecture}: {total} instructions a step, HMMA {share:.1%} (at least {MIN_SHARE:.1%}), LDSM "
+          f"{counts['LDSM'] / products:.3f} and LDS {counts['LDS'] / products:.3f} an HMMA, {cycles:.2f} cycles of shared memory "
+          f"(at most {MAX_SHARED_CYCLES})" + ("" if good else "  MISSES"))
     return good
 
 
