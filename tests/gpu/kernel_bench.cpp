@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "kernels/linear/fused_weight.h"
+#include "kernels/linear/nf4_product.h"
 #include "kernels/loss/head_loss_launch.h"
 #include "shori/ops/adamw8bit.h"
 #include "shori/ops/attention.h"
@@ -85,6 +86,23 @@ void add_linears() {
             measure(state, {.flop = flop},
                     [&](const OpContext& context) { nf4_linear_backward(context, g.group(), y.view(), x.view()); });
           }));
+    for (const bool half_sums : {true, false}) {
+      const std::string sums = half_sums ? "_fp16_sums" : "_fp32_sums";
+      entry("nf4_product" + sums + suffix,
+            with_group([half_sums](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {
+              measure(state, {.flop = flop}, [&](const OpContext& context) {
+                const WorkspaceFrame frame(*context.workspace);
+                nf4_product(context, g.group(), half_sums, x.view(), y.view());
+              });
+            }));
+      entry("nf4_product_backward" + sums + suffix,
+            with_group([half_sums](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {
+              measure(state, {.flop = flop}, [&](const OpContext& context) {
+                const WorkspaceFrame frame(*context.workspace);
+                nf4_product_backward(context, g.group(), half_sums, y.view(), x.view());
+              });
+            }));
+    }
     entry("lora_down" + suffix, with_group([](auto& state, const Group& g, const Tensor& x, const Tensor&, double) {
             const double adapters = static_cast<double>(g.group().lora_count() * g.group().rank);
             measure(
