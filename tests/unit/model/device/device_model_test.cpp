@@ -9,6 +9,7 @@
 
 #include "shori/model/find_non_finite.h"
 #include "shori/model/mistral.h"
+#include "shori/ops/matmul_choices.h"
 #include "shori/optim/adamw8bit.h"
 #include "tests/support/device_test.h"
 #include "tests/support/tiny_mistral.h"
@@ -165,6 +166,34 @@ TEST_F(DeviceModelTest, AgreesWithTheCpu) {
     EXPECT_LE(relative_error(device.gradients[i], cpu.gradients[i]), 0.03) << i;
     EXPECT_LE(relative_error(device.values[i], cpu.values[i]), 0.01) << i;
   }
+}
+
+std::vector<float> joined(const std::vector<std::vector<float>>& lists) {
+  std::vector<float> all;
+  for (const std::vector<float>& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+// All gradients against those of fp32 activations: the kernel's products are no further away than the library's, whichever
+// way tensor cores round fp16 sums.
+TEST_F(DeviceModelTest, TheNf4KernelIsAsExactAsTheLibrary) {
+  LoraAdapter adapter(tiny_config(), kSettings, DType::kF32);
+  Mistral model(tiny_weights(tiny_config(), DType::kF32), &adapter);
+  AdamW8bit optimizer(adapter, {.weight_decay = 0.05});
+  const Numbers exact = run(model, adapter, optimizer);
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
+  const Numbers library = run_on_device(policy);
+  const double bound = relative_error(joined(library.gradients), joined(exact.gradients));
+  for (int i = 0; i < testing::device_sum_rounding_count(); ++i) {
+    testing::set_device_sum_rounding(i);
+    set_frozen_products(FrozenProducts::kNf4);
+    const Numbers kernel = run_on_device(policy);
+    set_frozen_products(FrozenProducts::kCublasLt);
+    EXPECT_FALSE(kernel == library) << "the kernel was not used";
+    EXPECT_LE(relative_error(joined(kernel.gradients), joined(exact.gradients)), 1.25 * bound) << i;
+    EXPECT_LE(relative_error(kernel.losses, exact.losses), 0.01) << i;
+  }
+  testing::set_device_sum_rounding(0);
 }
 
 // A prompt in two parts, then single tokens.
