@@ -60,11 +60,11 @@ run_tidy() {
     2> >(grep -vE '^[0-9]+ warnings?( and [0-9]+ errors?)? generated|^Suppressed|^Use -header' >&2)
 }
 
-# The compile commands without what only g++ understands. OpenMP is a part of g++, whose omp.h clang cannot read: two
+# The compile commands without what only g++ understands. OpenMP is a part of g++, whose omp.h clang cannot read: three
 # declarations take its place. Its pragmas are skipped, and change nothing that the checks look at.
 make_tidy_database() {
   mkdir -p "$build/tidy/include"
-  echo 'extern "C" { int omp_get_max_threads(void); int omp_get_thread_num(void); }' >"$build/tidy/include/omp.h"
+  echo 'extern "C" { int omp_get_max_threads(void); int omp_get_num_threads(void); int omp_get_thread_num(void); }' >"$build/tidy/include/omp.h"
   sed -E "s/ -fpch-preprocess| -Winvalid-pch| -include [^ ]*cmake_pch[^ ]*| -fcf-protection=full/ /g
           s# -fopenmp# -D_OPENMP=201511 -I$build/tidy/include#g" \
     "$build/compile_commands.json" >"$build/tidy/compile_commands.json"

@@ -115,6 +115,7 @@ class ModelWriter {
   void write_weights(GgufWriter& file) {
     ByteProgress progress("writing", file.header().data_bytes());
     std::vector<MergeSource> sources;
+    sources.reserve(weights_.size());
     for (const GgufWeight& weight : weights_) sources.push_back({weight.source, weight.permuted ? head_dim() : 1});
     for_each_merged_chunk(
         {*base_.model, adapter_, options_.merge_base, std::move(sources), check_base_ ? &base_digests_ : nullptr},
