@@ -182,7 +182,7 @@ void attention_backward_on_device(const OpContext& context, const AttentionShape
                                   TensorView dqkv) {
   const std::int64_t tokens = qkv.rows, cols = shape.heads * shape.head_dim;
   auto* dout = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
-  launch_input_gradient(input_gradient_launch(kBackward, fused_dout, cols, lora), dout,
+  launch_input_gradient(input_gradient_launch(context, kBackward, fused_dout, cols, lora), dout,
                         static_cast<cudaStream_t>(context.stream));
   auto* whole_out = context.workspace->take_array<Bf16>(static_cast<std::size_t>(tokens * cols));
   const std::size_t row_bytes = static_cast<std::size_t>(cols) * sizeof(Bf16);

@@ -6,11 +6,13 @@
 //   SHORI_SHARED(float, tile, [32][33])                                   static shared memory, 16-byte aligned
 //   dynamic_shared<T>()                                                   dynamic shared memory, 16-byte aligned
 //   cp_async_16, cp_async_commit, cp_async_wait<N>                        16-byte copies global -> shared
-//   ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16                     tensor cores
+//   ldmatrix_x4, ldmatrix_x4_trans, mma_m16n8k16_bf16, mma_m16n8k8_bf16   tensor cores
 //   mma_m16n8k16_f16, mma_m16n8k16_f16_f32                                the same for fp16, with sums in fp16 or fp32
 //   pack_half, low_half, high_half                                        two fp16 values of one register
 //   load_vector, load_constant_vector, store_vector                       8 bf16 values by one 16-byte access, as fp32
 //   unpack_bf16, pack_bf16_vector                                         the same for a value in registers
+//   approximate_reciprocal                                                1 / d
+//   low_halves, high_halves, spread_signs                                 16-bit halves of words
 //   warp_sum, warp_max, block_sum, block_max                              reductions in a fixed order
 //   entry_of_chunk (tensor_table.cuh)                                     finds the tensor that a chunk belongs to
 #pragma once
@@ -136,6 +138,31 @@ __device__ inline float high_half(std::uint32_t pair) {
   asm("{.reg .b16 low, high; mov.b32 {low, high}, %1; cvt.f32.f16 %0, high;}" : "=f"(value) : "r"(pair));
   return value;
 }
+
+// c (16x8, fp32) += a (16x8, bf16) . b (8x8, bf16).
+__device__ inline void mma_m16n8k8_bf16(float (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+
+// 1 / d with an error of 1 ulp; zero where that is below the normal numbers.
+__device__ inline float approximate_reciprocal(float d) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(d));
+  return r;
+}
+
+// The low halves of two words as one word, and the high halves.
+__device__ inline std::uint32_t low_halves(std::uint32_t first, std::uint32_t second) {
+  return __byte_perm(first, second, 0x5410);
+}
+__device__ inline std::uint32_t high_halves(std::uint32_t first, std::uint32_t second) {
+  return __byte_perm(first, second, 0x7632);
+}
+
+// 0xffff in each half of the result whose sign in `word` is set.
+__device__ inline std::uint32_t spread_signs(std::uint32_t word) { return __byte_perm(word, 0, 0xbb99); }
 
 }  // namespace shori
 #endif

@@ -59,7 +59,8 @@ void rms_norm_backward_on_device(const OpContext& context, ConstTensorView h, Co
     check_device_rows(kBackward, name, view);
   }
   SHORI_CHECK(h.cols <= kMaxNormColumns, "rms_norm_backward: rows are too long for the kernel");
-  launch_rms_norm_backward(input_gradient_launch(kBackward, fused_dy, h.cols, lora),
+  const WorkspaceFrame frame(*context.workspace);
+  launch_rms_norm_backward(input_gradient_launch(context, kBackward, fused_dy, h.cols, lora),
                            {.h = h.row<Bf16>(0),
                             .weight = weight.row<Bf16>(0),
                             .residual = residual ? residual->row<Bf16>(0) : nullptr,

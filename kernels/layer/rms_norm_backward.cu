@@ -1,8 +1,11 @@
-// Backward of RMSNorm with the LoRA part of its output's gradient. A block keeps whole rows of that gradient in registers
-// between the sums over a row and the result, so the gradient is completed once.
+// Backward of RMSNorm with the LoRA part of its output's gradient. A block completes that gradient for 8 whole rows
+// (kernels/lora/input_gradient.cuh) and keeps it in registers between the sums over a row and the result.
 //
 // With g = dy * weight and n columns:  dh = rstd * (g - h * rstd * mean) + residual,  rstd = 1 / sqrt(sum(h^2) / n + eps),
 // mean = sum(g * h) * rstd / n.
+//
+// A block has 16 warps, as two of 8 warps would have: 8 rows of g take half of a multiprocessor's registers, and fewer rows
+// would read A more often, which is as many bytes as the rows themselves already.
 #include <cmath>
 
 #include "kernels/layer/rms_norm_launch.h"
@@ -11,129 +14,180 @@
 namespace shori {
 namespace {
 
-constexpr int kWarps = kGradientThreads / 32;
+constexpr int kThreads = 512;
+constexpr int kWarps = kThreads / 32;
+constexpr int kRows = kTileTokens;
+constexpr int kPassColumns = kWarps * kWarpColumns;
+constexpr int kRegisterPasses = 4;  // rows of up to 4,096 columns; g of longer ones is computed twice
 
-// The sums that each row needs: over one thread's columns, or over one warp's.
-template <int kRows>
+// The sums that a row needs, over the columns of a lane: those of row 2t, then those of row 2t + 1.
 struct RowSums {
-  float squares[kRows];   // h * h
-  float products[kRows];  // g * h
+  float squares[kLaneTokens];   // h * h
+  float products[kLaneTokens];  // g * h
 };
 
-__device__ int column_of(int vector) { return (vector * kGradientThreads + static_cast<int>(threadIdx.x)) * kVector; }
+// First row of the lane, and first column of the warp in the first pass.
+__device__ __forceinline__ int lane_row() {
+  return static_cast<int>(blockIdx.x) * kRows + kLaneTokens * fragment_lane().t;
+}
+__device__ __forceinline__ int warp_column() { return static_cast<int>(threadIdx.x) / 32 * kWarpColumns; }
 
-// Turns dy, 8 columns of kRows rows from `column` on, into g, and adds these columns to the sums of the rows.
-template <int kRows>
-__device__ __forceinline__ void multiply_and_sum(const RmsNormBackwardLaunch& a, std::int64_t first_row,
-                                                 std::int64_t rows, int column, float (&g)[kRows][kVector],
-                                                 RowSums<kRows>& sums) {
+__device__ __forceinline__ void load_gradient(const InputGradientLaunch& a, const LaneRows& rows, int column,
+                                              LaneValues& dy) {
+#pragma unroll
+  for (int i = 0; i < kLaneTokens; ++i) load_constant_vector(element(a.dx, a.stride, rows.row[i], column), dy[i]);
+}
+
+// Turns dy into g and adds its columns to the sums.
+__device__ __forceinline__ void multiply_and_sum(const RmsNormBackwardLaunch& a, const LaneRows& rows, int column,
+                                                 LaneValues& g, RowSums& sums) {
   float weight[kVector];
   load_constant_vector(a.weight + column, weight);
 #pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (first_row + row >= rows) continue;
+  for (int i = 0; i < kLaneTokens; ++i) {
     float h[kVector];
-    load_vector(a.h + (first_row + row) * a.h_stride + column, h);
+    load_constant_vector(element(a.h, a.h_stride, rows.row[i], column), h);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      g[row][i] *= weight[i];
-      sums.squares[row] = fmaf(h[i], h[i], sums.squares[row]);
-      sums.products[row] = fmaf(g[row][i], h[i], sums.products[row]);
+    for (int k = 0; k < kVector; ++k) {
+      g[i][k] *= weight[k];
+      sums.squares[i] = fmaf(h[k], h[k], sums.squares[i]);
+      sums.products[i] = fmaf(g[i][k], h[k], sums.products[i]);
     }
   }
 }
 
-// Leaves the sums of each warp in shared memory: [warp][row][squares, products]. It ends with a barrier.
-template <int kRows>
-__device__ __forceinline__ void share_sums(const RowSums<kRows>& sums, float (&partial)[kWarps][kRows][2]) {
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    const float square = warp_sum(sums.squares[row]), product = warp_sum(sums.products[row]);
-    if (threadIdx.x % 32 == 0) {
-      partial[threadIdx.x / 32][row][0] = square;
-      partial[threadIdx.x / 32][row][1] = product;
-    }
-  }
-  __syncthreads();
+// Over the lanes that share the rows of this one.
+__device__ __forceinline__ float sum_of_columns(float value) {
+  for (int bits = 4; bits < 32; bits *= 2) value += __shfl_xor_sync(kFullWarp, value, bits);
+  return value;
 }
 
 struct RowFactors {
   float rstd, mean;
 };
-template <int kRows>
-__device__ __forceinline__ RowFactors row_factors(const float (&partial)[kWarps][kRows][2], int row, float cols,
-                                                  float eps) {
-  float square = 0, product = 0;
-  for (int warp = 0; warp < kWarps; ++warp) {
-    square += partial[warp][row][0];
-    product += partial[warp][row][1];
-  }
-  const float rstd = 1.0f / sqrtf(square / cols + eps);
-  return {rstd, product * rstd / cols};
-}
 
-// Writes 8 columns of dh of one row.
-__device__ __forceinline__ void store_gradient(const RmsNormBackwardLaunch& a, std::int64_t row, int column,
-                                               const RowFactors& factors, const float (&g)[kVector]) {
-  float h[kVector], residual[kVector] = {};
-  load_vector(a.h + row * a.h_stride + column, h);
-  if (a.residual != nullptr) load_vector(a.residual + row * a.residual_stride + column, residual);
+// Adds the sums of all warps in order. All threads of the block call it.
+__device__ __forceinline__ void row_factors(const RowSums& sums, float4 (&partial)[kWarps][kRows / kLaneTokens],
+                                            float cols, float eps, RowFactors (&factors)[kLaneTokens]) {
+  const auto [g, t] = fragment_lane();
+  const float4 of_warp = make_float4(sum_of_columns(sums.squares[0]), sum_of_columns(sums.squares[1]),
+                                     sum_of_columns(sums.products[0]), sum_of_columns(sums.products[1]));
+  if (g == 0) partial[threadIdx.x / 32][t] = of_warp;
+  __syncthreads();
+  float square[kLaneTokens] = {}, product[kLaneTokens] = {};
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) {
-    h[i] = factors.rstd * (g[i] - (h[i] * factors.rstd) * factors.mean) + residual[i];
+  for (const auto& row : partial) {
+    const float4 warp = row[t];
+    square[0] += warp.x;
+    square[1] += warp.y;
+    product[0] += warp.z;
+    product[1] += warp.w;
   }
-  store_vector(h, a.dh + row * a.dh_stride + column);
+#pragma unroll
+  for (int i = 0; i < kLaneTokens; ++i) {
+    const float rstd = 1.0f / sqrtf(square[i] / cols + eps);
+    factors[i] = {rstd, product[i] * rstd / cols};
+  }
 }
 
-// A thread holds kVectors vectors of kRows rows in registers.
-template <int kRows, int kVectors>
-__global__ void __launch_bounds__(kGradientThreads, 1)
+// Writes 8 columns of dh of two rows.
+__device__ __forceinline__ void store_gradient(const RmsNormBackwardLaunch& a, int rows, int column,
+                                               const RowFactors (&factors)[kLaneTokens], const LaneValues& g) {
+#pragma unroll
+  for (int i = 0; i < kLaneTokens; ++i) {
+    const int row = lane_row() + i;
+    if (row >= rows) continue;
+    float h[kVector], residual[kVector] = {};
+    load_constant_vector(element(a.h, a.h_stride, row, column), h);
+    if (a.residual != nullptr) load_vector(element(a.residual, a.residual_stride, row, column), residual);
+#pragma unroll
+    for (int k = 0; k < kVector; ++k) {
+      h[k] = factors[i].rstd * (g[i][k] - (h[k] * factors[i].rstd) * factors[i].mean) + residual[k];
+    }
+    store_vector(h, element(a.dh, a.dh_stride, row, column));
+  }
+}
+
+// g of a row is in the registers of the block. For columns that are a multiple of a warp's.
+template <int kEights>
+__global__ void __launch_bounds__(kThreads, 1)
     rms_norm_backward_kernel(const __grid_constant__ InputGradientLaunch gradient, RmsNormBackwardLaunch a) {
-  SHORI_SHARED(float, dxa, [kMaxDxaColumns][kRows]);
-  SHORI_SHARED(float, partial, [kWarps][kRows][2]);
-  const std::int64_t first_row = std::int64_t{blockIdx.x} * kRows;
-  load_dxa<kRows>(gradient, first_row, dxa);
-
-  float g[kVectors][kRows][kVector];
-  RowSums<kRows> sums = {};
+  SHORI_SHARED(float4, partial, [kWarps][kRows / kLaneTokens]);
+  auto* dxa = dynamic_shared<uint2>();
+  load_dxa<kEights, kRows>(gradient, std::int64_t{blockIdx.x} * kRows, dxa);
+  const auto [lane_g, t] = fragment_lane();
+  dxa += lane_g * dxa_stride<kEights>(gradient.modules) + t;
+  const int cols = static_cast<int>(gradient.cols), column = warp_column() + lane_g * kVector;
+  const LaneRows rows = lane_rows(gradient, lane_row());
+  LaneValues g[kRegisterPasses];
+  RowSums sums = {};
 #pragma unroll
-  for (int vector = 0; vector < kVectors; ++vector) {
-    const int column = column_of(vector);
-    if (column >= gradient.cols) continue;
-    input_gradient<kRows>(gradient, first_row, column, dxa, g[vector]);
-    multiply_and_sum<kRows>(a, first_row, gradient.rows, column, g[vector], sums);
+  for (int pass = 0; pass < kRegisterPasses; ++pass) {
+    const int shift = pass * kPassColumns;
+    if (warp_column() + shift >= cols) continue;  // the whole warp
+    load_gradient(gradient, rows, column + shift, g[pass]);
+    add_lora_part<kEights>(gradient, dxa, column + shift, mask_rows(gradient, rows, column + shift), g[pass]);
+    multiply_and_sum(a, rows, column + shift, g[pass], sums);
   }
-  share_sums<kRows>(sums, partial);
-
+  RowFactors factors[kLaneTokens];
+  row_factors(sums, partial, static_cast<float>(cols), a.eps, factors);
 #pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (first_row + row >= gradient.rows) continue;
-    const RowFactors factors = row_factors<kRows>(partial, row, static_cast<float>(gradient.cols), a.eps);
-#pragma unroll
-    for (int vector = 0; vector < kVectors; ++vector) {
-      const int column = column_of(vector);
-      if (column < gradient.cols) store_gradient(a, first_row + row, column, factors, g[vector][row]);
+  for (int pass = 0; pass < kRegisterPasses; ++pass) {
+    const int shift = pass * kPassColumns;
+    if (warp_column() + shift < cols) {
+      store_gradient(a, static_cast<int>(gradient.rows), column + shift, factors, g[pass]);
     }
   }
 }
 
-template <int kRows, int kVectors>
-void launch_rows(const InputGradientLaunch& gradient, const RmsNormBackwardLaunch& arguments, cudaStream_t stream) {
-  launch(SHORI_KERNEL(rms_norm_backward_kernel<kRows, kVectors>), block_count(gradient.rows, kRows), kGradientThreads,
-         0, stream, gradient, arguments);
+// g of a row is computed twice. For any columns.
+__global__ void __launch_bounds__(kThreads, 1)
+    rms_norm_backward_twice_kernel(const __grid_constant__ InputGradientLaunch gradient, RmsNormBackwardLaunch a) {
+  SHORI_SHARED(float4, partial, [kWarps][kRows / kLaneTokens]);
+  auto* dxa = dynamic_shared<uint2>();
+  load_dxa<kMaxEights, kRows>(gradient, std::int64_t{blockIdx.x} * kRows, dxa);
+  const auto [lane_g, t] = fragment_lane();
+  dxa += lane_g * dxa_stride<kMaxEights>(gradient.modules) + t;
+  const auto cols = static_cast<int>(gradient.cols);
+  const LaneRows rows = lane_rows(gradient, lane_row());
+  RowSums sums = {};
+  RowFactors factors[kLaneTokens];
+#pragma unroll 1
+  for (int round = 0; round < 2; ++round) {
+    if (round == 1) row_factors(sums, partial, static_cast<float>(cols), a.eps, factors);
+#pragma unroll 1
+    for (int first = warp_column(); first < cols; first += kPassColumns) {
+      const bool has_columns = first + lane_g * kVector < cols;
+      const int column = has_columns ? first + lane_g * kVector : first;
+      LaneValues g;
+      load_gradient(gradient, rows, column, g);
+      add_lora_part<kMaxEights>(gradient, dxa, column, mask_rows(gradient, rows, column), g);
+      RowSums with_columns = sums;
+      multiply_and_sum(a, rows, column, g, with_columns);
+      if (!has_columns) continue;
+      sums = with_columns;
+      if (round == 1) store_gradient(a, static_cast<int>(gradient.rows), column, factors, g);
+    }
+  }
 }
 
 }  // namespace
 
-// Longer rows leave registers for fewer of them.
 void launch_rms_norm_backward(const InputGradientLaunch& gradient, const RmsNormBackwardLaunch& arguments,
                               cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const std::int64_t vectors = ceil_div<std::int64_t>(gradient.cols, kGradientThreads * kVector);
-  if (vectors <= 1) return launch_rows<8, 1>(gradient, arguments, stream);
-  if (vectors <= 2) return launch_rows<8, 2>(gradient, arguments, stream);
-  if (vectors <= 4) return launch_rows<4, 4>(gradient, arguments, stream);
-  launch_rows<2, 8>(gradient, arguments, stream);
+  const auto run = [&](const auto& kernel, auto eights) {
+    launch(kernel, block_count(gradient.rows, kRows), kThreads, dxa_bytes<eights>(gradient.modules, kRows), stream,
+           gradient, arguments);
+  };
+  const bool in_registers = gradient.cols <= kRegisterPasses * kPassColumns && gradient.cols % kWarpColumns == 0;
+  if (in_registers && eights_of(gradient.rank) <= 3) {
+    run(SHORI_KERNEL(rms_norm_backward_kernel<3>), std::integral_constant<int, 3>());
+  } else if (in_registers) {
+    run(SHORI_KERNEL(rms_norm_backward_kernel<kMaxEights>), std::integral_constant<int, kMaxEights>());
+  } else {
+    run(SHORI_KERNEL(rms_norm_backward_twice_kernel), std::integral_constant<int, kMaxEights>());
+  }
 }
 
 }  // namespace shori

@@ -55,14 +55,14 @@ void swiglu_backward(const OpContext& context, ConstTensorView fused_dp, std::op
   SHORI_CHECK(fused_dp.rows == gate_up.rows && fused_dp.dtype == gate_up.dtype,
               "swiglu_backward: dp does not fit gate_up");
   log_work(context, {.bytes = 2.5 * bytes_of(gate_up)});
+  const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     check_device_rows(kOp, "gate_up", gate_up);
-    launch_swiglu_backward(input_gradient_launch(kOp, fused_dp, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),
+    launch_swiglu_backward(input_gradient_launch(context, kOp, fused_dp, gate_up.cols / 2, lora), gate_up.row<Bf16>(0),
                            gate_up.stride, static_cast<cudaStream_t>(context.stream));
     return;
   }
 
-  const WorkspaceFrame frame(*context.workspace);
   const std::int64_t cols = gate_up.cols / 2, tile = InputGradient::kRows;
   const InputGradient dp(context, kOp, fused_dp, cols, lora);
   const WorkerScratch scratch(context, {tile * cols, cols, cols});

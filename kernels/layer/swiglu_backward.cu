@@ -1,5 +1,5 @@
-// Backward of SwiGLU in place. A block completes the gradient of p for 8 rows (kernels/lora/input_gradient.cuh) and uses
-// it at once.
+// Backward of SwiGLU in place. A warp completes the gradient of p for 64 columns and 8 tokens (kernels/lora/input_gradient.cuh)
+// and uses it at once. The loads of a tile are started before its product, which hides a part of their latency.
 #include <cmath>
 
 #include "kernels/layer/swiglu_launch.h"
@@ -8,35 +8,50 @@
 namespace shori {
 namespace {
 
-constexpr int kRows = 8;
+// An error of an ulp is that of expf as well, and is far below the rounding to bf16.
+__device__ __forceinline__ float sigmoid(float gate) { return approximate_reciprocal(1.0f + expf(-gate)); }
 
-__global__ void __launch_bounds__(kGradientThreads, 1)
-    swiglu_backward_kernel(const __grid_constant__ InputGradientLaunch gradient, Bf16* gate_up, std::int64_t stride) {
-  SHORI_SHARED(float, dxa, [kMaxDxaColumns][kRows]);
-  const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
-  load_dxa<kRows>(gradient, first_row, dxa);
-  const auto column = static_cast<int>((blockIdx.x * kGradientThreads + threadIdx.x) * kVector);
-  if (column >= gradient.cols) return;
-  float dp[kRows][kVector];
-  input_gradient<kRows>(gradient, first_row, column, dxa, dp);
+// gate and up become their gradients.
+__device__ __forceinline__ void swiglu_gradient(const float (&dp)[kVector], float (&gate)[kVector],
+                                                float (&up)[kVector]) {
 #pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (first_row + row >= gradient.rows) continue;
-    Bf16* gate_address = gate_up + (first_row + row) * stride + column;
-    Bf16* up_address = gate_up + (first_row + row) * stride + gradient.cols + column;
-    float gate[kVector], up[kVector];
-    load_vector(gate_address, gate);
-    load_vector(up_address, up);
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      const float sigmoid = 1.0f / (1.0f + expf(-gate[i])), d = dp[row][i];
-      const float dgate = d * up[i] * sigmoid * (1.0f + gate[i] * (1.0f - sigmoid));
-      up[i] = d * gate[i] * sigmoid;
-      gate[i] = dgate;
-    }
-    store_vector(gate, gate_address);
-    store_vector(up, up_address);
+  for (int i = 0; i < kVector; ++i) {
+    const float s = sigmoid(gate[i]), d = dp[i];
+    const float dgate = d * up[i] * s * (1.0f + gate[i] * (1.0f - s));
+    up[i] = d * gate[i] * s;
+    gate[i] = dgate;
   }
+}
+
+template <int kEights>
+__global__ void __launch_bounds__(kGradientThreads, 2)
+    swiglu_backward_kernel(const __grid_constant__ InputGradientLaunch a, Bf16* gate_up, std::int64_t stride) {
+  for_each_tile<kEights>(a, [&](const GradientTile& tile, const auto& add_lora) {
+    uint4 dx[kLaneTokens], gates[kLaneTokens] = {}, ups[kLaneTokens] = {};
+#pragma unroll
+    for (int i = 0; i < kLaneTokens; ++i) {
+      dx[i] = __ldcs(reinterpret_cast<const uint4*>(element(a.dx, a.stride, tile.rows.row[i], tile.column)));
+      if (!tile.inside[i]) continue;
+      const Bf16* gate = element(gate_up, stride, tile.rows.row[i], tile.column);
+      gates[i] = __ldcs(reinterpret_cast<const uint4*>(gate));
+      ups[i] = __ldcs(reinterpret_cast<const uint4*>(gate + a.cols));
+    }
+    LaneValues dp;
+#pragma unroll
+    for (int i = 0; i < kLaneTokens; ++i) unpack_bf16(dx[i], dp[i]);
+    add_lora(dp);
+#pragma unroll
+    for (int i = 0; i < kLaneTokens; ++i) {
+      float gate[kVector], up[kVector];
+      unpack_bf16(gates[i], gate);
+      unpack_bf16(ups[i], up);
+      swiglu_gradient(dp[i], gate, up);
+      if (!tile.inside[i]) continue;
+      Bf16* to = element(gate_up, stride, tile.rows.row[i], tile.column);
+      store_vector(gate, to);
+      store_vector(up, to + a.cols);
+    }
+  });
 }
 
 }  // namespace
@@ -44,8 +59,10 @@ __global__ void __launch_bounds__(kGradientThreads, 1)
 void launch_swiglu_backward(const InputGradientLaunch& gradient, Bf16* gate_up, std::int64_t stride,
                             cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const dim3 grid(block_count(gradient.cols, kGradientThreads * kVector), block_count(gradient.rows, kRows));
-  launch(SHORI_KERNEL(swiglu_backward_kernel), grid, kGradientThreads, 0, stream, gradient, gate_up, stride);
+  choose_eights(gradient, [&](auto eights) {
+    launch(SHORI_KERNEL(swiglu_backward_kernel<eights>), gradient_grid(gradient), kGradientThreads,
+           dxa_bytes<eights>(gradient.modules, kBlockTokens), stream, gradient, gate_up, stride);
+  });
 }
 
 }  // namespace shori

@@ -4,30 +4,32 @@
 namespace shori {
 namespace {
 
-constexpr int kRows = 8;
-
-__global__ void __launch_bounds__(kGradientThreads, 1)
+template <int kEights>
+__global__ void __launch_bounds__(kGradientThreads, 2)
     input_gradient_kernel(const __grid_constant__ InputGradientLaunch a, Bf16* out) {
-  SHORI_SHARED(float, dxa, [kMaxDxaColumns][kRows]);
-  const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
-  load_dxa<kRows>(a, first_row, dxa);
-  const auto column = static_cast<int>((blockIdx.x * kGradientThreads + threadIdx.x) * kVector);
-  if (column >= a.cols) return;
-  float value[kRows][kVector];
-  input_gradient<kRows>(a, first_row, column, dxa, value);
+  for_each_tile<kEights>(a, [&](const GradientTile& tile, const auto& add_lora) {
+    LaneValues value;
 #pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    if (first_row + row >= a.rows) continue;
-    store_vector(value[row], out + (first_row + row) * a.cols + column);
-  }
+    for (int i = 0; i < kLaneTokens; ++i) {
+      unpack_bf16(__ldcs(reinterpret_cast<const uint4*>(element(a.dx, a.stride, tile.rows.row[i], tile.column))),
+                  value[i]);
+    }
+    add_lora(value);
+#pragma unroll
+    for (int i = 0; i < kLaneTokens; ++i) {
+      if (tile.inside[i]) store_vector(value[i], element(out, a.cols, tile.rows.row[i], tile.column));
+    }
+  });
 }
 
 }  // namespace
 
 void launch_input_gradient(const InputGradientLaunch& gradient, Bf16* out, cudaStream_t stream) {
   if (gradient.rows == 0) return;
-  const dim3 grid(block_count(gradient.cols, kGradientThreads * kVector), block_count(gradient.rows, kRows));
-  launch(SHORI_KERNEL(input_gradient_kernel), grid, kGradientThreads, 0, stream, gradient, out);
+  choose_eights(gradient, [&](auto eights) {
+    launch(SHORI_KERNEL(input_gradient_kernel<eights>), gradient_grid(gradient), kGradientThreads,
+           dxa_bytes<eights>(gradient.modules, kBlockTokens), stream, gradient, out);
+  });
 }
 
 }  // namespace shori

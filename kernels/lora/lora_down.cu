@@ -73,11 +73,13 @@ __device__ void load_stage(uint4* stage, const LoraDownLaunch& a, std::int64_t f
   }
 }
 
-// Word `word` (0 .. 3) of a vector, without its dropped values: `kept` has a bit for each of the 8 values of the vector.
-__device__ std::uint32_t kept_pair(std::uint32_t values, unsigned kept, int word) {
-  const std::uint32_t low = kept >> (2 * word) & 1u ? 0xffffu : 0u,
-                      high = kept >> (2 * word + 1) & 1u ? 0xffff0000u : 0u;
-  return values & (low | high);
+// A vector of 8 columns of one token without its dropped values.
+__device__ __forceinline__ uint4 kept_vector(const LoraDownLaunch& a, const uint4& values, int module,
+                                             std::uint32_t row, std::uint32_t group) {
+  if (a.mask.threshold == 0) return values;
+  const KeptColumns kept = kept_columns(a.mask, a.module_index[module], row, group);
+  return make_uint4(values.x & spread_signs(kept.word[0]), values.y & spread_signs(kept.word[1]),
+                    values.z & spread_signs(kept.word[2]), values.w & spread_signs(kept.word[3]));
 }
 
 // Adds the products of one chunk to the sums.
@@ -89,12 +91,10 @@ __device__ __forceinline__ void multiply_chunk(const LoraDownLaunch& a, const La
   const auto group = static_cast<std::uint32_t>(chunk * kChunkVectors + lane.vector);
 #pragma unroll
   for (int module = 0; module < kModules; ++module) {
-    const unsigned keep_high = kept_columns(a.mask, a.module_index[module], upper_row, group);
-    const unsigned keep_low = kept_columns(a.mask, a.module_index[module], upper_row + 8, group);
-    const std::uint32_t early[4] = {kept_pair(high.x, keep_high, 0), kept_pair(low.x, keep_low, 0),
-                                    kept_pair(high.y, keep_high, 1), kept_pair(low.y, keep_low, 1)};
-    const std::uint32_t late[4] = {kept_pair(high.z, keep_high, 2), kept_pair(low.z, keep_low, 2),
-                                   kept_pair(high.w, keep_high, 3), kept_pair(low.w, keep_low, 3)};
+    const uint4 upper = kept_vector(a, high, module, upper_row, group);
+    const uint4 lower = kept_vector(a, low, module, upper_row + 8, group);
+    const std::uint32_t early[4] = {upper.x, lower.x, upper.y, lower.y};
+    const std::uint32_t late[4] = {upper.z, lower.z, upper.w, lower.w};
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
       const uint4 factor = factors[swizzled((module * kTiles + tile) * 8 + lane.g, lane.vector)];
@@ -131,7 +131,7 @@ __device__ __forceinline__ void add_halves(const LoraDownLaunch& a, const Lane& 
 }
 
 template <int kModules, int kTiles>
-__global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(LoraDownLaunch a) {
+__global__ void __launch_bounds__(kThreads, 1) lora_down_kernel(const __grid_constant__ LoraDownLaunch a) {
   using S = Stages<kModules, kTiles>;
   uint4* stages = dynamic_shared<uint4>();
   const Lane lane = this_lane();

@@ -13,6 +13,7 @@
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/lora/lora_factor_launch.h"
 #include "kernels/lora/lora_grad_launch.h"
+#include "kernels/lora/lora_input.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/math.h"
 
@@ -61,13 +62,15 @@ void gradients_on_device(const OpContext& context, const LinearGroup& group, con
     pass.narrow = whole.narrow + token * whole.narrow_stride;
     pass.tokens = std::min(whole.tokens - token, kGradientSlab * kGradientSlabsOfPass);
     pass.mask.first_token = whole.mask.first_token + static_cast<std::uint32_t>(token);
+    if (whole.kept != nullptr) pass.kept = whole.kept + token * whole.count * (whole.gradients[0].columns / 8);
     launch_lora_grad(pass, static_cast<cudaStream_t>(context.stream));
   }
 }
 
 void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout,
-                           ConstTensorView fused_x, ConstTensorView fused_dx) {
+                           ConstTensorView fused_x, ConstTensorView fused_dx, const std::optional<TensorView>& kept) {
   const std::int64_t in = group.in(), rank = group.rank;
+  if (kept) check_kept_masks("lora_grad_a", group, fused_x.rows, *kept);
   check_device_rows("lora_grad_a", "fused_x", fused_x);
   check_device_rows("lora_grad_a", "fused_dx", fused_dx);
   SHORI_CHECK(in % 8 == 0, "lora_grad_a: a device takes inputs whose columns are a multiple of 8");
@@ -83,6 +86,7 @@ void lora_grad_a_on_device(const OpContext& context, const LinearGroup& group, c
                         .shared_columns = true,
                         .scale = dropout.scale(),
                         .mask = DropoutMask(dropout),
+                        .kept = kept ? kept->row<std::uint8_t>(0) : nullptr,
                         .gradients = {}};
   for (const LinearModule& module : group.modules) {
     if (!module.has_lora()) continue;
@@ -114,6 +118,7 @@ void lora_grad_b_on_device(const OpContext& context, const LinearGroup& group, C
                         .shared_columns = false,
                         .scale = group.scaling,
                         .mask = {},
+                        .kept = nullptr,
                         .gradients = {}};
   std::int64_t column = 0;
   for (const LinearModule& module : group.modules) {
@@ -194,7 +199,7 @@ OpWork work_of_grad_b(const LinearGroup& group, ConstTensorView fused_x, ConstTe
 }  // namespace
 
 void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView fused_x,
-                 ConstTensorView fused_dx) {
+                 ConstTensorView fused_dx, std::optional<TensorView> kept) {
   constexpr const char* kOp = "lora_grad_a";
   check_context(context, kOp);
   check_group(kOp, group);
@@ -208,7 +213,7 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
                      .bytes = bytes_of(fused_x)});
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
-    lora_grad_a_on_device(context, group, dropout, fused_x, fused_dx);
+    lora_grad_a_on_device(context, group, dropout, fused_x, fused_dx, kept);
   } else {
     lora_grad_a_on_cpu(context, group, dropout, fused_x, fused_dx);
   }

@@ -2,7 +2,8 @@
 // in chunks of 32; each warp has 16 columns as the m16 side of the tensor cores, the rank is the n8 side. The wide
 // operand is read once for all gradients that share its columns, and masked for each.
 //
-// A warp draws the masks of its own 16 tokens x 16 columns, one call a lane, and exchanges them through shared memory.
+// A warp draws the masks of its own 16 tokens x 16 columns, one call a lane, and exchanges them through shared memory. If
+// the caller wants them, it writes them as well.
 #include "kernels/common/cuda_common.cuh"
 #include "kernels/lora/lora_grad_launch.h"
 
@@ -59,7 +60,8 @@ __device__ std::uint32_t halves(std::uint32_t bits) { return ((bits & 1u) | (bit
 // kShared: gradients that share the columns of the wide operand. kTiles: tiles of 8 columns of the narrow operand that the rank of one gradient touches.
 // The body is one function: with its steps in functions of their own the compiler needs more registers, and spills on sm_120.
 template <int kShared, int kTiles>
-__global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lora_grad_kernel(LoraGradLaunch a) {
+__global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1))
+    lora_grad_kernel(const __grid_constant__ LoraGradLaunch a) {
   // Which columns are kept, for each step and gradient: word [t][group] has a byte for each of tokens 2t, 2t + 1,
   // 2t + 8, 2t + 9 of the step, which are those of lane t in a fragment, and a bit for each of the group's 8 columns.
   SHORI_SHARED(uint2, kept, [kWarps][kSteps][kShared][4]);
@@ -78,6 +80,7 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
   const int drawn_token = lane % 16;
   const int drawn_byte = drawn_token % 8 / 2 * 8 + lane / 16 * 4 + drawn_token / 8 * 2 + drawn_token % 2;
   const auto drawn_group = static_cast<std::uint32_t>(first_column / 8 + warp * 2 + lane / 16);
+  const auto kept_groups = static_cast<std::uint32_t>(a.gradients[first_gradient].columns / 8);
   const bool masked = a.mask.threshold != 0;
 
   const auto load = [&](int chunk) {
@@ -97,9 +100,13 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
     if (masked) {
       for (int step = 0; step < kSteps; ++step) {
         for (int i = 0; i < kShared; ++i) {
-          reinterpret_cast<std::uint8_t*>(kept[warp][step][i])[drawn_byte] = static_cast<std::uint8_t>(kept_columns(
-              a.mask, a.gradients[first_gradient + i].module_index,
-              static_cast<std::uint32_t>(first_token + chunk * kChunk + step * 16 + drawn_token), drawn_group));
+          const std::int64_t token = first_token + chunk * kChunk + step * 16 + drawn_token;
+          const std::uint8_t byte = kept_byte(kept_columns(a.mask, a.gradients[first_gradient + i].module_index,
+                                                           static_cast<std::uint32_t>(token), drawn_group));
+          reinterpret_cast<std::uint8_t*>(kept[warp][step][i])[drawn_byte] = byte;
+          if (a.kept != nullptr && token < last_token && drawn_group < kept_groups) {
+            a.kept[(token * a.count + first_gradient + i) * kept_groups + drawn_group] = byte;
+          }
         }
       }
       __syncwarp();
@@ -115,7 +122,7 @@ __global__ void __launch_bounds__(kThreads, (kShared * kTiles <= 9 ? 2 : 1)) lor
         std::uint32_t left[4] = {columns[0], columns[1], columns[2], columns[3]};
         if (masked) {
           const uint2 bytes = kept[warp][step][i][t];
-          const std::uint32_t low = bytes.x >> g, high = bytes.y >> g;
+          const std::uint32_t low = bytes.x >> bit_of_column(g), high = bytes.y >> bit_of_column(g);
           left[0] &= halves(low);
           left[1] &= halves(high);
           left[2] &= halves(low >> 16);

@@ -33,7 +33,8 @@ struct LoraGradLaunch {
   int count;            // number of gradients
   bool shared_columns;  // all gradients read the same columns of the wide operand, in the order of their narrow columns
   float scale;
-  DropoutMask mask;  // applied to the wide operand; threshold 0: no mask
+  DropoutMask mask;              // applied to the wide operand; threshold 0: no mask
+  std::uint8_t* kept = nullptr;  // [tokens, count, columns / 8], the mask as kept_byte(); null: it is not written
   LoraGradient gradients[kMaxModulesOfGroup];
 };
 SHORI_LAUNCHER void launch_lora_grad(const LoraGradLaunch& arguments, cudaStream_t stream);

@@ -1,14 +1,51 @@
 #include "kernels/lora/lora_input.h"
 
+#include <limits>
+
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
+#include "kernels/lora/dropout_mask_launch.h"
 #include "kernels/lora/input_gradient_launch.h"
 
 namespace shori {
 
-InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView fused_dx, std::int64_t cols,
-                                          const std::optional<LoraInputGradient>& lora) {
+namespace {
+
+// The masks that lora_grad_a left, else drawn now.
+const std::uint8_t* kept_masks(const OpContext& context, const char* op, const LoraInputGradient& lora,
+                               std::int64_t rows) {
+  const LinearGroup& group = *lora.group;
+  if (lora.dropout.threshold() == 0 || rows == 0 || group.lora_count() == 0) return nullptr;
+  SHORI_CHECK(rows * group.mask_bytes() <= std::numeric_limits<std::int32_t>::max(),
+              std::string(op) + ": too many tokens for one call");
+  if (lora.kept) {
+    check_kept_masks(op, group, rows, *lora.kept);
+    return lora.kept->row<std::uint8_t>(0);
+  }
+  DrawMasksLaunch launch{
+      .kept = context.workspace->take_array<std::uint8_t>(static_cast<std::size_t>(rows * group.mask_bytes())),
+      .rows = rows,
+      .cols = group.in(),
+      .modules = static_cast<int>(group.lora_count()),
+      .module_index = {},
+      .mask = DropoutMask(lora.dropout)};
+  for (const LinearModule& module : group.modules) {
+    if (module.has_lora()) launch.module_index[module.lora_index] = module.number();
+  }
+  launch_draw_masks(launch, static_cast<cudaStream_t>(context.stream));
+  return launch.kept;
+}
+
+}  // namespace
+
+void check_kept_masks(const char* op, const LinearGroup& group, std::int64_t rows, ConstTensorView kept) {
+  check_matrix(op, "the masks", kept, DType::kU8, rows, group.mask_bytes());
+  SHORI_CHECK(kept.stride == kept.cols, std::string(op) + ": rows of the masks have gaps");
+}
+
+InputGradientLaunch input_gradient_launch(const OpContext& context, const char* op, ConstTensorView fused_dx,
+                                          std::int64_t cols, const std::optional<LoraInputGradient>& lora) {
   check_device_rows(op, "the gradient of a group's input", fused_dx);
   SHORI_CHECK(cols % 8 == 0 && fused_dx.cols >= cols, std::string(op) + ": the gradient has too few columns");
   InputGradientLaunch launch;
@@ -23,11 +60,11 @@ InputGradientLaunch input_gradient_launch(const char* op, ConstTensorView fused_
   check_matrix(op, "the gradient of a group's input", fused_dx, DType::kBf16, fused_dx.rows, group.fused_in());
   SHORI_CHECK(group.rank <= kMaxDeviceRank, std::string(op) + ": the rank is too large for the kernel");
   launch.rank = static_cast<int>(group.rank);
-  launch.mask = DropoutMask(lora->dropout);
+  launch.kept = kept_masks(context, op, *lora, fused_dx.rows);
+  launch.mask_scale = lora->dropout.scale();
   for (const LinearModule& module : group.modules) {
     if (!module.has_lora()) continue;
     launch.a[module.lora_index] = static_cast<const Bf16*>(module.a);
-    launch.module_index[module.lora_index] = module.number();
     ++launch.modules;
   }
   return launch;

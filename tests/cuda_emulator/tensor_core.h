@@ -1,5 +1,5 @@
-// The matrix and asynchronous-copy instructions of kernels/common/cuda_common.cuh, with the register layouts of the PTX
-// manual ("Matrix Fragments for mma.m16n8k16", "ldmatrix", "cp.async"). Below, g = lane / 4 and t = lane % 4.
+// The matrix, asynchronous-copy and other instructions of kernels/common/cuda_common.cuh, with the register layouts of the
+// PTX manual ("Matrix Fragments for mma.m16n8k16", "ldmatrix", "cp.async"). Below, g = lane / 4 and t = lane % 4.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +52,15 @@ inline void cp_async_commit() { emulator::commit_copies(); }
 template <int kGroupsLeft>
 void cp_async_wait() {
   emulator::wait_copies(kGroupsLeft);
+}
+
+inline float approximate_reciprocal(float d) { return 1.0f / d; }
+inline std::uint32_t low_halves(std::uint32_t first, std::uint32_t second) { return (first & 0xffffu) | second << 16; }
+inline std::uint32_t high_halves(std::uint32_t first, std::uint32_t second) {
+  return first >> 16 | (second & 0xffff0000u);
+}
+inline std::uint32_t spread_signs(std::uint32_t word) {
+  return ((word & 0x8000u) != 0 ? 0xffffu : 0u) | ((word & 0x80000000u) != 0 ? 0xffff0000u : 0u);
 }
 
 inline void ldmatrix_x4(std::uint32_t (&r)[4], const void* row,
@@ -121,6 +130,11 @@ inline void mma_m16n8k16_f16(std::uint32_t (&c)[2], const std::uint32_t (&a)[4],
   for (int i = 0; i < 2; ++i) {
     c[i] = std::uint32_t{emulator::round_sum(sum[2 * i])} | std::uint32_t{emulator::round_sum(sum[2 * i + 1])} << 16;
   }
+}
+// With the upper 8 of its 16 products zero it is the other one.
+inline void mma_m16n8k8_bf16(float (&c)[4], const std::uint32_t (&a)[2], std::uint32_t b,
+                             emulator::Location where = emulator::Location::current()) {
+  mma_m16n8k16_bf16(c, {a[0], a[1], 0, 0}, {b, 0}, where);
 }
 
 }  // namespace shori

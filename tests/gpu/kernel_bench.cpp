@@ -150,6 +150,12 @@ void add_few_tokens() {
   }
 }
 
+// The LoRA part with memory for the masks, as lora_grad_a leaves them.
+LoraInputGradient with_masks(const LinearGroup& group, const Tensor& masks) {
+  const std::int64_t bytes = group.mask_bytes();
+  return {&group, kDropout, ConstTensorView{masks.view().data, DType::kU8, masks.view().rows, bytes, bytes}};
+}
+
 void add_rows() {
   entry("embed", [](benchmark::State& state) {
     const Tensor table(s.vocabulary, s.hidden), x(s.tokens, s.hidden);
@@ -171,7 +177,8 @@ void add_rows() {
       const Group group(s.hidden, {s.hidden, s.kv, s.kv}, s.rank);
       const std::int64_t cols = lora ? group.fused_in() : s.hidden;
       const Tensor h(s.tokens, s.hidden), dy(s.tokens, cols), dh(s.tokens, s.hidden), weight(1, s.hidden);
-      const auto part = lora ? std::optional(LoraInputGradient{&group.group(), kDropout}) : std::nullopt;
+      const Tensor masks(s.tokens, group.group().mask_bytes());
+      const auto part = lora ? std::optional(with_masks(group.group(), masks)) : std::nullopt;
       measure(state, {.bytes = 4 * product(s.tokens, s.hidden) * kBf16}, [&](const OpContext& context) {
         rms_norm_backward(context, h.view(), weight.view(), 1e-5f, dy.view(), part, dh.view(), dh.view());
       });
@@ -179,7 +186,8 @@ void add_rows() {
     entry(lora ? "swiglu_backward/lora" : "swiglu_backward", [lora](benchmark::State& state) {
       const Group group(s.feed_forward, {s.hidden}, s.rank, 6);
       const Tensor dp(s.tile, lora ? group.fused_in() : s.feed_forward), gate_up(s.tile, 2 * s.feed_forward);
-      const auto part = lora ? std::optional(LoraInputGradient{&group.group(), kDropout}) : std::nullopt;
+      const Tensor masks(s.tile, group.group().mask_bytes());
+      const auto part = lora ? std::optional(with_masks(group.group(), masks)) : std::nullopt;
       measure(state, {.bytes = 5 * product(s.tile, s.feed_forward) * kBf16},
               [&](const OpContext& context) { swiglu_backward(context, dp.view(), part, gate_up.view()); });
     });

@@ -6,8 +6,9 @@
   tests/gpu/performance_model.py --card H200 --plan FILE      FILE: what `shori-train --plan` printed; which layers it saves
 
 Nothing here is measured. The bound is work over the card's peak. The expected time is work over assumed rates: those of libraries from
-published figures, those of our kernels from their instruction counts. The first run on a card says where the assumptions are wrong:
-`gpu_suite.sh --parts smoke` prints the same ops. P1 is one sample of 16,384 tokens, P2 eight of 2,048, P3 a realistic mix.
+published figures, those of our kernels from their instruction counts (count_instructions.py): 70 % of the issue slots, or the memory.
+The first run on a card says where the assumptions are wrong: `gpu_suite.sh --parts smoke` prints the same ops.
+P1 is one sample of 16,384 tokens, P2 eight of 2,048, P3 a realistic mix.
 """
 import argparse
 import heapq
@@ -34,11 +35,11 @@ class Card:
 
 CARDS = {
     "3090": Card(82, 64, 71e12, 936e9, {"whole": 3, "attention": 29}, 62e12, 62e12, 50e12, 42e12,
-                 {"dequantize": 0.80, "rows": 0.82, "rope": 0.74, "lora_down": 0.50, "lora_grad_a": 0.50, "lora_grad_b": 0.70,
-                  "swiglu_backward": 0.58, "rms_norm_backward": 0.49, "adam": 0.49}),
+                 {"dequantize": 0.80, "rows": 0.82, "rope": 0.74, "lora_down": 0.80, "lora_grad_a": 0.64, "lora_grad_b": 0.70,
+                  "swiglu_backward": 0.82, "rms_norm_backward": 0.70, "adam": 0.49}),
     "H200": Card(132, 128, 790e12, 4800e9, {"whole": 32, "attention": 0}, 690e12, 640e12, 380e12, 310e12,
-                 {"dequantize": 0.70, "rows": 0.68, "rope": 0.61, "lora_down": 0.24, "lora_grad_a": 0.24, "lora_grad_b": 0.335,
-                  "swiglu_backward": 0.28, "rms_norm_backward": 0.155, "adam": 0.17})}
+                 {"dequantize": 0.70, "rows": 0.68, "rope": 0.61, "lora_down": 0.46, "lora_grad_a": 0.27, "lora_grad_b": 0.335,
+                  "swiglu_backward": 0.68, "rms_norm_backward": 0.40, "adam": 0.17})}
 
 
 def fused(columns, modules):
@@ -72,6 +73,11 @@ def launches(names, each=1):
 
 def input_bytes(names):
     return sum(T * GROUPS[name][0] * 2 for name in names)
+
+
+def mask_bytes(names):
+    """Dropout masks as bits, which lora_grad_a writes and the reader of the input's gradient reads."""
+    return sum(T * GROUPS[name][0] * MODULES[name] / 8 for name in names)
 
 
 def splits_of(card, samples, heads):
@@ -125,13 +131,13 @@ def ops_of(card, plan, lengths, all_heads):
         ("attention forward (FA2)", (layers + again) * attention, 0, card.attention, layers + again),
         ("attention backward (FA2, determ.)", 2.5 * layers * attention, 0, rate, 4 * layers * HEADS // heads),
         ("  its fills, converts, GQA sums", 0, layers * (7 * rows + 4 * rows * splits), share["rows"], 5 * layers * HEADS // heads),
-        ("  copies in/out, input_gradient", 0, layers * 9 * rows, share["rows"], 7 * layers),
+        ("  copies in/out, input_gradient", 0, layers * (9 * rows + mask_bytes(["o"])), share["rows"], 7 * layers),
         ("lora_down", 0, layers * input_bytes(every) + again_inputs, share["lora_down"],
          layers * launches(every, 2) + kept * launches(["qkv", "gate_up", "down"], 2) + again * launches(every, 2)),
-        ("lora_grad_a", 0, layers * input_bytes(every), share["lora_grad_a"], layers * launches(every, 2)),
+        ("lora_grad_a", 0, layers * (input_bytes(every) + mask_bytes(every)), share["lora_grad_a"], layers * launches(every, 2)),
         ("lora_grad_b", 0, layers * sum(T * GROUPS[name][2] * 2 for name in every), share["lora_grad_b"], layers * launches(every, 2)),
-        ("swiglu_backward + LoRA", 0, layers * 5 * T * F * 2, share["swiglu_backward"], layers * TILES),
-        ("rms_norm_backward + LoRA", 0, layers * 8 * rows, share["rms_norm_backward"], layers * (1 + TILES)),
+        ("swiglu_backward + LoRA", 0, layers * (5 * T * F * 2 + mask_bytes(["down"])), share["swiglu_backward"], layers * TILES),
+        ("rms_norm_backward + LoRA", 0, layers * (8 * rows + mask_bytes(["qkv", "gate_up"])), share["rms_norm_backward"], layers * (1 + TILES)),
         ("rms_norm", 0, layers * 12 * rows, share["rows"], layers * 2 * (1 + TILES)),
         ("swiglu", 0, layers * 6 * T * F * 2, share["rows"], layers * 2 * TILES),
         ("rope", 0, (2 * layers + kept + again) * 2 * T * (C + KV) * 2, share["rope"], 3 * layers),

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "shori/ops/tensor_view.h"
@@ -69,10 +70,12 @@ struct LinearGroup {
   }
   std::int64_t lora_columns() const { return round_up(lora_count() * rank, kLoraColumnMultiple); }
   std::int64_t fused_in() const { return in() + lora_columns(); }
+  // The dropout masks of one token, a bit for each input of each module with LoRA. `in` is a multiple of 8 on a device.
+  std::int64_t mask_bytes() const { return lora_count() * (in() / 8); }
 };
 
 // Key of the LoRA dropout masks of one layer in one micro-batch. A mask is a function of (seed, step, micro_batch, layer,
-// module, token, column), so it is never stored and any part of it can be computed again:
+// module, token, column), so any part of it can be computed again:
 //
 //   Philox4x32-10, key = (seed low, seed high),
 //   counter = {column / 8, token, step, micro_batch << 16 | layer * 8 + module}
@@ -96,6 +99,8 @@ struct DropoutKey {
 struct LoraInputGradient {
   const LinearGroup* group = nullptr;
   DropoutKey dropout;
+  // On a device: the masks that lora_grad_a left. Without them the op draws them.
+  std::optional<ConstTensorView> kept = std::nullopt;
 };
 
 }  // namespace shori

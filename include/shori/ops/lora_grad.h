@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 
 #include "shori/ops/linear_group.h"
 #include "shori/ops/op_context.h"
@@ -16,8 +17,10 @@ namespace shori {
 
 // For each module with LoRA: da += scale * d(xA)^T . (mask (.) x). fused_x and fused_dx as in nf4_linear.h.
 // Cost: 2 * T * modules * rank * in FLOP; x and dxA are read.
+// kept [T, mask_bytes()] kU8, rows without gaps: a device leaves the masks it drew there, for LoraInputGradient. It is not
+// written on the CPU or without dropout.
 void lora_grad_a(const OpContext& context, const LinearGroup& group, const DropoutKey& dropout, ConstTensorView fused_x,
-                 ConstTensorView fused_dx);
+                 ConstTensorView fused_dx, std::optional<TensorView> kept = std::nullopt);
 
 // For each module with LoRA: db += scaling * (its columns of dy)^T . xA. dy [T, out()].
 // Cost: 2 * T * rank * out FLOP over the outputs of these modules; their dy and xA are read.

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "shori/model/decoder_layer.h"
+#include "shori/util/math.h"
 
 namespace shori {
 
@@ -39,6 +40,12 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   if (arena != nullptr) arena->begin("buffers of a pass");
   if (scratch_attention) make(hidden, tokens, hidden_size);
   make(delta, tokens, hidden_size);
+  if (backward && arena != nullptr && tokens > 0) {
+    const std::int64_t attention_bytes = std::max(layer.qkv.mask_bytes(), layer.o.mask_bytes());
+    const std::int64_t mlp_bytes = tile * std::max(layer.gate_up.mask_bytes(), layer.down.mask_bytes());
+    const std::int64_t bytes = std::max(attention_bytes, ceil_div(mlp_bytes, tokens));
+    if (bytes > 0) masks = OwnedTensor::zeros(DType::kU8, tokens, bytes, arena);
+  }
   {
     Sharing sharing(arena, "attention, or head");
     make(attention_input, tokens, layer.qkv.fused_in());

@@ -24,9 +24,17 @@ DropoutKey key_of(const LayerContext& context, const DecoderLayer& layer, std::i
   return key;
 }
 
-std::optional<LoraInputGradient> lora_part(const LinearGroup& group, const DropoutKey& key) {
+// Where a device keeps the group's dropout masks from lora_grad_a to the op that completes the gradient of its input.
+std::optional<TensorView> masks_of(const LayerBuffers& buffers, const LinearGroup& group, const DropoutKey& key,
+                                   std::int64_t tokens) {
+  if (!buffers.masks || group.lora_count() == 0 || key.probability == 0) return std::nullopt;
+  return buffers.masks.view_as(tokens, group.mask_bytes());
+}
+
+std::optional<LoraInputGradient> lora_part(const LinearGroup& group, const DropoutKey& key,
+                                           const std::optional<TensorView>& masks) {
   if (group.lora_count() == 0) return std::nullopt;
-  return LoraInputGradient{&group, key};
+  return LoraInputGradient{&group, key, masks};
 }
 
 void probe(const LayerContext& context, const DecoderLayer& layer, std::string_view name, ConstTensorView tensor,
@@ -59,12 +67,15 @@ void forward_group(const LayerContext& context, const DecoderLayer& layer, const
   probe_outputs(context, layer, group, y, first_token);
 }
 
-// LoRA gradients of the group, and [dx | dxA] of its input.
+// LoRA gradients of the group, [dx | dxA] of its input, and its masks.
 void backward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
-                    std::int64_t first_token, ConstTensorView fused_x, ConstTensorView dy, TensorView fused_dx) {
+                    std::int64_t first_token, ConstTensorView fused_x, ConstTensorView dy, TensorView fused_dx,
+                    const std::optional<TensorView>& masks) {
   if (group.lora_count() > 0) lora_grad_b(context.ops, group, fused_x, dy);
   nf4_linear_backward(context.ops, group, dy, fused_dx);
-  if (group.lora_count() > 0) lora_grad_a(context.ops, group, key_of(context, layer, first_token), fused_x, fused_dx);
+  if (group.lora_count() > 0) {
+    lora_grad_a(context.ops, group, key_of(context, layer, first_token), fused_x, fused_dx, masks);
+  }
   if (context.probe) {
     const std::string name = concat("input gradient of ", name_of(group.modules.front().linear));
     probe(context, layer, name, fused_dx, first_token);
@@ -209,11 +220,13 @@ void backward_mlp_tile(const LayerContext& context, const DecoderLayer& layer, c
   const DropoutKey key = key_of(context, layer, tile.first);
   const TensorView dproduct = buffers.dproduct.view(tile.tokens);
   const TensorView dinput = buffers.dmlp_input.view(tile.tokens);
-  backward_group(context, layer, layer.down, tile.first, tile.product, dx, dproduct);
-  swiglu_backward(context.ops, dproduct, lora_part(layer.down, key), tile.gate_up);
-  backward_group(context, layer, layer.gate_up, tile.first, tile.input, tile.gate_up, dinput);
+  const auto down_masks = masks_of(buffers, layer.down, key, tile.tokens);
+  backward_group(context, layer, layer.down, tile.first, tile.product, dx, dproduct, down_masks);
+  swiglu_backward(context.ops, dproduct, lora_part(layer.down, key, down_masks), tile.gate_up);
+  const auto masks = masks_of(buffers, layer.gate_up, key, tile.tokens);
+  backward_group(context, layer, layer.gate_up, tile.first, tile.input, tile.gate_up, dinput, masks);
   rms_norm_backward(context.ops, tile.hidden, layer.post_attention_norm, layer.rms_norm_eps, dinput,
-                    lora_part(layer.gate_up, key), dx, dx);
+                    lora_part(layer.gate_up, key, masks), dx, dx);
   probe(context, layer, "attention residual gradient", dx, tile.first);
 }
 
@@ -238,15 +251,18 @@ void backward_attention(const LayerContext& context, const DecoderLayer& layer, 
   const TensorView doutput = buffers.fused_gradient.view_as(tokens, layer.o.fused_in());
   const TensorView dinput = buffers.fused_gradient.view_as(tokens, layer.qkv.fused_in());
   const TensorView dqkv = buffers.dqkv.view(tokens);
-  backward_group(context, layer, layer.o, 0, tensors.attention_output, dx, doutput);
+  const auto o_masks = masks_of(buffers, layer.o, key, tokens);
+  backward_group(context, layer, layer.o, 0, tensors.attention_output, dx, doutput, o_masks);
   attention_backward(context.ops, layer.attention, tensors.qkv, context.cu_seqlens,
                      tensors.attention_output.slice_cols(0, layer.o.in()), tensors.log_sum_exp, doutput,
-                     lora_part(layer.o, key), dqkv);
+                     lora_part(layer.o, key, o_masks), dqkv);
   probe(context, layer, "attention input gradient", dqkv, 0);
   rope(context.ops, *context.rope, context.position_ids, true, rotated_heads(layer, dqkv));
-  backward_group(context, layer, layer.qkv, 0, tensors.attention_input, dqkv, dinput);
+  const auto masks = masks_of(buffers, layer.qkv, key, tokens);
+  backward_group(context, layer, layer.qkv, 0, tensors.attention_input, dqkv, dinput, masks);
   if (skip_input_gradient) return;
-  rms_norm_backward(context.ops, x, layer.input_norm, layer.rms_norm_eps, dinput, lora_part(layer.qkv, key), dx, dx);
+  rms_norm_backward(context.ops, x, layer.input_norm, layer.rms_norm_eps, dinput, lora_part(layer.qkv, key, masks), dx,
+                    dx);
   probe(context, layer, "input gradient", dx, 0);
 }
 

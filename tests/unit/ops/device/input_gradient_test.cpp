@@ -1,6 +1,7 @@
 // Ops that add the LoRA part of an input's gradient while they read it, on the device against the CPU version.
 #include <optional>
 
+#include "shori/ops/lora_grad.h"
 #include "shori/ops/rms_norm.h"
 #include "shori/ops/swiglu.h"
 #include "shori/util/math.h"
@@ -59,7 +60,8 @@ void expect_close(const std::vector<Bf16>& got, const std::vector<Bf16>& expecte
   ASSERT_LT(relative_error(floats(got), floats(expected)), 5e-4);
 }
 
-// rms_norm_backward keeps 8, 4 or 2 rows in registers, depending on the columns: one vector of a thread covers 2,048.
+// rms_norm_backward keeps 8 rows in registers if the columns are up to 4,096 and a multiple of 64; other rows are computed
+// twice. Ranks of a multiple of 4 up to 32 have instances of their own where the group has one module, and up to 24 there.
 const std::vector<Case> kCases = {
     {.why = "the fewest columns, no dropout",
      .rows = 1,
@@ -82,8 +84,28 @@ const std::vector<Case> kCases = {
      .cols = 4096,
      .rank = 20,
      .modules = {{kQ, 16}, {kK, 8}, {kV, 8}}},
-    {.why = "four vectors per thread", .rows = 8, .cols = 4104, .rank = 20, .modules = {{kGate, 16}, {kUp, 16}}},
-    {.why = "eight vectors per thread; the maximum rank",
+    {.why = "columns past those in registers",
+     .rows = 8,
+     .cols = 4104,
+     .rank = 20,
+     .modules = {{kGate, 16}, {kUp, 16}}},
+    {.why = "one pass; one module; one row more than a block; rank of two parts",
+     .rows = 65,
+     .cols = 320,
+     .rank = 12,
+     .modules = {{kDown, 16}}},
+    {.why = "two passes, one of them cut; one module; rank of three parts",
+     .rows = 70,
+     .cols = 1088,
+     .rank = 24,
+     .modules = {{kDown, 16}}},
+    {.why = "one module; rank of four parts", .rows = 9, .cols = 576, .rank = 32, .modules = {{kDown, 16}}},
+    {.why = "two modules with a rank of four parts in registers",
+     .rows = 9,
+     .cols = 1024,
+     .rank = 32,
+     .modules = {{kGate, 16}, {kUp, 16}}},
+    {.why = "columns of three blocks; the maximum rank",
      .rows = 3,
      .cols = 8200,
      .rank = 64,
@@ -140,12 +162,63 @@ TEST_F(InputGradientDevice, SwigluBackwardMatchesCpu) {
     const std::vector<Bf16> start = normal_bf16(count_of(shape.rows, 2 * shape.cols), 3);
     TwinMatrix<Bf16> expected(shape.rows, 2 * shape.cols, start);
     swiglu_backward(cpu(), dp.host(), lora_of(group.host(), key), expected.host());
+    std::optional<std::vector<Bf16>> first;
     for_each_schedule([&] {
       TwinMatrix<Bf16> gate_up(shape.rows, 2 * shape.cols, start);
       swiglu_backward(device(), dp.device(), lora_of(group.device(), key), gate_up.device());
-      expect_close(gate_up.device_values(), expected.host_values());
+      const auto got = gate_up.device_values();
+      expect_close(got, expected.host_values());
+      if (first) {
+        ASSERT_EQ(got, *first) << "depends on the schedule";
+      }
+      first = got;
     });
   }
+}
+
+// Gates for which e^-gate overflows, or the sigmoid is no normal number.
+TEST_F(InputGradientDevice, SwigluBackwardOfGreatGates) {
+  const std::vector<float> gates = {-3e38f, -1000, -104, -89, -88,  -87.5f, -87, -20,
+                                    0,      20,    87,   89,  1000, 3e38f,  -86, 1};
+  std::vector<Bf16> start, ones;
+  for (const float gate : gates) start.push_back(to_bf16(gate));
+  for (std::size_t i = 0; i < gates.size(); ++i) start.push_back(to_bf16(2.0f));
+  for (std::size_t i = 0; i < gates.size(); ++i) ones.push_back(to_bf16(1.0f));
+  const auto cols = static_cast<std::int64_t>(gates.size());
+  TwinMatrix<Bf16> dp(1, cols, ones), gate_up(1, 2 * cols, start);
+  swiglu_backward(cpu(), dp.host(), std::nullopt, gate_up.host());
+  swiglu_backward(device(), dp.device(), std::nullopt, gate_up.device());
+  const auto got = floats(gate_up.device_values()), expected = floats(gate_up.host_values());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const float gate = gates[i % gates.size()];
+    EXPECT_NEAR(got[i], expected[i], std::max(1e-30f, 0.01f * std::fabs(expected[i]))) << "gate " << gate;
+  }
+}
+
+// The masks that lora_grad_a left give the same bits as masks drawn by the op.
+TEST_F(InputGradientDevice, TakesMasksThatAreGiven) {
+  const Case shape{.why = "", .rows = 11, .cols = 264, .rank = 20, .modules = {{kGate, 16}, {kUp, 16}}};
+  const TwinGroup group(shape.cols, shape.rank, shape.modules, TwinWeights::kBf16, 1);
+  TwinMatrix<Bf16> dp = fused_gradient(shape, group.host(), 2);
+  const std::int64_t bytes = group.host().mask_bytes();
+  const auto gradient = [&](std::optional<ConstTensorView> kept) {
+    TwinMatrix<Bf16> gate_up(shape.rows, 2 * shape.cols, normal_bf16(count_of(shape.rows, 2 * shape.cols), 3));
+    swiglu_backward(device(), dp.device(), LoraInputGradient{&group.device(), key_of(shape), kept}, gate_up.device());
+    return gate_up.device_values();
+  };
+  TwinMatrix<std::uint8_t> masks(shape.rows, bytes, std::vector<std::uint8_t>(count_of(shape.rows, bytes)));
+  std::vector<std::unique_ptr<DeviceArray<float>>> factors;
+  std::vector<LinearModule> modules(group.device().modules.begin(), group.device().modules.end());
+  for (LinearModule& module : modules) {
+    factors.push_back(std::make_unique<DeviceArray<float>>(std::vector<float>(count_of(shape.rank, shape.cols))));
+    module.da = factors.back()->get();
+  }
+  TwinMatrix<Bf16> x = fused_gradient(shape, group.host(), 4);
+  lora_grad_a(device(), {modules, shape.rank, TwinGroup::kScaling}, key_of(shape), x.device(), dp.device(),
+              masks.device());
+  EXPECT_EQ(gradient(masks.device()), gradient(std::nullopt));
+  TwinMatrix<std::uint8_t> none(shape.rows, bytes, std::vector<std::uint8_t>(count_of(shape.rows, bytes)));
+  EXPECT_NE(gradient(none.device()), gradient(std::nullopt)) << "given masks were not read";
 }
 
 // With dx = 0, and dxA = 1 and A = 1 in one module, an element of the gradient is rank * scale where the mask keeps it and

@@ -2,6 +2,7 @@
 #include <functional>
 #include <string>
 
+#include "kernels/cpu/rows.h"
 #include "shori/ops/lora_down.h"
 #include "shori/ops/lora_grad.h"
 #include "shori/util/text.h"
@@ -300,6 +301,36 @@ TEST_F(LoraDevice, GradientOfAHasTheMasksOfTheCpuToTheBit) {
     const Gradients start = start_of(twins.host(), Factor::kA);
     for (std::size_t i = 0; i < start[0].size(); ++i) ASSERT_EQ(got[0][i], start[0][i] + (std::ldexp(1.0f, 20) - 1));
   }
+}
+
+// What lora_grad_a leaves for the ops that complete the gradient of the input: kept_byte() of the mask on the CPU.
+TEST_F(LoraDevice, GradientOfALeavesTheMasksOfTheCpu) {
+  for_each_case([&](const Case& shape, const TwinGroup& group, const DropoutKey& key) {
+    if (shape.probability == 0) return;
+    const std::int64_t cols = group.host().fused_in(), bytes = group.host().mask_bytes();
+    TwinMatrix<Bf16> x = rows_of(shape.tokens, cols, 1), dx = rows_of(shape.tokens, cols, 2);
+    std::vector<std::uint8_t> expected(static_cast<std::size_t>(shape.tokens * bytes));
+    for (std::int64_t token = 0; token < shape.tokens; ++token) {
+      for (const LinearModule& module : group.host().modules) {
+        if (!module.has_lora()) continue;
+        std::vector<float> mask(static_cast<std::size_t>(shape.in), 1.0f);
+        drop_row(key, module.number(), token, 0, shape.in, mask.data());
+        for (std::int64_t column = 0; column < shape.in; ++column) {
+          const std::int64_t byte = token * bytes + module.lora_index * (shape.in / 8) + column / 8;
+          const int bit = static_cast<int>(column % 8 / 2 + column % 2 * 4);
+          if (mask[static_cast<std::size_t>(column)] != 0) expected[static_cast<std::size_t>(byte)] |= 1u << bit;
+        }
+      }
+    }
+    for_each_schedule([&] {
+      TwinMatrix<std::uint8_t> kept(shape.tokens, bytes, std::vector<std::uint8_t>(expected.size(), 0xa5));
+      gradients_on_device(group.device(), Factor::kA, [&](const LinearGroup& linears) {
+        lora_grad_a(device(bytes_for(group.host(), shape.tokens, Factor::kA)), linears, key, x.device(), dx.device(),
+                    kept.device());
+      });
+      ASSERT_EQ(kept.device_values(), expected);
+    });
+  });
 }
 
 // One call with more tokens than a launch takes, and two calls with the same tokens.
