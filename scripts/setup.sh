@@ -109,6 +109,13 @@ check_machine() {
 C++20 compiler, CMake 3.25, Ninja, Python 3.11, and the development files of ${packages[*]:7}, then follow this script by hand."
 }
 
+# Ubuntu has Chromium as a snap alone, which a script cannot install everywhere.
+check_browser() {
+  if [ "$with_tests" = no ] || has_browser || ! grep -qx 'ID=ubuntu' /etc/os-release; then return; fi
+  fail "The tests read report pages with a browser, and none is here. Install one, then run this again:  sudo snap install chromium
+(or the package of https://www.google.com/chrome)"
+}
+
 has_driver() { command -v nvidia-smi >/dev/null || [ -e /dev/nvidiactl ]; }
 
 # An nvcc of the release of libtorch's libraries, of this machine's toolkit.
@@ -268,6 +275,7 @@ flock -n 9 || { say "Another setup.sh is at work in this clone; waiting for it";
 : >"$log"
 trap stop_heartbeat EXIT
 check_machine
+check_browser
 choose_cuda
 announce
 check_disk
