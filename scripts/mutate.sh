@@ -109,7 +109,7 @@ mutate() {
   make_copy
   export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$tree
   export SHORI_TEST_DATA=$tree/tests SHORI_TOKENIZER=$root/build/deps/tokenizer/tokenizer.model SHORI_BIN_DIR=$build/bin
-  export SHORI_PYTHON=$root/build/deps/venv/bin/python SHORI_SOURCE_DIR=$tree PYTHONPATH=$tree/tests/support
+  export SHORI_PYTHON=$root/build/deps/venv/bin/python SHORI_SOURCE_DIR=$tree PYTHONPATH=$tree/tests/support/programs
   export OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
   passed=""
   while read -r name; do

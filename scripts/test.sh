@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh              everything
 #   scripts/test.sh -R REGEX     only the ctest entries whose name matches (unit_data, ops_test, parity_model, ...)
-#   scripts/test.sh -L LABEL     only one kind: unit ops model train sanitize parity e2e fault fuzz issues lint gpu
+#   scripts/test.sh -L LABEL     only one kind: unit ops model train sanitize parity e2e chat fault fuzz issues lint gpu
 #   scripts/test.sh --no-setup   without the set-up step
 #
 # Builds into build/release. The time of each part stands at the end of its line.

@@ -7,7 +7,6 @@
 
 #include "shori/io/limits.h"
 #include "shori/util/command.h"
-#include "shori/util/download_help.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"

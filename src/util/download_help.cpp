@@ -1,5 +1,3 @@
-#include "shori/util/download_help.h"
-
 #include "shori/util/command.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"

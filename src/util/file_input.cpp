@@ -12,7 +12,6 @@
 #include <memory>
 
 #include "shori/util/command.h"
-#include "shori/util/download_help.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"

@@ -7,7 +7,7 @@
 For 105 TFLOP/s on an RTX 3090 one tensor-core instruction (HMMA) has to be issued every 21.7 cycles of a quarter of a multiprocessor. With
 half of its issue slots used, HMMA is at least 9.2 % of all instructions; with half of the bandwidth of shared memory used, an HMMA comes
 with at most 2.7 cycles of it: 4 for an LDSM.x4, 1 for an LDS. Every instruction of the loop counts, those of a branch that is rarely taken
-too. Exit 1: a kernel misses one of them; exit 77: there is no cuobjdump, or nothing was built.
+too. Exit 1: a kernel misses one of them, there is no cuobjdump, or nothing was built.
 """
 import argparse
 import collections
@@ -60,7 +60,7 @@ def main():
     cuobjdump, built = find_cuobjdump(), options.objects / "nf4_product.o"
     if not cuobjdump or not built.exists():
         print(f"check_product: {'no cuobjdump' if not cuobjdump else f'{built} was not built'}")
-        return 77
+        return 1
     good = True
     for architecture in options.arch:
         for kernel, instructions in sorted(disassemble(built, architecture, cuobjdump).items()):

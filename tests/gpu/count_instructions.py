@@ -8,7 +8,7 @@
 
 Without a GPU this is the measure of a kernel that is limited by the issue of instructions. A loop is the range from the target of a
 backward branch to the branch. Every instruction of a range counts, those of a branch that is rarely taken too. Exit 1: a kernel has more
-instructions an element than its limit; exit 77: there is no cuobjdump, or nothing was built.
+instructions an element than its limit, there is no cuobjdump, or nothing was built.
 """
 import argparse
 import collections
@@ -161,7 +161,7 @@ def check(objects, architectures, cuobjdump):
         path = next((path for path in sorted(objects.glob(f"{file.removesuffix('.cu')}.*")) if path.suffix in (".o", ".cubin")), None)
         if path is None:
             print(f"count_instructions: {file} was not built in {objects}")
-            return 77
+            return 1
         values = {architecture: count(without_padding(disassemble(path, architecture, cuobjdump)[kernel]))
                   for architecture in architectures}
         for architecture, value in values.items():
@@ -191,7 +191,7 @@ def main():
     cuobjdump = find_cuobjdump()
     if not cuobjdump or not options.objects.is_dir():
         print(f"count_instructions: {'no cuobjdump' if not cuobjdump else f'nothing was built in {options.objects}'}")
-        return 77
+        return 1
     if options.show:
         for architecture in options.arch or ["sm_86"]:
             show(options.objects, architecture, cuobjdump, options.show)

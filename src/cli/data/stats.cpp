@@ -13,7 +13,7 @@
 #include "shori/util/file.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 #include "src/cli/choice.h"
 #include "src/cli/data/commands.h"

@@ -2,7 +2,7 @@
 #include <string>
 
 #include "shori/data/corpus_stats.h"
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 #include "src/data/stats/table.h"
 

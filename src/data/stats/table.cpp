@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 

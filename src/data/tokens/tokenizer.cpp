@@ -8,7 +8,6 @@
 
 #include "shori/data/tokenizer_model.h"
 #include "shori/util/command.h"
-#include "shori/util/download_help.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"

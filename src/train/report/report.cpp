@@ -6,7 +6,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/log.h"
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 #include "src/train/report/report_page.h"
 #include "src/train/report/report_script.h"

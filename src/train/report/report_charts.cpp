@@ -3,7 +3,7 @@
 #include <cmath>
 #include <map>
 
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 #include "src/train/report/loss_average.h"
 #include "src/train/report/report_page.h"

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "shori/util/chart.h"
+#include "shori/util/page/chart.h"
 #include "src/train/report/run_record.h"
 
 namespace shori {

@@ -1,11 +1,11 @@
-#include "shori/util/chart.h"
+#include "shori/util/page/chart.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 
 namespace shori {
 namespace {

@@ -300,7 +300,9 @@ TEST(Lint, PlacesInsideALineOfJson) {
   const BlockmlDocument document = parsed(text);
   print_findings(document, text, {"a.jsonl", 7}, lint_document(document, {}, {}), [&](const Diagnostic& problem) {
     EXPECT_EQ(problem.location.line, 7u);
-    if (problem.rule == "prose/thoughts") EXPECT_TRUE(problem.message.ends_with("(text 2:4)")) << problem.message;
+    if (problem.rule == "prose/thoughts") {
+      EXPECT_TRUE(problem.message.ends_with("(text 2:4)")) << problem.message;
+    }
   });
 }
 

@@ -73,7 +73,9 @@ TEST_F(AttentionDevice, MatchesCpu) {
 // One sample of four tiles of keys: 42 heads leave most of 82 multiprocessors to a second wave, 21 do not.
 TEST_F(AttentionDevice, MatchesCpuInTwoCalls) {
   const AttentionShape shape{.heads = 42, .kv_heads = 1, .head_dim = 8};
-  if (open_device().sm_count == 82) ASSERT_EQ(attention_backward_heads(shape, 512, 1, 82), 21);
+  if (open_device().sm_count == 82) {
+    ASSERT_EQ(attention_backward_heads(shape, 512, 1, 82), 21);
+  }
   AttentionTwins twins(shape, {0, 512});
   twins.run_on_cpu(cpu());
   twins.run_on_device(device());

@@ -1,8 +1,8 @@
 #include <cstdint>
 
-#include "shori/util/chart.h"
 #include "shori/util/hash.h"
-#include "shori/util/markup.h"
+#include "shori/util/page/chart.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 
 namespace shori {

@@ -1,4 +1,4 @@
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 
 #include <cmath>
 #include <cstdio>

@@ -13,7 +13,7 @@ import time
 
 import start_server
 
-SOURCE = pathlib.Path(os.environ.get("SHORI_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+SOURCE = pathlib.Path(os.environ.get("SHORI_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[3]))
 BIN = pathlib.Path(os.environ.get("SHORI_BIN_DIR", SOURCE / "build/release/bin"))
 TOKENIZER = pathlib.Path(os.environ.get("SHORI_TOKENIZER", SOURCE / "build/deps/tokenizer/tokenizer.model"))
 PYTHON = os.environ.get("SHORI_PYTHON", str(SOURCE / "build/deps/venv/bin/python"))

@@ -1,4 +1,4 @@
-#include "shori/util/chart.h"
+#include "shori/util/page/chart.h"
 
 #include <algorithm>
 #include <charconv>
@@ -6,7 +6,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "shori/util/markup.h"
+#include "shori/util/page/markup.h"
 #include "shori/util/text.h"
 
 namespace shori {

@@ -1,0 +1,1 @@
+from small_jobs import text_model, token_model  # noqa: F401  fixtures
