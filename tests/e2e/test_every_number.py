@@ -64,6 +64,7 @@ ROWS = {
 }
 ELSEWHERE = {
     "adam_zero_gradient_guard": "acts where a second moment is exactly 0, which these runs do not have: unit tests of AdamW",
+    "matmul": "chooses kernels of a GPU, of which a CPU has none: test_matmul.py on the emulated device",
     "pad_to_sequence_len": "ids of padding, which no result depends on: test_padding_changes_nothing",
     "optimizer_state": "needs a run to begin from: test_resume.py, test_optimizer_state_is_carried",
 }
