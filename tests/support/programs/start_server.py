@@ -25,8 +25,8 @@ def library():
 
 
 def is_read_while_loading(name):
-    """Variables that the loader, OpenMP or libtorch read before main(): a server has those of its own start."""
-    return name.startswith(("LD_", "OMP_", "GOMP_", "MKL_", "ATEN_", "TORCH_", "GLIBC_", "MALLOC_", "ASAN_", "UBSAN_"))
+    """Variables that the loader, OpenMP, libtorch or the emulator read before main(): a server has those of its own start."""
+    return name.startswith(("LD_", "OMP_", "GOMP_", "MKL_", "ATEN_", "TORCH_", "GLIBC_", "MALLOC_", "ASAN_", "UBSAN_", "SHORI_EMULATED_SUMS"))
 
 
 class StartServer:
