@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
-from run_folders import checkpoints, read_safetensors, snapshot
+from run_folders import checkpoints, snapshot
 from shori_programs import in_parallel, must, refused, train
 from small_jobs import TokenJob, copy_folder, make_model, replace_file
+from weight_files import fill, rewrite
 
 INDEX = "model.safetensors.index.json"
 
@@ -89,17 +90,6 @@ def test_broken_containers(tmp_path, token_model):
 
 
 # ---- tensors, shards, index -----------------------------------------------------------------------------------------
-
-def rewrite(path, change):
-    """Rewrites a safetensors file after change(tensors) has edited {name: (dtype, shape, bytes)}."""
-    _, tensors = read_safetensors(path)
-    change(tensors)
-    header, position = {}, 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + len(data)]}
-        position += len(data)
-    replace_file(path, container(json.dumps(header), b"".join(data for _, _, data in tensors.values())))
-
 
 def edit_json(path, change):
     value = json.loads(path.read_text())
@@ -378,13 +368,7 @@ def test_weights_that_are_not_finite(tmp_path, token_model, bits, name):
 def test_weights_that_overflow_stop_the_first_step(tmp_path, token_model):
     """Finite weights, but no finite loss: nothing is updated, and step 0 stays durable."""
     model = copy_folder(token_model, tmp_path / "model")
-
-    def change(tensors):
-        for name in ("model.norm.weight", "lm_head.weight"):
-            dtype, shape, data = tensors[name]
-            tensors[name] = (dtype, shape, struct.pack("<H", 0x7F00) * (len(data) // 2))
-
-    rewrite(model / "model.safetensors", change)
+    fill(model / "model.safetensors", 0x7F00, "model.norm.weight", "lm_head.weight")
     job = TokenJob(tmp_path / "job", model, held_out=0)
     outcome = must(train(job.config), 6)
     assert outcome.errors == ["E0601"] and outcome.acknowledged == 0, repr(outcome)

@@ -1,12 +1,12 @@
 """The key `matmul` on the emulated device: the NF4 kernel trains as cuBLASLt's products do, and a run keeps its choice."""
 import json
-import struct
 
 import pytest
 
 from run_folders import adapter_values, metrics, tensor_state
 from shori_programs import BIN, Running, must, run
-from small_jobs import TokenJob, copy_folder, replace_file
+from small_jobs import TokenJob, copy_folder
+from weight_files import fill
 
 EMULATED = BIN / "shori-train-emulated"
 # Four steps of one pack each: the emulator needs a second for a pass.
@@ -39,14 +39,6 @@ def numbers(job):
 
 def products(job):
     return json.loads((job.run / "run.json").read_text())["products"]
-
-
-def fill(path, name, bits):
-    """Sets all elements of a bf16 tensor of a safetensors file."""
-    data = path.read_bytes()
-    begin = 8 + struct.unpack_from("<Q", data)[0]
-    first, last = (begin + offset for offset in json.loads(data[8:begin])[name]["data_offsets"])
-    replace_file(path, data[:first] + struct.pack("<H", bits) * ((last - first) // 2) + data[last:])
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +92,7 @@ def test_a_stopped_run_resumes_with_its_kernel(tmp_path, token_model, kernel):
 def test_an_overflow_names_the_product(tmp_path, token_model):
     """Weights beyond the bound of the sums: infinite, never wrong. With fp32 sums the same model has a finite loss."""
     model = copy_folder(token_model, tmp_path / "model")
-    fill(model / "model.safetensors", "model.layers.1.mlp.down_proj.weight", 0x46EA)  # 29952
+    fill(model / "model.safetensors", 0x46EA, "model.layers.1.mlp.down_proj.weight")  # 29952
     outcome = must(emulated(job(tmp_path / "kernel", model, matmul="nf4", held_out=0).config), 6)
     assert outcome.errors == ["E0601"]
     assert "first tensor that is not finite: layers.1.down_proj output" in outcome.err

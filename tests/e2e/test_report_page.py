@@ -1,14 +1,14 @@
 """The report as a browser shows it: numbers of metrics.jsonl, values by keyboard, no text that runs, any width, light and dark."""
 import json
 import signal
-import struct
 
 import pytest
 
 from made_runs import eval_line, made_run, sample_line, step_line
-from run_folders import metrics, read_safetensors
+from run_folders import metrics
 from shori_programs import BIN, must, run, start_train, train
-from small_jobs import Job, TokenJob, copy_folder, replace_file, scenes, token_lines, write_config
+from small_jobs import Job, TokenJob, copy_folder, scenes, token_lines, write_config
+from weight_files import fill
 
 # series -> points, of every chart of the page: what the browser has read, and whether each is drawn.
 CHARTS = """[...document.querySelectorAll('figure')].filter(figure => figure.querySelector('.series')).map(figure => ({
@@ -43,17 +43,6 @@ def check_stage(browser, folder, number=0):
     return charts
 
 
-def rewritten(path, change):
-    metadata, tensors = read_safetensors(path)
-    change(tensors)
-    header, position, body = {"__metadata__": metadata}, 0, b""
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, position + len(data)]}
-        position, body = position + len(data), body + data
-    text = json.dumps(header).encode()
-    replace_file(path, struct.pack("<Q", len(text)) + text + body)
-
-
 def test_page_of_a_run_that_was_interrupted(tmp_path, token_model, browser):
     job = TokenJob(tmp_path, token_model)
     with start_train(job.config) as running:
@@ -71,13 +60,7 @@ def test_page_of_a_run_that_was_interrupted(tmp_path, token_model, browser):
 def test_page_of_a_run_whose_loss_was_not_finite(tmp_path, token_model, browser):
     """The steps before it are there, and the page says that the run is not finished."""
     model = copy_folder(token_model, tmp_path / "model")
-
-    def change(tensors):
-        for name in ("model.norm.weight", "lm_head.weight"):
-            dtype, shape, data = tensors[name]
-            tensors[name] = (dtype, shape, struct.pack("<H", 0x7F00) * (len(data) // 2))
-
-    rewritten(model / "model.safetensors", change)
+    fill(model / "model.safetensors", 0x7F00, "model.norm.weight", "lm_head.weight")
     job = TokenJob(tmp_path / "job", model, held_out=0)
     assert must(train(job.config), 6).errors == ["E0601"]
     browser.open(job.run / "report.html")
