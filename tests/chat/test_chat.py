@@ -189,6 +189,16 @@ def say(terminal, text):
     enter(terminal, text, "Aya:")
 
 
+def save_and_leave(terminal, path, last):
+    enter(terminal, f"/save {path}", "saved in")
+    terminal.type(last)
+    assert terminal.finish() == 0
+
+
+def messages_of_ben(path):
+    return re.findall(r"▀message\n(Ben: .*?)▄\n", path.read_text(), re.S)
+
+
 def test_a_chat_on_a_terminal(job, scenario, tmp_path):
     saved = tmp_path / "chat.blockml"
     with start(job, scenario, tmp_path=tmp_path) as terminal:
@@ -212,11 +222,8 @@ def test_a_chat_on_a_terminal(job, scenario, tmp_path):
         terminal.wait_for("Ben: the boat!")
         terminal.type(" now\r")
         terminal.wait_for("Ben> ")
-        enter(terminal, f"/save {saved}", "saved in")
-        terminal.type("/quit\r")
-        assert terminal.finish() == 0
-    bodies = re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text(), re.S)
-    assert bodies == ["Ben: the boat!", "Ben: é🙂", "Ben: the boat! now"]
+        save_and_leave(terminal, saved, "/quit\r")
+    assert messages_of_ben(saved) == ["Ben: the boat!", "Ben: é🙂", "Ben: the boat! now"]
     must_pass_check(saved)
     history = (tmp_path / "state/shori-train/chat-history")
     assert history.stat().st_mode & 0o777 == 0o600 and "the" in history.read_text()
@@ -267,9 +274,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_the_chat(job, scenario, tmp_path):
         terminal.wait_for("Aya:")
         terminal.type("\x03")
         terminal.wait_for("stopped; /continue")
-        enter(terminal, f"/save {saved}", "saved in")
-        terminal.type("\x04")
-        assert terminal.finish() == 0
+        save_and_leave(terminal, saved, "\x04")
     assert saved.read_text().startswith(SCENARIO + "▀message\nBen: tell me all▄\n▀message\nAya: ")
     must_pass_check(saved)
 
@@ -294,13 +299,10 @@ def test_pasted_lines_are_one_message(job, scenario, tmp_path):
         terminal.wait_for("now")
         say(terminal, "!")
         say(terminal, "\x1b[201~\x1b[200~\x1b[201~one")
-        enter(terminal, f"/save {saved}", "saved in")
-        terminal.type("\x04")
-        assert terminal.finish() == 0
+        save_and_leave(terminal, saved, "\x04")
     assert terminal.raw.count(b"\x1b[?2004h") == terminal.raw.count(b"\x1b[?2004l") > 2
     assert terminal.raw.rfind(b"\x1b[?2004h") < terminal.raw.rfind(b"\x1b[?2004l")
-    bodies = re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text(), re.S)
-    assert bodies == ["Ben: so: the boat\nthe pier\n\n/quit\tnow!", "Ben: one"]
+    assert messages_of_ben(saved) == ["Ben: so: the boat\nthe pier\n\n/quit\tnow!", "Ben: one"]
 
 
 def test_killed_chats_are_kept_apart(job, scenario, tmp_path):
@@ -371,7 +373,7 @@ def test_text_as_editors_save_it(job, scenario, prompt, tmp_path):
 def test_names_in_what_is_typed(job, scenario, tmp_path):
     saved = tmp_path / "chat.blockml"
     done = talk(["Ben: the boat", "Aya: the \u009bpier", "/set me Aya", "/say A: B", f"/save {saved}"], job.run, scenario, *SHORT)
-    assert re.findall(r"▀message\n(Ben: .*?)▄\n", saved.read_text()) == ["Ben: the boat", "Ben: Aya: the pier"]
+    assert messages_of_ben(saved) == ["Ben: the boat", "Ben: Aya: the pier"]
     assert done.stderr.count("`/say Aya` lets the model write as Aya") == 1
     assert "cannot both be Aya" in done.stderr and "/set me Ben" in done.stderr and "help: /say Aya" in done.stderr, done.stderr
 

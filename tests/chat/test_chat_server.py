@@ -295,8 +295,7 @@ def test_the_log_has_numbers_and_no_text():
 def test_a_client_that_goes_away(stream, phase):
     """Its generation ends, and the next client is served at once."""
     with Server(token_ms=20, prompt_ms=100_000 if phase == "prompt" else 0) as server:
-        with server.connect() as connection:
-            connection.sendall(request({"prompt": "x", "stream": stream}))
+        with server.asked(request({"prompt": "x", "stream": stream}), finish=False):
             time.sleep(0.3)
         cancelled = server.program.wait_for(r"cancelled after (\d+)")
         assert int(cancelled[1]) < 900
@@ -310,8 +309,7 @@ def test_a_client_that_goes_away_from_the_queue():
         running.start()
         while not HTTP.get(server.url + "/slots").json()[0]["is_processing"]:
             time.sleep(0.01)
-        with server.connect() as waiting:
-            waiting.sendall(request({"prompt": "x" * 10}))
+        with server.asked(request({"prompt": "x" * 10}), finish=False):
             time.sleep(0.2)
         assert server.post("/completion", {"prompt": "x", "n_predict": 1}).status_code == 200
         running.join()
@@ -336,11 +334,7 @@ def test_a_client_that_closes_its_end_gets_its_answer(stream, path):
 def test_a_client_of_http_1_0_gets_a_stream_without_chunks():
     with Server(prompt_ms=300) as server:
         for finish in (False, True):
-            with server.connect() as connection:
-                connection.sendall(request({"prompt": "x", "n_predict": 3, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
-                if finish:
-                    connection.shutdown(socket.SHUT_WR)
-                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            answer = server.raw_bytes(request({"prompt": "x", "n_predict": 3, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"), finish)
             head, _, body = answer.partition(b"\r\n\r\n")
             assert b"Transfer-Encoding" not in head and b"Connection: close" in head
             parts = [json.loads(part) for part in events(body.decode()) if part != ":"]
@@ -350,9 +344,7 @@ def test_a_client_of_http_1_0_gets_a_stream_without_chunks():
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_closes_its_end_and_goes_away(stream):
     with Server(prompt_ms=100_000) as server:
-        with server.connect() as connection:
-            connection.sendall(request({"prompt": "x", "stream": stream}))
-            connection.shutdown(socket.SHUT_WR)
+        with server.asked(request({"prompt": "x", "stream": stream})):
             time.sleep(0.5)
         assert server.program.wait_for("cancelled after 0")
 
@@ -364,11 +356,7 @@ def test_a_client_that_closes_its_end_and_goes_away(stream):
 def test_the_words_of_a_status(data, line):
     with Server(token_ms=20) as server:
         for finish in (False, True):
-            with server.connect() as connection:
-                connection.sendall(data)
-                if finish:
-                    connection.shutdown(socket.SHUT_WR)
-                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            answer = server.raw_bytes(data, finish)
             assert answer.startswith(line + b"\r\n"), answer
 
 

@@ -56,15 +56,26 @@ class Server:
     def connect(self, source=None):
         return socket.create_connection(("127.0.0.1", self.port), timeout=30, source_address=source and (source, 0))
 
-    def raw(self, data, finish=True):
-        """Status and body of the answer to these bytes; None if there is none."""
+    @contextlib.contextmanager
+    def asked(self, data, finish=True):
+        """A connection that has sent these bytes; with `finish` it has closed its end after them."""
         with self.connect() as connection:
             with contextlib.suppress(OSError):
                 connection.sendall(data)
             if finish:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_WR)
+            yield connection
+
+    def raw(self, data, finish=True):
+        """Status and body of the answer to these bytes; None if there is none."""
+        with self.asked(data, finish) as connection:
             return read_answer(connection)
+
+    def raw_bytes(self, data, finish=True):
+        """The answer to these bytes as it came, with its head."""
+        with self.asked(data, finish) as connection:
+            return b"".join(iter(lambda: connection.recv(65536), b""))
 
     def _status(self, name):
         with open(f"/proc/{self.program.process.pid}/status", encoding="ascii") as status:
