@@ -31,10 +31,11 @@ bool PeerWatch::send_early() {
   return send_all(socket_, part.data(), part.size(), write_time_);
 }
 
-std::string_view PeerWatch::begin_answer(std::string_view head) {
-  SHORI_CHECK(head.starts_with(kStatusLine), "every answer begins with the line of its status");
+std::string_view PeerWatch::rest_of(std::string_view part) {
+  if (has_begun_) return part;
+  SHORI_CHECK(part.starts_with(kStatusLine), "every answer begins with the line of its status");
   has_begun_ = true;
-  return head.substr(sent_);
+  return part.substr(sent_);
 }
 
 }  // namespace shori

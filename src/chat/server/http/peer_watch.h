@@ -17,8 +17,9 @@ class PeerWatch {
   explicit PeerWatch(int socket, std::chrono::milliseconds write_time) : socket_(socket), write_time_(write_time) {}
 
   bool has_gone();
-  // What remains to be sent of `head`, the beginning of an answer. If has_gone() is called again, a stream follows.
-  std::string_view begin_answer(std::string_view head);
+  // What remains to be sent of a part of the answer; the first part has its head. If has_gone() is called again, a stream
+  // follows.
+  std::string_view rest_of(std::string_view part);
   // Clients of HTTP/1.0 take no chunks.
   void stream_without_chunks() { in_chunks_ = false; }
 

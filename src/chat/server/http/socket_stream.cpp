@@ -54,9 +54,7 @@ ssize_t SocketStream::read(char* into, size_t size) {
 
 // cpp-httplib begins an answer with one write.
 ssize_t SocketStream::write(const char* data, size_t size) {
-  std::string_view bytes(data, size);
-  if (!has_begun_) bytes = watch_.begin_answer(bytes);
-  has_begun_ = true;
+  const std::string_view bytes = watch_.rest_of({data, size});
   if (has_failed_ || !send_all(socket_, bytes.data(), bytes.size(), write_time_)) {
     has_failed_ = true;
     return -1;

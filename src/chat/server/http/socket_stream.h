@@ -29,7 +29,7 @@ class SocketStream : public httplib::Stream {
   PeerWatch& watch_;
   std::chrono::milliseconds write_time_;
   std::size_t offset_ = 0;
-  bool has_begun_ = false, has_failed_ = false;
+  bool has_failed_ = false;
 };
 
 // Sends all of `data` within `time`; false if that was not possible.
