@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <span>
 
 #include "shori/data/pack_plan.h"
 #include "shori/train/run_folder.h"
@@ -13,7 +14,10 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kRecent = 20;  // steps by which the time of one is judged
+// The last steps, by which the time of one is judged.
+std::span<const TimingRecord> recent(const RunRecord& record) {
+  return std::span(record.timings).last(std::min<std::size_t>(20, record.timings.size()));
+}
 
 double number_in(const JsonValue& line, std::string_view key) {
   const JsonValue* value = line.find(key);
@@ -173,20 +177,18 @@ std::string loss_text(double loss) {
 }
 
 double RunRecord::seconds_per_step() const {
-  const std::size_t count = std::min(kRecent, timings.size());
   double sum = 0;
-  for (std::size_t i = timings.size() - count; i < timings.size(); ++i) sum += timings[i].seconds;
-  return count == 0 ? 0 : sum / static_cast<double>(count);
+  for (const TimingRecord& timing : recent(*this)) sum += timing.seconds;
+  return timings.empty() ? 0 : sum / static_cast<double>(recent(*this).size());
 }
 
 std::optional<double> seconds_per_token_of(const std::string& folder) {
   RunRecord record;
   read_timings(RunFolder(folder).file("timing.jsonl"), record);
   double seconds = 0, tokens = 0;
-  const std::size_t count = record.timings.size();
-  for (std::size_t i = count - std::min(kRecent, count); i < count; ++i) {
-    seconds += record.timings[i].seconds;
-    tokens += record.timings[i].tokens;
+  for (const TimingRecord& timing : recent(record)) {
+    seconds += timing.seconds;
+    tokens += timing.tokens;
   }
   return tokens > 0 && seconds > 0 ? std::optional(seconds / tokens) : std::nullopt;
 }
