@@ -225,11 +225,6 @@ const NoEffect kNoEffects[] = {
      "neither `val_set_size` nor `test_datasets` is set"},
 };
 
-bool is_set(const StageConfig& stage, const std::string& key) {
-  const ValueOrigin::Kind kind = stage.origin(key).kind;
-  return kind != ValueOrigin::Kind::kDefault && kind != ValueOrigin::Kind::kLeftEmpty;
-}
-
 }  // namespace
 
 void check_stage(const Settings& settings, const std::set<std::string>& refused, StageConfig& stage,
@@ -252,7 +247,7 @@ std::vector<Diagnostic> stage_warnings(const StageConfig& stage) {
   if (!config.sample_prompts.empty() && !config.sample_steps && !evaluates)
     warn("sample_prompts", "sample_prompts", "neither `sample_steps`, `val_set_size` nor `test_datasets` is set");
   for (const NoEffect& row : kNoEffects)
-    if (is_set(stage, row.key) && row.applies(config)) warn(row.key, row.key, row.why);
+    if (stage.is_set(row.key) && row.applies(config)) warn(row.key, row.key, row.why);
   if (!config.loss_watchdog_threshold && stage.origins.contains("loss_watchdog_patience"))
     warn("loss_watchdog_patience", "loss_watchdog_patience", "`loss_watchdog_threshold` is not set");
   if (stage.origin("adapter").kind == ValueOrigin::Kind::kLeftEmpty)

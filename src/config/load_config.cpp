@@ -209,6 +209,11 @@ ValueOrigin StageConfig::origin(const std::string& key) const {
   return found == origins.end() ? ValueOrigin{} : found->second;
 }
 
+bool StageConfig::is_set(const std::string& key) const {
+  const ValueOrigin::Kind kind = origin(key).kind;
+  return kind != ValueOrigin::Kind::kDefault && kind != ValueOrigin::Kind::kLeftEmpty;
+}
+
 LoadedConfig load_config(const std::string& path, const std::vector<std::string>& set_overrides,
                          Diagnostics& diagnostics) {
   return Loader(path, diagnostics).load(set_overrides);

@@ -161,11 +161,9 @@ std::vector<std::pair<std::string, std::string>> chosen_settings(const StageConf
   std::vector<std::pair<std::string, std::string>> chosen;
   for (const KeyInfo& key : config_keys()) {
     const std::string name(key.name);
-    const ValueOrigin::Kind kind = stage.origin(name).kind;
-    const bool is_default = kind == ValueOrigin::Kind::kDefault || kind == ValueOrigin::Kind::kLeftEmpty;
     const ConfigField field = key.field(copy);
     const bool has_no_effect = key.decided || (copy.train_on_inputs && chooses_targets(key.name));
-    if (is_default || has_no_effect || std::holds_alternative<DatasetList*>(field)) continue;
+    if (!stage.is_set(name) || has_no_effect || std::holds_alternative<DatasetList*>(field)) continue;
     chosen.emplace_back(name, std::visit(YamlText{}, field));
   }
   return chosen;

@@ -44,6 +44,7 @@ struct StageConfig {
   std::vector<std::string> accepted;  // Axolotl keys without effect, one line for each kind
 
   ValueOrigin origin(const std::string& key) const;
+  bool is_set(const std::string& key) const;  // neither left out nor left empty
 };
 
 struct LoadedConfig {

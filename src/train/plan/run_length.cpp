@@ -39,11 +39,6 @@ class RunLengthCheck {
   }
 
  private:
-  bool is_set(const std::string& key) const {
-    const ValueOrigin::Kind kind = stage_.origin(key).kind;
-    return kind != ValueOrigin::Kind::kDefault && kind != ValueOrigin::Kind::kLeftEmpty;
-  }
-
   Diagnostic about(std::string_view code, const std::string& key, const std::string& message) const {
     Diagnostic diagnostic(code, message);
     diagnostic.at(stage_.origin(key).location);
@@ -75,7 +70,7 @@ class RunLengthCheck {
 
   // A role that no block has, and a length that the model was never trained on.
   void check_roles() {
-    if (!is_set("roles_to_train") || config_.train_on_inputs) return;
+    if (!stage_.is_set("roles_to_train") || config_.train_on_inputs) return;
     std::set<std::string_view> found;
     for (const Sample& sample : stage_.data.train)
       for (const std::uint8_t role : sample.roles) found.insert(token_role_name(static_cast<TokenRole>(role)));
@@ -112,14 +107,14 @@ class RunLengthCheck {
                 concat("`max_steps` ", *config_.max_steps, " is not reached: ", counted(epochs_, "epoch"),
                        epochs_ == 1 ? " has " : " have ", counted(steps_, "step")))
               .help("delete `num_epochs`: epochs are then repeated until `max_steps`; or delete `max_steps`"));
-    } else if (is_set("num_epochs") && epochs_ < config_.num_epochs) {
+    } else if (stage_.is_set("num_epochs") && epochs_ < config_.num_epochs) {
       log_info(concat("stage ", stage_.name, ": `max_steps` ", *config_.max_steps, " ends the run in epoch ", epochs_,
                       " of `num_epochs` ", config_.num_epochs));
     }
   }
 
   void check_interval(const std::string& key, double value, const std::string& effect) {
-    if (!is_set(key) || value <= static_cast<double>(steps_)) return;
+    if (!stage_.is_set(key) || value <= static_cast<double>(steps_)) return;
     diagnostics_.add(
         about("W0101", key,
               concat("`", key, "` ", static_cast<std::int64_t>(value), " is not reached in ", counted(steps_, "step")))
@@ -132,12 +127,12 @@ class RunLengthCheck {
     const PlanEpoch& epoch = stage_.plan.epochs.front();
     const auto packs = static_cast<std::int64_t>(epoch.row_count);
     const auto batches = static_cast<std::int64_t>(epoch.micro_batch_count);
-    if (is_set("micro_batch_size") && stage_.plan.options.rows_per_micro_batch() > packs) {
+    if (stage_.is_set("micro_batch_size") && stage_.plan.options.rows_per_micro_batch() > packs) {
       diagnostics_.add(about("W0101", "micro_batch_size",
                              concat("`micro_batch_size` ", config_.micro_batch_size, " is never filled: an epoch has ",
                                     counted(packs, "pack")))
                            .help(concat("write `micro_batch_size: ", packs, "` or less")));
-    } else if (is_set("gradient_accumulation_steps") && config_.gradient_accumulation_steps > batches) {
+    } else if (stage_.is_set("gradient_accumulation_steps") && config_.gradient_accumulation_steps > batches) {
       diagnostics_.add(about("W0101", "gradient_accumulation_steps",
                              concat("`gradient_accumulation_steps` ", config_.gradient_accumulation_steps,
                                     " is never reached: an epoch has ", batches,

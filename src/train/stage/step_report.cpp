@@ -27,9 +27,7 @@ void add_memory(const StageSession& session, StepTiming& timing) {
 }
 
 std::uint64_t line_interval(const PreparedStage& stage) {
-  const ValueOrigin::Kind kind = stage.origin("logging_steps").kind;
-  const bool is_default = kind == ValueOrigin::Kind::kDefault || kind == ValueOrigin::Kind::kLeftEmpty;
-  return is_default ? stage.log_interval() : static_cast<std::uint64_t>(stage.config.logging_steps);
+  return stage.is_set("logging_steps") ? static_cast<std::uint64_t>(stage.config.logging_steps) : stage.log_interval();
 }
 
 // Of the step that has just ended.
