@@ -99,8 +99,8 @@ void StepReport::add(const StageSession& session, const StepResult& result, Step
   live_.memory_bytes = memory_of(timing);
   live_.saved = durable;
   show(session);
-  const std::string line = progress_line(session, result, timing);
-  if (session.state().step % line_interval(session.stage()) == 0 || session.is_done()) log_detail(line);
+  if (session.state().step % line_interval(session.stage()) == 0 || session.is_done())
+    log_detail(progress_line(session, result, timing));
 }
 
 void log_device_peak(const DeviceMemory& memory, const MemoryPlan& plan) {
