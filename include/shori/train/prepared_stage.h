@@ -57,6 +57,8 @@ struct PreparedStage : StageConfig {
   std::optional<std::string> adapter_sha256;  // of the finished adapter
   std::string trained_base;                   // fingerprint of the base that a finished stage was trained on
 
+  // Of the device that trains the stage; none before it was planned.
+  const std::optional<MemoryPlan>& planned_memory() const { return memory ? memory : host_memory; }
   std::uint64_t total_steps() const { return plan.steps.size(); }
   // Steps between two lines of one kind in a log: a long run has about a thousand of them.
   std::uint64_t log_interval() const;

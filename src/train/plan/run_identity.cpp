@@ -121,8 +121,7 @@ std::string run_json(const PreparedStage& stage, const RunIdentity& identity) {
     }
   }
   // For those who read the record; no start compares it.
-  const std::optional<MemoryPlan>& plan = stage.memory ? stage.memory : stage.host_memory;
-  if (plan) {
+  if (const auto& plan = stage.planned_memory()) {
     json["memory_plan"] = Json::array();
     for (const DeviceArena::Line& line : plan->lines)
       json["memory_plan"].push_back({{"part", line.category}, {"bytes", line.bytes}});

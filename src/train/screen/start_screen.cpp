@@ -90,12 +90,9 @@ void show_start(const std::vector<PreparedStage>& stages) {
 }
 
 void show_memory(std::span<PreparedStage* const> stages, std::string_view device, std::size_t available) {
-  const auto plan_of = [](const PreparedStage* stage) -> const MemoryPlan& {
-    return stage->memory ? *stage->memory : *stage->host_memory;
-  };
-  const PreparedStage* most =
-      *std::ranges::max_element(stages, {}, [&](const PreparedStage* stage) { return plan_of(stage).total_bytes; });
-  const MemoryPlan& plan = plan_of(most);
+  const PreparedStage* most = *std::ranges::max_element(
+      stages, {}, [](const PreparedStage* stage) { return stage->planned_memory()->total_bytes; });
+  const MemoryPlan& plan = *most->planned_memory();
   const std::string of_stage = stages.size() > 1 ? concat(" of stage ", escape_for_log(most->name)) : "";
   log_screen("");
   log_screen(concat("device     ", device));
