@@ -72,7 +72,7 @@ double seconds_left(const PreparedStage& stage, double seconds_per_token) {
   return seconds_per_token * static_cast<double>(tokens);
 }
 
-std::vector<std::optional<double>> seconds_per_token(const std::vector<PreparedStage>& stages) {
+std::vector<std::optional<double>> seconds_per_token(std::span<const PreparedStage> stages) {
   std::vector<std::optional<double>> rates;
   for (const PreparedStage& stage : stages) {
     auto rate = seconds_per_token_of(stage.folder.path());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@ namespace shori {
 double seconds_left(const PreparedStage& stage, double seconds_per_token);
 
 // Of each stage: by the steps of the run in its folder, else by those of the stage before it; nullopt: neither has any.
-std::vector<std::optional<double>> seconds_per_token(const std::vector<PreparedStage>& stages);
+std::vector<std::optional<double>> seconds_per_token(std::span<const PreparedStage> stages);
 
 // Stage, conversations, tokens, packs, steps, learning rate, the time left where a rate is known, and state. At most 80
 // columns where names are short and no stage was changed.

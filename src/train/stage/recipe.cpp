@@ -173,7 +173,7 @@ std::uint64_t later_steps(const std::vector<PreparedStage>& stages, const StageC
 
 // By the run in its folder or the stage before it; nullopt: neither has been timed.
 std::optional<double> expected_seconds(const std::vector<PreparedStage>& stages, std::size_t index) {
-  const auto rate = seconds_per_token(stages)[index];
+  const auto rate = seconds_per_token(std::span(stages).first(index + 1)).back();
   if (!rate) return std::nullopt;
   const double seconds = seconds_left(stages[index], *rate);
   log_info(concat("stage ", stages[index].name, ": ~", format_duration(seconds), " of training"));
