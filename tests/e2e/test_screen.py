@@ -1,6 +1,8 @@
 """Start, live line and end of a training as a terminal shows them."""
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -8,24 +10,19 @@ import subprocess
 import pytest
 
 from run_folders import metrics
-from screens import lines_on, screens
+from screens import lines_on, on_screen, screens
 from shori_programs import BIN, PATIENCE, TRAIN, environment, must, run, start_train, train
 from small_jobs import Job, TokenJob, scenes, token_lines, write_config
 from terminals import Terminal
 
 BLOCKS = "█░"
-
-
-def on_screen(columns, *arguments, locale="C.UTF-8", rows=24):
-    with Terminal(TRAIN, *arguments, env={"LC_ALL": locale}, size=(rows, columns)) as terminal:
-        assert terminal.finish() == 0, terminal.text
-        return terminal.raw
+UTF8 = {"LC_ALL": "C.UTF-8"}
 
 
 @pytest.mark.parametrize(("columns", "locale"), [(30, "C.UTF-8"), (30, "C"), (61, "C"), (132, "C.UTF-8")])
 def test_live_line_fits_its_row(tmp_path, token_model, columns, locale):
     """One row, drawn over and over; what was logged above it stays as it was."""
-    raw = on_screen(columns, TokenJob(tmp_path, token_model).config, locale=locale)
+    raw = on_screen(columns, TokenJob(tmp_path, token_model).config, env={"LC_ALL": locale})
     drawn = [(text, row) for text, row, _ in screens(raw, 24, columns) if text.startswith("run step")]
     assert drawn and all(row == text.rstrip() and len(text) < columns for text, row in drawn)
     assert any("left " in text for text, _ in drawn)
@@ -40,7 +37,7 @@ def test_live_line_fits_its_row(tmp_path, token_model, columns, locale):
 
 def test_live_line_follows_a_resize(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model, save_steps=100, num_epochs=2000)
-    with Terminal(TRAIN, job.config, env={"LC_ALL": "C.UTF-8"}, size=(24, 80)) as terminal:
+    with Terminal(TRAIN, job.config, env=UTF8, size=(24, 80)) as terminal:
         terminal.wait_for(r"run step \d\d+/")
         widths = []
         for columns in (30, 120):
@@ -109,7 +106,7 @@ def test_start_of_a_recipe_is_one_screen_with_times(tmp_path, token_model):
     first = must(train(config, "--only", "low"))
     assert "time left" not in first.err, "no step rate is known"
     rate = seconds_per_token(tmp_path / "runs/low")
-    raw = on_screen(80, config)
+    raw = on_screen(80, config, env=UTF8)
     lines = lines_on(raw, 80)
     start = lines[:next(i for i, line in enumerate(lines) if line.startswith("stage low is done"))]
     assert len(start) <= 24 and max(map(len, start)) < 80, "\n".join(start)
@@ -128,15 +125,45 @@ def test_start_of_a_recipe_is_one_screen_with_times(tmp_path, token_model):
         assert abs(shown - rate * tokens) <= 0.051, (name, shown, rate * tokens)
 
 
+def seconds_of(duration):
+    return sum(float(number) * {"h": 3600, "min": 60, "s": 1}[unit] for number, unit in re.findall(r"([\d.]+) (h|min|s)\b", duration))
+
+
+def test_live_line_has_the_time_left_before_the_first_step_ends(tmp_path, token_model):
+    """By the steps of the stage before, which took a thousand times as long, here by its record."""
+    config = recipe(tmp_path, token_model)
+    must(train(config, "--only", "low"))
+    timing = tmp_path / "runs/low/timing.jsonl"
+    lines = [json.loads(line) for line in timing.read_text().splitlines()]
+    timing.write_text("".join(json.dumps({**line, "seconds": line["seconds"] * 1000, "checkpoint_seconds": 0,
+                                          "tokens_per_second": line["tokens_per_second"] / 1000}) + "\n" for line in lines))
+    expected = seconds_per_token(tmp_path / "runs/low") * sum(line["tokens"] for line in metrics(tmp_path / "runs/low", "step"))
+    raw = on_screen(200, config, "--only", "mid", env=UTF8)
+    shown = [re.search(r"  left (.*?)(?:  |$)", text)[1] for text, _, _ in screens(raw, 24, 200) if text.startswith("mid step 0/")]
+    assert shown and all(expected * 0.8 < seconds_of(text) < expected * 1.1 for text in shown), (shown, expected)
+
+
+def evaluations_shown(lines):
+    first = lines.index("evaluation of run")
+    return list(itertools.takewhile(lambda line: line.startswith("  "), lines[first + 1:]))
+
+
 def test_end_of_a_stage_says_how_it_went_and_what_is_next(tmp_path, token_model):
-    job = TokenJob(tmp_path, token_model)
+    """The more a model learns, the less it expects of ids by chance: their lowest loss is not the last one."""
+    job = TokenJob(tmp_path, token_model, test_datasets=[{"path": f"{name}.jsonl", "type": "tokenized"} for name in ("test", "chance")])
+    source = random.Random(1)
+    (tmp_path / "chance.jsonl").write_text(json.dumps({"input_ids": [1] + [source.randrange(100, 512) for _ in range(40)]}) + "\n")
     ended = must(train(job.config))
     lines = ended.err.splitlines()
-    evals = metrics(job.run, "eval")
-    best = min(evals, key=lambda line: line["loss"])
-    (shown,) = [line for line in lines if line.startswith("  test.jsonl: ")]
-    assert shown.startswith(f"  test.jsonl: loss {evals[-1]['loss']:.4f} at step {evals[-1]['step']}")
-    assert best is evals[-1] or f"lowest {best['loss']:.4f} at step {best['step']}" in shown
+    expected = []
+    for name in ("chance.jsonl", "test.jsonl"):
+        evals = [line for line in metrics(job.run, "eval") if line["dataset"] == name]
+        best, last = min(evals, key=lambda line: line["loss"]), evals[-1]
+        assert (best is last) == (name == "test.jsonl"), evals
+        lowest = "" if best is last else f", lowest {best['loss']:.4f} at step {best['step']}"
+        roles = ", ".join(f"{role} {loss:.4f}" for role, loss in last["loss_by_role"].items())
+        expected.append(f"  {name}: loss {last['loss']:.4f} at step {last['step']}{lowest}{roles and '; ' + roles}")
+    assert evaluations_shown(lines) == expected
     assert f"adapter of run: {job.run / 'adapter'}" in lines
     timings = [json.loads(line) for line in (job.run / "timing.jsonl").read_text().splitlines()]
     peak = max(line["memory_peak_bytes"] for line in timings) / 2**20

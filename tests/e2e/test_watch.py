@@ -1,13 +1,9 @@
 """What a person sees of a run: TensorBoard's events, `--status`, the report, the terminal."""
-import fcntl
 import html.parser
-import os
-import pty
+import json
 import re
 import signal
 import struct
-import subprocess
-import termios
 import xml.etree.ElementTree
 
 import pytest
@@ -16,7 +12,8 @@ from tensorboard.plugins.hparams import metadata as hparams
 
 from made_runs import eval_line, made_run, sample_line, step_line
 from run_folders import metrics
-from shori_programs import PATIENCE, TRAIN, must, start_train, train
+from screens import on_screen
+from shori_programs import must, start_train, train
 from small_jobs import TokenJob
 
 ALL = {"scalars": 0, "tensors": 0}
@@ -131,6 +128,27 @@ def test_status_of_a_finished_run(finished):
     assert f"{last[-1]['loss']:.4f} at step 8" in shown
     assert best["step"] == 8 or f"best {best['loss']:.4f} at step {best['step']}" in shown
     assert str(finished.run / "adapter") in shown
+
+
+def test_a_gpu_whose_peak_is_known(tmp_path, finished):
+    """Its share of the peak and its memory are in the status and in the report, step by step."""
+    folder = made_run(tmp_path / "run", finished.run, [step_line(step, 2.0) for step in (1, 2, 3)])
+    shares = {1: 0.25, 2: 0.125, 3: 0.375}
+    (folder / "timing.jsonl").write_text("".join(json.dumps(
+        {"step": step, "seconds": 2.0, "checkpoint_seconds": 0.0, "tokens_per_second": 100.0, "share_of_peak": share,
+         "memory_bytes": 1 << 30, "memory_peak_bytes": 2 << 30, "gpu_memory_bytes": (4 - step) << 30,
+         "gpu_memory_peak_bytes": 512 << 20}) + "\n" for step, share in shares.items()))
+    shown = must(train("--status", folder)).out
+    assert "  of peak     38 % of the card's arithmetic\n" in shown and "  memory      3.0 GiB of the GPU at peak\n" in shown
+    report(folder)
+    page = check_page(folder / "report.html")
+    drawn = {name: points for chart in page.charts for name, points in chart.items()}
+    assert drawn["share"] == list(shares.items()) and drawn["GiB"] == [(1, 3), (2, 2), (3, 1)]
+    rows = {row[0]: row[1] for row in page.rows if row[0].startswith("measured: ")}
+    assert rows == {"measured: own allocations on the GPU at their peak": "512.0 MiB",
+                    "measured: in use on the GPU at its peak, other programs included": "3.0 GiB",
+                    "measured: memory of the process at its peak": "2.0 GiB"}
+    assert "share" not in {name for chart in check_page(finished.run / "report.html").charts for name in chart}, "nothing on a CPU"
 
 
 def test_status_of_no_run(tmp_path):
@@ -266,22 +284,7 @@ def test_reports_of_a_stop_and_of_two_runs(tmp_path, token_model, finished):
 
 
 def on_terminal(*arguments, columns=80, env=None):
-    """What the program writes to a terminal of 24 rows; it must end well."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    settings = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-    process = subprocess.Popen([str(TRAIN), *map(str, arguments)], stdin=terminal, stdout=terminal, stderr=terminal,
-                               env={**settings, "TERM": "xterm", **(env or {})})
-    os.close(terminal)
-    written = b""
-    try:
-        while chunk := os.read(controller, 65536):
-            written += chunk
-    except OSError:  # the other end is closed
-        pass
-    os.close(controller)
-    assert process.wait(timeout=PATIENCE) == 0, written.decode(errors="replace")
-    return written.decode(errors="replace")
+    return on_screen(columns, *arguments, env={"NO_COLOR": "", **(env or {})}).decode(errors="replace")
 
 
 def lines_left(written):

@@ -1,7 +1,17 @@
 """What stands on a terminal after each change of its live line, by another program's terminal emulation."""
 import pyte
 
+from shori_programs import TRAIN
+from terminals import Terminal
+
 LIVE = b"\r\x1b[K"
+
+
+def on_screen(columns, *arguments, env):
+    """The bytes that shori-train writes to a terminal of 24 rows; it must end well."""
+    with Terminal(TRAIN, *arguments, env=env, size=(24, columns)) as terminal:
+        assert terminal.finish() == 0, terminal.text
+        return terminal.raw
 
 
 def screens(raw, rows, columns):
