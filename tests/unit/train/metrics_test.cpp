@@ -26,6 +26,26 @@ TEST(Metrics, EvalAndEndLines) {
             R"({"type":"end","stage":"high","step":4,"epoch":2.0,"tokens":10,"targets":9,"adapter_sha256":"ab"})");
 }
 
+// The time of day is that of the call.
+std::string without_time(std::string line) {
+  const std::size_t begin = line.find(R"("time":)");
+  return line.erase(begin, line.find(R"("seconds":)") - begin);
+}
+
+TEST(Metrics, TimingLineHasWhatIsKnown) {
+  StepTiming timing{3, 2.5, 1.0, 1.25, 0.25, 0.5, 640.0, 100, 200, {}, {}, {}};
+  const std::string seconds =
+      R"({"step":3,"seconds":2.5,"forward_seconds":1.0,"backward_seconds":1.25,"optimizer_seconds":0.25,)"
+      R"("checkpoint_seconds":0.5,"tokens_per_second":640.0,)";
+  EXPECT_EQ(without_time(timing_line(timing)), seconds + R"("memory_bytes":100,"memory_peak_bytes":200})");
+  timing.share_of_peak = 0.375;
+  timing.gpu_memory_bytes = 300;
+  timing.gpu_memory_peak_bytes = 250;
+  EXPECT_EQ(without_time(timing_line(timing)),
+            seconds + R"("share_of_peak":0.375,"memory_bytes":100,"memory_peak_bytes":200,)"
+                      R"("gpu_memory_bytes":300,"gpu_memory_peak_bytes":250})");
+}
+
 TEST(LineLog, KnowsItsLengthAndHash) {
   TemporaryFolder folder;
   LineLog log(folder.path(), "m.jsonl", 0, std::nullopt);
