@@ -258,6 +258,22 @@ def test_merging_onto_nf4_gives_what_training_saw(nf4_run, model, tmp_path):
     assert abs(losses["nf4"] - ours) < abs(losses["original"] - ours)
 
 
+def test_every_row_of_a_merge_in_several_chunks(tmp_path):
+    """A merge works on 2^19 values at a time: each linear here is more, and PEFT says what its rows are."""
+    model = make_model(tmp_path / "model", "--vocab", 64, "--layers", 1, "--hidden", 960, "--heads", 15, "--kv-heads", 15,
+                       "--intermediate", 1088)
+    expected = peft_adapter(model, tmp_path / "peft", torch.float32).merge_and_unload().state_dict()
+    # Rounding to bf16 is off by 2^-9 of a value at most, NF4 by a tenth of a row; a wrong row is off by its whole length.
+    for merge_base, bound in (("original", 2**-8), ("nf4", 0.15)):
+        out = tmp_path / merge_base
+        must(export("merged", tmp_path / "peft", "--base", model, "--out", out, "--merge-base", merge_base))
+        for name, (_, shape, data) in all_tensors(out).items():
+            right = expected[name].numpy()
+            off = numpy.linalg.norm(bf16_values(data, shape) - right, axis=-1) / numpy.linalg.norm(right, axis=-1)
+            assert off.max() < bound, (merge_base, name, off.argmax())
+            assert "proj" not in name or right.size > 1 << 19, f"{name} is one chunk"
+
+
 def test_merged_f16_and_tokenizer_files(text_model, tmp_path):
     (tmp_path / "train.jsonl").write_text(token_lines(14, 1))
     model = copy_folder(text_model, tmp_path / "model")
