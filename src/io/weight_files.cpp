@@ -1,7 +1,6 @@
 #include "src/io/weight_files.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <set>
 
@@ -10,6 +9,7 @@
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 
@@ -62,14 +62,10 @@ std::optional<std::pair<std::size_t, std::size_t>> shard_number(std::string_view
   const std::string_view numbers = name.substr(kStart.size(), name.size() - kStart.size() - kEnd.size());
   const std::size_t of = numbers.find(kOf);
   if (of == std::string_view::npos) return std::nullopt;
-  std::pair<std::size_t, std::size_t> result;
-  const auto read = [](std::string_view digits, std::size_t& value) {
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    return error == std::errc() && end == digits.data() + digits.size();
-  };
-  if (!read(numbers.substr(0, of), result.first) || !read(numbers.substr(of + kOf.size()), result.second))
-    return std::nullopt;
-  return result;
+  const auto number = parse_number<std::size_t>(numbers.substr(0, of));
+  const auto count = parse_number<std::size_t>(numbers.substr(of + kOf.size()));
+  if (!number || !count) return std::nullopt;
+  return std::pair(*number, *count);
 }
 
 // Shards without their index; the numbers in the names say which shards are missing, too.
