@@ -8,6 +8,20 @@
 #include "shori/util/text.h"
 
 namespace shori {
+namespace {
+
+// Of the files in the folder `part` of `root` and below.
+void add_digests(const std::string& root, const std::string& part, FileDigests& digests) {
+  for (const std::string& name : list_directory(join_path(root, part))) {
+    const std::string file = join_path(part, name);
+    if (is_directory(join_path(root, file)))
+      add_digests(root, file, digests);
+    else if (!digests.contains(file))
+      digests[file] = sha256_of_file(InputFile::open_in(join_path(root, part), name, "E0804"));
+  }
+}
+
+}  // namespace
 
 ExportFolder::ExportFolder(const std::string& out, const std::string& base, bool force)
     : target_(check_target(out, base, force)),
@@ -26,23 +40,9 @@ void ExportFolder::publish() {
   path_.clear();
 }
 
-std::map<std::string, std::string> digests_of_files(const std::string& folder,
-                                                    const std::map<std::string, std::string>& known) {
-  std::map<std::string, std::string> digests;
-  for (const std::string& name : list_directory(folder)) {
-    const std::string path = join_path(folder, name);
-    if (is_directory(path)) {
-      std::map<std::string, std::string> below;
-      for (const auto& [file, digest] : known)
-        if (file.starts_with(name + "/")) below[file.substr(name.size() + 1)] = digest;
-      for (const auto& [inner, digest] : digests_of_files(path, below)) digests[join_path(name, inner)] = digest;
-    } else if (const auto found = known.find(name); found != known.end()) {
-      digests[name] = found->second;
-    } else {
-      digests[name] = sha256_of_file(InputFile::open_in(folder, name, "E0804"));
-    }
-  }
-  return digests;
+FileDigests digests_of_files(const std::string& folder, FileDigests known) {
+  add_digests(folder, "", known);
+  return known;
 }
 
 }  // namespace shori

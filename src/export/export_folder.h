@@ -25,8 +25,9 @@ class ExportFolder {
   std::string target_, path_;
 };
 
-// SHA-256 of every file in `folder` and below, by its path from there.
-std::map<std::string, std::string> digests_of_files(const std::string& folder,
-                                                    const std::map<std::string, std::string>& known = {});
+// SHA-256 of files in a folder and below, by their path from there.
+using FileDigests = std::map<std::string, std::string>;
+// Of every file. Those of the `known` are not read again.
+FileDigests digests_of_files(const std::string& folder, FileDigests known = {});
 
 }  // namespace shori

@@ -1,7 +1,6 @@
 #include "shori/export/export_release.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include "shori/export/export_gguf.h"
@@ -82,15 +81,12 @@ CardFacts card_facts(const ReleaseOptions& options, const ExportSource& source, 
   return card;
 }
 
-// SHA-256 of files that were hashed when they were written, by their path in the folder.
-using Digests = std::map<std::string, std::string>;
-
 std::string gguf_path(const std::string& folder, const std::string& name, std::string_view type) {
   return join_path(join_path(folder, "gguf"), concat(name, "-", type, ".gguf"));
 }
 
 void write_gguf_files(const ReleaseOptions& options, const ExportSource& source, const BaseModel& base,
-                      const std::string& name, const std::string& folder, Digests& digests) {
+                      const std::string& name, const std::string& folder, FileDigests& digests) {
   make_directories(join_path(folder, "gguf"));
   GgufExport model;
   model.merge_base = options.merge_base;
@@ -107,7 +103,7 @@ void write_gguf_files(const ReleaseOptions& options, const ExportSource& source,
   write_gguf_lora(lora, base.model->config(), source, gguf_path(folder, name, "LoRA-F16"));
 }
 
-void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options, const Digests& digests) {
+void write_card(const std::string& folder, CardFacts card, const ReleaseOptions& options, const FileDigests& digests) {
   card.merge_base = word_of(options.merge_base);
   const std::optional<CorpusStats> statistics = data_statistics(card.stages, options.base);
   if (statistics) {
@@ -133,7 +129,7 @@ void export_release(const ReleaseOptions& options) {
   const MergedExport merged =
       write_merged_export(merge_options(options), source, base, card, join_path(folder.path(), "merged"));
   card.base_fingerprint = merged.base_fingerprint;
-  Digests digests;
+  FileDigests digests;
   for (const auto& [name, digest] : merged.files) digests[join_path("merged", name)] = digest;
   write_adapter_export(adapter_options(options), source, card, join_path(folder.path(), "adapter"));
   if (options.gguf) write_gguf_files(options, source, base, card.title, folder.path(), digests);
