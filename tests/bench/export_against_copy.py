@@ -23,15 +23,17 @@ import time
 import bench_report
 import numpy
 
+sys.path.insert(0, str(bench_report.SOURCE / "scripts"))
+import make_tiny_model  # noqa: E402
+
 HOME = bench_report.WORK / "export_against_copy"
-HIDDEN, INTERMEDIATE, VOCAB, KEYS, RANK = 4096, 14336, 32000, 1024, 20
-LINEARS = {"self_attn.q_proj": (HIDDEN, HIDDEN), "self_attn.k_proj": (KEYS, HIDDEN), "self_attn.v_proj": (KEYS, HIDDEN),
-           "self_attn.o_proj": (HIDDEN, HIDDEN), "mlp.gate_proj": (INTERMEDIATE, HIDDEN), "mlp.up_proj": (INTERMEDIATE, HIDDEN),
-           "mlp.down_proj": (HIDDEN, INTERMEDIATE)}
+MISTRAL_7B = {"hidden": 4096, "heads": 32, "kv_heads": 8, "intermediate": 14336, "vocab": 32000, "dtype": "bfloat16",
+              "max_positions": 32768, "rope_theta": 1000000.0, "sliding_window": None}
+RANK = 20
 
 
 def write_safetensors(path, dtype, size, shapes, values):
-    """`values`: numbers of `size` bytes that the tensors take from the beginning, each again."""
+    """`values`: numbers of `size` bytes, which each tensor repeats from the first on."""
     header, position = {}, 0
     for name, shape in shapes.items():
         end = position + size * int(numpy.prod(shape))
@@ -47,36 +49,29 @@ def write_safetensors(path, dtype, size, shapes, values):
                 left -= min(left, len(values))
 
 
-def make_base(folder, layers, tokenizer):
-    shapes = {"model.embed_tokens.weight": (VOCAB, HIDDEN)}
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
-        shapes |= {f"{prefix}{name}.weight": shape for name, shape in LINEARS.items()}
-        shapes |= {prefix + "input_layernorm.weight": (HIDDEN,), prefix + "post_attention_layernorm.weight": (HIDDEN,)}
-    shapes |= {"model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCAB, HIDDEN)}
+def make_base(folder, shape, tokenizer):
     folder.mkdir(parents=True)
+    shapes = {name: sizes for name, sizes, _ in make_tiny_model.tensor_shapes(shape)}
     values = (numpy.random.default_rng(0).standard_normal(1 << 22) * 0.02).astype("f4").view("u4") >> 16
     write_safetensors(folder / "model.safetensors", "BF16", 2, shapes, values.astype("u2"))
     shutil.copy(tokenizer, folder / "tokenizer.model")
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_act": "silu", "hidden_size": HIDDEN,
-        "intermediate_size": INTERMEDIATE, "num_hidden_layers": layers, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "max_position_embeddings": 32768, "rms_norm_eps": 1e-05, "rope_theta": 1000000.0, "sliding_window": None,
-        "tie_word_embeddings": False, "torch_dtype": "bfloat16", "vocab_size": VOCAB, "bos_token_id": 1, "eos_token_id": 2}))
+    make_tiny_model.write_json(folder / "config.json", make_tiny_model.model_config(shape))
 
 
-def make_adapter(folder, layers):
-    shapes = {}
-    for layer in range(layers):
-        for name, (rows, cols) in LINEARS.items():
-            prefix = f"base_model.model.model.layers.{layer}.{name}.lora_"
-            shapes |= {prefix + "A.weight": (RANK, cols), prefix + "B.weight": (rows, RANK)}
+def make_adapter(folder, shape):
+    shapes, modules = {}, set()
+    for name, sizes, _ in make_tiny_model.tensor_shapes(shape):
+        module = name.removesuffix(".weight")
+        if module.endswith("_proj"):
+            prefix = f"base_model.model.{module}.lora_"
+            shapes |= {prefix + "A.weight": (RANK, sizes[1]), prefix + "B.weight": (sizes[0], RANK)}
+            modules.add(module.rpartition(".")[2])
     folder.mkdir(parents=True)
     values = (numpy.random.default_rng(1).standard_normal(1 << 20) * 0.02).astype("f4")
     write_safetensors(folder / "adapter_model.safetensors", "F32", 4, shapes, values)
-    (folder / "adapter_config.json").write_text(json.dumps({
+    make_tiny_model.write_json(folder / "adapter_config.json", {
         "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": 16, "lora_dropout": 0.1, "bias": "none",
-        "base_model_name_or_path": "base", "target_modules": [name.split(".")[1] for name in LINEARS]}))
+        "base_model_name_or_path": "base", "target_modules": sorted(modules)})
 
 
 def measure(command):
@@ -100,8 +95,9 @@ def main():
     options = parser.parse_args()
     shutil.rmtree(HOME, ignore_errors=True)
     base, adapter, out = HOME / "base", HOME / "adapter", HOME / "out"
-    make_base(base, options.layers, options.tokenizer)
-    make_adapter(adapter, options.layers)
+    shape = argparse.Namespace(layers=options.layers, **MISTRAL_7B)
+    make_base(base, shape, options.tokenizer)
+    make_adapter(adapter, shape)
     weights = base / "model.safetensors"
     commands = {"cp and sync": ["sh", "-c", 'cp "$0" "$1" && sync "$1"', weights, out],
                 "merged": [options.export, "merged", adapter, "--base", base, "--out", out],
