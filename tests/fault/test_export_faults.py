@@ -22,26 +22,26 @@ class Subject:
     def __init__(self, folder, injector, kind, *arguments):
         self.folder, self.injector, self.kind, self.arguments = folder, injector, kind, arguments
         self.name = "model.gguf" if kind.startswith("gguf") else "out"
-        self.calls = self.trace(self.place("traced"))
+        self.calls = self.trace(self.folder_with_target("traced"))
 
-    def place(self, name):
+    def folder_with_target(self, name):
         """A folder with an old target in it."""
-        place = self.folder / name
-        place.mkdir(parents=True)
-        target = place / self.name
+        folder = self.folder / name
+        folder.mkdir(parents=True)
+        target = folder / self.name
         if self.kind.startswith("gguf"):
             target.write_text("old")
         else:
             target.mkdir()
             (target / "old.txt").write_text("old")
-        return place
+        return folder
 
-    def command(self, place):
-        return [self.kind, *self.arguments, "--out", place / self.name, "--force"]
+    def command(self, folder):
+        return [self.kind, *self.arguments, "--out", folder / self.name, "--force"]
 
-    def trace(self, place):
-        calls = self.injector.trace(EXPORT, place, self.folder / f"log-{place.name}", *self.command(place))
-        assert sorted(path.name for path in place.iterdir()) == [self.name, f"{self.name}.old-1"]
+    def trace(self, folder):
+        calls = self.injector.trace(EXPORT, folder, self.folder / f"log-{folder.name}", *self.command(folder))
+        assert sorted(path.name for path in folder.iterdir()) == [self.name, f"{self.name}.old-1"]
         return calls
 
     def faults(self):
@@ -55,19 +55,19 @@ class Subject:
                 yield at, error("EIO")
 
     def check(self, at, kind):
-        place = self.place(str(at))
-        outcome = self.injector.run(EXPORT, place, self.folder / f"log-{at}", at, kind, *self.command(place))
+        folder = self.folder_with_target(str(at))
+        outcome = self.injector.run(EXPORT, folder, self.folder / f"log-{at}", at, kind, *self.command(folder))
         where = f"{self.kind}: {kind} at call {at}, {self.calls[at - 1]}\n{outcome!r}"
         tried_again = outcome.code == 0 and set(outcome.errors) <= {"E0502"}  # as training does when it writes an adapter
         assert tried_again or outcome.code == 4 and outcome.errors and set(outcome.errors) <= CODES, where
-        names = sorted(path.name for path in place.iterdir())
+        names = sorted(path.name for path in folder.iterdir())
         # After the last rename only the durability of the new name is in doubt.
         is_published = tried_again or at > self.last_rename()
         assert names == ([self.name, f"{self.name}.old-1"] if is_published else [self.name]), where
-        old = place / names[-1]
+        old = folder / names[-1]
         assert (old if old.is_file() else old / "old.txt").read_text() == "old", where
         if is_published:
-            assert content(place / self.name) == content(self.folder / "traced" / self.name), where
+            assert content(folder / self.name) == content(self.folder / "traced" / self.name), where
 
     def last_rename(self):
         return max(at for at, (call, _) in enumerate(self.calls, 1) if call in NAMES)
@@ -125,11 +125,11 @@ def test_the_old_target_is_whole_after_a_kill(tmp_path, injector, model, trained
         subject = Subject(tmp_path / kind, injector, kind, *arguments_of(kind, model, trained))
         renames = [at for at, (call, path) in enumerate(subject.calls, 1) if call in NAMES and "/" not in path]
         for at in renames + [subject.last_rename() + 1]:
-            place = subject.place(f"kill-{at}")
-            outcome = injector.run(EXPORT, place, subject.folder / f"log-kill-{at}", at, "kill", *subject.command(place))
+            folder = subject.folder_with_target(f"kill-{at}")
+            outcome = injector.run(EXPORT, folder, subject.folder / f"log-kill-{at}", at, "kill", *subject.command(folder))
             assert outcome.code == -9, repr(outcome)
-            old = next(path for path in (place / f"{subject.name}.old-1", place / subject.name) if path.exists())
+            old = next(path for path in (folder / f"{subject.name}.old-1", folder / subject.name) if path.exists())
             assert (old if old.is_file() else old / "old.txt").read_text() == "old"
-            must(export(*subject.command(place)))
-            assert not [path for path in place.iterdir() if path.name.startswith(".")], "the next export clears what was left"
-            assert content(place / subject.name) == content(subject.folder / "traced" / subject.name)
+            must(export(*subject.command(folder)))
+            assert not [path for path in folder.iterdir() if path.name.startswith(".")], "the next export clears what was left"
+            assert content(folder / subject.name) == content(subject.folder / "traced" / subject.name)
