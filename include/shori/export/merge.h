@@ -30,9 +30,9 @@ struct MergeOptions {
   bool force = false;
 };
 
-// Peak memory: the adapter and a few chunks of rows; with kNf4 one weight in NF4 as well. E0805 if the base is not the one the adapter was trained on, E0801
-// if not exactly the adapted tensors changed, E0803 if a probe of the written weights disagrees with base + adapter,
-// E0804 if re-reading gives other bytes.
+// Peak memory: the adapter and a few chunks of rows; with kNf4 one weight in NF4 as well. E0805 if the base is not the
+// one the adapter was trained on, E0801 if not exactly the adapted tensors changed, E0803 if a probe of the written
+// weights disagrees with base + adapter, E0804 if re-reading gives other bytes.
 void export_merged(const MergeOptions& options);
 
 }  // namespace shori
