@@ -8,6 +8,7 @@
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/progress.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "src/export/export_folder.h"
@@ -42,6 +43,23 @@ std::string edited_index(const HfModel& base) {
   return json_text({{"metadata", {{"total_size", total}}}, {"weight_map", weight_map}}, 2) + "\n";
 }
 
+std::string fingerprint_of(const HfModel& base) {
+  ByteProgress progress("checking the base", base.tensor_bytes());
+  const std::string fingerprint = base.fingerprint([&](std::uint64_t done, std::uint64_t) { progress.report(done); });
+  progress.finish();
+  return fingerprint;
+}
+
+// E0805 if the adapter knows its base and `fingerprint` is not that one's.
+void check_fingerprint(const BaseModel& base, const ExportSource& source, const std::string& fingerprint) {
+  if (source.base_fingerprint().empty() || source.base_fingerprint() == fingerprint) return;
+  throw Error(Diagnostic("E0805", "merge needs the base used in training")
+                  .at(base.folder)
+                  .note(concat("base fingerprint ", fingerprint.substr(0, 8), ", the adapter was trained on ",
+                               source.base_fingerprint().substr(0, 8)))
+                  .help("name the folder of that base with `--base`"));
+}
+
 }  // namespace
 
 BaseModel open_base(const std::string& folder) {
@@ -66,19 +84,15 @@ std::string check_base(const BaseModel& base, const ExportSource& source,
                            : model.shard_file(tensor.shard).digest(tensor.entry, throw_if_stop_requested));
   }
   const std::string fingerprint = model.fingerprint_of(in_order);
-  if (source.base_fingerprint().empty() || source.base_fingerprint() == fingerprint) return fingerprint;
-  throw Error(Diagnostic("E0805", "merge needs the base used in training")
-                  .at(base.folder)
-                  .note(concat("base fingerprint ", fingerprint.substr(0, 8), ", the adapter was trained on ",
-                               source.base_fingerprint().substr(0, 8)))
-                  .help("name the folder of that base with `--base`"));
+  check_fingerprint(base, source, fingerprint);
+  return fingerprint;
 }
 
 void check_shapes(const BaseModel& base, const ExportSource& source) {
   try {
     for (const HfTensor& tensor : base.model->tensors()) (void)lora_of(source, tensor);
   } catch (const Error&) {
-    (void)check_base(base, source, {});
+    if (!source.base_fingerprint().empty()) check_fingerprint(base, source, fingerprint_of(*base.model));
     throw;
   }
 }

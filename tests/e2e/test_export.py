@@ -305,7 +305,16 @@ def test_wrong_base(nf4_run, tmp_path):
     assert outcome.errors == ["E0805"]
     smaller = make_model(tmp_path / "smaller", "--vocab", 512, "--layers", 1)
     assert must(export("merged", nf4_run.run, "--base", smaller, "--out", tmp_path / "out"), 3).errors == ["E0805"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "smaller"]
+    wider = make_model(tmp_path / "wider", "--vocab", 512, "--hidden", 128)
+    assert must(export("merged", nf4_run.run, "--base", wider, "--out", tmp_path / "out"), 3).errors == ["E0805"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "smaller", "wider"]
+
+
+def test_adapter_that_knows_no_base_on_one_of_other_shapes(model, tmp_path):
+    peft_adapter(model, tmp_path / "peft", torch.float32)
+    wider = make_model(tmp_path / "wider", "--vocab", 512, "--hidden", 128)
+    outcome = must(export("merged", tmp_path / "peft", "--base", wider, "--out", tmp_path / "out"), 2)
+    assert outcome.errors == ["E0511"] and not (tmp_path / "out").exists()
 
 
 def test_adapter_without_training_is_not_merged(nf4_run, model, tmp_path):
