@@ -1,6 +1,4 @@
 // Reads a merged model again, before it is published.
-#include <algorithm>
-#include <span>
 #include <vector>
 
 #include "shori/util/error.h"

@@ -1,6 +1,5 @@
 #include "shori/io/sealed_file.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
