@@ -1,5 +1,6 @@
 """The report as a browser shows it: numbers of metrics.jsonl, values by keyboard, no text that runs, any width, light and dark."""
 import json
+import re
 import signal
 
 import pytest
@@ -150,14 +151,19 @@ def test_message_lengths_and_memory(tmp_path, text_model, browser):
     counted = json.loads(must(run(BIN / "shori-data", "stats", job.config, "--json")).out)["message_lengths"]
     browser.open(job.run / "report.html", scheme="dark")
     title = browser.run("document.querySelector('.lengths svg title').textContent")
-    bars = browser.run("[...document.querySelectorAll('.lengths rect title')].map(each => Number(each.textContent.split(': ')[1]))")
-    assert title == f"Message lengths of {sum(bars)} messages"
+    bars = browser.run("[...document.querySelectorAll('.lengths rect title')].map(each => each.textContent.split(' tokens: '))")
     lengths = json.loads((job.run / "data_report.json").read_text())["message_lengths"]
-    assert sum(lengths["messages"]) == sum(bars)
-    assert sum(t * n for t, n in zip(lengths["tokens"], lengths["messages"], strict=True)) == counted["total"], counted
+    lengths = dict(zip(lengths["tokens"], lengths["messages"], strict=True))
+    assert {int(tokens): int(number) for tokens, number in bars if number != "0"} == lengths, "a bar for each length"
+    assert title == f"Message lengths of {sum(lengths.values())} messages" and sum(lengths.values()) == counted["count"]
+    assert sum(tokens * number for tokens, number in lengths.items()) == counted["total"], counted
     rows = browser.run("[...document.querySelectorAll('table.memory tbody tr')].map(row => [...row.cells].map(each => each.textContent))")
     numbers = {row[0]: int(row[2].replace(",", "")) for row in rows}
     peaks = [json.loads(line)["memory_peak_bytes"] for line in (job.run / "timing.jsonl").read_text().splitlines()]
     assert numbers.pop("measured: memory of the process at its peak") == max(peaks)
+    plan = re.findall(r"(\S.{40,}) +([\d,]+) +[\d.]+ GiB$", (job.run / "train.log").read_text(), re.M)
+    plan = {name.strip(): int(size.replace(",", "")) for name, size in plan}
     planned = numbers.pop("planned in total")
-    assert planned == sum(numbers.values()) > 0 and len(numbers) > 3
+    assert planned == sum(numbers.values()) == plan.pop("sum") > 0 and len(numbers) > 3
+    plan.pop("free now")
+    assert numbers == plan, "part by part as the log has it"

@@ -4,7 +4,11 @@
 
 #include <string>
 
+#include "shori/util/file.h"
 #include "shori/util/hash.h"
+#include "shori/util/text.h"
+#include "src/train/files/event_file.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
@@ -42,6 +46,21 @@ TEST(EventRecords, Text) {
             "53000000000000000d7d4e91090000"
             "0040fc54d941100a2a460a440a1573616d706c652f302f746578745f73756d6d61727942210807120412020801421"
             "7e296806d6573736167650a5265696d753a204869e296844a080a060a04746578747ffa35d9");
+}
+
+TEST(EventFile, TheShareOfThePeakIsAScalarWhereItIsKnown) {
+  using std::string_literals::operator""s;
+  const std::string scalar = "speed/share_of_peak\x15\x00\x00\xc0\x3e"s;  // 0.375
+  for (const char* share : {R"(,"share_of_peak":0.375)", ""}) {
+    const TemporaryFolder folder;
+    EventFile events = EventFile::create(folder.path(), {});
+    events.add_timing(concat(R"({"step":10,"tokens_per_second":640.0)", share, "}"));
+    events.write();
+    const std::string written = folder.read("events/" + list_directory(folder.file("events")).at(0));
+    EXPECT_NE(written.find("speed/tokens_per_second"), std::string::npos);
+    EXPECT_EQ(written.find(scalar) != std::string::npos, *share != '\0') << share;
+    EXPECT_EQ(written.find("share_of_peak") != std::string::npos, *share != '\0') << share;
+  }
 }
 
 TEST(EventRecords, StepZeroIsLeftOut) {
