@@ -204,7 +204,6 @@ void linear_on_device(const OpContext& context, const char* op, MatmulB form, co
     device_matmul(context, form, from, fused_weight(context, op, group), to);
   };
   const auto nf4 = [&] {
-    const WorkspaceFrame frame(*context.workspace);
     const bool half_sums = adds_faster_in_half(open_device());
     form == MatmulB::kTransposed ? nf4_product(context, group, half_sums, from, to)
                                  : nf4_product_backward(context, group, half_sums, from, to);

@@ -64,6 +64,7 @@ void for_scaled_rows(const OpContext& context, const LinearGroup& group, bool ha
   SHORI_CHECK(
       from.rows * std::max(group.out(), group.fused_in()) / kTileRows <= std::numeric_limits<std::int32_t>::max(),
       "nf4_product: too many tiles for one launch");
+  const WorkspaceFrame frame(*context.workspace);
   const std::int64_t step = rows_at_once(group, from.rows, from.cols);
   auto* scaled = context.workspace->take_array<std::uint16_t>(static_cast<std::size_t>(step * from.cols));
   auto* undo = context.workspace->take_array<float>(static_cast<std::size_t>(step));

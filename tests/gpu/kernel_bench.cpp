@@ -91,14 +91,12 @@ void add_linears() {
       entry("nf4_product" + sums + suffix,
             with_group([half_sums](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {
               measure(state, {.flop = flop}, [&](const OpContext& context) {
-                const WorkspaceFrame frame(*context.workspace);
                 nf4_product(context, g.group(), half_sums, x.view(), y.view());
               });
             }));
       entry("nf4_product_backward" + sums + suffix,
             with_group([half_sums](auto& state, const Group& g, const Tensor& x, const Tensor& y, double flop) {
               measure(state, {.flop = flop}, [&](const OpContext& context) {
-                const WorkspaceFrame frame(*context.workspace);
                 nf4_product_backward(context, g.group(), half_sums, y.view(), x.view());
               });
             }));

@@ -226,10 +226,9 @@ TEST_F(Nf4ProductDevice, RowsDoNotDependOnHowManyAreMultiplied) {
   TwinMatrix<Bf16> x(kTokens, in, normal_bf16(static_cast<std::size_t>(kTokens * in), 1));
   TwinMatrix<Bf16> whole(kTokens, kOut, std::vector<Bf16>(kTokens * kOut));
   TwinMatrix<Bf16> parts(kTokens, kOut, std::vector<Bf16>(kTokens * kOut));
-  const OpContext context = device(2 * bytes_for(kTokens, in));
+  const OpContext context = device(bytes_for(kTokens, in));
   nf4_product(context, group.device(), true, x.device(), whole.device());
   for (const auto& [first, count] : {std::pair{0, 7}, std::pair{7, 256}, std::pair{263, 37}}) {
-    const WorkspaceFrame frame(*context.workspace);
     nf4_product(context, group.device(), true, x.device().slice_rows(first, count),
                 parts.device().slice_rows(first, count));
   }
