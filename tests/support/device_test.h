@@ -60,7 +60,8 @@ inline void expect_two_roundings(const std::vector<Bf16>& got, const std::vector
 }
 
 // The L2 norm of the difference over that of `expected`.
-inline double relative_error(const std::vector<float>& got, const std::vector<float>& expected) {
+template <class Expected>
+double relative_error(const std::vector<float>& got, const std::vector<Expected>& expected) {
   double difference = 0, norm = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
     difference += (double{got[i]} - expected[i]) * (double{got[i]} - expected[i]);
@@ -94,6 +95,16 @@ class DeviceTest : public ::testing::Test {
       check();
     }
     set_device_schedule(0);
+  }
+  // Runs `check` under every way in which the device's tensor cores may round fp16 sums.
+  template <class Check>
+  void for_each_sum_rounding(const Check& check) {
+    for (int i = 0; i < device_sum_rounding_count() && !HasFatalFailure(); ++i) {
+      SCOPED_TRACE(concat("rounding ", i));
+      set_device_sum_rounding(i);
+      check();
+    }
+    set_device_sum_rounding(0);
   }
 
   // Contexts for the CPU version and for the device's. The memory checker of the emulator tracks every byte of the

@@ -184,16 +184,14 @@ TEST_F(DeviceModelTest, GradientsOfTheNf4KernelAreWithinParity) {
   const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kAll);
   const Numbers library = run_on_device(policy);
   const double bound = relative_error(joined(library.gradients), joined(exact.gradients));
-  for (int i = 0; i < testing::device_sum_rounding_count(); ++i) {
-    testing::set_device_sum_rounding(i);
+  for_each_sum_rounding([&] {
     set_frozen_products(FrozenProducts::kNf4);
     const Numbers kernel = run_on_device(policy);
     set_frozen_products(FrozenProducts::kCublasLt);
     EXPECT_FALSE(kernel == library) << "the kernel was not used";
-    EXPECT_LE(relative_error(joined(kernel.gradients), joined(exact.gradients)), 2 * bound) << i;
-    EXPECT_LE(relative_error(kernel.losses, exact.losses), 0.01) << i;
-  }
-  testing::set_device_sum_rounding(0);
+    EXPECT_LE(relative_error(joined(kernel.gradients), joined(exact.gradients)), 2 * bound);
+    EXPECT_LE(relative_error(kernel.losses, exact.losses), 0.01);
+  });
 }
 
 // A prompt in two parts, then single tokens.
