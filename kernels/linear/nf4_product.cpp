@@ -6,6 +6,7 @@
 #include "kernels/common/device_tables.h"
 #include "kernels/common/op_checks.h"
 #include "kernels/linear/nf4_product_launch.h"
+#include "kernels/linear/scale_rows_launch.h"
 #include "shori/ops/device_limits.h"
 #include "shori/ops/nf4_linear.h"
 

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "kernels/linear/nf4_product_launch.h"
+#include "kernels/linear/scale_rows_launch.h"
 #include "shori/io/half.h"
 #include "shori/ops/nf4_linear.h"
 #include "shori/util/math.h"
