@@ -49,7 +49,7 @@ struct Fragment {
 // Sums of a warp: [16 rows each][8 columns each].
 using Sums = float[kWarpM / 16][kWarpN / 8][4];
 
-// ---- Where a thread stands ----
+// ---- The part of a tile that a thread works on ----
 
 // Tile of the result. Blocks that run at the same time make group_m tiles of rows by as many tiles of columns as there are
 // multiprocessors for, so that they read few different parts of both operands.
@@ -63,10 +63,10 @@ __device__ __forceinline__ TilePosition tile_of(int block, int tiles_m, int tile
   return {first + inside % rows, inside / rows};
 }
 
-struct Place {
-  int lane, warp_m, warp_n;  // first row and column of the warp in the tile
+struct WarpLane {
+  int lane, m, n;  // the lane, and the first row and column of its warp in the tile
 };
-__device__ __forceinline__ Place this_place() {
+__device__ __forceinline__ WarpLane this_lane() {
   const int warp = static_cast<int>(threadIdx.x) / 32;
   return {static_cast<int>(threadIdx.x) % 32, warp / 2 * kWarpM, warp % 2 * kWarpN};
 }
@@ -154,22 +154,22 @@ __device__ __forceinline__ uint4 lora_vector(const Nf4ProductLaunch& a, const Nf
 
 // ---- Multiplying one step ----
 
-__device__ __forceinline__ Fragment load_a(const uint4* stage, const Place& place, int m, int step) {
+__device__ __forceinline__ Fragment load_a(const uint4* stage, const WarpLane& warp, int m, int step) {
   Fragment fragment;
-  const int row = (place.warp_m + place.lane % 16) * kRowVectors, vector = place.lane / 16 ^ (place.lane % 8);
+  const int row = (warp.m + warp.lane % 16) * kRowVectors, vector = warp.lane / 16 ^ (warp.lane % 8);
   ldmatrix_x4(fragment.r, stage + row + m * 16 * kRowVectors + (vector ^ (step * 2)));
   return fragment;
 }
 // 16 columns of the warp from 16 * n on; the first 8 are registers 0 and 1.
 template <bool kTransposed>
-__device__ __forceinline__ Fragment load_b(const uint4* stage, const Place& place, int n, int step) {
+__device__ __forceinline__ Fragment load_b(const uint4* stage, const WarpLane& warp, int n, int step) {
   Fragment fragment;
-  const int matrix = place.lane / 8, line = place.lane % 8;
+  const int matrix = warp.lane / 8, line = warp.lane % 8;
   if (kTransposed) {
-    const int row = (place.warp_n + matrix / 2 * 8 + line) * kRowVectors, vector = matrix % 2 ^ line;
+    const int row = (warp.n + matrix / 2 * 8 + line) * kRowVectors, vector = matrix % 2 ^ line;
     ldmatrix_x4(fragment.r, stage + row + n * 16 * kRowVectors + (vector ^ (step * 2)));
   } else {
-    const int row = (matrix % 2 * 8 + line) * kColumnVectors, vector = (place.warp_n / kVector | matrix / 2) ^ line;
+    const int row = (matrix % 2 * 8 + line) * kColumnVectors, vector = (warp.n / kVector | matrix / 2) ^ line;
     ldmatrix_x4_trans(fragment.r, stage + row + step * 16 * kColumnVectors + (vector ^ (n * 2)));
   }
   return fragment;
@@ -209,8 +209,8 @@ __device__ __forceinline__ void promote(const Partial<false>&, Sums&, int) {}
 
 // sum += A . B of one step. between(0 .. 3) is called while products are in flight.
 template <bool kTransposed, bool kHalfSums, class Between>
-__device__ __forceinline__ void multiply_step(const uint4* a_stage, const uint4* b_stage, const Place& place, Sums& sum,
-                                              const Between& between) {
+__device__ __forceinline__ void multiply_step(const uint4* a_stage, const uint4* b_stage, const WarpLane& warp,
+                                              Sums& sum, const Between& between) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     Partial<kHalfSums> partial;
@@ -220,11 +220,10 @@ __device__ __forceinline__ void multiply_step(const uint4* a_stage, const uint4*
       for (int step = 2 * pair; step < 2 * pair + 2; ++step) {
         Fragment b[kHalfN / 16];
 #pragma unroll
-        for (int n = 0; n < kHalfN / 16; ++n)
-          b[n] = load_b<kTransposed>(b_stage, place, half * (kHalfN / 16) + n, step);
+        for (int n = 0; n < kHalfN / 16; ++n) b[n] = load_b<kTransposed>(b_stage, warp, half * (kHalfN / 16) + n, step);
 #pragma unroll
         for (int m = 0; m < kWarpM / 16; ++m) {
-          const Fragment a = load_a(a_stage, place, m, step);
+          const Fragment a = load_a(a_stage, warp, m, step);
 #pragma unroll
           for (int n = 0; n < kHalfN / 8; ++n)
             multiply(partial, sum, m, n, half * (kHalfN / 8), a, b[n / 2].r[n % 2 * 2], b[n / 2].r[n % 2 * 2 + 1]);
@@ -294,7 +293,7 @@ struct LoraSource {
 
 template <bool kTransposed, bool kHalfSums, class Source>
 __device__ __forceinline__ void multiply_steps(const Nf4ProductLaunch& a, int module, int first_row, uint4* stages,
-                                               const Place& place, const Part& part, Source source, Sums& sum) {
+                                               const WarpLane& warp, const Part& part, Source source, Sums& sum) {
   uint4* const b_stages = stages + 2 * kABytes / 16;
   const auto b_stage = [&](int index) { return b_stages + index % 2 * (kBBytes / 16); };
   const int row = part.row * (kTransposed ? kRowVectors : kColumnVectors), first = part.vector ^ (part.row % 8);
@@ -320,7 +319,7 @@ __device__ __forceinline__ void multiply_steps(const Nf4ProductLaunch& a, int mo
     }
     cp_async_commit();
     // The last step decodes once more what it holds, into a stage that nobody reads: cheaper than a branch between products.
-    multiply_step<kTransposed, kHalfSums>(stages + index % 2 * (kABytes / 16), b_stage(index), place, sum,
+    multiply_step<kTransposed, kHalfSums>(stages + index % 2 * (kABytes / 16), b_stage(index), warp, sum,
                                           [&](int vector) { write_b(index + 1, step, vector); });
     if (index + 2 < count) source.next(step_of<kTransposed>(a, module, index + 2));
   }
@@ -328,7 +327,7 @@ __device__ __forceinline__ void multiply_steps(const Nf4ProductLaunch& a, int mo
 
 // The LoRA columns of y: bf16 operands, fp32 sums. There are few steps, and they are not overlapped.
 __device__ __forceinline__ void add_lora_columns(const Nf4ProductLaunch& a, const Nf4ProductModule& module,
-                                                 int first_row, int first_column, uint4* stages, const Place& place,
+                                                 int first_row, int first_column, uint4* stages, const WarpLane& warp,
                                                  Sums& sum) {
   uint4* const b_stage = stages + 2 * kABytes / 16;
   const Part part = this_part<true>();
@@ -349,10 +348,10 @@ __device__ __forceinline__ void add_lora_columns(const Nf4ProductLaunch& a, cons
     for (int step = 0; step < steps; ++step) {
 #pragma unroll
       for (int m = 0; m < kWarpM / 16; ++m) {
-        const Fragment left = load_a(stages, place, m, step);
+        const Fragment left = load_a(stages, warp, m, step);
 #pragma unroll
         for (int n = 0; n < kWarpN / 16; ++n) {
-          const Fragment right = load_b<true>(b_stage, place, n, step);
+          const Fragment right = load_b<true>(b_stage, warp, n, step);
           mma_m16n8k16_bf16(sum[m][2 * n], left.r, {right.r[0], right.r[1]});
           mma_m16n8k16_bf16(sum[m][2 * n + 1], left.r, {right.r[2], right.r[3]});
         }
@@ -363,7 +362,7 @@ __device__ __forceinline__ void add_lora_columns(const Nf4ProductLaunch& a, cons
 
 // Rounds the tile and writes its columns below `end`, by way of shared memory, so that neighbours are stored by one access.
 __device__ __forceinline__ void store_tile(const Nf4ProductLaunch& a, int first_row, int first_column, int end,
-                                           float factor, uint4* stages, const Place& place, const Sums& sum) {
+                                           float factor, uint4* stages, const WarpLane& warp, const Sums& sum) {
   __syncthreads();  // the stages are free
   auto* words = reinterpret_cast<unsigned*>(stages);
   const auto vector_of = [](int row, int vector) { return row * kColumnVectors + (vector ^ (row % 8)); };
@@ -371,11 +370,11 @@ __device__ __forceinline__ void store_tile(const Nf4ProductLaunch& a, int first_
   for (int m = 0; m < kWarpM / 16; ++m) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int row = place.warp_m + m * 16 + i * 8 + place.lane / 4;
+      const int row = warp.m + m * 16 + i * 8 + warp.lane / 4;
       const float undo = first_row + row < a.m ? __ldg(a.undo + first_row + row) * factor : 0.0f;
 #pragma unroll
       for (int n = 0; n < kWarpN / 8; ++n) {
-        words[vector_of(row, place.warp_n / kVector + n) * 4 + place.lane % 4] =
+        words[vector_of(row, warp.n / kVector + n) * 4 + warp.lane % 4] =
             pack_bf16(sum[m][n][2 * i] * undo, sum[m][n][2 * i + 1] * undo);
       }
     }
@@ -404,7 +403,7 @@ template <bool kHalfSums>
 __global__ void __launch_bounds__(kThreads, 1) nf4_product_kernel(Nf4ProductLaunch a, int tiles_n) {
   SHORI_SHARED(float, level, [16][32]);
   auto* stages = dynamic_shared<uint4>();
-  const Place place = this_place();
+  const WarpLane warp = this_lane();
   const Part part = this_part<true>();
   TilePosition tile = tile_of(static_cast<int>(blockIdx.x), ceil_div(a.m, kTileM), tiles_n, a.group_m);
   int index = 0;
@@ -413,10 +412,10 @@ __global__ void __launch_bounds__(kThreads, 1) nf4_product_kernel(Nf4ProductLaun
   const int first_row = tile.m * kTileM, first_column = tile.n * kTileN;
   fill_levels(level);
   Sums sum = {};
-  multiply_steps<true, kHalfSums>(a, index, first_row, stages, place, part,
-                                  WeightSource<true>{a, level, first_column, part, place.lane, {}}, sum);
-  add_lora_columns(a, module, first_row, first_column, stages, place, sum);
-  store_tile(a, first_row, module.first_output + first_column, module.first_output + module.rows, 1.0f, stages, place,
+  multiply_steps<true, kHalfSums>(a, index, first_row, stages, warp, part,
+                                  WeightSource<true>{a, level, first_column, part, warp.lane, {}}, sum);
+  add_lora_columns(a, module, first_row, first_column, stages, warp, sum);
+  store_tile(a, first_row, module.first_output + first_column, module.first_output + module.rows, 1.0f, stages, warp,
              sum);
 }
 
@@ -425,7 +424,7 @@ template <bool kHalfSums>
 __global__ void __launch_bounds__(kThreads, 1) nf4_product_backward_kernel(Nf4ProductLaunch a, int tiles_n) {
   SHORI_SHARED(float, level, [16][32]);
   auto* stages = dynamic_shared<uint4>();
-  const Place place = this_place();
+  const WarpLane warp = this_lane();
   const Part part = this_part<false>();
   const TilePosition tile = tile_of(static_cast<int>(blockIdx.x), ceil_div(a.m, kTileM), tiles_n, a.group_m);
   const int first_row = tile.m * kTileM, base_tiles = ceil_div(a.in, kTileN);
@@ -433,13 +432,13 @@ __global__ void __launch_bounds__(kThreads, 1) nf4_product_backward_kernel(Nf4Pr
   Sums sum = {};
   if (tile.n < base_tiles) {
     const int first_column = tile.n * kTileN;
-    multiply_steps<false, kHalfSums>(a, 0, first_row, stages, place, part,
-                                     WeightSource<false>{a, level, first_column, part, place.lane, {}}, sum);
-    store_tile(a, first_row, first_column, a.in, 1.0f, stages, place, sum);
+    multiply_steps<false, kHalfSums>(a, 0, first_row, stages, warp, part,
+                                     WeightSource<false>{a, level, first_column, part, warp.lane, {}}, sum);
+    store_tile(a, first_row, first_column, a.in, 1.0f, stages, warp, sum);
   } else {
     const int first_column = (tile.n - base_tiles) * kTileN;
-    multiply_steps<false, kHalfSums>(a, 0, first_row, stages, place, part, LoraSource{a, first_column, part}, sum);
-    store_tile(a, first_row, a.in + first_column, a.in + a.lora_columns, 1.0f / kLoraScale, stages, place, sum);
+    multiply_steps<false, kHalfSums>(a, 0, first_row, stages, warp, part, LoraSource{a, first_column, part}, sum);
+    store_tile(a, first_row, a.in + first_column, a.in + a.lora_columns, 1.0f / kLoraScale, stages, warp, sum);
   }
 }
 

@@ -6,7 +6,7 @@
 
 namespace shori {
 
-// A weight of the group, and its place among the group's outputs.
+// A weight of the group, and which of the group's outputs are its own.
 struct Nf4ProductModule {
   const std::uint8_t* codes;  // [rows, in / 2]
   const std::uint8_t* absmax;
