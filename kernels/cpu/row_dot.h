@@ -1,7 +1,7 @@
 // Products of one row with packed inputs by each instruction set, in the order of sums of row_product.h.
 //
-// Each file has readers, which give the elements of one step in the order of the packed input, and one loop over the steps of
-// any reader. Element i of a step is added to lane i % 32.
+// Each file has readers, which give the elements of one step in the order of the packed input. One loop goes over the steps of
+// any reader (row_loops.h for both sets of vectors). Element i of a step is added to lane i % 32.
 #pragma once
 
 #include <cstdint>

@@ -6,15 +6,33 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#include <cmath>
-
-#include "kernels/cpu/row_product.h"
-
 #define SHORI_AVX2 __attribute__((target("avx2,fma")))
+#define SHORI_ROW_TARGET SHORI_AVX2
+#include "kernels/cpu/row_loops.h"
 
 namespace shori {
 
 namespace {
+
+struct Avx2 {
+  using Float = __m256;
+  static constexpr int kWidth = 8;
+
+  SHORI_AVX2 SHORI_INLINE static Float load(const float* from) { return _mm256_loadu_ps(from); }
+  SHORI_AVX2 SHORI_INLINE static Float load(const Bf16* from) {
+    const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+  }
+  SHORI_AVX2 SHORI_INLINE static void store(Float value, float* to) { _mm256_storeu_ps(to, value); }
+  SHORI_AVX2 SHORI_INLINE static Float broadcast(float value) { return _mm256_set1_ps(value); }
+  SHORI_AVX2 SHORI_INLINE static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+  SHORI_AVX2 SHORI_INLINE static float half_sum(const Float (&sum)[4]) {
+    const __m256 eight = _mm256_add_ps(_mm256_add_ps(sum[0], sum[2]), _mm256_add_ps(sum[1], sum[3]));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+};
 
 // The 16 values of a block as two tables of bytes, each twice: byte look-ups give the halves of bf16 values.
 struct ByteTables {
@@ -97,13 +115,6 @@ struct Avx2F32 {
   }
 };
 
-SHORI_AVX2 SHORI_INLINE float half_sum_avx2(const __m256 (&sum)[4]) {
-  const __m256 eight = _mm256_add_ps(_mm256_add_ps(sum[0], sum[2]), _mm256_add_ps(sum[1], sum[3]));
-  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
-
 // The sums of kInputs inputs stay in registers over the whole row.
 template <int kInputs, typename Reader>
 SHORI_AVX2 SHORI_INLINE void dot_inputs(Reader reader, std::int64_t steps, const RowInputs& inputs, std::int64_t first,
@@ -119,7 +130,7 @@ SHORI_AVX2 SHORI_INLINE void dot_inputs(Reader reader, std::int64_t steps, const
       }
     }
   }
-  for (int i = 0; i < kInputs; ++i) sums[first + i] = half_sum_avx2(sum[i]);
+  for (int i = 0; i < kInputs; ++i) sums[first + i] = Avx2::half_sum(sum[i]);
 }
 
 // Reading a dense row again costs less than sums in memory. Blocks are decoded once for all inputs.
@@ -131,21 +142,7 @@ SHORI_AVX2 SHORI_INLINE void dot_avx2(Reader reader, std::int64_t steps, const R
     if (first < inputs.count) dot_inputs<1>(reader, steps, inputs, first, sums);
     return;
   }
-  const float* x = inputs.packed;
-  __m256 vectors[Reader::kVectors];
-  __m256 lanes[kMaxRowInputs][4] = {};
-  for (std::int64_t step = 0; step < steps; ++step, x += 8 * Reader::kVectors) {
-    reader.next(vectors);
-    for (std::int64_t input = 0; input < inputs.count; ++input) {
-      __m256 sum[4] = {lanes[input][0], lanes[input][1], lanes[input][2], lanes[input][3]};
-      const float* from = x + input * inputs.stride;
-      for (int v = 0; v < Reader::kVectors; ++v) {
-        sum[v % 4] = _mm256_fmadd_ps(vectors[v], _mm256_loadu_ps(from + 8 * v), sum[v % 4]);
-      }
-      for (int v = 0; v < 4; ++v) lanes[input][v] = sum[v];
-    }
-  }
-  for (std::int64_t input = 0; input < inputs.count; ++input) sums[input] = half_sum_avx2(lanes[input]);
+  dot_all_inputs<Avx2>(reader, steps, inputs, sums);
 }
 
 SHORI_AVX2 void avx2_nf4(const std::uint8_t* codes, const BlockScales& scales, std::int64_t first, std::int64_t blocks,
@@ -157,67 +154,10 @@ SHORI_AVX2 void avx2_dense(const T* row, std::int64_t steps, const RowInputs& in
   dot_avx2(Reader{row}, steps, inputs, sums);
 }
 
-SHORI_AVX2 SHORI_INLINE __m256 widened(const float* in) { return _mm256_loadu_ps(in); }
-SHORI_AVX2 SHORI_INLINE __m256 widened(const Bf16* in) {
-  const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
-}
-
-// kSums sums of kVectors vectors of columns stay in registers over all rows.
-template <int kSums, int kVectors, typename T>
-SHORI_AVX2 SHORI_INLINE void add_columns(const T* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                         std::int64_t stride, float* sums) {
-  __m256 sum[kSums][kVectors];
-  for (int i = 0; i < kSums; ++i) {
-    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm256_loadu_ps(sums + i * cols + v * 8);
-  }
-  for (std::int64_t row = 0; row < count; ++row, rows += cols) {
-    __m256 value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = widened(rows + v * 8);
-    for (int i = 0; i < kSums; ++i) {
-      const __m256 weight = _mm256_set1_ps(weights[i * stride + row]);
-      for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm256_fmadd_ps(weight, value[v], sum[i][v]);
-    }
-  }
-  for (int i = 0; i < kSums; ++i) {
-    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(sums + i * cols + v * 8, sum[i][v]);
-  }
-}
-template <int kSums, typename T>
-SHORI_AVX2 SHORI_INLINE void add_rows(const T* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                      std::int64_t stride, float* sums) {
-  constexpr int kVectors = 8 / kSums;
-  std::int64_t col = 0;
-  for (; col + kVectors * 8 <= cols; col += kVectors * 8) {
-    add_columns<kSums, kVectors>(rows + col, cols, count, weights, stride, sums + col);
-  }
-  for (; col + 8 <= cols; col += 8) {
-    add_columns<kSums, 1>(rows + col, cols, count, weights, stride, sums + col);
-  }
-  for (; col < cols; ++col) {
-    for (int i = 0; i < kSums; ++i) {
-      float& sum = sums[i * cols + col];
-      for (std::int64_t row = 0; row < count; ++row) {
-        sum = std::fma(weights[i * stride + row], as_float(rows[row * cols + col]), sum);
-      }
-    }
-  }
-}
-template <typename T>
-SHORI_AVX2 void avx2_add(const T* rows, std::int64_t cols, std::int64_t count, const RowWeights& weights, float* sums) {
-  std::int64_t i = 0;
-  const auto* from = weights.weights;
-  for (; i + 4 <= weights.count; i += 4)
-    add_rows<4>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
-  for (; i + 2 <= weights.count; i += 2)
-    add_rows<2>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
-  if (i < weights.count) add_rows<1>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
-}
-
 }  // namespace
 
-const RowDot kAvx2RowDot = {avx2_nf4, avx2_dense<Avx2Bf16, Bf16>, avx2_dense<Avx2F32, float>, avx2_add<Bf16>,
-                            avx2_add<float>};
+const RowDot kAvx2RowDot = {avx2_nf4, avx2_dense<Avx2Bf16, Bf16>, avx2_dense<Avx2F32, float>, add_all_rows<Avx2, Bf16>,
+                            add_all_rows<Avx2, float>};
 
 }  // namespace shori
 #endif

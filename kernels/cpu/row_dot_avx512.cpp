@@ -6,15 +6,33 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#include <cmath>
-
-#include "kernels/cpu/row_product.h"
-
 #define SHORI_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define SHORI_ROW_TARGET SHORI_AVX512
+#include "kernels/cpu/row_loops.h"
 
 namespace shori {
 
 namespace {
+
+struct Avx512 {
+  using Float = __m512;
+  static constexpr int kWidth = 16;
+
+  SHORI_AVX512 SHORI_INLINE static Float load(const float* from) { return _mm512_loadu_ps(from); }
+  SHORI_AVX512 SHORI_INLINE static Float load(const Bf16* from) {
+    const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+  }
+  SHORI_AVX512 SHORI_INLINE static void store(Float value, float* to) { _mm512_storeu_ps(to, value); }
+  SHORI_AVX512 SHORI_INLINE static Float broadcast(float value) { return _mm512_set1_ps(value); }
+  SHORI_AVX512 SHORI_INLINE static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+  SHORI_AVX512 SHORI_INLINE static float half_sum(const Float (&sum)[2]) {
+    float lanes[kRowStep];
+    store(sum[0], lanes);
+    store(sum[1], lanes + kWidth);
+    return shori::half_sum(lanes);
+  }
+};
 
 struct Avx512Nf4 {
   static constexpr int kVectors = 4;
@@ -61,101 +79,19 @@ struct Avx512F32 {
   }
 };
 
-template <typename Reader>
-SHORI_AVX512 SHORI_INLINE void dot_avx512(Reader reader, std::int64_t steps, const RowInputs& inputs, float* sums) {
-  const float* x = inputs.packed;
-  __m512 vectors[Reader::kVectors];
-  __m512 lanes[kMaxRowInputs][2] = {};
-  for (std::int64_t step = 0; step < steps; ++step, x += 16 * Reader::kVectors) {
-    reader.next(vectors);
-    for (std::int64_t input = 0; input < inputs.count; ++input) {
-      __m512 sum[2] = {lanes[input][0], lanes[input][1]};
-      const float* from = x + input * inputs.stride;
-      for (int v = 0; v < Reader::kVectors; ++v) {
-        sum[v % 2] = _mm512_fmadd_ps(vectors[v], _mm512_loadu_ps(from + 16 * v), sum[v % 2]);
-      }
-      for (int v = 0; v < 2; ++v) lanes[input][v] = sum[v];
-    }
-  }
-  for (std::int64_t input = 0; input < inputs.count; ++input) {
-    float stored[kRowStep];
-    _mm512_storeu_ps(stored, lanes[input][0]);
-    _mm512_storeu_ps(stored + 16, lanes[input][1]);
-    sums[input] = half_sum(stored);
-  }
-}
-
 SHORI_AVX512 void avx512_nf4(const std::uint8_t* codes, const BlockScales& scales, std::int64_t first,
                              std::int64_t blocks, const RowInputs& inputs, float* sums) {
-  dot_avx512(Avx512Nf4(codes, scales, first), blocks, inputs, sums);
+  dot_all_inputs<Avx512>(Avx512Nf4(codes, scales, first), blocks, inputs, sums);
 }
 template <typename Reader, typename T>
 SHORI_AVX512 void avx512_dense(const T* row, std::int64_t steps, const RowInputs& inputs, float* sums) {
-  dot_avx512(Reader{row}, steps, inputs, sums);
-}
-
-SHORI_AVX512 SHORI_INLINE __m512 widened(const float* in) { return _mm512_loadu_ps(in); }
-SHORI_AVX512 SHORI_INLINE __m512 widened(const Bf16* in) {
-  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
-}
-
-// kSums sums of kVectors vectors of columns stay in registers over all rows.
-template <int kSums, int kVectors, typename T>
-SHORI_AVX512 SHORI_INLINE void add_columns(const T* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                           std::int64_t stride, float* sums) {
-  __m512 sum[kSums][kVectors];
-  for (int i = 0; i < kSums; ++i) {
-    for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_loadu_ps(sums + i * cols + v * 16);
-  }
-  for (std::int64_t row = 0; row < count; ++row, rows += cols) {
-    __m512 value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = widened(rows + v * 16);
-    for (int i = 0; i < kSums; ++i) {
-      const __m512 weight = _mm512_set1_ps(weights[i * stride + row]);
-      for (int v = 0; v < kVectors; ++v) sum[i][v] = _mm512_fmadd_ps(weight, value[v], sum[i][v]);
-    }
-  }
-  for (int i = 0; i < kSums; ++i) {
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(sums + i * cols + v * 16, sum[i][v]);
-  }
-}
-template <int kSums, typename T>
-SHORI_AVX512 SHORI_INLINE void add_rows(const T* rows, std::int64_t cols, std::int64_t count, const float* weights,
-                                        std::int64_t stride, float* sums) {
-  constexpr int kVectors = 8 / kSums;
-  std::int64_t col = 0;
-  for (; col + kVectors * 16 <= cols; col += kVectors * 16) {
-    add_columns<kSums, kVectors>(rows + col, cols, count, weights, stride, sums + col);
-  }
-  for (; col + 16 <= cols; col += 16) {
-    add_columns<kSums, 1>(rows + col, cols, count, weights, stride, sums + col);
-  }
-  for (; col < cols; ++col) {
-    for (int i = 0; i < kSums; ++i) {
-      float& sum = sums[i * cols + col];
-      for (std::int64_t row = 0; row < count; ++row) {
-        sum = std::fma(weights[i * stride + row], as_float(rows[row * cols + col]), sum);
-      }
-    }
-  }
-}
-template <typename T>
-SHORI_AVX512 void avx512_add(const T* rows, std::int64_t cols, std::int64_t count, const RowWeights& weights,
-                             float* sums) {
-  std::int64_t i = 0;
-  const auto* from = weights.weights;
-  for (; i + 4 <= weights.count; i += 4)
-    add_rows<4>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
-  for (; i + 2 <= weights.count; i += 2)
-    add_rows<2>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
-  if (i < weights.count) add_rows<1>(rows, cols, count, from + i * weights.stride, weights.stride, sums + i * cols);
+  dot_all_inputs<Avx512>(Reader{row}, steps, inputs, sums);
 }
 
 }  // namespace
 
 const RowDot kAvx512RowDot = {avx512_nf4, avx512_dense<Avx512Bf16, Bf16>, avx512_dense<Avx512F32, float>,
-                              avx512_add<Bf16>, avx512_add<float>};
+                              add_all_rows<Avx512, Bf16>, add_all_rows<Avx512, float>};
 
 }  // namespace shori
 #endif
