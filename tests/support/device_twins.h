@@ -44,6 +44,14 @@ class TwinMatrix {
 // How TwinGroup stores its weights.
 enum class TwinWeights { kNf4, kNf4FlatScales, kBf16 };
 
+// A group of linears, and the rows that a test sends through it. `why` says what the case is for.
+struct LinearCase {
+  const char* why;
+  std::int64_t tokens, in, rank;
+  std::vector<ModuleShape> modules;
+  TwinWeights weights = TwinWeights::kNf4;
+};
+
 // A group of linears with random weights and factors.
 class TwinGroup {
  public:

@@ -17,12 +17,7 @@ using testing::TwinGroup;
 using testing::TwinMatrix;
 using testing::TwinWeights;
 
-struct Case {
-  const char* why;
-  std::int64_t tokens, in, rank;
-  std::vector<ModuleShape> modules;
-  TwinWeights weights = TwinWeights::kNf4;
-};
+using Case = testing::LinearCase;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> list = {

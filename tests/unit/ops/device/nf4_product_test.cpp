@@ -7,7 +7,6 @@
 #include "kernels/linear/scale_rows_launch.h"
 #include "shori/io/half.h"
 #include "shori/ops/nf4_linear.h"
-#include "shori/util/math.h"
 #include "tests/support/device_twins.h"
 
 namespace shori {
@@ -20,12 +19,7 @@ using testing::TwinGroup;
 using testing::TwinMatrix;
 using testing::TwinWeights;
 
-struct Case {
-  const char* why;
-  std::int64_t tokens, in, rank;
-  std::vector<ModuleShape> modules;
-  TwinWeights weights = TwinWeights::kNf4;
-};
+using Case = testing::LinearCase;
 
 const std::vector<Case>& cases() {
   static const std::vector<Case> list = {
