@@ -24,7 +24,7 @@ struct InputGradientLaunch {
 };
 
 // Checks the operands and fills the launch argument. `op` names the caller in messages. Masks that `lora` does not have are
-// drawn into the workspace, a bit an element and module; the caller holds a frame.
+// drawn into the workspace, one bit per element and module; the caller holds a frame.
 InputGradientLaunch input_gradient_launch(const OpContext& context, const char* op, ConstTensorView fused_dx,
                                           std::int64_t cols, const std::optional<LoraInputGradient>& lora);
 

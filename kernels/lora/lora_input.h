@@ -11,7 +11,7 @@
 
 namespace shori {
 
-// `kept` holds the masks of `rows` tokens as a device stores them.
+// Checks that `kept` holds the masks of `rows` tokens as a device stores them.
 void check_kept_masks(const char* op, const LinearGroup& group, std::int64_t rows, ConstTensorView kept);
 
 // Rows of dx + scale * sum over the modules with LoRA, in order, of mask (.) (dxA . A).

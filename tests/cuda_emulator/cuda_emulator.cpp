@@ -91,7 +91,7 @@ struct Device {
   void* argument = nullptr;
 };
 
-// Of all threads' steps, which are many: a variable of the function would be asked each time whether it exists.
+// Every step of every thread calls device(): a static variable within it would check each time whether it has been made.
 Device the_device;
 Device& device() { return the_device; }
 

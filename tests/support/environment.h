@@ -1,4 +1,4 @@
-// What ctest says to test programs by environment variables.
+// What ctest passes to test programs in environment variables.
 #pragma once
 
 #include <cstdlib>

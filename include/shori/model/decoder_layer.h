@@ -74,7 +74,7 @@ class LayerBuffers {
                const CheckpointingPolicy& policy, DeviceArena* arena);
 
   OwnedTensor hidden;  // [T, C]: h
-  OwnedTensor masks;   // backward pass on a device: the dropout masks of one group at a time, a bit an element
+  OwnedTensor masks;   // backward pass on a device: the dropout masks of one group at a time, one bit per element
   OwnedTensor delta;   // [T, C]: pending residual: output of o_proj, later of down_proj, not yet added to h
 
   // In use while a layer's attention runs, forward or backward.

@@ -1,6 +1,6 @@
-// Which library algorithm each large product of a device runs, and which products with frozen weights run a kernel of ours
-// instead. run.json records it, so that a run that resumes takes the same ones and its sums keep their order. The list is empty
-// where products have no choice (CPU; the emulator, unless it is made to use the kernel).
+// Which library algorithm each large product of a device runs, and which products with frozen weights run the kernel of
+// kernels/linear/nf4_product.cu instead. run.json records it, so that a run that resumes takes the same ones and its sums keep
+// their order. The list is empty where products have no choice (CPU; the emulator, unless it is made to use the kernel).
 #pragma once
 
 #include <optional>

@@ -10,8 +10,8 @@
 
 namespace shori {
 
-// Red zones: bytes of known content after each slice of a workspace, which the end of its frame compares. Tests turn them
-// on before they make a workspace (tests/support/red_zones.h); other programs have none.
+// Red zones: bytes of known content after each slice of a workspace. The end of the slice's frame checks that nothing has
+// changed them. Tests turn them on before they make a workspace (tests/support/red_zones.h); other programs have none.
 struct RedZones {
   static constexpr std::size_t kBytes = 1024;    // of one zone
   static inline bool on_host = false;            // slices of host memory, which are filled with NaN as well

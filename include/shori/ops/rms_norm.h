@@ -7,7 +7,7 @@
 // Order of the sums: fixed for each row.
 // Deterministic: the result does not depend on the number of threads. h agrees bit for bit between the CPU and a device;
 //   y and dh differ by roundings, since the two sum a row in different orders.
-// Workspace on a device: none, but a bit an element and module where the backward pass has to draw dropout masks.
+// Workspace on a device: none, except one bit per element and module where the backward pass has to draw dropout masks.
 // Source: transformers MistralRMSNorm.
 #pragma once
 

@@ -9,7 +9,7 @@
 //
 // Rounding: fp32 inside; p twice as shown, dgate and dup once.
 // Deterministic: no sums but those of the LoRA part. The CPU and a device differ where their e^x differs.
-// Workspace on a device: none, but a bit an element and module where the backward pass has to draw dropout masks.
+// Workspace on a device: none, except one bit per element and module where the backward pass has to draw dropout masks.
 // Source: transformers MistralMLP.
 #pragma once
 

@@ -183,7 +183,7 @@ TEST_P(AdamFuzz, EqualsThePlainRuleToTheBit) {
   State expected = state;
   for (std::uint64_t step = 1; step <= 12; ++step) {
     random_gradient(state, generator);
-    // Nothing but what the lanes past the end hold is left of the momentum of a short block.
+    // Without a finite gradient, only the lanes past the end of a short block count for the absmax of its momentum.
     if (step == 6) std::ranges::fill(state.g, std::numeric_limits<float>::quiet_NaN());
     expected.g = state.g;
     PlainAdam plain{settings};
