@@ -32,7 +32,7 @@ std::string likely_name(const std::string& wanted, const std::vector<std::string
 }
 
 void note_neighbours(Diagnostic& missing, const std::string& written, const std::string& path) {
-  const std::string parent = parent_path(path).empty() ? "." : parent_path(path);
+  const std::string parent = parent_path(path);
   if (!is_directory(parent)) {
     missing.note("there is no folder " + escape_for_log(parent, 400));
     return;

@@ -20,9 +20,9 @@ struct ForeignKey {
   };
   std::string_view name;  // a `*` at the end stands for any rest
   Kind kind;
-  std::string_view effect;     // what it would do
-  std::string_view instead;    // what to write; empty: delete the line
-  std::string_view same = "";  // values that are accepted, joined by `|`
+  std::string_view effect;        // what it would do
+  std::string_view instead = "";  // what to write; empty: delete the line
+  std::string_view same = "";     // values that are accepted, joined by `|`
 };
 
 // The rows (foreign_key_table.cpp): keys of a config, and members of a dataset entry.

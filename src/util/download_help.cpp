@@ -20,11 +20,13 @@ std::string download_help(const std::string& folder, const std::vector<std::stri
                 files, " --local-dir ", shell_word(folder), "`");
 }
 
-std::string replace_command(const std::string& folder, const std::string& name) {
+std::string replace_help(const std::string& path) {
+  const std::string folder = parent_path(path), name = shell_word(file_name(path));
   // A cache does not look at the content of the files that it has.
   if (const std::string id = snapshot_id(folder); !id.empty())
-    return concat("hf download ", shell_word(id), " ", shell_word(name), " --force-download");
-  return concat("hf download ORG/NAME ", shell_word(name), " --local-dir ", shell_word(folder));
+    return concat("get the file again: `hf download ", shell_word(id), " ", name, " --force-download`");
+  return concat("get the file, for ORG/NAME of Hugging Face: `hf download ORG/NAME ", name, " --local-dir ",
+                shell_word(folder), "`");
 }
 
 }  // namespace shori

@@ -112,7 +112,7 @@ void refuse_lfs_pointer(const InputFile& file, std::string_view missing_code) {
     if (digits.find_first_not_of("0123456789") == std::string_view::npos)
       problem.note(concat("it stands for a file of ", digits, " bytes"));
   }
-  const std::string folder = shell_word(parent_path(file.path()).empty() ? "." : parent_path(file.path()));
+  const std::string folder = shell_word(parent_path(file.path()));
   problem.help(concat("get it: `git -C ", folder, " lfs pull`, with git-lfs installed"));
   throw Error(problem.help("or download the folder with `hf download`, which needs no Git"));
 }
@@ -132,12 +132,10 @@ void refuse_web_page(const InputFile& file, std::string_view missing_code) {
   if (head.starts_with("\xEF\xBB\xBF")) head.erase(0, 3);
   const std::string start = lower_ascii(trim(head));
   if (!start.starts_with("<!doctype html") && !start.starts_with("<html")) return;
-  const std::string folder = parent_path(file.path()).empty() ? "." : parent_path(file.path());
-  const std::string command = replace_command(folder, file_name(file.path()));
   Diagnostic problem(missing_code, quoted_path(file.path()) + " is a web page (HTML), not the file itself");
   problem.at(file.path()).note("the address of the page was downloaded, or a page that asks to log in");
-  if (!snapshot_id(folder).empty()) throw Error(problem.help(concat("get the file again: `", command, "`")));
-  problem.help(concat("get the file, for ORG/NAME of Hugging Face: `", command, "`"));
+  problem.help(replace_help(file.path()));
+  if (!snapshot_id(parent_path(file.path())).empty()) throw Error(problem);
   throw Error(problem.help("a browser gets it from the same address with `resolve` in place of `blob`"));
 }
 

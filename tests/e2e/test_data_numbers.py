@@ -1,5 +1,6 @@
 """shori-data stats and split against SentencePiece and plain Python; copies between train and evaluation; tokenized data
 that the next start takes over."""
+import fcntl
 import html
 import json
 import math
@@ -13,7 +14,7 @@ import sentencepiece
 
 from run_folders import final_state
 from shori_programs import BIN, TOKENIZER, must, run, train
-from small_jobs import Job, scene, scenes
+from small_jobs import Job, copy_folder, replace_file, scene, scenes
 
 DATA = BIN / "shori-data"
 HINTS = "nano micro tiny short medium long massive huge enormous".split()
@@ -394,7 +395,7 @@ def test_the_second_start_takes_the_tokenized_data(tmp_path, text_model):
     assert final_state(job.run) == expected
 
 
-@pytest.mark.parametrize("mistake", ["data of a later stage", "unknown stage", "length of a later stage", "locked"])
+@pytest.mark.parametrize("mistake", ["data of a later stage", "unknown stage", "length of a later stage", "no folder"])
 def test_a_start_that_is_refused_keeps_nothing(tmp_path, text_model, mistake):
     for name in ("low", "high"):
         scenes(tmp_path / name, 4, 1)
@@ -405,11 +406,30 @@ def test_a_start_that_is_refused_keeps_nothing(tmp_path, text_model, mistake):
         stages[1]["num_epochs"] = 0
     job = Job(tmp_path, text_model, sequence_len=128, num_epochs=1, learning_rate=..., output_dir="runs", stages=stages)
     options = ["--only", "nothere"] if mistake == "unknown stage" else []
-    if mistake == "locked":
+    if mistake == "no folder":
         (tmp_path / "runs").write_text("a file where the folder should be")
     outcome = train(job.config, *options)
     assert outcome.code not in (0, 70) and outcome.errors, repr(outcome)
     assert not (tmp_path / ".prepared").exists(), repr(outcome)
+
+
+@pytest.mark.parametrize("trouble, code", [("in use", "E0501"), ("NaN in the base", "E0210")])
+def test_a_start_that_is_refused_late_keeps_nothing(tmp_path, text_model, trouble, code):
+    scenes(tmp_path / "data", 4, 1)
+    model = copy_folder(text_model, tmp_path / "m")
+    weights = (model / "model.safetensors").read_bytes()
+    job = Job(tmp_path, model, sequence_len=128, num_epochs=1, datasets=[{"path": "data"}])
+    job.run.mkdir()
+    with open(job.run / "run.lock", "w") as lock:
+        if trouble == "in use":
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        else:
+            replace_file(model / "model.safetensors", weights[:-4] + b"\xff\xff\xff\xff")
+        outcome = train(job.config)
+    assert outcome.errors == [code], repr(outcome)
+    assert not (tmp_path / ".prepared").exists(), repr(outcome)
+    replace_file(model / "model.safetensors", weights)
+    assert "tokenized data kept in " in must(train(job.config)).err
 
 
 def test_the_folder_of_tokenized_data_can_be_named(tmp_path, text_model):

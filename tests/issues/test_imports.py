@@ -108,6 +108,13 @@ def test_the_title_and_the_scenario_of_a_header(tmp_path):
     assert only(made) == "▀title\nMira▄\n▀scenario\nMira meets Ilario.▄\n▀message\nMira: Hi.▄\n"
 
 
+@pytest.mark.parametrize("who", ["char", "Mira"])
+def test_the_title_is_the_new_name_of_the_character(tmp_path, who):
+    header = {"user_name": "Ilario", "character_name": "Mira", "chat_metadata": {}}
+    _, made = imported(tmp_path, "sillytavern", {"c.jsonl": lines(header, said("Mira", "Hi."))}, "--names", f"{who}=Yuki")
+    assert only(made) == "▀title\nYuki▄\n▀message\nYuki: Hi.▄\n"
+
+
 def test_the_title_of_limarp_and_the_system_of_sharegpt(tmp_path):
     text = "thread-title: Rain\nnames: {<FIRST>: A, <SECOND>: B}\nconversation: [{name: <FIRST>, text: x}]\n"
     assert only(imported(tmp_path, "limarp", {"l.yaml": text})[1]).startswith("▀title\nRain▄\n")

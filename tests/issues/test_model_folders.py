@@ -117,6 +117,16 @@ def test_a_web_page_in_a_cache_is_downloaded_again_into_the_cache(tmp_path, text
     assert "--local-dir" not in outcome.err and "`resolve`" not in outcome.err, "nothing else may write to a cache"
 
 
+def test_an_empty_tokenizer_is_downloaded_again(tmp_path, text_model):
+    for folder in ("my model", "hub/models--org--tiny/snapshots/abc"):
+        model = copy_folder(text_model, tmp_path / folder)
+        replace_file(model / "tokenizer.model", b"")
+        outcome = must(text_check(model, tmp_path / f"job of {model.name}"), 3)
+        assert outcome.errors == ["E0203"] and "tokenizer.model` is empty" in outcome.err, repr(outcome)
+        cached = "`hf download org/tiny tokenizer.model --force-download`"
+        assert (cached if model.name == "abc" else f"hf download ORG/NAME tokenizer.model --local-dir '{model}'") in outcome.err
+
+
 def test_an_adapter_as_the_base_is_one_error(tmp_path):
     adapter = tmp_path / "adapter"
     adapter.mkdir()

@@ -30,9 +30,9 @@ struct Overlong {
 struct Document {
   Conversation source;  // file, line, is_line by the reader; names and hash by the encoder; held_out by selection
   std::string content;  // bytes as they were read; empty once they are encoded
-  std::vector<Sample> samples;                 // Sample::conversation is set by build_dataset()
-  std::vector<std::uint32_t> message_lengths;  // of BlockML: tokens of the text of each message
-  LedgerCounts counts;                         // samples, tokens_packed and tokens_held_out are set by build_dataset()
+  std::vector<Sample> samples;                // Sample::conversation is set by build_dataset()
+  std::vector<std::int64_t> message_lengths;  // tokens of each message's text; empty without BlockML or tokenizer
+  LedgerCounts counts;                        // samples, tokens_packed and tokens_held_out are set by build_dataset()
   Overlong overlong;
   ConversationSketch sketch;  // if the options ask for comparisons
   bool failed = false;        // has a problem of its own

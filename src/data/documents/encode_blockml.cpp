@@ -109,8 +109,7 @@ void encode_blocks(Encoding& encoding, const std::vector<Segment>& segments) {
   const DataOptions& options = encoding.options;
   const bool eos = wants_eos(eos_rule(options), true);
   EncodedSample whole = encode_segments(segments, *encoding.tokenizer, mask_options(options), options.bos, eos);
-  encoding.notes.message_ids = message_lengths(whole);
-  encoding.document.message_lengths.assign(encoding.notes.message_ids.begin(), encoding.notes.message_ids.end());
+  encoding.document.message_lengths = message_lengths(whole);
   const std::int64_t length = id_count(whole.ids);
   if (!count_whole(encoding, length - (options.bos ? 1 : 0) - (eos ? 1 : 0), length)) return;
   if (length <= options.sequence_len) return add_sample(encoding, std::move(whole));
@@ -156,8 +155,8 @@ void encode_blockml(Encoding& encoding) {
     if (!check_control_text(encoding, canonical, text)) return;
     encode_blocks(encoding, blocks->segments);
   }
-  if (encoding.wants_sketch()) document.sketch = sketch_conversation(blocks->segments, notes.message_ids);
-  if (options.lint) notes.findings = lint_document(*blocks, notes.message_ids, *options.lint);
+  if (encoding.wants_sketch()) document.sketch = sketch_conversation(blocks->segments, document.message_lengths);
+  if (options.lint) notes.findings = lint_document(*blocks, document.message_lengths, *options.lint);
   if (!options.observe && notes.findings.empty()) return;
   notes.blocks = std::move(blocks);
   notes.text = std::move(text);

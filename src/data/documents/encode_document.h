@@ -29,7 +29,6 @@ struct EncodingNotes {
   std::string tags_rating;                // what its tags say of its rating; empty: nothing
   std::string rating_row;                 // row of the rating file that decided its rating; empty: none did
   bool lacks_lengths = false;             // see ReadConversation
-  std::vector<std::int64_t> message_ids;  // length of each message's text; empty without tokenizer
   // For DataOptions::observe, and where there are findings; else empty.
   std::optional<BlockmlDocument> blocks;
   std::string text;

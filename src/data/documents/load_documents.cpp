@@ -31,7 +31,7 @@ class DocumentCollector {
     check_id(document.source, file);
     if (options_.observe && !document.filtered) {
       options_.observe({document.source, file.path, file.entry, notes.blocks ? &*notes.blocks : nullptr, notes.text,
-                        notes.message_ids, notes.findings, document.counts.unique, notes.lacks_lengths});
+                        document.message_lengths, notes.findings, document.counts.unique, notes.lacks_lengths});
     }
     list_.documents.push_back(std::move(document));
   }

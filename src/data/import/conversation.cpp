@@ -213,8 +213,7 @@ const std::string& ConversationBuilder::renamed(const std::string& name) const {
 
 // A text without what is dropped, and with names for macros. `own`: the character who says it; empty: not known.
 std::string ConversationBuilder::prose(std::string_view text, const std::string& own) {
-  MacroNames names{options_.human_name.empty() ? renamed(user_) : options_.human_name,
-                   options_.gpt_name.empty() ? renamed(character_) : options_.gpt_name, group_};
+  MacroNames names{user_name(), character_name(), group_};
   if (!own.empty() && !one_character_) names.character = renamed(own);
   if (fixed_) names = {user_, character_, ""};
   return expand_macros(drop_parts(text, options_, report_), names, report_);
@@ -299,7 +298,7 @@ std::vector<Segment> ConversationBuilder::take() {
 
 void ConversationBuilder::finish(ImportedConversation& conversation) {
   conversation.segments = take();
-  conversation.user = options_.human_name.empty() ? renamed(user_) : options_.human_name;
+  conversation.user = user_name();
   conversation.character = character_;
 }
 

@@ -48,6 +48,10 @@ class ConversationBuilder {
   // What {{user}} and {{char}} are, if the source says so. ImportOptions has the last word.
   void set_user(std::string name) { user_ = std::move(name); }
   void set_character(std::string name) { character_ = std::move(name); }
+  // The character's final name.
+  const std::string& character_name() const {
+    return options_.gpt_name.empty() ? renamed(character_) : options_.gpt_name;
+  }
 
   // For texts of a card: {{user}} and {{char}} are these, whatever the options say.
   void fix_names(std::string user, std::string character) {
@@ -76,6 +80,7 @@ class ConversationBuilder {
   void find_names();
   std::string speaker_of(const Entry& entry);
   const std::string& renamed(const std::string& name) const;
+  const std::string& user_name() const { return options_.human_name.empty() ? renamed(user_) : options_.human_name; }
   std::string prose(std::string_view text, const std::string& own);  // may be empty
   std::string clean(std::string_view text);
   std::string clean_name(std::string_view name);

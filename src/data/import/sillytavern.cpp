@@ -78,7 +78,7 @@ class ChatReader {
     const std::string character = text_in(&object, "character_name");
     builder_.set_user(text_in(&object, "user_name"));
     builder_.set_character(character);
-    if (!character.empty()) builder_.add_block(Role::kTitle, character);
+    if (!character.empty()) builder_.add_block(Role::kTitle, builder_.character_name());
     const JsonValue* metadata = object.find("chat_metadata");
     if (const std::string scenario = text_in(metadata, "scenario"); !trim_blockml(scenario).empty())
       builder_.add_block(Role::kScenario, scenario);

@@ -36,7 +36,7 @@ std::uint32_t code_point_bytes(char first) {
 // transformers 5 saves tokenizer.json alone, and the repository of Mistral 7B v0.3 has its file under two names.
 [[noreturn]] void refuse_missing(const std::string& path, std::optional<std::int64_t> rows) {
   constexpr std::int64_t kRowsOfV03 = 32768;
-  const std::string folder = parent_path(path).empty() ? "." : parent_path(path);
+  const std::string folder = parent_path(path);
   Diagnostic problem("E0203", quoted_path(path) + " does not exist");
   if (path_exists(join_path(folder, "tokenizer.json")))
     problem.note("tokenizer.json is there, but is not read: transformers 5 saves only that one");
@@ -173,6 +173,8 @@ Tokenizer Tokenizer::from_bytes(std::string_view bytes, const std::string& name,
 Tokenizer Tokenizer::load(const std::string& path, std::optional<std::int64_t> vocab_size) {
   if (!leads_to_something(path)) refuse_missing(path, vocab_size);
   const InputFile file = InputFile::open(path);
+  if (file.size() == 0)
+    throw Error(Diagnostic("E0203", quoted_path(path) + " is empty").at(path).help(replace_help(path)));
   return from_bytes(read_whole_file(file, kTokenizerFileBytes, "E0211"), path, vocab_size);
 }
 

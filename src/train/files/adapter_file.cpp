@@ -184,7 +184,7 @@ AdapterSource find_adapter_source(const std::string& path) {
   } else if (path_exists(path) && path.ends_with(".safetensors")) {
     return {parent_path(path), file_name(path), file_name(path) != kWeightsName};
   } else if (path_exists(path) && file_name(path) == kPickleName) {
-    refuse_pickle(parent_path(path).empty() ? "." : parent_path(path));
+    refuse_pickle(parent_path(path));
   }
   throw Error(Diagnostic("E0510", "no adapter at `" + path + "`")
                   .help("name a finished run folder, a PEFT adapter folder, or a checkpoint file"));

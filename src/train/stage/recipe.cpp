@@ -157,7 +157,6 @@ StageRunOptions run_options(const LoadedConfig& config, const std::vector<Prepar
           .profile_last = options.profile_last};
 }
 
-// Comes after every check: a start that is refused leaves nothing.
 void keep_data(std::vector<PreparedStage>& stages) {
   for (PreparedStage& stage : stages)
     if (const std::string kept = keep_prepared(stage.data); !kept.empty()) log_detail(concat(stage.name, ": ", kept));
@@ -185,7 +184,6 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
   // The recipe's own lock keeps a second program away from folders that do not exist yet.
   std::optional<RunLock> lock;
   if (config.is_recipe) lock = RunLock::take(run_folder_path(config.output_dir));
-  keep_data(stages);
   OldRuns old_runs(stages, choice.from);
   std::optional<LoadedBase> base;
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -195,8 +193,9 @@ RecipeOutcome train_stages(const LoadedConfig& config, std::vector<PreparedStage
       log_info(concat("stage ", stage.name, " is done (", stage.step, " steps): skipped"));
       continue;
     }
-    const StageRunOptions stage_options =
+    StageRunOptions stage_options =
         run_options(config, stages, stage, later_steps(stages, choice, i), expected_seconds(stages, i), options);
+    stage_options.on_begin = [&stages] { keep_data(stages); };
     if (!run_stage(stage, base, old_runs, stage_options)) return RecipeOutcome::kStopped;
     if (config.is_recipe) update_report(run_folder_path(config.output_dir));
     const bool more = i + 1 < stages.size() && options.only.empty();

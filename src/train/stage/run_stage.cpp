@@ -100,6 +100,7 @@ bool train(PreparedStage& stage, LoadedBase& base, OldRuns& old_runs, const Stag
   options.resume ? resume_run(session, files, options.init_from) : prepare_run(session, files, options.init_from);
   replace_old_runs(stage, files, old_runs);
   if (!lock) lock = open_folder(stage, options);
+  options.on_begin();
   options.resume ? log_resumed(session) : begin_run(session, files, options.init_from);
   if (!run_steps(session, files, options)) {
     save_unless_saved(session, files);

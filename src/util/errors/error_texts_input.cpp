@@ -107,8 +107,8 @@ so nothing is opened. Download the model from its publisher again.)"},
 `.pkl`). Such files can run code when they are loaded, so the program never reads them, whatever
 their name. Download the `.safetensors` version of the same model; most publishers offer both.)"},
     {"E0203", 3, "model file is missing or incomplete",
-     R"(A file that the model needs does not exist, cannot be opened, is a Git LFS pointer or a web page, or is shorter or
-longer than its own header says. The usual causes are an interrupted download and a clone without
+     R"(A file that the model needs does not exist, cannot be opened, is empty, is a Git LFS pointer or a web page, or is
+shorter or longer than its own header says. The usual causes are an interrupted download and a clone without
 git-lfs. Download that file again and compare its size with the publisher's.)"},
     {"E0204", 3, "value in config.json that cannot be",
      R"(The model's `config.json` lacks a value, or has one of the wrong kind, outside its range, or in
