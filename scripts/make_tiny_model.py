@@ -155,7 +155,7 @@ def write_tokenizer(out, file):
         "tokenizer_class": "LlamaTokenizer", "use_default_system_prompt": False})
 
 
-def parse_options():
+def parse_options(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--preset", choices=PRESETS, default="test", help="sizes; each can be overridden")
@@ -168,7 +168,7 @@ def parse_options():
     parser.add_argument("--max-positions", type=int, default=32768)
     parser.add_argument("--rope-theta", type=float, default=1000000.0)
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for size, value in PRESETS[options.preset].items():
         if getattr(options, size) is None:
             setattr(options, size, value)
@@ -179,8 +179,8 @@ def parse_options():
     return options
 
 
-def main():
-    options = parse_options()
+def main(arguments=None):
+    options = parse_options(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     for old in [*options.out.glob("*.safetensors"), *options.out.glob("*.json"), *options.out.glob("tokenizer.model")]:
         old.unlink()

@@ -321,12 +321,12 @@ def test_a_client_that_goes_away_from_the_queue():
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_client_that_closes_its_end_gets_its_answer(stream, path):
     """It waits in the queue, for the prompt and for the reply as any other."""
-    body = {"prompt": "x", "n_predict": 30, "max_tokens": 30, "stream": stream}
-    with Server(token_ms=20, prompt_ms=700) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
+    body = {"prompt": "x", "n_predict": 12, "max_tokens": 12, "stream": stream}
+    with Server(token_ms=20, prompt_ms=400) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: server.raw(request(body, path)), range(2)))
         assert {status for status, _ in answers} == {200}
         lines = [line for _, answer in answers for line in answer.split(b"\r\n")]
-        parts = [line for line in lines if b"29\xc3\xa9" in line or b"29\\u00e9" in line]
+        parts = [line for line in lines if b"11\xc3\xa9" in line or b"11\\u00e9" in line]
         assert len(parts) == 2, lines
         assert stream == any(line == b":\n\n" for line in lines), "comments between the events of a stream"
 

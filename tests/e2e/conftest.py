@@ -1,2 +1,2 @@
 from browser import browser  # noqa: F401  fixtures
-from small_jobs import text_model, token_model  # noqa: F401
+from small_jobs import narrow_model, text_model, token_model  # noqa: F401

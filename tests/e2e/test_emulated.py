@@ -24,15 +24,15 @@ def job(folder, model, **settings):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, token_model):
+def finished(tmp_path_factory, narrow_model):
     """An untouched run, which others are compared with."""
-    done = job(tmp_path_factory.mktemp("emulated"), token_model)
+    done = job(tmp_path_factory.mktemp("emulated"), narrow_model)
     done.outcome = must(emulated(done.config))
     return done
 
 
-def test_agrees_with_the_cpu(tmp_path, token_model, finished):
-    cpu = job(tmp_path, token_model, device="cpu")
+def test_agrees_with_the_cpu(tmp_path, narrow_model, finished):
+    cpu = job(tmp_path, narrow_model, device="cpu")
     must(emulated(cpu.config))
     pairs = list(zip(metrics(finished.run, "step"), metrics(cpu.run, "step"), strict=True))
     assert len(pairs) >= 4
@@ -48,14 +48,14 @@ def test_agrees_with_the_cpu(tmp_path, token_model, finished):
 
 
 @pytest.mark.parametrize("mode", ["recompute", "keep_attention", "keep"])
-def test_activation_modes_give_the_same_bytes(tmp_path, token_model, finished, mode):
-    other = job(tmp_path, token_model, activation_memory=mode)
+def test_activation_modes_give_the_same_bytes(tmp_path, narrow_model, finished, mode):
+    other = job(tmp_path, narrow_model, activation_memory=mode)
     must(emulated(other.config))
     assert tensor_state(other.run) == tensor_state(finished.run)
 
 
-def test_stopped_run_resumes_to_the_same_bytes(tmp_path, token_model, finished):
-    stopped = job(tmp_path, token_model)
+def test_stopped_run_resumes_to_the_same_bytes(tmp_path, narrow_model, finished):
+    stopped = job(tmp_path, narrow_model)
     with Running(EMULATED, stopped.config) as running:
         assert running.wait_for(r"saved step 1 \(durable\)")
         running.signal(15)
@@ -67,8 +67,8 @@ def test_stopped_run_resumes_to_the_same_bytes(tmp_path, token_model, finished):
     assert final_state(stopped.run) == final_state(finished.run)
 
 
-def test_killed_run_loses_nothing_acknowledged(tmp_path, token_model, finished):
-    killed = job(tmp_path, token_model)
+def test_killed_run_loses_nothing_acknowledged(tmp_path, narrow_model, finished):
+    killed = job(tmp_path, narrow_model)
     with Running(EMULATED, killed.config) as running:
         assert running.wait_for(r"saved step 2 \(durable\)")
         running.signal(9)
@@ -78,9 +78,9 @@ def test_killed_run_loses_nothing_acknowledged(tmp_path, token_model, finished):
     assert final_state(killed.run) == final_state(finished.run)
 
 
-def test_disk_that_fills_while_training_goes_on(tmp_path, token_model, finished):
+def test_disk_that_fills_while_training_goes_on(tmp_path, narrow_model, finished):
     """The write of one step fails beside the next step, whose update waits for it; a stop then ends the run."""
-    full = job(tmp_path, token_model)
+    full = job(tmp_path, narrow_model)
     with Running(EMULATED, full.config) as running:
         assert running.wait_for(r"saved step 1 \(durable\)")
         running.limit_file_size(4096)
@@ -97,8 +97,8 @@ def test_peak_is_compared_with_the_plan(finished):
     assert "GPU memory: " in finished.outcome.err
 
 
-def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finished):
-    profiled = job(tmp_path, token_model)
+def test_profile_times_every_op_and_changes_nothing(tmp_path, narrow_model, finished):
+    profiled = job(tmp_path, narrow_model)
     printed = must(emulated(profiled.config, "--profile-steps", "2:3")).err
     assert "--- profile of step 2," in printed and "--- profile of step 3," in printed and "profile of step 4" not in printed
     assert tensor_state(profiled.run) == tensor_state(finished.run)
@@ -117,8 +117,8 @@ def test_profile_times_every_op_and_changes_nothing(tmp_path, token_model, finis
         assert must(emulated(profiled.config, "--profile-steps", text), 2).errors == ["E0116"]
 
 
-def test_stage_starts_from_another_stages_adapter(tmp_path, token_model, finished):
-    later = job(tmp_path, token_model, init_from=str(finished.run), optimizer_state="carry", num_epochs=1)
+def test_stage_starts_from_another_stages_adapter(tmp_path, narrow_model, finished):
+    later = job(tmp_path, narrow_model, init_from=str(finished.run), optimizer_state="carry", num_epochs=1)
     must(emulated(later.config))
     first = metrics(later.run, "eval")[0]["loss"]
     assert first == metrics(finished.run, "eval")[-1]["loss"], "it begins with exactly the adapter that was trained"
@@ -136,19 +136,19 @@ def chain(folder, model, apart=False):
     return write_config(folder / "recipe.yaml", base_model=str(model), output_dir="runs", **shared, stages=stages)
 
 
-def test_stages_of_one_base_are_planned_with_the_longest_attention(tmp_path, token_model):
-    recipe = chain(tmp_path, token_model)
+def test_stages_of_one_base_are_planned_with_the_longest_attention(tmp_path, narrow_model):
+    recipe = chain(tmp_path, narrow_model)
     planned = must(emulated(recipe, "--plan")).err
     lines = re.findall(r"temporaries of the attention \(libtorch\)\s+([\d,]+)", planned)
     alone = re.findall(r"temporaries of the attention \(libtorch\)\s+([\d,]+)",
-                       must(emulated(chain(tmp_path / "apart", token_model, apart=True), "--plan")).err)
+                       must(emulated(chain(tmp_path / "apart", narrow_model, apart=True), "--plan")).err)
     assert len(lines) == 2 and lines[0] == lines[1]
     assert alone[1] == lines[1] and alone[0] != lines[0], "stages with limits of their own have bases of their own"
 
 
-def test_stages_of_one_base_share_its_memory(tmp_path, token_model):
+def test_stages_of_one_base_share_its_memory(tmp_path, narrow_model):
     """Trained again from the second stage on, they give the same adapter."""
-    recipe = chain(tmp_path, token_model)
+    recipe = chain(tmp_path, narrow_model)
     printed = must(emulated(recipe)).err
     peaks = re.findall(r"GPU memory: (.+?) at peak, (.+?) planned for it", printed)
     assert len(peaks) == 2 and peaks[0] == peaks[1] and printed.count("base loaded") == 1
@@ -157,8 +157,8 @@ def test_stages_of_one_base_share_its_memory(tmp_path, token_model):
     assert tensor_state(tmp_path / "runs/long") == before
 
 
-def test_memory_limit_is_obeyed(tmp_path, token_model):
-    small = job(tmp_path, token_model, gpu_memory_limit="1MiB")
+def test_memory_limit_is_obeyed(tmp_path, narrow_model):
+    small = job(tmp_path, narrow_model, gpu_memory_limit="1MiB")
     refused = must(emulated(small.config), 5)
     assert refused.errors == ["E0401"]
     assert "linear weights, NF4" in refused.err
@@ -166,9 +166,9 @@ def test_memory_limit_is_obeyed(tmp_path, token_model):
 
 
 @pytest.mark.parametrize("calls", [0, 3])
-def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, token_model, calls):
+def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, narrow_model, calls):
     """Attention finds no room for its temporaries: in its comparison with the CPU, or in the trial pass."""
-    small = job(tmp_path, token_model)
+    small = job(tmp_path, narrow_model)
     refused = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": str(calls)}), 5)
     assert refused.errors == ["E0401"]
     assert "linear weights, NF4" in refused.err and "--plan" in refused.err
@@ -176,31 +176,31 @@ def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, tok
     must(emulated(small.config))
 
 
-def test_auto_plans_with_a_layer_less_where_the_trial_pass_runs_out(tmp_path, token_model, finished):
+def test_auto_plans_with_a_layer_less_where_the_trial_pass_runs_out(tmp_path, narrow_model, finished):
     """The fourth attention finds no memory, once: the trial pass of the first plan ends there, that of the second does not."""
-    small = job(tmp_path, token_model)
+    small = job(tmp_path, narrow_model)
     done = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": "3,1"}))
     assert "2 layers kept whole" in done.err
     assert "planned again with one layer less: 1 layer with the attention kept, 1 layer kept whole" in done.err
     assert done.err.count("base loaded") == 2
     assert tensor_state(small.run) == tensor_state(finished.run)
     assert "planned again with one layer less" in (small.run / "train.log").read_text()
-    kept = job(tmp_path / "kept", token_model, activation_memory="keep")
+    kept = job(tmp_path / "kept", narrow_model, activation_memory="keep")
     refused = must(emulated(kept.config, env={"SHORI_EMULATED_ATTENTIONS": "3,1"}), 5)
     assert refused.errors == ["E0401"], "what a person asked for is not changed"
 
 
-def test_later_stage_of_a_recipe_is_planned_with_less(tmp_path, token_model):
+def test_later_stage_of_a_recipe_is_planned_with_less(tmp_path, narrow_model):
     """The second stage finds less than the first left it: the base is loaded again for it, and the recipe goes on."""
-    recipe = chain(tmp_path, token_model)
+    recipe = chain(tmp_path, narrow_model)
     # Of the first stage two in the comparison, four in the trial pass, four in its step; then two of the second comparison.
     printed = must(emulated(recipe, env={"SHORI_EMULATED_ATTENTIONS": "13,1"})).err
     assert printed.count("planned again with one layer less") == 1 and printed.count("base loaded") == 2
     assert tensor_state(tmp_path / "runs/long") != tensor_state(tmp_path / "runs/short")
 
 
-def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, token_model, finished):
-    small = job(tmp_path, token_model, activation_memory="keep")
+def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, narrow_model, finished):
+    small = job(tmp_path, narrow_model, activation_memory="keep")
     # Two in the comparison and four in the trial pass; two evaluations of one or two packs, two a pack; four in each of
     # the two micro-batches of step 1: 18 or 22. Step 2 takes eight more.
     stopped = must(emulated(small.config, env={"SHORI_EMULATED_ATTENTIONS": "23"}), 1)
@@ -210,10 +210,10 @@ def test_too_little_memory_in_a_step_leaves_the_last_one(tmp_path, token_model, 
     assert tensor_state(small.run) == tensor_state(finished.run)
 
 
-def test_what_a_device_cannot_do_is_reported_before_anything_loads(tmp_path, token_model):
-    fp32 = job(tmp_path, token_model, bf16=False)
+def test_what_a_device_cannot_do_is_reported_before_anything_loads(tmp_path, narrow_model):
+    fp32 = job(tmp_path, narrow_model, bf16=False)
     assert must(emulated(fp32.config), 2).errors == ["E0107"]
-    rank = job(tmp_path, token_model, bf16=True, lora_r=65)
+    rank = job(tmp_path, narrow_model, bf16=True, lora_r=65)
     assert must(emulated(rank.config), 2).errors == ["E0107"]
     odd = job(tmp_path, make_model(tmp_path / "odd", "--vocab", 508), bf16=True, lora_r=4)
     assert must(emulated(odd.config), 5).errors == ["E0406"]

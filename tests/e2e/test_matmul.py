@@ -9,9 +9,9 @@ from small_jobs import TokenJob, copy_folder
 from weight_files import fill
 
 EMULATED = BIN / "shori-train-emulated"
-# Four steps of one pack each: the emulator needs a second for a pass.
-SHORT = {"samples": 4, "held_out": 1, "lengths": (40, 20), "gradient_accumulation_steps": 1, "num_epochs": 2, "lora_r": 4, "eval_steps": 4,
-         "device": "emulated"}
+# Three steps of one pack each: the emulator needs a second for a pass.
+SHORT = {"samples": 4, "held_out": 1, "lengths": (40, 20), "gradient_accumulation_steps": 1, "num_epochs": 2, "max_steps": 3, "lora_r": 4,
+         "eval_steps": 3, "device": "emulated"}
 
 
 def emulated(*args, **options):
@@ -42,19 +42,19 @@ def products(job):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory, token_model):
-    return trained(tmp_path_factory.mktemp("library"), token_model, matmul="cublaslt")
+def library(tmp_path_factory, narrow_model):
+    return trained(tmp_path_factory.mktemp("library"), narrow_model, matmul="cublaslt")
 
 
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory, token_model):
-    return trained(tmp_path_factory.mktemp("kernel"), token_model, matmul="nf4")
+def kernel(tmp_path_factory, narrow_model):
+    return trained(tmp_path_factory.mktemp("kernel"), narrow_model, matmul="nf4")
 
 
-def test_the_kernel_trains_as_well(tmp_path, token_model, library, kernel):
+def test_the_kernel_trains_as_well(tmp_path, narrow_model, library, kernel):
     """Its losses are nearer to those of the library than another seed's, also if tensor cores truncate their sums."""
-    seed = trained(tmp_path / "seed", token_model, matmul="cublaslt", seed=43)
-    truncated = trained(tmp_path / "truncated", token_model, {"SHORI_EMULATED_SUMS": "truncated"}, matmul="nf4")
+    seed = trained(tmp_path / "seed", narrow_model, matmul="cublaslt", seed=43)
+    truncated = trained(tmp_path / "truncated", narrow_model, {"SHORI_EMULATED_SUMS": "truncated"}, matmul="nf4")
     assert numbers(kernel) != numbers(library), "the kernel was not used"
     assert numbers(kernel) != numbers(truncated), "sums were not truncated"
     spread = max(abs(a - b) for a, b in zip(losses(library), losses(seed), strict=True))
@@ -72,13 +72,13 @@ def test_the_record_names_the_kernel_of_each_product(kernel, library):
     assert products(library) == []
 
 
-def test_auto_does_not_try_on_the_emulator(tmp_path, token_model, library):
-    default = trained(tmp_path, token_model)
+def test_auto_does_not_try_on_the_emulator(tmp_path, narrow_model, library):
+    default = trained(tmp_path, narrow_model)
     assert numbers(default) == numbers(library) and products(default) == []
 
 
-def test_a_stopped_run_resumes_with_its_kernel(tmp_path, token_model, kernel):
-    stopped = job(tmp_path, token_model, matmul="nf4")
+def test_a_stopped_run_resumes_with_its_kernel(tmp_path, narrow_model, kernel):
+    stopped = job(tmp_path, narrow_model, matmul="nf4")
     with Running(EMULATED, stopped.config) as running:
         assert running.wait_for(r"saved step 1 \(durable\)")
         running.signal(15)
@@ -89,9 +89,9 @@ def test_a_stopped_run_resumes_with_its_kernel(tmp_path, token_model, kernel):
     assert tensor_state(stopped.run) == tensor_state(kernel.run)
 
 
-def test_an_overflow_names_the_product(tmp_path, token_model):
+def test_an_overflow_names_the_product(tmp_path, narrow_model):
     """Weights beyond the bound of the sums: infinite, never wrong. With fp32 sums the same model has a finite loss."""
-    model = copy_folder(token_model, tmp_path / "model")
+    model = copy_folder(narrow_model, tmp_path / "model")
     fill(model / "model.safetensors", 0x46EA, "model.layers.1.mlp.down_proj.weight")  # 29952
     outcome = must(emulated(job(tmp_path / "kernel", model, matmul="nf4", held_out=0).config), 6)
     assert outcome.errors == ["E0601"]

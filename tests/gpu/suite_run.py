@@ -40,6 +40,7 @@ class Suite:
         self.end = time.monotonic() + seconds
         self.scale = scale  # of all budgets inside a part
         self.gpu = {} if emulated else gpu_facts()
+        self.reason = None  # why the programs cannot use it
         self.part_end = self.end
         out.mkdir(parents=True, exist_ok=True)
         work.mkdir(parents=True, exist_ok=True)
@@ -123,14 +124,14 @@ class Suite:
     # ---- The GPU
 
     def no_gpu_reason(self):
-        """None where the programs can use a GPU, else their own words."""
-        if self.emulated:
-            return None
+        """None where the programs can use a GPU, else their own words. A GPU that was not there does not come."""
+        if self.emulated or self.reason:
+            return self.reason
         outcome = self.run([self.program("ops_gpu_test"), "--gtest_filter=DeviceLayer.KnowsTheCard"], 120, env=self.environment())
-        if outcome.code == 0 and "[  PASSED  ] 1 test." in outcome.output:
-            return None
-        found = re.search(r"no device: (.*)", outcome.output)
-        return found[1] if found else outcome.said
+        if outcome.code != 0 or "[  PASSED  ] 1 test." not in outcome.output:
+            found = re.search(r"no device: (.*)", outcome.output)
+            self.reason = found[1] if found else outcome.said
+        return self.reason
 
 
 def gpu_facts():

@@ -38,13 +38,13 @@ def one(listed, group):
 
 
 def tiny(listed, emulated):
-    """The tiny cases of each suite of kernels; a try without a GPU takes one of each suite."""
+    """The tiny cases of each suite of kernels; a try without a GPU takes one of each of three suites."""
     chosen = {}
     for group, names in listed.items():
         kept = [name for name in names if not any(fnmatch.fnmatchcase(f"{group}.{name}", pattern) for pattern in NOT_TINY)]
         if kept and group not in LIBRARY_SUITES:
             chosen[group] = kept[:1] if emulated else kept
-    return chosen
+    return dict(list(chosen.items())[:3]) if emulated else chosen
 
 
 def step(suite, result, name, work):

@@ -1,4 +1,5 @@
 """The GPU suite where there is no GPU: the bundle, honest counting, and its own code on the CUDA emulator."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -55,8 +56,7 @@ def test_bundle_is_small_and_knows_no_folder_of_this_machine(bundle):
 
 
 def test_bundle_programs_start_elsewhere(bundle, tmp_path):
-    import torch
-    libraries = pathlib.Path(torch.__file__).parent
+    libraries = pathlib.Path(importlib.util.find_spec("torch").origin).parent
     folders = [libraries / "lib", *sorted(libraries.parent.glob("nvidia/*/lib"))]
     env = {"LD_LIBRARY_PATH": ":".join(map(str, folders)), **HIDDEN}
     started = call(bundle / "bin/shori-train", "--version", env=env)
@@ -122,7 +122,7 @@ def test_cases_before_and_after_a_bad_one_are_counted(tmp_path, end):
         script(tmp_path / "bin" / name, FAKE_CASES.replace("BAD", bad if name.startswith("ops") else "echo"))
     script(tmp_path / "bin/shori-train-emulated", "#!/bin/sh\necho shori-train of a test\n")
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "ops",
-                 "--seconds", "9", "--work", tmp_path / "work")
+                 "--seconds", "5", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
     part = part_of(tmp_path / "out", "ops")
     assert part["failures"][0] == f"ops_gpu_test: {failure}"
@@ -141,7 +141,7 @@ def test_no_step_of_smoke_stops_the_next(tmp_path, end):
     script(tmp_path / "bin/ops_emulated_test", FAKE_CASES.replace("BAD", bad).replace("  first\n  second\n", "  second\n"))
     script(tmp_path / "bin/shori-train-emulated", "#!/bin/sh\necho shori-train of a test\n")
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "smoke",
-                 "--seconds", "9", "--work", tmp_path / "work")
+                 "--seconds", "5", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
     lines = [json.loads(line) for line in (tmp_path / "out/smoke.jsonl").read_text().splitlines()]
     assert {line["step"]: line["status"] for line in lines} == {
@@ -174,7 +174,7 @@ def test_timings_before_and_after_a_bad_kernel_are_kept(tmp_path, bad, ended, af
     script(tmp_path / "bin/kernel_bench_emulated", FAKE_BENCH.replace("BAD", bad))
     script(tmp_path / "bin/shori-train-emulated", "#!/bin/sh\necho shori-train of a test\n")
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "kernels",
-                 "--seconds", "7", "--work", tmp_path / "work")
+                 "--seconds", "4", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
     part = part_of(tmp_path / "out", "kernels")
     assert [entry["name"] for entry in part["kernels"]] == (["one", "three"] if after else ["one"])
@@ -205,7 +205,9 @@ for step in range(int(json.loads(config["max_steps"])) if "max_steps" in config 
 
 
 def test_training_counts_what_ran(tmp_path):
-    script(tmp_path / "bin/shori-train-emulated", FAKE_TRAIN.replace("#!/usr/bin/env python3", f"#!{sys.executable}"))
+    script(tmp_path / "bin/shori-train-emulated", FAKE_TRAIN.replace("#!/usr/bin/env python3", f"#!{sys.executable} -S"))
+    (tmp_path / "work/model").mkdir(parents=True)
+    (tmp_path / "work/model/config.json").write_text("{}")  # made by an earlier part, as it were
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "model",
                  "--seconds", "100", "--work", tmp_path / "work")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -230,23 +232,29 @@ def test_parts_that_end_early_or_badly_are_reported(tmp_path):
         assert part_of(out, "peer")["status"] == "passed"
         return done.returncode, [(part_of(out, name)["status"], part_of(out, name).get("reason")) for name in names]
 
-    assert parts(4, "kernels") == (1, [("failed", None)])
+    assert parts(3, "kernels") == (1, [("failed", None)])
     assert part_of(out, "kernels")["failures"] == ["kernel_bench: ran out of time: "]
     assert parts(0, "kernels") == (77, [("skipped", "no time left")])
     assert parts(60, "ops") == (77, [("skipped", f"ops_emulated_test is not in {tmp_path / 'bin'}")])
     assert suite(SOURCE / "scripts/gpu_suite.sh", "--out", out, "--parts", "nothing").returncode == 2
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Parts share the model that the first of them makes."""
+    return tmp_path_factory.mktemp("work")
+
+
 @pytest.mark.parametrize("part", ["smoke", "kernels", "model", "identities"])
-def test_part_on_the_emulator(tmp_path, part):
+def test_part_on_the_emulator(tmp_path, work, part):
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", BUILD, "--out", tmp_path / "out", "--emulated", "--parts", part,
-                 "--seconds", "400", "--work", tmp_path / "work")
+                 "--seconds", "400", "--work", work)
     assert done.returncode == 0, done.stdout + done.stderr
     result = part_of(tmp_path / "out", part)
     assert result["status"] == "passed" and not result["failures"]
     if part == "smoke":
         names = [entry["step"] for entry in result["steps"]]
-        assert names[0] == "device" and names[-4:] == ["products", "attention", "model", "calls"] and len(names) >= 16
+        assert names[0] == "device" and names[-4:] == ["products", "attention", "model", "calls"] and len(names) == 8
         assert len(result["steps"][-1]["calls"]) > 10 and result["steps"][-4]["measured"]
     elif part == "kernels":
         assert len(result["kernels"]) > 10 and all(entry["real_time"] > 0 for entry in result["kernels"])

@@ -1,9 +1,7 @@
-"""What the parity tests share: the tool that calls our code, small model folders, and the reference model."""
+"""What the parity tests share: the tool that calls our code, adapters, and the reference model."""
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy
 import peft
@@ -13,7 +11,6 @@ from safetensors.torch import load_file, save_file
 
 import start_server
 
-SOURCE = pathlib.Path(os.environ["SHORI_SOURCE_DIR"])
 TOOL = pathlib.Path(os.environ["SHORI_BIN_DIR"]) / "parity_tool"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -26,13 +23,6 @@ def run_tool(*arguments, text=None):
                                       (text or "").encode())
     assert code == 0, err.decode()
     return out.decode()
-
-
-def make_model(folder, *options):
-    """A small model folder by scripts/make_tiny_model.py."""
-    subprocess.run([sys.executable, SOURCE / "scripts" / "make_tiny_model.py", "--out", folder, "--preset", "test",
-                    "--tokenizer", "none", *map(str, options)], check=True, stdout=subprocess.DEVNULL)
-    return folder
 
 
 def make_adapter(path, model_folder, rank, targets, seed=11):

@@ -9,7 +9,6 @@ from parity_support import (
     TARGETS,
     load_tensors,
     make_adapter,
-    make_model,
     random_samples,
     reference_model,
     reference_pass,
@@ -17,9 +16,11 @@ from parity_support import (
     run_tool,
 )
 
+from small_jobs import make_model
+
 RANK, ALPHA = 8, 16
 # The MLP goes through 4,096 tokens at a time, so the last sample begins in the first tile and ends in the second.
-SAMPLES = random_samples([1500, 1600, 1300], 512)
+SAMPLES = random_samples([300] * 14, 512)
 DROPOUT = {"seed": 0x1234567890ABCDEF, "step": 3, "micro_batch": 2, "probability": 0.25}
 
 

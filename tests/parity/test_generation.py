@@ -7,13 +7,14 @@ from parity_support import (
     TARGETS,
     load_tensors,
     make_adapter,
-    make_model,
     random_samples,
     reference_model,
     relative_error,
     run_tool,
 )
 from safetensors.torch import load_file, save_file
+
+from small_jobs import make_model
 
 ALPHA, RANK, TOKENS, CONTEXT = 16, 20, 200, 512
 VOCABULARY = 512

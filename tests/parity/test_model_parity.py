@@ -10,13 +10,14 @@ from parity_support import (
     TARGETS,
     load_tensors,
     make_adapter,
-    make_model,
     random_samples,
     reference_model,
     reference_pass,
     relative_error,
     run_tool,
 )
+
+from small_jobs import make_model
 
 CASES = {
     "plain": {"options": [], "targets": TARGETS, "rank": 20},

@@ -10,12 +10,12 @@ import bitsandbytes.functional
 import pytest
 import torch
 import transformers
-from parity_support import TARGETS, make_model, run_tool
+from parity_support import TARGETS, run_tool
 from safetensors.torch import load_file, save_file
 
 from run_folders import metrics
 from shori_programs import BIN, export, must, run, train
-from small_jobs import TokenJob, token_model  # noqa: F401  fixture
+from small_jobs import TokenJob, make_model, token_model  # noqa: F401  fixture
 
 
 def is_linear(name):

@@ -67,11 +67,16 @@ def environment(extra=None):
 
 
 # Programs with libtorch, whose loading takes most of a short start.
-SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-chat", "shori-train-emulated", "shori-chat-emulated"}
+SLOW_TO_LOAD = {"shori-train", "shori-export", "shori-chat", "shori-train-emulated", "shori-chat-emulated",
+                "fake_chat_server"}
+
+
+def has_start_server(program):
+    return pathlib.Path(program).name in SLOW_TO_LOAD and start_server.can_start(program)
 
 
 def run(program, *args, cwd=None, env=None, setup=None):
-    if setup is None and pathlib.Path(program).name in SLOW_TO_LOAD and start_server.can_start(program):
+    if setup is None and has_start_server(program):
         code, out, err = start_server.run(program, [str(arg) for arg in args], cwd, environment(env), PATIENCE)
         return Outcome(code, out.decode(errors="replace"), err.decode(errors="replace"))
     done = subprocess.run([str(program), *map(str, args)], cwd=cwd, env=environment(env), timeout=PATIENCE,
@@ -96,8 +101,11 @@ class Running:
     """A started program whose stderr can be awaited line by line."""
 
     def __init__(self, program, *args, cwd=None, env=None):
-        self.process = subprocess.Popen([str(program), *map(str, args)], cwd=cwd, env=environment(env),
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if has_start_server(program):
+            self.process = start_server.Started(program, [str(arg) for arg in args], cwd, environment(env))
+        else:
+            self.process = subprocess.Popen([str(program), *map(str, args)], cwd=cwd, env=environment(env),
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.lines, self.seen = queue.Queue(), []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()

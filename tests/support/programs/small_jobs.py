@@ -5,11 +5,14 @@ import os
 import pathlib
 import random
 import shutil
-import subprocess
+import sys
 
 import pytest
 
-from shori_programs import PYTHON, SOURCE, TOKENIZER
+from shori_programs import SOURCE, TOKENIZER
+
+sys.path.insert(0, str(SOURCE / "scripts"))
+import make_tiny_model  # noqa: E402
 
 STAGES = ["low", "mid", "high", "top", "top-pg13"]
 
@@ -28,8 +31,7 @@ SETTINGS = {
 
 
 def make_model(folder, *options):
-    subprocess.run([PYTHON, str(SOURCE / "scripts/make_tiny_model.py"), "--out", str(folder), *map(str, options)],
-                   check=True, capture_output=True)
+    make_tiny_model.main(["--out", str(folder), *map(str, options)])
     return folder
 
 
@@ -136,6 +138,12 @@ def scenes(folder, count, seed):
 def token_model(tmp_path_factory):
     """512 ids, no tokenizer: for data of type `tokenized`."""
     return make_model(tmp_path_factory.mktemp("models") / "tokens", "--vocab", 512)
+
+
+@pytest.fixture(scope="session")
+def narrow_model(tmp_path_factory):
+    """As `token_model`, with narrow MLPs: for the emulator, whose time goes into their products."""
+    return make_model(tmp_path_factory.mktemp("models") / "narrow", "--vocab", 512, "--intermediate", 96)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 import array
 import atexit
 import collections
+import contextlib
 import functools
 import os
 import pathlib
@@ -45,19 +46,23 @@ class StartServer:
             raise ConnectionError("the start server ended")
         return struct.unpack("=i", data)[0]
 
+    def start(self, command, cwd, variables, files):
+        """The process id of a start with these files as stdin, stdout and stderr. Its answer() is the wait status."""
+        words = [str(cwd or os.getcwd()), str(len(command)), *command, *(f"{name}={value}" for name, value in variables.items())]
+        request = b"".join(os.fsencode(word) + b"\0" for word in words)
+        descriptors = array.array("i", [file.fileno() for file in files])
+        self.mine.sendmsg([struct.pack("=I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+        self.mine.sendall(request)
+        return self.answer()
+
     def run(self, command, cwd, variables, timeout, text):
         """(exit code, stdout, stderr) of one start, as of subprocess.run()."""
         given, out, err = (os.fdopen(os.memfd_create(name), "w+b") for name in ("stdin", "stdout", "stderr"))
         with given, out, err:
             given.write(text)
             given.seek(0)
-            words = [str(cwd), str(len(command)), *command, *(f"{name}={value}" for name, value in variables.items())]
-            request = b"".join(os.fsencode(word) + b"\0" for word in words)
-            files = array.array("i", [given.fileno(), out.fileno(), err.fileno()])
             self.mine.settimeout(timeout)
-            self.mine.sendmsg([struct.pack("=I", len(request))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
-            self.mine.sendall(request)
-            child = self.answer()
+            child = self.start(command, cwd, variables, (given, out, err))
             try:
                 status = self.answer()
             except TimeoutError:
@@ -72,18 +77,6 @@ class StartServer:
         self.process.wait()
 
 
-@functools.cache
-def can_start(program):
-    """False without a C compiler, and for a program that takes no other library first, as one with sanitizers."""
-    if library() is None:
-        return False
-    try:
-        StartServer(program, dict(os.environ)).close()
-    except ConnectionError:
-        return False
-    return True
-
-
 idle, lock = collections.defaultdict(list), threading.Lock()
 
 
@@ -93,17 +86,73 @@ def close_all():
         server.close()
 
 
-def run(program, arguments, cwd, variables, timeout, text=b""):
-    """One start by an idle server of this program and these variables, or by a new one."""
-    key = (str(program), *sorted((name, value) for name, value in variables.items() if is_read_while_loading(name)))
+def key_of(program, variables):
+    return (str(program), *sorted((name, value) for name, value in variables.items() if is_read_while_loading(name)))
+
+
+def take(program, variables):
+    """An idle server of this program and these variables, or a new one."""
+    key = key_of(program, variables)
     with lock:
         server = idle[key].pop() if idle[key] else None
-    server = server or StartServer(program, variables)
+    return server or StartServer(program, variables)
+
+
+def give_back(server, program, variables):
+    with lock:
+        idle[key_of(program, variables)].append(server)
+
+
+@functools.cache
+def can_start(program):
+    """False without a C compiler, and for a program that takes no other library first, as one with sanitizers."""
+    if library() is None:
+        return False
     try:
-        result = server.run([str(program), *arguments], cwd or os.getcwd(), variables, timeout, text)
+        give_back(StartServer(program, dict(os.environ)), program, dict(os.environ))
+    except ConnectionError:
+        return False
+    return True
+
+
+def run(program, arguments, cwd, variables, timeout, text=b""):
+    """One start, to its end."""
+    server = take(program, variables)
+    try:
+        result = server.run([str(program), *arguments], cwd, variables, timeout, text)
     except BaseException:
         server.close()
         raise
-    with lock:
-        idle[key].append(server)
+    give_back(server, program, variables)
     return result
+
+
+class Started:
+    """A start that goes on, with what tests use of subprocess.Popen. Its stderr is a pipe, stdin and stdout are /dev/null."""
+
+    def __init__(self, program, arguments, cwd, variables):
+        self.server, self.key, self.returncode = take(program, variables), (program, variables), None
+        reader, writer = os.pipe()
+        self.stderr = os.fdopen(reader, "rb")
+        with open(os.devnull, "r+b") as nothing, os.fdopen(writer, "wb") as err:
+            self.server.mine.settimeout(None)
+            self.pid = self.server.start([str(program), *arguments], cwd, variables, (nothing, nothing, err))
+
+    def wait(self, timeout):
+        if self.returncode is None:
+            self.server.mine.settimeout(timeout)
+            self.returncode = os.waitstatus_to_exitcode(self.server.answer())
+            give_back(self.server, *self.key)
+        return self.returncode
+
+    def poll(self):
+        with contextlib.suppress(BlockingIOError):
+            self.wait(0)
+        return self.returncode
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
