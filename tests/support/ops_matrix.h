@@ -139,13 +139,13 @@ struct TileOps {
   ScopedVariable tiles{"SHORI_CPU_ISA", "amx"};
 };
 
-// The bytes that `run` returns must be the same with 1, 2 and 3 threads.
+// The bytes that `run` returns must be the same with 1, 2, 3 and 5 threads.
 template <typename Run>
 void expect_same_bytes_for_threads(const Run& run) {
   const int before = at::get_num_threads();
   at::set_num_threads(1);
   const auto one = run();
-  for (const int threads : {2, 3}) {
+  for (const int threads : {2, 3, 5}) {
     at::set_num_threads(threads);
     EXPECT_TRUE(run() == one) << threads << " threads";
   }
