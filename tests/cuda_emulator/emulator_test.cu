@@ -194,7 +194,24 @@ __global__ void race_kernel(float* out) {
   tile[threadIdx.x] = static_cast<float>(threadIdx.x);
   out[threadIdx.x] = tile[(threadIdx.x + 63) % 64];
 }
+// Reads copies that it has not waited for.
+__global__ void no_wait_kernel(const float* x, float* out) {
+  SHORI_SHARED(float, tile, [128]);
+  cp_async_16(tile + threadIdx.x * 4, x + threadIdx.x * 4);
+  cp_async_commit();
+  __syncthreads();
+  out[threadIdx.x] = tile[threadIdx.x];
+}
 #ifdef SHORI_EMULATOR_MEMORY_CHECK
+// Each thread overwrites what the thread before has read, without a barrier.
+__global__ void overwrite_kernel(float* out) {
+  SHORI_SHARED(float, tile, [64]);
+  tile[threadIdx.x] = static_cast<float>(threadIdx.x);
+  __syncthreads();
+  const float next = threadIdx.x < 63 ? tile[threadIdx.x + 1] : 0.0f;
+  tile[threadIdx.x] = next;
+  out[threadIdx.x] = next;
+}
 // Shuffles do not order memory, so this needs a __syncwarp.
 __global__ void warp_race_kernel(float* out, bool ordered) {
   SHORI_SHARED(float, tile, [32]);
@@ -202,13 +219,6 @@ __global__ void warp_race_kernel(float* out, bool ordered) {
   __shfl_sync(kFullWarp, 1.0f, 0);
   if (ordered) __syncwarp();
   out[threadIdx.x] = tile[threadIdx.x ^ 1];
-}
-__global__ void no_wait_kernel(const float* x, float* out) {
-  SHORI_SHARED(float, tile, [128]);
-  cp_async_16(tile + threadIdx.x * 4, x + threadIdx.x * 4);
-  cp_async_commit();
-  __syncthreads();
-  out[threadIdx.x] = tile[threadIdx.x];
 }
 #endif
 __global__ void unwritten_kernel(float* out) {
@@ -223,6 +233,7 @@ __global__ void block_race_kernel(float* out) { out[(blockIdx.x + threadIdx.x) %
 TEST(MemoryCheck, FindsRacesAndUnwrittenMemory) {
   DeviceBuffer<float> x(std::vector<float>(128)), out(64);
   EXPECT_ERROR(launch(SHORI_KERNEL(race_kernel), 1, 64, 0, nullptr, out.get()), "check: ");
+  EXPECT_ERROR(launch(SHORI_KERNEL(overwrite_kernel), 1, 64, 0, nullptr, out.get()), "written, and read by thread");
   EXPECT_ERROR(launch(SHORI_KERNEL(warp_race_kernel), 1, 32, 0, nullptr, out.get(), false), "racecheck");
   EXPECT_ERROR(launch(SHORI_KERNEL(unwritten_kernel), 1, 32, 0, nullptr, out.get()),
                "initcheck: read of unwritten shared memory");
@@ -248,6 +259,17 @@ TEST(Schedules, ShowRacesAndUnwrittenMemory) {
   EXPECT_TRUE(bits_differ(run(race_kernel, 1, 64, forward), run(race_kernel, 1, 64, reverse)));
   EXPECT_TRUE(bits_differ(run(unwritten_kernel, 1, 32, forward), run(unwritten_kernel, 1, 32, reverse)));
   EXPECT_TRUE(bits_differ(run(block_race_kernel, 2, 32, forward), run(block_race_kernel, 2, 32, reverse)));
+}
+
+TEST(Schedules, ShowCopiesThatAreNotWaitedFor) {
+  const std::vector<float> ones(128, 1.0f);
+  DeviceBuffer<float> x(ones), out(32);
+  for (const bool late : {false, true}) {
+    emulator::set_schedule({.copies_land_late = late});
+    launch(SHORI_KERNEL(no_wait_kernel), 1, 32, 0, nullptr, x.get(), out.get());
+    emulator::set_schedule({});
+    EXPECT_EQ(out.to_host() == std::vector<float>(32, 1.0f), !late);
+  }
 }
 #endif
 
