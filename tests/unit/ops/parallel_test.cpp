@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "shori/ops/op_context.h"
 #include "tests/support/thread_count.h"
 
 namespace shori {
@@ -60,6 +62,25 @@ TEST(ForEachTask, UsesNoMoreWorkersThanAllowed) {
     }
   });
   EXPECT_LT(largest, 2);
+}
+
+TEST(WorkerScratch, EachThreadHasArraysOfItsOwn) {
+  constexpr std::int64_t kWorkers = 3, kFirst = 20, kSecond = 7;
+  Workspace workspace;
+  const OpContext context{.workspace = &workspace};
+  const WorkspaceFrame frame(workspace);
+  const WorkerScratch scratch(context, {kFirst, kSecond}, kWorkers);
+  for (std::int64_t worker = 0; worker < kWorkers; ++worker) {
+    const auto [first, second] = scratch.of(worker);
+    std::fill_n(first, kFirst, static_cast<float>(worker));
+    std::fill_n(second, kSecond, static_cast<float>(worker) + 0.5f);
+  }
+  for (std::int64_t worker = 0; worker < kWorkers; ++worker) {
+    const auto [first, second] = scratch.of(worker);
+    const auto number = static_cast<float>(worker);
+    EXPECT_EQ(std::count(first, first + kFirst, number), kFirst) << worker;
+    EXPECT_EQ(std::count(second, second + kSecond, number + 0.5f), kSecond) << worker;
+  }
 }
 
 // A program with two OpenMP runtimes has two pools that take the cores from each other.

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -132,6 +133,16 @@ TEST(Nf4Golden, BlockMaximaOf32768Values) {
   Nf4Vectors state({128, 256});
   quantize_absmax(absmax, state.absmax.data(), state.absmax2.data());
   EXPECT_EQ(sha256_of(state.absmax.data(), 512), "5732257a0ccdf7b8f2ee49304dccb8876fdb7f1e41700d2470ceb0caf0c3cb25");
+}
+
+// The groups after the first are lost in a sum in fp32.
+TEST(Nf4, OffsetOfTheScalesIsAMeanInDoublePrecision) {
+  constexpr std::size_t kGroups = 65, kBlocks = kGroups * kNf4GroupSize;
+  std::vector<float> absmax(kBlocks, 1.0f / kNf4GroupSize);
+  std::fill_n(absmax.begin(), kNf4GroupSize, 0x1p24f / kNf4GroupSize);
+  std::vector<std::uint8_t> codes(kBlocks);
+  std::vector<float> absmax2(kGroups);
+  EXPECT_EQ(quantize_absmax(absmax, codes.data(), absmax2.data()), static_cast<float>((0x1p24 + 64) / kBlocks));
 }
 
 TEST(Nf4, ChunksAndThreadsDoNotMatter) {
