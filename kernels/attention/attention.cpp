@@ -8,6 +8,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/attention/backward_steps.h"
 #include "kernels/attention/device_attention.h"
 #include "kernels/attention/output_gradient.h"
 #include "kernels/attention/query_block.h"
@@ -62,13 +63,13 @@ struct BackwardOperands {
   std::int64_t dqkv_stride;
 };
 
-// Writes dq of one block and head, and adds its parts of dk and dv. `scores` and `dscores` are scratch of the block's
-// size.
-void backward_block(const AttentionShape& shape, const QueryBlock& block, std::int64_t index,
-                    const BackwardOperands& operands, float* scores, float* dscores) {
-  const Head head = head_columns(shape, index);
-  const float* lse = operands.lse.row<float>(index) + block.first;
-  const float* delta = operands.delta + index * operands.qkv.rows + block.first;
+// Writes dq of a step, and adds its parts of dk and dv. `scores` and `dscores` are scratch of the block's size.
+void backward_step(const AttentionShape& shape, const BackwardStep& step, const BackwardOperands& operands, Turn& dk,
+                   Turn& dv, float* scores, float* dscores) {
+  const QueryBlock& block = step.block;
+  const Head head = head_columns(shape, step.head);
+  const float* lse = operands.lse.row<float>(step.head) + block.first;
+  const float* delta = operands.delta + step.head * operands.qkv.rows + block.first;
   const std::int64_t dim = shape.head_dim, count = block.count, keys = block.key_count;
   const ConstMatrix q = operands.qkv.slice(block.first, count, head.q, dim),
                     k = operands.qkv.slice(block.keys, keys, head.k, dim);
@@ -86,30 +87,19 @@ void backward_block(const AttentionShape& shape, const QueryBlock& block, std::i
       std::fill(row + seen.high, row + keys, 0.0f);
     }
   }
+  const ConstMatrix p = dense(scores, count, keys), ds = dense(dscores, count, keys);
   const auto target = [&](std::int64_t row, std::int64_t col) {
     return operands.dqkv + row * operands.dqkv_stride + col;
   };
-  const ConstMatrix p = dense(scores, count, keys), ds = dense(dscores, count, keys);
-  matmul(ds, k, target(block.first, head.q), operands.dqkv_stride);
-  matmul(ds.transposed(), q, target(block.keys, head.k), operands.dqkv_stride, Sum::kAdd);
-  matmul(p.transposed(), dout, target(block.keys, head.v), operands.dqkv_stride, Sum::kAdd);
-}
-
-// The gradients of one key/value head and of its query heads in the sample [start, end). Query heads and query blocks run
-// in order, so that the sums into dk and dv have one order.
-void backward_group(const AttentionShape& shape, std::int64_t start, std::int64_t end, std::int64_t kv,
-                    const BackwardOperands& operands, float* scores, float* dscores) {
-  const std::int64_t group = shape.heads / shape.kv_heads;
-  const Head columns = head_columns(shape, kv * group);
-  for (std::int64_t row = start; row < end; ++row) {
-    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.k, shape.head_dim, 0.0f);
-    std::fill_n(operands.dqkv + row * operands.dqkv_stride + columns.v, shape.head_dim, 0.0f);
-  }
-  for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-    for (std::int64_t first = start; first < end; first += kQueries) {
-      backward_block(shape, query_block(start, end, first, shape.window), head, operands, scores, dscores);
+  const auto add = [&](const ConstMatrix& left, const ConstMatrix& right, std::int64_t col) {
+    if (step.number == 0) {
+      for (std::int64_t row = step.start; row < step.end; ++row) std::fill_n(target(row, col), dim, 0.0f);
     }
-  }
+    matmul(left.transposed(), right, target(block.keys, col), operands.dqkv_stride, Sum::kAdd);
+  };
+  matmul(ds, k, target(block.first, head.q), operands.dqkv_stride);
+  dk.take([&] { add(ds, q, head.k); });
+  dv.take([&] { add(p, dout, head.v); });
 }
 
 double forward_flop(const AttentionShape& shape, std::span<const std::int32_t> cu_seqlens) {
@@ -159,15 +149,13 @@ void attention_backward_on_cpu(const OpContext& context, const AttentionShape& s
   const WorkerScratch scratch(context, {score_floats, score_floats});
 
   const BackwardOperands operands{input, dout, lse, delta, sums, stride};
-  const std::int64_t samples = static_cast<std::int64_t>(cu_seqlens.size()) - 1, group = shape.heads / shape.kv_heads;
-  for_each_task(samples * shape.kv_heads, [&](std::int64_t task, std::int64_t worker) {
-    const auto sample = static_cast<std::size_t>(task / shape.kv_heads);
-    const std::int64_t kv = task % shape.kv_heads, start = cu_seqlens[sample], end = cu_seqlens[sample + 1];
+  const std::int64_t group = shape.heads / shape.kv_heads;
+  BackwardSteps(shape, cu_seqlens).run([&](const BackwardStep& step, Turn& dk, Turn& dv, std::int64_t worker) {
     const auto [scores, dscores] = scratch.of(worker);
-    backward_group(shape, start, end, kv, operands, scores, dscores);
-    if (direct) return;
-    const Head columns = head_columns(shape, kv * group);
-    for (std::int64_t row = start; row < end; ++row) {
+    backward_step(shape, step, operands, dk, dv, scores, dscores);
+    if (direct || !step.is_last) return;
+    const Head columns = head_columns(shape, step.kv * group);
+    for (std::int64_t row = step.start; row < step.end; ++row) {
       store_row(sums + row * stride + columns.q, dqkv, row, columns.q, group * shape.head_dim);
       store_row(sums + row * stride + columns.k, dqkv, row, columns.k, shape.head_dim);
       store_row(sums + row * stride + columns.v, dqkv, row, columns.v, shape.head_dim);

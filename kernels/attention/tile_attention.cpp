@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/attention/backward_steps.h"
 #include "kernels/attention/output_gradient.h"
 #include "kernels/attention/query_block.h"
 #include "kernels/cpu/parallel.h"
@@ -141,31 +142,21 @@ class TileBackward {
         scratch_(context, {kQueries * width_, kQueries * width_, kQueries * width_ / 2, kQueries * width_ / 2,
                            kQueries * depth_}) {}
 
-  // One task is a key/value head of a sample with its query heads, in order, so that the sums of dk and dv have one order.
   void run() const {
-    const auto samples = static_cast<std::int64_t>(cu_seqlens_.size()) - 1;
-    for_each_task(samples * shape_.kv_heads, [&](std::int64_t task, std::int64_t worker) {
-      run_group(static_cast<std::size_t>(task / shape_.kv_heads), task % shape_.kv_heads, worker);
+    BackwardSteps(shape_, cu_seqlens_).run([&](const BackwardStep& step, Turn& dk, Turn& dv, std::int64_t worker) {
+      run_step(step, dk, dv, worker);
+      if (step.is_last) store(step);
     });
   }
 
  private:
   float* sum(std::int64_t row, std::int64_t col) const { return sums_ + row * dqkv_.cols + col; }
 
-  void run_group(std::size_t sample, std::int64_t kv, std::int64_t worker) const {
-    const std::int64_t group = shape_.heads / shape_.kv_heads, start = cu_seqlens_[sample],
-                       end = cu_seqlens_[sample + 1];
-    const Head columns = head_columns(shape_, kv * group);
-    for (std::int64_t row = start; row < end; ++row) {
-      std::fill_n(sum(row, columns.k), dim_, 0.0f);
-      std::fill_n(sum(row, columns.v), dim_, 0.0f);
-    }
-    for (std::int64_t head = kv * group; head < (kv + 1) * group; ++head) {
-      for (std::int64_t first = start; first < end; first += kQueries) {
-        run_block({sample, whole_steps(query_block(start, end, first, shape_.window))}, end, head, worker);
-      }
-    }
-    for (std::int64_t row = start; row < end; ++row) {
+  // The gradients of a key/value head and its query heads.
+  void store(const BackwardStep& step) const {
+    const std::int64_t group = shape_.heads / shape_.kv_heads;
+    const Head columns = head_columns(shape_, step.kv * group);
+    for (std::int64_t row = step.start; row < step.end; ++row) {
       store_row(sum(row, columns.q), dqkv_, row, columns.q, group * dim_);
       store_row(sum(row, columns.k), dqkv_, row, columns.k, dim_);
       store_row(sum(row, columns.v), dqkv_, row, columns.v, dim_);
@@ -204,35 +195,41 @@ class TileBackward {
   }
 
   // sums of the block's keys += values^T rows, where values are [count, keys] and the rows columns of a matrix of tokens.
-  void add_to_keys(const QueryBlock& block, std::int64_t end, const Bf16* values, ConstTensorView matrix,
-                   std::int64_t col, std::int64_t target, Bf16* left, Bf16* right) const {
+  void add_to_keys(const BackwardStep& step, const QueryBlock& block, Turn& turn, const Bf16* values,
+                   ConstTensorView matrix, std::int64_t col, std::int64_t target, Bf16* left, Bf16* right) const {
     pack_right(matrix, block.first, block.count, col, dim_, RightOperand::kPlain, right);
-    const std::int64_t keys = std::min(block.key_count, end - block.keys), depth = padded(block.count);
+    const std::int64_t keys = std::min(block.key_count, step.end - block.keys), depth = padded(block.count);
     for (std::int64_t first = 0; first < keys; first += kLeftRows) {
       pack_left_rows_of_transposed(values + first, block.key_count, std::min(kLeftRows, keys - first), block.count,
                                    left + first * depth);
     }
-    multiply({.a = left,
-              .a_depth = depth,
-              .b = right,
-              .b_depth = depth,
-              .rows = keys,
-              .k = block.count,
-              .cols = dim_,
-              .c = sum(block.keys, target),
-              .c_stride = dqkv_.cols,
-              .sum = Sum::kAdd});
+    turn.take([&] {
+      if (step.number == 0) {
+        for (std::int64_t row = step.start; row < step.end; ++row) std::fill_n(sum(row, target), dim_, 0.0f);
+      }
+      multiply({.a = left,
+                .a_depth = depth,
+                .b = right,
+                .b_depth = depth,
+                .rows = keys,
+                .k = block.count,
+                .cols = dim_,
+                .c = sum(block.keys, target),
+                .c_stride = dqkv_.cols,
+                .sum = Sum::kAdd});
+    });
   }
 
-  void run_block(const SampleBlock& item, std::int64_t end, std::int64_t head, std::int64_t worker) const {
+  void run_step(const BackwardStep& step, Turn& dk, Turn& dv, std::int64_t worker) const {
+    const SampleBlock item{step.sample, whole_steps(step.block)};
     const QueryBlock& block = item.block;
-    const Head columns = head_columns(shape_, head);
-    const std::int64_t kv = head / (shape_.heads / shape_.kv_heads), width = block.key_count;
+    const Head columns = head_columns(shape_, step.head);
+    const std::int64_t width = block.key_count;
     const auto [p, ds, p_memory, ds_memory, small] = scratch_.of(worker);
     Bf16 *p_bf16 = as_bf16(p_memory), *ds_bf16 = as_bf16(ds_memory);
-    multiply_by_keys(item, qkv_, columns.q, kv, keys_transposed_, as_bf16(small), p);
-    multiply_by_keys(item, dout_, columns.q, kv, values_transposed_, as_bf16(small), ds);
-    score_gradients(block, head, p, ds, p_bf16, ds_bf16);
+    multiply_by_keys(item, qkv_, columns.q, step.kv, keys_transposed_, as_bf16(small), p);
+    multiply_by_keys(item, dout_, columns.q, step.kv, values_transposed_, as_bf16(small), ds);
+    score_gradients(block, step.head, p, ds, p_bf16, ds_bf16);
 
     // The fp32 scores are no longer needed: their memory holds packed operands.
     Bf16* packed = as_bf16(p);
@@ -240,10 +237,10 @@ class TileBackward {
     TileProduct product{.a = packed, .a_depth = width, .rows = block.count, .k = width, .cols = dim_};
     product.c = sum(block.first, columns.q);
     product.c_stride = dqkv_.cols;
-    keys_.set(product, item.sample, kv, block.keys - block.start);
+    keys_.set(product, item.sample, step.kv, block.keys - block.start);
     multiply(product);
-    add_to_keys(block, end, ds_bf16, qkv_, columns.q, columns.k, packed, as_bf16(small));
-    add_to_keys(block, end, p_bf16, dout_, columns.q, columns.v, packed, as_bf16(small));
+    add_to_keys(step, block, dk, ds_bf16, qkv_, columns.q, columns.k, packed, as_bf16(small));
+    add_to_keys(step, block, dv, p_bf16, dout_, columns.q, columns.v, packed, as_bf16(small));
   }
 
   const AttentionShape& shape_;

@@ -23,14 +23,15 @@ struct RowKey {
 };
 
 // Columns from the first of counter `group` on.
-void drop_columns_plain(const RowKey& key, std::uint32_t group, std::int64_t count, float* values) {
+template <typename Value>
+void drop_columns_plain(const RowKey& key, std::uint32_t group, std::int64_t count, Value* values) {
   for (std::int64_t first = 0; first < count; first += kColumnsOfCounter, ++group) {
     const PhiloxWords words = philox4x32(key.seed, {{group, key.token, key.step, key.stream}});
     std::uint16_t draws[kColumnsOfCounter];
     std::memcpy(draws, words.word, sizeof(draws));
     const std::int64_t columns = count - first < kColumnsOfCounter ? count - first : kColumnsOfCounter;
     for (std::int64_t i = 0; i < columns; ++i) {
-      if (draws[i] < key.threshold) values[first + i] = 0.0f;
+      if (draws[i] < key.threshold) values[first + i] = Value{};
     }
   }
 }
@@ -58,9 +59,14 @@ SHORI_AVX2 inline void keep_columns(__m128i keep, float* values) {
   const __m256 mask = _mm256_castsi256_ps(_mm256_cvtepi16_epi32(keep));
   _mm256_storeu_ps(values, _mm256_and_ps(_mm256_loadu_ps(values), mask));
 }
+SHORI_AVX2 inline void keep_columns(__m128i keep, Bf16* values) {
+  auto* columns = reinterpret_cast<__m128i*>(values);
+  _mm_storeu_si128(columns, _mm_and_si128(_mm_loadu_si128(columns), keep));
+}
 
 // Zeroes what the draws of four counters drop in their 32 columns.
-SHORI_AVX2 inline void drop_32_columns(const FourCounters& counters, __m256i threshold, float* values) {
+template <typename Value>
+SHORI_AVX2 inline void drop_32_columns(const FourCounters& counters, __m256i threshold, Value* values) {
   const auto& [c0, c1, c2, c3] = counters.word;
   constexpr int kOddWords = 0xaa;
   const __m256i lower = _mm256_blend_epi32(c0, _mm256_slli_epi64(c1, 32), kOddWords);  // draws 0..3 of each counter
@@ -75,7 +81,8 @@ SHORI_AVX2 inline void drop_32_columns(const FourCounters& counters, __m256i thr
 }
 
 // A multiple of 64 columns: eight counters at a time, because a round waits for its product.
-SHORI_AVX2 void drop_columns_avx2(const RowKey& key, std::uint32_t group, std::int64_t count, float* values) {
+template <typename Value>
+SHORI_AVX2 void drop_columns_avx2(const RowKey& key, std::uint32_t group, std::int64_t count, Value* values) {
   const __m256i threshold = _mm256_set1_epi16(static_cast<short>(key.threshold));
   const __m256i token = _mm256_set1_epi64x(key.token), step = _mm256_set1_epi64x(key.step);
   const __m256i stream = _mm256_set1_epi64x(key.stream);
@@ -94,10 +101,9 @@ SHORI_AVX2 void drop_columns_avx2(const RowKey& key, std::uint32_t group, std::i
 }
 #endif
 
-}  // namespace
-
-void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
-              float* values) {
+template <typename Value>
+void drop_columns(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+                  Value* values) {
   const RowKey row_key{key.seed, key.first_token + static_cast<std::uint32_t>(row), key.step,
                        key.micro_batch << 16 | (key.layer * 8 + static_cast<std::uint32_t>(module)), key.threshold()};
   std::int64_t done = 0;
@@ -111,6 +117,18 @@ void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t 
 #endif
   drop_columns_plain(row_key, static_cast<std::uint32_t>((first_column + done) / kColumnsOfCounter), count - done,
                      values + done);
+}
+
+}  // namespace
+
+void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+              float* values) {
+  drop_columns(key, module, row, first_column, count, values);
+}
+
+void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+              Bf16* values) {
+  drop_columns(key, module, row, first_column, count, values);
 }
 
 }  // namespace shori

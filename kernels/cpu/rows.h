@@ -44,6 +44,8 @@ void rotate_row(DType dtype, const float* cos, const float* sin, float* first, f
 // views. first_column is a multiple of 8.
 void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
               float* values);
+void drop_row(const DropoutKey& key, int module, std::int64_t row, std::int64_t first_column, std::int64_t count,
+              Bf16* values);
 
 // The sum of squares of up to 4,096 values (ops/grad_norm.h): the squares are padded with zeros to 4,096, then
 // s[i] += s[i + half] for half = 2,048 ... 1.

@@ -8,9 +8,11 @@
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/lora/lora_down_launch.h"
+#include "kernels/lora/tile_lora.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/math.h"
 
@@ -109,6 +111,8 @@ void lora_down(const OpContext& context, const LinearGroup& group, const Dropout
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     lora_down_on_device(context, group, dropout, fused_x);
+  } else if (fused_x.dtype == DType::kBf16 && use_tile_products()) {
+    tile_lora_down(context, group, dropout, fused_x);
   } else {
     lora_down_on_cpu(context, group, dropout, fused_x);
   }

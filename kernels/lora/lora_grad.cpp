@@ -9,40 +9,20 @@
 #include "kernels/common/op_checks.h"
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
+#include "kernels/lora/gradient_columns.h"
 #include "kernels/lora/lora_factor_launch.h"
 #include "kernels/lora/lora_grad_launch.h"
 #include "kernels/lora/lora_input.h"
+#include "kernels/lora/tile_lora.h"
 #include "shori/ops/device_limits.h"
 #include "shori/util/math.h"
 
 namespace shori {
 
 namespace {
-
-// Columns of a factor's wide side (in or out) that one task takes; a multiple of 8, the columns of one draw of the mask.
-constexpr std::int64_t kColumns = 64;
-
-// Some columns of one module's gradient.
-struct GradientTile {
-  const LinearModule* module;
-  std::int64_t first, width;
-};
-
-// Cuts the gradients of all modules with LoRA into tiles; `extent(module)` is the number of columns of a gradient.
-template <typename Extent>
-std::vector<GradientTile> gradient_tiles(const LinearGroup& group, const Extent& extent) {
-  std::vector<GradientTile> tiles;
-  for (const LinearModule& module : group.modules) {
-    if (!module.has_lora()) continue;
-    const std::int64_t columns = extent(module);
-    for (std::int64_t first = 0; first < columns; first += kColumns) {
-      tiles.push_back({&module, first, std::min(kColumns, columns - first)});
-    }
-  }
-  return tiles;
-}
 
 // Launches all gradients of `whole`, in passes of as many tokens as the workspace has sums for.
 void gradients_on_device(const OpContext& context, const LinearGroup& group, const LoraGradLaunch& whole) {
@@ -140,7 +120,7 @@ void lora_grad_a_on_cpu(const OpContext& context, const LinearGroup& group, cons
   const std::int64_t tokens = fused_x.rows, in = group.in(), rank = group.rank;
   const ConstMatrix dxa = widened(context, fused_dx.slice_cols(in, group.lora_columns()));
   const std::vector<GradientTile> tiles = gradient_tiles(group, [&](const LinearModule&) { return in; });
-  const WorkerScratch scratch(context, {kGradientSlab * kColumns, rank * kColumns});
+  const WorkerScratch scratch(context, {kGradientSlab * kGradientColumns, rank * kGradientColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
     const auto [input, product] = scratch.of(worker);
@@ -169,7 +149,7 @@ void lora_grad_b_on_cpu(const OpContext& context, const LinearGroup& group, Cons
   for (std::size_t i = 1; i < group.modules.size(); ++i) {
     first_column[i] = first_column[i - 1] + group.modules[i - 1].weight.rows;
   }
-  const WorkerScratch scratch(context, {kGradientSlab * kColumns, rank * kColumns});
+  const WorkerScratch scratch(context, {kGradientSlab * kGradientColumns, rank * kGradientColumns});
   for_each_task(static_cast<std::int64_t>(tiles.size()), [&](std::int64_t task, std::int64_t worker) {
     const auto& [module, first, width] = tiles[static_cast<std::size_t>(task)];
     const std::int64_t column = first_column[static_cast<std::size_t>(module - group.modules.data())] + first;
@@ -212,6 +192,8 @@ void lora_grad_a(const OpContext& context, const LinearGroup& group, const Dropo
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     lora_grad_a_on_device(context, group, dropout, fused_x, fused_dx, kept);
+  } else if (fused_x.dtype == DType::kBf16 && use_tile_products()) {
+    tile_lora_grad_a(context, group, dropout, fused_x, fused_dx);
   } else {
     lora_grad_a_on_cpu(context, group, dropout, fused_x, fused_dx);
   }
@@ -231,6 +213,8 @@ void lora_grad_b(const OpContext& context, const LinearGroup& group, ConstTensor
   const WorkspaceFrame frame(*context.workspace);
   if (on_device(context)) {
     lora_grad_b_on_device(context, group, fused_x, dy);
+  } else if (fused_x.dtype == DType::kBf16 && use_tile_products()) {
+    tile_lora_grad_b(context, group, fused_x, dy);
   } else {
     lora_grad_b_on_cpu(context, group, fused_x, dy);
   }

@@ -1,8 +1,10 @@
 #include "kernels/lora/lora_input.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "kernels/common/op_checks.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/linear/frozen_weight.h"
 #include "kernels/lora/dropout_mask_launch.h"
@@ -70,6 +72,22 @@ InputGradientLaunch input_gradient_launch(const OpContext& context, const char* 
   return launch;
 }
 
+namespace {
+
+// A matrix as the right operand of a tile product, in the workspace.
+const Bf16* packed_columns(const OpContext& context, ConstTensorView matrix) {
+  const std::int64_t depth = padded(matrix.rows);
+  auto* packed =
+      context.workspace->take_array<Bf16>(static_cast<std::size_t>(packed_elements(matrix.rows, matrix.cols)));
+  for (std::int64_t col = 0; col < matrix.cols; col += kPanelColumns) {
+    pack_panel(matrix.row<Bf16>(0) + col, matrix.stride, matrix.rows, std::min(kPanelColumns, matrix.cols - col),
+               packed + col * depth);
+  }
+  return packed;
+}
+
+}  // namespace
+
 InputGradient::InputGradient(const OpContext& context, const char* op, ConstTensorView fused_dx, std::int64_t cols,
                              const std::optional<LoraInputGradient>& lora)
     : dx_(fused_dx), cols_(cols), lora_(lora) {
@@ -82,12 +100,14 @@ InputGradient::InputGradient(const OpContext& context, const char* op, ConstTens
   check_group(op, group);
   SHORI_CHECK(group.in() == cols, std::string(op) + ": the LoRA group has another input size");
   check_matrix(op, "the gradient of a group's input", fused_dx, fused_dx.dtype, fused_dx.rows, group.fused_in());
+  tiles_ = fused_dx.dtype == DType::kBf16 && use_tile_products();
   for (const LinearModule& module : group.modules) {
     if (!module.has_lora()) continue;
+    const ConstTensorView a{module.a, fused_dx.dtype, group.rank, cols, cols};
     modules_[static_cast<std::size_t>(module_count_++)] = {
-        module.number(), widened(context, ConstTensorView{module.a, fused_dx.dtype, group.rank, cols, cols})};
+        module.number(), tiles_ ? ConstMatrix{} : widened(context, a), tiles_ ? packed_columns(context, a) : nullptr};
   }
-  scratch_ = WorkerScratch(context, {kRows * cols, kRows * group.rank});
+  scratch_ = WorkerScratch(context, {kRows * cols, kRows * padded(group.rank)});
 }
 
 void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t worker, float* out) const {
@@ -99,10 +119,28 @@ void InputGradient::load(std::int64_t first, std::int64_t count, std::int64_t wo
 
 void InputGradient::add_lora(const Module& module, std::int64_t lora_index, std::int64_t first, std::int64_t count,
                              std::int64_t worker, float* out) const {
-  const std::int64_t rank = module.a.rows;
+  const std::int64_t rank = lora_->group->rank, column = cols_ + lora_index * rank;
   const auto [product, dxa] = scratch_->of(worker);
-  for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, cols_ + lora_index * rank, rank, dxa + i * rank);
-  matmul(dense(dxa, count, rank), module.a, product, cols_);
+  if (tiles_) {
+    auto* left = reinterpret_cast<Bf16*>(dxa);
+    const std::int64_t depth = padded(rank);
+    for (std::int64_t i = 0; i < count; i += kLeftRows) {
+      pack_left_rows(dx_.row<Bf16>(first + i) + column, dx_.stride, std::min(kLeftRows, count - i), rank,
+                     left + i * depth);
+    }
+    multiply({.a = left,
+              .a_depth = depth,
+              .b = module.packed_a,
+              .b_depth = depth,
+              .rows = count,
+              .k = rank,
+              .cols = cols_,
+              .c = product,
+              .c_stride = cols_});
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) load_row(dx_, first + i, column, rank, dxa + i * rank);
+    matmul(dense(dxa, count, rank), module.a, product, cols_);
+  }
   const DropoutKey& dropout = lora_->dropout;
   for (std::int64_t i = 0; i < count; ++i) {
     float* row = product + i * cols_;

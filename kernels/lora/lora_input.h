@@ -30,8 +30,9 @@ class InputGradient {
 
  private:
   struct Module {
-    int number;     // part of the dropout key
-    ConstMatrix a;  // [rank, cols]
+    int number;            // part of the dropout key
+    ConstMatrix a;         // [rank, cols] as fp32, or
+    const Bf16* packed_a;  // as the right operand of a tile product
   };
   void add_lora(const Module& module, std::int64_t lora_index, std::int64_t first, std::int64_t count,
                 std::int64_t worker, float* out) const;
@@ -41,7 +42,8 @@ class InputGradient {
   std::optional<LoraInputGradient> lora_;
   std::array<Module, kMaxModulesOfGroup> modules_{};  // those with LoRA, in order
   std::int64_t module_count_ = 0;
-  std::optional<WorkerScratch<2>> scratch_;  // product [kRows, cols] and dxA [kRows, rank]
+  bool tiles_ = false;
+  std::optional<WorkerScratch<2>> scratch_;  // product [kRows, cols] and dxA [kRows, rank], as fp32 or packed
 };
 
 }  // namespace shori

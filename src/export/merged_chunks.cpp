@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 
+#include "shori/io/half_rows.h"
 #include "shori/model/nf4_weight.h"
 #include "shori/util/error.h"
 #include "shori/util/ordered_work.h"

@@ -1,8 +1,11 @@
 #include "shori/io/half_rows.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "shori/io/half.h"
+#include "shori/util/bf16.h"
+#include "shori/util/error.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -33,6 +36,26 @@ std::size_t convert_groups(std::span<const float>, std::uint16_t*) { return 0; }
 #endif
 
 }  // namespace
+
+void widen_values(FileDType dtype, const void* values, std::size_t count, float* out) {
+  if (dtype == FileDType::kF32) {
+    std::memcpy(out, values, count * sizeof(float));
+    return;
+  }
+  SHORI_CHECK(dtype == FileDType::kBf16 || dtype == FileDType::kF16, "only BF16, F16 and F32 are widened");
+  const auto* bits = static_cast<const std::uint16_t*>(values);
+  if (dtype == FileDType::kF16) {
+    std::transform(bits, bits + count, out, half_to_float);
+    return;
+  }
+  // A constant number of steps, so that the compiler makes vectors of them.
+  constexpr std::size_t kStep = 64;
+  std::size_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    for (std::size_t k = 0; k < kStep; ++k) out[i + k] = to_float(Bf16{bits[i + k]});
+  }
+  for (; i < count; ++i) out[i] = to_float(Bf16{bits[i]});
+}
 
 void to_halves(std::span<const float> values, std::uint16_t* out) {
   static const bool converts = has_conversion();

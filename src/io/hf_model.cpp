@@ -3,11 +3,7 @@
 
 #include <fcntl.h>
 
-#include <algorithm>
-#include <cstring>
-
-#include "shori/io/half.h"
-#include "shori/util/bf16.h"
+#include "shori/io/half_rows.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
 #include "shori/util/ordered_work.h"
@@ -35,26 +31,6 @@ void HfModel::read_bytes(const HfTensor& tensor, std::uint64_t offset, void* int
   // Weights are read once. Their pages would only displace more useful ones in the page cache.
   (void)posix_fadvise(file.file().descriptor(), static_cast<off_t>(file.data_start() + tensor.entry.begin + offset),
                       static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
-}
-
-void widen_values(FileDType dtype, const void* values, std::size_t count, float* out) {
-  if (dtype == FileDType::kF32) {
-    std::memcpy(out, values, count * sizeof(float));
-    return;
-  }
-  SHORI_CHECK(dtype == FileDType::kBf16 || dtype == FileDType::kF16, "only BF16, F16 and F32 are widened");
-  const auto* bits = static_cast<const std::uint16_t*>(values);
-  if (dtype == FileDType::kF16) {
-    std::transform(bits, bits + count, out, half_to_float);
-    return;
-  }
-  // A constant number of steps, so that the compiler makes vectors of them.
-  constexpr std::size_t kStep = 64;
-  std::size_t i = 0;
-  for (; i + kStep <= count; i += kStep) {
-    for (std::size_t k = 0; k < kStep; ++k) out[i + k] = to_float(Bf16{bits[i + k]});
-  }
-  for (; i < count; ++i) out[i] = to_float(Bf16{bits[i]});
 }
 
 void HfModel::read_rows(const HfTensor& tensor, std::int64_t first, std::int64_t count, float* out) const {

@@ -11,10 +11,13 @@ namespace shori {
 
 TensorStream::TensorStream(std::vector<StreamedTensor> tensors, Options options)
     : tensors_(std::move(tensors)), options_(std::move(options)), digests_(tensors_.size()), free_(options_.buffers) {
-  SHORI_CHECK(free_.size() >= 2 && options_.chunk_bytes > 0 && options_.chunk_bytes % 256 == 0,
+  const bool in_place =
+      std::ranges::all_of(tensors_, [](const StreamedTensor& tensor) { return tensor.target != nullptr; });
+  SHORI_CHECK((in_place || free_.size() >= 2) && options_.chunk_bytes > 0 && options_.chunk_bytes % 256 == 0,
               "a tensor stream needs two buffers of whole quantization blocks");
-  const auto threads = static_cast<std::size_t>(std::max(options_.threads, 1));
-  for (std::size_t i = 0; i < std::min({threads, free_.size(), tensors_.size()}); ++i) {
+  std::size_t threads = std::min(static_cast<std::size_t>(std::max(options_.threads, 1)), tensors_.size());
+  if (!in_place) threads = std::min(threads, free_.size());
+  for (std::size_t i = 0; i < threads; ++i) {
     threads_.emplace_back([this] { work(); });
   }
 }
@@ -38,6 +41,7 @@ std::optional<TensorChunk> TensorStream::next() {
 }
 
 void TensorStream::release(const TensorChunk& chunk) {
+  if (tensors_[chunk.tensor].target != nullptr) return;
   {
     const std::lock_guard lock(mutex_);
     free_.push_back(chunk.data);
@@ -77,12 +81,12 @@ void TensorStream::work() {
 }
 
 void TensorStream::read_tensor(std::size_t index) {
-  const auto& [file, entry] = tensors_[index];
+  const auto& [file, entry, target] = tensors_[index];
   Sha256 hash;
   std::uint64_t offset = 0;
   do {
     throw_if_stop_requested();
-    std::byte* buffer = take_buffer();
+    std::byte* buffer = target != nullptr ? target + offset : take_buffer();
     if (buffer == nullptr) return;
     const std::uint64_t bytes = std::min<std::uint64_t>(options_.chunk_bytes, entry->bytes() - offset);
     file->read(*entry, offset, buffer, bytes);

@@ -3,15 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <thread>
 #include <utility>
 
+#include "shori/io/half_rows.h"
 #include "shori/quant/blockwise8.h"
 #include "shori/quant/dynamic_map.h"
 #include "shori/util/error.h"
+#include "shori/util/threads.h"
 
 // One body is compiled for wider registers as well, and the dynamic loader picks a version. Contraction is off for
 // every instruction set, so the bits are the same.
@@ -69,11 +71,11 @@ SHORI_QUANT_INLINE void encode_block(const float* values, float absmax, const fl
   }
 }
 
-// Blocks [first, last) of `values`; index of the first block with NaN or Inf, or `last`.
-SHORI_QUANT_CLONES std::int64_t encode_blocks(const float* values, std::int64_t first, std::int64_t last,
-                                              std::uint8_t* bytes, float* absmax) {
+// Index of the first block with NaN or Inf, or `count`.
+SHORI_QUANT_CLONES std::int64_t encode_blocks(const float* values, std::int64_t count, std::uint8_t* bytes,
+                                              float* absmax) {
   const float* levels = thresholds().data();
-  for (std::int64_t block = first; block < last; ++block) {
+  for (std::int64_t block = 0; block < count; ++block) {
     const float* source = values + block * kNf4BlockSize;
     std::uint8_t* target = bytes + block * kNf4BlockSize / 2;
     const std::uint32_t bits = absmax_bits(source);
@@ -86,23 +88,34 @@ SHORI_QUANT_CLONES std::int64_t encode_blocks(const float* values, std::int64_t 
       encode_block(source, absmax[block], levels, target);
     }
   }
+  return count;
+}
+
+// Blocks [first, last) of values as a file holds them; index of the first block with NaN or Inf, or `last`.
+std::int64_t widen_and_encode(FileDType dtype, const std::byte* values, std::int64_t first, std::int64_t last,
+                              std::uint8_t* bytes, float* absmax) {
+  constexpr std::int64_t kBlocksAtOnce = 32;  // 8 KiB of fp32
+  alignas(64) std::array<float, kBlocksAtOnce * kNf4BlockSize> wide;
+  const auto block_bytes = static_cast<std::int64_t>(dtype_size(dtype)) * kNf4BlockSize;
+  for (std::int64_t block = first; block < last; block += kBlocksAtOnce) {
+    const std::int64_t count = std::min(kBlocksAtOnce, last - block);
+    widen_values(dtype, values + block * block_bytes, static_cast<std::size_t>(count * kNf4BlockSize), wide.data());
+    const std::int64_t encoded = encode_blocks(wide.data(), count, bytes + block * kNf4BlockSize / 2, absmax + block);
+    if (encoded < count) return block + encoded;
+  }
   return last;
 }
 
-// encode_blocks over [0, count) by up to `threads` threads; index of the first bad block, or `count`.
-std::int64_t encode_parallel(const float* values, std::int64_t count, int threads, std::uint8_t* bytes, float* absmax) {
-  const std::int64_t parts = std::clamp<std::int64_t>(count / kBlocksPerThread, 1, std::max(threads, 1));
-  std::vector<std::int64_t> stopped(static_cast<std::size_t>(parts));
-  const auto encode_part = [&](std::int64_t part) {
-    const std::int64_t last = count * (part + 1) / parts;
-    const std::int64_t end = encode_blocks(values, count * part / parts, last, bytes, absmax);
-    stopped[static_cast<std::size_t>(part)] = end == last ? count : end;
-  };
-  std::vector<std::jthread> workers;
-  for (std::int64_t part = 1; part < parts; ++part) workers.emplace_back(encode_part, part);
-  encode_part(0);
-  workers.clear();
-  return *std::min_element(stopped.begin(), stopped.end());
+// The same over [0, count) by up to `threads` threads; index of the first bad block, or `count`.
+std::int64_t encode_parallel(FileDType dtype, const std::byte* values, std::int64_t count, int threads,
+                             std::uint8_t* bytes, float* absmax) {
+  std::atomic<std::int64_t> first_bad{count};
+  for_each_part(count, std::min<std::int64_t>(count / kBlocksPerThread, threads),
+                [&](std::int64_t first, std::int64_t last) {
+                  const std::int64_t end = widen_and_encode(dtype, values, first, last, bytes, absmax);
+                  if (end < last) lower_to(first_bad, end);
+                });
+  return first_bad;
 }
 
 // fp64 sums of 256 entries in index order, then those sums in index order, so that a device can do the same.
@@ -142,40 +155,48 @@ Nf4Quantizer::Nf4Quantizer(const Nf4View& target, int threads)
 }
 
 std::optional<std::int64_t> Nf4Quantizer::add(std::span<const float> values) {
-  const std::int64_t done = next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size());
-  SHORI_CHECK(done + static_cast<std::int64_t>(values.size()) <= target_.layout.count(),
-              "more values than the weight has");
-  if (!pending_.empty()) {
-    const std::size_t missing = std::min(kNf4BlockSize - pending_.size(), values.size());
-    if (const auto bad = hold(values.first(missing))) return bad;
-    values = values.subspan(missing);
-    if (pending_.size() < kNf4BlockSize) return std::nullopt;
-    const std::vector<float> block = std::exchange(pending_, {});
-    if (const auto bad = add_blocks(block)) return bad;
-  }
-  const std::size_t whole = values.size() / kNf4BlockSize * kNf4BlockSize;
-  if (const auto bad = add_blocks(values.first(whole))) return bad;
-  return hold(values.subspan(whole));
+  return add(FileDType::kF32, std::as_bytes(values).data(), std::ssize(values));
 }
 
-std::optional<std::int64_t> Nf4Quantizer::hold(std::span<const float> values) {
-  for (const float value : values) {
-    if (!std::isfinite(value)) return next_block_ * kNf4BlockSize + static_cast<std::int64_t>(pending_.size());
+std::optional<std::int64_t> Nf4Quantizer::add(FileDType dtype, const std::byte* values, std::int64_t count) {
+  const std::int64_t done = next_block_ * kNf4BlockSize + std::ssize(pending_);
+  SHORI_CHECK(done + count <= target_.layout.count(), "more values than the weight has");
+  const auto size = static_cast<std::int64_t>(dtype_size(dtype));
+  if (!pending_.empty()) {
+    const std::int64_t missing = std::min(kNf4BlockSize - std::ssize(pending_), count);
+    if (const auto bad = hold(dtype, values, missing)) return bad;
+    values += missing * size;
+    count -= missing;
+    if (std::ssize(pending_) < kNf4BlockSize) return std::nullopt;
+    const std::vector<float> block = std::exchange(pending_, {});
+    if (const auto bad = add_blocks(FileDType::kF32, std::as_bytes(std::span(block)).data(), 1)) return bad;
+  }
+  const std::int64_t blocks = count / kNf4BlockSize, whole = blocks * kNf4BlockSize;
+  if (const auto bad = add_blocks(dtype, values, blocks)) return bad;
+  return hold(dtype, values + whole * size, count - whole);
+}
+
+std::optional<std::int64_t> Nf4Quantizer::hold(FileDType dtype, const std::byte* values, std::int64_t count) {
+  std::array<float, kNf4BlockSize> wide;
+  widen_values(dtype, values, static_cast<std::size_t>(count), wide.data());
+  for (const float value : std::span(wide).first(static_cast<std::size_t>(count))) {
+    if (!std::isfinite(value)) return next_block_ * kNf4BlockSize + std::ssize(pending_);
     pending_.push_back(value);
   }
   return std::nullopt;
 }
 
-std::optional<std::int64_t> Nf4Quantizer::add_blocks(std::span<const float> values) {
-  const std::int64_t count = static_cast<std::int64_t>(values.size()) / kNf4BlockSize;
+std::optional<std::int64_t> Nf4Quantizer::add_blocks(FileDType dtype, const std::byte* values, std::int64_t count) {
   const std::int64_t bad =
-      encode_parallel(values.data(), count, threads_, target_.codes + next_block_ * kNf4BlockSize / 2,
+      encode_parallel(dtype, values, count, threads_, target_.codes + next_block_ * kNf4BlockSize / 2,
                       block_absmax_.data() + next_block_);
   const std::int64_t first = next_block_ * kNf4BlockSize;
   next_block_ += count;
   if (bad == count) return std::nullopt;
-  const auto block = values.subspan(static_cast<std::size_t>(bad) * kNf4BlockSize, kNf4BlockSize);
-  const auto found = std::find_if(block.begin(), block.end(), [](float value) { return !std::isfinite(value); });
+  std::array<float, kNf4BlockSize> block;
+  widen_values(dtype, values + bad * kNf4BlockSize * static_cast<std::int64_t>(dtype_size(dtype)), block.size(),
+               block.data());
+  const auto found = std::ranges::find_if(block, [](float value) { return !std::isfinite(value); });
   return first + bad * kNf4BlockSize + (found - block.begin());
 }
 
@@ -187,7 +208,7 @@ Nf4Findings Nf4Quantizer::finish() {
     const std::size_t bytes = (pending_.size() + 1) / 2;
     pending_.resize(kNf4BlockSize, 0.0f);
     std::array<std::uint8_t, kNf4BlockSize / 2> encoded{};
-    encode_blocks(pending_.data(), 0, 1, encoded.data(), &block_absmax_.back());
+    encode_blocks(pending_.data(), 1, encoded.data(), &block_absmax_.back());
     std::copy_n(encoded.begin(), bytes, target_.codes + target_.layout.codes() - bytes);
     pending_.clear();
   }

@@ -79,7 +79,7 @@ def run_training(options, model):
     source = random.Random(7)
     (HOME / "packs.jsonl").write_text("".join(
         json.dumps({"input_ids": [source.randrange(3, SHAPE["vocab"]) for _ in range(options.tokens)]}) + "\n"
-        for _ in range(options.steps + 1)))
+        for _ in range(options.warm_up + options.steps)))
     config = {
         "base_model": str(model), "output_dir": str(HOME / "run"), "device": "cpu", "threads": options.threads,
         "datasets": [{"path": str(HOME / "packs.jsonl"), "type": "tokenized"}], "bf16": True, "lora_r": 20,
@@ -93,7 +93,7 @@ def run_training(options, model):
     ended = time.time()
     steps = [json.loads(line) for line in (HOME / "run/timing.jsonl").read_text().splitlines()]
     spent = sum(step["seconds"] + step["checkpoint_seconds"] for step in steps)
-    return {"start_seconds": ended - begun - spent, "seconds": [step["seconds"] for step in steps[1:]],
+    return {"start_seconds": ended - begun - spent, "seconds": [step["seconds"] for step in steps[options.warm_up:]],
             "peak_bytes": steps[-1]["memory_peak_bytes"]}
 
 
@@ -103,7 +103,8 @@ def parse_options():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--layers", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--steps", type=int, default=2, help="counted steps of each run, after one of warm-up")
+    parser.add_argument("--steps", type=int, default=2, help="counted steps of each run")
+    parser.add_argument("--warm-up", type=int, default=1, help="steps before them")
     return parser.parse_args()
 
 

@@ -24,7 +24,7 @@ quantization of the same model, so its losses differ a little.
 
 Each program runs alone, in turn: ours before each peer, for each round and precision. `loop` is the rate of a loop of
 multiply-adds that touches no memory, measured before each run: where it differs, the machine was in another state. The first
-two steps of each are left out; medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch,
+steps of each are left out (--warm-up, two unless said otherwise); medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch,
 forward, backward, update and guards; the checkpoint written after each step is shown beside it, the peer writes none.
 Peak memory is the process's largest resident size; the peer's includes Python, and is also shown before its first step.
 """
@@ -39,7 +39,7 @@ import time
 
 import bench_report
 
-VOCABULARY, WARM_UP = 32000, 2
+VOCABULARY = 32000
 SHAPES = {"quickstart": {"length": 1024, "model": []},
           "wide": {"length": 2048, "model": ["--hidden", 2048, "--layers", 4, "--heads", 16, "--kv-heads", 4,
                                              "--intermediate", 5632]}}
@@ -49,9 +49,11 @@ HOME = bench_report.WORK / "step"
 PEERS = {"peer": [], "peer, checkpointing": ["--checkpointing"], "peer, NF4": ["--nf4"]}
 
 
-def peers_of(shape):
+def peers_of(options):
     """A small model gains nothing from NF4, so only the wide one is measured with it."""
-    return [name for name in PEERS if shape == "wide" or name != "peer, NF4"]
+    if options.peers is not None:
+        return options.peers
+    return [name for name in PEERS if options.shape == "wide" or name != "peer, NF4"]
 
 
 def make_inputs(options):
@@ -62,7 +64,7 @@ def make_inputs(options):
     bench_report.run([sys.executable, __file__, "--decode", options.bin / "parity_tool"])
     source = random.Random(7)
     lines = [json.dumps({"input_ids": [source.randrange(3, VOCABULARY) for _ in range(SHAPES[options.shape]["length"])]})
-             for _ in range(WARM_UP + options.steps)]
+             for _ in range(options.warm_up + options.steps)]
     (HOME / "packs.jsonl").write_text("\n".join(lines) + "\n")
 
 
@@ -96,7 +98,7 @@ def run_ours(options, precision):
     bench_report.run([options.bin / "shori-train", HOME / "ours.yaml"])
     steps = [json.loads(line) for line in (HOME / "run/timing.jsonl").read_text().splitlines()]
     losses = [json.loads(line) for line in (HOME / "run/metrics.jsonl").read_text().splitlines()]
-    counted = steps[WARM_UP:]
+    counted = steps[options.warm_up:]
     return {"seconds": [step["seconds"] for step in counted],
             "checkpoint_seconds": [step["checkpoint_seconds"] for step in counted],
             "phases": {phase: statistics.median(step[phase] for step in counted)
@@ -113,7 +115,8 @@ def fma_rate(options):
 def run_peer(options, precision, kind):
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads),
                    "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    command = [sys.executable, __file__, "--peer", precision, "--threads", options.threads]
+    command = [sys.executable, __file__, "--peer", precision, "--threads", options.threads,
+               "--warm-up", options.warm_up]
     output = bench_report.run(command + PEERS[kind], env=environment)
     return json.loads(output.splitlines()[-1])
 
@@ -149,7 +152,7 @@ def packs_in_order():
     return [packs[number] for number in order.tolist()]
 
 
-def train_peer(precision, threads, checkpointing, nf4):
+def train_peer(precision, threads, warm_up, checkpointing, nf4):
     """The peer's steps, in a process of their own."""
     import torch
     torch.set_num_threads(threads)
@@ -169,21 +172,21 @@ def train_peer(precision, threads, checkpointing, nf4):
         optimizer.zero_grad()
         losses.append(loss.item())
         seconds.append(time.perf_counter() - begun)
-    print(json.dumps({"seconds": seconds[WARM_UP:], "peak_bytes": bench_report.peak_memory(),
+    print(json.dumps({"seconds": seconds[warm_up:], "peak_bytes": bench_report.peak_memory(),
                       "bytes_before_first_step": before, "first_loss": losses[0]}))
 
 
 def measure(options, precision):
-    """name -> what its runs of all rounds gave; ours runs before each peer."""
-    peers = peers_of(options.shape)
+    """name -> what its runs of all rounds gave; ours runs before each peer, and once a round without any."""
+    peers = peers_of(options)
     results = {"ours": [], **{name: [] for name in peers}}
     for round_number in range(options.rounds):
-        for name in peers:
-            print(f"{precision}, round {round_number + 1} of {options.rounds}: ours, {name}", file=sys.stderr)
-            for which, run_it in (("ours", lambda: run_ours(options, precision)),
-                                  (name, lambda: run_peer(options, precision, name))):
+        for names in [("ours", name) for name in peers] or [("ours",)]:
+            print(f"{precision}, round {round_number + 1} of {options.rounds}: {', '.join(names)}", file=sys.stderr)
+            for name in names:
                 rate = fma_rate(options)
-                results[which].append({**run_it(), "fma_rate": rate})
+                run = run_ours(options, precision) if name == "ours" else run_peer(options, precision, name)
+                results[name].append({**run, "fma_rate": rate})
     return results
 
 
@@ -217,8 +220,9 @@ def show(report):
         phases = ", ".join(f"{name.split('_')[0]} {seconds * 1000:.1f}" for name, seconds in ours["phases"].items())
         print(f"{precision} ours: {phases} ms; then the checkpoint: "
               f"{ours['checkpoint_seconds']['median'] * 1000:.1f} ms")
-        before = max(results[name]["bytes_before_first_step"] for name in results if name != "ours")
-        print(f"{precision} peer before its first step: {before / 2**20:.0f} MiB")
+        before = [results[name]["bytes_before_first_step"] for name in results if name != "ours"]
+        if before:
+            print(f"{precision} peer before its first step: {max(before) / 2**20:.0f} MiB")
 
 
 def parse_options():
@@ -226,7 +230,9 @@ def parse_options():
     bench_report.add_common_options(parser)
     parser.add_argument("--shape", choices=SHAPES, default="quickstart")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--steps", type=int, default=10, help="counted steps of each run, after two of warm-up")
+    parser.add_argument("--steps", type=int, default=10, help="counted steps of each run")
+    parser.add_argument("--warm-up", type=int, default=2, help="steps before them")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="none, or some; default: all that suit the shape")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
     parser.add_argument("--peer", choices=["fp32", "bf16"], help=argparse.SUPPRESS)
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
@@ -238,13 +244,13 @@ def parse_options():
 def main():
     options = parse_options()
     if options.peer:
-        return train_peer(options.peer, options.threads, options.checkpointing, options.nf4)
+        return train_peer(options.peer, options.threads, options.warm_up, options.checkpointing, options.nf4)
     if options.decode:
         return decode_linears(options.decode)
     report = bench_report.describe(options.bin, ["torch", "transformers", "peft", "bitsandbytes"])
     report["settings"] = {"threads": options.threads, "shape": options.shape,
                           "tokens_of_a_pack": SHAPES[options.shape]["length"], "steps": options.steps,
-                          "warm_up": WARM_UP, "rounds": options.rounds}
+                          "warm_up": options.warm_up, "rounds": options.rounds}
     make_inputs(options)
     runs = {precision: measure(options, precision) for precision in options.precisions}
     report["results"] = {precision: {name: summarize(of_name) for name, of_name in results.items()}

@@ -1,5 +1,7 @@
 """The same bytes whatever the number of threads, the folder, the language, the time zone or the mask of the user."""
+import hashlib
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -16,6 +18,7 @@ SURROUNDINGS = {
     "one thread": {"threads": 1},
     "two threads": {"threads": 2},
     "three threads": {"threads": 3},
+    "five threads": {"threads": 5},
     "plain locale": {"env": {"LC_ALL": "C"}},
     "other folder, locale, time zone, home, temporary folder, terminal, mask and priority": {
         "cwd": "/", "umask": 0o077, "nice": 19,
@@ -49,6 +52,30 @@ def train_everywhere(make_job, tmp_path):
 @pytest.mark.parametrize("bf16", [True, False])
 def test_tokenized_run(tmp_path, token_model, bf16):
     train_everywhere(lambda folder, **keys: TokenJob(folder, token_model, bf16=bf16, **keys), tmp_path)
+
+
+# The adapter of a machine with AMX, computed in plain loops on any machine. The digests are of this program; that its loops add
+# as the instructions do is proved by unit/cpu/product_test.cpp, and the ops in their order by unit/ops.
+TILES = {"SHORI_OPS": "reference", "SHORI_CPU_ISA": "amx"}
+TILE_ADAPTERS = {True: "e9666b9f0a443d73b92ade61b284cfa30478eb3ee8614287e2acaf11bd65fe81",
+                 False: "2a3f17a00d441733d3b1ecb5b4e6e68a0a75c93ae26a499b62697c0c1292c0be"}
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_golden_adapter_of_tiles(tmp_path, token_model, bf16):
+    runs = {f"{threads} threads": {"threads": threads, "env": TILES} for threads in (1, 2, 3, 5)}
+    if "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text():
+        runs["the instructions"] = {"threads": 2, "env": {"SHORI_CPU_ISA": "amx"}}
+
+    def work(name):
+        job = TokenJob(tmp_path / name.replace(" ", "-"), token_model, bf16=bf16, threads=runs[name]["threads"]).write()
+        must(train(job.config, env=runs[name]["env"]))
+        return name, hashlib.sha256((job.run / "adapter/adapter_model.safetensors").read_bytes()).hexdigest()
+
+    digests = dict(in_parallel(work, runs))
+    if not bf16:  # no tiles: products of the library on such a machine
+        digests.pop("the instructions", None)
+    assert digests == dict.fromkeys(digests, TILE_ADAPTERS[bf16])
 
 
 def test_text_run(tmp_path, text_model):

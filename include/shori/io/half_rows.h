@@ -1,10 +1,16 @@
-// Many values to binary16 at once.
+// Many values of 16 bits at once.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "shori/io/safetensors.h"
+
 namespace shori {
+
+// `count` values of BF16, F16 or F32 as fp32 (exact).
+void widen_values(FileDType dtype, const void* values, std::size_t count, float* out);
 
 // float_to_half() of all values.
 void to_halves(std::span<const float> values, std::uint16_t* out);

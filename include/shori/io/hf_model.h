@@ -125,9 +125,6 @@ class HfModel {
   std::map<std::string, std::size_t, std::less<>> by_name_;
 };
 
-// `count` values of BF16, F16 or F32 as fp32 (exact).
-void widen_values(FileDType dtype, const void* values, std::size_t count, float* out);
-
 // Name and shape of every tensor of the architecture.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected_tensors(const MistralConfig& config);
 

@@ -20,23 +20,25 @@ namespace shori {
 struct StreamedTensor {
   const SafetensorsFile* file = nullptr;
   const TensorEntry* entry = nullptr;
+  std::byte* target = nullptr;  // memory for the whole tensor, into which it is then read; null: chunks come in buffers
 };
 
 struct TensorChunk {
   std::size_t tensor = 0;    // index in the list of tensors
   std::uint64_t offset = 0;  // bytes of the tensor before it
   std::uint64_t bytes = 0;
-  std::byte* data = nullptr;  // the caller's until release()
+  std::byte* data = nullptr;  // the caller's until release(), which does nothing for a chunk in its tensor's target
   bool is_last = false;       // of its tensor
 };
 
 class TensorStream {
  public:
   struct Options {
-    std::vector<std::byte*> buffers;  // at least 2, `chunk_bytes` each; they outlive the stream
-    std::size_t chunk_bytes = 0;      // a multiple of 256
-    int threads = 1;                  // each reads and hashes one tensor after the other
-    bool drop_pages = true;           // from the system's cache after reading: they are not read again
+    std::vector<std::byte*>
+        buffers;                  // at least 2, `chunk_bytes` each; they outlive the stream. None if all have targets
+    std::size_t chunk_bytes = 0;  // a multiple of 256
+    int threads = 1;              // each reads and hashes one tensor after the other
+    bool drop_pages = true;       // from the system's cache after reading: they are not read again
   };
   // Tensors are read in the order of the list, several at the same time. The files outlive the stream.
   TensorStream(std::vector<StreamedTensor> tensors, Options options);

@@ -8,11 +8,13 @@
 // each to the nearest entry of dynamic_map_signed().
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <vector>
 
+#include "shori/io/safetensors.h"
 #include "shori/quant/nf4_levels.h"
 
 namespace shori {
@@ -53,16 +55,18 @@ class Nf4Quantizer {
   // `target`: nested, host memory that outlives the quantizer.
   Nf4Quantizer(const Nf4View& target, int threads);
 
-  // The next values (exact: widened from bf16, f16 or fp32). Returns the flat index of the first NaN or Inf; the target
-  // is then useless. More values than the weight has are an internal error.
+  // The next `count` values: BF16, F16 or F32. Each thread widens what it quantizes, so that they meet its first cache.
+  // Returns the flat index of the first NaN or Inf; the target is then useless. More values than the weight has are an
+  // internal error.
+  std::optional<std::int64_t> add(FileDType dtype, const std::byte* values, std::int64_t count);
   std::optional<std::int64_t> add(std::span<const float> values);
 
   // After the last value.
   Nf4Findings finish();
 
  private:
-  std::optional<std::int64_t> add_blocks(std::span<const float> values);
-  std::optional<std::int64_t> hold(std::span<const float> values);
+  std::optional<std::int64_t> add_blocks(FileDType dtype, const std::byte* values, std::int64_t count);
+  std::optional<std::int64_t> hold(FileDType dtype, const std::byte* values, std::int64_t count);
 
   Nf4View target_;
   std::vector<float> block_absmax_;  // [blocks] fp32

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "shori/io/half_rows.h"
 #include "shori/util/error.h"
 #include "src/model/weights/refuse_value.h"
 

@@ -1,13 +1,22 @@
 #include "src/model/weights/host_loader.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <atomic>
 #include <cstring>
 #include <utility>
 
+#include "shori/io/half_rows.h"
+#include "shori/util/threads.h"
 #include "src/model/weights/refuse_value.h"
 
 namespace shori {
+namespace {
+
+constexpr std::int64_t kValuesPerThread = std::int64_t{1}
+                                          << 18;  // with less, starting a thread costs more than it saves
+
+}  // namespace
 
 HostLoader::HostLoader(const HfModel& model, MistralWeights& weights, const LoadOptions& options, TensorStream& chunks)
     : weights_(weights), chunks_(chunks), threads_(options.threads), parts_(model) {}
@@ -36,10 +45,10 @@ void HostLoader::adopt(const HfTensor& part, const TensorChunk& chunk, Nf4Weight
 }
 
 void HostLoader::quantize(const HfTensor& tensor, const TensorChunk& chunk, Nf4Weight& weight) {
-  widen(tensor, chunk);
+  const std::uint64_t size = dtype_size(tensor.dtype);
   const auto quantizer = quantizers_.try_emplace(chunk.tensor, weight.view(), threads_).first;
-  if (const auto bad = quantizer->second.add(values_)) {
-    refuse_value(tensor, *bad, values_[static_cast<std::size_t>(*bad) - chunk.offset / dtype_size(tensor.dtype)]);
+  if (const auto bad = quantizer->second.add(tensor.dtype, chunk.data, static_cast<std::int64_t>(chunk.bytes / size))) {
+    refuse(tensor, chunk, *bad);
   }
   if (!chunk.is_last) return;
   const Nf4Findings findings = quantizer->second.finish();
@@ -49,21 +58,36 @@ void HostLoader::quantize(const HfTensor& tensor, const TensorChunk& chunk, Nf4W
 }
 
 void HostLoader::copy(const HfTensor& tensor, const TensorChunk& chunk, OwnedTensor& weight) {
-  widen(tensor, chunk);
-  const auto first = static_cast<std::int64_t>(chunk.offset / dtype_size(tensor.dtype));
-  refuse_non_finite(tensor, first, values_);
-  if (weight.dtype() == DType::kBf16 && tensor.dtype == FileDType::kBf16) {
-    std::memcpy(weight.data<Bf16>() + first, chunk.data, chunk.bytes);
-  } else if (weight.dtype() == DType::kF32) {
-    std::ranges::copy(values_, weight.data<float>() + first);
-  } else {
-    std::ranges::transform(values_, weight.data<Bf16>() + first, to_bf16);
-  }
+  const auto size = static_cast<std::int64_t>(dtype_size(tensor.dtype));
+  const std::int64_t begin = static_cast<std::int64_t>(chunk.offset) / size,
+                     count = static_cast<std::int64_t>(chunk.bytes) / size;
+  std::atomic<std::int64_t> first_bad{count};
+  for_each_part(
+      count, std::min<std::int64_t>(count / kValuesPerThread, threads_), [&](std::int64_t first, std::int64_t last) {
+        alignas(64) std::array<float, 2048> wide;
+        for (std::int64_t at = first; at < last; at += std::ssize(wide)) {
+          const std::span<float> values =
+              std::span(wide).first(static_cast<std::size_t>(std::min(std::ssize(wide), last - at)));
+          widen_values(tensor.dtype, chunk.data + at * size, values.size(), values.data());
+          if (const auto bad = first_non_finite(values)) return lower_to(first_bad, at + *bad);
+          if (weight.dtype() == DType::kF32) {
+            std::ranges::copy(values, weight.data<float>() + begin + at);
+          } else if (tensor.dtype == FileDType::kBf16) {
+            std::memcpy(weight.data<Bf16>() + begin + at, chunk.data + at * size, values.size() * sizeof(Bf16));
+          } else {
+            std::ranges::transform(values, weight.data<Bf16>() + begin + at, to_bf16);
+          }
+        }
+      });
+  if (first_bad < count) refuse(tensor, chunk, begin + first_bad);
 }
 
-void HostLoader::widen(const HfTensor& tensor, const TensorChunk& chunk) {
-  values_.resize(chunk.bytes / dtype_size(tensor.dtype));
-  widen_values(tensor.dtype, chunk.data, values_.size(), values_.data());
+// `element` of the tensor, which lies in the chunk, is not finite.
+void HostLoader::refuse(const HfTensor& tensor, const TensorChunk& chunk, std::int64_t element) {
+  const std::uint64_t at = static_cast<std::uint64_t>(element) * dtype_size(tensor.dtype) - chunk.offset;
+  float value;
+  widen_values(tensor.dtype, chunk.data + at, 1, &value);
+  refuse_value(tensor, element, value);
 }
 
 }  // namespace shori

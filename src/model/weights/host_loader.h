@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <vector>
 
 #include "shori/io/tensor_stream.h"
 #include "shori/model/load_mistral.h"
@@ -24,13 +23,12 @@ class HostLoader {
   void adopt(const HfTensor& part, const TensorChunk& chunk, Nf4Weight& weight);
   void quantize(const HfTensor& tensor, const TensorChunk& chunk, Nf4Weight& weight);
   void copy(const HfTensor& tensor, const TensorChunk& chunk, OwnedTensor& weight);
-  void widen(const HfTensor& tensor, const TensorChunk& chunk);
+  [[noreturn]] static void refuse(const HfTensor& tensor, const TensorChunk& chunk, std::int64_t element);
 
   MistralWeights& weights_;
   TensorStream& chunks_;
   int threads_;
   QuantizedParts parts_;
-  std::vector<float> values_;                       // of the chunk
   std::map<std::size_t, Nf4Quantizer> quantizers_;  // of the tensors that have begun
 };
 

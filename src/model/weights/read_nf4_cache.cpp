@@ -59,13 +59,12 @@ void check_layout(std::span<const TensorEntry> found, std::span<const NamedArray
   if (!std::ranges::equal(found, arrays, same)) throw Unusable{"it holds other arrays than this base has"};
 }
 
-// Copies chunks of arrays to their memory, on the host or on a device.
-class ArrayReader {
+// Copies chunks of arrays to a device. The offsets of the scales stay on the host.
+class DeviceCopies {
  public:
-  ArrayReader(const FrozenArrays& frozen, TensorStream& chunks, bool on_device) : frozen_(frozen), chunks_(chunks) {
-    if (on_device) device_.emplace(chunks);
-  }
-  ~ArrayReader() {
+  DeviceCopies(const FrozenArrays& frozen, TensorStream& chunks)
+      : frozen_(frozen), chunks_(chunks), in_flight_(chunks) {}
+  ~DeviceCopies() {
     // What is queued still reads the chunks; a device that fails here has failed before.
     try {
       wait();
@@ -75,54 +74,57 @@ class ArrayReader {
 
   void copy(const TensorChunk& chunk) {
     std::byte* target = static_cast<std::byte*>(frozen_.arrays()[chunk.tensor].data) + chunk.offset;
-    if (device_ && !frozen_.is_offsets(chunk.tensor)) {
-      copy_to_device(target, chunk.data, chunk.bytes, device_->stream.handle());
-      device_->in_flight.add(chunk, device_->stream);
+    if (!frozen_.is_offsets(chunk.tensor)) {
+      copy_to_device(target, chunk.data, chunk.bytes, stream_.handle());
+      in_flight_.add(chunk, stream_);
     } else {
       std::memcpy(target, chunk.data, chunk.bytes);
       chunks_.release(chunk);
     }
   }
-  void wait() {
-    if (device_) synchronize_stream(device_->stream.handle());
-  }
+  void wait() { synchronize_stream(stream_.handle()); }
 
  private:
-  struct DeviceCopies {
-    explicit DeviceCopies(TensorStream& chunks) : in_flight(chunks) {}
-    DeviceStream stream;
-    ChunksInFlight in_flight;
-  };
   const FrozenArrays& frozen_;
   TensorStream& chunks_;
-  std::optional<DeviceCopies> device_;
+  DeviceStream stream_;
+  ChunksInFlight in_flight_;
 };
+
+// Buffers for a device. On the host each array is read into its own memory by as many threads as there may be, in chunks
+// that are hashed while they are in the second cache.
+StreamShape cache_shape(const LoadOptions& options) {
+  if (options.arena != nullptr) return stream_shape(Device::kCuda, options.threads);
+  return {.readers = options.threads, .buffers = 0, .chunk_bytes = std::size_t{1} << 18};
+}
 
 // Reads every array into its memory and compares its digest.
 void read_arrays(const SealedFile& sealed, const FrozenArrays& frozen, const LoadOptions& options) {
   const bool on_device = options.arena != nullptr;
-  const StreamShape shape = stream_shape(on_device ? Device::kCuda : Device::kCpu, options.threads);
+  const StreamShape shape = cache_shape(options);
   const ChunkBuffers buffers(on_device, shape.buffers, shape.chunk_bytes);
   std::vector<StreamedTensor> streamed;
   std::uint64_t total = 0, done = 0;
-  for (const TensorEntry& entry : sealed.arrays()) {
-    streamed.push_back({&sealed.file, &entry});
+  for (std::size_t i = 0; i < sealed.arrays().size(); ++i) {
+    const TensorEntry& entry = sealed.arrays()[i];
+    streamed.push_back({&sealed.file, &entry, on_device ? nullptr : static_cast<std::byte*>(frozen.arrays()[i].data)});
     total += entry.bytes();
   }
   // Its pages stay in the system's cache: the file is read at every start.
   TensorStream chunks(
       std::move(streamed),
       {.buffers = buffers.all(), .chunk_bytes = shape.chunk_bytes, .threads = shape.readers, .drop_pages = false});
-  ArrayReader reader(frozen, chunks, on_device);
+  std::optional<DeviceCopies> copies;
+  if (on_device) copies.emplace(frozen, chunks);
   while (const auto chunk = chunks.next()) {
-    reader.copy(*chunk);
+    if (copies) copies->copy(*chunk);
     done += chunk->bytes;
     if (options.progress) options.progress(done, total);
     const std::string& name = frozen.arrays()[chunk->tensor].name;
     if (chunk->is_last && to_hex(chunks.digest(chunk->tensor)) != sealed.recorded_sha256(name))
       throw DamagedFile{concat("the checksum of ", name, " differs")};
   }
-  reader.wait();
+  if (copies) copies->wait();
 }
 
 // False if the cache fits, but does not know the files of the base.

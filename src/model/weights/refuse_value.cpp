@@ -36,10 +36,14 @@ bool is_finite(std::span<const float> values) {
 
 }  // namespace
 
+std::optional<std::int64_t> first_non_finite(std::span<const float> values) {
+  if (is_finite(values)) return std::nullopt;
+  return std::ranges::find_if(values, [](float value) { return !std::isfinite(value); }) - values.begin();
+}
+
 void refuse_non_finite(const HfTensor& tensor, std::int64_t first, std::span<const float> values) {
-  if (is_finite(values)) return;
-  const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
-  if (bad != values.end()) refuse_value(tensor, first + (bad - values.begin()), *bad);
+  if (const auto bad = first_non_finite(values))
+    refuse_value(tensor, first + *bad, values[static_cast<std::size_t>(*bad)]);
 }
 
 }  // namespace shori

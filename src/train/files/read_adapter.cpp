@@ -5,6 +5,7 @@
 #include <set>
 #include <span>
 
+#include "shori/io/half_rows.h"
 #include "shori/io/hf_model.h"
 #include "shori/train/adapter_file.h"
 #include "shori/util/error.h"

@@ -147,6 +147,10 @@ TEST(Rows, DropoutDropsWhatTheKeySays) {
             ASSERT_TRUE(same_bits(values[static_cast<std::size_t>(i)], expected))
                 << probability << ", column " << first + i;
           }
+          Guarded<Bf16> narrow(static_cast<std::size_t>(count));
+          std::fill(narrow.all().begin(), narrow.all().end(), to_bf16(-2.5f));
+          drop_row(key, 5, 9, first, count, narrow.data());
+          for (std::size_t i = 0; i < values.size(); ++i) ASSERT_EQ(narrow[i], to_bf16(values[i])) << probability;
         }
       }
     }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "tests/unit/io/model_files.h"
 
 namespace shori {
@@ -63,6 +65,35 @@ TEST_F(StreamFixture, DeliversEveryByteInOrderAndHashesIt) {
       EXPECT_EQ(lasts, std::vector<int>(contents_.size(), 1));
       EXPECT_FALSE(stream.next().has_value());
     }
+  }
+}
+
+TEST_F(StreamFixture, ReadsIntoTheTargetsOfTensors) {
+  make_file({1, 256, 1000, 3000});
+  for (const bool all : {true, false}) {  // the last tensor comes in buffers if not
+    std::vector<std::string> got(contents_.size());
+    std::vector<StreamedTensor> list = tensors();
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      got[i].resize(contents_[i].size());
+      if (all || i + 1 < list.size()) list[i].target = reinterpret_cast<std::byte*>(got[i].data());
+    }
+    TensorStream stream(list, options(all ? 0 : 2, 256, 3));
+    std::size_t bytes = 0;
+    while (const auto chunk = stream.next()) {
+      std::byte* target = list[chunk->tensor].target;
+      if (target == nullptr) {
+        std::memcpy(got[chunk->tensor].data() + chunk->offset, chunk->data, chunk->bytes);
+      } else {
+        EXPECT_EQ(chunk->data, target + chunk->offset);
+      }
+      if (chunk->is_last) {
+        EXPECT_EQ(to_hex(stream.digest(chunk->tensor)), sha256_hex(contents_[chunk->tensor]));
+      }
+      bytes += chunk->bytes;
+      stream.release(*chunk);
+    }
+    EXPECT_EQ(bytes, 4257u);
+    EXPECT_EQ(got, contents_);
   }
 }
 

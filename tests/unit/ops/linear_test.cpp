@@ -301,6 +301,86 @@ TEST(TileLinear, SumsInTheOrderOfTheTilesOverTheWholeFusedRow) {
   }
 }
 
+// Masks on the bf16 values, sums over tokens in slabs: each LoRA product is that of the loop, byte for byte.
+TEST(TileLora, SumsInTheOrderOfTheTiles) {
+  constexpr std::int64_t kTokens = 1061, kIn = 200, kRank = 20;
+  TestContext context;
+  TestGroup linears(DType::kBf16, kIn, kRank, {{kGate, 70}, {kUp, 33}}, WeightKind::kNf4, 5);
+  const LinearGroup& group = linears.group();
+  const DropoutKey dropout{.seed = 3, .step = 1, .layer = 2, .probability = 0.1f};
+  Matrix x = random_matrix(DType::kBf16, kTokens, group.fused_in(), 1, 1.0, 3);
+  const Matrix dx = random_matrix(DType::kBf16, kTokens, group.fused_in(), 2, 1.0, 5);
+  const Matrix dy = random_matrix(DType::kBf16, kTokens, group.out(), 3);
+  linears.clear_gradients();
+  const TileOps tiles;
+  lora_down(context, group, dropout, x);
+  lora_grad_a(context, group, dropout, x, dx);
+  lora_grad_b(context, group, x, dy);
+  Matrix whole(DType::kF32, 1, kIn);
+  const std::int64_t last = kTokens - 1;
+  {
+    const WorkspaceFrame frame(context.workspace);
+    const InputGradient source(context, "test", dx, kIn, LoraInputGradient{&group, dropout});
+    source.load(last, 1, 0, whole.view().row<float>(0));
+  }
+  const auto value = [](const Matrix& matrix, std::int64_t row, std::int64_t col) {
+    return to_float(matrix.view().row<Bf16>(row)[col]);
+  };
+  // The sum over one slab after the other, each from zero.
+  const auto sum_of_slabs = [&](float scale, const auto& a, const auto& b) {
+    float sum = 0.0f;
+    for (std::int64_t row = 0; row < kTokens; row += kGradientSlab) {
+      sum += scale * sum_in_tile_order(
+                         std::min(kGradientSlab, kTokens - row), [&](std::int64_t t) { return a(row + t); },
+                         [&](std::int64_t t) { return b(row + t); }, 0.0f);
+    }
+    return sum;
+  };
+  std::vector<float> gradient_of_last(kIn);
+  for (std::int64_t i = 0; i < kIn; ++i) gradient_of_last[static_cast<std::size_t>(i)] = value(dx, last, i);
+  for (std::size_t module = 0, out = 0; module < 2;
+       out += static_cast<std::size_t>(group.modules[module++].weight.rows)) {
+    const at::Tensor mask = dropout_mask(dropout, module == 0 ? kGate : kUp, kTokens, kIn);
+    const at::Tensor kept = mask.ne(0).to(at::kFloat).contiguous(), a = linears.a(module).to(at::kFloat).contiguous();
+    const float *keep = kept.data_ptr<float>(), *factor = a.data_ptr<float>();
+    const std::int64_t slot = kIn + static_cast<std::int64_t>(module) * kRank;
+    const auto dropped = [&](std::int64_t t, std::int64_t col) { return keep[t * kIn + col] * value(x, t, col); };
+    const at::Tensor da = linears.da(module).tensor().contiguous(), db = linears.db(module).tensor().contiguous();
+    for (std::int64_t r = 0; r < kRank; r += 3) {
+      for (const std::int64_t token : {std::int64_t{0}, std::int64_t{127}, std::int64_t{128}, last}) {
+        const float sum = sum_in_tile_order(
+            kIn, [&](std::int64_t k) { return dropped(token, k); }, [&](std::int64_t k) { return factor[r * kIn + k]; },
+            0.0f);
+        ASSERT_EQ(x.view().row<Bf16>(token)[slot + r], to_bf16(sum * dropout.scale())) << "xA, token " << token;
+      }
+      for (std::int64_t col = 0; col < kIn; col += 23) {
+        ASSERT_EQ(da.data_ptr<float>()[r * kIn + col],
+                  sum_of_slabs(
+                      dropout.scale(), [&](std::int64_t t) { return value(dx, t, slot + r); },
+                      [&](std::int64_t t) { return dropped(t, col); }))
+            << "da, column " << col;
+      }
+      for (std::int64_t row = 0; row < group.modules[module].weight.rows; row += 11) {
+        ASSERT_EQ(
+            db.data_ptr<float>()[row * kRank + r],
+            sum_of_slabs(
+                TestGroup::kScaling, [&](std::int64_t t) { return value(dy, t, static_cast<std::int64_t>(out) + row); },
+                [&](std::int64_t t) { return value(x, t, slot + r); }))
+            << "db, row " << row;
+      }
+    }
+    for (std::int64_t col = 0; col < kIn; ++col) {
+      const float product = sum_in_tile_order(
+          kRank, [&](std::int64_t r) { return value(dx, last, slot + r); },
+          [&](std::int64_t r) { return factor[r * kIn + col]; }, 0.0f);
+      gradient_of_last[static_cast<std::size_t>(col)] += dropout.scale() * (keep[last * kIn + col] * product);
+    }
+  }
+  for (std::int64_t col = 0; col < kIn; ++col) {
+    ASSERT_EQ(whole.view().row<float>(0)[col], gradient_of_last[static_cast<std::size_t>(col)]) << "dx, column " << col;
+  }
+}
+
 // Calls with tokens that are cut at whole slabs give the same gradients as one call.
 TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
   constexpr std::int64_t kTokens = 2500, kIn = 64, kOut = 48, kRank = 20;
@@ -322,9 +402,14 @@ TEST(LoraGrad, TilesOfSlabsGiveTheSameBytes) {
     }
     return std::tuple(x.bytes(), linears.da(0).bytes(), linears.db(0).bytes());
   };
-  const auto whole = run(kTokens);
-  EXPECT_TRUE(run(kGradientSlab) == whole);
-  EXPECT_TRUE(run(2 * kGradientSlab) == whole);
+  const auto expect_equal = [&] {
+    const auto whole = run(kTokens);
+    EXPECT_TRUE(run(kGradientSlab) == whole);
+    EXPECT_TRUE(run(2 * kGradientSlab) == whole);
+  };
+  expect_equal();
+  const TileOps tiles;
+  expect_equal();
 }
 
 TEST(RoundLoraFactor, RoundsOnceAfterTheScale) {

@@ -10,9 +10,12 @@
 #include <fstream>
 #include <latch>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "kernels/cpu/turns.h"
 #include "shori/ops/op_context.h"
 #include "tests/support/thread_count.h"
 
@@ -64,6 +67,34 @@ TEST(ForEachTask, UsesNoMoreWorkersThanAllowed) {
   EXPECT_LT(largest, 2);
 }
 
+// The first task begins its work last.
+TEST(Turns, RunInTheirOrder) {
+  constexpr int kThreads = 3;
+  const ThreadCount count(kThreads);
+  Turns turns;
+  std::latch latch(kThreads);
+  std::vector<std::int64_t> order;
+  for_each_task(kThreads, [&](std::int64_t task, std::int64_t) {
+    Turn turn(turns, task);
+    EXPECT_TRUE(arrive_and_meet(latch));
+    if (task == 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    turn.take([&] { order.push_back(task); });
+  });
+  EXPECT_EQ(order, (std::vector<std::int64_t>{0, 1, 2}));
+}
+
+TEST(Turns, ATaskThatFailsLetsTheOthersPass) {
+  const ThreadCount count(3);
+  Turns turns;
+  std::atomic<int> taken{0};
+  EXPECT_THROW(for_each_task(20,
+                             [&](std::int64_t task, std::int64_t) {
+                               Turn turn(turns, task);
+                               if (task == 1) throw std::runtime_error("no memory");
+                               turn.take([&] { ++taken; });
+                             }),
+               std::runtime_error);
+  EXPECT_GE(taken, 1);
 TEST(WorkerScratch, EachThreadHasArraysOfItsOwn) {
   constexpr std::int64_t kWorkers = 3, kFirst = 20, kSecond = 7;
   Workspace workspace;

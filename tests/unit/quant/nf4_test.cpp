@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "shori/io/half.h"
 #include "shori/quant/dynamic_map.h"
 #include "tests/support/nf4_vectors.h"
 #include "tests/support/sha256_of.h"
@@ -166,6 +167,43 @@ TEST(Nf4, ChunksAndThreadsDoNotMatter) {
   in_chunks.zero_blocks = findings.zero_blocks;
   EXPECT_EQ(findings.first_bad_block, -1);
   EXPECT_TRUE(same(*whole, in_chunks));
+}
+
+// Values as a file holds them give the bytes of the same values as fp32, in chunks and on threads of any number.
+TEST(Nf4, ValuesOf16BitsAreWidenedExactly) {
+  constexpr std::int64_t kRows = 640, kCols = 1001, kCount = kRows * kCols;
+  const std::vector<float> values = random_values(kCount, 4);
+  for (const FileDType dtype : {FileDType::kBf16, FileDType::kF16}) {
+    std::vector<std::uint16_t> stored(values.size());
+    std::vector<float> rounded(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      stored[i] = dtype == FileDType::kBf16 ? to_bf16(values[i]).bits : float_to_half(values[i]);
+      rounded[i] = dtype == FileDType::kBf16 ? to_float(Bf16{stored[i]}) : half_to_float(stored[i]);
+    }
+    const auto expected = quantize_nf4(rounded, kRows, kCols);
+    ASSERT_TRUE(expected);
+    const auto* bytes = reinterpret_cast<const std::byte*>(stored.data());
+    for (const std::int64_t chunk : {kCount, std::int64_t{300000}, std::int64_t{131}}) {
+      for (const int threads : {1, 2, 5}) {
+        Nf4Vectors target({kRows, kCols});
+        Nf4Quantizer quantizer(target, threads);
+        for (std::int64_t at = 0; at < kCount; at += chunk) {
+          ASSERT_FALSE(quantizer.add(dtype, bytes + 2 * at, std::min(chunk, kCount - at)));
+        }
+        const Nf4Findings findings = quantizer.finish();
+        target.offset = findings.offset;
+        target.zero_blocks = findings.zero_blocks;
+        EXPECT_TRUE(same(*expected, target)) << dtype_name(dtype) << ", chunks of " << chunk;
+      }
+    }
+    for (const std::size_t place : {std::size_t{0}, std::size_t{64} * 9000 + 5, values.size() - 1}) {
+      std::vector<std::uint16_t> bad = stored;
+      bad[place] = 0x7fff;  // NaN in both
+      const Nf4Vectors target({kRows, kCols});
+      EXPECT_EQ(Nf4Quantizer(target, 2).add(dtype, reinterpret_cast<const std::byte*>(bad.data()), kCount),
+                static_cast<std::int64_t>(place));
+    }
+  }
 }
 
 TEST(Nf4, OddTailFillsItsLastNibbleLikeAZero) {
