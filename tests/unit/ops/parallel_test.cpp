@@ -95,6 +95,8 @@ TEST(Turns, ATaskThatFailsLetsTheOthersPass) {
                              }),
                std::runtime_error);
   EXPECT_GE(taken, 1);
+}
+
 TEST(WorkerScratch, EachThreadHasArraysOfItsOwn) {
   constexpr std::int64_t kWorkers = 3, kFirst = 20, kSecond = 7;
   Workspace workspace;
