@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <new>
@@ -18,11 +19,11 @@
 namespace shori::emulator {
 namespace {
 
-// Who touched a byte, and when. `interval` counts barriers and block starts over the whole run; 0 means never.
+// Who touched a byte, and when. `interval` counts barriers and block starts over the whole run; 0 means never. Small, because
+// every byte has three.
 struct Access {
   std::uint32_t interval;
-  std::uint32_t warp_interval;
-  int thread;
+  std::uint16_t warp_interval, thread;
 };
 struct ByteState {
   Access write, read[2];
@@ -38,28 +39,48 @@ struct Region {
   std::unique_ptr<ByteState[], Free> state;
 };
 
+// What the 64 bytes at `64 * number` belong to: a region as a whole, or none. Most accesses are to local variables.
+struct Line {
+  std::uintptr_t number = 0, begin = 0;  // begin: that of the region
+  Region* region = nullptr;
+};
+constexpr std::uintptr_t kLineBytes = 64, kLines = 4096;
+
 struct Checker {
   bool enabled = false;
-  std::map<std::uintptr_t, Region> regions;                 // by first address
-  std::pair<const std::uintptr_t, Region>* last = nullptr;  // that of the access before
+  std::map<std::uintptr_t, Region> regions;  // by first address
+  std::array<Line, kLines> lines{};          // what was found since the regions changed, by a hash of the number
   std::uint32_t interval = 1, launch_start = 1, block_start = 1;
-  std::array<std::uint32_t, 32> warp_interval{};
+  std::array<std::uint16_t, 32> warp_interval{};
   std::array<int, 32> warp_passed{};  // lanes that have passed the current __syncwarp
 };
 
-Checker& checker() {
+[[gnu::always_inline]] inline Checker& checker() {
   static Checker instance;
   return instance;
 }
 
-Region* find(Checker& c, std::uintptr_t address, std::size_t& offset) {
-  if (c.last == nullptr || address - c.last->first >= c.last->second.bytes) {
-    auto next = c.regions.upper_bound(address);
-    if (next == c.regions.begin()) return nullptr;
-    c.last = &*--next;
+Region* search(Checker& c, std::uintptr_t address, Line& line, std::size_t& offset) {
+  const std::uintptr_t first = address / kLineBytes * kLineBytes;
+  const auto next = c.regions.upper_bound(address);
+  const bool is_last = next == c.regions.end() || first + kLineBytes <= next->first;
+  if (next == c.regions.begin()) {
+    if (is_last) line = {address / kLineBytes, 0, nullptr};
+    return nullptr;
   }
-  offset = address - c.last->first;
-  return offset < c.last->second.bytes ? &c.last->second : nullptr;
+  auto& [begin, region] = *std::prev(next);
+  offset = address - begin;
+  if (begin <= first && first + kLineBytes <= begin + region.bytes) line = {address / kLineBytes, begin, &region};
+  if (begin + region.bytes <= first && is_last) line = {address / kLineBytes, 0, nullptr};
+  return offset < region.bytes ? &region : nullptr;
+}
+
+[[gnu::always_inline]] inline Region* find(Checker& c, std::uintptr_t address, std::size_t& offset) {
+  const std::uintptr_t number = address / kLineBytes;
+  Line& line = c.lines[number * 0x9E3779B97F4A7C15u >> 52];
+  if (line.number != number) return search(c, address, line, offset);
+  offset = address - line.begin;
+  return line.region;
 }
 
 bool unordered(const Checker& c, const Access& earlier, int thread, bool shared) {
@@ -88,7 +109,7 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
   std::size_t offset = 0;
   Region* region = find(c, reinterpret_cast<std::uintptr_t>(address), offset);
   if (region == nullptr) return;  // a local variable or a constant table
-  const Access now{c.interval, c.warp_interval[thread / kWarpLanes], thread};
+  const Access now{c.interval, c.warp_interval[thread / kWarpLanes], static_cast<std::uint16_t>(thread)};
   for (std::size_t i = offset; i < offset + bytes && i < region->bytes; ++i) {
     ByteState& byte = region->state[i];
     if (!write && !byte.defined && !region->initialised)
@@ -117,7 +138,7 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
 void add_region(const void* begin, std::size_t bytes, bool shared, bool defined) {
   Checker& c = checker();
   if (!c.enabled) return;
-  c.last = nullptr;
+  c.lines.fill({});
   std::unique_ptr<ByteState[], Free> state(static_cast<ByteState*>(std::calloc(bytes, sizeof(ByteState))));
   if (!state) throw std::bad_alloc();
   c.regions[reinterpret_cast<std::uintptr_t>(begin)] = {bytes, shared, defined, std::move(state)};
@@ -159,7 +180,7 @@ void define_bytes(const void* begin, std::size_t bytes) {
   }
 }
 void forget_buffer(const void* begin) {
-  checker().last = nullptr;
+  checker().lines.fill({});
   checker().regions.erase(reinterpret_cast<std::uintptr_t>(begin));
 }
 bool memory_is_checked() { return checker().enabled; }
