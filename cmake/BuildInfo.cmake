@@ -1,5 +1,5 @@
 # version() and build_id() of <shori/util/build_info.h>: version, commit, compiler and libtorch of this very build. The source is
-# made anew at every build but written only when the commit changed, so an unchanged tree compiles nothing.
+# made at every build but written only when the commit changed, so an unchanged tree compiles nothing.
 
 find_program(SHORI_GIT git)
 

@@ -204,7 +204,7 @@ def test_slow_clients(server):
         assert [answer.result() for answer in answers] == [408] * 3
 
 
-def test_more_connections_than_there_are_places(server):
+def test_more_connections_than_are_served(server):
     """80 idle clients keep others out for as long as a head may take, no longer."""
     with contextlib.ExitStack() as stack:
         idle = [stack.enter_context(server.connect()) for _ in range(80)]

@@ -159,7 +159,7 @@ T shuffle(unsigned mask, T value, int source, const char* what, Location where) 
 
 // ---- Barriers and warp collectives ----
 //
-// Callers never pass `where`. Its default tells two barriers in the source apart, so that threads that meet at different
+// Callers never pass `where`. Its default differs between two barriers in the source, so that threads that meet at different
 // barriers are found.
 
 inline void __syncthreads(shori::emulator::Location where = shori::emulator::Location::current()) {

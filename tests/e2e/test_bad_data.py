@@ -88,7 +88,7 @@ def expected_places():
             yield from ((name, *problem) for problem in problems)
 
 
-def test_every_problem_is_reported_at_its_place(printed):
+def test_every_problem_is_reported_at_its_location(printed):
     _, outcome = printed
     found = {(d["file"], d["code"], d["line"], d["column"]) for d in outcome.diagnostics}
     missing = [place for place in expected_places()

@@ -328,7 +328,7 @@ def test_config_json(tmp_path, token_model):
     in_parallel(work, [*CONFIGS, *CONFIG_TEXTS, "missing"])
 
 
-def test_config_json_tells_all_mistakes_at_once(tmp_path, token_model):
+def test_all_mistakes_of_config_json_are_reported_at_once(tmp_path, token_model):
     model = copy_folder(token_model, tmp_path / "model")
     edit_json(model / "config.json", set_to(hidden_size=0, rms_norm_eps=-1, hidden_act="gelu"))
     problems = refused(TokenJob(tmp_path / "job", model), "E0204")

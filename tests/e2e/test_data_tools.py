@@ -134,7 +134,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("source", DAMAGED)
-def test_damaged_files_are_reported_with_their_place_and_nothing_is_written(tmp_path, source):
+def test_damaged_files_are_reported_with_their_location_and_nothing_is_written(tmp_path, source):
     name, text, options, problem = DAMAGED[source]
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_text(text, newline="")

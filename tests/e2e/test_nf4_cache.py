@@ -83,7 +83,7 @@ def test_cache_file_follows_its_description(tmp_path, token_model):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "other"])
-def test_damaged_or_foreign_cache_is_said_and_replaced(tmp_path, token_model, plain, damage):
+def test_damaged_or_foreign_cache_is_reported_and_replaced(tmp_path, token_model, plain, damage):
     small = job(tmp_path / "first", token_model, nf4_cache=str(tmp_path / "base.safetensors"))
     must(train(small.config))
     cache = tmp_path / "base.safetensors"
@@ -97,7 +97,7 @@ def test_damaged_or_foreign_cache_is_said_and_replaced(tmp_path, token_model, pl
     assert tensor_state(again.run) == plain and cache.read_bytes() == whole
 
 
-def test_rewritten_base_is_quantized_anew(tmp_path, token_model):
+def test_rewritten_base_is_quantized_again(tmp_path, token_model):
     model = shutil.copytree(token_model, tmp_path / "model")
     cache = str(tmp_path / "base.safetensors")
     must(train(job(tmp_path / "first", model, nf4_cache=cache).config))

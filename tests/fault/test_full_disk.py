@@ -116,7 +116,7 @@ def test_limit_from_the_start(tmp_path, one_layer):
     must(train(job.config))
 
 
-def test_room_is_set_aside_before_it_is_needed(tmp_path, one_layer, injector):
+def test_space_is_reserved_before_it_is_needed(tmp_path, one_layer, injector):
     """The blocks of the next checkpoint are allocated while there is room; without fallocate it works all the same."""
     job = ShortJob(tmp_path / "job", one_layer)
     calls = injector.trace(TRAIN, job.run, tmp_path / "trace", job.config)

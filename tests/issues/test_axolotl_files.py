@@ -142,7 +142,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_axolotl_yaml_cures(folder, text_model, name):
+def test_axolotl_yaml_fixes(folder, text_model, name):
     config = folder / "qlora.yml"
     config.write_text((HEAD + FILES[name]).format(model=text_model), encoding="utf-8")
     outcome = must(train(config, "--check"))

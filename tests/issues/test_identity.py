@@ -107,7 +107,7 @@ SPELLINGS = {
     "link": by_link,
     "config in another folder": move_config,
     "renamed run": rename_run,
-    "run behind a link": link_run,
+    "run through a link": link_run,
     "everything moved": move_all,
 }
 

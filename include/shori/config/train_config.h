@@ -160,7 +160,7 @@ struct BlockmlConfig {
 };
 
 // One stage. After load_config: paths include the config file's folder, lora_target_modules and roles_to_train are
-// in the order of kLoraModules and of the roles without repeats, lora_target_linear tells whether all seven modules
+// in the order of kLoraModules and of the roles without repeats, lora_target_linear says whether all seven modules
 // are named.
 struct TrainConfig {
   SHORI_TRAIN_KEYS(SHORI_DECLARE_FIELD)

@@ -52,6 +52,7 @@ std::string serialize_tokenizer_model(const TokenizerModel& model);
 // "<0x0A>": the text of the piece of a byte.
 std::string byte_piece(unsigned byte);
 
+inline constexpr std::int32_t kBpeModel = 2;  // `model_type` in trainer_spec
 inline constexpr std::uint64_t kTokenizerFileBytes = 8u << 20;
 inline constexpr std::size_t kTokenizerPieces = 131'072;
 

@@ -1,4 +1,4 @@
-// The fixes of the rules that have one.
+// The fixes of the rules that have one; prose_edits.cpp finds those of prose.
 //
 // A fix edits the prose of a block and nothing else. Two things hold for every rule: an edit never reaches into what
 // stands before the text of a message, and what a fix makes of a block is parsed again and kept only where the block
@@ -8,66 +8,14 @@
 #include <set>
 
 #include "shori/data/length_buckets.h"
-#include "shori/util/utf8.h"
 #include "src/data/lint/block.h"
+#include "src/data/lint/prose_edits.h"
 
 namespace shori {
 namespace {
 
-struct Edit {
-  TextSpan span;
-  std::string replacement;
-};
-
 std::size_t& count(LintFixes& fixes, LintRule rule) { return fixes[static_cast<std::size_t>(rule)]; }
 std::size_t total(const LintFixes& fixes) { return std::accumulate(fixes.begin(), fixes.end(), std::size_t{0}); }
-
-// Edits of one rule in order, found in the text with its fences blanked.
-using FindEdits = std::vector<Edit> (*)(std::string_view prose);
-
-std::vector<Edit> ascii_quotes(std::string_view prose) {
-  std::vector<Edit> edits;
-  for (std::size_t at = 0; at < prose.size(); ++at) {
-    if (static_cast<unsigned char>(prose[at]) < 0xC2) continue;
-    const std::string_view ascii = ascii_quote(prose, at);
-    if (!ascii.empty()) edits.push_back({{at, at + code_point_at(prose, at).bytes}, std::string(ascii)});
-  }
-  return edits;
-}
-
-std::vector<Edit> three_dots(std::string_view prose) {
-  std::vector<Edit> edits;
-  for (auto run = find_ellipsis(prose, 0); run; run = find_ellipsis(prose, run->end)) edits.push_back({*run, "..."});
-  return edits;
-}
-
-// Deletes what is too much, so that the space that remains is not touched.
-std::vector<Edit> single_spaces(std::string_view prose) {
-  std::vector<Edit> edits;
-  for (auto run = find_spacing(prose, 0); run; run = find_spacing(prose, run->span.end))
-    edits.push_back({{run->span.begin + run->replacement.size(), run->span.end}, ""});
-  return edits;
-}
-
-// The space after `>`.
-std::vector<Edit> spaced_quotes(std::string_view prose) {
-  std::vector<Edit> edits;
-  for (const TextSpan& line : lines_of(prose)) {
-    const std::size_t next = line.begin + 1;
-    if (line.begin == line.end || prose[line.begin] != '>') continue;
-    if (next == line.end || (prose[next] != ' ' && prose[next] != '>')) edits.push_back({{next, next}, " "});
-  }
-  return edits;
-}
-
-struct ProseRule {
-  LintRule rule;
-  FindEdits find;
-};
-constexpr ProseRule kProseRules[] = {{LintRule::kCurlyQuotes, ascii_quotes},
-                                     {LintRule::kEllipsis, three_dots},
-                                     {LintRule::kSpacing, single_spaces},
-                                     {LintRule::kQuotedLines, spaced_quotes}};
 
 std::string applied(std::span<const Edit> edits, std::string_view body) {
   std::string result;
@@ -202,8 +150,8 @@ std::vector<std::string> names_to_keep(const BlockmlDocument& document) {
   for (const Segment& segment : document.segments) {
     const auto speaker = segment.role == Role::kMessage ? find_speaker(segment.body) : std::nullopt;
     if (!speaker || names.size() == kMaxNames) continue;
-    if (std::any_of(std::begin(kProseRules), std::end(kProseRules),
-                    [&](const ProseRule& rule) { return !rule.find(speaker->name).empty(); }))
+    const std::span<const ProseFix> fixes = prose_fixes();
+    if (std::any_of(fixes.begin(), fixes.end(), [&](const ProseFix& fix) { return !fix.find(speaker->name).empty(); }))
       names.emplace(speaker->name);
   }
   return {names.begin(), names.end()};
@@ -253,7 +201,7 @@ class DocumentFixer {
     document_.segments.clear();
     for (Segment& segment : segments) {
       if (segment.role != Role::kTitle && segment.role != Role::kTags && segment.role != Role::kInst) {
-        for (const ProseRule& rule : kProseRules) fix_prose(rule, segment);
+        for (const ProseFix& fix : prose_fixes()) fix_prose(fix, segment);
       }
       if (segment.role == Role::kMessage && wants(LintRule::kInlineOoc)) {
         lift(std::move(segment));
@@ -263,15 +211,15 @@ class DocumentFixer {
     }
   }
 
-  void fix_prose(const ProseRule& rule, Segment& segment) {
-    if (!wants(rule.rule)) return;
+  void fix_prose(const ProseFix& fix, Segment& segment) {
+    if (!wants(fix.rule)) return;
     const std::string prose = blank_fences(segment.body).prose;
-    const std::vector<Edit> found = rule.find(prose);
+    const std::vector<Edit> found = fix.find(prose);
     if (found.empty()) return;
     const std::vector<Edit> edits = inside_text(found, blank_names(prose, names_), prose_begin(segment));
     const std::size_t kept = GuardedEdits(segment).keep(edits);
-    count(outcome_.fixed, rule.rule) += kept;
-    count(outcome_.dropped, rule.rule) += found.size() - kept;
+    count(outcome_.fixed, fix.rule) += kept;
+    count(outcome_.dropped, fix.rule) += found.size() - kept;
   }
 
   // The edits of the text that begins at `begin`, but for those of names. A deletion that begins before the text

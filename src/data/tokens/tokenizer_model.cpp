@@ -3,22 +3,20 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <unordered_map>
 #include <utility>
 
-#include "shori/data/blockml.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/data/tokens/blockml_pieces.h"
 #include "src/data/tokens/wire_reader.h"
 
 namespace shori {
 namespace {
 
 constexpr std::size_t kPieceBytes = 256;
-constexpr std::int32_t kBpe = 2;
 
 class ModelReader {
  public:
@@ -26,9 +24,6 @@ class ModelReader {
 
   void read();
   void check_count(std::int64_t vocab_size) const;
-  void find_block_marks();
-  void check_white_space();
-  void check_single_characters() const;
   TokenizerModel take() { return std::move(model_); }
 
  private:
@@ -37,7 +32,6 @@ class ModelReader {
   [[noreturn]] void fail(std::size_t byte, const std::string& what, int rule) const {
     fail_model_file(name_, byte, what, rule);
   }
-  [[noreturn]] void fail_blockml(const std::string& what, const std::string& note) const;
   const TokenizerPiece& piece_at(std::int32_t id) const { return model_.pieces[static_cast<std::size_t>(id)]; }
   std::string piece_label(std::size_t id) const { return concat("piece ", id); }
 
@@ -48,8 +42,6 @@ class ModelReader {
   void index_pieces();
   void check_special_pieces() const;
   void check_byte_pieces() const;
-  std::int32_t single_piece(std::string_view mark, const std::string& label) const;
-  std::string byte_ids(std::string_view text) const;
 
   std::string_view bytes_;
   const std::string& name_;
@@ -227,7 +219,7 @@ void ModelReader::read() {
     }
   }
   index_pieces();
-  if (model_type_ != kBpe) {
+  if (model_type_ != kBpeModel) {
     fail(model_type_at_, concat("model_type is ", model_type_, ", 2 (BPE) is needed"), 5);
   }
   check_special_pieces();
@@ -249,99 +241,6 @@ void ModelReader::check_count(std::int64_t vocab_size) const {
   throw Error(problem.help("use the tokenizer.model that came beside the weights"));
 }
 
-void ModelReader::fail_blockml(const std::string& what, const std::string& note) const {
-  Diagnostic problem("E0206", what);
-  problem.at(name_);
-  if (!note.empty()) problem.note(note);
-  throw Error(problem.help("wrong tokenizer for BlockML: use that of Mistral 7B v0.1, v0.2 or v0.3"));
-}
-
-// " 229 153 135": the ids of the bytes of `text`.
-std::string ModelReader::byte_ids(std::string_view text) const {
-  std::string result;
-  for (const char c : text) result += concat(' ', ids_.at(byte_piece(static_cast<unsigned char>(c))));
-  return result;
-}
-
-// SentencePiece looks up each character that no merge takes in, and fails where it finds a control piece.
-void ModelReader::check_single_characters() const {
-  for (std::size_t id = 0; id < model_.pieces.size(); ++id) {
-    const TokenizerPiece& piece = model_.pieces[id];
-    if (piece.type != PieceType::kControl || code_point_at(piece.text, 0).bytes < piece.text.size()) continue;
-    fail_blockml(concat("the control ", piece_label(id), " is the single character `", escape_for_log(piece.text), '`'),
-                 "a text with this character has no ids: SentencePiece gives control pieces none");
-  }
-}
-
-std::int32_t ModelReader::single_piece(std::string_view mark, const std::string& label) const {
-  const auto found = ids_.find(mark);
-  if (found == ids_.end() || piece_at(found->second).type != PieceType::kNormal) {
-    fail_blockml(
-        label + " is " + (model_.byte_fallback ? "3 tokens" : "unknown") + " in this tokenizer, BlockML needs 1",
-        model_.byte_fallback ? "ids" + byte_ids(mark) : "");
-  }
-  for (const TokenizerPiece& piece : model_.pieces) {
-    if (piece.text.size() <= mark.size() || piece.text.find(mark) == std::string::npos) continue;
-    fail_blockml(label + " is part of the longer piece `" + escape_for_log(piece.text) + "`, BlockML needs it alone",
-                 "");
-  }
-  return found->second;
-}
-
-void ModelReader::find_block_marks() {
-  model_.open_id = single_piece(kBlockOpen, "U+2580");
-  model_.close_id = single_piece(kBlockClose, "U+2584");
-  for (const TokenizerPiece& piece : model_.pieces) {
-    if (piece.text.find('\n') != std::string::npos) fail_blockml("a piece holds a newline, BlockML needs it alone", "");
-  }
-  const auto newline = ids_.find("<0x0A>");
-  if (newline == ids_.end() || piece_at(newline->second).type != PieceType::kByte) {
-    fail_blockml("this tokenizer has no piece <0x0A>, BlockML needs one for the newline", "");
-  }
-  model_.newline_id = newline->second;
-}
-
-void ModelReader::check_white_space() {
-  const auto space = ids_.find("\xE2\x96\x81");
-  if (space == ids_.end() || piece_at(space->second).type != PieceType::kNormal) {
-    fail_blockml("this tokenizer has no piece for the space (U+2581)", "");
-  }
-  model_.space_id = space->second;
-  if (model_.add_dummy_prefix && !model_.remove_extra_whitespaces && model_.escape_whitespaces &&
-      !model_.whitespace_as_suffix) {
-    return;
-  }
-  fail_blockml(
-      "this tokenizer does not keep white space as it is",
-      "needed: add_dummy_prefix, escape_whitespaces, no remove_extra_whitespaces, no treat_whitespace_as_suffix");
-}
-
-void append_varint(std::string& out, std::uint64_t value) {
-  for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
-  out += static_cast<char>(value);
-}
-
-void append_number(std::string& out, std::uint32_t field, std::int64_t value) {
-  append_varint(out, field << 3);
-  append_varint(out, static_cast<std::uint64_t>(value));
-}
-
-void append_bytes(std::string& out, std::uint32_t field, std::string_view bytes) {
-  append_varint(out, field << 3 | 2);
-  append_varint(out, bytes.size());
-  out += bytes;
-}
-
-std::string serialize_piece(const TokenizerPiece& piece) {
-  std::string out;
-  append_bytes(out, 1, piece.text);
-  append_varint(out, 2 << 3 | 5);
-  const std::uint32_t score = std::bit_cast<std::uint32_t>(piece.score);
-  for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(score >> shift & 0xFF);
-  append_number(out, 3, static_cast<std::int64_t>(piece.type));
-  return out;
-}
-
 }  // namespace
 
 std::string byte_piece(unsigned byte) {
@@ -354,33 +253,9 @@ TokenizerModel parse_tokenizer_model(std::string_view bytes, const std::string& 
   ModelReader reader(bytes, name);
   reader.read();
   if (vocab_size) reader.check_count(*vocab_size);
-  reader.check_single_characters();
-  reader.find_block_marks();
-  reader.check_white_space();
-  return reader.take();
-}
-
-std::string serialize_tokenizer_model(const TokenizerModel& model) {
-  std::string out;
-  for (const TokenizerPiece& piece : model.pieces) append_bytes(out, 1, serialize_piece(piece));
-  std::string trainer;
-  append_number(trainer, 3, kBpe);
-  append_number(trainer, 4, static_cast<std::int64_t>(model.pieces.size()));
-  append_number(trainer, 24, model.whitespace_as_suffix);
-  append_number(trainer, 35, model.byte_fallback);
-  append_number(trainer, 40, model.unk_id);
-  append_number(trainer, 41, model.bos_id);
-  append_number(trainer, 42, model.eos_id);
-  append_number(trainer, 43, model.pad_id);
-  append_bytes(trainer, 44, model.unk_surface);
-  append_bytes(out, 2, trainer);
-  std::string normalizer;
-  append_bytes(normalizer, 1, "identity");
-  append_number(normalizer, 3, model.add_dummy_prefix);
-  append_number(normalizer, 4, model.remove_extra_whitespaces);
-  append_number(normalizer, 5, model.escape_whitespaces);
-  append_bytes(out, 3, normalizer);
-  return out;
+  TokenizerModel model = reader.take();
+  find_blockml_pieces(model, name);
+  return model;
 }
 
 }  // namespace shori

@@ -18,8 +18,8 @@ inline constexpr auto kWords<Form> = word_list("blockml", "jsonl", "yaml");
 
 namespace {
 
-struct ChoiceTest : testing::Test {
-  ChoiceTest() {
+struct Choice : testing::Test {
+  Choice() {
     add_choice<Form>(app, "--to", to, "the form")->required();
     add_choice<Form>(app, "--from", from, "the other form");
     add_choice(app, "--rating", rating, kRatings, "the rating");
@@ -44,7 +44,7 @@ struct ChoiceTest : testing::Test {
   bool compat = false;
 };
 
-TEST_F(ChoiceTest, StoresTheValueOfTheWord) {
+TEST_F(Choice, StoresTheValueOfTheWord) {
   ASSERT_EQ(parse({"--to", "yaml", "--from=jsonl", "--rating", "pg13", "--compat", "0.6"}), "");
   EXPECT_EQ(to, Form::kYaml);
   EXPECT_EQ(from, Form::kJsonl);
@@ -52,14 +52,14 @@ TEST_F(ChoiceTest, StoresTheValueOfTheWord) {
   EXPECT_TRUE(compat);
 }
 
-TEST_F(ChoiceTest, AWrongWordIsAnsweredWithTheChoices) {
+TEST_F(Choice, AWrongWordIsAnsweredWithTheChoices) {
   EXPECT_EQ(parse({"--to", "xml"}), "--to xml: choose blockml, jsonl or yaml");
   EXPECT_EQ(parse({"--to", "yaml", "--rating", ""}), "--rating : choose pg13, explicit or unknown");
   EXPECT_EQ(parse({"--to", "yaml", "--compat", "7"}), "--compat 7: choose 0.6");
   EXPECT_EQ(parse({"--to", "yaml", "--rating", "a\x1b[31m"}), "--rating a\\x1b[31m: choose pg13, explicit or unknown");
 }
 
-TEST_F(ChoiceTest, HelpShowsTheWords) {
+TEST_F(Choice, HelpShowsTheWords) {
   const std::string help = app.help();
   EXPECT_NE(help.find("--to [blockml|jsonl|yaml] REQUIRED"), std::string::npos) << help;
   EXPECT_NE(help.find("--from [blockml|jsonl|yaml] "), std::string::npos) << help;

@@ -75,7 +75,7 @@ TEST(Recipe, MistakesOfStages) {
   EXPECT_EQ(missing.problems.at(0).location.line, 13u);
 }
 
-TEST(Recipe, AnErrorInASharedKeyIsToldOnce) {
+TEST(Recipe, AnErrorInASharedKeyIsReportedOnce) {
   EXPECT_EQ(load_text(std::string("lora_r: x\n") + kRecipe).codes(), "E0104");
 }
 

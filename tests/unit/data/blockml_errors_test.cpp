@@ -38,7 +38,7 @@ bool mentions(const std::vector<std::string>& lines, const std::string& text) {
 
 const std::string kMessage = "▀message\nx▄\n";
 
-TEST(BlockmlErrors, EachConditionAtItsPlace) {
+TEST(BlockmlErrors, EachConditionAtItsLocation) {
   struct Case {
     std::string text;
     std::vector<Found> found;
@@ -136,7 +136,7 @@ TEST(BlockmlErrors, WhatComesCloseIsAccepted) {
   }
 }
 
-TEST(BlockmlErrors, SeveralErrorsOfOneTextAreAllToldInOrder) {
+TEST(BlockmlErrors, SeveralErrorsOfOneTextAreAllReportedInOrder) {
   const std::string text = "▀titel\nx▄\n" + kMessage +
                            "stray ▀lore\ny▄\n▀message\n<s> </s>▄\n▀message (length: big)\nz▄\n▀ooc\n \n▄\n▀lore\nend";
   const std::vector<Found> expected = {{"E0302", 1, 2},  {"E0310", 5, 1},  {"E0308", 8, 1},
@@ -150,12 +150,12 @@ TEST(BlockmlErrors, GoesOnAtTheNextLineThatStartsASegment) {
   EXPECT_EQ(found("stray\n[INST] x\n▀d\n"), (std::vector<Found>{{"E0310", 1, 1}, {"E0316", 2, 1}, {"E0302", 3, 2}}));
 }
 
-TEST(BlockmlErrors, NothingElseIsToldOfATextThatIsNotPlainText) {
+TEST(BlockmlErrors, NothingElseIsReportedOfATextThatIsNotPlainText) {
   EXPECT_EQ(found("▀a\nx▄\n\x93\r\n▀b"), (std::vector<Found>{{"E0304", 3, 1}}));
   EXPECT_EQ(found("▀a\nx▄\r\n\x93▀b"), (std::vector<Found>{{"E0309", 2, 3}}));
 }
 
-TEST(BlockmlErrors, MessagesSayCauseAndCure) {
+TEST(BlockmlErrors, MessagesSayCauseAndFix) {
   const Diagnostic unclosed = problems(kMessage + "▀lore\nx\n" + kMessage).at(0);
   EXPECT_EQ(unclosed.message, "block opened here is not closed");
   EXPECT_TRUE(mentions(unclosed.notes, "next `▀` at 5:1"));
@@ -189,7 +189,7 @@ TEST(BlockmlErrors, MessagesSayCauseAndCure) {
   EXPECT_TRUE(mentions(cr.helps, "sed -i 's/\\r$//' data/high.txt"));
 }
 
-TEST(BlockmlErrors, ATextInsideAJsonLineIsPlacedByBoth) {
+TEST(BlockmlErrors, ATextInsideAJsonLineIsLocatedByBoth) {
   const Diagnostic problem = problems("▀message\nx▄\n▀titel\nx▄\n", {"chat.jsonl", 204}).at(0);
   EXPECT_EQ(problem.code, "E0302");
   EXPECT_EQ(problem.location.file, "chat.jsonl");

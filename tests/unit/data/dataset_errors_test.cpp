@@ -9,7 +9,7 @@ namespace {
 
 const std::string kGoodLine = "{\"text\": \"▀message\\nx▄\\n\"}\n";
 
-class BadLineTest : public DatasetTest {
+class BadLine : public DatasetTest {
  protected:
   // Problems of a file whose second line is `line`.
   Texts problems_of(const std::string& line, const std::string& type = "blockml_jsonl") {
@@ -20,13 +20,13 @@ class BadLineTest : public DatasetTest {
   }
 };
 
-TEST_F(BadLineTest, NotJson) {
+TEST_F(BadLine, NotJson) {
   EXPECT_EQ(problems_of("{\"text\": \"a\" \"b\"}"), (Texts{"E0312 x.jsonl:2:14"}));
   EXPECT_EQ(problems_of("{\"text\": \"é\" 1}"), (Texts{"E0312 x.jsonl:2:14"}));  // columns count code points
   EXPECT_EQ(problems_of("▀message"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, ABlankLineIsSkippedAndCounted) {
+TEST_F(BadLine, ABlankLineIsSkippedAndCounted) {
   for (const std::string& lines : Texts{"", " \t", "\n\n" + kGoodLine}) {
     folder.write("x.jsonl", kGoodLine + lines + "\n");
     const Dataset dataset = load({entry("x.jsonl", "blockml_jsonl")});
@@ -37,7 +37,7 @@ TEST_F(BadLineTest, ABlankLineIsSkippedAndCounted) {
   EXPECT_EQ(problems_of("\n{}"), (Texts{"E0312 x.jsonl:3:1"})) << "blank lines are lines";
 }
 
-TEST_F(BadLineTest, JsonThatIsNotJsonlIsNamedOnce) {
+TEST_F(BadLine, JsonThatIsNotJsonlIsNamedOnce) {
   const std::string object = "{\n  \"text\":\n  \"▀message\\nx▄\\n\"\n}\n";
   for (const std::string& text : {"[" + object + ", " + object + "]", object + object}) {
     folder.write("x.jsonl", text);
@@ -48,42 +48,42 @@ TEST_F(BadLineTest, JsonThatIsNotJsonlIsNamedOnce) {
   }
 }
 
-TEST_F(BadLineTest, NotAnObject) {
+TEST_F(BadLine, NotAnObject) {
   EXPECT_EQ(problems_of("[1]"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("  \"text\""), (Texts{"E0312 x.jsonl:2:3"}));
 }
 
-TEST_F(BadLineTest, WantedFieldMissingOrOfAnotherKind) {
+TEST_F(BadLine, WantedFieldMissingOrOfAnotherKind) {
   EXPECT_EQ(problems_of("{\"body\": \"x\"}"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("{\"text\": 5}"), (Texts{"E0312 x.jsonl:2:10"}));
   EXPECT_EQ(problems_of("{\"text\": null}"), (Texts{"E0312 x.jsonl:2:10"}));
   EXPECT_NE(diagnostics.all()[0].message.find("`text` is not a string"), std::string::npos);
 }
 
-TEST_F(BadLineTest, DuplicateKey) {
+TEST_F(BadLine, DuplicateKey) {
   const Texts found = problems_of("{\"text\": \"x\", \"text\": \"y\"}");
   ASSERT_EQ(found.size(), 1u);
   EXPECT_TRUE(found[0].starts_with("E0312 x.jsonl:2:")) << found[0];
 }
 
-TEST_F(BadLineTest, LoneSurrogateAndNul) {
+TEST_F(BadLine, LoneSurrogateAndNul) {
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx\\ud800▄\"}"), Texts());
   EXPECT_EQ(problems_of("{\"text\": \"a\\u0000b\"}"), (Texts{"E0312 x.jsonl:2:12"}));
 }
 
-TEST_F(BadLineTest, InvalidUtf8AndByteOrderMark) {
+TEST_F(BadLine, InvalidUtf8AndByteOrderMark) {
   EXPECT_EQ(problems_of("{\"text\": \"\x93\"}"), (Texts{"E0304 x.jsonl:2:11"}));
   EXPECT_EQ(diagnostics.all()[0].notes, (Texts{"looks like Windows-1252"}));
   EXPECT_EQ(problems_of("\xEF\xBB\xBF{\"text\": \"x\"}"), (Texts{"E0304 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, Names) {
+TEST_F(BadLine, Names) {
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"id\": []}"), (Texts{"E0312 x.jsonl:2:34"}));
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"id\": \"\"}"), (Texts{"E0312 x.jsonl:2:34"}));
   EXPECT_EQ(problems_of("{\"text\": \"▀message\\nx▄\\n\", \"category\": 5}"), (Texts{"E0312 x.jsonl:2:40"}));
 }
 
-TEST_F(BadLineTest, DeepAndWideLinesAreRefused) {
+TEST_F(BadLine, DeepAndWideLinesAreRefused) {
   const Texts deep = problems_of("{\"text\": \"x\", \"more\": " + std::string(100000, '[') + "}");
   ASSERT_EQ(deep.size(), 1u);
   EXPECT_TRUE(deep[0].starts_with("E0312 x.jsonl:2:")) << deep[0];
@@ -92,26 +92,26 @@ TEST_F(BadLineTest, DeepAndWideLinesAreRefused) {
   EXPECT_EQ(problems_of(wide + "]}"), (Texts{"E0312 x.jsonl:2:1"}));
 }
 
-TEST_F(BadLineTest, BlockmlProblemsNameLineAndTextPosition) {
+TEST_F(BadLine, BlockmlProblemsNameLineAndTextPosition) {
   const Texts found = problems_of("{\"text\": \"▀mesage\\nx▄\\n▀message\\ny▄\\n\"}");
   ASSERT_EQ(found.size(), 1u);
   EXPECT_TRUE(found[0].starts_with("E0302 x.jsonl:2")) << found[0];
   EXPECT_NE(diagnostics.all()[0].message.find("text 1:2"), std::string::npos) << diagnostics.all()[0].message;
 }
 
-TEST_F(BadLineTest, AllProblemsOfAllFilesAreToldInOrder) {
+TEST_F(BadLine, AllProblemsOfAllFilesAreReportedInOrder) {
   folder.write("a.blockml", "▀message\nx\n");
   folder.write("b.jsonl", "{}\n" + kGoodLine + "5\n");
   load({entry("a.blockml"), entry("b.jsonl")});
   EXPECT_EQ(problems(), (Texts{"E0301 a.blockml:1:1", "E0312 b.jsonl:1:1", "E0312 b.jsonl:3:1"}));
 }
 
-TEST_F(BadLineTest, TwoBos) {
+TEST_F(BadLine, TwoBos) {
   EXPECT_EQ(problems_of("{\"input_ids\": [1, 1, 28705]}", "tokenized"), (Texts{"E0313 x.jsonl:2"}));
   EXPECT_EQ(diagnostics.all()[0].message, "sample begins with two BOS: 1 1 28705");
 }
 
-TEST_F(BadLineTest, IdsOutsideTheVocabulary) {
+TEST_F(BadLine, IdsOutsideTheVocabulary) {
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 32000]}", "tokenized"), (Texts{"E0314 x.jsonl:2:19"}));
   EXPECT_NE(diagnostics.all()[0].message.find("token id 32000 at position 1, vocabulary has 32000"), std::string::npos);
   EXPECT_EQ(problems_of("{\"input_ids\": [-1]}", "tokenized"), (Texts{"E0314 x.jsonl:2:16"}));
@@ -122,14 +122,14 @@ TEST_F(BadLineTest, IdsOutsideTheVocabulary) {
   EXPECT_TRUE(problems_of("{\"input_ids\": [5, 31999]}", "tokenized").empty());
 }
 
-TEST_F(BadLineTest, Labels) {
+TEST_F(BadLine, Labels) {
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": [5]}", "tokenized"), (Texts{"E0314 x.jsonl:2:33"}));
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": [5, 7]}", "tokenized"), (Texts{"E0314 x.jsonl:2:37"}));
   EXPECT_NE(diagnostics.all()[0].message.find("label 7 at position 1 is neither the id 6 nor -100"), std::string::npos);
   EXPECT_EQ(problems_of("{\"input_ids\": [5, 6], \"labels\": 5}", "tokenized"), (Texts{"E0314 x.jsonl:2:33"}));
 }
 
-TEST_F(BadLineTest, InputIdsMissingOrEmpty) {
+TEST_F(BadLine, InputIdsMissingOrEmpty) {
   EXPECT_EQ(problems_of("{\"text\": \"x\"}", "tokenized"), (Texts{"E0312 x.jsonl:2:1"}));
   EXPECT_EQ(problems_of("{\"input_ids\": []}", "tokenized"), (Texts{"E0312 x.jsonl:2:15"}));
   EXPECT_EQ(problems_of("{\"input_ids\": 5}", "tokenized"), (Texts{"E0312 x.jsonl:2:15"}));

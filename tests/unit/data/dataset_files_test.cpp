@@ -8,7 +8,7 @@
 namespace shori {
 namespace {
 
-class DataFilesTest : public DatasetTest {
+class DataFiles : public DatasetTest {
  protected:
   void write_text(const std::string& name) { folder.write(name, "▀message\n" + std::to_string(++count_) + "▄\n"); }
   Texts files_of(const DataEntry& source) {
@@ -22,7 +22,7 @@ class DataFilesTest : public DatasetTest {
   int count_ = 0;
 };
 
-TEST_F(DataFilesTest, AFolderIsReadRecursivelyByPathBytes) {
+TEST_F(DataFiles, AFolderIsReadRecursivelyByPathBytes) {
   for (const char* name : {"d/b.txt", "d/a/z.blockml", "d/B.txt", "d/.hidden.txt", "d/.git/x.txt", "d/a.txt"})
     write_text(name);
   folder.write("d/readme.md", "x");
@@ -32,7 +32,7 @@ TEST_F(DataFilesTest, AFolderIsReadRecursivelyByPathBytes) {
   EXPECT_TRUE(problems().empty());
 }
 
-TEST_F(DataFilesTest, TypesByExtensionInOneFolder) {
+TEST_F(DataFiles, TypesByExtensionInOneFolder) {
   write_text("d/a.txt");
   folder.write("d/b.jsonl", text_line("▀message\nx▄\n"));
   EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt", "d/b.jsonl"}));
@@ -40,7 +40,7 @@ TEST_F(DataFilesTest, TypesByExtensionInOneFolder) {
   EXPECT_EQ(ignored_, (Texts{"d/b.jsonl"}));
 }
 
-TEST_F(DataFilesTest, Globs) {
+TEST_F(DataFiles, Globs) {
   for (const char* name : {"d/a1.txt", "d/a2.txt", "d/b1.txt", "d/x/a1.txt", "d/x/y/a1.txt", "d/.a1.txt"})
     write_text(name);
   EXPECT_EQ(files_of(entry("d/a*.txt")), (Texts{"d/a1.txt", "d/a2.txt"}));
@@ -52,7 +52,7 @@ TEST_F(DataFilesTest, Globs) {
   EXPECT_TRUE(problems().empty());
 }
 
-TEST_F(DataFilesTest, NamesFollowThePathAsWritten) {
+TEST_F(DataFiles, NamesFollowThePathAsWritten) {
   write_text("data/d/a.txt");
   DataEntry source = entry("./d/*.txt");
   source.resolved_path = folder.file("data/d/*.txt");
@@ -62,13 +62,13 @@ TEST_F(DataFilesTest, NamesFollowThePathAsWritten) {
   EXPECT_EQ(files_of(source), (Texts{"../data/d/a.txt"}));
 }
 
-TEST_F(DataFilesTest, AFileWithAWildcardInItsNameIsItself) {
+TEST_F(DataFiles, AFileWithAWildcardInItsNameIsItself) {
   write_text("a*.txt");
   write_text("ab.txt");
   EXPECT_EQ(files_of(entry("a*.txt")), (Texts{"a*.txt"}));
 }
 
-TEST_F(DataFilesTest, LinksToFoldersAreNotFollowed) {
+TEST_F(DataFiles, LinksToFoldersAreNotFollowed) {
   write_text("d/a.txt");
   std::filesystem::create_directory_symlink(folder.file("d"), folder.file("d/loop"));
   EXPECT_EQ(files_of(entry("d")), (Texts{"d/a.txt"}));
@@ -76,7 +76,7 @@ TEST_F(DataFilesTest, LinksToFoldersAreNotFollowed) {
   EXPECT_EQ(files_of(entry("d/**/a.txt")), (Texts{"d/a.txt"}));
 }
 
-TEST_F(DataFilesTest, NoFile) {
+TEST_F(DataFiles, NoFile) {
   EXPECT_TRUE(files_of(entry("missing.txt")).empty());
   ASSERT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
   EXPECT_EQ(diagnostics.all()[0].message, "`datasets` matches no file: missing.txt");
@@ -86,7 +86,7 @@ TEST_F(DataFilesTest, NoFile) {
   EXPECT_EQ(problems(), (Texts{"E0315 config.yaml:7"}));
 }
 
-TEST_F(DataFilesTest, TypesThatAreNotKnown) {
+TEST_F(DataFiles, TypesThatAreNotKnown) {
   write_text("a.txt");
   folder.write("notes.md", "x");
   files_of(entry("a.txt", "alpaca"));

@@ -77,16 +77,22 @@ TEST_F(EncodeDocuments, CompletionAndTokenized) {
 }
 
 TEST_F(EncodeDocuments, ADocumentWithAProblemHasNoSamples) {
-  const std::vector<std::pair<DataEntry, std::string>> cases = {{entry("a.blockml"), "▀message\nx"},
-                                                                {entry("a.yaml"), "messages: 3\n"},
-                                                                {entry("a.jsonl"), "{\"text\": 1}"},
-                                                                {entry("a.txt", "completion"), ""},
-                                                                {entry("b.jsonl", "tokenized"), "{}"}};
-  for (const auto& [of, content] : cases) {
+  struct Case {
+    DataEntry of;
+    std::string content, why;
+  };
+  const Case cases[] = {
+      {.of = entry("a.blockml"), .content = "▀message\nx", .why = "a block that is not closed"},
+      {.of = entry("a.yaml"), .content = "messages: 3\n", .why = "no list of messages"},
+      {.of = entry("a.jsonl"), .content = "{\"text\": 1}", .why = "the text is a number"},
+      {.of = entry("a.txt", "completion"), .content = "", .why = "nothing to complete"},
+      {.of = entry("b.jsonl", "tokenized"), .content = "{}", .why = "no ids"},
+  };
+  for (const auto& [of, content, why] : cases) {
     const EncodingNotes notes = encode(of, content);
-    EXPECT_TRUE(document.failed) << of.path;
-    EXPECT_EQ(notes.problems.size(), 1u) << of.path;
-    EXPECT_TRUE(document.samples.empty()) << of.path;
+    EXPECT_TRUE(document.failed) << why;
+    EXPECT_EQ(notes.problems.size(), 1u) << why;
+    EXPECT_TRUE(document.samples.empty()) << why;
   }
 }
 

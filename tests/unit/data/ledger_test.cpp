@@ -142,7 +142,7 @@ TEST_F(LedgerTest, ACountThatDoesNotAddUpIsABug) {
   }
 }
 
-TEST_F(LedgerTest, JsonListsEveryConversationBehindALine) {
+TEST_F(LedgerTest, JsonListsEveryConversationAfterALine) {
   folder.write("c.jsonl", text_line(kDocumentA) + text_line(kDocumentB, ", \"id\": \"b\""));
   options.sequence_len = 100;
   options.overlong = OverlongPolicy::kDrop;

@@ -336,11 +336,11 @@ TEST(Overlap, AFamilyOfCopiesIsReportedOnceEach) {
 
 // --- through the loader ---
 
-using DatasetOverlapTest = DatasetTest;
+using DatasetOverlap = DatasetTest;
 
 std::string message(const std::string& text) { return "▀message\nAya: " + text + "▄\n"; }
 
-TEST_F(DatasetOverlapTest, HeldOutCopiesAreRefused) {
+TEST_F(DatasetOverlap, HeldOutCopiesAreRefused) {
   options.compare = true;
   options.val_set_size = 1;
   folder.write("t.jsonl", text_line(message("one")) + text_line(message("two")) + text_line(message("ONE")));
@@ -356,7 +356,7 @@ TEST_F(DatasetOverlapTest, HeldOutCopiesAreRefused) {
   load_good({entry("t.jsonl")});
 }
 
-TEST_F(DatasetOverlapTest, TestEntriesAreComparedWithTrainAndEachOther) {
+TEST_F(DatasetOverlap, TestEntriesAreComparedWithTrainAndEachOther) {
   options.compare = true;
   folder.write("t.jsonl", text_line(message("one")) + text_line(message("two")));
   folder.write("e.jsonl", text_line(message("two")) + text_line(message("three")));
@@ -367,7 +367,7 @@ TEST_F(DatasetOverlapTest, TestEntriesAreComparedWithTrainAndEachOther) {
             (Texts{"e.jsonl:1 = t.jsonl:2 (exact)", "f.blockml = e.jsonl:2 (exact, both in evaluation data)"}));
 }
 
-TEST_F(DatasetOverlapTest, DedupeKeepsTheFirstAndAccountsForTheRest) {
+TEST_F(DatasetOverlap, DedupeKeepsTheFirstAndAccountsForTheRest) {
   options.compare = true;
   folder.write("t.jsonl", text_line(message("one")) + text_line(message("two")) + text_line(message("One")) +
                               text_line(message("one")));
@@ -387,7 +387,7 @@ TEST_F(DatasetOverlapTest, DedupeKeepsTheFirstAndAccountsForTheRest) {
   EXPECT_NE(some.fingerprint, all.fingerprint);
 }
 
-TEST_F(DatasetOverlapTest, CopiesThatAreNotTrainedAreNoCopies) {
+TEST_F(DatasetOverlap, CopiesThatAreNotTrainedAreNoCopies) {
   options.compare = true;
   options.val_set_size = 1;
   options.skip_samples = {"t.jsonl:1"};
@@ -395,7 +395,7 @@ TEST_F(DatasetOverlapTest, CopiesThatAreNotTrainedAreNoCopies) {
   load_good({entry("t.jsonl")});
 }
 
-TEST_F(DatasetOverlapTest, EveryTypeIsCompared) {
+TEST_F(DatasetOverlap, EveryTypeIsCompared) {
   options.compare = true;
   folder.write("c.jsonl", text_line("plain text") + text_line("PLAIN text"));
   folder.write("i.jsonl", "{\"input_ids\": [1, 5, 6]}\n{\"input_ids\": [1, 5, 7]}\n{\"input_ids\": [1, 5, 6]}\n");
@@ -404,7 +404,7 @@ TEST_F(DatasetOverlapTest, EveryTypeIsCompared) {
   EXPECT_EQ(diagnostics.all()[0].notes, (Texts{"c.jsonl:2 = c.jsonl:1 (exact)", "i.jsonl:3 = i.jsonl:1 (exact)"}));
 }
 
-TEST_F(DatasetOverlapTest, OfDataWithErrorsOnlyErrorsAreTold) {
+TEST_F(DatasetOverlap, OfDataWithErrorsOnlyErrorsAreReported) {
   options.compare = true;
   folder.write("t.jsonl", text_line(message("one")) + text_line(message("one")) + "{}\n");
   load({entry("t.jsonl")});
@@ -415,7 +415,7 @@ TEST_F(DatasetOverlapTest, OfDataWithErrorsOnlyErrorsAreTold) {
 }
 
 // Copies need no tokens.
-TEST_F(DatasetOverlapTest, FoundWithoutATokenizer) {
+TEST_F(DatasetOverlap, FoundWithoutATokenizer) {
   options.compare = true;
   options.parse_only = true;
   options.val_set_size = 1;
@@ -425,7 +425,7 @@ TEST_F(DatasetOverlapTest, FoundWithoutATokenizer) {
   EXPECT_EQ(problems(), (Texts{"E0307 t.jsonl:3"}));
 }
 
-TEST_F(DatasetOverlapTest, SharedMessagesCountFromTwentyTokens) {
+TEST_F(DatasetOverlap, SharedMessagesCountFromTwentyTokens) {
   options.compare = true;
   const std::string nineteen = "a b c d e f g h i j k l m n o p q r s";
   folder.write("e.jsonl", text_line(message(nineteen) + message("own")));
@@ -441,7 +441,7 @@ TEST_F(DatasetOverlapTest, SharedMessagesCountFromTwentyTokens) {
             "1 of 1 long messages of evaluation set `e.jsonl` are also messages of train");
 }
 
-TEST_F(DatasetOverlapTest, SamplesCloseToTheLimitAreNamed) {
+TEST_F(DatasetOverlap, SamplesCloseToTheLimitAreNamed) {
   options.compare = true;
   folder.write("a.blockml", kDocumentA);  // 84 ids
   for (const auto& [length, close] : std::map<std::int64_t, bool>{{84, true}, {100, true}, {101, false}}) {

@@ -105,9 +105,9 @@ TEST_F(RatingsTest, TheFingerprintSeesTheFilter) {
   EXPECT_NE(load_good({filtered("a.jsonl", {"pg13"})}).fingerprint, load_good({entry("a.jsonl")}).fingerprint);
 }
 
-class YamlDataTest : public DatasetTest {};
+class YamlData : public DatasetTest {};
 
-TEST_F(YamlDataTest, EachDocumentIsAConversation) {
+TEST_F(YamlData, EachDocumentIsAConversation) {
   folder.write("a.yaml", "messages: [{text: one}]\n");
   folder.write("b.yaml",
                "# two\n---\nmessages: [{text: two}]\n---\nid: three\ncategory: high\nmessages: [{text: x}]\n");
@@ -119,7 +119,7 @@ TEST_F(YamlDataTest, EachDocumentIsAConversation) {
     EXPECT_EQ(ledger.counts.bytes_in, ledger.counts.bytes_samples + ledger.counts.bytes_between);
 }
 
-TEST_F(YamlDataTest, TrainsTheSameIdsAsTheCanonicalText) {
+TEST_F(YamlData, TrainsTheSameIdsAsTheCanonicalText) {
   folder.write("a.yaml", "title: T\nmessages: [{text: one}]\n");
   folder.write("a.blockml", "▀title\nT▄\n▀message\none▄\n");
   const Dataset dataset = load_good({entry("a.yaml"), entry("a.blockml")});
@@ -127,7 +127,7 @@ TEST_F(YamlDataTest, TrainsTheSameIdsAsTheCanonicalText) {
   EXPECT_EQ(dataset.train[0].ids, dataset.train[1].ids);
 }
 
-TEST_F(YamlDataTest, ProblemsOfAllDocumentsInOneRun) {
+TEST_F(YamlData, ProblemsOfAllDocumentsInOneRun) {
   folder.write("a.yaml", "messages: [{text: one}]\n---\nmessages: []\n---\ntitel: x\nmessages: [{text: x}]\n");
   folder.write("b.yaml", "messages: [{text: one}]\r\n");  // CR LF is no problem
   folder.write("c.yaml", "# nothing\n");
@@ -135,9 +135,9 @@ TEST_F(YamlDataTest, ProblemsOfAllDocumentsInOneRun) {
   EXPECT_EQ(problems(), (Texts{"E0306 a.yaml:3:11", "E0312 a.yaml:5:1", "E0306 c.yaml:1:1"}));
 }
 
-class LintedDataTest : public DatasetTest {
+class LintedData : public DatasetTest {
  protected:
-  LintedDataTest() {
+  LintedData() {
     auto rules = std::make_shared<LintOptions>();
     rules->errors_only = true;
     rules->levels[static_cast<std::size_t>(LintRule::kThoughts)] = LintLevel::kError;
@@ -145,7 +145,7 @@ class LintedDataTest : public DatasetTest {
   }
 };
 
-TEST_F(LintedDataTest, RulesAtLevelErrorRefuseTheData) {
+TEST_F(LintedData, RulesAtLevelErrorRefuseTheData) {
   folder.write("a.blockml", "▀message\nA: _x▄\n");
   folder.write("b.jsonl", text_line("▀message\nA: _x_▄\n") + text_line("▀message\nA: x▁▄\n"));
   folder.write("c.yaml", "messages:\n  - text: _y\n  - text: '* z'\n");
@@ -155,7 +155,7 @@ TEST_F(LintedDataTest, RulesAtLevelErrorRefuseTheData) {
   EXPECT_EQ(diagnostics.all()[1].rule, "text/u2581");
 }
 
-TEST_F(LintedDataTest, WithoutRulesNothingIsRefused) {
+TEST_F(LintedData, WithoutRulesNothingIsRefused) {
   folder.write("a.blockml", "▀message\nA: _x▁▄\n");
   options.lint = nullptr;
   load_good({entry("a.blockml")});

@@ -7,9 +7,9 @@
 namespace shori {
 namespace {
 
-class RecordedFilesTest : public DatasetTest {
+class RecordedFiles : public DatasetTest {
  protected:
-  RecordedFilesTest() {
+  RecordedFiles() {
     folder.write("d/a.blockml", "▀message\none▄\n");
     folder.write("d/b.blockml", "▀message\ntwo▄\n");
     folder.write("d/c.jsonl", text_line("▀message\nthree▄\n") + text_line("▀message\nfour▄\n"));
@@ -39,7 +39,7 @@ class RecordedFilesTest : public DatasetTest {
   }
 };
 
-TEST_F(RecordedFilesTest, AnotherSpellingOfThePath) {
+TEST_F(RecordedFiles, AnotherSpellingOfThePath) {
   const Dataset before = load_good({entry("d")}, {entry("e")});
   options.recorded_files = record_of(before);
   for (const char* path : {"./d", "d/", "../d", "/elsewhere/d"}) {
@@ -51,7 +51,7 @@ TEST_F(RecordedFilesTest, AnotherSpellingOfThePath) {
   expect_same(load_good({glob}, {entry("e")}), before);
 }
 
-TEST_F(RecordedFilesTest, RenamedFilesKeepTheirOrder) {
+TEST_F(RecordedFiles, RenamedFilesKeepTheirOrder) {
   const Dataset before = load_good({entry("d")}, {entry("e")});
   options.recorded_files = record_of(before);
   move("d/a.blockml", "d/z.blockml");
@@ -65,7 +65,7 @@ TEST_F(RecordedFilesTest, RenamedFilesKeepTheirOrder) {
   EXPECT_NE(load_good({entry("d")}, {entry("e")}).fingerprint, before.fingerprint) << "the record decides";
 }
 
-TEST_F(RecordedFilesTest, FilesInOtherFoldersAndEntries) {
+TEST_F(RecordedFiles, FilesInOtherFoldersAndEntries) {
   const Dataset before = load_good({entry("d")}, {entry("e")});
   options.recorded_files = record_of(before);
   move("d/b.blockml", "other/place/x.blockml");
@@ -73,7 +73,7 @@ TEST_F(RecordedFilesTest, FilesInOtherFoldersAndEntries) {
   expect_same(load_good({entry("other"), entry("d")}, {entry("t.blockml")}), before);
 }
 
-TEST_F(RecordedFilesTest, CopiesWithOneContent) {
+TEST_F(RecordedFiles, CopiesWithOneContent) {
   folder.write("d/b2.blockml", "▀message\ntwo▄\n");
   const Dataset before = load_good({entry("d")});
   options.recorded_files = record_of(before);
@@ -81,7 +81,7 @@ TEST_F(RecordedFilesTest, CopiesWithOneContent) {
   expect_same(load_good({entry("moved")}), before);
 }
 
-TEST_F(RecordedFilesTest, OtherContentIsOtherData) {
+TEST_F(RecordedFiles, OtherContentIsOtherData) {
   const Dataset before = load_good({entry("d")}, {entry("e")});
   options.recorded_files = record_of(before);
   folder.write("d/b.blockml", "▀message\nTWO▄\n");
@@ -95,7 +95,7 @@ TEST_F(RecordedFilesTest, OtherContentIsOtherData) {
   EXPECT_NE(load_good({entry("d")}, {entry("e")}).fingerprint, before.fingerprint);
 }
 
-TEST_F(RecordedFilesTest, PreparedDataGoesOn) {
+TEST_F(RecordedFiles, PreparedDataGoesOn) {
   int encoded = 0;
   options.progress = [&](std::uint64_t, std::uint64_t) { ++encoded; };
   options.prepared_path = folder.file("kept/first.bin");
@@ -119,7 +119,7 @@ TEST_F(RecordedFilesTest, PreparedDataGoesOn) {
   EXPECT_EQ(now.location_of(now.train.at(0)), fresh.location_of(fresh.train.at(0)));
 }
 
-TEST_F(RecordedFilesTest, SkippedSamplesMayBeSpelledOtherwise) {
+TEST_F(RecordedFiles, SkippedSamplesMayBeSpelledOtherwise) {
   options.skip_samples = {"d/a.blockml"};
   const Dataset before = load_good({entry("d")}, {entry("e")});
   for (const char* name : {"./d/a.blockml", "d/../d/a.blockml"}) {

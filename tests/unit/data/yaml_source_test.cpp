@@ -87,7 +87,7 @@ TEST(YamlSource, SegmentsStandWhereTheirTextsDo) {
   EXPECT_EQ(segments[2].line, 14u);
 }
 
-TEST(YamlSource, ProblemsWithTheirPlaces) {
+TEST(YamlSource, ProblemsWithTheirLocations) {
   struct Case {
     std::string yaml;
     std::vector<std::string> problems;

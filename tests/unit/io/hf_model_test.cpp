@@ -187,7 +187,7 @@ TEST(HfModel, ShardNamesAreOnePlainFileName) {
   EXPECT_NE(open_code(folder), "none");
 }
 
-TEST(HfModel, ShardErrorNamesThePlaceInTheIndex) {
+TEST(HfModel, ShardErrorNamesTheEntryOfTheIndex) {
   const TemporaryFolder folder;
   write_sharded(folder, tiny_tensors(), two_shards);
   const std::string index = folder.read("model.safetensors.index.json");

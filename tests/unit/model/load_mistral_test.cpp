@@ -123,7 +123,7 @@ TEST(LoadMistralFolder, CountsZeroBlocks) {
   EXPECT_EQ(load_mistral(folder.open(), {.progress = {}}).zero_blocks, 1);
 }
 
-TEST(LoadMistralFolder, RefusesNanAndInfWithTensorAndPlace) {
+TEST(LoadMistralFolder, RefusesNanAndInfWithTensorAndIndex) {
   struct Bad {
     std::string tensor;
     std::size_t element;

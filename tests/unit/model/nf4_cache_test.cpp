@@ -165,7 +165,7 @@ TEST_F(Nf4Cache, AFolderThatCannotBeWrittenOnlyMeansNoCache) {
   EXPECT_EQ(checksum(load_mistral(model, load)), checksum(load_mistral(model, {.progress = {}})));
 }
 
-TEST_F(Nf4Cache, PlaceFollowsTheSetting) {
+TEST_F(Nf4Cache, LocationFollowsTheSetting) {
   ModelFolder folder({});
   const HfModel model = folder.open();
   EXPECT_FALSE(find_nf4_cache("off", model, DType::kBf16));

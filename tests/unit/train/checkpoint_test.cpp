@@ -330,7 +330,7 @@ TEST(Checkpoint, RoomIsCheckedWithoutATrace) {
   EXPECT_TRUE(list_directory(folder.path()).empty());
 }
 
-TEST(Checkpoint, SpaceForTheNextOneIsSetAside) {
+TEST(Checkpoint, SpaceForTheNextOneIsReserved) {
   TemporaryFolder folder;
   State state(1);
   CheckpointStore store = make_store(folder.path(), state.arrays());
@@ -357,7 +357,7 @@ TEST(RunFolder, CheckpointNames) {
     EXPECT_FALSE(checkpoint_step(name)) << name;
 }
 
-TEST(RunFolder, SecondLockIsRefusedAndTellsTheOwner) {
+TEST(RunFolder, SecondLockIsRefusedAndNamesTheOwner) {
   TemporaryFolder folder;
   const RunLock first = RunLock::take(folder.file("run"));
   try {
@@ -380,7 +380,7 @@ TEST(RunFolder, LockGoesWithItsOwner) {
   EXPECT_TRUE(std::filesystem::exists(folder.file("run.lock")));
 }
 
-TEST(RunFolder, SetAsideNeverDeletes) {
+TEST(RunFolder, MoveAsideNeverDeletes) {
   TemporaryFolder folder;
   folder.write("run/file", "1");
   EXPECT_EQ(move_aside(folder.file("run")), folder.file("run.old-1"));

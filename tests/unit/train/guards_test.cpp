@@ -19,7 +19,7 @@ Error error_of(const std::function<void()>& work) {
   return Error(Diagnostic("E0001", "no error was thrown"));
 }
 
-TEST(SpikeAverage, TellsOnlyWhatIsFarOutsideAfterItsWarmUp) {
+TEST(SpikeAverage, ReportsOnlyWhatIsFarOutsideAfterItsWarmUp) {
   SpikeAverage average;
   for (std::uint64_t i = 0; i < 40; ++i) EXPECT_FALSE(average.add(2.0 + 0.01 * static_cast<double>(i % 3), i)) << i;
   SpikeAverage other = average;

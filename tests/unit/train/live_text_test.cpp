@@ -28,7 +28,7 @@ LiveState running() {
   return state;
 }
 
-TEST(LiveTextTest, EverythingFitsAWideTerminal) {
+TEST(LiveText, EverythingFitsAWideTerminal) {
   EXPECT_EQ(live_text(running(), 200, true),
             "high step 7/40  ██░░░░░░░░░░ 18%  left 1 h 02 min  (recipe 2 h 02 min)  loss 1.0000  mean 1.9800  █▇▅▃▁  "
             "grad 0.269  lr 3.75e-05  3197 tok/s  232.0 MiB  saved");
@@ -37,14 +37,14 @@ TEST(LiveTextTest, EverythingFitsAWideTerminal) {
             "grad 0.269  lr 3.75e-05  3197 tok/s  232.0 MiB  saved");
 }
 
-TEST(LiveTextTest, TheShareOfThePeakIsShownWhereItIsKnown) {
+TEST(LiveText, TheShareOfThePeakIsShownWhereItIsKnown) {
   LiveState state = running();
   state.share_of_peak = 0.384;
   EXPECT_NE(live_text(state, 200, false).find("3197 tok/s  38% of peak  232.0 MiB"), std::string::npos);
   EXPECT_EQ(live_text(running(), 200, false).find("peak"), std::string::npos);
 }
 
-TEST(LiveTextTest, ANarrowTerminalKeepsStepTimeAndLoss) {
+TEST(LiveText, ANarrowTerminalKeepsStepTimeAndLoss) {
   EXPECT_EQ(live_text(running(), 79, true),
             "high step 7/40  ██░░░░░░░░░░ 18%  left 1 h 02 min  loss 1.0000  3197 tok/s");
   EXPECT_EQ(live_text(running(), 50, true), "high step 7/40  left 1 h 02 min  loss 1.0000");
@@ -55,7 +55,7 @@ TEST(LiveTextTest, ANarrowTerminalKeepsStepTimeAndLoss) {
   }
 }
 
-TEST(LiveTextTest, BeforeTheFirstStepNothingIsSaidOfIt) {
+TEST(LiveText, BeforeTheFirstStepNothingIsSaidOfIt) {
   LiveState state;
   state.stage = "low";
   state.total = 3;
@@ -65,21 +65,21 @@ TEST(LiveTextTest, BeforeTheFirstStepNothingIsSaidOfIt) {
   EXPECT_EQ(live_text(state, 100, false), "low step 0/3  [###.........] 25%  left 45 s");
 }
 
-TEST(LiveTextTest, TheBarEndsFull) {
+TEST(LiveText, TheBarEndsFull) {
   LiveState state;
   state.stage = "low";
   state.step = state.total = 3;
   EXPECT_EQ(live_text(state, 100, false), "low step 3/3  [############] 100%");
 }
 
-TEST(LiveTextTest, ALevelLossIsALevelLine) {
+TEST(LiveText, ALevelLossIsALevelLine) {
   LiveState state = running();
   state.losses = {2, 2, 2};
   EXPECT_NE(live_text(state, 300, true).find("▅▅▅"), std::string::npos);
 }
 
 // Of a long run the line has twelve blocks, each the mean of its steps.
-TEST(LiveTextTest, ManyLossesAreThinned) {
+TEST(LiveText, ManyLossesAreThinned) {
   LiveState state = running();
   state.losses.clear();
   for (int i = 0; i < 1200; ++i) state.losses.push_back(1200.0 - i);
@@ -87,7 +87,7 @@ TEST(LiveTextTest, ManyLossesAreThinned) {
 }
 
 // The sums that the report's curve has: sum of 0.98^k x / sum of 0.98^k.
-TEST(LiveTextTest, AverageIsCorrectedForItsStart) {
+TEST(LiveText, AverageIsCorrectedForItsStart) {
   LossAverage average;
   EXPECT_DOUBLE_EQ(average.add(5), 5);
   EXPECT_NEAR(average.add(3), (5 * 0.98 + 3) / 1.98, 1e-12);

@@ -88,7 +88,7 @@ TEST(BatchStream, PadToSequenceLen) {
   EXPECT_EQ(make_batch(samples, plan, 0).cu_seqlens, (Ints{0, 4, 128}));
 }
 
-TEST(BatchStream, RowsOfAMicroBatchStandBehindEachOther) {
+TEST(BatchStream, RowsOfAMicroBatchFollowEachOther) {
   const std::vector<Sample> samples = {make_sample(0, 64), make_sample(1, 60)};
   PlanOptions options;
   options.sequence_len = 64;

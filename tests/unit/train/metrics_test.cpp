@@ -68,7 +68,7 @@ TEST(LineLog, ResumeCutsWhatCameAfterTheCheckpoint) {
   EXPECT_EQ(log.sha256(), sha256_hex("one\ntwo\nagain\n"));
 }
 
-TEST(LineLog, ShorterThanRecordedGoesOnBehindWhatIsThere) {
+TEST(LineLog, ShorterThanRecordedGoesOnAfterWhatIsThere) {
   TemporaryFolder folder;
   folder.write("m.jsonl", "one\n");
   LineLog log(folder.path(), "m.jsonl", 8, sha256_hex("one\ntwo\n"));

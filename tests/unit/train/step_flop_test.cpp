@@ -32,12 +32,12 @@ double tera_flop(const std::vector<SampleCost>& samples, std::size_t whole, std:
 const SampleCost kLong{16384, 16383, false}, kShort{2048, 2047, false};
 
 // The sums that tests/gpu/performance_model.py prints for a 3090. It counts the columns that kernels pad.
-TEST(StepFlopTest, AgreesWithThePerformanceModel) {
+TEST(StepFlop, AgreesWithThePerformanceModel) {
   EXPECT_NEAR(tera_flop({kLong}, 3), 855.1, 0.005 * 855.1);
   EXPECT_NEAR(tera_flop(std::vector(8, kShort), 3), 639.6, 0.005 * 639.6);
 }
 
-TEST(StepFlopTest, CountsWhatIsRecomputed) {
+TEST(StepFlop, CountsWhatIsRecomputed) {
   const double kept = tera_flop({kLong}, 32);
   EXPECT_NEAR(tera_flop({kLong}, 0) - kept, 32 * 2 * 16384.0 * 4096 * (4096 + 2048 + 2 * 14336) / 1e12, 1e-6);
   const double forward =
@@ -46,13 +46,13 @@ TEST(StepFlopTest, CountsWhatIsRecomputed) {
               1e-6);
 }
 
-TEST(StepFlopTest, AWindowLimitsThePairs) {
+TEST(StepFlop, AWindowLimitsThePairs) {
   const double pairs = 16384.0 * 16384 / 2 - (4096 * 16384.0 - 4096 * 4096.0 / 2);
   EXPECT_NEAR(tera_flop({kLong}, 32) - tera_flop({kLong}, 32, 0, 4096), 3.5 * 32 * 4 * pairs * 4096 / 1e12, 1e-6);
   EXPECT_EQ(tera_flop(std::vector(8, kShort), 32), tera_flop(std::vector(8, kShort), 32, 0, 4096));
 }
 
-TEST(StepFlopTest, KnowsThePeakOfListedCardsOnly) {
+TEST(StepFlop, KnowsThePeakOfListedCardsOnly) {
   EXPECT_EQ(peak_flops("NVIDIA GeForce RTX 3090"), 71e12);
   EXPECT_EQ(peak_flops("NVIDIA H200"), 989.4e12);
   EXPECT_EQ(peak_flops("NVIDIA H200 MIG 1g.18gb"), std::nullopt);

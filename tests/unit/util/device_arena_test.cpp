@@ -52,7 +52,7 @@ TEST(DeviceArena, ReleasedMemoryIsTakenAgainAndThePeakStays) {
   EXPECT_EQ(arena.peak_bytes(), 1024u + 5120);
 }
 
-TEST(DeviceArena, AlternativesShareMemoryBehindWhichTheRestLies) {
+TEST(DeviceArena, AlternativesShareMemoryAndTheRestFollows) {
   DeviceArena arena = DeviceArena::planning(ArenaKind::kDevice);
   arena.begin("phases");
   const void *a = nullptr, *b = nullptr, *c = nullptr;

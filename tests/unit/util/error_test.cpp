@@ -70,7 +70,7 @@ TEST(FormatDiagnostic, HasTheShapeOfACompilerMessage) {
             "   = explain: shori-train --explain E0101\n");
 }
 
-TEST(FormatDiagnostic, WithoutSourceLineShowsThePlaceOnly) {
+TEST(FormatDiagnostic, WithoutSourceLineShowsTheLocationOnly) {
   const Diagnostic diagnostic =
       Diagnostic("W0201", "`metadata.total_size` differs").at("index.json", 1288, 3).note("one\ntwo");
   EXPECT_EQ(format_diagnostic(diagnostic),
@@ -135,7 +135,7 @@ TEST(Diagnostics, KeepsTheFirstFiftyErrorsAndCountsTheRest) {
   }
 }
 
-TEST(Diagnostics, TheSameMessageAtTheSamePlaceIsKeptOnce) {
+TEST(Diagnostics, TheSameMessageAtTheSameLocationIsKeptOnce) {
   Diagnostics diagnostics;
   diagnostics.add(Diagnostic("E0302", "a").at("f", 1, 2));
   diagnostics.add(Diagnostic("E0302", "a").at("f", 1, 2));
@@ -165,7 +165,7 @@ TEST(Error, ExitCodeIsThatOfTheFirstDiagnosticThatHasOne) {
   EXPECT_STREQ(error.what(), "W0201: w\nE0503: goes on\nE0601: nan");
 }
 
-TEST(InternalError, NamesPlaceAndBuild) {
+TEST(InternalError, NamesLocationAndBuild) {
   try {
     SHORI_CHECK(1 + 1 == 3, "arithmetic");
     FAIL() << "nothing was thrown";

@@ -21,7 +21,7 @@ TEST(Sha256, KnownAnswers) {
       "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1");
 }
 
-TEST(Sha256, AMillionLettersInUnevenPieces) {
+TEST(Sha256, AMillionLettersInUnevenChunks) {
   const std::string letters(1000000, 'a');
   Sha256 hash;
   std::size_t at = 0;

@@ -20,7 +20,7 @@ std::size_t refused_at(std::string_view text, JsonLimits limits = {}) {
   return problem.offset;
 }
 
-TEST(ParseJson, ReadsEveryKindWithItsPlace) {
+TEST(ParseJson, ReadsEveryKindWithItsLocation) {
   const auto root = parse(" {\"a\": [1, -2.5e3, true, false, null], \"b\": {\"c\": \"x\"}}\n");
   ASSERT_TRUE(root);
   ASSERT_EQ(root->members.size(), 2u);

@@ -9,7 +9,7 @@
 namespace shori {
 namespace {
 
-// Each case ends a process of its own with a code that tells what it saw.
+// Each case ends a process of its own with a code that says what it saw.
 class Signals : public ::testing::Test {
  protected:
   Signals() { GTEST_FLAG_SET(death_test_style, "threadsafe"); }

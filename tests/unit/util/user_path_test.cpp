@@ -21,40 +21,62 @@ class UserPathTest : public testing::Test {
 };
 
 TEST_F(UserPathTest, Expands) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"~", "/people/aya"},
-      {"~/x", "/people/aya/x"},
-      {"~daemon/x", "/usr/sbin/x"},
-      {"$SHORI_TEST_DATA_DIR/x", "/mnt/data/x"},
-      {"${SHORI_TEST_DATA_DIR}x/y", "/mnt/datax/y"},
-      {"a/$SHORI_TEST_DATA_DIR.b", "a//mnt/data.b"},
-      {"$SHORI_TEST_HOME_PART/x", "/people/aya/deep/x"},
-      {"plain/x", "plain/x"},
-      {"a~b/c~", "a~b/c~"},
-      {"price 5$", "price 5$"},
-      {"$5/x", "$5/x"},
-      {"a$/b", "a$/b"},
-      {"", ""},
+  struct Case {
+    const char *written, *path, *why;
   };
-  for (const auto& [written, path] : cases) {
+  const Case cases[] = {
+      {.written = "~", .path = "/people/aya", .why = "the home folder"},
+      {.written = "~/x", .path = "/people/aya/x", .why = "a path in it"},
+      {.written = "~daemon/x", .path = "/usr/sbin/x", .why = "the home folder of another user"},
+      {.written = "$SHORI_TEST_DATA_DIR/x", .path = "/mnt/data/x", .why = "a variable"},
+      {.written = "${SHORI_TEST_DATA_DIR}x/y", .path = "/mnt/datax/y", .why = "braces end the name"},
+      {.written = "a/$SHORI_TEST_DATA_DIR.b", .path = "a//mnt/data.b", .why = "a dot ends the name"},
+      {.written = "$SHORI_TEST_HOME_PART/x",
+       .path = "/people/aya/deep/x",
+       .why = "a variable whose value begins with the home folder"},
+      {.written = "plain/x", .path = "plain/x", .why = "nothing to expand"},
+      {.written = "a~b/c~", .path = "a~b/c~", .why = "a tilde inside of names"},
+      {.written = "price 5$", .path = "price 5$", .why = "a dollar sign at the end"},
+      {.written = "$5/x", .path = "$5/x", .why = "no name begins with a digit"},
+      {.written = "a$/b", .path = "a$/b", .why = "a dollar sign before a slash"},
+      {.written = "", .path = "", .why = "no path"},
+  };
+  for (const auto& [written, path, why] : cases) {
     const UserPath found = expand_user_path(written);
-    EXPECT_EQ(found.path, path) << written;
-    EXPECT_EQ(found.problem, "") << written;
-    EXPECT_EQ(found.changed, found.path != written) << written;
+    EXPECT_EQ(found.path, path) << why;
+    EXPECT_EQ(found.problem, "") << why;
+    EXPECT_EQ(found.changed, found.path != written) << why;
   }
 }
 
 TEST_F(UserPathTest, ProblemsAreNamed) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"$SHORI_TEST_UNSET/x", "the variable `SHORI_TEST_UNSET` is not set"},
-      {"~/${SHORI_TEST_UNSET}", "the variable `SHORI_TEST_UNSET` is not set"},
-      {"${SHORI_TEST_EMPTY}/x", "the variable `SHORI_TEST_EMPTY` is empty"},
-      {"~no-such-user-here/x", "there is no user `no-such-user-here` with a home folder"},
-      {"${SHORI_TEST_DATA_DIR:-x}/y", "`${SHORI_TEST_DATA_DIR:-x}` is not of the form `${NAME}`"},
-      {"./~/x", "`~` stands for the home folder only at the start of a path"},
-      {"runs/~", "`~` stands for the home folder only at the start of a path"},
+  struct Case {
+    const char *written, *problem, *why;
   };
-  for (const auto& [written, problem] : cases) EXPECT_EQ(expand_user_path(written).problem, problem) << written;
+  const Case cases[] = {
+      {.written = "$SHORI_TEST_UNSET/x",
+       .problem = "the variable `SHORI_TEST_UNSET` is not set",
+       .why = "a variable that is not set"},
+      {.written = "~/${SHORI_TEST_UNSET}",
+       .problem = "the variable `SHORI_TEST_UNSET` is not set",
+       .why = "not set, in braces, after what can be expanded"},
+      {.written = "${SHORI_TEST_EMPTY}/x",
+       .problem = "the variable `SHORI_TEST_EMPTY` is empty",
+       .why = "a variable without a value"},
+      {.written = "~no-such-user-here/x",
+       .problem = "there is no user `no-such-user-here` with a home folder",
+       .why = "an unknown user"},
+      {.written = "${SHORI_TEST_DATA_DIR:-x}/y",
+       .problem = "`${SHORI_TEST_DATA_DIR:-x}` is not of the form `${NAME}`",
+       .why = "a form of shells that is not read"},
+      {.written = "./~/x",
+       .problem = "`~` stands for the home folder only at the start of a path",
+       .why = "a tilde after ./"},
+      {.written = "runs/~",
+       .problem = "`~` stands for the home folder only at the start of a path",
+       .why = "a tilde at the end"},
+  };
+  for (const auto& [written, problem, why] : cases) EXPECT_EQ(expand_user_path(written).problem, problem) << why;
   EXPECT_EQ(expand_user_path("~/$SHORI_TEST_UNSET").path, "/people/aya/$SHORI_TEST_UNSET");
 }
 

@@ -46,7 +46,7 @@ std::string as_bool(const std::string& text) {
   return flag ? (*flag ? "true" : "false") : problem.code;
 }
 
-TEST(ParseYaml, BuildsTheTreeWithPlaces) {
+TEST(ParseYaml, BuildsTheTreeWithLocations) {
   const Parsed parsed = parse("é: 5 # c\nlist:\n  - a\n  - {b: \"x y\"}\n  -\nnone:\nnull_too: ~\n");
   ASSERT_TRUE(parsed.document) << parsed.codes();
   const YamlNode& root = parsed.document->root;
@@ -66,7 +66,7 @@ TEST(ParseYaml, BuildsTheTreeWithPlaces) {
   EXPECT_EQ(root.find("absent"), nullptr);
 }
 
-TEST(ParseYaml, PlacesCoverTheValue) {
+TEST(ParseYaml, LocationsCoverTheValue) {
   const Parsed parsed = parse("a: 1\n  \nb_é: 'two'\nc: three\n");
   ASSERT_TRUE(parsed.document);
   const SourceLocation quoted = parsed.document->location(parsed.document->root.members[1].second);
@@ -78,7 +78,7 @@ TEST(ParseYaml, PlacesCoverTheValue) {
   EXPECT_EQ(plain.end_column, 9u);
 }
 
-TEST(ParseYaml, DuplicateKeyNamesBothPlaces) {
+TEST(ParseYaml, DuplicateKeyNamesBothLocations) {
   const Parsed parsed = parse("lr: 1\nx: 2\nlr: 3\nsub:\n  k: a\n  k: [b]\n");
   EXPECT_EQ(parsed.codes(), "E0102 E0102");
   const Diagnostic& inner = parsed.diagnostics.all()[0];
@@ -161,7 +161,7 @@ TEST(ParseYaml, LimitsHold) {
   EXPECT_EQ(parse("# " + std::string(1 << 20, 'x')).codes(), "E0111");
 }
 
-TEST(ParseYaml, MistakesAreNamedWithTheirPlace) {
+TEST(ParseYaml, MistakesAreNamedWithTheirLocation) {
   for (const char* text : {"a: [1, 2\n", "a: b: c\n", "a: {x\n", "a: @x\n", "a: 'open\n", "a: \"open\\\"\n", "[[:", "",
                            "- 1\n", "text\n", "---\n", "? [a]\n: b\n", ": x\n", "a: 1\n  b: 2\n"}) {
     const Parsed parsed = parse(text);

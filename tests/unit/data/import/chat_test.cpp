@@ -43,7 +43,7 @@ TEST_F(ImportChat, ByteOrderMarkLineEndsBlankLinesAndNoHeader) {
   EXPECT_EQ(only_made(), expected);
 }
 
-TEST_F(ImportChat, ABrokenLineIsToldWithItsNumberAndTheOthersToo) {
+TEST_F(ImportChat, BrokenLinesAreReportedWithTheirNumbers) {
   import(ImportSource::kSillyTavern, "c.jsonl",
          kHeader + "\n" + mes("Aya", "a") + "{\"name\":\"Aya\",\"mes\":\n\n[]\n{\"name\":\"Aya\"}\n{\"mes\":\"x\"}\n" +
              kHeader + "\n" + R"({"name":5,"mes":"x"})" + "\n" + R"({"name":"A","is_system":"yes","mes":"x"})" + "\n" +
@@ -114,45 +114,59 @@ TEST_F(ImportChat, LimarpPersonasScenarioAndTurns) {
   EXPECT_EQ(report.unknown_keys.size(), 1u);
 }
 
-TEST_F(ImportChat, LimarpFaultsHaveTheirPlace) {
-  const std::vector<std::pair<std::string, std::vector<Problem>>> cases = {
-      {"a: [", {{"E0312", 1, 5}}},
-      {"- 1\n", {{"E0312", 0, 0}}},
-      {"names: {<FIRST>: A, <SECOND>: B}\n", {{"E0312", 1, 1}}},
-      {"conversation: []\n", {{"E0312", 1, 1}}},
-      {"names: {<FIRST>: A}\nconversation: []\n", {{"E0312", 1, 8}}},
-      {kLimarp + "  - {name: Bob, text: x}\n  - 5\n", {{"E0312", 17, 12}, {"E0312", 18, 5}}},
-      {kLimarp + "scenario: x\n", {{"E0312", 17, 1}}},
+TEST_F(ImportChat, LimarpFaultsHaveTheirLocation) {
+  struct Case {
+    std::string text;
+    std::vector<Problem> problems;
+    const char* why;
   };
-  for (const auto& [text, expected] : cases) {
+  const Case cases[] = {
+      {.text = "a: [", .problems = {{"E0312", 1, 5}}, .why = "no YAML"},
+      {.text = "- 1\n", .problems = {{"E0312", 0, 0}}, .why = "a list"},
+      {.text = "names: {<FIRST>: A, <SECOND>: B}\n", .problems = {{"E0312", 1, 1}}, .why = "no conversation"},
+      {.text = "conversation: []\n", .problems = {{"E0312", 1, 1}}, .why = "no names"},
+      {.text = "names: {<FIRST>: A}\nconversation: []\n", .problems = {{"E0312", 1, 8}}, .why = "a name too few"},
+      {.text = kLimarp + "  - {name: Bob, text: x}\n  - 5\n",
+       .problems = {{"E0312", 17, 12}, {"E0312", 18, 5}},
+       .why = "an unknown name and an item that is no message"},
+      {.text = kLimarp + "scenario: x\n", .problems = {{"E0312", 17, 1}}, .why = "a key that is given twice"},
+  };
+  for (const auto& [text, expected, why] : cases) {
     import(ImportSource::kLimarp, "f/1.yaml", text);
-    EXPECT_EQ(codes_and_positions(), expected) << text << formatted();
+    EXPECT_EQ(codes_and_positions(), expected) << why << "\n" << formatted();
     EXPECT_TRUE(made().empty());
   }
 }
 
 TEST_F(ImportChat, LimarpCleaning) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"a  b   c", "a b c"},
-      {"a !  b ?", "a! b?"},
-      {"a  !?", "a!?"},
-      {"“a” ‘b’ „c« »d‚", "\"a\" 'b' \"c\" \"d'"},
-      {"a… …b", "a... ...b"},
-      {"a…b", "a... b"},
-      {"a---b ---- --", "a—b ---- --"},
-      {"a..b a....b a........b a.........b", "a... b a... b a... b a.........b"},
-      {"a.. a... a.... a........ a.........", "a.. a... a... a... a........."},
-      {"3.5 e.g. v1.2..3", "3.5 e.g. v1.2... 3"},
-      {"\"..a\"!..", "\"..a\"!.."},
-      {"é..ü 日...本", "é... ü 日... 本"},
-      {"😀....", "😀...."},
-      {"", ""},
+  struct Case {
+    std::string text, cleaned, why;
   };
-  for (const auto& [text, expected] : cases) {
+  const Case cases[] = {
+      {.text = "a  b   c", .cleaned = "a b c", .why = "spaces"},
+      {.text = "a !  b ?", .cleaned = "a! b?", .why = "spaces before marks"},
+      {.text = "a  !?", .cleaned = "a!?", .why = "several marks"},
+      {.text = "“a” ‘b’ „c« »d‚", .cleaned = "\"a\" 'b' \"c\" \"d'", .why = "curly quotes"},
+      {.text = "a… …b", .cleaned = "a... ...b", .why = "ellipses"},
+      {.text = "a…b", .cleaned = "a... b", .why = "an ellipsis between words"},
+      {.text = "a---b ---- --", .cleaned = "a—b ---- --", .why = "dashes: three are one, other numbers stay"},
+      {.text = "a..b a....b a........b a.........b",
+       .cleaned = "a... b a... b a... b a.........b",
+       .why = "dots between words: up to eight are an ellipsis"},
+      {.text = "a.. a... a.... a........ a.........",
+       .cleaned = "a.. a... a... a... a.........",
+       .why = "dots before a space"},
+      {.text = "3.5 e.g. v1.2..3", .cleaned = "3.5 e.g. v1.2... 3", .why = "dots of numbers and abbreviations"},
+      {.text = "\"..a\"!..", .cleaned = "\"..a\"!..", .why = "dots beside quotes"},
+      {.text = "é..ü 日...本", .cleaned = "é... ü 日... 本", .why = "words of other scripts"},
+      {.text = "😀....", .cleaned = "😀....", .why = "an emoji is no word"},
+      {.text = "", .cleaned = "", .why = "no text"},
+  };
+  for (const auto& [text, cleaned, why] : cases) {
     Changes changes;
-    EXPECT_EQ(limarp_clean(text, changes), expected) << text;
-    EXPECT_EQ(changes.empty(), text == expected) << text;
-    EXPECT_EQ(limarp_clean(expected, changes), expected) << "not stable: " << text;
+    EXPECT_EQ(limarp_clean(text, changes), cleaned) << why;
+    EXPECT_EQ(changes.empty(), text == cleaned) << why;
+    EXPECT_EQ(limarp_clean(cleaned, changes), cleaned) << "not stable: " << why;
   }
 }
 

@@ -310,7 +310,7 @@ TEST(LintFixProperty, OrdinaryDocumentsToo) {
   EXPECT_EQ(tally.refused, 0u);
 }
 
-TEST(LintFix, NeverTakesTheSpaceBehindASpeaker) {
+TEST(LintFix, NeverTakesTheSpaceAfterASpeaker) {
   for (const std::string body : {"Wenna: ?!", "Tam: ! I knew.", "Tam: ![](https://x)", "![](https://x)", "Tam:\n! x",
                                  "Tam: ?", "O’Brien: x", "Old  Tam: x", "So…: x", "“Hi”: x"})
     EXPECT_EQ(fixed(message(body)), message(body));

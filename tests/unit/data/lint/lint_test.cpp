@@ -210,7 +210,7 @@ std::vector<Case> leftover_cases() {
 
 std::vector<std::vector<Case>> all_cases() { return {prose_cases(), other_cases(), leftover_cases()}; }
 
-TEST(Lint, EachRuleAtItsPlaceAndNowhereElse) {
+TEST(Lint, EachRuleAtItsLocationAndNowhereElse) {
   for (const auto& cases : all_cases()) {
     for (const Case& c : cases) EXPECT_EQ(found_by(c.rule, c.text), c.found) << c.rule << "\n" << c.text;
   }
@@ -295,7 +295,7 @@ TEST(Lint, LevelsDecideCodeAndSeverity) {
     EXPECT_EQ(lint_rule_name(finding.rule), "text/u2581");
 }
 
-TEST(Lint, PlacesInsideALineOfJson) {
+TEST(Lint, LocationsInsideALineOfJson) {
   const std::string text = message("A: _x");
   const BlockmlDocument document = parsed(text);
   print_findings(document, text, {"a.jsonl", 7}, lint_document(document, {}, {}), [&](const Diagnostic& problem) {
@@ -307,7 +307,7 @@ TEST(Lint, PlacesInsideALineOfJson) {
 }
 
 // The first position counts in the text as it was read, in whatever variant it is written.
-TEST(Lint, PlacesInAcceptedVariants) {
+TEST(Lint, LocationsInAcceptedVariants) {
   EXPECT_EQ(found_by("prose/thoughts", "\n ▀message A: _x ▄ ▀message  \n\n  B: _y\n▄"),
             (std::vector<Found>{{2, 14, 1}, {4, 6, 1}}));
 }

@@ -260,7 +260,7 @@ TEST_F(DeviceModelTest, TakesWhatWasPlannedToTheByte) {
 }
 
 // A later stage with another policy takes the memory of the one before.
-TEST_F(DeviceModelTest, RoomIsMadeAnewForTheNextStage) {
+TEST_F(DeviceModelTest, MemoryIsAllocatedAgainForTheNextStage) {
   const CheckpointingPolicy recompute = CheckpointingPolicy::uniform(2, Recompute::kAll),
                             save = CheckpointingPolicy::uniform(2, Recompute::kNone);
   const Numbers wanted = run_on_device(recompute);

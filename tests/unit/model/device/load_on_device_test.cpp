@@ -98,7 +98,7 @@ TEST_F(LoadOnDevice, CacheIsReadAndWrittenAsOnTheHost) {
   EXPECT_EQ(caches.read("base.safetensors"), by_device);
 }
 
-TEST_F(LoadOnDevice, RefusesNanAndInfWithTensorAndPlace) {
+TEST_F(LoadOnDevice, RefusesNanAndInfWithTensorAndIndex) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInf = std::numeric_limits<float>::infinity();
   const struct {
     std::string tensor;
