@@ -66,7 +66,8 @@ struct RowFactors {
   float rstd, mean;
 };
 
-// Adds the sums of all warps in order. All threads of the block call it.
+// Adds the sums of all warps in order. Of the lanes that share two rows, lane g adds one sum: the squares of row g % 2, or from
+// the third lane on the products, and again from the fifth. Each computes the factors of one row. All threads of the block call it.
 __device__ __forceinline__ void row_factors(const RowSums& sums, float4 (&partial)[kWarps][kRows / kLaneTokens],
                                             float cols, float eps, RowFactors (&factors)[kLaneTokens]) {
   const auto [g, t] = fragment_lane();
@@ -74,20 +75,18 @@ __device__ __forceinline__ void row_factors(const RowSums& sums, float4 (&partia
                                      sum_of_columns(sums.products[0]), sum_of_columns(sums.products[1]));
   if (g == 0) partial[threadIdx.x / 32][t] = of_warp;
   __syncthreads();
-  float square[kLaneTokens] = {}, product[kLaneTokens] = {};
+  const float* of_lane = reinterpret_cast<const float*>(&partial[0][t]) + g % 4;
+  float sum = 0;
 #pragma unroll
-  for (const auto& row : partial) {
-    const float4 warp = row[t];
-    square[0] += warp.x;
-    square[1] += warp.y;
-    product[0] += warp.z;
-    product[1] += warp.w;
-  }
-#pragma unroll
-  for (int i = 0; i < kLaneTokens; ++i) {
-    const float rstd = 1.0f / sqrtf(square[i] / cols + eps);
-    factors[i] = {rstd, product[i] * rstd / cols};
-  }
+  for (int warp = 0; warp < kWarps; ++warp) sum += of_lane[warp * (kRows / kLaneTokens) * 4];
+  const bool has_products = g % 4 >= 2, is_second = g % 2 == 1;
+  const float other = __shfl_xor_sync(kFullWarp, sum, 8);
+  const float square = has_products ? other : sum, product = has_products ? sum : other;
+  const float rstd = 1.0f / sqrtf(square / cols + eps), mean = product * rstd / cols;
+  const RowFactors own = {rstd, mean};
+  const RowFactors next = {__shfl_xor_sync(kFullWarp, rstd, 4), __shfl_xor_sync(kFullWarp, mean, 4)};
+  factors[0] = is_second ? next : own;
+  factors[1] = is_second ? own : next;
 }
 
 // Writes 8 columns of dh of two rows.

@@ -99,13 +99,15 @@ __device__ __forceinline__ void pair_rows(const uint4& first, const uint4& secon
   fragment[3][0] = low_halves(first.w, second.w), fragment[3][1] = high_halves(first.w, second.w);
 }
 
-// A rank of a multiple of 4: the rows of a lane are t, t + 4, .., as far as the rank goes, and t again after it.
+// A rank of a multiple of 4: the rows of a lane are t, t + 4, .., as far as the rank goes, and the last of them after it.
 template <int kEights>
 __device__ __forceinline__ Factor<kEights> load_factor(const InputGradientLaunch& a, int module, int column) {
-  const int cols = static_cast<int>(a.cols);
-  const Bf16* from = a.a[module] + (static_cast<int>(threadIdx.x) % 4 * cols + column);
+  const int bytes = static_cast<int>(a.cols * sizeof(Bf16)), last = a.rank - 4;
+  const auto* from =
+      reinterpret_cast<const std::byte*>(element(a.a[module], a.cols, static_cast<int>(threadIdx.x) % 4, column));
   const auto load = [&](int rank) {
-    return __ldg(reinterpret_cast<const uint4*>(from + (rank < a.rank ? rank * cols : 0)));
+    const int inside = rank == 0 || rank < last ? rank : last;
+    return __ldg(reinterpret_cast<const uint4*>(from + std::int64_t{inside} * bytes));
   };
   Factor<kEights> result;
 #pragma unroll
@@ -155,10 +157,13 @@ __device__ __forceinline__ void add_kept(const float (&product)[4], int j, float
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int token = i % 2, column = 2 * j + i / 2;
-    if ((mask.kept[token] >> bit_of_column(column) & 1u) == 0) continue;
+    if ((mask.kept[token] & 1u << bit_of_column(column)) == 0) continue;
     value[token][column] = fmaf(scale, product[i], value[token][column]);
   }
 }
+
+// An argument of the kernel in a register: for sm_90 ptxas would load it again before each use that depends on a mask.
+__device__ __forceinline__ float in_register(float value) { return __shfl_sync(kFullWarp, value, 0); }
 
 // Adds mask (.) scale * A^T . dxA of one module. `dxa` is that of the module and of token g of the tile.
 template <int kEights>
@@ -182,14 +187,6 @@ __device__ __forceinline__ void add_module(const Factor<kEights>& factor, const 
   }
 }
 
-// Whether factors that are not kept are loaded 8 ranks at a time. For sm_120 ptxas keeps more addresses in registers and
-// would spill.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
-inline constexpr bool kFewRegisters = true;
-#else
-inline constexpr bool kFewRegisters = false;
-#endif
-
 // Adds the LoRA part of all modules to the values of a lane, whose columns begin at `column`. `dxa` is that of token g of
 // the tile. All lanes of a warp call it. kEights at its maximum is for any rank.
 template <int kEights>
@@ -199,8 +196,9 @@ __device__ __forceinline__ void add_lora_part(const InputGradientLaunch& a, cons
   for (int module = 0; module < a.modules; ++module) {
     const LaneMask kept = load_mask(a, mask, module);
     const uint2* of_module = dxa + module * (rank_steps(kEights) * 4);
-    if constexpr (kEights < kMaxEights && !kFewRegisters) {
-      add_module<kEights>(load_factor<kEights>(a, module, column), of_module, a.mask_scale, kept, value);
+    if constexpr (kEights < kMaxEights) {
+      const Factor<kEights> factor = load_factor<kEights>(a, module, column);
+      add_module<kEights>(factor, of_module, in_register(a.mask_scale), kept, value);
     } else {
       float product[4][4] = {};
 #pragma unroll 1
