@@ -24,8 +24,9 @@ quantization of the same model, so its losses differ a little.
 
 Each program runs alone, in turn: ours before each peer, for each round and precision. `loop` is the rate of a loop of
 multiply-adds that touches no memory, measured before each run: where it differs, the machine was in another state. The first
-steps of each are left out (--warm-up, two unless said otherwise); medians over the steps of all rounds. Our time is `seconds` of timing.jsonl: batch,
-forward, backward, update and guards; the checkpoint written after each step is shown beside it, the peer writes none.
+steps of each are left out (--warm-up, two unless said otherwise); medians over the steps of all rounds. Our time is
+`seconds` of timing.jsonl: batch, forward, backward, update and guards; the checkpoint written after each step is shown
+beside it, the peer writes none.
 Peak memory is the process's largest resident size; the peer's includes Python, and is also shown before its first step.
 """
 import argparse

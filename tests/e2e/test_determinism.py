@@ -99,13 +99,14 @@ def test_seed_decides(tmp_path, token_model):
     assert states[0] != states[1]
 
 
-def test_saved_activations_do_not_matter(tmp_path, token_model):
+@pytest.mark.parametrize("env", [{}, TILES], ids=["library", "tiles"])
+def test_saved_activations_do_not_matter(tmp_path, token_model, env):
     """Saving more of the forward pass saves time; what is recomputed instead has the same bits."""
     states = {}
     for memory, says in {"recompute": "layers recomputed", "keep_attention": "with the attention kept", "keep": "kept whole",
                          "auto": "kept whole"}.items():
         job = TokenJob(tmp_path / memory, token_model, activation_memory=memory).write()
-        outcome = must(train(job.config))
+        outcome = must(train(job.config, env=env))
         assert says in outcome.err, outcome.err
         states[memory] = tensor_state(job.run)
     assert all(state == states["recompute"] for state in states.values())
