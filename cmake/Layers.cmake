@@ -9,6 +9,14 @@ if(SHORI_PCH)
   target_precompile_headers(shori_pch PRIVATE <ATen/ATen.h>)
 endif()
 
+# The headers of the standard library that most sources of the layers without libtorch read, compiled once in the same way.
+set(SHORI_STD_HEADERS <algorithm> <array> <charconv> <cmath> <cstdint> <cstring> <functional> <map> <memory> <optional> <set> <span>
+                      <string> <string_view> <unordered_map> <utility> <vector>)
+if(SHORI_PCH)
+  add_library(shori_std_pch STATIC "${CMAKE_BINARY_DIR}/generated/shori_pch.cpp")
+  target_precompile_headers(shori_std_pch PRIVATE ${SHORI_STD_HEADERS})
+endif()
+
 # Lets the sources of TARGET that use libtorch share the precompiled header. Reading it takes 2 s, so the others go without: those that
 # neither include libtorch nor a header of the tests that does. (A source missed here compiles all the same, slowly.)
 function(shori_use_pch target)
@@ -30,10 +38,10 @@ function(shori_use_pch target)
   endforeach()
 endfunction()
 
-# shori_layer(NAME [LINK LAYER...] [TORCH] [FOLDER folder]): library shori_NAME of all .cpp files under src/NAME (or FOLDER) but the
-# programs' *_main.cpp. A layer without sources is an INTERFACE library that only hands its links on.
+# shori_layer(NAME [LINK LAYER...] [TORCH] [FOLDER folder] [HEADERS header...]): library shori_NAME of all .cpp files under src/NAME (or
+# FOLDER) but the programs' *_main.cpp. HEADERS are precompiled for this layer alone. A layer without sources is an INTERFACE library that only hands its links on.
 function(shori_layer name)
-  cmake_parse_arguments(layer "TORCH" "FOLDER" "LINK" ${ARGN})
+  cmake_parse_arguments(layer "TORCH" "FOLDER" "LINK;HEADERS" ${ARGN})
   if(NOT layer_FOLDER)
     set(layer_FOLDER src/${name})
   endif()
@@ -56,6 +64,10 @@ function(shori_layer name)
     if(sources)
       shori_use_pch(shori_${name})
     endif()
+  elseif(layer_HEADERS AND SHORI_PCH)
+    target_precompile_headers(shori_${name} PRIVATE ${layer_HEADERS})
+  elseif(sources AND SHORI_PCH)
+    target_precompile_headers(shori_${name} REUSE_FROM shori_std_pch)
   endif()
 endfunction()
 

@@ -18,6 +18,7 @@ log=$deps/setup.log
 with_tests=no
 cuda=auto
 beat=
+sentencepiece=
 for option in "$@"; do
   case "$option" in
     --tests) with_tests=yes ;;
@@ -86,6 +87,11 @@ stop_heartbeat() {
     wait "$beat" 2>/dev/null || true
     beat=
   fi
+}
+
+stop_jobs() {
+  stop_heartbeat
+  [ -z "$sentencepiece" ] || kill -- "-$sentencepiece" 2>/dev/null || true
 }
 
 is_done() { [ -e "$1" ] && [ "$(cat "$1")" = "$2" ]; }
@@ -273,7 +279,7 @@ mkdir -p "$deps"
 exec 9>"$deps/.lock"
 flock -n 9 || { say "Another setup.sh is at work in this clone; waiting for it"; flock 9; }
 : >"$log"
-trap stop_heartbeat EXIT
+trap stop_jobs EXIT
 check_machine
 check_browser
 choose_cuda
@@ -282,11 +288,18 @@ check_disk
 install_system_packages
 make_venv
 install_base_packages
-build_sentencepiece
-fetch_tokenizer
+# Compiling takes the processor, and the packages of the tests the network: both at once. With -m the jobs of the first can be ended
+# together.
+set -m
+(build_sentencepiece) &
+set +m
+sentencepiece=$!
 if [ "$with_tests" = yes ]; then
   install_test_packages
 fi
+wait "$sentencepiece" || exit 1
+sentencepiece=
+fetch_tokenizer
 if [ "$cuda_libraries" = yes ]; then
   install_wheels .cuda "CUDA libraries (about 1.9 GB to download)" "${cuda_packages[@]}"
 fi
