@@ -23,7 +23,11 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
   if (group.modules.size() == 1 && lora_columns == 0 && first.dtype == DType::kBf16) {
     return {first.dense, DType::kBf16, first.rows, in, in};
   }
-  auto* scratch = context.workspace->take_array<Bf16>(static_cast<std::size_t>(group.out() * cols));
+  DecodedWeight* const kept = group.decoded;
+  if (kept != nullptr && kept->is_filled) return kept->memory;
+  Bf16* const scratch = kept != nullptr
+                            ? kept->memory.row<Bf16>(0)
+                            : context.workspace->take_array<Bf16>(static_cast<std::size_t>(group.out() * cols));
   Bf16* out = scratch;
   for (const LinearModule& module : group.modules) {
     const FrozenWeight& weight = module.weight;
@@ -45,6 +49,7 @@ ConstTensorView fused_weight(const OpContext& context, const char* op, const Lin
                           static_cast<cudaStream_t>(context.stream));
     out += weight.rows * cols;
   }
+  if (kept != nullptr) kept->is_filled = true;
   return {scratch, DType::kBf16, group.out(), cols, cols};
 }
 

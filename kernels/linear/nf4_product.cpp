@@ -50,10 +50,42 @@ Nf4ProductLaunch launch_of(const LinearGroup& group, bool half_sums) {
   return launch;
 }
 
-// Rows at a time: their fp16 copy takes no more than the dequantized weight and the workspace of its product would.
-std::int64_t rows_at_once(const LinearGroup& group, std::int64_t rows, std::int64_t width) {
-  const auto bytes = static_cast<std::int64_t>(nf4_linear_workspace_bytes(group.out(), group.fused_in())) - 1024;
-  const std::int64_t most = bytes / (width * 2 + 4) / kTileRows * kTileRows;
+// Memory for scaled rows. It takes no more than the dequantized weight and the workspace of its product would: this product
+// needs neither. So it overwrites the decoded weight that another product of the group may have left.
+class RowMemory {
+ public:
+  RowMemory(const OpContext& context, const LinearGroup& group, std::int64_t width) : workspace_(context.workspace) {
+    const std::int64_t weight = group.out() * group.fused_in() * static_cast<std::int64_t>(sizeof(Bf16));
+    if (group.decoded == nullptr) {
+      bytes_ = static_cast<std::int64_t>(nf4_linear_workspace_bytes(group.out(), group.fused_in()));
+    } else if (weight >= kTileRows * bytes_of_row(width) + kRounding) {
+      bytes_ = weight;
+      of_weight_ = Workspace(group.decoded->memory.data, static_cast<std::size_t>(weight));
+      workspace_ = &of_weight_;
+      group.decoded->is_filled = false;
+    } else {
+      bytes_ = static_cast<std::int64_t>(kMatmulWorkspaceBytes);
+    }
+  }
+  RowMemory(const RowMemory&) = delete;
+  RowMemory& operator=(const RowMemory&) = delete;
+
+  Workspace& workspace() { return *workspace_; }
+  std::int64_t most_rows(std::int64_t width) const {
+    return (bytes_ - kRounding) / bytes_of_row(width) / kTileRows * kTileRows;
+  }
+
+ private:
+  static constexpr std::int64_t kRounding = 1024;  // two slices of a workspace
+  static std::int64_t bytes_of_row(std::int64_t width) { return width * 2 + 4; }
+
+  Workspace* workspace_;
+  Workspace of_weight_;
+  std::int64_t bytes_ = 0;
+};
+
+// Rows at a time, in parts of nearly the same size.
+std::int64_t rows_at_once(std::int64_t most, std::int64_t rows) {
   const std::int64_t parts = ceil_div(rows, std::max(most, kTileRows));
   return std::min(rows, round_up(ceil_div(rows, parts), kTileRows));
 }
@@ -65,10 +97,11 @@ void for_scaled_rows(const OpContext& context, const LinearGroup& group, bool ha
   SHORI_CHECK(
       from.rows * std::max(group.out(), group.fused_in()) / kTileRows <= std::numeric_limits<std::int32_t>::max(),
       "nf4_product: too many tiles for one launch");
-  const WorkspaceFrame frame(*context.workspace);
-  const std::int64_t step = rows_at_once(group, from.rows, from.cols);
-  auto* scaled = context.workspace->take_array<std::uint16_t>(static_cast<std::size_t>(step * from.cols));
-  auto* undo = context.workspace->take_array<float>(static_cast<std::size_t>(step));
+  RowMemory memory(context, group, from.cols);
+  const WorkspaceFrame frame(memory.workspace());
+  const std::int64_t step = rows_at_once(memory.most_rows(from.cols), from.rows);
+  auto* scaled = memory.workspace().take_array<std::uint16_t>(static_cast<std::size_t>(step * from.cols));
+  auto* undo = memory.workspace().take_array<float>(static_cast<std::size_t>(step));
   Nf4ProductLaunch launch = launch_of(group, half_sums);
   launch.a = scaled;
   launch.undo = undo;

@@ -17,7 +17,8 @@ bool adds_faster_in_half(const DeviceInfo& device);
 // y [T, out()] = fused_x [T, fused_in()] . [W | B']^T, and fused_dx = dy . [W | B']. An element has the same bits whatever T is.
 // Rounding: weights and rows of x (or dy), scaled by a power of two, to fp16; sums of 64 in fp16 if `half_sums`, else in
 // fp32; these are added in fp32, and rounded once. LoRA columns of x stay bf16.
-// Workspace: the rows in fp16, as many at a time as fit into nf4_linear_workspace_bytes().
+// Workspace: the rows in fp16, as many at a time as fit into nf4_linear_workspace_bytes(). Where the group has memory for its
+// decoded weights, they go there.
 void nf4_product(const OpContext& context, const LinearGroup& group, bool half_sums, ConstTensorView fused_x,
                  TensorView y);
 void nf4_product_backward(const OpContext& context, const LinearGroup& group, bool half_sums, ConstTensorView dy,

@@ -157,6 +157,20 @@ def test_stages_of_one_base_share_its_memory(tmp_path, narrow_model):
     assert tensor_state(tmp_path / "runs/long") == before
 
 
+def test_weights_decoded_for_each_product_give_the_same_adapter(tmp_path, narrow_model, finished):
+    """As they are where the memory for a layer's decoded weights is a kilobyte too small; `finished` decodes them once."""
+    limited = job(tmp_path, narrow_model, activation_memory="keep")
+    planned = must(emulated(limited.config, "--plan")).err
+    assert "frozen weights: decoded once in a pass of a layer" in planned and "decoded weights of a layer" in planned
+    needed = int(re.search(r"^  sum +([\d,]+) ", planned, re.M)[1].replace(",", ""))
+    limited.write(gpu_memory_limit=f"{(needed - 1) // 1024}KiB")
+    assert "frozen weights: decoded for each product" in must(emulated(limited.config, "--plan")).err
+    must(emulated(limited.config))
+    assert tensor_state(limited.run) == tensor_state(finished.run)
+    parts = [{line["part"] for line in json.loads((run / "run.json").read_text())["memory_plan"]} for run in (limited.run, finished.run)]
+    assert [("decoded weights of a layer" in names) for names in parts] == [False, True]
+
+
 def test_memory_limit_is_obeyed(tmp_path, narrow_model):
     small = job(tmp_path, narrow_model, gpu_memory_limit="1MiB")
     refused = must(emulated(small.config), 5)

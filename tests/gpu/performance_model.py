@@ -17,7 +17,7 @@ import pathlib
 import re
 import sys
 
-T, C, KV, F, V, RANK, LAYERS, HEADS, TILES, HEAD_CHUNKS = 16384, 4096, 1024, 14336, 32000, 20, 32, 32, 4, 8
+T, C, KV, F, V, RANK, LAYERS, HEADS, HEAD_CHUNKS = 16384, 4096, 1024, 14336, 32000, 20, 32, 32, 8
 NF4 = 0.5 + 1 / 64 + 4 / 16384  # bytes a weight
 PACKS = {"P1": [16384], "P2": [2048] * 8, "P3": [5200, 3100, 2400, 1900, 1500, 900, 700, 380, 160, 90]}
 GAP = 2e-6  # between two kernels
@@ -34,10 +34,10 @@ class Card:
 
 
 CARDS = {
-    "3090": Card(82, 64, 71e12, 936e9, {"whole": 3, "attention": 29}, 62e12, 62e12, 50e12, 42e12,
+    "3090": Card(82, 64, 71e12, 936e9, {"whole": 3, "attention": 29, "once": True, "tile": 4096}, 62e12, 62e12, 50e12, 42e12,
                  {"dequantize": 0.80, "rows": 0.82, "rope": 0.74, "lora_down": 0.80, "lora_grad_a": 0.64, "lora_grad_b": 0.70,
                   "swiglu_backward": 0.82, "rms_norm_backward": 0.70, "adam": 0.49}),
-    "H200": Card(132, 128, 790e12, 4800e9, {"whole": 32, "attention": 0}, 690e12, 640e12, 380e12, 310e12,
+    "H200": Card(132, 128, 790e12, 4800e9, {"whole": 32, "attention": 0, "once": True, "tile": 16384}, 690e12, 640e12, 380e12, 310e12,
                  {"dequantize": 0.70, "rows": 0.68, "rope": 0.61, "lora_down": 0.46, "lora_grad_a": 0.27, "lora_grad_b": 0.335,
                   "swiglu_backward": 0.68, "rms_norm_backward": 0.40, "adam": 0.17})}
 
@@ -47,9 +47,8 @@ def fused(columns, modules):
     return columns + -(-modules * RANK // 32) * 32
 
 
-# name: columns in, fused columns in, columns out, calls a pass
-GROUPS = {"qkv": (C, fused(C, 3), C + 2 * KV, 1), "o": (C, fused(C, 1), C, 1),
-          "gate_up": (C, fused(C, 2), 2 * F, TILES), "down": (F, fused(F, 1), C, TILES)}
+# name: columns in, fused columns in, columns out
+GROUPS = {"qkv": (C, fused(C, 3), C + 2 * KV), "o": (C, fused(C, 1), C), "gate_up": (C, fused(C, 2), 2 * F), "down": (F, fused(F, 1), C)}
 MODULES = {"qkv": 3, "o": 1, "gate_up": 2, "down": 1}
 RECOMPUTED = ("qkv", "gate_up")  # of a layer that keeps its attention
 
@@ -58,17 +57,32 @@ def gemm_flop(names):
     return sum(2 * T * GROUPS[name][1] * GROUPS[name][2] for name in names)
 
 
-def dequantized_bytes(names):
-    """Codes read and the fused weight written, once a call."""
-    total = 0
-    for name in names:
-        columns, with_lora, out, calls = GROUPS[name]
-        total += calls * (columns * out * NF4 + with_lora * out * 2)
-    return total
+def tiles_of(plan):
+    return -(-T // plan["tile"])
 
 
-def launches(names, each=1):
-    return sum(GROUPS[name][3] * each for name in names)
+def calls_of(plan, name):
+    """In a pass of a layer: the MLP runs in tiles of tokens."""
+    return tiles_of(plan) if name in ("gate_up", "down") else 1
+
+
+def dequantized_bytes(name):
+    """Codes read and the fused weight written."""
+    columns, with_lora, out = GROUPS[name]
+    return columns * out * NF4 + with_lora * out * 2
+
+
+def launches(plan, names, each=1):
+    return sum(calls_of(plan, name) * each for name in names)
+
+
+def decodings(plan):
+    """(group, how often it is decoded in a step): for each product, or once in each pass of a layer, of which recomputing is a part."""
+    if plan["once"]:
+        return [(name, 2 * LAYERS) for name in GROUPS]
+    again = LAYERS - plan["whole"] - plan["attention"]
+    recomputed = {"qkv": plan["attention"] + again, "o": again, "gate_up": plan["attention"] + again, "down": 0}
+    return [(name, (2 * LAYERS + recomputed[name]) * calls_of(plan, name)) for name in GROUPS]
 
 
 def input_bytes(names):
@@ -109,9 +123,9 @@ def ops_of(card, plan, lengths, all_heads):
     """(name, FLOP, bytes, FLOP/s or share of the memory's peak that is expected, launches) of every op of a step."""
     whole, kept = plan["whole"], plan["attention"]
     again = LAYERS - whole - kept  # layers that recompute all
-    every, most = list(GROUPS), ["qkv", "o", "gate_up"]
+    every, most, tiles = list(GROUPS), ["qkv", "o", "gate_up"], tiles_of(plan)
     recomputed = kept * gemm_flop(RECOMPUTED) + again * gemm_flop(most)
-    recomputed_launches = kept * launches(RECOMPUTED) + again * launches(most)
+    recomputed_launches = kept * launches(plan, RECOMPUTED) + again * launches(plan, most)
     pairs = sum(length * length / 2 for length in lengths)
     attention = 4 * pairs * C
     heads = HEADS if all_heads else heads_of_a_call(card, lengths)
@@ -119,13 +133,12 @@ def ops_of(card, plan, lengths, all_heads):
     rate = card.attention_backward * busy_share(card, lengths, heads)
     share, rows, layers = card.shares, T * C * 2, LAYERS
     again_inputs = kept * input_bytes(["qkv", "gate_up", "down"]) + again * input_bytes(every)
-    dequantized = sum(layer * dequantized_bytes(names) for layer, names in ((2 * layers, every), (kept, RECOMPUTED), (again, most)))
-    dequantizations = sum(layer * sum(GROUPS[name][3] * MODULES[name] for name in names)
-                          for layer, names in ((2 * layers, every), (kept, RECOMPUTED), (again, most)))
+    dequantized = sum(count * dequantized_bytes(name) for name, count in decodings(plan))
+    dequantizations = sum(count * MODULES[name] for name, count in decodings(plan))
     return [
-        ("GEMM forward", layers * gemm_flop(every), 0, card.gemm, layers * launches(every)),
+        ("GEMM forward", layers * gemm_flop(every), 0, card.gemm, layers * launches(plan, every)),
         ("GEMM recompute", recomputed, 0, card.gemm, recomputed_launches),
-        ("GEMM dx", layers * gemm_flop(every), 0, card.gemm_dx, layers * launches(every)),
+        ("GEMM dx", layers * gemm_flop(every), 0, card.gemm_dx, layers * launches(plan, every)),
         ("head GEMMs (2)", 2 * 2 * T * V * C, 0, card.gemm, 2 * HEAD_CHUNKS),
         ("NF4 dequantize", 0, dequantized, share["dequantize"], dequantizations),
         ("attention forward (FA2)", (layers + again) * attention, 0, card.attention, layers + again),
@@ -133,13 +146,13 @@ def ops_of(card, plan, lengths, all_heads):
         ("  its fills, converts, GQA sums", 0, layers * (7 * rows + 4 * rows * splits), share["rows"], 5 * layers * HEADS // heads),
         ("  copies in/out, input_gradient", 0, layers * (9 * rows + mask_bytes(["o"])), share["rows"], 7 * layers),
         ("lora_down", 0, layers * input_bytes(every) + again_inputs, share["lora_down"],
-         layers * launches(every, 2) + kept * launches(["qkv", "gate_up", "down"], 2) + again * launches(every, 2)),
-        ("lora_grad_a", 0, layers * (input_bytes(every) + mask_bytes(every)), share["lora_grad_a"], layers * launches(every, 2)),
-        ("lora_grad_b", 0, layers * sum(T * GROUPS[name][2] * 2 for name in every), share["lora_grad_b"], layers * launches(every, 2)),
-        ("swiglu_backward + LoRA", 0, layers * (5 * T * F * 2 + mask_bytes(["down"])), share["swiglu_backward"], layers * TILES),
-        ("rms_norm_backward + LoRA", 0, layers * (8 * rows + mask_bytes(["qkv", "gate_up"])), share["rms_norm_backward"], layers * (1 + TILES)),
-        ("rms_norm", 0, layers * 12 * rows, share["rows"], layers * 2 * (1 + TILES)),
-        ("swiglu", 0, layers * 6 * T * F * 2, share["rows"], layers * 2 * TILES),
+         (layers + again) * launches(plan, every, 2) + kept * launches(plan, ["qkv", "gate_up", "down"], 2)),
+        ("lora_grad_a", 0, layers * (input_bytes(every) + mask_bytes(every)), share["lora_grad_a"], layers * launches(plan, every, 2)),
+        ("lora_grad_b", 0, layers * sum(T * GROUPS[name][2] * 2 for name in every), share["lora_grad_b"], layers * launches(plan, every, 2)),
+        ("swiglu_backward + LoRA", 0, layers * (5 * T * F * 2 + mask_bytes(["down"])), share["swiglu_backward"], layers * tiles),
+        ("rms_norm_backward + LoRA", 0, layers * (8 * rows + mask_bytes(["qkv", "gate_up"])), share["rms_norm_backward"], layers * (1 + tiles)),
+        ("rms_norm", 0, layers * 12 * rows, share["rows"], layers * 2 * (1 + tiles)),
+        ("swiglu", 0, layers * 6 * T * F * 2, share["rows"], layers * 2 * tiles),
         ("rope", 0, (2 * layers + kept + again) * 2 * T * (C + KV) * 2, share["rope"], 3 * layers),
         ("softmax, loss", 0, 3 * T * V * 2, share["rows"], HEAD_CHUNKS),
         ("AdamW, norm, zeroing", 0, 1.6e9, share["adam"], 6)]
@@ -158,6 +171,7 @@ def step_of(card, plan, lengths, all_heads):
 
 def print_step(name, packs, card, plan, rows):
     print(f"{name} {packs}: keeps {plan['whole']} layers whole, {plan['attention']} with attention kept; expected, not measured")
+    print(f"frozen weights decoded {'once in a pass of a layer' if plan['once'] else 'for each product'}, MLP in tiles of {plan['tile']} tokens")
     print(f"{'op':<36}{'TFLOP':>9}{'GB':>8}{'bound ms':>10}{'exp. ms':>10}{'lost ms':>10}{'launches':>10}")
     for op, flop, size, bound, expected, count in rows:
         print(f"{op:<36}{flop:>9.1f}{size:>8.1f}{bound:>10.1f}{expected:>10.1f}{expected - bound:>10.1f}{count:>10}")
@@ -167,7 +181,7 @@ def print_step(name, packs, card, plan, rows):
 
 
 def read_plan(text):
-    """The layers that the line "backward pass: 3 layers kept whole, ..." names."""
+    """What the lines "backward pass: 3 layers kept whole, ..." and "frozen weights: decoded once ..., MLP in tiles of ..." say."""
     line = re.search(r"backward pass: (.*)", text)
     if not line:
         sys.exit("performance_model: the plan has no line `backward pass:`; give it what `shori-train --plan` prints")
@@ -178,7 +192,10 @@ def read_plan(text):
     plan = {"whole": count("kept whole"), "attention": count("with the attention kept")}
     if plan["whole"] + plan["attention"] + count("recomputed") != LAYERS:
         sys.exit(f"performance_model: the plan is not one of {LAYERS} layers: {line[1]}")
-    return plan
+    weights = re.search(r"frozen weights: decoded (once|for each product).*, MLP in tiles of ([\d,]+) tokens", text)
+    if not weights:
+        sys.exit("performance_model: the plan has no line `frozen weights:`; give it what `shori-train --plan` prints")
+    return {**plan, "once": weights[1] == "once", "tile": int(weights[2].replace(",", ""))}
 
 
 def main():
@@ -187,6 +204,7 @@ def main():
     parser.add_argument("--packs", choices=PACKS, action="append")
     parser.add_argument("--plan", type=pathlib.Path, help="of one --card")
     parser.add_argument("--all-heads", action="store_true", help="as if attention backward took all heads in one call")
+    parser.add_argument("--decode-each", action="store_true", help="as if the weights were decoded for each product")
     parser.add_argument("--json", action="store_true", help="seconds of a step by card and packs")
     options = parser.parse_args()
     if options.plan and len(options.card or []) != 1:
@@ -194,7 +212,9 @@ def main():
     seconds = {}
     for name in options.card or CARDS:
         card = CARDS[name]
-        plan = read_plan(options.plan.read_text()) if options.plan else card.plan
+        plan = read_plan(options.plan.read_text()) if options.plan else dict(card.plan)
+        if options.decode_each:
+            plan["once"] = False
         for packs in options.packs or PACKS:
             rows = step_of(card, plan, PACKS[packs], options.all_heads)
             if not options.json:

@@ -268,17 +268,31 @@ def test_part_on_the_emulator(tmp_path, work, part):
 
 def test_performance_model_agrees_with_a_count_by_hand(tmp_path):
     """Seconds of a step, counted kernel by kernel from the launches of a step and not from this script's formulas."""
-    model = SOURCE / "tests/gpu/performance_model.py"
-    one_call, ranges = (json.loads(call(sys.executable, model, "--json", *options).stdout) for options in (["--all-heads"], []))
+    model, plan = SOURCE / "tests/gpu/performance_model.py", tmp_path / "plan.txt"
+
+    def seconds(weights, *options):
+        result = {}
+        for card, layers in (("3090", "3 layers kept whole, 29 layers with the attention kept"), ("H200", "32 layers kept whole")):
+            plan.write_text(f"  backward pass: {layers}\n  frozen weights: decoded {weights} tokens\n")
+            result.update(json.loads(call(sys.executable, model, "--card", card, "--plan", plan, "--json", *options).stdout))
+        return result
+
+    each, once = "for each product, MLP in tiles of 4,096", "once in a pass of a layer, MLP in tiles of 4,096"
+    one_call, ranges = seconds(each, "--all-heads"), seconds(each)
     assert one_call == pytest.approx(
         {"3090 P1": 19.5, "3090 P2": 11.7, "3090 P3": 12.6, "H200 P1": 2.09, "H200 P2": 1.04, "H200 P3": 1.25}, rel=0.02)
     assert ranges["3090 P1"] < one_call["3090 P1"] - 1 and ranges["H200 P1"] < one_call["H200 P1"] - 0.05
     assert ranges["3090 P2"] == one_call["3090 P2"], "eight samples fill the card as they are"
-    plan = tmp_path / "plan.txt"
-    plan.write_text("  backward pass: 30 layers recomputed, 1 layer with the attention kept, 1 layer kept whole\n")
+    saved = {name: ranges[name] - value for name, value in seconds(once).items()}
+    assert saved["3090 P2"] == pytest.approx(0.16, abs=0.02) and saved["H200 P2"] == pytest.approx(0.028, abs=0.003)
+    longer = seconds("once in a pass of a layer, MLP in tiles of 16,384")
+    assert 0 < ranges["H200 P2"] - saved["H200 P2"] - longer["H200 P2"] < 0.01, "fewer launches"
+    plan.write_text("  backward pass: 30 layers recomputed, 1 layer with the attention kept, 1 layer kept whole\n"
+                    f"  frozen weights: decoded {each} tokens\n")
     recomputed = call(sys.executable, model, "--card", "3090", "--packs", "P2", "--plan", plan)
     assert "keeps 1 layers whole, 1 with attention kept; expected, not measured" in recomputed.stdout, recomputed.stderr
-    plan.write_text("  backward pass: 2 layers kept whole\n")
+    assert "frozen weights decoded for each product, MLP in tiles of 4096 tokens" in recomputed.stdout
+    plan.write_text(f"  backward pass: 2 layers kept whole\n  frozen weights: decoded {each} tokens\n")
     assert call(sys.executable, model, "--card", "3090", "--plan", plan).returncode == 1
 
 

@@ -2,8 +2,8 @@
 //
 //   y = norm(x);  q k v = linears(y), rotated;  a = attention(q k v);  h = x + o(a)
 //   z = norm(h);  p = silu(gate(z)) * up(z);    x' = h + down(p)
-// The MLP runs in tiles of 4,096 tokens, which are part of the arithmetic: they bound memory, and tile sizes are
-// multiples of the slab in which LoRA gradients are summed.
+// The MLP runs in tiles of tokens (CheckpointingPolicy), which bound memory. Tile sizes are multiples of the slab in which
+// LoRA gradients are summed, so they change no bit.
 #pragma once
 
 #include <array>
@@ -24,8 +24,6 @@
 #include "shori/ops/rope.h"
 
 namespace shori {
-
-inline constexpr std::int64_t kMlpTile = 4096;
 
 // Weights and adapter of one layer as the ops take them. Not copyable or movable, as it points into itself.
 class DecoderLayer {
@@ -50,15 +48,19 @@ class DecoderLayer {
 // of row 0.
 using TensorProbe = std::function<void(std::string_view name, ConstTensorView tensor, std::int64_t first_token)>;
 
+// Memory of a device for the decoded weights of one layer at a time, at the index of the first linear of each group.
+using DecodedWeights = std::array<DecodedWeight, kLinearCount>;
+
 // What all layers share in one micro-batch.
 struct LayerContext {
   OpContext ops;
   const RopeTable* rope = nullptr;
-  Int32Array position_ids;         // [T]
-  Int32Array cu_seqlens;           // [n + 1]
-  DropoutKey dropout;              // layer and first_token are set by the layer
-  const KvCache* cache = nullptr;  // generation: the tokens follow those of the cache, and cu_seqlens is not read
-  TensorProbe probe;               // usually empty
+  Int32Array position_ids;            // [T]
+  Int32Array cu_seqlens;              // [n + 1]
+  DropoutKey dropout;                 // layer and first_token are set by the layer
+  const KvCache* cache = nullptr;     // generation: the tokens follow those of the cache, and cu_seqlens is not read
+  DecodedWeights* decoded = nullptr;  // null: every product decodes its weights
+  TensorProbe probe;                  // usually empty
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(position_ids.size()); }
 };
@@ -86,6 +88,7 @@ class LayerBuffers {
   OwnedTensor final_input, normed, dnormed;  // [T, C]
 
   // In use while the MLP runs, one tile at a time.
+  std::int64_t mlp_tile = kMlpTile;
   OwnedTensor mlp_input;             // [tile, C + L]
   OwnedTensor gate_up;               // [tile, 2 F]
   OwnedTensor product;               // [tile, F + L]
@@ -93,6 +96,13 @@ class LayerBuffers {
   // In use, in the same memory, in the backward pass of the attention.
   OwnedTensor dqkv;            // as qkv
   OwnedTensor fused_gradient;  // first [T, H D + L]: gradient of o's input; then [T, C + L]: of the input of q, k, v
+
+  // On a device, if the policy decodes once: of every group [out, fused in].
+  std::array<OwnedTensor, kLinearCount> decoded_memory;
+  DecodedWeights decoded;  // views of it; without it no memory
+
+ private:
+  void reserve_decoded(const DecoderLayer& layer, DeviceArena* arena);
 };
 
 // What one layer saves for its backward pass besides its input. A saved tensor takes the place of the scratch tensor of

@@ -51,10 +51,18 @@ struct LinearModule {
   int number() const { return static_cast<int>(linear); }  // part of the dropout key
 };
 
+// Device memory in which the first product of a group leaves [W | B'] decoded for those that follow. Who owns it clears
+// is_filled when it is for other weights or these have changed.
+struct DecodedWeight {
+  TensorView memory;  // [out(), fused_in()] bf16, rows without gaps
+  bool is_filled = false;
+};
+
 struct LinearGroup {
   std::span<const LinearModule> modules;
   std::int64_t rank = 0;
-  float scaling = 0.0f;  // alpha / rank
+  float scaling = 0.0f;              // alpha / rank
+  DecodedWeight* decoded = nullptr;  // on a device; null: every product decodes the weights
 
   std::int64_t in() const { return modules.front().weight.cols; }
   std::int64_t out() const {

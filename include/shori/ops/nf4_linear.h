@@ -10,7 +10,8 @@
 //   depend on the number of tokens, and reads and writes denormals as zero. On a device it does not depend on the number of tokens either.
 // Deterministic: the result does not depend on threads, timing or free memory. The CPU and a device differ by roundings;
 //   the dequantized weights agree bit for bit.
-// Workspace on a device: nf4_linear_workspace_bytes(), in either way. Each call dequantizes the weights again.
+// Workspace on a device: nf4_linear_workspace_bytes(), in either way. Each call dequantizes the weights again, unless the
+//   group has memory for them (DecodedWeight): then kMatmulWorkspaceBytes suffice.
 // Cost: 2 * T * out * fused_in FLOP, forward and backward each.
 // Source: bitsandbytes Linear4bit and PEFT, with one sum instead of three roundings.
 #pragma once

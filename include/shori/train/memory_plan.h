@@ -68,14 +68,18 @@ struct MemoryPlan {
 // What the backward pass finds saved, in words: "8 layers recomputed, 24 layers kept whole".
 std::string checkpointing_text(const CheckpointingPolicy& policy);
 
+// How often a device decodes the frozen weights: "decoded once in a pass of a layer, MLP in tiles of 4,096 tokens".
+std::string decoding_text(const CheckpointingPolicy& policy);
+
 MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count);
 
 // The plan under one `activation_memory`. `auto` saves as much as fits: the attention of all layers and everything of
-// the last n layers, else nothing. The plan may not fit.
+// the last n layers, else nothing. Under each, the frozen weights are decoded once in a pass of a layer where the memory
+// suffices, and where all layers are kept whole, so is a longer tile of the MLP. The plan may not fit.
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits);
 // `plan` with one layer less kept, for a device that has less than it reported: a whole layer keeps its attention only, and
-// where none is kept whole, one that keeps its attention keeps nothing. The stage no longer shares its arena. Empty if the
-// plan keeps nothing.
+// where none is kept whole, one that keeps its attention keeps nothing. Tiles of the MLP have their usual length again. The
+// stage no longer shares its arena. Empty if the plan keeps nothing.
 std::optional<MemoryPlan> keep_one_layer_less(MemoryDemand demand, const MemoryPlan& plan, int sm_count);
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits);
 

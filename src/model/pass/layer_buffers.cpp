@@ -33,10 +33,12 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
       !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what == Recompute::kAll; });
   const bool scratch_products =
       !backward || std::ranges::any_of(policy.layers, [](Recompute what) { return what != Recompute::kNone; });
-  const std::int64_t hidden_size = layer.input_norm.cols, tile = std::min(tokens, kMlpTile);
+  const std::int64_t hidden_size = layer.input_norm.cols, tile = std::min(tokens, policy.mlp_tile);
+  mlp_tile = policy.mlp_tile;
   const auto make = [&](OwnedTensor& tensor, std::int64_t rows, std::int64_t cols) {
     tensor = OwnedTensor::zeros(activation, rows, cols, arena);
   };
+  if (arena != nullptr && policy.decode_once) reserve_decoded(layer, arena);
   if (arena != nullptr) arena->begin("buffers of a pass");
   if (scratch_attention) make(hidden, tokens, hidden_size);
   make(delta, tokens, hidden_size);
@@ -69,6 +71,15 @@ void LayerBuffers::reserve(const DecoderLayer& layer, DType activation, std::int
   sharing.alternative();
   make(dqkv, tokens, layer.qkv.out());
   make(fused_gradient, tokens, std::max(layer.o.fused_in(), layer.qkv.fused_in()));
+}
+
+void LayerBuffers::reserve_decoded(const DecoderLayer& layer, DeviceArena* arena) {
+  arena->begin("decoded weights of a layer");
+  for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+    const std::size_t first = index_of(group->modules.front().linear);
+    decoded_memory[first] = OwnedTensor::make(DType::kBf16, group->out(), group->fused_in(), arena);
+    decoded[first].memory = decoded_memory[first].view();
+  }
 }
 
 SavedActivations SavedActivations::make(const DecoderLayer& layer, DType activation, std::int64_t tokens,

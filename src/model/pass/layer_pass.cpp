@@ -55,6 +55,20 @@ void probe_outputs(const LayerContext& context, const DecoderLayer& layer, const
   }
 }
 
+// The group with the memory for its decoded weights, if there is some.
+LinearGroup with_decoded(const LayerContext& context, LinearGroup group) {
+  if (context.decoded == nullptr) return group;
+  DecodedWeight& decoded = (*context.decoded)[index_of(group.modules.front().linear)];
+  if (decoded.memory.data != nullptr) group.decoded = &decoded;
+  return group;
+}
+
+// What is decoded belongs to the layer before, or to factors before an update.
+void forget_decoded(const LayerContext& context) {
+  if (context.decoded == nullptr) return;
+  for (DecodedWeight& decoded : *context.decoded) decoded.is_filled = false;
+}
+
 // y = W x + B' A x for the group whose normed input is in fused_x.
 void forward_group(const LayerContext& context, const DecoderLayer& layer, const LinearGroup& group,
                    std::int64_t first_token, TensorView fused_x, TensorView y) {
@@ -62,7 +76,7 @@ void forward_group(const LayerContext& context, const DecoderLayer& layer, const
     decode_linear(context.ops, group, fused_x, y);
   } else {
     if (group.lora_count() > 0) lora_down(context.ops, group, key_of(context, layer, first_token), fused_x);
-    nf4_linear(context.ops, group, fused_x, y);
+    nf4_linear(context.ops, with_decoded(context, group), fused_x, y);
   }
   probe_outputs(context, layer, group, y, first_token);
 }
@@ -72,7 +86,7 @@ void backward_group(const LayerContext& context, const DecoderLayer& layer, cons
                     std::int64_t first_token, ConstTensorView fused_x, ConstTensorView dy, TensorView fused_dx,
                     const std::optional<TensorView>& masks) {
   if (group.lora_count() > 0) lora_grad_b(context.ops, group, fused_x, dy);
-  nf4_linear_backward(context.ops, group, dy, fused_dx);
+  nf4_linear_backward(context.ops, with_decoded(context, group), dy, fused_dx);
   if (group.lora_count() > 0) {
     lora_grad_a(context.ops, group, key_of(context, layer, first_token), fused_x, fused_dx, masks);
   }
@@ -151,7 +165,7 @@ struct MlpTile {
 };
 MlpTile make_tile(const LayerContext& context, const LayerTensors& tensors, const LayerBuffers& buffers,
                   const SavedActivations& saved, std::int64_t first) {
-  const std::int64_t tokens = std::min(kMlpTile, context.tokens() - first);
+  const std::int64_t tokens = std::min(buffers.mlp_tile, context.tokens() - first);
   return {first,
           tokens,
           tensors.hidden.slice_rows(first, tokens),
@@ -271,9 +285,10 @@ void backward_attention(const LayerContext& context, const DecoderLayer& layer, 
 void forward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x,
                    std::optional<ConstTensorView> hidden_before, LayerBuffers& buffers, const SavedActivations& saved) {
   const LayerTensors tensors = tensors_of(context, layer, buffers, saved);
+  forget_decoded(context);
   forward_qkv(context, layer, x, hidden_before, tensors, saved);
   forward_attention(context, layer, tensors);
-  for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
+  for (std::int64_t first = 0; first < context.tokens(); first += buffers.mlp_tile) {
     const MlpTile tile = make_tile(context, tensors, buffers, saved, first);
     forward_mlp_product(context, layer, ConstTensorView(x), tile);
     forward_group(context, layer, layer.down, first, tile.product, tile.delta);
@@ -290,11 +305,12 @@ void forward_layer(const LayerContext& context, const DecoderLayer& layer, Tenso
 void backward_layer(const LayerContext& context, const DecoderLayer& layer, TensorView x, LayerBuffers& buffers,
                     TensorView dx, bool skip_input_gradient, const SavedActivations& saved) {
   const LayerTensors tensors = tensors_of(context, layer, buffers, saved);
+  forget_decoded(context);
   if (saved.recompute == Recompute::kAll) {
     forward_qkv(context, layer, x, std::nullopt, tensors, saved);
     forward_attention(context, layer, tensors);
   }
-  for (std::int64_t first = 0; first < context.tokens(); first += kMlpTile) {
+  for (std::int64_t first = 0; first < context.tokens(); first += buffers.mlp_tile) {
     const MlpTile tile = make_tile(context, tensors, buffers, saved, first);
     restore_mlp_product(context, layer, x, tile, saved);
     backward_mlp_tile(context, layer, tile, buffers, dx.slice_rows(first, tile.tokens));

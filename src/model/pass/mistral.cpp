@@ -95,6 +95,7 @@ void Mistral::start(const PackedBatch& batch, const DropoutKey& dropout, bool tr
   training_ = training;
   upload_batch(batch);
   context_.rope = &rope_;
+  context_.decoded = &buffers_.decoded;
   context_.dropout = dropout;
   embed(context_.ops, weights_->embedding.view(), batch_ids_, layer_input(0));
   probe("embedding", layer_input(0));

@@ -99,7 +99,8 @@ void Mistral::reserve_batch() {
 // Comes last, and waits for the default stream, on which everything made before was filled.
 void Mistral::reserve_workspace() {
   memory_->device.begin(kWorkspaceCategory);
-  const std::size_t bytes = device_workspace_bytes(*layers_.front(), config(), capacity_tokens_, capacity_backward_);
+  const std::size_t bytes = device_workspace_bytes(*layers_.front(), config(), capacity_tokens_, capacity_backward_,
+                                                   checkpointing_.decode_once);
   *workspace_ = Workspace(memory_->device.take(bytes + RedZones::room_on_device), bytes, RedZones::room_on_device);
   if (!memory_->is_planning()) synchronize_stream(nullptr);
 }

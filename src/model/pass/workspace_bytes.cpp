@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shori/ops/attention.h"
+#include "shori/ops/device_limits.h"
 #include "shori/ops/head_loss.h"
 #include "shori/ops/lora_down.h"
 #include "shori/ops/lora_grad.h"
@@ -22,11 +23,12 @@ std::size_t gradient_bytes(const LinearGroup& group, std::int64_t tokens) {
 }  // namespace
 
 std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfig& config, std::int64_t tokens,
-                                   bool backward) {
+                                   bool backward, bool decode_once) {
   constexpr std::size_t kSmall = std::size_t{4} << 20;
   std::size_t largest = head_loss_workspace_bytes(tokens, config.vocab_size);
   for (const LinearGroup* group : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
-    largest = std::max(largest, nf4_linear_workspace_bytes(group->out(), group->fused_in()));
+    largest = std::max(
+        largest, decode_once ? kMatmulWorkspaceBytes : nf4_linear_workspace_bytes(group->out(), group->fused_in()));
     largest = std::max(largest, lora_down_workspace_bytes(tokens, group->lora_count(), group->rank));
     if (backward) largest = std::max(largest, gradient_bytes(*group, tokens));
   }

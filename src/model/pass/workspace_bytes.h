@@ -7,8 +7,9 @@
 
 namespace shori {
 
-// The largest workspace that any op uses in a pass of up to `tokens`, or in an optimizer step.
+// The largest workspace that any op uses in a pass of up to `tokens`, or in an optimizer step. `decode_once`: decoded weights
+// have memory of their own.
 std::size_t device_workspace_bytes(const DecoderLayer& layer, const MistralConfig& config, std::int64_t tokens,
-                                   bool backward);
+                                   bool backward, bool decode_once);
 
 }  // namespace shori

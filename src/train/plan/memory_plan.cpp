@@ -31,6 +31,28 @@ CheckpointingPolicy last_layers_whole(std::int64_t layers, std::int64_t whole) {
   return policy;
 }
 
+// What the kernels are made for.
+constexpr std::int64_t kMaxMlpTile = 16384;
+
+// With the weights of a layer decoded once in each of its passes, if that fits. Of all that memory buys this saves the most time a
+// byte but for the attention, so it comes before whole layers.
+MemoryPlan decode_once_if_it_fits(const MemoryDemand& demand, CheckpointingPolicy policy, const DeviceLimits& limits) {
+  policy.decode_once = true;
+  MemoryPlan plan = plan_memory(demand, policy, limits.sm_count);
+  if (fits(plan, limits)) return plan;
+  policy.decode_once = false;
+  return plan_memory(demand, policy, limits.sm_count);
+}
+
+// Where every layer is kept whole, the rest of the memory goes to longer products: the MLP of a pack in one tile.
+MemoryPlan lengthen_mlp_tile(const MemoryDemand& demand, MemoryPlan plan, const DeviceLimits& limits) {
+  CheckpointingPolicy policy = plan.checkpointing;
+  if (std::ranges::count(policy.layers, Recompute::kNone) < std::ssize(policy.layers)) return plan;
+  policy.mlp_tile = std::clamp(round_up(demand.tokens(), kMlpTile), kMlpTile, kMaxMlpTile);
+  MemoryPlan longer = plan_memory(demand, policy, limits.sm_count);
+  return fits(longer, limits) ? longer : plan;
+}
+
 std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
   std::size_t most = 0;
   for (const PackShape& pack : demand.packs) {
@@ -42,18 +64,20 @@ std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
 // The attention of every layer kept, and as many whole layers as fit; else everything recomputed.
 MemoryPlan keep_what_fits(const MemoryDemand& demand, const DeviceLimits& limits) {
   const std::int64_t layers = demand.model.layers;
+  const MemoryPlan least = decode_once_if_it_fits(demand, last_layers_whole(layers, 0), limits);
+  if (!fits(least, limits))
+    return decode_once_if_it_fits(demand, CheckpointingPolicy::uniform(layers, Recompute::kAll), limits);
   const auto with_whole = [&](std::int64_t whole) {
-    return plan_memory(demand, last_layers_whole(layers, whole), limits.sm_count);
+    CheckpointingPolicy policy = last_layers_whole(layers, whole);
+    policy.decode_once = least.checkpointing.decode_once;
+    return plan_memory(demand, policy, limits.sm_count);
   };
-  if (!fits(with_whole(0), limits)) {
-    return plan_memory(demand, CheckpointingPolicy::uniform(layers, Recompute::kAll), limits.sm_count);
-  }
   std::int64_t low = 0, high = layers;
   while (low < high) {
     const std::int64_t middle = (low + high + 1) / 2;
     fits(with_whole(middle), limits) ? low = middle : high = middle - 1;
   }
-  return with_whole(low);
+  return lengthen_mlp_tile(demand, with_whole(low), limits);
 }
 
 // The same stage with packs of at most `tokens`.
@@ -132,13 +156,19 @@ std::string checkpointing_text(const CheckpointingPolicy& policy) {
   return text;
 }
 
+std::string decoding_text(const CheckpointingPolicy& policy) {
+  return concat("decoded ", policy.decode_once ? "once in a pass of a layer" : "for each product", ", MLP in tiles of ",
+                with_commas(policy.mlp_tile), " tokens");
+}
+
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
   return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
 }
 
 MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const DeviceLimits& limits) {
   const auto same = [&](Recompute recompute) {
-    return plan_memory(demand, CheckpointingPolicy::uniform(demand.model.layers, recompute), limits.sm_count);
+    const auto policy = CheckpointingPolicy::uniform(demand.model.layers, recompute);
+    return lengthen_mlp_tile(demand, decode_once_if_it_fits(demand, policy, limits), limits);
   };
   switch (choice) {
     case ActivationMemory::kAuto:
@@ -155,6 +185,7 @@ MemoryPlan plan_for(const MemoryDemand& demand, ActivationMemory choice, const D
 
 std::optional<MemoryPlan> keep_one_layer_less(MemoryDemand demand, const MemoryPlan& plan, int sm_count) {
   CheckpointingPolicy policy = plan.checkpointing;
+  policy.mlp_tile = kMlpTile;
   auto layer = std::ranges::find(policy.layers, Recompute::kNone);
   if (layer == policy.layers.end()) layer = std::ranges::find(policy.layers, Recompute::kMlp);
   if (layer == policy.layers.end()) return std::nullopt;
@@ -272,6 +303,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   std::string text = memory_lines(plan);
   text += memory_line("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
   text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
+  text += concat("  frozen weights: ", decoding_text(plan.checkpointing), "\n");
   return text + memory_line("page-locked host memory", plan.pinned_bytes);
 }
 

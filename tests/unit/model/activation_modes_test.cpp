@@ -72,18 +72,20 @@ TEST_P(ActivationModes, GiveTheSameBitsWithSomeModulesAdapted) {
   }
 }
 
-TEST_P(ActivationModes, GiveTheSameBitsBeyondOneMlpTile) {
+TEST_P(ActivationModes, GiveTheSameBitsInAnyTilesOfTheMlp) {
   MistralConfig config = tiny_config();
   config.layers = 1;
   LoraAdapter adapter(config, {.rank = 4, .alpha = 16}, GetParam());
   const PackedBatch pack = pack_of(random_samples({2500, 1700}, config.vocab_size), 8);
   ASSERT_GT(std::ssize(pack.ids), kMlpTile);
   std::vector<std::vector<float>> wanted;
-  for (const Recompute recompute : {Recompute::kAll, Recompute::kMlp, Recompute::kNone}) {
+  for (const CheckpointingPolicy& policy : {CheckpointingPolicy{.layers = {Recompute::kAll}},
+                                            {.layers = {Recompute::kMlp}, .mlp_tile = 2 * kMlpTile},
+                                            {.layers = {Recompute::kNone}, .mlp_tile = 1024}}) {
     Mistral model(tiny_weights(config, GetParam()), &adapter);
     randomize(adapter, model.ops());
     adapter.zero_gradients(model.ops());
-    model.set_checkpointing(CheckpointingPolicy::uniform(1, recompute));
+    model.set_checkpointing(policy);
     model.begin(pack, {.seed = 5, .step = 2, .probability = 0.1f});
     model.forward_layer(0);
     model.head_loss(1e-3);
@@ -92,7 +94,7 @@ TEST_P(ActivationModes, GiveTheSameBitsBeyondOneMlpTile) {
     for (const LoraFactor& factor : adapter.factors())
       got.emplace_back(factor.gradients().begin(), factor.gradients().end());
     if (wanted.empty()) wanted = got;
-    EXPECT_TRUE(wanted == got) << static_cast<int>(recompute);
+    EXPECT_TRUE(wanted == got) << static_cast<int>(policy.layers.front()) << ", tiles of " << policy.mlp_tile;
   }
 }
 

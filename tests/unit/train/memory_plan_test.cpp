@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 namespace shori {
 namespace {
@@ -113,6 +114,54 @@ TEST(MemoryPlan, AutoStaysWithinTheCapAndLeavesNoRoomForAnotherLayer) {
     more.layers[layers - whole - 1] = Recompute::kNone;
     EXPECT_FALSE(fits(plan_memory(demand, more, limits.sm_count), limits)) << i;
   }
+}
+
+constexpr std::size_t kGiB = std::size_t{1} << 30;
+DeviceLimits card(std::size_t bytes) { return {bytes, bytes, 82}; }
+
+// [W | B'] of Mistral-7B's groups: 6,144 x 4,160, 4,096 x 4,128, 28,672 x 4,160 and 4,096 x 14,368.
+constexpr std::size_t kDecodedBytes = (6144u * 4160 + 4096u * 4128 + 28672u * 4160 + std::size_t{4096} * 14368) * 2;
+
+TEST(MemoryPlan, WeightsAreDecodedOnceBeforeLayersAreKeptWhole) {
+  const MemoryDemand demand = mistral_7b(16384);
+  const MemoryPlan plan = plan_for(demand, ActivationMemory::kAuto, card(24 * kGiB));
+  EXPECT_TRUE(plan.checkpointing.decode_once);
+  EXPECT_EQ(plan.checkpointing.mlp_tile, kMlpTile);
+  EXPECT_EQ(bytes_of(plan, "decoded weights of a layer"), kDecodedBytes);
+  EXPECT_EQ(decoding_text(plan.checkpointing), "decoded once in a pass of a layer, MLP in tiles of 4,096 tokens");
+  // A byte less than that takes: the weights are decoded for each product, whatever is kept.
+  for (const auto& [choice, recompute] : {std::pair{ActivationMemory::kKeepAttention, Recompute::kMlp},
+                                          std::pair{ActivationMemory::kRecompute, Recompute::kAll}}) {
+    const MemoryPlan once = plan_for(demand, choice, card(64 * kGiB));
+    EXPECT_TRUE(once.checkpointing.decode_once);
+    EXPECT_EQ(once.checkpointing.mlp_tile, kMlpTile) << "longer tiles are for memory that nothing else can use";
+    const MemoryPlan less = plan_for(demand, choice, card(once.total_bytes - 1));
+    EXPECT_FALSE(less.checkpointing.decode_once);
+    EXPECT_EQ(less.total_bytes, planned(demand, recompute, 82).total_bytes);
+    EXPECT_EQ(decoding_text(less.checkpointing), "decoded for each product, MLP in tiles of 4,096 tokens");
+  }
+}
+
+TEST(MemoryPlan, WhatIsLeftWithEveryLayerWholeGoesToLongerTilesOfTheMlp) {
+  const auto tile = [](std::int64_t tokens, ActivationMemory choice, std::size_t bytes) {
+    return plan_for(mistral_7b(tokens), choice, card(bytes)).checkpointing.mlp_tile;
+  };
+  EXPECT_EQ(tile(16384, ActivationMemory::kAuto, 100 * kGiB), 16384);
+  EXPECT_EQ(tile(9000, ActivationMemory::kKeep, 100 * kGiB), 12288);
+  EXPECT_EQ(tile(40000, ActivationMemory::kAuto, 200 * kGiB), 16384);
+  EXPECT_EQ(tile(100, ActivationMemory::kAuto, 100 * kGiB), kMlpTile);
+  const MemoryPlan longest = plan_for(mistral_7b(16384), ActivationMemory::kKeep, card(100 * kGiB));
+  EXPECT_EQ(tile(16384, ActivationMemory::kKeep, longest.total_bytes), 16384);
+  EXPECT_EQ(tile(16384, ActivationMemory::kKeep, longest.total_bytes - 1), kMlpTile);
+}
+
+TEST(MemoryPlan, WithALayerLessTilesHaveTheirUsualLength) {
+  const MemoryDemand demand = mistral_7b(16384);
+  const auto less = keep_one_layer_less(demand, plan_for(demand, ActivationMemory::kAuto, card(100 * kGiB)), 82);
+  ASSERT_TRUE(less);
+  EXPECT_EQ(less->checkpointing.mlp_tile, kMlpTile);
+  EXPECT_TRUE(less->checkpointing.decode_once);
+  EXPECT_EQ(std::ranges::count(less->checkpointing.layers, Recompute::kNone), 31);
 }
 
 // A short stage that fills the card before a long one: the arena stays as large as the first needs, and libtorch must

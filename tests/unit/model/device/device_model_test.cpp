@@ -11,6 +11,7 @@
 #include "shori/model/mistral.h"
 #include "shori/ops/matmul_choices.h"
 #include "shori/optim/adamw8bit.h"
+#include "shori/util/text.h"
 #include "tests/support/device_test.h"
 #include "tests/support/tiny_mistral.h"
 
@@ -37,11 +38,22 @@ void upload(const LinearWeight& from, LinearWeight& to) {
   device.offset = host.offset;
 }
 
+void upload_weights(const MistralWeights& host, MistralWeights& weights) {
+  upload(host.embedding, weights.embedding);
+  upload(host.head, weights.head);
+  upload(host.final_norm, weights.final_norm);
+  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+    upload(host.layers[i].input_norm, weights.layers[i].input_norm);
+    upload(host.layers[i].post_attention_norm, weights.layers[i].post_attention_norm);
+    for (const Linear linear : kLinears) upload(host.layers[i][linear], weights.layers[i][linear]);
+  }
+}
+
 // Everything of one device run, or its plan, in the order in which a trainer makes it.
 struct DeviceModel {
   DeviceModel(DeviceMemory& memory, const MistralConfig& config, const CheckpointingPolicy& policy)
       : memory(memory), weights(allocate_weights(config, {}, &memory.device)) {
-    if (!memory.is_planning()) fill(tiny_weights(config, DType::kBf16));
+    if (!memory.is_planning()) upload_weights(tiny_weights(config, DType::kBf16), weights);
     adapter = std::make_unique<LoraAdapter>(config, kSettings, DType::kBf16, &memory);
     model = std::make_unique<Mistral>(std::move(weights), adapter.get(), &memory);
     stage_begin = memory.device.mark();
@@ -50,16 +62,6 @@ struct DeviceModel {
     model->reserve(kTokens, kTokens, true);
     optimizer = std::make_unique<AdamW8bit>(*adapter, AdamOptions{.weight_decay = 0.05}, &memory);
     cache.emplace(model->make_cache(kTokens));
-  }
-  void fill(MistralWeights host) {
-    upload(host.embedding, weights.embedding);
-    upload(host.head, weights.head);
-    upload(host.final_norm, weights.final_norm);
-    for (std::size_t i = 0; i < weights.layers.size(); ++i) {
-      upload(host.layers[i].input_norm, weights.layers[i].input_norm);
-      upload(host.layers[i].post_attention_norm, weights.layers[i].post_attention_norm);
-      for (const Linear linear : kLinears) upload(host.layers[i][linear], weights.layers[i][linear]);
-    }
   }
 
   DeviceMemory& memory;
@@ -238,15 +240,58 @@ TEST_F(DeviceModelTest, ThreeStepsRepeatToTheBit) {
 
 TEST_F(DeviceModelTest, EveryActivationModeGivesTheSameBits) {
   const Numbers wanted = run_on_device(CheckpointingPolicy::uniform(2, Recompute::kAll));
-  EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kAll)));
+  EXPECT_TRUE(wanted == run_on_device({.layers = {Recompute::kAll, Recompute::kAll}, .decode_once = true}));
   EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kMlp)));
   EXPECT_TRUE(wanted == run_on_device(CheckpointingPolicy::uniform(2, Recompute::kNone)));
-  EXPECT_TRUE(wanted == run_on_device({{Recompute::kMlp, Recompute::kNone}}));
+  EXPECT_TRUE(wanted == run_on_device({.layers = {Recompute::kMlp, Recompute::kNone}, .decode_once = true}));
+}
+
+// Forward products of the library and backward products of the kernel in one pass, which share the memory of a decoded weight.
+TEST_F(DeviceModelTest, DecodingOnceGivesTheSameBitsBesideTheNf4Kernel) {
+  const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, Recompute::kMlp);
+  const Numbers library = run_on_device(policy);
+  for (const char* shape : {"64+32+32 in 64+64", "64 in 64+32", "128+128 in 64+64", "64 in 128+32"}) {
+    remember_matmul_choice({concat("frozen x.wT out ", shape), std::string(kLibraryAlgorithm)});
+    remember_matmul_choice({concat("frozen x.w out ", shape), std::string(kNf4Algorithm)});
+  }
+  set_frozen_products(FrozenProducts::kRecorded);
+  const Numbers both = run_on_device(policy);
+  EXPECT_FALSE(both == library) << "the kernel was not used";
+  EXPECT_TRUE(both == run_on_device({.layers = policy.layers, .decode_once = true}));
+  set_frozen_products(FrozenProducts::kCublasLt);
+}
+
+// A pack in one tile, and in two with the weights decoded once for both.
+TEST_F(DeviceModelTest, EveryTileOfTheMlpGivesTheSameBits) {
+  MistralConfig config = tiny_config();
+  config.layers = 1;
+  const PackedBatch pack = pack_of(random_samples({600, 500}, config.vocab_size), 4);
+  const auto gradients = [&](const CheckpointingPolicy& policy) {
+    DeviceMemory memory{{ArenaKind::kDevice, std::size_t{256} << 20}, {ArenaKind::kPinned, std::size_t{16} << 20}};
+    MistralWeights weights = allocate_weights(config, {}, &memory.device);
+    upload_weights(tiny_weights(config, DType::kBf16), weights);
+    LoraAdapter adapter(config, kSettings, DType::kBf16, &memory);
+    Mistral model(std::move(weights), &adapter, &memory);
+    model.set_checkpointing(policy);
+    model.reserve(std::ssize(pack.ids), std::ssize(pack.ids), true);
+    randomize(adapter, model.ops());
+    adapter.zero_gradients(model.ops());
+    model.begin(pack, {.seed = 5, .step = 2, .probability = 0.1f});
+    model.forward_layer(0);
+    const std::span<const float> losses = model.head_loss(1e-2);
+    std::vector<std::vector<float>> numbers{{losses.begin(), losses.end()}};
+    model.backward_layer(0);
+    for (const LoraFactor& factor : adapter.factors()) numbers.push_back(gradient_of(model.ops(), factor));
+    memory.device.check_guards();
+    return numbers;
+  };
+  const auto wanted = gradients(CheckpointingPolicy::uniform(1, Recompute::kMlp));
+  EXPECT_EQ(gradients({.layers = {Recompute::kMlp}, .mlp_tile = 1024, .decode_once = true}), wanted);
 }
 
 TEST_F(DeviceModelTest, TakesWhatWasPlannedToTheByte) {
   for (const Recompute recompute : {Recompute::kAll, Recompute::kMlp, Recompute::kNone}) {
-    const CheckpointingPolicy policy = CheckpointingPolicy::uniform(2, recompute);
+    const CheckpointingPolicy policy = {.layers = {recompute, recompute}, .decode_once = recompute == Recompute::kMlp};
     DeviceMemory planned = DeviceMemory::planning();
     const DeviceModel counted(planned, tiny_config(), policy);
     DeviceMemory memory = memory_for(policy);

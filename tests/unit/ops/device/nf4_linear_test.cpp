@@ -184,6 +184,37 @@ TEST_F(Nf4LinearDevice, BackwardMatchesCpu) {
   });
 }
 
+// The first product leaves the weights decoded, those that follow read them, and after they were forgotten they are decoded again.
+TEST_F(Nf4LinearDevice, DecodedWeightsAreReadUntilTheyAreForgotten) {
+  constexpr std::int64_t kTokens = 5;
+  const TwinGroup twins(64, 20, {{kQ, 128}, {kK, 64}}, TwinWeights::kNf4, 10);
+  LinearGroup group = twins.device();
+  const std::int64_t in = group.fused_in(), out = group.out();
+  TwinMatrix<Bf16> x(kTokens, in, normal_bf16(static_cast<std::size_t>(kTokens * in), 1));
+  TwinMatrix<Bf16> dy(kTokens, out, normal_bf16(static_cast<std::size_t>(kTokens * out), 2));
+  using Results = std::vector<std::vector<Bf16>>;
+  const auto products = [&](std::size_t workspace_bytes) {
+    const OpContext context = device(workspace_bytes);
+    TwinMatrix<Bf16> y(kTokens, out, std::vector<Bf16>(static_cast<std::size_t>(kTokens * out)));
+    TwinMatrix<Bf16> dx(kTokens, in, std::vector<Bf16>(static_cast<std::size_t>(kTokens * in)));
+    nf4_linear(context, group, x.device(), y.device());
+    nf4_linear_backward(context, group, dy.device(), dx.device());
+    return Results{y.device_values(), dx.device_values()};
+  };
+  const Results wanted = products(bytes_for(twins.host()));
+  const DeviceArray<Bf16> memory(static_cast<std::size_t>(out * in));
+  DecodedWeight decoded{.memory = {memory.get(), DType::kBf16, out, in, in}};
+  group.decoded = &decoded;
+  const std::size_t least = device_backend() == "emulated" ? 0 : kMatmulWorkspaceBytes;
+  EXPECT_EQ(products(least), wanted);
+  EXPECT_TRUE(decoded.is_filled);
+  EXPECT_EQ(products(least), wanted);
+  fill_zero_on_device(memory.get(), static_cast<std::size_t>(out * in) * sizeof(Bf16), nullptr);
+  for (const std::vector<Bf16>& result : products(least)) EXPECT_EQ(result, std::vector<Bf16>(result.size()));
+  decoded.is_filled = false;
+  EXPECT_EQ(products(least), wanted);
+}
+
 TEST_F(Nf4LinearDevice, RefusesFp32) {
   const TwinGroup group(64, 0, {{kO, 64, kNoLora}}, TwinWeights::kNf4, 1);
   TwinMatrix<float> x(1, 64, std::vector<float>(64)), y(1, 64, std::vector<float>(64));

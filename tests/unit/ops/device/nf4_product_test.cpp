@@ -211,6 +211,35 @@ TEST_F(Nf4ProductDevice, RowsDoNotDependOnHowManyAreMultiplied) {
   EXPECT_EQ(parts.device_values(), whole.device_values());
 }
 
+// The weight is then no longer there for the library's product. Rows that do not fit go to the workspace.
+TEST_F(Nf4ProductDevice, ScaledRowsTakeTheMemoryOfTheDecodedWeight) {
+  constexpr std::int64_t kTokens = 300, kIn = 64, kOut = 272;
+  const TwinGroup twins(kIn, 8, {{kO, kOut}}, TwinWeights::kNf4, 5);
+  LinearGroup group = twins.device();
+  const std::int64_t in = group.fused_in();
+  const DeviceArray<Bf16> memory(static_cast<std::size_t>(kOut * in));
+  DecodedWeight decoded{.memory = {memory.get(), DType::kBf16, kOut, in, in}};
+  TwinMatrix<Bf16> x(kTokens, in, normal_bf16(static_cast<std::size_t>(kTokens * in), 1));
+  TwinMatrix<Bf16> dy(kTokens, kOut, normal_bf16(static_cast<std::size_t>(kTokens * kOut), 2));
+  const auto forward = [&](std::size_t workspace_bytes) {
+    TwinMatrix<Bf16> y(kTokens, kOut, std::vector<Bf16>(kTokens * kOut));
+    nf4_product(device(workspace_bytes), group, true, x.device(), y.device());
+    return y.device_values();
+  };
+  const auto backward = [&] {
+    TwinMatrix<Bf16> dx(kTokens, in, std::vector<Bf16>(static_cast<std::size_t>(kTokens * in)));
+    nf4_product_backward(device(bytes_for(kTokens, kOut)), group, true, dy.device(), dx.device());
+    return dx.device_values();
+  };
+  const std::vector<Bf16> y = forward(bytes_for(kTokens, in)), dx = backward();
+  group.decoded = &decoded;
+  decoded.is_filled = true;
+  EXPECT_EQ(backward(), dx);
+  EXPECT_TRUE(decoded.is_filled) << "256 rows of dy are larger than the weight";
+  EXPECT_EQ(forward(0), y);
+  EXPECT_FALSE(decoded.is_filled);
+}
+
 TEST_F(Nf4ProductDevice, RowsAreScaledByPowersOfTwo) {
   constexpr int kRows = 5, kCols = 40, kOther = 8, kWidth = kCols + kOther;
   std::vector<Bf16> values = normal_bf16(kRows * kWidth, 1);
