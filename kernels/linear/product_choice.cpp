@@ -40,7 +40,8 @@ void remember(const std::string& product, bool nf4, const std::string& reason) {
   remember_matmul_choice({product, std::string(nf4 ? kNf4Algorithm : kLibraryAlgorithm), reason});
 }
 
-// Runs both ways, the chosen one last.
+// Runs both ways, the chosen one last. Where the group has memory for its decoded weights, the library's time is that of the
+// products that find them there.
 void choose_by_time(const OpContext& context, const std::string& product, std::int64_t rows, const ProductWays& ways) {
   const double library = seconds_of(context, ways.library), nf4 = seconds_of(context, ways.nf4);
   const bool is_faster = is_worthwhile(nf4, library);
@@ -50,8 +51,12 @@ void choose_by_time(const OpContext& context, const std::string& product, std::i
   if (!is_faster) ways.library();
 }
 
-// The emulator's times say nothing about a card.
-bool is_timed_card() { return device_backend() == "cuda" && adds_faster_in_half(open_device()); }
+// Whether times say which way is faster. A clock that a test has set says so for any number of rows.
+bool is_timed(std::int64_t rows) {
+  if (device_backend() == "none") return false;
+  const DeviceInfo& device = open_device();
+  return device.has_clock && adds_faster_in_half(device) && (rows >= kMinTimedRows || device_backend() != "cuda");
+}
 
 }  // namespace
 
@@ -77,7 +82,7 @@ void run_frozen_product(const OpContext& context, MatmulB form, const LinearGrou
     return ways.nf4();
   }
   if (known) return *known == kNf4Algorithm ? ways.nf4() : ways.library();
-  if (choice == FrozenProducts::kRecorded || !is_timed_card() || rows < kMinTimedRows) return ways.library();
+  if (choice == FrozenProducts::kRecorded || !is_timed(rows)) return ways.library();
   choose_by_time(context, product, rows, ways);
 }
 

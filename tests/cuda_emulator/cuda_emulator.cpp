@@ -7,7 +7,10 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <sstream>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "shori/io/half.h"
@@ -70,8 +73,26 @@ bool truncated_by_environment() {
   return text != nullptr && std::string_view(text) == "truncated";
 }
 
+// Milliseconds by the beginning of a name.
+std::vector<std::pair<std::string, double>> clock_of_environment() {
+  const char* const text = std::getenv("SHORI_EMULATED_CLOCK");
+  std::istringstream entries(text == nullptr ? "" : text);
+  std::vector<std::pair<std::string, double>> clock;
+  for (std::string entry; std::getline(entries, entry, ',');) {
+    const std::size_t sign = entry.find('=');
+    if (sign == std::string::npos) throw EmulatorError(concat("SHORI_EMULATED_CLOCK: no `=` in ", entry));
+    clock.emplace_back(entry.substr(0, sign), std::stod(entry.substr(sign + 1)));
+  }
+  return clock;
+}
+const std::vector<std::pair<std::string, double>>& clock_table() {
+  static const auto& table = *new auto(clock_of_environment());
+  return table;
+}
+
 struct Device {
   Schedule schedule;
+  double clock_seconds = 0;
   bool truncates_sums = truncated_by_environment();
   std::uint64_t random = 1;
   std::vector<std::unique_ptr<Thread>> threads;
@@ -261,6 +282,15 @@ void land(const Copy& copy) {
 void set_schedule(const Schedule& schedule) { device().schedule = schedule; }
 void truncate_sums(bool truncated) { device().truncates_sums = truncated; }
 bool sums_are_truncated() { return device().truncates_sums; }
+
+bool has_clock() { return !clock_table().empty(); }
+double clock_seconds() { return device().clock_seconds; }
+void advance_clock(std::string_view work) {
+  for (const auto& [begin, milliseconds] : clock_table()) {
+    if (work.starts_with(begin)) device().clock_seconds += milliseconds / 1e3;
+  }
+}
+
 std::uint16_t round_sum(double sum) {
   constexpr double kInfinite = std::numeric_limits<double>::infinity();
   const auto sign = static_cast<std::uint16_t>(std::signbit(sum) ? 0x8000 : 0);
@@ -420,6 +450,7 @@ void run_blocks(dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*
 
 void run_grid(const KernelName& name, dim3 grid, dim3 block, std::size_t dynamic_shared_bytes, void (*thread)(void*),
               void* argument) {
+  advance_clock(name.text);
   try {
     run_blocks(grid, block, dynamic_shared_bytes, thread, argument);
   } catch (const EmulatorError& error) {

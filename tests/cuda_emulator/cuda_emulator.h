@@ -13,6 +13,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -78,6 +79,13 @@ void set_schedule(const Schedule& schedule);
 // default.
 void truncate_sums(bool truncated);
 bool sums_are_truncated();
+
+// A clock that a test sets: with SHORI_EMULATED_CLOCK="nf4_product=0.9,device_matmul=1" in the environment, work whose name
+// begins with one of these texts takes so many milliseconds, and other work none. Work is each launch, by the name of its kernel,
+// and each product of device_matmul().
+bool has_clock();
+double clock_seconds();
+void advance_clock(std::string_view work);
 
 // Limits of the smallest supported card, checked at launch: 99 KiB of shared memory per block, 48 KiB of it static (sm_86).
 inline constexpr std::size_t kMaxSharedBytes = 99 * 1024;

@@ -116,7 +116,8 @@ const DeviceInfo& open_device() {
                                .sm_count = 82,
                                .total_bytes = std::size_t{24} << 30,
                                .free_bytes = std::size_t{24} << 30,
-                               .driver = "emulated"};
+                               .driver = "emulated",
+                               .has_clock = emulator::has_clock()};
   return info;
 }
 
@@ -129,7 +130,8 @@ DeviceStream::~DeviceStream() {
 DeviceEvent::DeviceEvent() : handle_(new EventState) {}
 DeviceEvent::~DeviceEvent() { delete static_cast<EventState*>(handle_); }
 void DeviceEvent::record(void* stream) {
-  *static_cast<EventState*>(handle_) = {now_seconds(), stream, queues()[stream].end()};
+  const double seconds = emulator::has_clock() ? emulator::clock_seconds() : now_seconds();
+  *static_cast<EventState*>(handle_) = {seconds, stream, queues()[stream].end()};
 }
 void DeviceEvent::synchronize() const {
   const auto& event = *static_cast<const EventState*>(handle_);

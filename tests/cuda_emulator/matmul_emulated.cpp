@@ -11,6 +11,7 @@ namespace shori {
 void device_matmul(const OpContext& caller, MatmulB form, ConstTensorView a, ConstTensorView b, TensorView c) {
   constexpr std::int64_t kRows = 128;
   emulator::before_launch(caller.stream);
+  emulator::advance_clock("device_matmul");
   static Workspace workspace;
   const OpContext context{.device = Device::kCpu, .workspace = &workspace};
   const WorkspaceFrame frame(workspace);

@@ -1,5 +1,6 @@
 """The key `matmul` on the emulated device: the NF4 kernel trains as cuBLASLt's products do, and a run keeps its choice."""
 import json
+import re
 
 import pytest
 
@@ -72,6 +73,51 @@ def test_the_record_names_the_kernel_of_each_product(kernel, library):
     assert products(library) == []
 
 
+def clock(nf4):
+    """The emulator's clock: milliseconds of a product by our kernel; one by the library takes 1."""
+    return {"SHORI_EMULATED_CLOCK": f"nf4_product={nf4},device_matmul=1"}
+
+
+def stopped_after_step_1(job, env=None):
+    with Running(EMULATED, job.config, env=env) as running:
+        assert running.wait_for(r"saved step 1 \(durable\)")
+        running.signal(15)
+        assert running.finish().code == 75
+
+
+def test_auto_takes_the_faster_kernel_and_a_resumed_run_keeps_it(tmp_path, narrow_model, kernel):
+    stopped = job(tmp_path, narrow_model)
+    stopped_after_step_1(stopped, clock(nf4=0.94))
+    recorded = products(stopped)
+    assert {item["algorithm"] for item in recorded} == {"nf4"} and len(recorded) == 8
+    assert all(re.fullmatch(r"with \d+ rows nf4 0.940 ms, cublaslt 1.000 ms", item["reason"]) for item in recorded), recorded
+    must(emulated(stopped.config, "--resume", env=clock(nf4=2)))
+    assert products(stopped) == recorded
+    assert numbers(stopped) == numbers(kernel)
+
+
+def test_auto_keeps_the_library_where_the_kernel_saves_less_than_a_twentieth(tmp_path, narrow_model, library):
+    stopped = job(tmp_path, narrow_model)
+    stopped_after_step_1(stopped, clock(nf4=0.96))
+    recorded = products(stopped)
+    assert {item["algorithm"] for item in recorded} == {"cublaslt"} and len(recorded) == 8
+    must(emulated(stopped.config, "--resume", env=clock(nf4=0.5)))
+    assert products(stopped) == recorded
+    assert numbers(stopped) == numbers(library)
+
+
+def test_auto_chooses_once_for_the_stages_of_a_recipe(tmp_path, narrow_model):
+    """In one process, and in another that finds the other kernel faster."""
+    recipe = job(tmp_path, narrow_model, held_out=0, max_steps=1, num_epochs=...,
+                 stages=[{"name": name, "learning_rate": rate} for name, rate in (("low", 1e-3), ("mid", 5e-4), ("high", 1e-4))])
+    runs = {name: tmp_path / "run" / name for name in ("low", "mid", "high")}
+    must(emulated(recipe.config, "--only", "low", env=clock(nf4=0.5)))
+    must(emulated(recipe.config, env=clock(nf4=2)))
+    choices = {name: {item["product"]: item["algorithm"] for item in json.loads((run / "run.json").read_text())["products"]}
+               for name, run in runs.items()}
+    assert choices["low"] == choices["mid"] == choices["high"] and set(choices["low"].values()) == {"nf4"}
+
+
 def test_auto_does_not_try_on_the_emulator(tmp_path, narrow_model, library):
     default = trained(tmp_path, narrow_model)
     assert numbers(default) == numbers(library) and products(default) == []
@@ -79,10 +125,7 @@ def test_auto_does_not_try_on_the_emulator(tmp_path, narrow_model, library):
 
 def test_a_stopped_run_resumes_with_its_kernel(tmp_path, narrow_model, kernel):
     stopped = job(tmp_path, narrow_model, matmul="nf4")
-    with Running(EMULATED, stopped.config) as running:
-        assert running.wait_for(r"saved step 1 \(durable\)")
-        running.signal(15)
-        assert running.finish().code == 75
+    stopped_after_step_1(stopped)
     refused = must(emulated(stopped.config, "--resume", "--set", "matmul=auto"), 2)
     assert refused.errors == ["E0504"] and "`matmul` nf4 -> auto" in refused.err
     must(emulated(stopped.config, "--resume"))

@@ -22,6 +22,7 @@ struct DeviceInfo {
   std::size_t total_bytes = 0;
   std::size_t free_bytes = 0;  // when the device was opened
   std::string driver;          // "580.65.06"
+  bool has_clock = true;       // false: the times of events say nothing (the emulator, unless a test sets its clock)
 };
 
 std::string_view device_backend();  // "cuda", "emulated", "none"
