@@ -164,7 +164,7 @@ def check_cmake(root):
         yield "CMakeLists.txt: no shori_layer() found"
     for layer, rest in rows:
         words = rest.split()
-        keywords = {"LINK", "TORCH", "FOLDER"}
+        keywords = {"LINK", "TORCH", "FOLDER", "HEADERS"}
         links = []
         if "LINK" in words:
             for word in words[words.index("LINK") + 1:]:
