@@ -56,19 +56,36 @@ TEST(RunProgram, HelpAndVersionAreNoErrors) {
 }
 
 TEST(RunProgram, MisspeltCommandsAndOptionsAreAnsweredWithTheNearestOne) {
-  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{"chek"}, "unknown command `chek`; did you mean `check`?"},
-      {{"--json-errors", "chek", "--formt", "x"}, "unknown command `chek`; did you mean `check`?"},
-      {{"zzzzzz"}, "unknown command `zzzzzz`; choose one of check, convert, fail, end"},
-      {{"check", "--formt", "x"}, "unknown option `--formt`; did you mean `--format`?"},
-      {{"check", "--formt=x"}, "unknown option `--formt`; did you mean `--format`?"},
-      {{"check", "--zzzzzz"}, "unknown option `--zzzzzz`"},
-      {{}, "A subcommand is required"},
-      {{"check", "x"}, "The following argument was not expected: x"}};
-  for (const auto& [arguments, message] : cases) {
+  struct Case {
+    std::vector<std::string> arguments;
+    std::string message, why;
+  };
+  const Case cases[] = {
+      {.arguments = {"chek"},
+       .message = "unknown command `chek`; did you mean `check`?",
+       .why = "a command with a letter missing"},
+      {.arguments = {"--json-errors", "chek", "--formt", "x"},
+       .message = "unknown command `chek`; did you mean `check`?",
+       .why = "the first wrong word counts"},
+      {.arguments = {"zzzzzz"},
+       .message = "unknown command `zzzzzz`; choose one of check, convert, fail, end",
+       .why = "like no command"},
+      {.arguments = {"check", "--formt", "x"},
+       .message = "unknown option `--formt`; did you mean `--format`?",
+       .why = "an option with a letter missing"},
+      {.arguments = {"check", "--formt=x"},
+       .message = "unknown option `--formt`; did you mean `--format`?",
+       .why = "the same with its value"},
+      {.arguments = {"check", "--zzzzzz"}, .message = "unknown option `--zzzzzz`", .why = "like no option"},
+      {.arguments = {}, .message = "A subcommand is required", .why = "no command"},
+      {.arguments = {"check", "x"},
+       .message = "The following argument was not expected: x",
+       .why = "one word too many"},
+  };
+  for (const auto& [arguments, message, why] : cases) {
     const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, kExitUsage) << message;
-    EXPECT_TRUE(outcome.err.starts_with(message + "\n")) << outcome.err;
+    EXPECT_EQ(outcome.code, kExitUsage) << why;
+    EXPECT_TRUE(outcome.err.starts_with(message + "\n")) << why << ": " << outcome.err;
   }
 }
 

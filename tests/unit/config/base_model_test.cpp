@@ -81,14 +81,19 @@ TEST_F(BaseModel, CacheNamedByTheEnvironment) {
 
 // The order of huggingface_hub/constants.py: each cache that is added here wins over those before it.
 TEST_F(BaseModel, CachesInTheOrderOfHuggingfaceHub) {
-  const std::vector<std::pair<const char*, std::string>> variables = {
-      {"XDG_CACHE_HOME", "xdg"}, {"HF_HOME", "hf"}, {"HUGGINGFACE_HUB_CACHE", "old"}, {"HF_HUB_CACHE", "new"}};
-  const std::vector<std::string> hubs = {"xdg/huggingface/hub", "hf/hub", "old", "new"};
+  struct Cache {
+    const char* variable;
+    std::string value, hub;
+  };
+  const Cache caches[] = {{.variable = "XDG_CACHE_HOME", .value = "xdg", .hub = "xdg/huggingface/hub"},
+                          {.variable = "HF_HOME", .value = "hf", .hub = "hf/hub"},
+                          {.variable = "HUGGINGFACE_HUB_CACHE", .value = "old", .hub = "old"},
+                          {.variable = "HF_HUB_CACHE", .value = "new", .hub = "new"}};
   cache_model("home/.cache/huggingface/hub", kRevision);
-  for (std::size_t i = 0; i < hubs.size(); ++i) {
-    cache_model(hubs[i], kRevision);
-    setenv(variables[i].first, folder_.path(variables[i].second).c_str(), 1);
-    EXPECT_EQ(find("org/name"), snapshot(hubs[i])) << variables[i].first;
+  for (const auto& [variable, value, hub] : caches) {
+    cache_model(hub, kRevision);
+    setenv(variable, folder_.path(value).c_str(), 1);
+    EXPECT_EQ(find("org/name"), snapshot(hub)) << variable;
   }
 }
 

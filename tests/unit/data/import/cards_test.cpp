@@ -10,16 +10,21 @@ namespace shori {
 namespace {
 
 TEST(Base64, TextsOfAllLengths) {
-  const std::vector<std::pair<std::string, std::string>> cases = {{"", ""},
-                                                                  {"Zg==", "f"},
-                                                                  {"Zm8=", "fo"},
-                                                                  {"Zm9v", "foo"},
-                                                                  {"Zm9vYg", "foob"},
-                                                                  {"Zm9vYmE", "fooba"},
-                                                                  {"Zm9v\nYmFy", "foobar"},
-                                                                  {"-_8=", "\xFB\xFF"},
-                                                                  {"+/8=", "\xFB\xFF"}};
-  for (const auto& [text, bytes] : cases) EXPECT_EQ(decode_base64(text), bytes) << text;
+  struct Case {
+    std::string text, bytes, why;
+  };
+  const Case cases[] = {
+      {.text = "", .bytes = "", .why = "no bytes"},
+      {.text = "Zg==", .bytes = "f", .why = "1 byte"},
+      {.text = "Zm8=", .bytes = "fo", .why = "2 bytes"},
+      {.text = "Zm9v", .bytes = "foo", .why = "3 bytes"},
+      {.text = "Zm9vYg", .bytes = "foob", .why = "4 bytes, not padded"},
+      {.text = "Zm9vYmE", .bytes = "fooba", .why = "5 bytes, not padded"},
+      {.text = "Zm9v\nYmFy", .bytes = "foobar", .why = "a line end inside"},
+      {.text = "-_8=", .bytes = "\xFB\xFF", .why = "the alphabet of URLs"},
+      {.text = "+/8=", .bytes = "\xFB\xFF", .why = "the plain alphabet"},
+  };
+  for (const auto& [text, bytes, why] : cases) EXPECT_EQ(decode_base64(text), bytes) << why;
   for (const char* bad : {"Z", "Zm9v*", "Zg==Zg", "é"}) EXPECT_FALSE(decode_base64(bad)) << bad;
 }
 
@@ -42,17 +47,22 @@ TEST(PngCard, TheNewestVersionCounts) {
 }
 
 TEST(PngCard, EveryDamageHasItsName) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"JPEG", "no PNG"},
-      {kPng, "no character card"},
-      {kPng + text_chunk("Comment", "Zg=="), "no character card"},
-      {kPng + text_chunk("chara", "Z"), "not base64"},
-      {kPng + chunk("zTXt", std::string("chara\0\0x", 8)), "zTXt"},
-      {kPng + std::string("\0\0\1\0tEXtchara\0Zg==", 18), "cut off"},
+  struct Case {
+    std::string png, word, why;
   };
-  for (const auto& [png, word] : cases) {
+  const Case cases[] = {
+      {.png = "JPEG", .word = "no PNG", .why = "another kind of file"},
+      {.png = kPng, .word = "no character card", .why = "a picture alone"},
+      {.png = kPng + text_chunk("Comment", "Zg=="), .word = "no character card", .why = "a text that is no card"},
+      {.png = kPng + text_chunk("chara", "Z"), .word = "not base64", .why = "a card of wrong characters"},
+      {.png = kPng + chunk("zTXt", std::string("chara\0\0x", 8)), .word = "zTXt", .why = "a card that is compressed"},
+      {.png = kPng + std::string("\0\0\1\0tEXtchara\0Zg==", 18),
+       .word = "cut off",
+       .why = "a chunk longer than the file"},
+  };
+  for (const auto& [png, word, why] : cases) {
     std::string problem;
-    EXPECT_FALSE(read_png_card(png, problem)) << word;
+    EXPECT_FALSE(read_png_card(png, problem)) << why;
     EXPECT_NE(problem.find(word), std::string::npos) << problem;
   }
 }
@@ -60,16 +70,21 @@ TEST(PngCard, EveryDamageHasItsName) {
 TEST(Macros, NamesAndTheRest) {
   ImportReport report;
   const MacroNames names{"Ilario", "Mira", "Mira, Tam"};
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"{{user}} and {{ CHAR }}", "Ilario and Mira"},
-      {"<USER> <BOT> <b>", "Ilario Mira <b>"},
-      {"a\n{{trim}}\n\nb", "ab"},
-      {"{{group}}{{noop}}{{// x}}", "Mira, Tam"},
-      {"{{random::a::b}} {{pick:c,d}}", "a c"},
-      {"{{time}} {{user", "{{time}} {{user"},
-      {"{{newline}}", "\n"},
+  struct Case {
+    std::string text, expanded, why;
   };
-  for (const auto& [text, expected] : cases) EXPECT_EQ(expand_macros(text, names, report), expected) << text;
+  const Case cases[] = {
+      {.text = "{{user}} and {{ CHAR }}", .expanded = "Ilario and Mira", .why = "names, in any case and with spaces"},
+      {.text = "<USER> <BOT> <b>", .expanded = "Ilario Mira <b>", .why = "the older spelling"},
+      {.text = "a\n{{trim}}\n\nb", .expanded = "ab", .why = "white space is trimmed"},
+      {.text = "{{group}}{{noop}}{{// x}}", .expanded = "Mira, Tam", .why = "a group, nothing and a comment"},
+      {.text = "{{random::a::b}} {{pick:c,d}}", .expanded = "a c", .why = "the first of several"},
+      {.text = "{{time}} {{user",
+       .expanded = "{{time}} {{user",
+       .why = "values that only a chat has, and a macro that does not end"},
+      {.text = "{{newline}}", .expanded = "\n", .why = "a newline"},
+  };
+  for (const auto& [text, expanded, why] : cases) EXPECT_EQ(expand_macros(text, names, report), expanded) << why;
   EXPECT_EQ(expand_macros("{{user}} {{char}} <BOT>", {}, report), "{{user}} {{char}} <BOT>");
   EXPECT_EQ(report.changes.at("macros without a value in the files, kept"), 3u);
 }
@@ -91,18 +106,27 @@ TEST(LogLines, SpeakersAreNames) {
 }
 
 TEST(Recognize, FormatsByTheirContent) {
-  const std::vector<std::pair<std::string, FileKind>> cases = {
-      {R"({"user_name":"a","character_name":"b"})", FileKind::kSillyTavern},
-      {R"({"name":"a","mes":"b","extra":{"messages":[]}})", FileKind::kSillyTavern},
-      {R"([ {"id":1,"conversations":[)", FileKind::kShareGpt},
-      {R"({"messages":[{"role":"x"}]})", FileKind::kMessages},
-      {R"({"text":"{\"mes\":1}"})", FileKind::kBlockmlJsonl},
-      {R"({"instruction":"a","output":"b"})", FileKind::kAlpaca},
-      {R"({"spec":"chara_card_v2"})", FileKind::kCard},
-      {R"({"entries":{}})", FileKind::kLorebook},
-      {"7", FileKind::kUnknown},
+  struct Case {
+    std::string text;
+    FileKind kind;
+    const char* why;
   };
-  for (const auto& [text, kind] : cases) EXPECT_EQ(recognize_text(text, "a.jsonl"), kind) << text;
+  const Case cases[] = {
+      {.text = R"({"user_name":"a","character_name":"b"})",
+       .kind = FileKind::kSillyTavern,
+       .why = "the header of a chat"},
+      {.text = R"({"name":"a","mes":"b","extra":{"messages":[]}})",
+       .kind = FileKind::kSillyTavern,
+       .why = "a message of a chat with an object of another format inside"},
+      {.text = R"([ {"id":1,"conversations":[)", .kind = FileKind::kShareGpt, .why = "an array that is cut off"},
+      {.text = R"({"messages":[{"role":"x"}]})", .kind = FileKind::kMessages, .why = "messages of an API"},
+      {.text = R"({"text":"{\"mes\":1}"})", .kind = FileKind::kBlockmlJsonl, .why = "a text that looks like a chat"},
+      {.text = R"({"instruction":"a","output":"b"})", .kind = FileKind::kAlpaca, .why = "instructions"},
+      {.text = R"({"spec":"chara_card_v2"})", .kind = FileKind::kCard, .why = "a character card"},
+      {.text = R"({"entries":{}})", .kind = FileKind::kLorebook, .why = "a lorebook"},
+      {.text = "7", .kind = FileKind::kUnknown, .why = "a number"},
+  };
+  for (const auto& [text, kind, why] : cases) EXPECT_EQ(recognize_text(text, "a.jsonl"), kind) << why;
   EXPECT_EQ(recognize_text("A: x\nB: y\n", "a.txt"), FileKind::kPlain);
   EXPECT_EQ(recognize_text("A: x\n▀message\n", "a.txt"), FileKind::kBlockml);
   EXPECT_EQ(recognize_text("names:\n  a: b\nconversation:\n", "a.yaml"), FileKind::kLimarp);

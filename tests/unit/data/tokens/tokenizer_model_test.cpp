@@ -116,18 +116,28 @@ TEST(TokenizerModel, GoldenFileOfAnotherModelTypeIsRefusedForThatOnly) {
 }
 
 TEST(TokenizerModel, FilesThatCrashTheLibraryAreRefused) {
-  const std::vector<std::pair<std::string, std::string>> units = {
-      {"ffffffff", "d5354bc82d2a5fab72ff3eb30c82bab74322159838972257b3dab82f8c447012"},
-      {"ffffff7f", "de7500d8fbea01f68f11de4d2466ed326b8a8cd1b66f86871bdde6ee7085dc9a"},
-      {"00fcffff", "5faf7190c5b71b4739fa357a8aee207fdc4fad14ba51bbf63afbdab210650c90"}};
-  for (const auto& [unit, hash] : units) {
+  struct Table {
+    std::string unit, sha256, why;
+  };
+  const Table tables[] = {
+      {.unit = "ffffffff",
+       .sha256 = "d5354bc82d2a5fab72ff3eb30c82bab74322159838972257b3dab82f8c447012",
+       .why = "every bit is set"},
+      {.unit = "ffffff7f",
+       .sha256 = "de7500d8fbea01f68f11de4d2466ed326b8a8cd1b66f86871bdde6ee7085dc9a",
+       .why = "every bit but the highest"},
+      {.unit = "00fcffff",
+       .sha256 = "5faf7190c5b71b4739fa357a8aee207fdc4fad14ba51bbf63afbdab210650c90",
+       .why = "the largest offset alone"},
+  };
+  for (const auto& [unit, hash, why] : tables) {
     std::string map = from_hex("00040000");
     for (int i = 0; i < 256; ++i) map += from_hex(unit);
     map += std::string("x\0", 2);
     // These golden files leave the type out where it is NORMAL.
     const std::string golden =
         kSpecial + bytes(1, bytes(1, "a") + score(-1)) + bytes(2, number(3, 1)) + bytes(3, bytes(2, map));
-    EXPECT_EQ(sha256_hex(golden), hash);
+    EXPECT_EQ(sha256_hex(golden), hash) << why;
     expect_rule(golden, 3, "precompiled_charsmap");
   }
   Parts long_piece = good();
