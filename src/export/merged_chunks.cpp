@@ -92,11 +92,12 @@ class Merge {
         chunks_.size(), merge_threads(),
         [&](std::size_t i) {
           throw_if_stop_requested();
-          read(chunks_[i], slot_of(i).read.data());
+          read(chunks_[i], slot_of(i));
           return IsRead();
         },
-        [&](std::size_t i, IsRead) { return encode(merged(chunks_[i], slot_of(i)), slot_of(i).encoded.data()); },
+        [&](std::size_t i, IsRead) { return encoded(chunks_[i], slot_of(i), encode); },
         [&](std::size_t i, const EncodedChunk& encoded) {
+          if (job_.hashes) hash_with_output(chunks_[i], slot_of(i), encoded);
           write(chunks_[i], encoded);
           if (chunks_[i].is_last) factors_[chunks_[i].index].nf4.reset();
         });
@@ -109,26 +110,47 @@ class Merge {
   // A slot is free again when the chunk that had it was written.
   Slot& slot_of(std::size_t i) { return slots_[i % slots_.size()]; }
 
-  // Chunks come in order, so that one hash goes through all of a tensor.
-  void read(const ChunkPosition& chunk, std::byte* into) {
-    const HfTensor& tensor = *chunk.tensor;
-    const std::uint64_t row = static_cast<std::uint64_t>(tensor.cols()) * dtype_size(tensor.dtype);
-    const std::uint64_t bytes = static_cast<std::uint64_t>(chunk.rows) * row;
-    job_.base.shard_file(tensor.shard).read(tensor.entry, static_cast<std::uint64_t>(chunk.first) * row, into, bytes);
-    if (job_.base_digests == nullptr) return;
-    hash_.update(into, bytes);
-    if (!chunk.is_last) return;
-    (*job_.base_digests)[tensor.name] = hash_.finish();
-    hash_ = Sha256();
+  static std::span<const std::byte> read_bytes(const ChunkPosition& chunk, const Slot& slot) {
+    const std::uint64_t size = dtype_size(chunk.tensor->dtype);
+    return std::span(slot.read).first(static_cast<std::uint64_t>(chunk.values()) * size);
   }
 
-  MergedChunk merged(const ChunkPosition& position, Slot& slot) {
-    const HfTensor& tensor = *position.tensor;
-    Factors& factors = factors_[position.index];
+  // Chunks come in order, so that one hash goes through all of a tensor.
+  void read(const ChunkPosition& chunk, Slot& slot) {
+    const HfTensor& tensor = *chunk.tensor;
+    const std::uint64_t row = static_cast<std::uint64_t>(tensor.cols()) * dtype_size(tensor.dtype);
+    const std::span<const std::byte> bytes = read_bytes(chunk, slot);
+    job_.base.shard_file(tensor.shard)
+        .read(tensor.entry, static_cast<std::uint64_t>(chunk.first) * row, slot.read.data(), bytes.size());
+    if (job_.base_digests == nullptr || job_.hashes != nullptr) return;
+    base_hash_.update(bytes.data(), bytes.size());
+    if (!chunk.is_last) return;
+    (*job_.base_digests)[tensor.name] = base_hash_.finish();
+    base_hash_ = Sha256();
+  }
+
+  void hash_with_output(const ChunkPosition& chunk, const Slot& slot, const EncodedChunk& encoded) {
+    job_.hashes->update(read_bytes(chunk, slot), encoded.bytes);
+    if (chunk.is_last) (*job_.base_digests)[chunk.tensor->name] = job_.hashes->finish_first();
+  }
+
+  EncodedChunk encoded(const ChunkPosition& chunk, Slot& slot, const EncodeChunk& encode) {
+    const Factors& factors = factors_of(chunk);
+    if (!factors.lora && job_.written_dtype == chunk.tensor->dtype) return {.bytes = read_bytes(chunk, slot)};
+    return encode(merged(chunk, factors, slot), slot.encoded.data());
+  }
+
+  const Factors& factors_of(const ChunkPosition& chunk) {
+    Factors& factors = factors_[chunk.index];
     std::call_once(factors.once, [&] {
-      if (job_.adapter) factors.lora = lora_of(*job_.adapter, tensor);
-      if (factors.lora && job_.merge_base == MergeBase::kNf4) factors.nf4 = quantized(job_.base, tensor);
+      if (job_.adapter) factors.lora = lora_of(*job_.adapter, *chunk.tensor);
+      if (factors.lora && job_.merge_base == MergeBase::kNf4) factors.nf4 = quantized(job_.base, *chunk.tensor);
     });
+    return factors;
+  }
+
+  MergedChunk merged(const ChunkPosition& position, const Factors& factors, Slot& slot) {
+    const HfTensor& tensor = *position.tensor;
     const std::span<float> values = std::span(slot.values).first(static_cast<std::size_t>(position.values()));
     if (factors.nf4)
       dequantize_nf4(factors.nf4->view(), position.first * tensor.cols(), values);
@@ -142,7 +164,7 @@ class Merge {
   std::vector<ChunkPosition> chunks_;
   std::vector<Factors> factors_;  // by tensor
   std::vector<Slot> slots_;
-  Sha256 hash_;  // of the tensor that is being read
+  Sha256 base_hash_;  // of the tensor that is being read
 };
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "shori/export/merge.h"
 #include "shori/io/hf_model.h"
 #include "shori/util/hash.h"
+#include "shori/util/hash_pair.h"
 
 namespace shori {
 
@@ -68,6 +69,10 @@ struct MergeJob {
   MergeBase merge_base;
   std::vector<MergeSource> sources;
   std::map<std::string, Sha256Digest>* base_digests = nullptr;  // gets the SHA-256 of each tensor in the base by name
+  // Hashes each tensor in the base (first) for base_digests together with all encoded bytes (second).
+  Sha256Pair* hashes = nullptr;
+  // Tensors without an adapter that the base has in this type are written as they are, without encode().
+  std::optional<FileDType> written_dtype;
 };
 
 // Encodes to `out`, which has room for 4 bytes a value. Called by several threads.

@@ -17,6 +17,8 @@
 namespace shori {
 namespace {
 
+const std::vector<std::pair<std::string, std::string>> kMetadata = {{"format", "pt"}};
+
 bool is_zero_or_subnormal_half(std::uint16_t bits) { return (bits & 0x7c00) == 0; }
 bool is_inf_or_nan_half(std::uint16_t bits) { return (bits & 0x7c00) == 0x7c00; }
 
@@ -88,21 +90,24 @@ class WeightWriter {
     const std::string& name = input_.base.shards()[shard].name;
     const std::string path = join_path(folder, name);
     try {
-      Sha256 hash;
-      SafetensorsWriter file(path, arrays, {{"format", "pt"}}, &hash);
-      write_tensors(std::move(tensors), file);
+      Sha256Pair hashes;
+      const std::string header = make_safetensors_header(arrays, kMetadata);
+      hashes.update({}, std::as_bytes(std::span(header)));
+      SafetensorsWriter file(path, arrays, kMetadata);
+      write_tensors(std::move(tensors), file, dtype, hashes);
       file.finish();
-      written_.files[name] = to_hex(hash.finish());
+      written_.files[name] = to_hex(hashes.finish_second());
     } catch (const IoFailure& failure) {
       throw Error(Diagnostic("E0512", concat("writing ", path, " failed: ", error_text(failure.error)))
                       .note("nothing is left under the target's name"));
     }
   }
 
-  void write_tensors(std::vector<MergeSource> tensors, SafetensorsWriter& file) {
+  void write_tensors(std::vector<MergeSource> tensors, SafetensorsWriter& file, FileDType dtype, Sha256Pair& hashes) {
     Xxh64 checksum;
     for_each_merged_chunk(
-        {input_.base, &input_.adapter, input_.options.merge_base, std::move(tensors), &written_.base_digests},
+        {input_.base, &input_.adapter, input_.options.merge_base, std::move(tensors), &written_.base_digests, &hashes,
+         dtype},
         [&](const MergedChunk& chunk, std::byte* out) { return encode(chunk, dtype_, out); },
         [&](const ChunkPosition& chunk, const EncodedChunk& encoded) {
           file.append(encoded.bytes.data(), encoded.bytes.size());

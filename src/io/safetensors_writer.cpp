@@ -9,8 +9,8 @@
 namespace shori {
 
 SafetensorsWriter::SafetensorsWriter(const std::string& path, std::span<const NamedArray> arrays,
-                                     const std::vector<std::pair<std::string, std::string>>& metadata, Sha256* hash)
-    : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644)), hash_(hash) {
+                                     const std::vector<std::pair<std::string, std::string>>& metadata)
+    : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644)) {
   if (!file_.valid()) throw IoFailure{"open", errno};
   for (const NamedArray& array : arrays) missing_bytes_ += array.bytes();
   const std::string header = make_safetensors_header(arrays, metadata);
@@ -32,7 +32,6 @@ void SafetensorsWriter::finish() {
 void SafetensorsWriter::write(const void* data, std::size_t bytes) {
   if (const IoResult result = write_all(file_.get(), data, bytes); result.error) throw IoFailure{"write", result.error};
   writeback_.wrote(file_.get(), bytes);
-  if (hash_ != nullptr) hash_->update(data, bytes);
 }
 
 }  // namespace shori

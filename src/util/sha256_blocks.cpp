@@ -67,38 +67,69 @@ bool has_sha_instructions() {
   return ssse3 && sse41 && ((b >> 29) & 1u) != 0;
 }
 
-__attribute__((target("sha,sse4.1,ssse3"))) void sha256_blocks_x86(std::uint32_t* state, const std::uint8_t* data,
-                                                                   std::size_t count) {
+namespace {
+
+// Streams side by side: an instruction waits for the one before in its own stream only, so that two take about the time of
+// one.
+template <int kStreams>
+__attribute__((target("sha,sse4.1,ssse3"))) void hash_streams(std::uint32_t* const (&states)[kStreams],
+                                                              const std::uint8_t* const (&data)[kStreams],
+                                                              std::size_t count) {
   const __m128i byte_order = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
-  const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(state)), 0xb1);
-  const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(state + 4)), 0x1b);
-  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8);
-  __m128i cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
-  for (; count > 0; --count, data += 64) {
-    const __m128i abef_before = abef, cdgh_before = cdgh;
-    __m128i message[4];
-    for (int i = 0; i < 4; ++i)
-      message[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data) + i), byte_order);
+  __m128i abef[kStreams], cdgh[kStreams];
+  for (int s = 0; s < kStreams; ++s) {
+    const auto* state = reinterpret_cast<const __m128i*>(states[s]);
+    const __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(state), 0xb1);
+    const __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(state + 1), 0x1b);
+    abef[s] = _mm_alignr_epi8(cdab, efgh, 8);
+    cdgh[s] = _mm_blend_epi16(efgh, cdab, 0xf0);
+  }
+  for (std::size_t block = 0; block < count; ++block) {
+    __m128i abef_before[kStreams], cdgh_before[kStreams], message[kStreams][4];
+    for (int s = 0; s < kStreams; ++s) {
+      abef_before[s] = abef[s], cdgh_before[s] = cdgh[s];
+      const auto* words = reinterpret_cast<const __m128i*>(data[s] + 64 * block);
+      for (int i = 0; i < 4; ++i) message[s][i] = _mm_shuffle_epi8(_mm_loadu_si128(words + i), byte_order);
+    }
 #pragma GCC unroll 16  // keeps the message in registers
     for (int group = 0; group < 16; ++group) {
-      __m128i& words = message[group & 3];
-      if (group >= 4) {
-        const __m128i& next = message[(group + 1) & 3];
-        const __m128i &third = message[(group + 2) & 3], &fourth = message[(group + 3) & 3];
-        words = _mm_add_epi32(_mm_sha256msg1_epu32(words, next), _mm_alignr_epi8(fourth, third, 4));
-        words = _mm_sha256msg2_epu32(words, fourth);
-      }
       const __m128i constants = _mm_load_si128(reinterpret_cast<const __m128i*>(kRoundConstants) + group);
-      const __m128i sum = _mm_add_epi32(words, constants);
-      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
-      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+#pragma GCC unroll 2
+      for (int s = 0; s < kStreams; ++s) {
+        __m128i& words = message[s][group & 3];
+        if (group >= 4) {
+          const __m128i& next = message[s][(group + 1) & 3];
+          const __m128i &third = message[s][(group + 2) & 3], &fourth = message[s][(group + 3) & 3];
+          words = _mm_add_epi32(_mm_sha256msg1_epu32(words, next), _mm_alignr_epi8(fourth, third, 4));
+          words = _mm_sha256msg2_epu32(words, fourth);
+        }
+        const __m128i sum = _mm_add_epi32(words, constants);
+        cdgh[s] = _mm_sha256rnds2_epu32(cdgh[s], abef[s], sum);
+        abef[s] = _mm_sha256rnds2_epu32(abef[s], cdgh[s], _mm_shuffle_epi32(sum, 0x0e));
+      }
     }
-    abef = _mm_add_epi32(abef, abef_before);
-    cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    for (int s = 0; s < kStreams; ++s) {
+      abef[s] = _mm_add_epi32(abef[s], abef_before[s]);
+      cdgh[s] = _mm_add_epi32(cdgh[s], cdgh_before[s]);
+    }
   }
-  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state), _mm_blend_epi16(feba, dchg, 0xf0));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+  for (int s = 0; s < kStreams; ++s) {
+    const __m128i feba = _mm_shuffle_epi32(abef[s], 0x1b), dchg = _mm_shuffle_epi32(cdgh[s], 0xb1);
+    auto* state = reinterpret_cast<__m128i*>(states[s]);
+    _mm_storeu_si128(state, _mm_blend_epi16(feba, dchg, 0xf0));
+    _mm_storeu_si128(state + 1, _mm_alignr_epi8(dchg, feba, 8));
+  }
+}
+
+}  // namespace
+
+void sha256_blocks_x86(std::uint32_t* state, const std::uint8_t* data, std::size_t count) {
+  hash_streams<1>({state}, {data}, count);
+}
+
+void sha256_two_x86(std::uint32_t* state, const std::uint8_t* data, std::uint32_t* other_state,
+                    const std::uint8_t* other_data, std::size_t count) {
+  hash_streams<2>({state, other_state}, {data, other_data}, count);
 }
 
 #else
@@ -107,6 +138,12 @@ bool has_sha_instructions() { return false; }
 
 void sha256_blocks_x86(std::uint32_t* state, const std::uint8_t* data, std::size_t count) {
   sha256_blocks_portable(state, data, count);
+}
+
+void sha256_two_x86(std::uint32_t* state, const std::uint8_t* data, std::uint32_t* other_state,
+                    const std::uint8_t* other_data, std::size_t count) {
+  sha256_blocks_portable(state, data, count);
+  sha256_blocks_portable(other_state, other_data, count);
 }
 
 #endif

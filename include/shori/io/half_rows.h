@@ -14,5 +14,7 @@ void widen_values(FileDType dtype, const void* values, std::size_t count, float*
 
 // float_to_half() of all values.
 void to_halves(std::span<const float> values, std::uint16_t* out);
+// half_to_float() of all of them.
+void from_halves(std::span<const std::uint16_t> halves, float* out);
 
 }  // namespace shori

@@ -17,10 +17,9 @@ namespace shori {
 // Every failing system call throws IoFailure: the caller knows whether to try again and what to report.
 class SafetensorsWriter {
  public:
-  // Creates `path`, which must not exist, and writes the header. `data` of the arrays is not used. `hash`, if not null,
-  // gets all bytes of the file.
+  // Creates `path`, which must not exist, and writes make_safetensors_header(). `data` of the arrays is not used.
   SafetensorsWriter(const std::string& path, std::span<const NamedArray> arrays,
-                    const std::vector<std::pair<std::string, std::string>>& metadata, Sha256* hash = nullptr);
+                    const std::vector<std::pair<std::string, std::string>>& metadata);
 
   // The next bytes of the arrays, in their order.
   void append(const void* data, std::size_t bytes);
@@ -32,7 +31,6 @@ class SafetensorsWriter {
 
   FileDescriptor file_;
   Writeback writeback_;
-  Sha256* hash_;
   std::uint64_t missing_bytes_ = 0;
 };
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -10,42 +9,16 @@
 #include "shori/io/half_rows.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
+#include "src/export/gguf/q8_blocks.h"
 #include "src/export/merged_weights.h"
 
 namespace shori {
 namespace {
 
-constexpr std::size_t kBlock = 32;
-
 [[noreturn]] void refuse_value(float value, const std::string& name, GgufType type) {
   throw Error(Diagnostic("E0804", concat("`", name, "` holds ", std::to_string(value), ", beyond the range of ",
                                          type_name(type)))
                   .help("`--type bf16` or `--type f32`"));
-}
-
-float largest(std::span<const float> values) {
-  float result = 0;
-  for (const float value : values) result = std::max(result, std::fabs(value));
-  return result;
-}
-
-// In double the sum is exact, so that a value just under one half is not rounded up.
-std::int8_t round_half_away(float value) {
-  return static_cast<std::int8_t>(static_cast<int>(static_cast<double>(value) + std::copysign(0.5, value)));
-}
-
-void encode_q8_block(std::span<const float> values, std::byte* out, const std::string& name) {
-  const float scale = largest(values) / 127.0f, inverse = scale != 0 ? 1.0f / scale : 0.0f;
-  const std::uint16_t bits = float_to_half(scale);
-  if ((bits & 0x7c00) == 0x7c00) refuse_value(largest(values), name, GgufType::kQ8_0);
-  std::int8_t codes[kBlock];
-  if (std::isfinite(inverse)) {
-    for (std::size_t i = 0; i < kBlock; ++i) codes[i] = round_half_away(values[i] * inverse);
-  } else {
-    std::fill(codes, codes + kBlock, std::int8_t{0});  // the scale is 0 in f16 as well
-  }
-  std::memcpy(out, &bits, 2);
-  std::memcpy(out + 2, codes, kBlock);
 }
 
 // The bits of the largest magnitude, which order as the magnitudes do, infinity and NaN above all.
@@ -75,6 +48,12 @@ void encode_half(std::span<const float> values, std::int32_t largest, std::byte*
   to_halves(values, reinterpret_cast<std::uint16_t*>(out));
 }
 
+void encode_q8(std::span<const float> values, std::int32_t largest, std::byte* out, const std::string& name) {
+  const auto magnitude = std::bit_cast<float>(largest);
+  if ((float_to_half(magnitude / 127.0f) & 0x7c00) == 0x7c00) refuse_value(magnitude, name, GgufType::kQ8_0);
+  encode_q8_blocks(values, out);
+}
+
 }  // namespace
 
 void encode_gguf_values(GgufType type, std::span<const float> values, std::byte* out, const std::string& name) {
@@ -89,10 +68,8 @@ void encode_gguf_values(GgufType type, std::span<const float> values, std::byte*
     case GgufType::kBf16:
       return encode_bf16(values, reinterpret_cast<std::uint16_t*>(out));
     case GgufType::kQ8_0:
-      break;
+      return encode_q8(values, largest, out, name);
   }
-  for (std::size_t i = 0; i < values.size(); i += kBlock)
-    encode_q8_block(values.subspan(i, kBlock), out + bytes_of(type, i), name);
 }
 
 void decode_gguf_values(GgufType type, const std::byte* bytes, std::span<float> values) {
@@ -105,7 +82,7 @@ void decode_gguf_values(GgufType type, const std::byte* bytes, std::span<float> 
     const std::byte* block = bytes + bytes_of(type, i);
     std::memcpy(&bits, block, 2);
     if (type == GgufType::kQ8_0)
-      values[i] = half_to_float(bits) * static_cast<float>(static_cast<std::int8_t>(block[2 + i % kBlock]));
+      values[i] = half_to_float(bits) * static_cast<float>(static_cast<std::int8_t>(block[2 + i % kQ8Values]));
     else
       values[i] = decode_value(bits, type == GgufType::kF16 ? MergeDType::kF16 : MergeDType::kBf16);
   }

@@ -49,6 +49,20 @@ TEST(Half, RowsAreConvertedAsSingleValues) {
   }
 }
 
+TEST(Half, RowsAreWidenedAsSingleValues) {
+  std::vector<std::uint16_t> halves;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) halves.push_back(static_cast<std::uint16_t>(bits));
+  halves.push_back(0x7d01);  // a NaN whose neighbours are numbers
+  for (const std::size_t left_out : {0u, 1u, 5u, 7u}) {
+    const std::span<const std::uint16_t> row = std::span(halves).subspan(left_out);
+    std::vector<float> values(row.size());
+    from_halves(row, values.data());
+    for (std::size_t i = 0; i < row.size(); ++i)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(values[i]), std::bit_cast<std::uint32_t>(half_to_float(row[i])))
+          << std::hex << row[i];
+  }
+}
+
 TEST(Half, EveryBitPatternReadsBackExactly) {
   for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
     const auto half = static_cast<std::uint16_t>(bits);

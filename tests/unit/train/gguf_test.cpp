@@ -10,9 +10,11 @@
 #include "shori/io/half.h"
 #include "shori/util/error.h"
 #include "shori/util/hash.h"
+#include "shori/util/math.h"
 #include "src/export/gguf/gguf_file.h"
 #include "src/export/gguf/gguf_metadata.h"
 #include "src/export/gguf/gguf_values.h"
+#include "src/export/gguf/q8_blocks.h"
 #include "src/export/merged_weights.h"
 #include "tests/support/error_code.h"
 #include "tests/support/temporary_folder.h"
@@ -140,6 +142,32 @@ TEST(GgufValues, JustBelowOneHalfIsNotRoundedUp) {
 TEST(GgufValues, TinyBlocksDoNotDivideByZero) {
   std::vector<float> values(32, 1e-44f);
   EXPECT_EQ(encoded_hex(GgufType::kQ8_0, values), std::string(68, '0'));
+}
+
+// Values around every half code, of both signs, at scales from the least to the largest; every number of blocks to 5.
+TEST(GgufValues, Q8BlocksByInstructionsAreThoseOfPlainLoops) {
+  std::vector<float> values;
+  for (const float scale : {1e-44f, 3e-39f, 1e-30f, 1e-7f, 0.01f, 1.0f, 0.3f, 60000.0f}) {
+    for (int code = -127; code <= 127; ++code) {
+      const float half = (static_cast<float>(code) + 0.5f) * scale;
+      for (const float value : {half, std::nextafter(half, 0.0f), std::nextafter(half, 2 * half)})
+        values.push_back(std::abs(value) <= 127 * scale ? value : 0.0f);
+      if (values.size() % kQ8Values == 0) values.push_back(127 * scale);  // the scale of this block
+    }
+    values.resize(round_up(values.size(), kQ8Values), -0.0f);
+  }
+  const std::size_t block_bytes = bytes_of(GgufType::kQ8_0, kQ8Values);
+  for (std::size_t first = 0; first < values.size(); first += kQ8Values) {
+    for (std::size_t blocks = 0; blocks <= std::min<std::size_t>(5, (values.size() - first) / kQ8Values); ++blocks) {
+      const std::span<const float> row = std::span(values).subspan(first, blocks * kQ8Values);
+      std::vector<std::byte> plain(blocks * block_bytes + 1), fast(plain), used(plain);
+      encode_q8_blocks_plain(row, plain.data());
+      if (has_q8_instructions()) encode_q8_blocks_avx2(row, fast.data());
+      encode_q8_blocks(row, used.data());
+      if (has_q8_instructions()) ASSERT_EQ(plain, fast) << first << " " << blocks;
+      ASSERT_EQ(plain, used) << first << " " << blocks;
+    }
+  }
 }
 
 TEST(GgufValues, Bf16AndF16AreRoundedToNearestEven) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "shori/util/hash_pair.h"
 #include "src/util/sha256_blocks.h"
 
 namespace shori {
@@ -56,6 +57,43 @@ TEST(Sha256, HardwareAndPortableFormsAgree) {
     sha256_blocks_portable(portable, data.data(), blocks);
     sha256_blocks_x86(hardware, data.data(), blocks);
     for (int i = 0; i < 8; ++i) EXPECT_EQ(portable[i], hardware[i]) << blocks << " " << i;
+    std::uint32_t backward[8] = {8, 7, 6, 5, 4, 3, 2, 1}, second[8] = {8, 7, 6, 5, 4, 3, 2, 1};
+    sha256_blocks_portable(backward, data.data() + 1, std::min(blocks, std::size_t{32}));
+    sha256_blocks_portable(portable, data.data(), std::min(blocks, std::size_t{32}));
+    sha256_two_x86(second, data.data() + 1, hardware, data.data(), std::min(blocks, std::size_t{32}));
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(portable[i], hardware[i]) << blocks << " " << i;
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(backward[i], second[i]) << blocks << " " << i;
+  }
+}
+
+std::vector<std::byte> random_bytes(std::size_t size, std::uint32_t seed) {
+  std::vector<std::byte> bytes(size);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>((seed = seed * 1664525 + 1013904223) >> 24);
+  return bytes;
+}
+
+TEST(Sha256, TwoTextsSideBySideHaveTheDigestsOfEach) {
+  const std::vector<std::byte> first = random_bytes(700, 1), second = random_bytes(700, 2);
+  struct Case {
+    std::size_t held, other_held;  // bytes that were hashed before, of each
+    std::size_t taken, other_taken;
+  };
+  std::vector<Case> cases;
+  for (const std::size_t held : {0u, 1u, 63u, 64u, 65u})
+    for (const std::size_t other_held : {0u, 5u, 63u})
+      for (const std::size_t taken : {0u, 1u, 63u, 64u, 127u, 192u, 500u})
+        for (const std::size_t other_taken : {0u, 59u, 64u, 250u, 500u})
+          cases.push_back({held, other_held, taken, other_taken});
+  Sha256Pair pair;
+  for (const Case& one : cases) {
+    for (int round = 0; round < 2; ++round) {
+      pair.update(std::span(first).first(one.held), std::span(second).first(one.other_held));
+      pair.update(std::span(first).subspan(one.held, one.taken),
+                  std::span(second).subspan(one.other_held, one.other_taken));
+      EXPECT_EQ(pair.finish_first(), sha256(first.data(), one.held + one.taken)) << one.held << " " << one.taken;
+      EXPECT_EQ(pair.finish_second(), sha256(second.data(), one.other_held + one.other_taken))
+          << one.other_held << " " << one.other_taken;
+    }
   }
 }
 
