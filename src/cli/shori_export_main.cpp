@@ -127,15 +127,19 @@ void add_gguf_lora_command(CLI::App& app, GgufLoraExport& lora) {
   });
 }
 
+void add_model_pattern(CLI::App& command, std::string& pattern) {
+  command
+      .add_option("--model-pattern", pattern,
+                  concat("JavaScript regular expression: backends' models that it matches select the instruct preset "
+                         "(default ",
+                         kDefaultModelPattern, ")"))
+      ->type_name("REGEX");
+}
+
 void add_sillytavern_command(CLI::App& app, SillyTavernExport& presets) {
   CLI::App* command = app.add_subcommand("sillytavern", "presets for SillyTavern: context, instruct, samplers");
   as_path(command->add_option("--out", presets.out, "folder to create"))->required();
-  command
-      ->add_option("--model-pattern", presets.model_pattern,
-                   concat("JavaScript regular expression: backends' models that it matches select the instruct "
-                          "preset (default ",
-                          kDefaultModelPattern, ")"))
-      ->type_name("REGEX");
+  add_model_pattern(*command, presets.model_pattern);
   command->add_flag("--force", presets.force, "move a target that is not empty aside");
   command->footer("Example:  shori-export sillytavern --out exports/sillytavern");
   command->callback([&presets] { export_sillytavern(presets); });
@@ -148,7 +152,13 @@ void add_release_command(CLI::App& app, ReleaseOptions& release) {
                               "the base model used in training: its folder, or `org/name` in the Hugging Face cache"))
       ->required();
   command->add_option("--name", release.name, "of the model, in its card and in file names (default: of the folder)");
-  command->add_option("--license", release.license, "id of the licence in the card (default apache-2.0)")
+  as_path(
+      command->add_option("--card", release.card,
+                          "YAML file, such as the config of the training, whose `card: {title, summary}` go into the "
+                          "card"));
+  command
+      ->add_option("--license", release.license,
+                   "id of the licence in the card (default: that of the base's README.md, else apache-2.0)")
       ->type_name("ID");
   as_path(command->add_option("--license-file", release.license_file, "the text of that licence"));
   command->add_option("--language", release.languages, "of the texts (default en); may be given several times")
@@ -157,6 +167,7 @@ void add_release_command(CLI::App& app, ReleaseOptions& release) {
   command->add_option("--date", release.date, "date in the card")->type_name("YYYY-MM-DD");
   add_choice<MergeBase>(*command, "--merge-base", release.merge_base,
                         "original: the 16-bit weights (default); nf4: the weights that training saw");
+  add_model_pattern(*command, release.model_pattern);
   command->add_flag("!--no-gguf", release.gguf, "leave the files for llama.cpp out");
   command->footer(
       "Example:  shori-export release runs/shori/top-pg13 --base models/Mistral-7B-Instruct-v0.2 --out exports/ShoriRP");

@@ -10,6 +10,7 @@ namespace shori {
 namespace {
 
 constexpr std::string_view kNested = "blockml.";
+constexpr std::string_view kCardKey = "card";
 
 // Names that are allowed at this level: under `blockml:` without the prefix, else those without a dot.
 std::vector<std::string_view> names_at_level(bool nested) {
@@ -19,7 +20,7 @@ std::vector<std::string_view> names_at_level(bool nested) {
     if (nested && key_nested) names.push_back(key.name.substr(kNested.size()));
     if (!nested && !key_nested) names.push_back(key.name);
   }
-  if (!nested) names.insert(names.end(), {"blockml", kStagesKey});
+  if (!nested) names.insert(names.end(), {"blockml", kStagesKey, kCardKey});
   return names;
 }
 
@@ -39,6 +40,8 @@ class Collector {
     Setting setting{nested ? std::string(kNested) + key.text : key.text, key, value, &document_, kind_};
     const bool dotted = !nested && kind_ != ValueOrigin::Kind::kSet && key.text.find('.') != std::string::npos;
     if (!nested && key.text == kStagesKey) return;  // the loader reads it
+    if (!nested && key.text == kCardKey && kind_ == ValueOrigin::Kind::kFile)
+      return;  // `shori-export release` reads it
     if (!nested && key.text == "blockml") {
       add_blockml(setting);
     } else if (const KeyInfo* known = dotted ? nullptr : find_config_key(setting.key)) {

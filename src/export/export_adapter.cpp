@@ -1,7 +1,10 @@
 #include "shori/export/export_adapter.h"
 
+#include <ranges>
+
 #include "shori/export/chat_template.h"
 #include "shori/export/export_base.h"
+#include "shori/util/command.h"
 #include "shori/util/file.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -22,7 +25,19 @@ void log_rank(std::int64_t rank) {
   log_info(concat("vLLM accepts ranks of a list only: start it with `--max-lora-rank ", accepted, "`"));
 }
 
+// The adapters that the stages began from, the last one first.
+std::vector<std::string> parents_of(const std::vector<StageRecord>& stages) {
+  std::vector<std::string> parents;
+  for (const StageRecord& stage : stages | std::views::reverse)
+    if (!stage.parent.empty()) parents.push_back(stage.parent);
+  return parents;
+}
+
 }  // namespace
+
+std::string revision_of(const std::string& base) {
+  return snapshot_id(base).empty() ? "" : file_name(absolute_path(base));
+}
 
 CardFacts facts_of(const ExportSource& source, const std::string& title) {
   CardFacts card;
@@ -42,7 +57,8 @@ void write_with_record(const std::string& folder, const CardFacts& card, std::ma
   write_file_atomically(folder, "README.md", text);
   files["README.md"] = to_hex(sha256(text.data(), text.size()));
   write_file_atomically(folder, "shori_export.json",
-                        export_record(*card.adapter, card.base_name, card.base_fingerprint, card.merge_base, files));
+                        export_record(*card.adapter, {card.base_name, card.base_fingerprint, card.base_revision},
+                                      parents_of(card.stages), card.merge_base, files));
 }
 
 void write_adapter_export(const AdapterExport& options, const ExportSource& source, const CardFacts& card,
@@ -57,11 +73,12 @@ void write_adapter_export(const AdapterExport& options, const ExportSource& sour
   facts.library = "peft";
   facts.base_name = settings.base_name;
   facts.base_fingerprint = source.base_fingerprint();
+  facts.base_revision = revision_of(options.base);
   write_with_record(folder, facts, digests_of_files(folder));
 }
 
 void export_adapter(const AdapterExport& options) {
-  ExportFolder folder(options.out, options.base, options.force);
+  ExportFolder folder(options.out, {options.source.run, options.base}, options.force);
   const ExportSource source = open_export_source(options.source);
   write_adapter_export(options, source, facts_of(source, file_name(folder.target())), folder.path());
   folder.publish();

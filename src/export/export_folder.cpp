@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "shori/export/export_source.h"
+#include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 
@@ -23,11 +23,15 @@ void add_digests(const std::string& root, const std::string& part, FileDigests& 
 
 }  // namespace
 
-ExportFolder::ExportFolder(const std::string& out, const std::string& base, bool force)
-    : target_(check_target(out, base, force)),
+ExportFolder::ExportFolder(const std::string& out, const ExportInputs& inputs, bool force)
+    : target_(check_target(out, inputs, force)),
       path_(join_path(parent_path(target_), concat(".", file_name(target_), ".partial"))) {
   make_directories(parent_path(target_));
-  std::filesystem::remove_all(path_);
+  std::error_code error;
+  std::filesystem::remove_all(path_, error);
+  if (error)
+    throw Error(Diagnostic("E0513", concat(quoted_path(target_), " cannot be used for writing: ", error.message()))
+                    .help("name another folder"));
 }
 
 ExportFolder::~ExportFolder() {

@@ -4,13 +4,15 @@
 #include <map>
 #include <string>
 
+#include "shori/export/export_source.h"
+
 namespace shori {
 
 class ExportFolder {
  public:
   // Checks the target (see check_target()), makes its parent, and removes what a killed export left. path() does not
   // exist yet.
-  ExportFolder(const std::string& out, const std::string& base, bool force);
+  ExportFolder(const std::string& out, const ExportInputs& inputs, bool force);
   // Removes what was written, unless it was published: nothing half-written remains.
   ~ExportFolder();
   ExportFolder(const ExportFolder&) = delete;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "shori/io/safetensors.h"
@@ -30,6 +31,25 @@ AdapterSource checkpoint_of_step(const RunFolder& run, std::uint64_t step) {
 
 std::uint64_t newest_step(const RunFolder& run) {
   if (const auto newest = run.newest_checkpoint()) return *newest;
+  throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
+}
+
+// The newest checkpoint that is whole. E0503 if none is.
+AdapterSource newest_whole_checkpoint(const RunFolder& run) {
+  std::vector<std::uint64_t> steps;
+  for (const std::string& name : list_directory(run.checkpoints()))
+    if (const auto step = checkpoint_step(name)) steps.push_back(*step);
+  std::ranges::sort(steps, std::greater());
+  for (const std::uint64_t step : steps) {
+    try {
+      (void)open_checkpoint(run.checkpoints(), checkpoint_name(step), true);
+      log_info(concat("the run is not finished: exporting step ", step));
+      return {run.checkpoints(), checkpoint_name(step), true};
+    } catch (const Error& error) {
+      if (error.code() != "E0503" || step == steps.back()) throw;
+      log_info(concat("the checkpoint of step ", step, " is damaged: ", error.diagnostics().front().message));
+    }
+  }
   throw Error(Diagnostic("E0510", "no checkpoint in " + run.checkpoints()));
 }
 
@@ -61,9 +81,7 @@ AdapterSource choose_file(const ExportChoice& choice) {
   if (choice.step) return checkpoint_of_step(run, *choice.step);
   if (choice.best) return best_checkpoint(run);
   if (run.read_done()) return find_adapter_source(choice.run);
-  const std::uint64_t newest = newest_step(run);
-  log_info(concat("the run is not finished: exporting step ", newest));
-  return checkpoint_of_step(run, newest);
+  return newest_whole_checkpoint(run);
 }
 
 // Name, shape and room for the values of all factors, in the written order.
@@ -108,6 +126,17 @@ std::string metadata_value(const ExportSource& source, const char* key) {
   return found == source.metadata.end() ? "" : found->second;
 }
 
+std::string real_path(const std::string& path) {
+  std::error_code error;  // a path that cannot be looked at is refused where it is made
+  const std::string real = std::filesystem::weakly_canonical(absolute_path(path), error).string();
+  return error ? absolute_path(path) : real;
+}
+
+// Both real paths. Whether `path` is `folder` or lies in it.
+bool is_in(const std::string& path, const std::string& folder) {
+  return path == folder || path.starts_with(folder.ends_with('/') ? folder : folder + "/");
+}
+
 }  // namespace
 
 std::string ExportSource::tokenizer_sha256() const { return metadata_value(*this, "shori.tokenizer_sha256"); }
@@ -143,22 +172,24 @@ ExportSource open_export_source(const ExportChoice& choice) {
   return source;
 }
 
-std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
+std::string export_record(const ExportSource& source, const RecordedBase& base, std::vector<std::string> parents,
                           const std::string& merge_base, const std::map<std::string, std::string>& files) {
-  Json parents = Json::array();
-  if (const std::string parent = metadata_value(source, "shori.parent"); !parent.empty()) parents.push_back(parent);
-  const Json json = {
-      {"format", "shori-export/1"},
-      {"program", version()},
-      {"base", {{"name", base_name}, {"fingerprint", text_or_null(base_fingerprint)}, {"revision", nullptr}}},
-      {"adapter",
-       {{"sha256", source.sha256},
-        {"config_hash", text_or_null(metadata_value(source, "shori.config_hash"))},
-        {"stage", text_or_null(source.stage)},
-        {"step", text_or_null(metadata_value(source, "shori.step"))},
-        {"parents", std::move(parents)}}},
-      {"merge_base", text_or_null(merge_base)},
-      {"files", files}};
+  const std::string parent = metadata_value(source, "shori.parent");
+  if (parents.empty() && !parent.empty()) parents.push_back(parent);
+  const Json json = {{"format", "shori-export/1"},
+                     {"program", version()},
+                     {"base",
+                      {{"name", base.name},
+                       {"fingerprint", text_or_null(base.fingerprint)},
+                       {"revision", text_or_null(base.revision)}}},
+                     {"adapter",
+                      {{"sha256", source.sha256},
+                       {"config_hash", text_or_null(metadata_value(source, "shori.config_hash"))},
+                       {"stage", text_or_null(source.stage)},
+                       {"step", text_or_null(metadata_value(source, "shori.step"))},
+                       {"parents", parents}}},
+                     {"merge_base", text_or_null(merge_base)},
+                     {"files", files}};
   return json_text(json, 2) + "\n";
 }
 
@@ -168,20 +199,26 @@ std::string export_record_without_model(const std::map<std::string, std::string>
   return json_text(json, 2) + "\n";
 }
 
-std::string check_target(const std::string& out, const std::string& base, bool force) {
+std::string check_target(const std::string& out, const ExportInputs& inputs, bool force) {
+  if (out.empty()) throw Error(Diagnostic("E0116", "the target has no name").help("`--out export/MyModel`"));
   const std::string target = absolute_path(out);
-  if (is_symlink(target)) throw Error(Diagnostic("E0802", "the target is a link: " + out).help("name another folder"));
-  if (!base.empty()) {
-    const std::string real_base = std::filesystem::weakly_canonical(base).string();
-    const std::string real_target = std::filesystem::weakly_canonical(target).string();
-    if (real_target == real_base || real_target.starts_with(real_base + "/"))
-      throw Error(
-          Diagnostic("E0802", "the target lies inside the base model folder: " + out).help("name another folder"));
-  }
-  const bool used = path_exists(target) && (!is_directory(target) || !list_directory(target).empty());
-  if (used && !force)
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Diagnostic("E0802", concat("the target ", why, ": ", out)).help("name another folder"));
+  };
+  if (is_symlink(target)) refuse("is a link");
+  const std::string real_target = real_path(target);
+  if (!inputs.base.empty() && is_in(real_target, real_path(inputs.base))) refuse("lies inside the base model folder");
+  if (!path_exists(target) || (is_directory(target) && list_directory(target).empty())) return target;
+  if (!is_directory(target) && !std::filesystem::is_regular_file(target)) refuse("is neither a file nor a folder");
+  if (!force)
     throw Error(Diagnostic("E0806", "the target exists and is not empty: " + out)
                     .help("another name, or `--force`, which moves it aside"));
+  if (!inputs.base.empty() && is_in(real_path(inputs.base), real_target)) refuse("holds the base model");
+  const RunFolder run(inputs.run);
+  for (const std::string& part : {inputs.run, run.adapter(), run.checkpoints()})
+    if (!inputs.run.empty() && path_exists(part) && is_in(real_path(part), real_target))
+      refuse("holds what is exported");
+  if (is_in(real_path("."), real_target)) refuse("holds the current folder");
   return target;
 }
 

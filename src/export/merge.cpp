@@ -113,13 +113,14 @@ MergedExport write_merged_export(const MergeOptions& options, const ExportSource
   write_model_extras(options.base, folder, options.sampling);
   facts.library = "transformers";
   facts.base_name = base_model_name(base);
+  facts.base_revision = revision_of(base.folder);
   facts.merge_base = word_of(options.merge_base);
   write_with_record(folder, facts, digests_of_files(folder, written.files));
   return {facts.base_fingerprint, std::move(written.files)};
 }
 
 void export_merged(const MergeOptions& options) {
-  ExportFolder folder(options.out, options.base, options.force);
+  ExportFolder folder(options.out, {options.source.run, options.base}, options.force);
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(options.base);
   write_merged_export(options, source, base, facts_of(source, file_name(folder.target())), folder.path());

@@ -15,6 +15,9 @@ namespace shori {
 // What a card says of any export: the adapter, its stages, and a title.
 CardFacts facts_of(const ExportSource& source, const std::string& title);
 
+// The commit of a snapshot in the Hugging Face cache; empty for every other folder.
+std::string revision_of(const std::string& base);
+
 // Makes `folder`.
 void write_adapter_export(const AdapterExport& options, const ExportSource& source, const CardFacts& card,
                           const std::string& folder);

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from run_folders import Checkpoint, checkpoints, file_sha256, metrics, read_safetensors, snapshot
 from shori_programs import export, in_parallel, must, train
-from small_jobs import TokenJob, copy_folder, make_model, token_lines
+from small_jobs import TokenJob, copy_folder, make_model, replace_file, token_lines
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -196,6 +196,23 @@ def test_unfinished_run_exports_its_newest_checkpoint(nf4_run, tmp_path):
     assert "not finished: exporting step 8" in outcome.err
     assert read_safetensors(tmp_path / "out/adapter_model.safetensors")[1] == \
         read_safetensors(nf4_run.run / "adapter/adapter_model.safetensors")[1]
+    newest = checkpoints(run)[8]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    replace_file(newest, bytes(data))
+    outcome = must(export("adapter", run, "--out", tmp_path / "older"))
+    assert "step 8 is damaged" in outcome.err and "exporting step 7" in outcome.err
+    assert read_safetensors(tmp_path / "older/adapter_model.safetensors")[0]["shori.step"] == "7"
+
+
+def test_commit_of_a_base_in_the_hugging_face_cache(nf4_run, model, tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    copy_folder(model, tmp_path / "models--org--tiny/snapshots" / commit)
+    (tmp_path / "models--org--tiny/refs").mkdir()
+    (tmp_path / "models--org--tiny/refs/main").write_text(commit)
+    must(export("merged", nf4_run.run, "--base", "org/tiny", "--out", tmp_path / "out", env={"HF_HUB_CACHE": str(tmp_path)}))
+    base = json.loads((tmp_path / "out/shori_export.json").read_text())["base"]
+    assert base["name"] == "org/tiny" and base["revision"] == commit
 
 
 # ---- merged ---------------------------------------------------------------------------------------------------------
@@ -342,6 +359,21 @@ def test_targets(nf4_run, model, tmp_path):
         assert outcome.errors == [code], (target, repr(outcome))
     for target, code in cases[3:]:
         assert must(export("adapter", nf4_run.run, "--out", target), 2).errors == [code], target
+    assert must(export("adapter", nf4_run.run, "--out", ""), 2).errors == ["E0116"]
+    assert must(export("adapter", nf4_run.run, "--out", tmp_path / ("a" * 250)), 4).errors == ["E0513"]
+    assert must(export("gguf", nf4_run.run, "--base", base, "--out", f"{tmp_path}/new/"), 2).errors == ["E0806"]
+    # What may not be moved aside.
+    run = copy_folder(nf4_run.run, tmp_path / "full/run")
+    before = snapshot(tmp_path)
+    for target, cwd in ((run, None), (run / "adapter", None), (run.parent, None), (base.parent, None), (".", tmp_path / "full"),
+                        ("..", tmp_path / "full"), ("/dev/null", None)):
+        for command in (["adapter", run], ["merged", run, "--base", base], ["sillytavern"]):
+            if command[0] == "sillytavern" and cwd is None and target != "/dev/null":
+                continue  # it reads nothing
+            outcome = must(export(*command, "--out", target, "--force", cwd=cwd), 2)
+            assert outcome.errors == ["E0802"], (target, repr(outcome))
+    shutil.rmtree(run)
+    before = {name: value for name, value in before.items() if not name.startswith("full/run")}
     assert snapshot(tmp_path) == before
     must(export("adapter", nf4_run.run, "--out", tmp_path / "empty"))
     must(export("adapter", nf4_run.run, "--out", tmp_path / "full", "--force"))

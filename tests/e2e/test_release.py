@@ -2,9 +2,11 @@
 import getpass
 import json
 import re
+import shutil
 import socket
 import subprocess
 
+import gguf
 import pytest
 import torch
 import yaml
@@ -45,7 +47,7 @@ def names_in(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_folder_is_complete(release):
+def test_folder_is_complete(recipe, release):
     for name in ("LICENSE", "README.md", "message-lengths.svg", "adapter/adapter_model.safetensors", "adapter/README.md",
                  "merged/model.safetensors", "merged/README.md", "merged/tokenizer.json", "gguf/Tiny Rp-F16.gguf", "gguf/Tiny Rp-Q8_0.gguf",
                  "gguf/Tiny Rp-LoRA-F16.gguf", "sillytavern/BlockML.master.json"):
@@ -53,10 +55,17 @@ def test_folder_is_complete(release):
     assert sorted(path.name for path in release.parent.iterdir()) == ["Tiny Rp"]
     record = json.loads((release / "shori_export.json").read_text())
     assert list(record) == ["format", "program", "base", "adapter", "merge_base", "files"] and record["merge_base"] == "original"
+    assert record["adapter"]["parents"] == [file_sha256(recipe / "runs/low/adapter/adapter_model.safetensors")]
     assert record["files"] == {name: file_sha256(release / name) for name in names_in(release) - {"shori_export.json"}}
     card = (release / "README.md").read_text()
     for name in names_in(release) - {"shori_export.json", "README.md"}:
         assert file_sha256(release / name) in card, name
+
+
+def test_gguf_files_name_licence_and_language(release):
+    for name in ("F16", "Q8_0"):
+        fields = gguf.GGUFReader(release / f"gguf/Tiny Rp-{name}.gguf").fields
+        assert fields["general.license"].contents() == "apache-2.0" and fields["general.languages"].contents() == ["en"]
 
 
 def test_card(recipe, release, text_model):
@@ -79,6 +88,42 @@ def test_card(recipe, release, text_model):
     for stage in ("low", "top"):
         assert file_sha256(recipe / "runs" / stage / "adapter/adapter_model.safetensors") in body
     assert "low -> top" in body and "2026-11-29" in body
+
+
+def test_texts_of_the_author_and_the_licence_of_the_base(recipe, text_model, tmp_path):
+    base = copy_folder(text_model, tmp_path / "base")
+    replace_file(base / "README.md", "---\nlicense: other\nlicense_name: tiny-1\nlicense_link: https://example.org/tiny\n---\n# Base\n")
+    replace_file(base / "LICENSE.md", "Be kind.\n")
+    config = tmp_path / "card.yaml"
+    config.write_text((recipe / "recipe.yaml").read_text() + 'card:\n  title: "Tiny | RP"\n  summary: |\n    Two people\n    talk: *always*.\n')
+    must(train(shutil.copy(config, recipe / "with_card.yaml"), "--check"))
+
+    def released(name, *arguments):
+        out = tmp_path / name
+        outcome = must(export("release", recipe / "runs/top", "--base", base, "--out", out, "--no-gguf", *arguments))
+        return outcome, out, *card_of(out)
+
+    _, out, front, body = released("own", "--card", config, "--model-pattern", "/tiny/i")
+    assert [front[key] for key in ("license", "license_name", "license_link")] == ["other", "tiny-1", "https://example.org/tiny"]
+    assert (out / "LICENSE").read_text() == "Be kind.\n" and body.startswith("\n# Tiny \\| RP\n")
+    assert body.index("made with shori-train.\n\nTwo people\ntalk: *always*.\n\n## Suggested") > 0
+    assert json.loads((out / "sillytavern/instruct/BlockML.json").read_text())["activation_regex"] == "/tiny/i"
+
+    outcome, out, front, body = released("other", "--license", "mit", "--card", config, "--name", "Given")
+    assert front["license"] == "mit" and "license_name" not in front and body.startswith("\n# Given\n")
+    assert not (out / "LICENSE").exists() and "no LICENSE is written" in outcome.err
+
+    replace_file(base / "README.md", "No front matter.\n")
+    (base / "LICENSE.md").unlink()
+    outcome, out, front, body = released("none")
+    assert front["license"] == "apache-2.0" and "the base names no licence" in outcome.err
+    assert "Apache License" in (out / "LICENSE").read_text() and "shori-train.\n\n## Suggested" in body
+
+    for text, code in (("card: 3\n", "E0104"), ("card: {titel: x}\n", "E0101"), ("card: {title: [x]}\n", "E0104"), ("a: b\n", "E0116")):
+        config.write_text(text)
+        arguments = ["--base", base, "--out", tmp_path / "never", "--card", config, "--no-gguf"]
+        assert must(export("release", recipe / "runs/top", *arguments), 2).errors == [code], text
+    assert not (tmp_path / "never").exists() and not list(tmp_path.glob(".*"))
 
 
 def test_no_trace_of_the_machine(recipe, release):
@@ -142,7 +187,8 @@ def test_whole_or_not_at_all(recipe, release, text_model, tmp_path):
     before = snapshot(release.parent)
     assert must(export("release", recipe / "runs/top", "--base", text_model, "--out", release), 2).errors == ["E0806"]
     assert must(export("release", recipe / "runs/top", "--base", text_model, "--out", tmp_path / "a", "--name", "a/b"), 2).errors == ["E0116"]
-    assert must(export("release", recipe / "runs/top", "--base", text_model, "--out", tmp_path / "a", "--date", "today"), 2).errors == ["E0116"]
+    for date in ("today", "2026-02-30"):
+        assert must(export("release", recipe / "runs/top", "--base", text_model, "--out", tmp_path / "a", "--date", date), 2).errors == ["E0116"]
     base = copy_folder(text_model, tmp_path / "base")
     replace_file(base / "tokenizer_config.json", "[]")  # found when half of the folder is written
     assert "E0804" in must(export("release", recipe / "runs/top", "--base", base, "--out", release, "--force"), 4).errors

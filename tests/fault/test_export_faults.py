@@ -96,18 +96,25 @@ def arguments_of(kind, model, run):
             "adapter": [run, "--base", model], "merged": [run, "--base", model], "release": [run, "--base", model]}[kind]
 
 
-@pytest.mark.parametrize("kind", ["adapter", "merged", "gguf", "gguf-lora"])
+@pytest.mark.parametrize("kind", ["adapter", "merged", "gguf", "gguf-lora", "sillytavern"])
 def test_no_room_at_any_call(tmp_path, injector, model, trained, kind):
     subject = Subject(tmp_path, injector, kind, *arguments_of(kind, model, trained))
     met = subject.check_all(subject.faults())
     assert {"write", "fsync"} <= met and met & NAMES
 
 
-@pytest.mark.parametrize("kind", ["sillytavern", "release"])
-def test_no_room_for_many_files(tmp_path, injector, model, trained, kind):
-    """Small files are written by one function, and the parts of a release are the exports above: chosen are the last call of
-    each kind in the export's own folder, and the last write in each folder below it."""
-    subject = Subject(tmp_path, injector, kind, *arguments_of(kind, model, trained))
+def test_no_room_at_any_call_of_a_release(tmp_path, injector, one_layer):
+    """Without a tokenizer and GGUF files: both only make it slower, and the parts with them are tested above and below."""
+    job = ShortJob(tmp_path / "job", one_layer)
+    must(train(job.config))
+    subject = Subject(tmp_path / "subject", injector, "release", job.run, "--base", one_layer, "--no-gguf")
+    subject.check_all(subject.faults())
+
+
+def test_no_room_for_the_gguf_files_of_a_release(tmp_path, injector, model, trained):
+    """Of a release with all parts: the last call of each kind in the export's own folder, and the last write in each folder
+    below it."""
+    subject = Subject(tmp_path, injector, "release", *arguments_of("release", model, trained))
     chosen = {}
     for at, fault in subject.faults():
         call, path = subject.calls[at - 1]
@@ -115,8 +122,7 @@ def test_no_room_for_many_files(tmp_path, injector, model, trained, kind):
         if not part or call in WRITES:
             chosen[call, part] = at, fault
     subject.check_all(chosen.values())
-    parts = {"adapter", "merged", "gguf", "sillytavern"} if kind == "release" else {"context", "instruct", "sysprompt"}
-    assert {part for _, part in chosen} >= {"", *parts}
+    assert {part for _, part in chosen} >= {"", "adapter", "merged", "gguf", "sillytavern"}
 
 
 def test_the_old_target_is_whole_after_a_kill(tmp_path, injector, model, trained):

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "shori/export/export_source.h"
 #include "shori/export/merge.h"
@@ -23,7 +24,9 @@ struct GgufExport {
   MergeBase merge_base = MergeBase::kOriginal;
   GgufSampling sampling = GgufSampling::kMain;
   GgufEot eot = GgufEot::kBlockEnd;
-  std::string name;  // general.name; empty: the run's recipe, or the merged model's folder
+  std::string name;                    // general.name; empty: the run's recipe, or the merged model's folder
+  std::string license, license_link;   // general.license; empty: not said
+  std::vector<std::string> languages;  // general.languages; empty: not said
   bool force = false;
 };
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "shori/export/export_sillytavern.h"
 #include "shori/export/merge.h"
 
 namespace shori {
@@ -19,18 +20,21 @@ namespace shori {
 struct ReleaseOptions {
   ExportChoice source;
   std::string base, out;
-  std::string name;                    // of the model: title and GGUF files; empty: that of the folder
-  std::string license = "apache-2.0";  // id of the Hugging Face Hub
-  std::string license_file;            // text of another licence; empty: that of the id, if it is Apache's
+  std::string name;          // of the model: title and GGUF files; empty: that of the folder
+  std::string card;          // YAML file whose `card: {title, summary}` go into the card; empty: none
+  std::string license;       // id of the Hugging Face Hub; empty: what the base's card says, else apache-2.0
+  std::string license_file;  // its text; empty: the base's file if its licence is taken over, or Apache's
   std::vector<std::string> languages = {"en"};
   bool adult = false;  // tag not-for-all-audiences
   std::string date;    // for the card, YYYY-MM-DD; empty: none
   MergeBase merge_base = MergeBase::kOriginal;
+  std::string model_pattern = kDefaultModelPattern;  // see SillyTavernExport
   bool gguf = true;
   bool force = false;
 };
 
-// Whole or not at all. The errors are those of the exports it is made of; E0116 for a name or date that is none.
+// Whole or not at all. The errors are those of the exports it is made of; E0116 for a name, date or
+// pattern that is none.
 void export_release(const ReleaseOptions& options);
 
 }  // namespace shori

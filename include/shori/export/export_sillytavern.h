@@ -17,7 +17,10 @@ struct SillyTavernExport {
 };
 void export_sillytavern(const SillyTavernExport& options);
 
-// The same as a new folder without its final name. E0116 for a pattern that is not one line of UTF-8 text.
+// E0116 for a pattern that is not one line of UTF-8 text.
+void check_model_pattern(const std::string& pattern);
+
+// The same as a new folder without its final name.
 void write_sillytavern(const std::string& folder, const std::string& model_pattern);
 
 }  // namespace shori

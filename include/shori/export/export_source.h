@@ -39,16 +39,28 @@ struct ExportSource {
 // E0510 if there is no such adapter or checkpoint, E0511 if it is not a plain LoRA adapter. Says which file it takes.
 ExportSource open_export_source(const ExportChoice& choice);
 
-// Text of shori_export.json.
-std::string export_record(const ExportSource& source, const std::string& base_name, const std::string& base_fingerprint,
+// What shori_export.json says of the base. `revision`: the commit of a Hugging Face snapshot; empty: not known.
+struct RecordedBase {
+  std::string name, fingerprint, revision;
+};
+
+// Text of shori_export.json. `parents`: SHA-256 of the adapters that the training began from, the last one first; empty:
+// what the adapter's file says.
+std::string export_record(const ExportSource& source, const RecordedBase& base, std::vector<std::string> parents,
                           const std::string& merge_base, const std::map<std::string, std::string>& files);
 
 // The same for files that no adapter is part of.
 std::string export_record_without_model(const std::map<std::string, std::string>& files);
 
-// Checks the target of an export: E0806 if it exists and is not empty (unless `force`), E0802 inside `base` or if it is
-// a link. Returns its absolute path.
-std::string check_target(const std::string& out, const std::string& base, bool force);
+// What an export reads; empty: nothing of the kind.
+struct ExportInputs {
+  std::string run, base;
+};
+
+// Checks the target of an export: E0806 if it exists and is not empty (unless `force`); E0802 inside the base, if it is a
+// link or a device, or if moving it aside would move an input or the current folder; E0116 if it is empty. Returns its
+// absolute path.
+std::string check_target(const std::string& out, const ExportInputs& inputs, bool force);
 
 // Moves a complete temporary folder to its final name. An old target (force) is moved to <out>.old-N first.
 void publish_folder(const std::string& temporary, const std::string& out);

@@ -14,11 +14,11 @@ namespace {
 bool is_model_folder(const std::string& path) { return path_exists(join_path(path, "config.json")); }
 
 // The absolute target; its folder is made.
-std::string target_of(const std::string& out, const std::string& base, bool force) {
-  if (is_directory(out))
+std::string target_of(const std::string& out, const ExportInputs& inputs, bool force) {
+  if (is_directory(out) || out.ends_with('/'))
     throw Error(
         Diagnostic("E0806", "the target is a folder: " + out).help("name a file, as " + join_path(out, "model.gguf")));
-  const std::string target = check_target(out, base, force);
+  const std::string target = check_target(out, inputs, force);
   make_directories(parent_path(target));
   return target;
 }
@@ -36,7 +36,7 @@ void export_merged_model(const GgufExport& options) {
   if (!options.base.empty() || choice.step || choice.best || options.merge_base == MergeBase::kNf4)
     throw Error(Diagnostic("E0510", "a merged model has no base and no steps: " + choice.run)
                     .help("leave out `--base`, `--step`, `--best` and `--merge-base`"));
-  const std::string out = target_of(options.out, choice.run, options.force);
+  const std::string out = target_of(options.out, {.run = "", .base = choice.run}, options.force);
   const BaseModel model = open_base(choice.run);
   write_gguf_model({options, model, nullptr}, out);
 }
@@ -44,7 +44,7 @@ void export_merged_model(const GgufExport& options) {
 void export_run(const GgufExport& options) {
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(find_base_of(source, options.base));
-  const std::string out = target_of(options.out, base.folder, options.force);
+  const std::string out = target_of(options.out, {options.source.run, base.folder}, options.force);
   check_shapes(base, source);
   write_gguf_model({.options = options, .base = base, .adapter = &source, .check_base = true}, out);
 }
@@ -70,7 +70,7 @@ void export_gguf(const GgufExport& options) {
 void export_gguf_lora(const GgufLoraExport& options) {
   const ExportSource source = open_export_source(options.source);
   const std::string base = find_base_of(source, options.base);
-  const std::string out = target_of(options.out, base, options.force);
+  const std::string out = target_of(options.out, {options.source.run, base}, options.force);
   const InputFile config = InputFile::open_in(base, "config.json", "E0201");
   write_gguf_lora(options, parse_model_config(read_whole_file(config, 1u << 20, "E0204"), config.path()), source, out);
   log_info(concat("wrote ", options.out, ": ", source.tensors.size(), " tensors, rank ", source.settings.rank,

@@ -124,8 +124,11 @@ GgufEntries model_entries(const GgufFacts& facts) {
   entries.emplace_back("general.type", "model");
   entries.emplace_back("general.name", facts.name);
   entries.emplace_back("general.size_label", size_label(facts.parameters));
+  if (!facts.license.empty()) entries.emplace_back("general.license", facts.license);
+  if (!facts.license_link.empty()) entries.emplace_back("general.license.link", facts.license_link);
   add_base(facts.base_name, entries);
   entries.emplace_back("general.tags", std::vector<std::string>{"text-generation"});
+  if (!facts.languages.empty()) entries.emplace_back("general.languages", facts.languages);
   entries.emplace_back("general.file_type", file_type(facts.type));
   if (facts.type == GgufModelType::kQ8_0) entries.emplace_back("general.quantization_version", std::uint32_t{2});
   add_sampling(facts.sampling, entries);

@@ -24,6 +24,8 @@ struct GgufFacts {
   GgufModelType type = GgufModelType::kF16;
   GgufSampling sampling = GgufSampling::kMain;
   GgufEot eot = GgufEot::kBlockEnd;
+  std::string license = {}, license_link = {};  // empty: not said
+  std::vector<std::string> languages = {};
 };
 
 // E0211 for a vocabulary that llama.cpp does not load: a piece that is empty or occurs twice.

@@ -105,8 +105,9 @@ class ModelWriter {
     const std::string name = !options_.name.empty() ? options_.name
                              : adapter_             ? default_name(*adapter_)
                                                     : escape_for_log(file_name(absolute_path(base_.folder)));
-    header.entries = model_entries({base_.model->config(), tokenizer, name, name_of_base(base_, adapter_), parameters,
-                                    options_.type, options_.sampling, options_.eot});
+    header.entries =
+        model_entries({base_.model->config(), tokenizer, name, name_of_base(base_, adapter_), parameters, options_.type,
+                       options_.sampling, options_.eot, options_.license, options_.license_link, options_.languages});
     return header;
   }
 

@@ -46,7 +46,10 @@ constexpr std::array kHyperparameters = {"adapter",
 
 std::string front_matter(const CardFacts& facts) {
   std::string text = "---\n";
-  if (!facts.license.empty()) text += concat("license: ", yaml_scalar(facts.license), "\n");
+  const CardLicense& license = facts.license;
+  for (const auto& [key, value] : {std::pair("license", license.id), std::pair("license_name", license.name),
+                                   std::pair("license_link", license.link)})
+    if (!value.empty()) text += concat(key, ": ", yaml_scalar(value), "\n");
   text += "language:\n";
   for (const std::string& language : facts.languages) text += concat("- ", yaml_scalar(language), "\n");
   text += "pipeline_tag: text-generation\n";
@@ -177,7 +180,8 @@ std::string model_card(const CardFacts& facts) {
   const std::string what =
       facts.library == "peft" ? concat("A LoRA adapter", base) : concat("A fine-tuned version", base);
   return concat(front_matter(facts), "# ", table_cell(facts.title), "\n", what,
-                " for roleplay with many characters, made with shori-train.\n", usage_sections(bounds_of(facts.stages)),
+                " for roleplay with many characters, made with shori-train.\n",
+                facts.summary.empty() ? "" : concat("\n", facts.summary, "\n"), usage_sections(bounds_of(facts.stages)),
                 dataset(facts), training(facts), provenance(facts));
 }
 

@@ -8,14 +8,16 @@
 
 #include "shori/data/corpus_stats.h"
 #include "shori/export/export_source.h"
+#include "src/export/release/card_texts.h"
 #include "src/export/release/stage_record.h"
 
 namespace shori {
 
 struct CardFacts {
   std::string title, library;  // library: `peft` or `transformers`
-  std::string base_name, base_fingerprint;
-  std::string license;  // id of the Hub; empty: not said
+  std::string summary;         // Markdown of the author; empty: none
+  std::string base_name, base_fingerprint, base_revision;
+  CardLicense license;  // empty: not said
   std::vector<std::string> languages;
   bool adult = false;  // tag not-for-all-audiences
   std::string date;    // empty: none

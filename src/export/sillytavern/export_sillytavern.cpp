@@ -49,13 +49,6 @@ Penalties look at the last 2048 tokens. A range of 0 would switch them off in ll
 that it has generated. The only stop string is `▄`.
 )";
 
-void check_pattern(const std::string& pattern) {
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
-  if (!find_invalid_utf8(pattern) && std::ranges::none_of(pattern, is_control)) return;
-  throw Error(Diagnostic("E0116", concat("`--model-pattern ", escape_for_log(pattern), "` is not one line of text"))
-                  .help(concat("--model-pattern ", kDefaultModelPattern)));
-}
-
 void write_preset(const std::string& folder, const std::string& kind, const std::string& name, const Json& preset) {
   const std::string target = kind.empty() ? folder : join_path(folder, kind);
   make_directories(target);
@@ -63,6 +56,13 @@ void write_preset(const std::string& folder, const std::string& kind, const std:
 }
 
 }  // namespace
+
+void check_model_pattern(const std::string& pattern) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20; };
+  if (!find_invalid_utf8(pattern) && std::ranges::none_of(pattern, is_control)) return;
+  throw Error(Diagnostic("E0116", concat("`--model-pattern ", escape_for_log(pattern), "` is not one line of text"))
+                  .help(concat("--model-pattern ", kDefaultModelPattern)));
+}
 
 void write_sillytavern(const std::string& folder, const std::string& model_pattern) {
   make_directories(folder);
@@ -80,8 +80,8 @@ void write_sillytavern(const std::string& folder, const std::string& model_patte
 }
 
 void export_sillytavern(const SillyTavernExport& options) {
-  check_pattern(options.model_pattern);
-  ExportFolder folder(options.out, "", options.force);
+  check_model_pattern(options.model_pattern);
+  ExportFolder folder(options.out, {}, options.force);
   write_sillytavern(folder.path(), options.model_pattern);
   folder.publish();
   log_info(concat("wrote ", folder.target(),

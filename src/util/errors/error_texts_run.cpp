@@ -158,8 +158,9 @@ kernel's log; the machine may need a restart.)"},
      R"(After merging, the number of tensors that differ from the base is not the number that the adapter
 targets. The adapter is empty or belongs to another model. The output is not given its final name.)"},
     {"E0802", 2, "output in a forbidden place",
-     R"(The output would be inside the base model folder, or its path is a link. Exports never touch the
-base. Choose another folder.)"},
+     R"(The output would be inside the base model folder, its path is a link or a device, or `--force` would
+move aside a folder that holds what is exported, the base, or the folder you are in. Exports never touch
+what they read. Choose another folder.)"},
     {"E0803", 4, "exported model differs from what was trained",
      R"(The written weights and base plus adapter give different products with a random vector. Nothing has
 the final name. Please report it.)"},
