@@ -2,9 +2,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <functional>
-#include <utility>
-
 #include "shori/data/lint.h"
 #include "shori/util/file.h"
 #include "tests/unit/data/dataset_fixture.h"
@@ -115,26 +112,30 @@ TEST_F(PreparedDataTest, ContentsDecideNotTimes) {
 }
 
 TEST_F(PreparedDataTest, EveryOptionDecides) {
-  const std::vector<std::pair<std::string, std::function<void(DataOptions&)>>> changes = {
-      {"sequence_len", [](DataOptions& o) { o.sequence_len = 110; }},
-      {"excess_length_strategy", [](DataOptions& o) { o.overlong = OverlongPolicy::kTruncate; }},
-      {"train_on_inputs", [](DataOptions& o) { o.train_on_inputs = false; }},
-      {"roles_to_train", [](DataOptions& o) { o.roles_to_train = {"message", "ooc"}; }},
-      {"train_on_eos", [](DataOptions& o) { o.train_on_eos = false; }},
-      {"blockml.train_on_speaker", [](DataOptions& o) { o.train_on_speaker = false; }},
-      {"blockml.bos", [](DataOptions& o) { o.bos = false; }},
-      {"blockml.eos", [](DataOptions& o) { o.eos = EosRule::kNever; }},
-      {"blockml.repeat_scenario", [](DataOptions& o) { o.repeat_scenario = true; }},
-      {"compat", [](DataOptions& o) { o.compat = true; }},
-      {"val_set_size", [](DataOptions& o) { o.val_set_size = 1, o.allow_overlap = true; }},
-      {"skip_samples", [](DataOptions& o) { o.skip_samples = {"a.blockml"}; }},
-      {"overlap checks", [](DataOptions& o) { o.compare = false; }},
-      {"allow_overlap", [](DataOptions& o) { o.allow_overlap = true; }},
-      {"dedupe", [](DataOptions& o) { o.dedupe = true; }},
-      {"vocabulary", [](DataOptions& o) { o.vocab_size = 32064; }},
-      {"blockml.default_length", [](DataOptions& o) { o.default_length = LengthHint::kAuto; }},
-      {"blockml.length_unit", [](DataOptions& o) { o.length_buckets.unit = LengthUnit::kWords; }},
-      {"blockml.length_buckets", [](DataOptions& o) { o.length_buckets.bounds[0] = 11; }},
+  struct Change {
+    std::string name;  // as the reason has it
+    void (*change)(DataOptions&);
+  };
+  const Change changes[] = {
+      {.name = "sequence_len", .change = [](DataOptions& o) { o.sequence_len = 110; }},
+      {.name = "excess_length_strategy", .change = [](DataOptions& o) { o.overlong = OverlongPolicy::kTruncate; }},
+      {.name = "train_on_inputs", .change = [](DataOptions& o) { o.train_on_inputs = false; }},
+      {.name = "roles_to_train", .change = [](DataOptions& o) { o.roles_to_train = {"message", "ooc"}; }},
+      {.name = "train_on_eos", .change = [](DataOptions& o) { o.train_on_eos = false; }},
+      {.name = "blockml.train_on_speaker", .change = [](DataOptions& o) { o.train_on_speaker = false; }},
+      {.name = "blockml.bos", .change = [](DataOptions& o) { o.bos = false; }},
+      {.name = "blockml.eos", .change = [](DataOptions& o) { o.eos = EosRule::kNever; }},
+      {.name = "blockml.repeat_scenario", .change = [](DataOptions& o) { o.repeat_scenario = true; }},
+      {.name = "compat", .change = [](DataOptions& o) { o.compat = true; }},
+      {.name = "val_set_size", .change = [](DataOptions& o) { o.val_set_size = 1, o.allow_overlap = true; }},
+      {.name = "skip_samples", .change = [](DataOptions& o) { o.skip_samples = {"a.blockml"}; }},
+      {.name = "overlap checks", .change = [](DataOptions& o) { o.compare = false; }},
+      {.name = "allow_overlap", .change = [](DataOptions& o) { o.allow_overlap = true; }},
+      {.name = "dedupe", .change = [](DataOptions& o) { o.dedupe = true; }},
+      {.name = "vocabulary", .change = [](DataOptions& o) { o.vocab_size = 32064; }},
+      {.name = "blockml.default_length", .change = [](DataOptions& o) { o.default_length = LengthHint::kAuto; }},
+      {.name = "blockml.length_unit", .change = [](DataOptions& o) { o.length_buckets.unit = LengthUnit::kWords; }},
+      {.name = "blockml.length_buckets", .change = [](DataOptions& o) { o.length_buckets.bounds[0] = 11; }},
   };
   const DataOptions before = options;
   for (const auto& [name, change] : changes) {

@@ -73,7 +73,7 @@ TEST_F(ImportJson, MessagesTakeNamesAndBlockmlRoles) {
             "▀ooc\no▄\n▀message\nIt rains.▄\n▀message\nAya: Oh.▄\n");
 }
 
-TEST_F(ImportJson, UnknownMembersAreToldOnceEach) {
+TEST_F(ImportJson, UnknownMembersAreReportedOnceEach) {
   const ImportReport report = import(
       ImportSource::kMessages, "m.jsonl",
       R"({"model":"x","messages":[{"role":"user","content":"u","weight":1},{"role":"user","content":"v","weight":0}]})"
@@ -83,7 +83,7 @@ TEST_F(ImportJson, UnknownMembersAreToldOnceEach) {
   EXPECT_EQ(report.unknown_keys.at("model"), 1u);
 }
 
-TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
+TEST_F(ImportJson, EveryFaultHasItsLocationAndNothingIsWritten) {
   const std::string good = R"({"messages":[{"role":"user","content":"u"}]})";
   import(ImportSource::kMessages, "m.jsonl",
          good + "\n\n{\"messages\": \n[1]\n{\"mesages\":[]}\n{\"messages\":{}}\n" +
@@ -106,22 +106,29 @@ TEST_F(ImportJson, EveryFaultHasItsPlaceAndNothingIsWritten) {
   EXPECT_TRUE(made().empty());
 }
 
-TEST_F(ImportJson, FaultyArraysAreToldAtTheirPlace) {
+TEST_F(ImportJson, FaultyArraysAreReportedWhereTheyAreFaulty) {
   const std::string good = R"({"conversations":[{"from":"human","value":"u"}]})";
-  const std::vector<std::pair<std::string, Problem>> cases = {
-      {"[\n" + good + "\n " + good + "]", {"E0312", 3, 2}},
-      {"[" + good, {"E0312", 1, 50}},
-      {"[" + good + ",]", {"E0312", 1, 51}},
-      {"[" + good + "] x", {"E0312", 1, 52}},
-      {"[\n  7]", {"E0312", 2, 3}},
-      {"[\n {\"conversations\": [}", {"E0312", 2, 21}},
-      {"[{\"a\": \"", {"E0312", 1, 9}},
-      {"[\n{\n\"a\": x}]", {"E0312", 3, 6}},
+  struct Case {
+    std::string text;
+    Problem problem;
+    const char* why;
   };
-  for (const auto& [text, problem] : cases) {
+  const Case cases[] = {
+      {.text = "[\n" + good + "\n " + good + "]", .problem = {"E0312", 3, 2}, .why = "no comma between items"},
+      {.text = "[" + good, .problem = {"E0312", 1, 50}, .why = "the end after an item"},
+      {.text = "[" + good + ",]", .problem = {"E0312", 1, 51}, .why = "no item after a comma"},
+      {.text = "[" + good + "] x", .problem = {"E0312", 1, 52}, .why = "text after the array"},
+      {.text = "[\n  7]", .problem = {"E0312", 2, 3}, .why = "an item that is no object"},
+      {.text = "[\n {\"conversations\": [}",
+       .problem = {"E0312", 2, 21},
+       .why = "an object that is cut off by a bracket"},
+      {.text = "[{\"a\": \"", .problem = {"E0312", 1, 9}, .why = "a text that does not end"},
+      {.text = "[\n{\n\"a\": x}]", .problem = {"E0312", 3, 6}, .why = "a member without a value"},
+  };
+  for (const auto& [text, problem, why] : cases) {
     import(ImportSource::kShareGpt, "a.json", text);
-    ASSERT_FALSE(problems.empty()) << text;
-    EXPECT_EQ(codes_and_positions()[0], problem) << text << "\n" << formatted();
+    ASSERT_FALSE(problems.empty()) << why;
+    EXPECT_EQ(codes_and_positions()[0], problem) << why << "\n" << formatted();
     EXPECT_TRUE(made().empty());
   }
 }
