@@ -72,7 +72,7 @@ TOKENIZERS = {
     "a length beyond the end": (tokenizer() + b"\x0a\x7f", "E0211"),
     "an endless varint": (tokenizer() + b"\x08" + b"\xff" * 11, "E0211"),
     "a group": (tokenizer() + b"\x0b\x0c", "E0211"),
-    "empty": (b"", "E0211"),
+    "empty": (b"", "E0203"),
     "a piece twice": (with_piece(400, piece("p3", 1)), "E0211"),
     "an empty piece": (with_piece(400, piece("", 1)), "E0211"),
     "a piece of 300 bytes": (with_piece(400, piece("x" * 300, 1)), "E0211"),

@@ -1,10 +1,7 @@
 """Imports that leave no handwork: macros, names, what is no story, logs, detection of formats, character cards, lorebooks."""
 import base64
 import json
-import os
-import pty
 import struct
-import subprocess
 import zipfile
 import zlib
 
@@ -12,6 +9,7 @@ import pytest
 from test_chats import HEADER, imported, lines, said, turns
 
 from shori_programs import BIN, must, run
+from terminals import Terminal
 
 DATA = BIN / "shori-data"
 
@@ -204,14 +202,9 @@ def test_a_folder_in_the_way_is_no_chat_to_skip(tmp_path):
 
 def test_the_progress_line_is_gone_before_the_summary(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(said("Mira", "x")))
-    ours, theirs = pty.openpty()
-    with subprocess.Popen([str(DATA), "import", "c.jsonl", "--from", "sillytavern", "--out", "out"], cwd=tmp_path, stdout=theirs,
-                          stderr=theirs, stdin=subprocess.DEVNULL) as process:
-        process.wait(60)
-    os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
-    assert "\r\x1b[Kfiles read: 1" in shown, repr(shown)
+    with Terminal(DATA, "import", "c.jsonl", "--from", "sillytavern", "--out", "out", cwd=tmp_path) as terminal:
+        assert terminal.finish() == 0
+    assert b"\r\x1b[Kfiles read: 1" in terminal.raw, repr(terminal.raw)
 
 
 # Cards ----------------------------------------------------------------------------------------------------------------
