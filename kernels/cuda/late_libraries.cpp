@@ -59,10 +59,10 @@ std::vector<std::string> libraries_mapped_twice(std::string_view maps) {
     }
   }
   std::vector<std::string> twice;
-  for (const auto& [library, places] : paths) {
-    if (places.size() < 2) continue;
+  for (const auto& [library, files] : paths) {
+    if (files.size() < 2) continue;
     std::string text = std::string(library) + ": ";
-    for (const std::string& place : places) text += (place == *places.begin() ? "" : ", ") + place;
+    for (const std::string& file : files) text += (file == *files.begin() ? "" : ", ") + file;
     twice.push_back(text);
   }
   return twice;

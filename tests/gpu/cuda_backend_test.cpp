@@ -41,12 +41,21 @@ TEST(Architectures, VirtualCodeRunsOnEveryLaterCard) {
 
 // Each class of CUDA failure has its error code, and with it its exit code.
 TEST(CudaErrors, AreClassified) {
-  for (const auto& [code, wanted] : std::vector<std::pair<int, std::string>>{
-           {2, "E0704"},   {35, "E0403"},  {803, "E0403"}, {804, "E0403"}, {46, "E0404"},  {100, "E0404"},
-           {3, "E0404"},   {304, "E0404"}, {209, "E0402"}, {218, "E0402"}, {214, "E0702"}, {226, "E0702"},
-           {714, "E0702"}, {700, "E0703"}, {710, "E0703"}, {715, "E0703"}, {716, "E0703"}, {719, "E0703"},
-           {721, "E0703"}, {702, "E0703"}, {709, "E0701"}, {999, "E0701"}, {1, "E0703"}}) {
-    EXPECT_EQ(cuda_error_code(code, true), wanted) << code;
+  struct Class {
+    std::vector<int> cuda;  // cudaError
+    const char *code, *why;
+  };
+  const Class classes[] = {
+      {.cuda = {2}, .code = "E0704", .why = "no memory"},
+      {.cuda = {35, 803, 804}, .code = "E0403", .why = "the driver is too old, or is not that of the kernel"},
+      {.cuda = {3, 46, 100, 304}, .code = "E0404", .why = "no GPU can be used"},
+      {.cuda = {209, 218}, .code = "E0402", .why = "no code for this GPU"},
+      {.cuda = {214, 226, 714}, .code = "E0702", .why = "the memory or the hardware is faulty"},
+      {.cuda = {1, 700, 702, 710, 715, 716, 719, 721}, .code = "E0703", .why = "a kernel or a call failed"},
+      {.cuda = {709, 999}, .code = "E0701", .why = "the GPU is lost"},
+  };
+  for (const auto& [numbers, code, why] : classes) {
+    for (const int number : numbers) EXPECT_EQ(cuda_error_code(number, true), code) << why << ": " << number;
   }
 }
 
@@ -55,7 +64,7 @@ TEST(CudaErrors, AGpuThatTheDriverNoLongerListsIsLost) {
   EXPECT_EQ(cuda_error_code(100, false), "E0404") << "no device at all is the machine's set-up";
 }
 
-TEST(CudaErrors, NameTheCallAndItsPlace) {
+TEST(CudaErrors, NameTheCallAndItsLocation) {
   try {
     SHORI_CUDA_CHECK(cudaErrorIllegalAddress);
     FAIL() << "no error";

@@ -136,15 +136,15 @@ class SetCheck {
   // Conversations of the data that are not trained, by reason.
   static void left_out(const Dataset& data) {
     for (std::size_t rule = 0; rule < kDropRuleCount; ++rule) {
-      std::size_t places = 0;
+      std::size_t conversations = 0;
       std::string first;
       for (const FileLedger& file : data.file_ledgers) {
-        if (places == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().location;
-        places += file.dropped[rule].size();
+        if (conversations == 0 && !file.dropped[rule].empty()) first = file.dropped[rule].front().location;
+        conversations += file.dropped[rule].size();
       }
-      if (places > 0)
+      if (conversations > 0)
         std::printf("left out (%s): %zu conversations, the first %s\n",
-                    std::string(drop_rule_name(static_cast<DropRule>(rule))).c_str(), places,
+                    std::string(drop_rule_name(static_cast<DropRule>(rule))).c_str(), conversations,
                     escape_for_log(first, 400).c_str());
     }
   }

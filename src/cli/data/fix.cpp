@@ -16,9 +16,9 @@ namespace shori {
 namespace {
 
 void check_arguments(const FixArguments& arguments) {
-  const int places = (arguments.out.empty() ? 0 : 1) + (arguments.in_place ? 1 : 0) + (arguments.dry_run ? 1 : 0);
-  if (places == 1) return;
-  throw Error(Diagnostic("E0116", concat("`--fix` needs ", places == 0 ? "" : "only one of ",
+  const int outputs = (arguments.out.empty() ? 0 : 1) + (arguments.in_place ? 1 : 0) + (arguments.dry_run ? 1 : 0);
+  if (outputs == 1) return;
+  throw Error(Diagnostic("E0116", concat("`--fix` needs ", outputs == 0 ? "" : "only one of ",
                                          "`--out DIR`, `--in-place` or `--dry-run`"))
                   .help("--fix --dry-run shows what would change; --out DIR or --in-place writes it"));
 }

@@ -97,8 +97,8 @@ class SplitRun {
       for (Part& part : result.parts) split.parts.push_back(std::move(part.segments));
       was_cut_ += result.parts.size() > 1 ? 1 : 0;
     }
-    const std::string place = concat(conversation.path, ":", conversation.source.line);
-    const auto [first, is_new] = stems_.try_emplace(split.stem, place);
+    const std::string location = concat(conversation.path, ":", conversation.source.line);
+    const auto [first, is_new] = stems_.try_emplace(split.stem, location);
     if (!is_new) {
       diagnostics_.add(Diagnostic("E0318", concat("two conversations would be written as `", split.stem, "`"))
                            .at(std::string(conversation.path), static_cast<std::size_t>(conversation.source.line))
@@ -111,8 +111,8 @@ class SplitRun {
   void add_overlong(const ReadConversation& conversation, const Segment& segment, std::int64_t needed) {
     const bool is_line = conversation.source.is_line;
     const std::string line = is_line ? concat(conversation.source.line, ", text ") : "";
-    const std::string place = concat(conversation.path, ":", line, segment.line, ":", segment.column);
-    overlong_.push_back(concat(escape_for_log(place, 400), ": one message with what belongs to it has ",
+    const std::string location = concat(conversation.path, ":", line, segment.line, ":", segment.column);
+    overlong_.push_back(concat(escape_for_log(location, 400), ": one message with what belongs to it has ",
                                with_commas(needed), " ids (+", with_commas(needed - arguments_.budget), ")"));
     if (overlong_.size() > 1) return;
     first_overlong_.file = conversation.path;
@@ -140,10 +140,10 @@ class SplitRun {
   }
 
   void check(const ReadConversation& conversation) {
-    const SourceLocation place{
+    const SourceLocation location{
         std::string(conversation.path), static_cast<std::size_t>(conversation.source.line), 0, 0, {}};
     for_each_part(conversation, [&](const std::string& name, const std::string& text) {
-      files_.check(name, text, place, diagnostics_);
+      files_.check(name, text, location, diagnostics_);
     });
   }
 

@@ -124,49 +124,75 @@ TEST(AxolotlValues, SharesThatContradict) {
 
 // What changes results and is not offered is an error that names the nearest thing.
 TEST(AxolotlValues, NearestThing) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"optimizer: paged_adamw_32bit", "write `optimizer: adamw_bnb_8bit`"},
-      {"optimizer: adamw_torch", "write `optimizer: adamw_bnb_8bit`"},
-      {"bf16: full", "write `bf16: true`"},
-      {"lr_scheduler: constant_with_warmup", "write `lr_scheduler: constant`"},
-      {"lr_scheduler: polynomial", "write `lr_scheduler: cosine`"},
-      {"max_grad_norm: 0", "write `max_grad_norm: 1e9`"},
-      {"num_epochs: 2.5", "write a whole number"},
-      {"save_total_limit: 1", "write `save_total_limit: 2`"},
-      {"adapter: ia3", "write `adapter: qlora`"},
-      {"datasets: [{path: talks.jsonl, type: sharegpt}]", "`shori-data import talks.jsonl --from sharegpt --out "},
-      {"datasets: [{path: talks.jsonl, type: sharegpt.load_role}]", "--from sharegpt"},
-      {"datasets: [{path: talks.jsonl, type: chat_template}]", "`shori-data import talks.jsonl --from messages --out "},
-      {"datasets: [{path: a.jsonl, type: alpaca}]", "`type: completion`"},
-      {"datasets: [{path: a.jsonl, type: {system_prompt: x}}]", "`type: completion`"},
+  struct Case {
+    const char *line, *help, *why;
   };
-  for (const auto& [line, help] : cases) {
+  const Case cases[] = {
+      {.line = "optimizer: paged_adamw_32bit",
+       .help = "write `optimizer: adamw_bnb_8bit`",
+       .why = "an Adam of bitsandbytes in 32 bits"},
+      {.line = "optimizer: adamw_torch", .help = "write `optimizer: adamw_bnb_8bit`", .why = "the Adam of torch"},
+      {.line = "bf16: full", .help = "write `bf16: true`", .why = "a mode of bf16"},
+      {.line = "lr_scheduler: constant_with_warmup",
+       .help = "write `lr_scheduler: constant`",
+       .why = "a scheduler that has the warm-up in its name"},
+      {.line = "lr_scheduler: polynomial",
+       .help = "write `lr_scheduler: cosine`",
+       .why = "a scheduler of another shape"},
+      {.line = "max_grad_norm: 0", .help = "write `max_grad_norm: 1e9`", .why = "clipping is off"},
+      {.line = "num_epochs: 2.5", .help = "write a whole number", .why = "a part of an epoch"},
+      {.line = "save_total_limit: 1",
+       .help = "write `save_total_limit: 2`",
+       .why = "fewer checkpoints than a resume needs"},
+      {.line = "adapter: ia3", .help = "write `adapter: qlora`", .why = "another kind of adapter"},
+      {.line = "datasets: [{path: talks.jsonl, type: sharegpt}]",
+       .help = "`shori-data import talks.jsonl --from sharegpt --out ",
+       .why = "chats of ShareGPT"},
+      {.line = "datasets: [{path: talks.jsonl, type: sharegpt.load_role}]",
+       .help = "--from sharegpt",
+       .why = "chats of ShareGPT with a loader"},
+      {.line = "datasets: [{path: talks.jsonl, type: chat_template}]",
+       .help = "`shori-data import talks.jsonl --from messages --out ",
+       .why = "chats as messages"},
+      {.line = "datasets: [{path: a.jsonl, type: alpaca}]",
+       .help = "`type: completion`",
+       .why = "instructions of Alpaca"},
+      {.line = "datasets: [{path: a.jsonl, type: {system_prompt: x}}]",
+       .help = "`type: completion`",
+       .why = "a prompt format of its own"},
+  };
+  for (const auto& [line, help, why] : cases) {
     const bool data = std::string(line).starts_with("datasets");
     const std::string base = "base_model: m\noutput_dir: o\nlearning_rate: 1e-4\n";
     const LoadResult result = load_text(data ? base + line + "\n" : config_with(std::string(line) + "\n"));
-    EXPECT_EQ(result.problems.size(), 1u) << line << "\n" << result.text();
-    EXPECT_NE(result.text().find(help), std::string::npos) << line << "\n" << result.text();
+    EXPECT_EQ(result.problems.size(), 1u) << why << "\n" << result.text();
+    EXPECT_NE(result.text().find(help), std::string::npos) << why << "\n" << result.text();
   }
 }
 
 TEST(AxolotlValues, KeysByMeaning) {
-  const std::pair<const char*, const char*> cases[] = {{"lora_rank", "lora_r"},
-                                                       {"epochs", "num_epochs"},
-                                                       {"num_train_epochs", "num_epochs"},
-                                                       {"batch_size", "micro_batch_size"},
-                                                       {"per_device_train_batch_size", "micro_batch_size"},
-                                                       {"lr", "learning_rate"},
-                                                       {"max_seq_length", "sequence_len"},
-                                                       {"max-seq-length", "sequence_len"},
-                                                       {"cutoff_len", "sequence_len"},
-                                                       {"Model_Name_Or_Path", "base_model"},
-                                                       {"lr_scheduler_type", "lr_scheduler"},
-                                                       {"optim", "optimizer"},
-                                                       {"val_size", "val_set_size"},
-                                                       {"random_seed", "seed"}};
-  for (const auto& [name, key] : cases) {
+  struct Case {
+    const char *name, *key, *why;
+  };
+  const Case cases[] = {
+      {.name = "lora_rank", .key = "lora_r", .why = "of LLaMA-Factory"},
+      {.name = "epochs", .key = "num_epochs", .why = "without a prefix"},
+      {.name = "num_train_epochs", .key = "num_epochs", .why = "of transformers"},
+      {.name = "batch_size", .key = "micro_batch_size", .why = "without a prefix"},
+      {.name = "per_device_train_batch_size", .key = "micro_batch_size", .why = "of transformers"},
+      {.name = "lr", .key = "learning_rate", .why = "an abbreviation"},
+      {.name = "max_seq_length", .key = "sequence_len", .why = "of TRL"},
+      {.name = "max-seq-length", .key = "sequence_len", .why = "with hyphens"},
+      {.name = "cutoff_len", .key = "sequence_len", .why = "of LLaMA-Factory"},
+      {.name = "Model_Name_Or_Path", .key = "base_model", .why = "of transformers, in capitals"},
+      {.name = "lr_scheduler_type", .key = "lr_scheduler", .why = "of transformers"},
+      {.name = "optim", .key = "optimizer", .why = "of transformers"},
+      {.name = "val_size", .key = "val_set_size", .why = "of LLaMA-Factory"},
+      {.name = "random_seed", .key = "seed", .why = "with a prefix"},
+  };
+  for (const auto& [name, key, why] : cases) {
     const LoadResult result = load_text(config_with(std::string(name) + ": 1\n"));
-    EXPECT_EQ(result.codes(), "E0101") << name;
+    EXPECT_EQ(result.codes(), "E0101") << why;
     EXPECT_NE(result.text().find(std::string("the key with this meaning is `") + key + "`"), std::string::npos)
         << result.text();
   }

@@ -87,15 +87,21 @@ TEST(CheckFolders, StagesOfARecipe) {
 TEST(PathKeys, HomeAndVariablesInEveryOne) {
   setenv("HOME", "/people/aya", 1);
   setenv("SHORI_TEST_DIR", "/mnt/x", 1);
-  const std::pair<const char*, const char*> forms[] = {
-      {"~/p", "/people/aya/p"}, {"$SHORI_TEST_DIR/p", "/mnt/x/p"}, {"${SHORI_TEST_DIR}/p", "/mnt/x/p"}};
-  for (const auto& [written, path] : forms) {
+  struct Form {
+    const char *written, *path, *why;
+  };
+  const Form forms[] = {
+      {.written = "~/p", .path = "/people/aya/p", .why = "the home folder"},
+      {.written = "$SHORI_TEST_DIR/p", .path = "/mnt/x/p", .why = "a variable"},
+      {.written = "${SHORI_TEST_DIR}/p", .path = "/mnt/x/p", .why = "a variable in braces"},
+  };
+  for (const auto& [written, path, why] : forms) {
     const std::string p = written;
     const LoadResult result =
         load_text("learning_rate: 1e-4\nbase_model: " + p + "\noutput_dir: " + p + "\ndatasets: [{path: '" + p +
                   "'}]\n" + "test_datasets: [{path: '" + p + "'}]\ndataset_prepared_path: " + p + "\ninit_from: " + p +
                   "\nnf4_cache: " + p + "\nlint: {usernames: '" + p + "'}\nskip_samples: ['" + p + ":3']\n");
-    ASSERT_EQ(result.text(), "") << p;
+    ASSERT_EQ(result.text(), "") << why;
     const TrainConfig& c = result.config();
     EXPECT_EQ(c.base_model, path);
     EXPECT_EQ(c.output_dir, path);

@@ -56,11 +56,20 @@ TEST_F(DatasetTest, DropLeavesOutAndLists) {
 TEST_F(DatasetTest, SplitPartsHaveTheDocumentedSizes) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
-  for (const auto& [budget, expected] : std::vector<std::pair<int, Lengths>>{
-           {148, {148}}, {120, {108, 68}}, {110, {108, 68}}, {100, {84, 82}}, {90, {84, 82}}}) {
+  struct Case {
+    int budget;
+    Lengths parts;
+    const char* why;
+  };
+  const Case cases[] = {{.budget = 148, .parts = {148}, .why = "all of it fits"},
+                        {.budget = 120, .parts = {108, 68}, .why = "the first part takes what fits"},
+                        {.budget = 110, .parts = {108, 68}, .why = "it still fits"},
+                        {.budget = 100, .parts = {84, 82}, .why = "the first part has one unit less"},
+                        {.budget = 90, .parts = {84, 82}, .why = "both still fit"}};
+  for (const auto& [budget, parts, why] : cases) {
     options.sequence_len = budget;
     const Dataset dataset = load_good({entry("b.blockml")});
-    EXPECT_EQ(lengths_of(dataset.train), expected) << budget;
+    EXPECT_EQ(lengths_of(dataset.train), parts) << why;
     EXPECT_EQ(dataset.conversations.size(), 1u);
   }
   options.sequence_len = 100;
@@ -68,7 +77,7 @@ TEST_F(DatasetTest, SplitPartsHaveTheDocumentedSizes) {
   EXPECT_EQ(dataset.location_of(dataset.train[1]), "b.blockml#2/2");
 }
 
-TEST_F(DatasetTest, AUnitThatDoesNotFitIsToldUnderSplit) {
+TEST_F(DatasetTest, AUnitThatDoesNotFitIsReportedUnderSplit) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;
   options.sequence_len = 30;

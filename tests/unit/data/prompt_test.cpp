@@ -61,18 +61,24 @@ TEST(Prompt, OldestUnitsAreDropped) {
   const PromptEnd end{.opening = "Reimu:"};
   const std::string header = render(setting());
   // After the header: what is left without 0, 1, 2 and 3 units.
-  const std::vector<std::pair<std::size_t, std::string>> steps = {{0, render(std::span(chat).subspan(5))},
-                                                                  {3, render(std::span(chat).subspan(8))},
-                                                                  {5, render(std::span(chat).subspan(10))},
-                                                                  {6, render(std::span(chat).subspan(11))}};
+  struct Step {
+    std::size_t dropped;  // segments
+    std::string rest;
+  };
+  const std::vector<Step> steps = {
+      {.dropped = 0, .rest = render(std::span(chat).subspan(5))},
+      {.dropped = 3, .rest = render(std::span(chat).subspan(8))},
+      {.dropped = 5, .rest = render(std::span(chat).subspan(10))},
+      {.dropped = 6, .rest = render(std::span(chat).subspan(11))},
+  };
   const auto whole =
-      std::ssize(mistral_tokenizer().encode(header + steps[0].second + "▀message (length: medium)\nReimu:")) + 1;
+      std::ssize(mistral_tokenizer().encode(header + steps[0].rest + "▀message (length: medium)\nReimu:")) + 1;
   for (std::int64_t room = whole; room > 0; --room) {
     const FittedPrompt fitted = fit_prompt(mistral_tokenizer(), chat, end, room);
     std::size_t step = 0;
-    while (step + 1 < steps.size() && steps[step].first < fitted.dropped_segments) ++step;
-    EXPECT_EQ(fitted.dropped_segments, steps[step].first) << "whole units";
-    EXPECT_EQ(fitted.text, header + steps[step].second + "▀message (length: medium)\nReimu:");
+    while (step + 1 < steps.size() && steps[step].dropped < fitted.dropped_segments) ++step;
+    EXPECT_EQ(fitted.dropped_segments, steps[step].dropped) << "whole units";
+    EXPECT_EQ(fitted.text, header + steps[step].rest + "▀message (length: medium)\nReimu:");
     EXPECT_EQ(fitted.ids, mistral_tokenizer().encode(fitted.text));
     EXPECT_EQ(step == 0, room == whole);
     EXPECT_TRUE(std::ssize(fitted.ids) + 1 <= room || step == 3) << "the last unit is never left out";

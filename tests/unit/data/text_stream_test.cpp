@@ -67,18 +67,24 @@ TEST_F(TextStreamTest, HalvesOfPairsInUtf16) {
 
 TEST_F(TextStreamTest, WhatIsNoTextIsRefusedWithItsCommand) {
   using namespace std::string_literals;
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"\x1F\x8B\x08", "gzip -dc < 'my file' > 'my file.new' && mv 'my file.new' 'my file'"},
-      {"\x28\xB5\x2F\xFD", "zstd -dc < "},
-      {"\xFD\x37zXZ\0"s, "xz -dc < "},
-      {"BZh9", "bzip2 -dc < "},
-      {"PK\x03\x04", "unzip -p "},
-      {"\xFF\xFE\0\0a\0\0\0"s, "iconv -f utf-32 -t utf-8 "},
+  struct Case {
+    std::string bytes;  // the first of the file
+    const char *command, *form;
   };
-  for (const auto& [bytes, command] : cases) {
+  const Case cases[] = {
+      {.bytes = "\x1F\x8B\x08",
+       .command = "gzip -dc < 'my file' > 'my file.new' && mv 'my file.new' 'my file'",
+       .form = "gzip"},
+      {.bytes = "\x28\xB5\x2F\xFD", .command = "zstd -dc < ", .form = "Zstandard"},
+      {.bytes = "\xFD\x37zXZ\0"s, .command = "xz -dc < ", .form = "xz"},
+      {.bytes = "BZh9", .command = "bzip2 -dc < ", .form = "bzip2"},
+      {.bytes = "PK\x03\x04", .command = "unzip -p ", .form = "zip"},
+      {.bytes = "\xFF\xFE\0\0a\0\0\0"s, .command = "iconv -f utf-32 -t utf-8 ", .form = "UTF-32"},
+  };
+  for (const auto& [bytes, command, form] : cases) {
     const InputFile file = InputFile::open(folder.write("b", bytes));
     const std::optional<Diagnostic> problem = refuse_file_form(file, "my file");
-    ASSERT_TRUE(problem.has_value()) << command;
+    ASSERT_TRUE(problem.has_value()) << form;
     EXPECT_EQ(problem->code, "E0304");
     EXPECT_NE(problem->helps.front().find(command), std::string::npos) << problem->helps.front();
   }

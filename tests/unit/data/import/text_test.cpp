@@ -40,36 +40,76 @@ class ImportText : public test::ImportTest {
 };
 
 TEST_F(ImportText, ForeignSpellingsBecomeCanonical) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"\xEF\xBB\xBF▀message\r\nx\r\ny▄\r\n", "▀message\nx\ny▄\n"},
-      {"▀message (length = short)\nx▄", "▀message (length: short)\nx▄\n"},
-      {"▀message (Length: Short) x▄", "▀message (length: short)\nx▄\n"},
-      {"▀message (length:short)\nx▄\n", "▀message (length: short)\nx▄\n"},
-      {"▀message  ( LENGTH=Humongous )\nx▄", "▀message (length: enormous)\nx▄\n"},
-      {"▀message(length: extreme)\nx▄", "▀message (length: enormous)\nx▄\n"},
-      {"▀message (length: unlimited)\nx▄", "▀message (length: enormous)\nx▄\n"},
-      {"▀message\nA: x (length = short)▄\n", "▀message\nA: x (length = short)▄\n"},
-      {"▀lore ▄▀lore\n\n▄\n[INST] [/INST]▀message\nx▄\n", "▀message\nx▄\n"},
-      {"▀message\na<s>b</s><unk>▄", "▀message\nab▄\n"},
-      {"[INST]x[/INST]▀message x▄", "[INST] x [/INST]\n▀message\nx▄\n"},
+  struct Case {
+    std::string given, canonical, why;
   };
-  for (const auto& [given, expected] : cases) EXPECT_EQ(text(given), expected) << given;
+  const Case cases[] = {
+      {.given = "\xEF\xBB\xBF▀message\r\nx\r\ny▄\r\n",
+       .canonical = "▀message\nx\ny▄\n",
+       .why = "a byte order mark and CR LF"},
+      {.given = "▀message (length = short)\nx▄",
+       .canonical = "▀message (length: short)\nx▄\n",
+       .why = "an equals sign"},
+      {.given = "▀message (Length: Short) x▄",
+       .canonical = "▀message (length: short)\nx▄\n",
+       .why = "capitals, on one line"},
+      {.given = "▀message (length:short)\nx▄\n", .canonical = "▀message (length: short)\nx▄\n", .why = "no space"},
+      {.given = "▀message  ( LENGTH=Humongous )\nx▄",
+       .canonical = "▀message (length: enormous)\nx▄\n",
+       .why = "an older word in capitals, with spaces"},
+      {.given = "▀message(length: extreme)\nx▄",
+       .canonical = "▀message (length: enormous)\nx▄\n",
+       .why = "no space before the hint"},
+      {.given = "▀message (length: unlimited)\nx▄",
+       .canonical = "▀message (length: enormous)\nx▄\n",
+       .why = "an older word"},
+      {.given = "▀message\nA: x (length = short)▄\n",
+       .canonical = "▀message\nA: x (length = short)▄\n",
+       .why = "a hint in the text stays"},
+      {.given = "▀lore ▄▀lore\n\n▄\n[INST] [/INST]▀message\nx▄\n",
+       .canonical = "▀message\nx▄\n",
+       .why = "empty blocks go"},
+      {.given = "▀message\na<s>b</s><unk>▄", .canonical = "▀message\nab▄\n", .why = "control tokens go"},
+      {.given = "[INST]x[/INST]▀message x▄",
+       .canonical = "[INST] x [/INST]\n▀message\nx▄\n",
+       .why = "an instruction without spaces"},
+  };
+  for (const auto& [given, canonical, why] : cases) EXPECT_EQ(text(given), canonical) << why;
 }
 
 TEST_F(ImportText, InlineOocBecomesABlock) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"▀message\nA: x (OOC: brb) y▄", "▀message\nA: x y▄\n▀ooc\nbrb▄\n"},
-      {"▀message\nA: (OOC: one) x (ooc:two)▄", "▀message\nA: x▄\n▀ooc\none▄\n▀ooc\ntwo▄\n"},
-      {"▀message\nA: x\n(OOC: a (b) c)\ny▄", "▀message\nA: x\ny▄\n▀ooc\na (b) c▄\n"},
-      {"▀message\nA: x\n\n(OOC: a)▄", "▀message\nA: x▄\n▀ooc\na▄\n"},
-      {"▀message\nx▄\n▀message\nA: (OOC: only)▄", "▀message\nx▄\n▀ooc\nonly▄\n"},
-      {"▀message (OOC: hi) Reimu: x▄", "▀message\nReimu: x▄\n▀ooc\nhi▄\n"},
-      {"▀message\nx (OOC: )(OOC: b)y▄", "▀message\nx y▄\n▀ooc\nb▄\n"},
-      {"(OOC: start)\n▀message\nx▄ (OOC: end) ", "▀ooc\nstart▄\n▀message\nx▄\n▀ooc\nend▄\n"},
-      {"▀message\nx (OOC: open▄", "▀message\nx (OOC: open▄\n"},
-      {"▀lore\nx (OOC: y)▄▀message\nz▄", "▀lore\nx (OOC: y)▄\n▀message\nz▄\n"},
+  struct Case {
+    std::string given, canonical, why;
   };
-  for (const auto& [given, expected] : cases) EXPECT_EQ(text(given), expected) << given;
+  const Case cases[] = {
+      {.given = "▀message\nA: x (OOC: brb) y▄",
+       .canonical = "▀message\nA: x y▄\n▀ooc\nbrb▄\n",
+       .why = "inside of a text"},
+      {.given = "▀message\nA: (OOC: one) x (ooc:two)▄",
+       .canonical = "▀message\nA: x▄\n▀ooc\none▄\n▀ooc\ntwo▄\n",
+       .why = "two of them"},
+      {.given = "▀message\nA: x\n(OOC: a (b) c)\ny▄",
+       .canonical = "▀message\nA: x\ny▄\n▀ooc\na (b) c▄\n",
+       .why = "brackets inside, on a line of its own"},
+      {.given = "▀message\nA: x\n\n(OOC: a)▄", .canonical = "▀message\nA: x▄\n▀ooc\na▄\n", .why = "at the end"},
+      {.given = "▀message\nx▄\n▀message\nA: (OOC: only)▄",
+       .canonical = "▀message\nx▄\n▀ooc\nonly▄\n",
+       .why = "nothing else is in the message"},
+      {.given = "▀message (OOC: hi) Reimu: x▄",
+       .canonical = "▀message\nReimu: x▄\n▀ooc\nhi▄\n",
+       .why = "before the speaker"},
+      {.given = "▀message\nx (OOC: )(OOC: b)y▄", .canonical = "▀message\nx y▄\n▀ooc\nb▄\n", .why = "one without text"},
+      {.given = "(OOC: start)\n▀message\nx▄ (OOC: end) ",
+       .canonical = "▀ooc\nstart▄\n▀message\nx▄\n▀ooc\nend▄\n",
+       .why = "outside of blocks"},
+      {.given = "▀message\nx (OOC: open▄",
+       .canonical = "▀message\nx (OOC: open▄\n",
+       .why = "one that does not end stays"},
+      {.given = "▀lore\nx (OOC: y)▄▀message\nz▄",
+       .canonical = "▀lore\nx (OOC: y)▄\n▀message\nz▄\n",
+       .why = "it stays in other blocks"},
+  };
+  for (const auto& [given, canonical, why] : cases) EXPECT_EQ(text(given), canonical) << why;
 }
 
 TEST_F(ImportText, ChangesAreCountedByKind) {
@@ -83,7 +123,7 @@ TEST_F(ImportText, ChangesAreCountedByKind) {
   EXPECT_EQ(report.changes.at("form: one-line block"), 1u);
 }
 
-TEST_F(ImportText, WhatIsLeftWrongIsToldAtItsLine) {
+TEST_F(ImportText, WhatIsLeftWrongIsReportedAtItsLine) {
   import(ImportSource::kText, "t.txt", "▀message\r\nx▄\r\nstray\r\n▀message (length: big)\r\ny▄\r\n▀lore\r\nopen");
   EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0310", 3, 1}, {"E0303", 4, 19}, {"E0301", 6, 1}}))
       << formatted();

@@ -114,10 +114,16 @@ const std::string kAllRoles =
     "[/INST]\n▀ooc\noo▄\n▀message\nme▄\n";
 
 TEST(Regions, EachRoleCanBeTrainedAlone) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"title", "ti▄"},       {"tags", "ta▄"}, {"lore", "lo▄"},    {"scenario", "sc▄"},
-      {"description", "de▄"}, {"ooc", "oo▄"},  {"message", "me▄"}, {"inst", "[INST]▁in▁[/INST]\n"}};
-  for (const auto& [role, text] : cases) {
+  struct Case {
+    std::string role, trained;
+  };
+  const Case cases[] = {
+      {.role = "title", .trained = "ti▄"},       {.role = "tags", .trained = "ta▄"},
+      {.role = "lore", .trained = "lo▄"},        {.role = "scenario", .trained = "sc▄"},
+      {.role = "description", .trained = "de▄"}, {.role = "ooc", .trained = "oo▄"},
+      {.role = "message", .trained = "me▄"},     {.role = "inst", .trained = "[INST]▁in▁[/INST]\n"},
+  };
+  for (const auto& [role, expected] : cases) {
     const EncodedSample sample = encoded(kAllRoles, only({role}));
     std::string trained;
     for (std::size_t i = 0; i < sample.ids.size(); ++i) {
@@ -128,7 +134,7 @@ TEST(Regions, EachRoleCanBeTrainedAlone) {
       EXPECT_EQ(sample.roles[i],
                 static_cast<std::uint8_t>(eos ? TokenRole::kEos : static_cast<TokenRole>(*find_role(role))));
     }
-    EXPECT_EQ(trained, text + "</s>") << role;
+    EXPECT_EQ(trained, expected + "</s>") << role;
   }
 }
 

@@ -41,7 +41,10 @@ TEST(Tokenizer, GivesTheGoldenIds) {
       "28705 30374 3901 330 8708 10824 30213 13 30374 12586 264 28725 287 30213 13 30374 1324 325 2143 28747 10312 "
       "28731 1298 "
       "321 28718 28747 345 23809 28739 30213";
-  const std::vector<std::pair<std::string, std::string>> cases = {
+  struct Golden {
+    std::string text, ids;
+  };
+  const Golden cases[] = {
       {"", ""},
       {"▀message\n", "28705 30374 1324 13"},
       {"▀message\nx▄\n", "28705 30374 1324 13 28744 30213 13"},
@@ -124,9 +127,14 @@ TEST(Tokenizer, GivesTheGoldenIds) {
 }
 
 TEST(Tokenizer, GivesTheGoldenIdsOfLengthWords) {
-  const std::vector<std::pair<std::string, std::string>> words = {
-      {"nano", "307 2503"}, {"micro", "7817"},   {"tiny", "8887"}, {"short", "2485"},    {"medium", "10312"},
-      {"long", "1043"},     {"massive", "9130"}, {"huge", "5401"}, {"enormous", "15322"}};
+  struct Golden {
+    std::string word, ids;
+  };
+  const Golden words[] = {
+      {.word = "nano", .ids = "307 2503"}, {.word = "micro", .ids = "7817"},   {.word = "tiny", .ids = "8887"},
+      {.word = "short", .ids = "2485"},    {.word = "medium", .ids = "10312"}, {.word = "long", .ids = "1043"},
+      {.word = "massive", .ids = "9130"},  {.word = "huge", .ids = "5401"},    {.word = "enormous", .ids = "15322"},
+  };
   for (const auto& [word, ids] : words) {
     EXPECT_EQ(mistral_tokenizer().encode("▀message (length: " + word + ")\nx▄\n"),
               numbers("28705 30374 1324 325 2143 28747 " + ids + " 28731 13 28744 30213 13"));

@@ -292,7 +292,11 @@ TEST(WordCache, InstructionMarksThatAreControlPiecesBecomeTheirIds) {
   TokenizerModel without_cache = with_piece(model, "zz", PieceType::kUserDefined);
   const Tokenizer plain = tokenizer_of(small_model());
   for (const Tokenizer& tokenizer : {tokenizer_of(model), tokenizer_of(without_cache)}) {
-    const auto expect = [&](const std::string& text, const std::vector<std::pair<std::string, Ids>>& parts) {
+    struct Part {
+      std::string text;
+      Ids ids_before;
+    };
+    const auto expect = [&](const std::string& text, const std::vector<Part>& parts) {
       Ids expected;
       for (const auto& [part, ids] : parts) {
         expected.insert(expected.end(), ids.begin(), ids.end());

@@ -98,7 +98,10 @@ TEST_F(ReductionsDevice, ChecksumSeesAFlippedBitAndAMovedWord) {
 }
 
 TEST_F(ReductionsDevice, LoraCopiesAreRounded) {
-  for (const auto& [rows, cols] : std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 1}, {20, 333}, {63, 20}}) {
+  struct Shape {
+    std::int64_t rows, cols;
+  };
+  for (const auto& [rows, cols] : {Shape{1, 1}, Shape{20, 333}, Shape{63, 20}}) {
     const auto count = static_cast<std::size_t>(rows * cols);
     TwinMatrix<float> master(rows, cols, normal_values(count, 9));
     TwinMatrix<Bf16> out(rows, cols, std::vector<Bf16>(count));
