@@ -14,7 +14,6 @@
 #include "shori/export/merge.h"
 #include "shori/io/hf_model.h"
 #include "shori/util/hash.h"
-#include "shori/util/hash_pair.h"
 
 namespace shori {
 

@@ -1,8 +1,7 @@
-#include "shori/util/hash_pair.h"
-
 #include <algorithm>
 #include <cstring>
 
+#include "shori/util/hash.h"
 #include "src/util/sha256_blocks.h"
 
 namespace shori {

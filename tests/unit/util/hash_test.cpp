@@ -4,7 +4,6 @@
 
 #include <vector>
 
-#include "shori/util/hash_pair.h"
 #include "src/util/sha256_blocks.h"
 
 namespace shori {
