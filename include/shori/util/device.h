@@ -2,7 +2,7 @@
 //
 // A program has one device backend, chosen when it is linked: `cuda` (an NVIDIA GPU), `emulated` (tests: plain memory,
 // kernels run on the CPU) or `none` (a CPU build). Device::kCuda is the device of that backend; the CPU is always
-// available. Failures of the device are thrown as Error: E0401-E0405 before training, E0701-E0705 during training.
+// available. Failures of the device are thrown as Error: E0401-E0405 before training, E0701-E0704 during training.
 // Everything but device_backend() needs a device that open_device() has opened. Only one thread may use it.
 #pragma once
 

@@ -149,9 +149,6 @@ a bug: please report it. If it happens at different steps, suspect the card: hea
     {"E0704", 1, "out of GPU memory after the plan",
      R"(The memory plan said that the run fits, but it ran out of GPU memory. The plan is wrong, which is a
 bug in the program. Please report it with the table that is printed.)"},
-    {"E0705", 5, "the GPU does not answer",
-     R"(The GPU has not finished a task within ten minutes. The last durable step is safe. Look at the
-kernel's log; the machine may need a restart.)"},
 
     // Export.
     {"E0801", 4, "merge changed the wrong tensors",
