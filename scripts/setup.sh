@@ -31,6 +31,8 @@ done
 
 packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-venv libyaml-cpp-dev nlohmann-json3-dev libcli11-dev
           libspdlog-dev libfmt-dev libcpp-httplib-dev libedit-dev pkg-config libgtest-dev libbenchmark-dev)
+# The tests run the commands that messages print, among them those that unpack a file.
+test_packages=(bzip2 xz-utils)
 
 # torch is pinned: the project is built and tested with this release only. On the CPU libtorch loads, besides itself, two of its
 # NVIDIA packages; they carry the versions that the full dependency tree of torch 2.11.0 asks for.
@@ -101,8 +103,9 @@ sha256_is() { [ -e "$1" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ]; }
 has_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
 
 missing_packages() {
-  local package
-  for package in "${packages[@]}"; do
+  local package wanted=("${packages[@]}")
+  [ "$with_tests" = no ] || wanted+=("${test_packages[@]}")
+  for package in "${wanted[@]}"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || printf '%s ' "$package"
   done
   # The tests read report pages with a browser; Debian's is installed where there is none.
