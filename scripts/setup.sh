@@ -103,9 +103,9 @@ sha256_is() { [ -e "$1" ] && [ "$(sha256sum "$1" | cut -d' ' -f1)" = "$2" ]; }
 has_browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
 
 missing_packages() {
-  local package wanted=("${packages[@]}")
-  [ "$with_tests" = no ] || wanted+=("${test_packages[@]}")
-  for package in "${wanted[@]}"; do
+  local package names=("${packages[@]}")
+  [ "$with_tests" = no ] || names+=("${test_packages[@]}")
+  for package in "${names[@]}"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || printf '%s ' "$package"
   done
   # The tests read report pages with a browser; Debian's is installed where there is none.
