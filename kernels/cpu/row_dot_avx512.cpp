@@ -1,5 +1,9 @@
+#ifndef __clang__
 // O3 unrolls the loops over vectors, so that they stay in registers; the project's O2 does not.
 #pragma GCC optimize("O3")
+// The header of GCC 12 initializes what its intrinsics leave undefined with itself, and with O3 GCC warns of it.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 #include "kernels/cpu/row_dot.h"
 

@@ -17,7 +17,7 @@ struct Setting {
   YamlNode value;
   const YamlDocument* document = nullptr;
   ValueOrigin::Kind kind = ValueOrigin::Kind::kFile;
-  std::string written;  // the value as it stands in the text, where it was replaced by what it means; else empty
+  std::string written = {};  // the value as it stands in the text, where it was replaced by what it means; else empty
 
   SourceLocation key_location() const { return document->location(key_node); }
   SourceLocation value_location() const;  // of the value if it is a scalar, else of the key

@@ -71,7 +71,7 @@ struct MergeJob {
   // Hashes each tensor in the base (first) for base_digests together with all encoded bytes (second).
   Sha256Pair* hashes = nullptr;
   // Tensors without an adapter that the base has in this type are written as they are, without encode().
-  std::optional<FileDType> written_dtype;
+  std::optional<FileDType> written_dtype = {};
 };
 
 // Encodes to `out`, which has room for 4 bytes a value. Called by several threads.

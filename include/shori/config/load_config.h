@@ -20,8 +20,8 @@ namespace shori {
 struct ValueOrigin {
   enum class Kind { kDefault, kLeftEmpty, kFile, kStage, kSet, kDerived };
   Kind kind = Kind::kDefault;
-  SourceLocation location;  // of the key, or of the value if it is a scalar; the file is "--set" for an override
-  std::string written;      // the line as it was written, where the value is what it means: "bf16: auto"; else empty
+  SourceLocation location;   // of the key, or of the value if it is a scalar; the file is "--set" for an override
+  std::string written = {};  // the line as it was written, where the value is what it means: "bf16: auto"; else empty
 };
 
 // Settings that count by the length of the run. resolve_shares() makes numbers of steps of them.

@@ -188,7 +188,7 @@ void add_json_problem(ImportFile& file, const JsonElement& element, std::size_t 
 std::optional<JsonValue> parse_element(ImportFile& file, const JsonElement& element, std::string_view example) {
   if (const auto bad = find_invalid_utf8(element.text)) {
     const std::string hex = hex_byte(element.text[*bad]);
-    file.diagnostics.add(Diagnostic("E0304", "byte 0x" + hex + " is not UTF-8")
+    file.diagnostics.add(Diagnostic("E0304", concat("byte 0x", hex, " is not UTF-8"))
                              .at(element.location(file.path, *bad))
                              .help(utf8_command(file.path, element.text)));
     return std::nullopt;

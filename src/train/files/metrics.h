@@ -63,9 +63,9 @@ struct StepTiming {
   double seconds = 0, forward_seconds = 0, backward_seconds = 0, optimizer_seconds = 0, checkpoint_seconds = 0;
   double tokens_per_second = 0;
   std::int64_t memory_bytes = 0, memory_peak_bytes = 0;  // of the process
-  std::optional<std::int64_t> gpu_memory_bytes,
-      gpu_memory_peak_bytes;            // in use on the GPU, and allocated by the program
-  std::optional<double> share_of_peak;  // see step_flop.h; of cards whose peak is known
+  // In use on the GPU, and allocated by the program.
+  std::optional<std::int64_t> gpu_memory_bytes = {}, gpu_memory_peak_bytes = {};
+  std::optional<double> share_of_peak = {};  // see step_flop.h; of cards whose peak is known
 };
 std::string timing_line(const StepTiming& timing);
 

@@ -19,7 +19,7 @@ struct StageRunOptions {
   std::uint64_t later_steps = 0;                      // of the stages that this start trains after this one
   std::optional<double> seconds_left;                 // by the steps of a run before; nullopt: not known
   std::uint64_t profile_first = 0, profile_last = 0;  // steps whose ops are timed, from 1; 0: none
-  std::function<void()> on_begin;                     // called when nothing can refuse the start any more
+  std::function<void()> on_begin = {};                // called when nothing can refuse the start any more
 
   bool is_profiled(std::uint64_t step) const { return step >= profile_first && step <= profile_last; }
 };
