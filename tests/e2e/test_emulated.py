@@ -157,18 +157,40 @@ def test_stages_of_one_base_share_its_memory(tmp_path, narrow_model):
     assert tensor_state(tmp_path / "runs/long") == before
 
 
-def test_weights_decoded_for_each_product_give_the_same_adapter(tmp_path, narrow_model, finished):
-    """As they are where the memory for a layer's decoded weights is a kilobyte too small; `finished` decodes them once."""
-    limited = job(tmp_path, narrow_model, activation_memory="keep")
-    planned = must(emulated(limited.config, "--plan")).err
+def leave_no_room_for_decoded_weights(job):
+    """The memory for a layer's decoded weights is a kilobyte too small: each product decodes its own."""
+    planned = must(emulated(job.config, "--plan")).err
     assert "frozen weights: decoded once in a pass of a layer" in planned and "decoded weights of a layer" in planned
     needed = int(re.search(r"^  sum +([\d,]+) ", planned, re.M)[1].replace(",", ""))
-    limited.write(gpu_memory_limit=f"{(needed - 1) // 1024}KiB")
-    assert "frozen weights: decoded for each product" in must(emulated(limited.config, "--plan")).err
+    job.write(gpu_memory_limit=f"{(needed - 1) // 1024}KiB")
+    assert "frozen weights: decoded for each product" in must(emulated(job.config, "--plan")).err
+
+
+def test_weights_decoded_for_each_product_give_the_same_adapter(tmp_path, narrow_model, finished):
+    """`finished` decodes them once."""
+    limited = job(tmp_path, narrow_model, activation_memory="keep")
+    leave_no_room_for_decoded_weights(limited)
     must(emulated(limited.config))
     assert tensor_state(limited.run) == tensor_state(finished.run)
     parts = [{line["part"] for line in json.loads((run / "run.json").read_text())["memory_plan"]} for run in (limited.run, finished.run)]
     assert [("decoded weights of a layer" in names) for names in parts] == [False, True]
+
+
+def test_weights_are_decoded_as_often_as_planned(tmp_path, narrow_model):
+    """The decoding of a matrix takes a millisecond of the emulator's clock, and other work none. A layer has seven matrices."""
+    def decoded_in_a_layer(trained):
+        must(emulated(trained.config, "--profile-steps", "2:2", env={"SHORI_EMULATED_CLOCK": "nf4_dequantize=1"}))
+        ops = {line["op"]: line["milliseconds"] for line in json.loads((trained.run / "profile.json").read_text())["ops"]}
+        passes = 2 * metrics(trained.run, "step")[1]["micro_batches"]  # of two layers
+        assert set(op for op, milliseconds in ops.items() if milliseconds > 0) == {"nf4_linear", "nf4_linear_backward"}
+        return [ops["nf4_linear"] / passes, ops["nf4_linear_backward"] / passes]
+
+    once = job(tmp_path / "once", narrow_model, activation_memory="recompute", matmul="cublaslt")
+    # What is recomputed in the backward pass decodes q, k, v, o, gate and up for it; the first gradient decodes down.
+    assert decoded_in_a_layer(once) == pytest.approx([7 + 6, 1])
+    each = job(tmp_path / "each", narrow_model, activation_memory="recompute", matmul="cublaslt")
+    leave_no_room_for_decoded_weights(each)
+    assert decoded_in_a_layer(each) == pytest.approx([7 + 6, 7])
 
 
 def test_memory_limit_is_obeyed(tmp_path, narrow_model):

@@ -11,6 +11,11 @@ namespace {
 
 using test::Problem;
 
+// A text as it is found, and what the import makes of it.
+struct Spelling {
+  std::string given, canonical, why;
+};
+
 class ImportText : public test::ImportTest {
  protected:
   std::string text(const std::string& content) {
@@ -40,10 +45,7 @@ class ImportText : public test::ImportTest {
 };
 
 TEST_F(ImportText, ForeignSpellingsBecomeCanonical) {
-  struct Case {
-    std::string given, canonical, why;
-  };
-  const Case cases[] = {
+  const Spelling cases[] = {
       {.given = "\xEF\xBB\xBF▀message\r\nx\r\ny▄\r\n",
        .canonical = "▀message\nx\ny▄\n",
        .why = "a byte order mark and CR LF"},
@@ -78,10 +80,7 @@ TEST_F(ImportText, ForeignSpellingsBecomeCanonical) {
 }
 
 TEST_F(ImportText, InlineOocBecomesABlock) {
-  struct Case {
-    std::string given, canonical, why;
-  };
-  const Case cases[] = {
+  const Spelling cases[] = {
       {.given = "▀message\nA: x (OOC: brb) y▄",
        .canonical = "▀message\nA: x y▄\n▀ooc\nbrb▄\n",
        .why = "inside of a text"},
