@@ -201,6 +201,16 @@ def test_memory_limit_is_obeyed(tmp_path, narrow_model):
     assert not small.run.exists()
 
 
+def test_memory_that_another_program_took_is_named(tmp_path, narrow_model):
+    """It did after the run was planned: not even the base finds room."""
+    small = job(tmp_path, narrow_model)
+    refused = must(emulated(small.config, env={"SHORI_EMULATED_TAKEN": str(24 << 30)}), 5)
+    assert refused.errors == ["E0405"]
+    assert "in one block, which were free when the run was planned" in refused.err and "stop the other program" in refused.err
+    assert not (small.run / "checkpoints").exists()
+    must(emulated(small.config))
+
+
 @pytest.mark.parametrize("calls", [0, 3])
 def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, narrow_model, calls):
     """Attention finds no room for its temporaries: in its comparison with the CPU, or in the trial pass."""

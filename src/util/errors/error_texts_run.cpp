@@ -217,9 +217,6 @@ the config, `lint: {RULE: off}` silences a rule, and `error` makes it stop the t
     {"W0501", 0, "metrics.jsonl is shorter than recorded",
      R"(The checkpoint records more of `metrics.jsonl` than the file now contains. The missing lines are
 lost; training is not affected.)"},
-    {"W0502", 0, "checkpoint took longer than a step",
-     R"(Writing a checkpoint took longer than an optimizer step, so the disk slows the training down. Use a
-faster disk for `output_dir`, or save less often.)"},
     {"W0503", 0, "adapter without provenance",
      R"(The adapter does not record which base it was trained on, as adapters made by other programs do not.
 Names and shapes were checked; make sure yourself that the base is the right one.)"},
@@ -233,9 +230,6 @@ rate.)"},
      R"(The stage ran to its end, but no update changed a weight of the adapter: the rate or every gradient was
 0. The adapter is what it was at the start. Usual causes: a warm-up as long as the run, or data without
 targets. `metrics.jsonl` has `learning_rate`, `grad_norm` and `update_max` of each step.)"},
-    {"W0701", 0, "slow micro-batch",
-     R"(A micro-batch took far longer than the median. The GPU may be throttled by heat or power, or another
-program may be using it.)"},
     {"W0801", 0, "an exported tokenizer may give other ids",
      R"(Programs that read `tokenizer.json` would not get the ids of training for the same text, or the base's
 `tokenizer.model` is none that BlockML can be written with. Where the base has a `tokenizer.model`, its
