@@ -194,7 +194,8 @@ def read_plan(text):
         sys.exit(f"performance_model: the plan is not one of {LAYERS} layers: {line[1]}")
     weights = re.search(r"frozen weights: decoded (once|for each product).*, MLP in tiles of ([\d,]+) tokens", text)
     if not weights:
-        sys.exit("performance_model: the plan has no line `frozen weights:`; give it what `shori-train --plan` prints")
+        sys.exit("performance_model: the plan has no line `frozen weights: decoded once ...` or `... for each product ...`; give it what "
+                 "`shori-train --plan` prints of products by cuBLASLt")
     return {**plan, "once": weights[1] == "once", "tile": int(weights[2].replace(",", ""))}
 
 

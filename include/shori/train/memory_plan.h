@@ -46,9 +46,10 @@ struct MemoryDemand {
   WeightFormat format;  // of the base
   LoraSettings lora;
   AdamOptions adam;
-  std::int64_t positions = 0;       // longest segment, at least sequence_len
-  std::vector<PackShape> packs;     // every shape of the stage, evaluation included
-  std::int64_t sample_context = 0;  // tokens in the cache of the samples; 0: none
+  MatmulKernel matmul = MatmulKernel::kAuto;  // without effect on memory
+  std::int64_t positions = 0;                 // longest segment, at least sequence_len
+  std::vector<PackShape> packs;               // every shape of the stage, evaluation included
+  std::int64_t sample_context = 0;            // tokens in the cache of the samples; 0: none
   std::size_t least_attention = 0;  // what libtorch's allocator may hold from another stage that shares the base
   std::int64_t tokens() const;      // of the longest pack
 };
@@ -57,6 +58,7 @@ MemoryDemand memory_demand(const PreparedStage& stage);
 struct MemoryPlan {
   std::int64_t tokens = 0, positions = 0;  // for which buffers are reserved
   CheckpointingPolicy checkpointing;
+  std::string decoding;                  // how often a device decodes the frozen weights, in words
   std::vector<DeviceArena::Line> lines;  // of the arena, then of everything outside of it
   std::size_t attention_bytes = 0;       // the line of libtorch's temporaries
   std::size_t arena_bytes = 0;           // of this stage
@@ -67,9 +69,6 @@ struct MemoryPlan {
 };
 // What the backward pass finds saved, in words: "8 layers recomputed, 24 layers kept whole".
 std::string checkpointing_text(const CheckpointingPolicy& policy);
-
-// How often a device decodes the frozen weights: "decoded once in a pass of a layer, MLP in tiles of 4,096 tokens".
-std::string decoding_text(const CheckpointingPolicy& policy);
 
 MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& checkpointing, int sm_count);
 

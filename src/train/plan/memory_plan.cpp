@@ -53,6 +53,22 @@ MemoryPlan lengthen_mlp_tile(const MemoryDemand& demand, MemoryPlan plan, const 
   return fits(longer, limits) ? longer : plan;
 }
 
+// The NF4 kernel reads the codes in every product. The products of cuBLASLt read [W | B'] written out, of dense weights too.
+std::string decoding_text(const MemoryDemand& demand, const CheckpointingPolicy& policy) {
+  const std::string tiles = concat(", MLP in tiles of ", with_commas(policy.mlp_tile), " tokens");
+  const std::string times = policy.decode_once ? "once in a pass of a layer" : "for each product";
+  if (!demand.format.quantize) return concat("joined with the adapter's ", times, tiles);
+  switch (demand.matmul) {
+    case MatmulKernel::kCublasLt:
+      return concat("decoded ", times, tiles);
+    case MatmulKernel::kNf4:
+      return concat("decoded in each product by the NF4 kernel", tiles);
+    case MatmulKernel::kAuto:
+      return concat("decoded ", times, ", or in each product by the NF4 kernel where that is faster", tiles);
+  }
+  internal_error(__FILE__, __LINE__, "unknown matmul");
+}
+
 std::size_t attention_of(const MemoryDemand& demand, int sm_count) {
   std::size_t most = 0;
   for (const PackShape& pack : demand.packs) {
@@ -156,11 +172,6 @@ std::string checkpointing_text(const CheckpointingPolicy& policy) {
   return text;
 }
 
-std::string decoding_text(const CheckpointingPolicy& policy) {
-  return concat("decoded ", policy.decode_once ? "once in a pass of a layer" : "for each product", ", MLP in tiles of ",
-                with_commas(policy.mlp_tile), " tokens");
-}
-
 bool fits(const MemoryPlan& plan, const DeviceLimits& limits) {
   return plan.total_bytes <= std::min(limits.free_bytes, limits.limit_bytes);
 }
@@ -210,6 +221,7 @@ MemoryDemand memory_demand(const PreparedStage& stage) {
   demand.format = weight_format(*stage.base->model, activation_dtype(config), config.load_in_4bit);
   demand.lora = lora_settings(config);
   demand.adam = adam_options(config);
+  demand.matmul = config.matmul;
   demand.positions = config.sequence_len;
   std::set<PackShape> shapes;
   const auto add = [&](const PackedBatch& batch) {
@@ -247,6 +259,7 @@ MemoryPlan plan_memory(const MemoryDemand& demand, const CheckpointingPolicy& ch
   plan.tokens = demand.tokens();
   plan.positions = demand.positions;
   plan.checkpointing = checkpointing;
+  plan.decoding = decoding_text(demand, checkpointing);
   plan.lines = memory.device.table();
   plan.arena_bytes = memory.device.peak_bytes();
   plan.pinned_bytes = memory.pinned.peak_bytes();
@@ -303,7 +316,7 @@ std::string memory_table(const MemoryPlan& plan, const DeviceLimits& limits) {
   std::string text = memory_lines(plan);
   text += memory_line("left of what is free", std::min(limits.free_bytes, limits.limit_bytes) - plan.total_bytes);
   text += concat("  backward pass: ", checkpointing_text(plan.checkpointing), "\n");
-  text += concat("  frozen weights: ", decoding_text(plan.checkpointing), "\n");
+  text += concat("  frozen weights: ", plan.decoding, "\n");
   return text + memory_line("page-locked host memory", plan.pinned_bytes);
 }
 

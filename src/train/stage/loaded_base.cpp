@@ -98,7 +98,7 @@ void reserve_buffers(const PreparedStage& stage, LoadedBase& base) {
   if (!base.memory) return reserve_host_buffers(stage, *base.model);
   base.memory->device.release_to(base.device_mark);
   base.memory->pinned.release_to(base.pinned_mark);
-  log_detail(concat("frozen weights: ", decoding_text(stage.memory->checkpointing)));
+  log_detail(concat("frozen weights: ", stage.memory->decoding));
   base.model->set_checkpointing(stage.memory->checkpointing);
   base.model->reserve(stage.memory->tokens, stage.memory->positions, true);
 }

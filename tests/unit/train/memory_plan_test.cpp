@@ -6,6 +6,8 @@
 #include <random>
 #include <utility>
 
+#include "shori/util/text.h"
+
 namespace shori {
 namespace {
 
@@ -128,7 +130,6 @@ TEST(MemoryPlan, WeightsAreDecodedOnceBeforeLayersAreKeptWhole) {
   EXPECT_TRUE(plan.checkpointing.decode_once);
   EXPECT_EQ(plan.checkpointing.mlp_tile, kMlpTile);
   EXPECT_EQ(bytes_of(plan, "decoded weights of a layer"), kDecodedBytes);
-  EXPECT_EQ(decoding_text(plan.checkpointing), "decoded once in a pass of a layer, MLP in tiles of 4,096 tokens");
   // A byte less than that takes: the weights are decoded for each product, whatever is kept.
   for (const auto& [choice, recompute] : {std::pair{ActivationMemory::kKeepAttention, Recompute::kMlp},
                                           std::pair{ActivationMemory::kRecompute, Recompute::kAll}}) {
@@ -138,7 +139,47 @@ TEST(MemoryPlan, WeightsAreDecodedOnceBeforeLayersAreKeptWhole) {
     const MemoryPlan less = plan_for(demand, choice, card(once.total_bytes - 1));
     EXPECT_FALSE(less.checkpointing.decode_once);
     EXPECT_EQ(less.total_bytes, planned(demand, recompute, 82).total_bytes);
-    EXPECT_EQ(decoding_text(less.checkpointing), "decoded for each product, MLP in tiles of 4,096 tokens");
+  }
+}
+
+TEST(MemoryPlan, SaysHowOftenEachKindOfProductDecodesTheWeights) {
+  struct Case {
+    MatmulKernel matmul = MatmulKernel::kAuto;
+    bool quantize = true, once = true;
+    const char *text, *why;
+  };
+  const Case cases[] = {
+      {.matmul = MatmulKernel::kCublasLt, .text = "decoded once in a pass of a layer", .why = "cuBLASLt, with room"},
+      {.matmul = MatmulKernel::kCublasLt, .once = false, .text = "decoded for each product", .why = "without room"},
+      {.matmul = MatmulKernel::kNf4,
+       .text = "decoded in each product by the NF4 kernel",
+       .why = "the kernel makes no use of the room"},
+      {.matmul = MatmulKernel::kNf4,
+       .once = false,
+       .text = "decoded in each product by the NF4 kernel",
+       .why = "nor needs it"},
+      {.text = "decoded once in a pass of a layer, or in each product by the NF4 kernel where that is faster",
+       .why = "auto: not known before the trial pass"},
+      {.once = false,
+       .text = "decoded for each product, or in each product by the NF4 kernel where that is faster",
+       .why = "auto without room"},
+      {.matmul = MatmulKernel::kNf4,
+       .quantize = false,
+       .text = "joined with the adapter's once in a pass of a layer",
+       .why = "dense weights, which the NF4 kernel does not take"},
+  };
+  for (const auto& [matmul, quantize, once, text, why] : cases) {
+    MemoryDemand demand = mistral_7b(64);
+    demand.model.layers = 1;
+    demand.matmul = matmul;
+    demand.format.quantize = quantize;
+    CheckpointingPolicy policy = CheckpointingPolicy::uniform(1, Recompute::kAll);
+    policy.decode_once = once;
+    const MemoryPlan plan = plan_memory(demand, policy, 82);
+    const std::string wanted = concat(text, ", MLP in tiles of 4,096 tokens");
+    EXPECT_EQ(plan.decoding, wanted) << why;
+    EXPECT_NE(memory_table(plan, card(24 * kGiB)).find(concat("frozen weights: ", wanted, "\n")), std::string::npos)
+        << why;
   }
 }
 
