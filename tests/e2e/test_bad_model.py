@@ -374,6 +374,8 @@ def test_weights_that_overflow_stop_the_first_step(tmp_path, token_model):
     assert outcome.errors == ["E0601"] and outcome.acknowledged == 0, repr(outcome)
     assert "step 0 is safe" in outcome.err and "train.jsonl:" in outcome.err and "skip_samples" in outcome.err
     assert sorted(checkpoints(job.run)) == [0]
+    evaluated = must(train(TokenJob(tmp_path / "evaluated", model).config), 6)
+    assert evaluated.errors == ["E0601"] and "held-out data" in evaluated.err and "skip_samples" in evaluated.err, repr(evaluated)
 
 
 # ---- Hugging Face cache ---------------------------------------------------------------------------------------------

@@ -109,3 +109,6 @@ def test_stage_trains_on_it(tmp_path, token_model, nested):
     assert "E0216" in must(train(dense.config, "--check"), 3).codes
     merged = export("merged", on_cpu.run, "--base", model, "--out", tmp_path / "merged")
     assert "E0216" in must(merged, 3).codes and not (tmp_path / "merged").exists()
+    (tmp_path / "prompt.txt").write_text("▀message\nWenna:")
+    wide = run(BIN / "shori-chat", on_cpu.run, "--prompt-file", tmp_path / "prompt.txt", "--base-type", "bf16")
+    assert must(wide, 3).errors == ["E0216"] and "--base-type nf4" in wide.err

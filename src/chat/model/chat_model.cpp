@@ -97,6 +97,14 @@ MistralWeights load_weights(const HfModel& model, const ChatModelOptions& option
   return weights;
 }
 
+void check_base_type(const HfModel& model, const ChatModelOptions& options) {
+  if (options.base_type == BaseType::kNf4 || !model.config().is_nf4) return;
+  throw Error(Diagnostic("E0216", concat("`--base-type ", word_of(options.base_type),
+                                         "` needs 16-bit weights, this base is NF4 already"))
+                  .at(model.folder())
+                  .help("`--base-type nf4`, or the folder of the 16-bit base"));
+}
+
 void check_base_of(const ExportSource& source, const std::string& folder, const std::string& fingerprint) {
   if (source.base_fingerprint().empty() || source.base_fingerprint() == fingerprint) return;
   throw Error(Diagnostic("E0805", "the adapter was trained on another base")
@@ -159,6 +167,7 @@ ChatModel ChatModel::open(const ChatModelOptions& options) {
   const std::optional<ExportSource> source = open_adapter_of(options);
   const std::string folder = source ? find_base_of(*source, options.base) : options.source.run;
   const HfModel model = HfModel::open(folder);
+  check_base_type(model, options);
   const std::int64_t context = context_of(options, model.config());
   Tokenizer tokenizer = load_tokenizer(folder, model.config(), source);
   const std::optional<LoraSettings> lora = lora_settings_of(source);

@@ -172,18 +172,19 @@ class DocumentFixer {
   DocumentFixer(BlockmlDocument& document, const LintOptions& options)
       : document_(document), options_(options), names_(names_to_keep(document)) {}
 
-  // A fix may uncover the next: what is lifted out of a text leaves its neighbours side by side.
+  // A fix may uncover the next: what is lifted out of a text leaves its neighbours side by side. A text that goes on so for
+  // longer than any chat stays as it is.
   FixOutcome run() {
     constexpr int kMaxPasses = 100;
     const std::vector<Segment> before = document_.segments;
-    for (int passes = 0;; ++passes) {
-      SHORI_CHECK(passes < kMaxPasses, "the fixes undo one another");
+    bool is_done = false;
+    for (int passes = 0; !is_done && passes < kMaxPasses; ++passes) {
       const std::size_t fixed = total(outcome_.fixed);
       outcome_.dropped = {};
       pass();
-      if (total(outcome_.fixed) == fixed) break;
+      is_done = total(outcome_.fixed) == fixed;
     }
-    if (total(outcome_.fixed) > 0 && !reads_back(document_.segments)) drop_all(before);
+    if (total(outcome_.fixed) > 0 && (!is_done || !reads_back(document_.segments))) drop_all(before);
     return outcome_;
   }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "shori/ops/packed_batch.h"
+#include "shori/util/error.h"
 #include "shori/util/ignored_label.h"
 #include "shori/util/progress.h"
 #include "shori/util/text.h"
@@ -27,6 +28,20 @@ struct SetSums {
   LossSum total;
   std::map<std::string, LossSum> by_role, by_category;
 };
+
+// A training step may never meet what is in held-out data alone, and the first evaluation comes before the first step.
+void check_losses(const PackedBatch& batch, std::span<const float> losses, const HeldOutSet& set, const Dataset& data,
+                  std::uint64_t step) {
+  const auto bad = std::ranges::find_if(losses, [](float loss) { return !std::isfinite(loss); });
+  if (bad == losses.end()) return;
+  const auto segment_end = std::ranges::upper_bound(batch.cu_seqlens, bad - losses.begin());
+  const auto segment = static_cast<std::size_t>(segment_end - batch.cu_seqlens.begin()) - 1;
+  const std::string sample = data.location_of(set.samples.at(batch.samples.at(segment)));
+  throw Error(Diagnostic("E0601", concat("loss of the held-out data `", escape_for_log(set.name, 200),
+                                         "` is not finite ", step == 0 ? "before step 1" : concat("after step ", step)))
+                  .note(concat("sample ", sample))
+                  .help(concat("`skip_samples: [\"", sample, "\"]` leaves it out")));
+}
 
 void add_losses(const PackedBatch& batch, std::span<const float> losses, const Dataset& data, SetSums& sums) {
   for (std::size_t i = 0; i < batch.labels.size(); ++i) {
@@ -60,6 +75,7 @@ std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedS
       const PackedBatch batch = make_eval_batch(set.samples, std::span(&row, 1), stage.plan.options);
       const auto losses = model.evaluate(batch);
       if (!losses) return std::nullopt;
+      check_losses(batch, *losses, set, stage.data, step);
       add_losses(batch, *losses, stage.data, sums);
     }
     if (sums.total.targets == 0) continue;

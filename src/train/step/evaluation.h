@@ -13,7 +13,8 @@
 namespace shori {
 
 // One EvalMetrics for each held-out set: loss = sum of cross-entropy / targets of the set, without dropout. Rows are
-// packed as in training, in data order, and each is one forward pass. nullopt: a stop was requested.
+// packed as in training, in data order, and each is one forward pass. nullopt: a stop was requested. E0601 for a loss that
+// is not finite.
 std::optional<std::vector<EvalMetrics>> evaluate(Mistral& model, const PreparedStage& stage, std::uint64_t step,
                                                  double epoch);
 

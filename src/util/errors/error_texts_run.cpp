@@ -110,9 +110,9 @@ describes. It was probably copied from elsewhere. Remove it, or use the config o
 
     // Numeric.
     {"E0601", 6, "loss is not finite",
-     R"(The loss became NaN or infinite. The message names the step, the first value that was not finite and
-the sample. The step before it is safe. Lower the learning rate, or leave the sample out with
-`skip_samples`. Where the NF4 kernel multiplied (`matmul`), a weight of more than about 60 times the
+     R"(The loss of a training step or of held-out data became NaN or infinite. The message names the step, the
+sample and, of a training step, the first value that was not finite. The step before it is safe. Lower the learning rate, or leave the
+sample out with `skip_samples`. Where the NF4 kernel multiplied (`matmul`), a weight of more than about 60 times the
 scale of its row can do it too; `matmul: cublaslt` has no such limit.)"},
     {"E0602", 6, "loss is above the threshold",
      R"(The loss was above `loss_watchdog_threshold` for as many steps in a row as `loss_watchdog_patience`

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "shori/util/error.h"
+#include "shori/util/text.h"
 #include "tests/support/tiny_stage.h"
 
 namespace shori {
@@ -168,6 +169,25 @@ TEST(StageSession, NamesTheSampleOfAStepThatIsNotFinite) {
   ASSERT_EQ(diagnostic.notes.size(), 2u);
   EXPECT_EQ(diagnostic.notes[1].substr(0, 7), "sample ");
   EXPECT_EQ(session.state().step, 0u);
+}
+
+TEST(StageSession, NamesTheHeldOutSampleWhoseLossIsNotFinite) {
+  TinyStage stage;
+  stage->data.held_out = {{"val", {stage->data.train[1], stage->data.train[2]}}};
+  StageSession session(*stage, stage.base());
+  session.start("");
+  for (LoraFactor& factor : session.adapter().factors()) std::ranges::fill(factor.values(), 1e38f);
+  session.adapter().upload(session.ops());
+  try {
+    session.evaluate_if_due();
+    ADD_FAILURE() << "the loss should not be finite";
+  } catch (const Error& error) {
+    const Diagnostic& diagnostic = error.diagnostics().front();
+    EXPECT_EQ(diagnostic.code, "E0601");
+    EXPECT_EQ(diagnostic.message, "loss of the held-out data `val` is not finite before step 1");
+    const std::string sample = stage->data.location_of(stage->data.train[1]);
+    EXPECT_EQ(diagnostic.notes, std::vector<std::string>{concat("sample ", sample)});
+  }
 }
 
 }  // namespace

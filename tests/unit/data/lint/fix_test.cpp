@@ -349,6 +349,17 @@ TEST(LintFix, SpellsANameAsItsSpeaker) {
                              message("Tam: \"Where's O’Brien?\"") + message("O'Hara: y"));
 }
 
+// Each pass lifts the innermost note and so makes a note of what stood around it.
+TEST(LintFix, LeavesNotesThatAreNestedTooDeep) {
+  const auto nested = [](int depth) {
+    std::string body = "A: x [OOC: a] z";
+    for (int i = 0; i < depth; ++i) body.replace(body.find("[OOC: a]"), 8, "[OOC[OOC: a]b]");
+    return message(body);
+  };
+  EXPECT_EQ(fixed(nested(2)), message("A: x z") + "▀ooc\nb▄\n▀ooc\nb▄\n▀ooc\na▄\n");
+  EXPECT_EQ(fixed(nested(150)), nested(150));
+}
+
 TEST(LintFix, CountsWhatItDrops) {
   BlockmlDocument document = parsed(message("Wenna: ?! x  y") + message("A: (OOC: x)"));
   const FixOutcome outcome = fix_document(document, {});
