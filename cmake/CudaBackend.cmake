@@ -100,10 +100,11 @@ foreach(_major IN LISTS _majors)
   list(APPEND _gencode "-gencode=arch=compute_${_major}0,code=[${_codes}]")
 endforeach()
 
-# One rounding a written operation, as on the host (cmake/CompilerOptions.cmake).
-# Compressed: five architectures of machine code are most of a program.
-set(_flags --compress-mode=size -std=c++20 --fmad=false --expt-relaxed-constexpr -O2 -Xptxas=-v -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include
-           -ccbin=${CMAKE_CXX_COMPILER} -D_GLIBCXX_ASSERTIONS -Xcompiler=-ffp-contract=off,-fPIE,-fstack-protector-strong,-Wall)
+# One rounding a written operation, as on the host (cmake/CompilerOptions.cmake). Compressed, because five architectures of machine
+# code are most of a program.
+set(_flags --compress-mode=size -std=c++20 --fmad=false --expt-relaxed-constexpr -O2 -Xptxas=-v
+           -I${CMAKE_SOURCE_DIR} -I${CMAKE_SOURCE_DIR}/include -ccbin=${CMAKE_CXX_COMPILER} -D_GLIBCXX_ASSERTIONS
+           -Xcompiler=-ffp-contract=off,-fPIE,-fstack-protector-strong,-Wall)
 if(SHORI_WERROR)
   list(APPEND _flags -Werror=all-warnings)
 endif()

@@ -1,4 +1,5 @@
-# Everything but libtorch: sentencepiece and yaml-cpp static, the others as headers. One message names all that is missing.
+# Everything but libtorch: sentencepiece and yaml-cpp static, cpp-httplib and libedit as the system has them, the others as headers.
+# One message names all that is missing.
 
 find_path(SHORI_NLOHMANN_INCLUDE nlohmann/json.hpp)
 find_path(SHORI_CLI11_INCLUDE CLI/CLI.hpp)

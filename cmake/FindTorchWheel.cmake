@@ -5,10 +5,11 @@
 # Sets SHORI_TORCH_ROOT, SHORI_TORCH_VERSION, SHORI_TORCH_LIBRARY_DIRS.
 
 set(_wanted 2.11.0)
+set(_folder_of_torch "import importlib.util as u; print(u.find_spec(\"torch\").submodule_search_locations[0])")
 set(_cure "What to do, one of:
   - run scripts/setup.sh, which installs torch ${_wanted} into ${SHORI_DEPS_DIR}/venv;
   - in an environment of your own:  pip install torch==${_wanted}
-    and give its folder:  cmake -DSHORI_TORCH_DIR=$(python3 -c 'import importlib.util as u; print(u.find_spec(\"torch\").submodule_search_locations[0])') ...")
+    and give its folder:  cmake -DSHORI_TORCH_DIR=$(python3 -c '${_folder_of_torch}') ...")
 
 if(SHORI_TORCH_DIR)
   get_filename_component(SHORI_TORCH_ROOT "${SHORI_TORCH_DIR}" ABSOLUTE)
@@ -16,7 +17,8 @@ else()
   file(GLOB _found "${SHORI_DEPS_DIR}/venv/lib/python3*/site-packages/torch")
   list(LENGTH _found _count)
   if(_count EQUAL 0)
-    message(FATAL_ERROR "libtorch ${_wanted} is missing: no torch package in ${SHORI_DEPS_DIR}/venv, and SHORI_TORCH_DIR is not set.\n${_cure}")
+    message(FATAL_ERROR "libtorch ${_wanted} is missing: no torch package in ${SHORI_DEPS_DIR}/venv, and SHORI_TORCH_DIR is not set.\n"
+                        "${_cure}")
   elseif(_count GREATER 1)
     message(FATAL_ERROR "More than one torch package in ${SHORI_DEPS_DIR}/venv: ${_found}.\n"
                         "Remove ${SHORI_DEPS_DIR}/venv and run scripts/setup.sh again.")

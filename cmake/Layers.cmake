@@ -39,7 +39,8 @@ function(shori_use_pch target)
 endfunction()
 
 # shori_layer(NAME [LINK LAYER...] [TORCH] [FOLDER folder] [HEADERS header...]): library shori_NAME of all .cpp files under src/NAME (or
-# FOLDER) but the programs' *_main.cpp. HEADERS are precompiled for this layer alone. A layer without sources is an INTERFACE library that only hands its links on.
+# FOLDER) but the programs' *_main.cpp. HEADERS are precompiled for this layer alone. A layer without sources is an INTERFACE library
+# that only hands its links on.
 function(shori_layer name)
   cmake_parse_arguments(layer "TORCH" "FOLDER" "LINK;HEADERS" ${ARGN})
   if(NOT layer_FOLDER)
