@@ -98,12 +98,12 @@ def main():
     if missing:
         print(f"not installed: {', '.join(missing)}")
         return 77
-    import bitsandbytes
     import torch
-    from safetensors.torch import save_file
     if options.device == "cuda" and not torch.cuda.is_available():
         print("no GPU: the golden file is made by bitsandbytes' CUDA kernels")
         return 77
+    import bitsandbytes
+    from safetensors.torch import save_file
     tensors = {name: value.detach().cpu().contiguous() for name, value in (make_nf4(options.device) | make_adam(options.device)).items()}
     metadata = {"format": "pt", "made_by": "scripts/make_golden.py", "date": time.strftime("%Y-%m-%d", time.gmtime()),
                 "bitsandbytes": bitsandbytes.__version__, "torch": torch.__version__, "cuda": str(torch.version.cuda),

@@ -8,7 +8,8 @@ rows without a mask, so it never works on padding nor pays for a block-diagonal 
   peer.py --make-adapter DIR --model DIR --rank 20          a PEFT adapter that both sides can start from
   peer.py --model DIR --packs P2=FILE P1=FILE --out FILE    speed and memory of each, losses from the adapter
 
-Exit 77: a package is missing, or there is no GPU to run bitsandbytes on (it then trains dense weights, for a try of the suite).
+Exit 77: a package is missing. Without a GPU it trains nothing, because bitsandbytes needs one; --dense trains bf16 weights on the CPU
+instead, for a try of the suite.
 """
 import argparse
 import importlib.util
@@ -49,7 +50,7 @@ def load_base(options):
     import torch
     import transformers
     settings = {"attn_implementation": "sdpa"}
-    if torch.cuda.is_available():
+    if not options.dense:
         settings["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
         settings["device_map"] = {"": 0}
@@ -78,7 +79,7 @@ def with_adapter(base, options, dropout, adapter=None):
 def make_optimizer(model):
     import torch
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if torch.cuda.is_available():
+    if parameters[0].is_cuda:
         import bitsandbytes
         return parameters, bitsandbytes.optim.AdamW8bit(parameters, lr=RATE, weight_decay=DECAY)
     return parameters, torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
@@ -149,6 +150,7 @@ def parse_options():
     parser.add_argument("--warm-up", type=int, default=3)
     parser.add_argument("--loss-steps", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--dense", action="store_true", help="on the CPU, without bitsandbytes")
     return parser.parse_args()
 
 
@@ -162,6 +164,9 @@ def main():
         make_adapter(options)
         return 0
     import torch
+    if not options.dense and not torch.cuda.is_available():
+        print("torch finds no GPU")
+        return 1
     torch.manual_seed(SEED)
     packs = dict(word.split("=", 1) for word in options.packs)
     report = {"versions": versions(), "runs": {}}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Everything that needs a GPU: a first look, correctness, goldens, timings, training, and the same work by a peer.
 
-  scripts/gpu_suite.sh --parts smoke --out DIR                         the first 40 seconds on a card
+  scripts/gpu_suite.sh --parts smoke --out DIR                         the first 45 seconds on a card
   scripts/gpu_suite.sh --parts smoke,ops,goldens,kernels --out DIR     two calls cover all parts: 6 minutes
   scripts/gpu_suite.sh --parts model,peer,identities --out DIR         and 8 minutes
 

@@ -2,8 +2,6 @@
 import json
 import re
 
-from suite_cases import how_it_ended
-
 MOST_RESTARTS = 8
 STANDARD = {"name", "family_index", "per_family_instance_index", "run_name", "run_type", "repetitions", "repetition_index", "threads",
             "cpu_time", "iterations"}
@@ -42,10 +40,10 @@ def run_bench(suite, file, seconds, chosen=".", env=None):
     """{context, kernels, failures, not_run}. The entry at which the program ended is a failure, and the rest runs after it."""
     result = {"context": {}, "kernels": [], "failures": [], "not_run": []}
     program = suite.program("kernel_bench")
-    listed = suite.run([program, "--benchmark_list_tests", f"--benchmark_filter={chosen}"], 60, env=env)
+    listed = suite.run([program, "--benchmark_list_tests", f"--benchmark_filter={chosen}"], env=env)
     left = [plain(line) for line in listed.output.splitlines() if "/manual_time" in line]
     if listed.code != 0 or not left:
-        result["failures"].append(f"kernel_bench: {how_it_ended(listed)}: {listed.said}")
+        result["failures"].append(f"kernel_bench: {listed.ending}: {listed.said}")
         return result
     for _ in range(MOST_RESTARTS):
         file.unlink(missing_ok=True)
@@ -65,7 +63,7 @@ def run_bench(suite, file, seconds, chosen=".", env=None):
         if outcome.code == 0 and not outcome.timed_out:
             break
         ended = left.pop(0) if left else "kernel_bench"
-        result["failures"].append(f"{ended}: {how_it_ended(outcome)}: {outcome.said}")
+        result["failures"].append(f"{ended}: {outcome.ending}: {outcome.said}")
         if outcome.timed_out or not left or not entries or seconds < 2:
             break
     result["not_run"] = left

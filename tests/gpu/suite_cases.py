@@ -1,6 +1,5 @@
 """GoogleTest programs of the GPU suite: one process a suite of cases, counted line by line, so that a crash loses nothing."""
 import re
-import signal
 
 LINE = re.compile(r"^\[ *(RUN|OK|FAILED|SKIPPED) *\] ([\w/]+\.[\w/]+)")
 MOST_RESTARTS = 8  # of one suite whose cases crash
@@ -8,7 +7,7 @@ MOST_RESTARTS = 8  # of one suite whose cases crash
 
 def list_cases(suite, name, chosen="*"):
     """{suite of cases: [case]} of a program, as --gtest_list_tests prints them."""
-    outcome = suite.run([suite.program(name), "--gtest_list_tests", f"--gtest_filter={chosen}"], 60, check=True)
+    outcome = suite.run([suite.program(name), "--gtest_list_tests", f"--gtest_filter={chosen}"], check=True)
     cases, group = {}, None
     for line in outcome.output.splitlines():
         word = line.split("#")[0].rstrip()
@@ -17,14 +16,6 @@ def list_cases(suite, name, chosen="*"):
         elif group is not None and re.fullmatch(r"  [\w/]+", word):
             group.append(word.strip())
     return cases
-
-
-def how_it_ended(outcome):
-    if outcome.timed_out:
-        return "ran out of time"
-    if outcome.code < 0:
-        return f"crashed ({signal.Signals(-outcome.code).name})"
-    return f"ended with exit {outcome.code}"
 
 
 class Counts:
@@ -52,11 +43,11 @@ class Counts:
         self.seconds += outcome.seconds
         if running:
             left = [case for case in left if case != running]
-            self.add("FAILED", running, how_it_ended(outcome))
+            self.add("FAILED", running, outcome.ending)
             self.said = outcome.said
         elif outcome.code != 0 or outcome.timed_out:
             if not self.failures:
-                self.add("FAILED", "no case", how_it_ended(outcome))
+                self.add("FAILED", "no case", outcome.ending)
             self.said = outcome.said
         return left
 

@@ -25,9 +25,10 @@ def run_peer(suite, result):
     packs = [f"{name}={write_packs(suite, name, sizes.warm_up + counted)}" for name in ("P2", "P1")]
     file = suite.work / "peer.json"
     file.unlink(missing_ok=True)
+    dense = ["--dense"] if suite.emulated else []
     with MemoryWatch() as memory:
         outcome = suite.python("peer.py", "--model", model, "--packs", *packs, "--tokens", sizes.tokens, "--warm-up", sizes.warm_up,
-                               "--rank", sizes.rank, "--adapter", adapter, "--loss-steps", LOSS_STEPS, "--out", file, env=environment)
+                               "--rank", sizes.rank, "--adapter", adapter, "--loss-steps", LOSS_STEPS, "--out", file, *dense, env=environment)
     if file.is_file():
         result["peer"] = {**json.loads(file.read_text()), "gpu_peak_bytes_of_process": memory.most}
         suite.flush()

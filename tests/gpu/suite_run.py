@@ -28,6 +28,14 @@ class Outcome:
         self.code, self.seconds, self.output, self.timed_out = code, seconds, output, timed_out
 
     @property
+    def ending(self):
+        if self.timed_out:
+            return "ran out of time"
+        if self.code < 0:
+            return f"crashed ({signal.Signals(-self.code).name})"
+        return f"ended with exit {self.code}"
+
+    @property
     def said(self):
         """The last words of a program that failed."""
         lines = [line for line in self.output.splitlines() if line.strip()]
@@ -127,10 +135,10 @@ class Suite:
         """None where the programs can use a GPU, else their own words. A GPU that was not there does not come."""
         if self.emulated or self.reason:
             return self.reason
-        outcome = self.run([self.program("ops_gpu_test"), "--gtest_filter=DeviceLayer.KnowsTheCard"], 120, env=self.environment())
+        outcome = self.run([self.program("ops_gpu_test"), "--gtest_filter=DeviceLayer.KnowsTheCard"], env=self.environment())
         if outcome.code != 0 or "[  PASSED  ] 1 test." not in outcome.output:
             found = re.search(r"no device: (.*)", outcome.output)
-            self.reason = found[1] if found else outcome.said
+            self.reason = found[1] if found else f"DeviceLayer.KnowsTheCard {outcome.ending}: {outcome.said}"
         return self.reason
 
 
