@@ -135,6 +135,7 @@ void device_attention_backward(const OpContext& context, const AttentionShape& s
     const auto write = [&](const at::Tensor& from, std::int64_t column) {
       if (heads.adds) {
         heads_of(dqkv, column, heads.count_kv(shape), dim).add_(from);  // fp32 inside, rounded once
+        finish_call(context.stream, "add_ of libtorch");
       } else {
         copy_matrix(from, kv_cols, dqkv, column, context.stream);
       }

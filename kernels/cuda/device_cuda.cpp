@@ -243,21 +243,27 @@ void pinned_free(void* memory) noexcept { cudaFreeHost(memory); }
 
 void copy_to_device(void* to, const void* from, std::size_t bytes, void* stream) {
   SHORI_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, as_stream(stream)));
+  finish_call(stream, "copy_to_device");
 }
 void copy_to_host(void* to, const void* from, std::size_t bytes, void* stream) {
   SHORI_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, as_stream(stream)));
+  finish_call(stream, "copy_to_host");
 }
 void copy_on_device(void* to, const void* from, std::size_t bytes, void* stream) {
   SHORI_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, as_stream(stream)));
+  finish_call(stream, "copy_on_device");
 }
 void copy_rows_on_device(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t bytes,
                          std::size_t rows, void* stream) {
   if (bytes == 0 || rows == 0) return;
   SHORI_CUDA_CHECK(
       cudaMemcpy2DAsync(to, to_pitch, from, from_pitch, bytes, rows, cudaMemcpyDeviceToDevice, as_stream(stream)));
+  finish_call(stream, "copy_rows_on_device");
 }
 void fill_zero_on_device(void* memory, std::size_t bytes, void* stream) {
-  if (bytes > 0) SHORI_CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, as_stream(stream)));
+  if (bytes == 0) return;
+  SHORI_CUDA_CHECK(cudaMemsetAsync(memory, 0, bytes, as_stream(stream)));
+  finish_call(stream, "fill_zero_on_device");
 }
 void synchronize_stream(void* stream) { SHORI_CUDA_CHECK(cudaStreamSynchronize(as_stream(stream))); }
 

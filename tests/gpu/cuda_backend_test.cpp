@@ -125,6 +125,33 @@ TEST(CudaErrors, ShoriSyncNamesTheKernelThatFailsWhileItRuns) {
   EXPECT_TRUE(found.notes.front().starts_with("round_lora_factor_kernel, grid 4 x 1 x 1")) << found.notes.front();
 }
 
+TEST(CudaErrors, ShoriSyncNamesTheCopyThatFails) {
+  struct Case {
+    const char* name;
+    void (*call)();
+  };
+  const Case cases[] = {
+      {.name = "copy_to_device", .call = [] { copy_to_device(nullptr, nullptr, 8, nullptr); }},
+      {.name = "copy_to_host", .call = [] { copy_to_host(nullptr, nullptr, 8, nullptr); }},
+      {.name = "copy_on_device", .call = [] { copy_on_device(nullptr, nullptr, 8, nullptr); }},
+      {.name = "copy_rows_on_device", .call = [] { copy_rows_on_device(nullptr, 8, nullptr, 8, 8, 1, nullptr); }},
+      {.name = "fill_zero_on_device", .call = [] { fill_zero_on_device(nullptr, 8, nullptr); }},
+  };
+  end_of_stream = cudaErrorIllegalAddress;
+  for (const Case& each : cases) {
+    EXPECT_NO_THROW(each.call()) << each.name;
+    setenv("SHORI_SYNC", "1", 1);
+    try {
+      each.call();
+      ADD_FAILURE() << each.name << " was not waited for";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.diagnostics().front().notes.front(), each.name);
+    }
+    unsetenv("SHORI_SYNC");
+  }
+  end_of_stream.reset();
+}
+
 // The errors of a driver that does not start, and of devices that this user may not open.
 TEST(CudaErrors, OfTheSetUpSayWhatToDo) {
   for (const auto& [code, hint] : {std::pair{3, "nvidia-smi"}, {304, "/dev/nvidia*"}}) {
@@ -223,4 +250,19 @@ extern "C" cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   static const auto real =
       reinterpret_cast<decltype(&cudaStreamSynchronize)>(dlsym(RTLD_NEXT, "cudaStreamSynchronize"));
   return shori::end_of_stream ? *shori::end_of_stream : real(stream);
+}
+// Copies are queued, and nothing more, while a test sets how the stream ends.
+extern "C" cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                                       cudaStream_t stream) {
+  static const auto real = reinterpret_cast<decltype(&cudaMemcpyAsync)>(dlsym(RTLD_NEXT, "cudaMemcpyAsync"));
+  return shori::end_of_stream ? cudaSuccess : real(to, from, bytes, kind, stream);
+}
+extern "C" cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width,
+                                         size_t height, cudaMemcpyKind kind, cudaStream_t stream) {
+  static const auto real = reinterpret_cast<decltype(&cudaMemcpy2DAsync)>(dlsym(RTLD_NEXT, "cudaMemcpy2DAsync"));
+  return shori::end_of_stream ? cudaSuccess : real(to, to_pitch, from, from_pitch, width, height, kind, stream);
+}
+extern "C" cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
+  static const auto real = reinterpret_cast<decltype(&cudaMemsetAsync)>(dlsym(RTLD_NEXT, "cudaMemsetAsync"));
+  return shori::end_of_stream ? cudaSuccess : real(memory, value, bytes, stream);
 }

@@ -1,8 +1,10 @@
 // Which algorithm of cuBLASLt multiplies, with a library in its place that answers what the test says.
+#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/common/device_matmul.h"
 #include "shori/ops/device_limits.h"
@@ -16,6 +18,9 @@ namespace {
 
 using testing::FakeAlgorithm;
 using testing::FakeLibrary;
+
+// How the stream ends, for a program that waits for it.
+cudaError_t end_of_stream = cudaSuccess;
 
 class MatmulChoiceTest : public ::testing::Test {
  protected:
@@ -74,11 +79,18 @@ TEST_F(MatmulChoiceTest, AsksAgainWithoutTheMaskOfReductionSchemes) {
 
 TEST_F(MatmulChoiceTest, IsOneForEachRangeWhereNoneServesAll) {
   fake_->answers = {{.id = 1, .first_rows = 64}, {.id = 2, .last_rows = 63}};
+  ::testing::internal::CaptureStderr();
   EXPECT_EQ(algorithm_of(4096), 1u);
   EXPECT_EQ(algorithm_of(2048), 1u) << "long tiles share an algorithm, so that a row has the same bits in each";
   EXPECT_EQ(algorithm_of(64), 1u);
   EXPECT_EQ(algorithm_of(7), 2u);
   EXPECT_EQ(recorded(), (std::vector<std::string>{" m 1-63", " m 1024-", " m 64-1023"}));
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  for (const auto& [range, algorithm] : {std::pair{" m 1024-", 1}, {" m 64-1023", 1}, {" m 1-63", 2}}) {
+    const std::string said = concat("product ", product(), range, ": answer 1 of 1, algorithm ", algorithm,
+                                    ", tile 0, 1.50 waves; no algorithm of cuBLASLt serves every number of rows");
+    EXPECT_NE(log.find(said), std::string::npos) << said << " is not in\n" << log;
+  }
 }
 
 TEST_F(MatmulChoiceTest, IsOneForEachLengthWhereARangeHasNone) {
@@ -106,6 +118,22 @@ TEST_F(MatmulChoiceTest, IsAnErrorWhereNothingRuns) {
   }
 }
 
+// Without SHORI_SYNC the product is queued, and its failure shows at a later call.
+TEST_F(MatmulChoiceTest, ShoriSyncNamesTheProductThatFails) {
+  fake_->answers = {{.id = 1}};
+  end_of_stream = cudaErrorIllegalAddress;
+  EXPECT_NO_THROW(algorithm_of(100));
+  setenv("SHORI_SYNC", "1", 1);
+  try {
+    algorithm_of(100);
+    ADD_FAILURE() << "the product was not waited for";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.diagnostics().front().notes.front(), concat("cublasLtMatmul m 100, ", product()));
+  }
+  unsetenv("SHORI_SYNC");
+  end_of_stream = cudaSuccess;
+}
+
 // A run that resumes takes the recorded choice of a range and does not ask.
 TEST_F(MatmulChoiceTest, OfARangeIsTakenFromTheRecord) {
   fake_->answers = {{.id = 1}, {.id = 7, .first_rows = 1024}};
@@ -124,3 +152,5 @@ TEST_F(MatmulChoiceTest, OfARangeIsTakenFromTheRecord) {
 
 }  // namespace
 }  // namespace shori
+
+extern "C" cudaError_t cudaStreamSynchronize(cudaStream_t) { return shori::end_of_stream; }
