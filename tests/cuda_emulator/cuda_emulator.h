@@ -127,7 +127,7 @@ class WarpValues {
     std::memcpy(&value, slots_ + lane * kSlotBytes, sizeof(T));
     return value;
   }
-  static constexpr std::size_t kSlotBytes = 32;
+  static constexpr std::size_t kSlotBytes = 48;  // the operands of mma
 
  private:
   const std::byte* slots_;

@@ -36,9 +36,10 @@ void load_matrices(std::uint32_t (&registers)[kMatrices], const void* row, bool 
   }
 }
 
+// What a lane holds of a and b, as fp32, which every 16-bit value is exactly. Each lane converts its own part once.
 struct MmaOperands {
-  std::uint32_t a[4];
-  std::uint32_t b[2];
+  float a[4][2];
+  float b[2][2];
 };
 
 }  // namespace emulator
@@ -79,20 +80,21 @@ namespace emulator {
 template <class Low, class High>
 void multiply(double (&sum)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], const Low& low,
               const High& high, Location where) {
-  MmaOperands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  MmaOperands mine;
+  for (int i = 0; i < 4; ++i) mine.a[i][0] = low(a[i]), mine.a[i][1] = high(a[i]);
+  for (int i = 0; i < 2; ++i) mine.b[i][0] = low(b[i]), mine.b[i][1] = high(b[i]);
   const auto warp = exchange(mine, "mma", where);
   const int g = lane() / 4, t = lane() % 4;
   for (int quad = 0; quad < 4; ++quad) {  // lane `4 * row + quad` holds k = 2*quad, +1, +8, +9
     const MmaOperands row = warp[4 * g + quad];
     const MmaOperands column[2] = {warp[4 * (2 * t) + quad], warp[4 * (2 * t + 1) + quad]};
     for (int half = 0; half < 2; ++half) {  // k below 8, k from 8
-      double left[2][2], right[2][2];
-      for (int i = 0; i < 2; ++i) {
-        left[i][0] = low(row.a[2 * half + i]), left[i][1] = high(row.a[2 * half + i]);
-        right[i][0] = low(column[i].b[half]), right[i][1] = high(column[i].b[half]);
-      }
       // c0, c1: row g; c2, c3: row g + 8; columns 2t, 2t + 1
-      for (int i = 0; i < 4; ++i) sum[i] += left[i / 2][0] * right[i % 2][0] + left[i / 2][1] * right[i % 2][1];
+      for (int i = 0; i < 4; ++i) {
+        const float (&left)[2] = row.a[2 * half + i / 2];
+        const float (&right)[2] = column[i % 2].b[half];
+        sum[i] += double{left[0]} * right[0] + double{left[1]} * right[1];
+      }
     }
   }
 }
