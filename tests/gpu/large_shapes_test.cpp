@@ -1,5 +1,5 @@
 // Ops at the size of the real job, and with one token more and less, against the CPU: many blocks, partial last tiles,
-// offsets past 2^31 bytes. They are meant for a GPU; SHORI_LARGE_TOKENS=70 tries the cases on a slower device.
+// offsets past 2^31 bytes. They are meant for a GPU; the emulator tries them with SHORI_LARGE_TOKENS=257.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

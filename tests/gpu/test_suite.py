@@ -229,8 +229,8 @@ def test_timings_before_and_after_a_bad_kernel_are_kept(tmp_path, bad, ended, af
 
 
 FAKE_TRAIN = """#!/usr/bin/env python3
-# Steps of seven seconds by its own clock, in no time; P3 ends in a crash after two of them, `keep` needs a larger card, P2 takes more
-# memory than it planned.
+# Steps of seven seconds by its own clock, in no time; P3 ends badly after three of them, `keep` needs a larger card, P2 takes more memory
+# than it planned.
 import json, os, pathlib, signal, sys, time
 if sys.argv[1] == "--version":
     sys.exit(print("shori-train of a test"))
@@ -250,27 +250,82 @@ for step in range(int(json.loads(config["max_steps"])) if "max_steps" in config 
         with (run / f"{name}.jsonl").open("a") as lines:
             lines.write(json.dumps(value) + "\\n")
     if "P3" in sys.argv[1] and step == 2:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        BAD
     time.sleep(0 if step < 3 else 0.2)
 """
+RUN_ENDS = {"crashes": ("os.kill(os.getpid(), signal.SIGSEGV)", "exit -11: ", "100"),
+            "hangs": ("time.sleep(600)", "no end after ", "6"), "fails": ("sys.exit('the device is lost')", "exit 1: the device is lost", "100")}
 
 
-def test_training_counts_what_ran(tmp_path):
-    script(tmp_path / "bin/shori-train-emulated", FAKE_TRAIN.replace("#!/usr/bin/env python3", f"#!{sys.executable} -S"))
+def train_script(path, text, bad):
+    script(path, text.replace("#!/usr/bin/env python3", f"#!{sys.executable} -S").replace("BAD", bad))
+
+
+@pytest.mark.parametrize("end", RUN_ENDS)
+def test_training_counts_what_ran(tmp_path, end):
+    bad, failure, seconds = RUN_ENDS[end]
+    train_script(tmp_path / "bin/shori-train-emulated", FAKE_TRAIN, bad)
     (tmp_path / "work/model").mkdir(parents=True)
     (tmp_path / "work/model/config.json").write_text("{}")  # made by an earlier part, as it were
     script(tmp_path / "path/nvidia-smi", f"#!/bin/sh\ncat {tmp_path}/work/used 2>/dev/null || echo 0\n")
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "model",
-                 "--seconds", "100", "--work", tmp_path / "work", env={"PATH": f"{tmp_path}/path:{os.environ['PATH']}"})
+                 "--seconds", seconds, "--work", tmp_path / "work", env={"PATH": f"{tmp_path}/path:{os.environ['PATH']}"})
     assert done.returncode == 1, done.stdout + done.stderr
     part = part_of(tmp_path / "out", "model")
-    assert list(part["runs"]) == ["P2", "P3", "P1 recompute", "P1 keep_attention", "P2 dropout 0"], "the quick ones first"
+    rest = [] if end == "hangs" else ["P1 recompute", "P1 keep_attention", "P2 dropout 0"]
+    assert list(part["runs"]) == ["P2", "P3", *rest], "the quick ones first"
     assert 3 <= part["runs"]["P2"]["steps"] < 12 and part["runs"]["P2"]["tokens_per_second"] == 100
     assert part["runs"]["P3"]["steps"] == 2, "three steps, the first of which warms up"
-    assert part["failures"] == [
+    assert part["failures"][:2] == [
         "P2: 27,262,976,000 bytes of the GPU, 14,262,976,000 more than the plan, of which 536,870,912 are the estimate for the driver's context "
-        "and 268,435,456 the reserve", "P2: 27,262,976,000 bytes of the GPU, more than the 24 GiB that the plan stays in", "P3: exit -11: "]
-    assert part["not_run"] == ["P1 keep: the plan needs a larger card"]
+        "and 268,435,456 the reserve", "P2: 27,262,976,000 bytes of the GPU, more than the 24 GiB that the plan stays in"]
+    assert len(part["failures"]) == 3 and part["failures"][2].startswith(f"P3: {failure}")
+    no_time = [f"{name}: no time left" for name in ("P1 recompute", "P1 keep_attention", "P1 keep", "P2 dropout 0")]
+    assert part["not_run"] == (no_time if end == "hangs" else ["P1 keep: the plan needs a larger card"])
+
+
+FAKE_SAME = """#!/usr/bin/env python3
+# Four steps that give the same adapter each time; with `recompute` the run ends badly.
+import json, os, pathlib, signal, sys, time
+if sys.argv[1] == "--version":
+    sys.exit(print("shori-train of a test"))
+config = dict(line.split(": ", 1) for line in pathlib.Path(sys.argv[1]).read_text().splitlines())
+run, adapter = pathlib.Path(json.loads(config["output_dir"])), b"same"
+(run / "adapter").mkdir(parents=True, exist_ok=True)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+if config["activation_memory"] == '"recompute"':
+    BAD
+for step in range(4):
+    with (run / "timing.jsonl").open("a") as lines:
+        lines.write("{}\\n")
+    time.sleep(0.05)
+(run / "adapter/adapter_model.safetensors").write_bytes(adapter)
+(run / "metrics.jsonl").write_text("")
+"""
+SAME_ENDS = {"crashes": (RUN_ENDS["crashes"][0], "run `recompute`: shori-train-emulated: exit -11: "),
+             "hangs": (RUN_ENDS["hangs"][0], "run `recompute`: shori-train-emulated: stopped after "),
+             "fails": (RUN_ENDS["fails"][0], "run `recompute`: shori-train-emulated: exit 1: the device is lost"),
+             "differs": ("adapter = b'other'", "run `recompute` differs from the first one")}
+
+
+@pytest.mark.parametrize("end", SAME_ENDS)
+def test_identities_before_and_after_a_bad_run_are_counted(tmp_path, end):
+    bad, failure = SAME_ENDS[end]
+    train_script(tmp_path / "bin/shori-train-emulated", FAKE_SAME, bad)
+    (tmp_path / "work/model").mkdir(parents=True)
+    (tmp_path / "work/model/config.json").write_text("{}")
+    done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "identities",
+                 "--seconds", "6" if end == "hangs" else "60", "--work", tmp_path / "work")
+    assert done.returncode == 1, done.stdout + done.stderr
+    part = part_of(tmp_path / "out", "identities")
+    assert len(part["failures"]) == 1 and part["failures"][0].startswith(failure), part
+    wanted = {"first": True, "again": True, "recompute": False, "keep_attention": True, "stopped in the middle": True, "resumed": True}
+    if end != "differs":
+        del wanted["recompute"]
+    if end == "hangs":
+        assert part["not_run"] == ["run `keep_attention`: no time left", "run `resumed`: no time left"]
+        wanted = {"first": True, "again": True}
+    assert part["identities"] == wanted
 
 
 def test_parts_that_end_early_or_badly_are_reported(tmp_path):
@@ -300,7 +355,21 @@ def work(tmp_path_factory):
     return tmp_path_factory.mktemp("work")
 
 
-@pytest.mark.parametrize("part", ["smoke", "kernels", "model", "identities"])
+def test_an_op_that_fails_has_no_time_and_those_after_it_do(tmp_path):
+    """The emulated device has no memory for the temporaries of the attention."""
+    done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", BUILD, "--out", tmp_path / "out", "--emulated", "--parts", "kernels",
+                 "--seconds", "400", "--work", tmp_path / "work", env={"SHORI_EMULATED_ATTENTIONS": "0"})
+    assert done.returncode == 1, done.stdout + done.stderr
+    part = part_of(tmp_path / "out", "kernels")
+    failed = [f"{name}/{samples}" for samples in (1, 8) for name in ("attention", "attention_backward")]
+    words = "E0704: the emulated device has no memory for the temporaries of the attention"
+    assert part["failures"] == [f"{name}: {words}" for name in failed] and part["not_run"] == []
+    names = [entry["name"] for entry in part["kernels"]]
+    assert names.index("adamw8bit") > names.index("attention/1") and len(names) > 60
+    assert all(entry["real_time"] > 0 for entry in part["kernels"] if entry["name"] not in failed)
+
+
+@pytest.mark.parametrize("part", ["smoke", "goldens", "model", "peer", "identities"])
 def test_part_on_the_emulator(tmp_path, work, part):
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", BUILD, "--out", tmp_path / "out", "--emulated", "--parts", part,
                  "--seconds", "400", "--work", work)
@@ -311,8 +380,10 @@ def test_part_on_the_emulator(tmp_path, work, part):
         names = [entry["step"] for entry in result["steps"]]
         assert names[0] == "device" and names[-4:] == ["products", "attention", "model", "calls"] and len(names) == 8
         assert len(result["steps"][-1]["calls"]) > 10 and result["steps"][-4]["measured"]
-    elif part == "kernels":
-        assert len(result["kernels"]) > 10 and all(entry["real_time"] > 0 for entry in result["kernels"])
+    elif part == "goldens":
+        assert result["cases"] and result["file_bytes"] > 0
+    elif part == "peer":
+        assert set(result["peer"]["runs"]) == {"P1", "P2"} and result["P1 ratio"] > 0 and len(result["losses"]["ours"]) == 3
     elif part == "model":
         assert list(result["runs"]) == ["P2", "P3", "P1 recompute", "P1 keep_attention", "P1 keep", "P2 dropout 0"]
         assert result["profile"]["ops"]

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/linear/nf4_product.h"
 #include "kernels/linear/product_choice.h"
 
 namespace shori {
@@ -49,6 +50,14 @@ TEST_F(FrozenProductsTest, GoTheWayThatIsNamedOrRecorded) {
   restore_matmul_choices({{"frozen x.wT out 8 in 64+0", "cublaslt"}});
   EXPECT_EQ(way_of(FrozenProducts::kRecorded), "library");
   EXPECT_EQ(way_of(FrozenProducts::kAuto), "library");
+}
+
+// On other cards both ways add at the same rate, and timing would only cost a part of the trial pass.
+TEST_F(FrozenProductsTest, AreTimedOnGeForceCardsAlone) {
+  for (const auto& [major, minor, timed] :
+       {std::tuple{8, 0, false}, {8, 6, true}, {8, 7, false}, {8, 9, true}, {9, 0, false}, {12, 0, false}}) {
+    EXPECT_EQ(adds_faster_in_half({.sm_major = major, .sm_minor = minor}), timed) << major << '.' << minor;
+  }
 }
 
 TEST_F(FrozenProductsTest, TheKernelHasToSaveFivePercent) {

@@ -64,8 +64,11 @@ TEST(MemoryPlan, LinesAddUpAndAreThoseOfTheArithmetic) {
 TEST(MemoryPlan, AttentionRoundsTheHeadSizeUp) {
   MemoryDemand demand = mistral_7b(16384);
   demand.model.head_dim = 80;
-  EXPECT_GE(bytes_of(planned(demand, Recompute::kAll, 82), "temporaries of the attention (libtorch)"),
-            std::size_t{41} * (16384 + 128) * 2 * 96 * 4 + std::size_t{5} * 16384 * 2 * 80 * 2);
+  const std::size_t least = std::size_t{41} * (16384 + 128) * 2 * 96 * 4 + std::size_t{5} * 16384 * 2 * 80 * 2;
+  const std::size_t planned_bytes =
+      bytes_of(planned(demand, Recompute::kAll, 82), "temporaries of the attention (libtorch)");
+  EXPECT_GE(planned_bytes, least);
+  EXPECT_LE(planned_bytes, least + (std::size_t{24} << 20)) << "dk, dv and multiples of 2 MiB; all 32 heads take more";
 }
 
 // 16k packs recomputed in 13.5 GB on a card with 132 multiprocessors, and in 24 GiB with attention kept.
