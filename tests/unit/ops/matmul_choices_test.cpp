@@ -56,7 +56,10 @@ TEST_F(FrozenProductsTest, GoTheWayThatIsNamedOrRecorded) {
 TEST_F(FrozenProductsTest, AreTimedOnGeForceCardsAlone) {
   for (const auto& [major, minor, timed] :
        {std::tuple{8, 0, false}, {8, 6, true}, {8, 7, false}, {8, 9, true}, {9, 0, false}, {12, 0, false}}) {
-    EXPECT_EQ(adds_faster_in_half({.sm_major = major, .sm_minor = minor}), timed) << major << '.' << minor;
+    DeviceInfo card;
+    card.sm_major = major;
+    card.sm_minor = minor;
+    EXPECT_EQ(adds_faster_in_half(card), timed) << major << '.' << minor;
   }
 }
 
