@@ -3,11 +3,13 @@
 // group are added. So a bound that holds here has to hold on a GPU too. The loops share no code with the CPU version.
 //
 // With SHORI_EMULATED_ATTENTIONS=n in the environment, the first n calls find memory for their temporaries and the next one
-// does not. With n,m the m calls after those n do not, and all later ones do.
+// does not. With n,m the m calls after those n do not, and all later ones do. SHORI_EMULATED_ATTENTION_FAULT=window makes a
+// device that ignores the window, =gradient one whose dq is too large.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "kernels/attention/device_attention.h"
@@ -28,6 +30,11 @@ void take_memory() {
   throw Error(Diagnostic("E0704", "the emulated device has no memory for the temporaries of the attention"));
 }
 
+bool has_fault(std::string_view name) {
+  static const char* const text = std::getenv("SHORI_EMULATED_ATTENTION_FAULT");
+  return text != nullptr && name == text;
+}
+
 float rounded(float value) { return to_float(to_bf16(value)); }
 
 // One query head of one sample, its operands as fp32 rows [length, dim].
@@ -35,7 +42,7 @@ class HeadOfSample {
  public:
   HeadOfSample(const AttentionShape& shape, ConstTensorView qkv, std::int64_t head, std::int64_t start,
                std::int64_t end)
-      : start_(start), length_(end - start), dim_(shape.head_dim), window_(shape.window) {
+      : start_(start), length_(end - start), dim_(shape.head_dim), window_(has_fault("window") ? 0 : shape.window) {
     kv_ = head / (shape.heads / shape.kv_heads);
     q_ = load(qkv, head * dim_);
     k_ = load(qkv, (shape.heads + kv_) * dim_);
@@ -72,7 +79,7 @@ class HeadOfSample {
         const float p = std::exp(score(i, j) - lse[start_ + i]);
         const float ds = rounded(p * (dot(row(go, i), row(v_, j)) - delta)) * scale_;
         add(rounded(p), row(go, i), row(g.dv, j));
-        add(ds, row(k_, j), row(g.dq, i));
+        add(has_fault("gradient") ? 1.1f * ds : ds, row(k_, j), row(g.dq, i));
         add(ds, row(q_, i), row(g.dk, j));
       }
     }

@@ -6,7 +6,7 @@ import pytest
 
 from run_folders import final_state, metrics, tensor_state
 from shori_programs import BIN, Running, must, run
-from small_jobs import SETTINGS, TokenJob, make_model, token_lines, write_config
+from small_jobs import SETTINGS, TokenJob, copy_folder, make_model, replace_file, token_lines, write_config
 
 EMULATED = BIN / "shori-train-emulated"
 # Two epochs of two steps of two micro-batches, evaluated before the first and after the second and the last step; one thread
@@ -220,6 +220,22 @@ def test_too_little_memory_before_step_1_is_reported_with_the_plan(tmp_path, nar
     assert "linear weights, NF4" in refused.err and "--plan" in refused.err
     assert not (small.run / "checkpoints").exists()
     must(emulated(small.config))
+
+
+@pytest.mark.parametrize("fault,window,code,words", [
+    ("window", 4096, 5, "the output with a window of 100 is off by "),
+    ("window", None, 0, ""),
+    ("gradient", None, 5, "the gradient is off by "),
+], ids=["window", "model-without-a-window", "gradient"])
+def test_attention_that_computes_wrong_numbers_is_found_before_step_1(tmp_path, narrow_model, fault, window, code, words):
+    """The packs are shorter than the window, as most are: only the comparison with the CPU runs the kernel that has one."""
+    model = copy_folder(narrow_model, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    replace_file(model / "config.json", json.dumps({**config, "sliding_window": window}))
+    wrong = job(tmp_path, model)
+    outcome = must(emulated(wrong.config, env={"SHORI_EMULATED_ATTENTION_FAULT": fault}), code)
+    assert outcome.errors == (["E0703"] if code else [])
+    assert f"attention on this GPU computes wrong numbers: {words}" in outcome.err if code else "wrong numbers" not in outcome.err
 
 
 def test_auto_plans_with_a_layer_less_where_the_trial_pass_runs_out(tmp_path, narrow_model, finished):
