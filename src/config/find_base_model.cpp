@@ -12,8 +12,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kListedNames = 8;
-
 // Folders beside `path`, for the message.
 std::vector<std::string> folders_beside(const std::string& parent) {
   std::vector<std::string> names;
@@ -39,11 +37,8 @@ void note_neighbours(Diagnostic& missing, const std::string& written, const std:
   }
   std::vector<std::string> names = folders_beside(parent);
   const std::string likely = likely_name(file_name(path), names);
-  const std::size_t more = names.size() > kListedNames ? names.size() - kListedNames : 0;
-  if (more > 0) names.resize(kListedNames);
-  for (std::string& name : names) name = escape_for_log(name);
-  if (more > 0) names.push_back(concat("and ", more, " more"));
-  missing.note(concat("`", escape_for_log(parent, 400), "/` holds: ", names.empty() ? "no folder" : join_words(names)));
+  missing.note(concat("`", escape_for_log(parent, 400),
+                      "/` holds: ", names.empty() ? "no folder" : first_names(std::move(names))));
   const std::string beside = parent_path(written);
   if (!likely.empty()) missing.help(concat("write `", escape_for_log(join_path(beside, likely), 400), "`"));
 }

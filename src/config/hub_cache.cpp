@@ -16,7 +16,6 @@ namespace shori {
 namespace {
 
 constexpr std::uint64_t kRefBytes = 256;
-constexpr std::size_t kListedNames = 8;
 
 bool is_name(std::string_view text) {
   const std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
@@ -70,14 +69,6 @@ std::vector<std::string> dangling_links(const std::string& snapshot) {
   return names;
 }
 
-std::string first_names(std::vector<std::string> names) {
-  const std::size_t more = names.size() > kListedNames ? names.size() - kListedNames : 0;
-  if (more > 0) names.resize(kListedNames);
-  for (std::string& name : names) name = escape_for_log(name);
-  if (more > 0) names.push_back(concat("and ", more, " more"));
-  return join_words(names);
-}
-
 std::string download_help(const std::string& id) {
   return concat("download it: `hf download ", id, "` (older: `huggingface-cli download ", id, "`)");
 }
@@ -127,6 +118,15 @@ bool is_hub_data(const std::string& path, const std::string& folder) {
 
 std::string hub_data_command(const std::string& id, const std::string& into) {
   return concat("hf download ", shell_word(id), " --repo-type dataset --local-dir ", shell_word(into));
+}
+
+std::string first_names(std::vector<std::string> names) {
+  constexpr std::size_t kListedNames = 8;
+  const std::size_t more = names.size() > kListedNames ? names.size() - kListedNames : 0;
+  if (more > 0) names.resize(kListedNames);
+  for (std::string& name : names) name = escape_for_log(name);
+  if (more > 0) names.push_back(concat("and ", more, " more"));
+  return join_words(names);
 }
 
 std::vector<std::string> hub_caches() {

@@ -16,6 +16,9 @@ bool is_hub_data(const std::string& path, const std::string& folder);
 // The command that downloads a data set of the Hub into the folder `into`.
 std::string hub_data_command(const std::string& id, const std::string& into);
 
+// The first eight names of a folder, escaped for a message: "a, b, and 12 more".
+std::string first_names(std::vector<std::string> names);
+
 // The folders that hold cached models, the one that huggingface_hub uses first: the variable HF_HUB_CACHE, else
 // HUGGINGFACE_HUB_CACHE (its old name), else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub, else
 // ~/.cache/huggingface/hub. `~` and variables in these values are expanded. TRANSFORMERS_CACHE follows if it is set:

@@ -11,8 +11,6 @@
 namespace shori {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-
 // First byte that is a control character other than TAB and LF (CR included).
 std::size_t find_control(std::string_view text) {
   const auto is_control = [](char c) {

@@ -12,7 +12,6 @@ namespace {
 constexpr std::size_t kChunk = 1u << 20;
 constexpr std::size_t kHead = 4096;         // bytes that decide on the form of a file
 constexpr std::size_t kSample = 64u << 10;  // bytes that decide on its encoding
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 std::string read_head(const InputFile& file, std::size_t limit = kHead) {
   std::string head(std::min<std::uint64_t>(limit, file.size()), '\0');

@@ -14,7 +14,7 @@
 namespace shori {
 namespace {
 
-constexpr YamlLimits kLimits = {64u << 20, 2, 1'000'000, 4096};
+constexpr YamlLimits kRatingLimits = {64u << 20, 2, 1'000'000, 4096};
 
 void add_whole_and_words(std::string_view tag, std::set<std::string>& words) {
   std::string word;
@@ -63,11 +63,11 @@ RatingFile read_rating_file(const std::string& folder, const std::string& shown_
   const std::string path = join_path(folder, "ratings.yaml");
   if (!path_exists(path)) return file;
   const InputFile input = InputFile::open(path, "E0315");
-  file.sha256 = sha256_hex(read_whole_file(input, kLimits.bytes, "E0317"));
+  file.sha256 = sha256_hex(read_whole_file(input, kRatingLimits.bytes, "E0317"));
   std::string text;
   TextStream(input).read_all(text);
   Diagnostics problems;
-  const std::optional<YamlDocument> yaml = parse_yaml(file.path, text, kLimits, problems);
+  const std::optional<YamlDocument> yaml = parse_yaml(file.path, text, kRatingLimits, problems);
   for (const Diagnostic& each : problems.all()) {
     Diagnostic problem("E0312", each.message);
     problem.location = each.location;

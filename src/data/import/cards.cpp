@@ -13,7 +13,7 @@ namespace shori {
 namespace {
 
 constexpr std::uint64_t kMaxFile = 64u << 20;
-constexpr JsonLimits kLimits = {kMaxFile, 32, 1'000'000};
+constexpr JsonLimits kCardLimits = {kMaxFile, 32, 1'000'000};
 
 // Cards may be in PNG and JSON files; `others` gets the rest of the folder.
 std::vector<std::string> files_in(const std::string& folder, std::vector<std::string>& others) {
@@ -147,7 +147,7 @@ void CardShelf::read_json(const std::string& path, const std::string& text, bool
   }
   JsonProblem trouble;
   JsonRepairs repairs{.drops_nul = true};
-  const std::optional<JsonValue> object = parse_json(text, kLimits, trouble, &repairs);
+  const std::optional<JsonValue> object = parse_json(text, kCardLimits, trouble, &repairs);
   if (!object && !named && recognize_text(text, path) != FileKind::kCard) return not_cards_.push_back(path);
   if (!object)
     return problem(Diagnostic("E0312", "the card is not JSON: " + escape_for_log(trouble.message, 200)).at(path),

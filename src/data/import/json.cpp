@@ -13,7 +13,7 @@
 namespace shori {
 namespace {
 
-constexpr int kMaxProblems = 50;  // of one conversation
+constexpr int kMaxConversationProblems = 50;  // of one conversation
 
 // How the formats call things.
 constexpr std::array<std::string_view, 3> kLists = {"conversations", "messages", "conversation"};
@@ -90,7 +90,7 @@ class TurnReader {
     }
     for (const JsonValue& turn : turns->items) {
       read_turn(turn, builder);
-      if (problems_ >= kMaxProblems) break;
+      if (problems_ >= kMaxConversationProblems) break;
     }
     builder.finish(conversation);
     if (problems_ == 0) file_.accept(std::move(conversation));

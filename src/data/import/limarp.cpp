@@ -12,7 +12,7 @@ namespace {
 
 constexpr YamlLimits kYamlDataLimits = {64u << 20, 8, 1'000'000, 1u << 20};
 constexpr std::array<std::string_view, 2> kWriters = {"<FIRST>", "<SECOND>"};
-constexpr int kMaxProblems = 50;  // of one file
+constexpr int kMaxFileProblems = 50;  // of one file
 constexpr std::string_view kForm =
     "a mapping of `names`, `personas` (each with <FIRST> and <SECOND>), `scenario`, `conversation` (a list of `name`, "
     "`text`)";
@@ -30,7 +30,7 @@ class LimarpReader {
       if (scenario_ != nullptr) builder_.add_block(Role::kScenario, with_names(scenario_->text));
       for (const YamlNode& turn : conversation_->items) {
         add_turn(turn);
-        if (problems_ >= kMaxProblems) break;
+        if (problems_ >= kMaxFileProblems) break;
       }
     }
     if (problems_ > 0) return;
@@ -109,7 +109,7 @@ class LimarpReader {
   void add_personas() {
     if (personas_ == nullptr) return;
     for (const auto& [key, value] : personas_->members) {
-      if (problems_ >= kMaxProblems) return;
+      if (problems_ >= kMaxFileProblems) return;
       const std::size_t writer = key.text == kWriters[0] ? 0 : 1;
       if (key.text != kWriters[writer])
         problem(key, "a persona of `" + escape_for_log(key.text, 40) + "`, who is neither <FIRST> nor <SECOND>");

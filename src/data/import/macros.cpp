@@ -9,7 +9,7 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kMaxMacro = 4096;
+constexpr std::size_t kMaxMacroBytes = 4096;
 
 struct OldMacro {
   std::string_view text, name;
@@ -43,7 +43,7 @@ class Expander {
  private:
   bool take_macro() {
     if (!text_.substr(at_).starts_with("{{")) return false;
-    const std::size_t close = text_.substr(at_, kMaxMacro).find("}}");
+    const std::size_t close = text_.substr(at_, kMaxMacroBytes).find("}}");
     if (close == std::string_view::npos) return false;
     const std::string_view whole = text_.substr(at_, close + 2);
     if (!replace(trim_blockml(whole.substr(2, close - 2)), whole)) {

@@ -1,6 +1,7 @@
 // The findings of one block, and the body that the rules look at.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
@@ -51,6 +52,13 @@ std::vector<TextSpan> lines_of(std::string_view text);
 std::vector<TextSpan> paragraphs_of(std::string_view text);
 // The run of the byte `c` that begins at `begin`.
 std::size_t run_length(std::string_view text, std::size_t begin, char c);
+
+inline constexpr std::size_t kNotFound = std::string_view::npos;
+
+template <std::size_t N>
+bool contains(const std::array<std::string_view, N>& words, std::string_view word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
 
 bool is_ascii_letter(char c);
 bool is_ascii_digit(char c);

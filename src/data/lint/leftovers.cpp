@@ -11,15 +11,9 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
-constexpr std::size_t kMaxMacro = 400;  // bytes between the braces
-constexpr std::size_t kMaxToken = 40;   // bytes between the bars
-constexpr std::size_t kMaxTag = 300;    // bytes between < and >
-
-template <std::size_t N>
-bool contains(const std::array<std::string_view, N>& words, std::string_view word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
+constexpr std::size_t kMaxMacro = 400;     // bytes between the braces
+constexpr std::size_t kMaxToken = 40;      // bytes between the bars
+constexpr std::size_t kMaxThinkTag = 300;  // bytes between < and >
 
 // Of the words that stand at the front of `text`, the longest; empty if none does.
 template <std::size_t N>
@@ -38,14 +32,14 @@ constexpr std::array<std::string_view, 3> kSingleBraces = {"{user}", "{char}", "
 
 bool is_macro_text(std::string_view inner) {
   inner = trim(inner);
-  while (!inner.empty() && std::string_view("#/!?$.~>&@:[* ").find(inner.front()) != kNone) inner.remove_prefix(1);
+  while (!inner.empty() && std::string_view("#/!?$.~>&@:[* ").find(inner.front()) != kNotFound) inner.remove_prefix(1);
   return !inner.empty() && is_ascii_letter(inner.front());
 }
 
 // At "{{": a whole macro, or the head of a known one that is not closed.
 std::size_t double_brace_end(std::string_view lower, std::size_t at) {
   const std::size_t begin = at + 2, close = lower.find_first_of("{}", begin);
-  if (close != kNone && close - begin <= kMaxMacro && lower.substr(close).starts_with("}}") &&
+  if (close != kNotFound && close - begin <= kMaxMacro && lower.substr(close).starts_with("}}") &&
       is_macro_text(lower.substr(begin, close - begin)))
     return close + 2;
   const std::string_view name = starts_with_any(lower.substr(begin), kMacroNames);
@@ -96,12 +90,12 @@ class LeftoverLint {
       : body_(body), lower_(lower_ascii(body)), findings_(findings) {}
 
   void run() {
-    for (std::size_t at = body_.find_first_of("{<["); at != kNone; at = body_.find_first_of("{<[", at))
+    for (std::size_t at = body_.find_first_of("{<["); at != kNotFound; at = body_.find_first_of("{<[", at))
       at = look_at(at);
     lines();
     for (const std::string_view word :
          {"\xE2\x97\x81think\xE2\x96\xB7", "\xE2\x97\x81/think\xE2\x96\xB7", "&lt;think&gt;", "&lt;/think&gt;"}) {
-      for (std::size_t i = lower_.find(word); i != kNone; i = lower_.find(word, i + word.size()))
+      for (std::size_t i = lower_.find(word); i != kNotFound; i = lower_.find(word, i + word.size()))
         findings_.add(LintRule::kThink, {i, i + word.size()});
     }
   }
@@ -141,13 +135,13 @@ class LeftoverLint {
       if (lower().substr(at).starts_with(token)) return found(LintRule::kTemplate, at, at + token.size());
     }
     const std::size_t close = body_.find_first_of(">\n", at);
-    if (close == kNone || body_[close] != '>' || close - at > kMaxTag) return at + 1;
+    if (close == kNotFound || body_[close] != '>' || close - at > kMaxThinkTag) return at + 1;
     const bool closing = body_.substr(at + 1).starts_with('/');
     const std::size_t begin = at + (closing ? 2 : 1);
     const std::size_t name_end = std::min(body_.find_first_of(" />", begin), close);
     const std::string_view name = body_.substr(begin, name_end - begin), low = lower().substr(begin, name_end - begin);
     const bool bare = name_end == close || body_.find_first_not_of(" /", name_end) == close;
-    if (contains(kThinkTags, low) && (bare || body_.substr(name_end, close - name_end).find('=') != kNone))
+    if (contains(kThinkTags, low) && (bare || body_.substr(name_end, close - name_end).find('=') != kNotFound))
       return found(LintRule::kThink, at, close + 1);
     if (bare && contains(kTokenTags, low)) return found(LintRule::kTemplate, at, close + 1);
     if (bare && is_byte_token(low)) return found(LintRule::kTemplate, at, close + 1);
@@ -161,26 +155,26 @@ class LeftoverLint {
       const std::size_t begin = at + 1 + bar.size();
       if (!body_.substr(at + 1).starts_with(bar)) continue;
       const std::size_t close = body_.find(bar, begin);
-      if (close == kNone || close == begin || close - begin > kMaxToken ||
+      if (close == kNotFound || close == begin || close - begin > kMaxToken ||
           !body_.substr(close + bar.size()).starts_with('>'))
         continue;
       const std::string_view name = body_.substr(begin, close - begin);
       const bool word = std::any_of(name.begin(), name.end(), [](char c) { return is_ascii_letter(c); });
-      if (word && name.find_first_of("<>\n\"") == kNone) return close + bar.size() + 1;
+      if (word && name.find_first_of("<>\n\"") == kNotFound) return close + bar.size() + 1;
     }
     return at;
   }
 
   // `<0x0A>`, a byte that a tokenizer has no piece for.
   static bool is_byte_token(std::string_view name) {
-    return name.size() == 4 && name.starts_with("0x") && name.find_first_not_of("0123456789abcdef", 2) == kNone;
+    return name.size() == 4 && name.starts_with("0x") && name.find_first_not_of("0123456789abcdef", 2) == kNotFound;
   }
 
   std::size_t square(std::size_t at) {
     const std::string_view token = starts_with_any(body_.substr(at), kBracketTokens);
     if (!token.empty()) return found(LintRule::kTemplate, at, at + token.size());
     const std::size_t close = body_.find(']', at);
-    if (close == kNone || close - at > kMaxToken) return at + 1;
+    if (close == kNotFound || close - at > kMaxToken) return at + 1;
     std::string_view inner = trim(lower().substr(at + 1, close - at - 1));
     if (inner.starts_with('/')) inner = trim(inner.substr(1));
     if (inner == "think") return found(LintRule::kThink, at, close + 1);
@@ -190,11 +184,11 @@ class LeftoverLint {
 
   // Headings of instruction formats.
   void lines() {
-    if (!findings_.wants(LintRule::kTemplate) || body_.find("##") == kNone) return;
+    if (!findings_.wants(LintRule::kTemplate) || body_.find("##") == kNotFound) return;
     for (const TextSpan& line : lines_of(lower_)) {
       // In the first line it may stand after the speaker.
-      const std::size_t speaker = line.begin == 0 ? lower().substr(0, line.end).find(": #") : kNone;
-      const std::size_t from = speaker == kNone ? line.begin : speaker + 2;
+      const std::size_t speaker = line.begin == 0 ? lower().substr(0, line.end).find(": #") : kNotFound;
+      const std::size_t from = speaker == kNotFound ? line.begin : speaker + 2;
       const std::size_t begin = std::min(lower_.find_first_not_of(" \t*", from), line.end);
       const std::size_t marks = begin < line.end ? run_length(lower_, begin, '#') : 0;
       if (marks < 2 || marks > 4) continue;
@@ -207,9 +201,9 @@ class LeftoverLint {
     const std::size_t colon = text.find(':');
     std::string_view name = text.substr(0, colon);
     // `### Response (2 paragraphs):`
-    if (const std::size_t bracket = name.find('('); bracket != kNone) name = name.substr(0, bracket);
+    if (const std::size_t bracket = name.find('('); bracket != kNotFound) name = name.substr(0, bracket);
     while (!name.empty() && (name.back() == ' ' || name.back() == '*')) name.remove_suffix(1);
-    return contains(kHeadings, name) || (colon != kNone && contains(kColonHeadings, name));
+    return contains(kHeadings, name) || (colon != kNotFound && contains(kColonHeadings, name));
   }
 
   std::string_view body_;

@@ -9,7 +9,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kMaxTag = 600;  // bytes between < and >
 
 constexpr std::array<std::string_view, 72> kTags = {
@@ -35,11 +34,6 @@ constexpr std::array<std::string_view, 18> kTopLevels = {"com", "org", "net", "i
 // Nothing but an address: no path has to follow.
 constexpr std::array<std::string_view, 3> kPlainTopLevels = {"com", "org", "net"};
 
-template <std::size_t N>
-bool contains(const std::array<std::string_view, N>& words, std::string_view word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
 bool is_host_character(char c) { return is_ascii_letter(c) || is_ascii_digit(c) || c == '-' || c == '.'; }
 bool is_local_character(char c) { return is_host_character(c) || c == '_' || c == '+'; }
 
@@ -61,7 +55,7 @@ class MarkupLint {
  private:
   template <typename Use>
   void each(std::string_view mark, Use use) {
-    for (std::size_t at = text_.find(mark); at != kNone; at = text_.find(mark, at + mark.size())) use(at);
+    for (std::size_t at = text_.find(mark); at != kNotFound; at = text_.find(mark, at + mark.size())) use(at);
   }
 
   bool word_before(std::size_t at) const { return is_word_code_point(code_point_before(text_, at)); }
@@ -73,9 +67,9 @@ class MarkupLint {
     std::size_t end = begin;
     while (end < text_.size() && (is_ascii_letter(text_[end]) || is_ascii_digit(text_[end]))) ++end;
     const std::size_t close = text_.find_first_of("<>", end);
-    if (end == begin || close == kNone || text_[close] != '>' || close - at > kMaxTag) return;
+    if (end == begin || close == kNotFound || text_[close] != '>' || close - at > kMaxTag) return;
     const std::string_view rest = trim(text_.substr(end, close - end));
-    if (!rest.empty() && rest != "/" && (!is_space(text_[end]) || rest.find('=') == kNone)) return;
+    if (!rest.empty() && rest != "/" && (!is_space(text_[end]) || rest.find('=') == kNotFound)) return;
     // What is closed was opened, whatever it was called.
     const std::string_view name = low_.substr(begin, end - begin);
     const bool block =
@@ -85,20 +79,22 @@ class MarkupLint {
 
   void entity(std::size_t at) {
     const std::size_t end = text_.find(';', at);
-    if (end == kNone || end - at > 10) return;
+    if (end == kNotFound || end - at > 10) return;
     const std::string_view name = text_.substr(at + 1, end - at - 1), low = low_.substr(at + 1, end - at - 1);
-    const bool hex = low.starts_with("#x") && low.size() > 2 && low.find_first_not_of("0123456789abcdef", 2) == kNone;
-    const bool decimal = name.starts_with('#') && name.size() > 1 && name.find_first_not_of("0123456789", 1) == kNone;
+    const bool hex =
+        low.starts_with("#x") && low.size() > 2 && low.find_first_not_of("0123456789abcdef", 2) == kNotFound;
+    const bool decimal =
+        name.starts_with('#') && name.size() > 1 && name.find_first_not_of("0123456789", 1) == kNotFound;
     if (hex || decimal || contains(kEntities, low)) findings_.add(LintRule::kHtml, {at, end + 1});
   }
 
   void code(std::size_t at) {
     const std::size_t close = text_.find_first_of("[]\n", at + 1);
-    if (close == kNone || text_[close] != ']') return;
+    if (close == kNotFound || text_[close] != ']') return;
     const std::string_view inner = low_.substr(at + 1, close - at - 1);
     const bool ends = inner.starts_with('/') && contains(kCodes, inner.substr(1));
     const std::size_t equals = inner.find('=');
-    if (ends || (equals != kNone && contains(kValueCodes, inner.substr(0, equals))))
+    if (ends || (equals != kNotFound && contains(kValueCodes, inner.substr(0, equals))))
       findings_.add(LintRule::kHtml, {at, close + 1});
   }
 
@@ -120,11 +116,11 @@ class MarkupLint {
     while (begin > 0 && is_host_character(text_[begin - 1])) --begin;
     while (end < text_.size() && is_host_character(text_[end])) ++end;
     const std::string_view before = text_.substr(0, begin), host = text_.substr(begin, end - begin);
-    if (host.substr(0, dot - begin).find('.') != kNone) return;  // looked at from its first dot
+    if (host.substr(0, dot - begin).find('.') != kNotFound) return;  // looked at from its first dot
     if (before.ends_with("://") || before.ends_with('@') || before.ends_with('/') || word_before(begin)) return;
     const std::string_view name = host.ends_with('.') ? host.substr(0, host.size() - 1) : host;
     const std::size_t last = name.rfind('.');
-    if (last == kNone || last == 0 || name.find("..") != kNone) return;
+    if (last == kNotFound || last == 0 || name.find("..") != kNotFound) return;
     const bool path =
         end + 1 < text_.size() && text_[end] == '/' && is_word_code_point(code_point_after(text_, end + 1));
     const std::string_view top = name.substr(last + 1);
@@ -136,7 +132,7 @@ class MarkupLint {
   // `![name](address)`, as programs show pictures.
   void picture(std::size_t at) {
     const std::size_t close = text_.find_first_of("]\n", at);
-    if (close != kNone && text_.substr(close).starts_with("]("))
+    if (close != kNotFound && text_.substr(close).starts_with("]("))
       findings_.add(LintRule::kUrl, {at, address_end(close + 2)});
   }
 
@@ -147,7 +143,7 @@ class MarkupLint {
     std::string_view host = text_.substr(at + 1, end - at - 1);
     while (host.ends_with('.') || host.ends_with('-')) host.remove_suffix(1);
     const std::size_t last = host.rfind('.');
-    if (begin == at || last == kNone || last == 0 || host.size() - last < 3) return;
+    if (begin == at || last == kNotFound || last == 0 || host.size() - last < 3) return;
     if (std::all_of(host.begin() + static_cast<std::ptrdiff_t>(last) + 1, host.end(), is_ascii_letter))
       findings_.add(LintRule::kEmail, {begin, at + 1 + host.size()});
   }

@@ -10,8 +10,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
-
 // Works on the lower-case body; offsets are those of the body.
 class PrivacyLint {
  public:
@@ -33,7 +31,7 @@ class PrivacyLint {
 
   template <typename Check>
   void each(std::string_view word, LintRule rule, Check check) {
-    for (std::size_t at = text_.find(word); at != kNone; at = text_.find(word, at + word.size())) {
+    for (std::size_t at = text_.find(word); at != kNotFound; at = text_.find(word, at + word.size())) {
       if (check(at, at + word.size())) findings_.add(rule, {at, at + word.size()});
     }
   }
@@ -46,7 +44,7 @@ class PrivacyLint {
     each("u/", LintRule::kUsername, name_follows);
     each("[quote=", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
     each("originally posted by", LintRule::kUsername, [](std::size_t, std::size_t) { return true; });
-    for (std::size_t at = body_.find("Anon"); at != kNone; at = body_.find("Anon", at + 4)) {
+    for (std::size_t at = body_.find("Anon"); at != kNotFound; at = body_.find("Anon", at + 4)) {
       if (is_default_user(at, at + 4))
         findings_.add(LintRule::kUsername, {at, at + 4}, false, "`Anon`, the name that programs give their user");
     }
@@ -56,8 +54,8 @@ class PrivacyLint {
   bool is_default_user(std::size_t begin, std::size_t end) const {
     if (word_before(begin) || word_after(end)) return false;
     if (body_.substr(end).starts_with("'s") || body_.substr(end).starts_with("\xE2\x80\x99s")) return true;
-    const std::size_t before = begin == 0 ? kNone : body_.find_last_not_of(' ', begin - 1);
-    return before != kNone && before + 1 < begin && (is_ascii_letter(body_[before]) || body_[before] == ',');
+    const std::size_t before = begin == 0 ? kNotFound : body_.find_last_not_of(' ', begin - 1);
+    return before != kNotFound && before + 1 < begin && (is_ascii_letter(body_[before]) || body_[before] == ',');
   }
 
   // Single words of the text that are in the list, and all occurrences of the names in it that are several words.
@@ -71,7 +69,7 @@ class PrivacyLint {
     }
     for (const std::string& name : findings_.options().usernames) {
       if (is_single_word(name)) continue;
-      for (std::size_t at = text_.find(name); at != kNone; at = text_.find(name, at + 1)) {
+      for (std::size_t at = text_.find(name); at != kNotFound; at = text_.find(name, at + 1)) {
         if (!word_before(at) && !word_after(at + name.size()))
           findings_.add(LintRule::kUsername, {at, at + name.size()}, true);
       }
@@ -93,7 +91,7 @@ class PrivacyLint {
     });
     for (const char* path : {"viewtopic.php", "showthread.php", "/threads/", "/members/", "index.php?topic="})
       each(path, LintRule::kInternalUrl, [](std::size_t, std::size_t) { return true; });
-    for (std::size_t at = text_.find_first_of("0123456789"); at != kNone;) {
+    for (std::size_t at = text_.find_first_of("0123456789"); at != kNotFound;) {
       std::size_t end = at;
       while (end < text_.size() && (is_ascii_digit(text_[end]) || text_[end] == '.')) ++end;
       if (!word_before(at) && !word_after(end) && is_private_address(text_.substr(at, end - at)))
@@ -120,7 +118,7 @@ class PrivacyLint {
 
   void listed_hosts() {
     for (const std::string& host : findings_.options().internal_hosts) {
-      for (std::size_t at = text_.find(host); at != kNone; at = text_.find(host, at + host.size())) {
+      for (std::size_t at = text_.find(host); at != kNotFound; at = text_.find(host, at + host.size())) {
         const std::size_t end = at + host.size();
         const bool part_of_name = word_before(at) || (at > 0 && text_[at - 1] == '-') || word_after(end) ||
                                   (end < text_.size() && text_[end] == '-') ||

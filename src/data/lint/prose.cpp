@@ -10,8 +10,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
-
 class ProseLint {
  public:
   ProseLint(std::string_view body, std::size_t text_begin, BlockFindings& findings)
@@ -24,7 +22,7 @@ class ProseLint {
       thoughts(paragraphs[i]);
       asterisks(paragraphs[i]);
       apostrophes(paragraphs[i]);
-      dialogue(paragraphs[i], i + 1 < paragraphs.size() ? paragraphs[i + 1].begin : kNone);
+      dialogue(paragraphs[i], i + 1 < paragraphs.size() ? paragraphs[i + 1].begin : kNotFound);
     }
     for (const TextSpan& line : lines_of(text_)) quoted_line(line);
     curly_quotes();
@@ -92,7 +90,7 @@ class ProseLint {
       last = i;
     }
     if (count % 2 == 0) return;
-    if (next != kNone && at(std::min(text_.find_first_not_of(" \t", next), text_.size())) == '"') return;
+    if (next != kNotFound && at(std::min(text_.find_first_not_of(" \t", next), text_.size())) == '"') return;
     findings_.add(LintRule::kDialogueQuotes, {last, last + 1});
   }
 
@@ -118,9 +116,9 @@ class ProseLint {
   }
 
   void apostrophes(TextSpan paragraph) {
-    std::size_t pairs = 0, last_pair = 0, open = kNone;
+    std::size_t pairs = 0, last_pair = 0, open = kNotFound;
     for (std::size_t i = paragraph.begin; i < paragraph.end;) {
-      if (text_[i] == '\n') open = kNone;
+      if (text_[i] == '\n') open = kNotFound;
       if (text_[i] != '\'') {
         ++i;
         continue;
@@ -129,10 +127,10 @@ class ProseLint {
       if (run == 2) {
         ++pairs;
         last_pair = i;
-      } else if (run == 1 && open != kNone && closes_group(i)) {
+      } else if (run == 1 && open != kNotFound && closes_group(i)) {
         findings_.add(LintRule::kNondialogueQuotes, {open, i + 1});
-        open = kNone;
-      } else if (run == 1 && open == kNone && opens_group(i)) {
+        open = kNotFound;
+      } else if (run == 1 && open == kNotFound && opens_group(i)) {
         open = i;
       }
       i += run;

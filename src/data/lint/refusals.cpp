@@ -9,12 +9,11 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kMaxClause = 300;  // bytes of a sentence that is read on each side
 
 template <std::size_t N>
 bool has_any(std::string_view text, const std::array<std::string_view, N>& words) {
-  return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return text.find(word) != kNone; });
+  return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return text.find(word) != kNotFound; });
 }
 
 // Said by no one in a story.
@@ -111,8 +110,8 @@ class PhraseStarts {
 };
 
 std::size_t sentence_begin(std::string_view text, std::size_t at) {
-  const std::size_t mark = at == 0 ? kNone : text.find_last_of(".!?\n", at - 1);
-  const std::size_t begin = mark == kNone ? 0 : mark + 1;
+  const std::size_t mark = at == 0 ? kNotFound : text.find_last_of(".!?\n", at - 1);
+  const std::size_t begin = mark == kNotFound ? 0 : mark + 1;
   return std::max(begin, at - std::min(at, kMaxClause));
 }
 

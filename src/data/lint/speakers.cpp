@@ -17,7 +17,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::size_t kMaxName = 64;       // code points
 constexpr std::size_t kRepeatedWords = 6;  // a shorter message may well be said twice
 constexpr std::string_view kNameMarks = "*_[]<> \t";
@@ -37,7 +36,7 @@ bool is_default_name(std::string_view name) {
 
 std::string_view without_marks(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(kNameMarks);
-  return begin == kNone ? std::string_view() : text.substr(begin, text.find_last_not_of(kNameMarks) + 1 - begin);
+  return begin == kNotFound ? std::string_view() : text.substr(begin, text.find_last_not_of(kNameMarks) + 1 - begin);
 }
 
 // A name at the start of a line, as chats write it: `Name: `, `Name：`, `**Name:** `, `[Name]: `, `<Name> `.
@@ -48,13 +47,13 @@ struct LineName {
 std::optional<LineName> find_line_name(std::string_view text, TextSpan line) {
   const std::string_view shown = text.substr(line.begin, line.end - line.begin);
   const std::size_t begin = shown.find_first_not_of(" \t");
-  if (begin == kNone) return std::nullopt;
+  if (begin == kNotFound) return std::nullopt;
   FoundColon colon = find_colon(shown, begin);
   if (const std::size_t close = shown.find('>'); shown[begin] == '<' && close < colon.name_end)
     colon = {close, close + 1};
-  if (colon.name_end == kNone || colon.name_end - begin > 4 * kMaxName) return std::nullopt;
+  if (colon.name_end == kNotFound || colon.name_end - begin > 4 * kMaxName) return std::nullopt;
   const char next = colon.text_begin < shown.size() ? shown[colon.text_begin] : ' ';
-  if (!colon.wide && std::string_view(" \t*_\"]").find(next) == kNone) return std::nullopt;
+  if (!colon.wide && std::string_view(" \t*_\"]").find(next) == kNotFound) return std::nullopt;
   const std::string_view name = without_marks(shown.substr(begin, colon.name_end - begin));
   if (name.empty()) return std::nullopt;
   return LineName{name, {line.begin + begin, line.begin + colon.text_begin}};
@@ -63,7 +62,7 @@ std::optional<LineName> find_line_name(std::string_view text, TextSpan line) {
 // The name that a description is about: its first line, without `Name:` and marks.
 std::string_view described_name(std::string_view body) {
   std::string_view line = body.substr(0, body.find('\n'));
-  if (const std::size_t colon = line.find(':'); colon != kNone) {
+  if (const std::size_t colon = line.find(':'); colon != kNotFound) {
     const std::string_view value = without_marks(line.substr(colon + 1));
     line = value.empty() ? line.substr(0, colon) : value;
   }

@@ -11,7 +11,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
 constexpr std::string_view kEllipsis = "\xE2\x80\xA6";
 
 struct CurlyQuote {
@@ -26,17 +25,17 @@ constexpr std::array<CurlyQuote, 8> kCurlyQuotes = {{{"\xE2\x80\x98", "'"},
                                                      {"\xC2\xAB", "\""},
                                                      {"\xC2\xBB", "\""}}};
 
-bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == kNone; }
+bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == kNotFound; }
 
 // For each bracket `(` or `[`, in order: its offset and that of the bracket that closes it, npos if none does. Linear.
 std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view text) {
   std::vector<std::pair<std::size_t, std::size_t>> pairs;
   std::vector<std::size_t> round, square;  // open ones, as indices into pairs
-  for (std::size_t at = text.find_first_of("()[]"); at != kNone; at = text.find_first_of("()[]", at + 1)) {
+  for (std::size_t at = text.find_first_of("()[]"); at != kNotFound; at = text.find_first_of("()[]", at + 1)) {
     std::vector<std::size_t>& open = text[at] == '(' || text[at] == ')' ? round : square;
     if (text[at] == '(' || text[at] == '[') {
       open.push_back(pairs.size());
-      pairs.push_back({at, kNone});
+      pairs.push_back({at, kNotFound});
     } else if (!open.empty()) {
       pairs[open.back()].second = at;
       open.pop_back();
@@ -70,10 +69,10 @@ std::optional<std::size_t> ooc_text_begin(std::string_view body, std::size_t ope
 FencedText blank_fences(std::string_view body) {
   constexpr std::size_t kFence = 3;
   FencedText result{std::string(body), std::nullopt, {}};
-  std::size_t open = kNone, ticks = 0;
-  for (std::size_t at = body.find('`'); at != kNone; at = body.find('`', at)) {
+  std::size_t open = kNotFound, ticks = 0;
+  for (std::size_t at = body.find('`'); at != kNotFound; at = body.find('`', at)) {
     const std::size_t run = run_length(body, at, '`');
-    if (run >= kFence && open == kNone) {
+    if (run >= kFence && open == kNotFound) {
       open = at;
       ticks = run;
     } else if (run >= kFence && run >= ticks) {
@@ -81,11 +80,11 @@ FencedText blank_fences(std::string_view body) {
                 result.prose.begin() + static_cast<std::ptrdiff_t>(at + run), kBlanked);
       const std::size_t line_end = std::min(body.find('\n', at), body.size());
       if (!is_blank(body.substr(at + run, line_end - at - run))) result.after_close.push_back({at + run, line_end});
-      open = kNone;
+      open = kNotFound;
     }
     at += run;
   }
-  if (open != kNone) result.open = TextSpan{open, open + ticks};
+  if (open != kNotFound) result.open = TextSpan{open, open + ticks};
   return result;
 }
 
@@ -146,7 +145,7 @@ std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     const auto [open, close] = pairs[i];
     const std::optional<std::size_t> begin = ooc_text_begin(body, open);
-    if (!begin || close == kNone || open < free) continue;
+    if (!begin || close == kNotFound || open < free) continue;
     const bool doubled = body[open] == '(' && body[open + 1] == '(';
     if (doubled && pairs[i + 1].second != close - 1) continue;
     const std::size_t end = doubled ? close - 1 : close;
@@ -179,7 +178,7 @@ std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from) {
 }
 
 std::optional<SpaceRun> find_spacing(std::string_view text, std::size_t from) {
-  for (std::size_t begin = text.find(' ', from); begin != kNone; begin = text.find(' ', begin)) {
+  for (std::size_t begin = text.find(' ', from); begin != kNotFound; begin = text.find(' ', begin)) {
     const std::size_t end = begin + run_length(text, begin, ' ');
     const bool inside = begin > 0 && text[begin - 1] != '\n' && end < text.size() && text[end] != '\n';
     // The space after the `>` of a quoted line belongs to it.

@@ -72,8 +72,6 @@ void add_file(Walk& walk, const std::string& full_path, const std::string& path,
   walk.found.push_back({full_path, path, *type, lines});
 }
 
-bool is_hidden(std::string_view name) { return name.starts_with('.'); }
-
 // Iterative, so that no depth of folders can exhaust the stack.
 void add_folder(Walk& walk, const std::string& full_path, const std::string& path) {
   std::vector<std::pair<std::string, std::string>> folders = {{full_path, path}};
@@ -81,7 +79,7 @@ void add_folder(Walk& walk, const std::string& full_path, const std::string& pat
     const auto [full, shown] = folders.back();
     folders.pop_back();
     for (const std::string& name : list_directory(full)) {
-      if (is_hidden(name)) continue;
+      if (is_hidden_name(name)) continue;
       const std::string child = join_path(full, name), child_shown = join_path(shown, name);
       if (!is_directory(child)) {
         add_file(walk, child, child_shown, false);
@@ -150,7 +148,7 @@ void step_glob(Walk& walk, const std::vector<std::string>& parts, const GlobStat
   const std::string full = join_path(state.full, name), shown = join_shown(state.shown, name);
   const bool last = state.part + 1 == parts.size();
   if (part == "**") {
-    if (is_hidden(name)) return;
+    if (is_hidden_name(name)) return;
     if (!is_directory(full)) {
       if (last) add_file(walk, full, shown, true);
     } else if (is_symlink(full)) {

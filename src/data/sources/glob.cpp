@@ -10,8 +10,6 @@ namespace {
 constexpr std::size_t kMaxPaths = 1000;
 constexpr std::uint32_t kNoCodePoint = 0xFFFFFFFF;
 
-bool is_hidden(std::string_view name) { return name.starts_with('.'); }
-
 // A code point, or a byte that is part of none: names of files need not be UTF-8.
 CodePoint character_at(std::string_view text, std::size_t at) {
   const std::string_view rest = text.substr(at, 4);
@@ -119,7 +117,7 @@ std::vector<std::string> expand_braces(const std::string& path) {
 
 bool matches_glob(std::string_view pattern, std::string_view name) {
   if (pattern == name) return true;
-  if (is_hidden(name) && !is_hidden(pattern)) return false;
+  if (is_hidden_name(name) && !is_hidden_name(pattern)) return false;
   std::size_t at = 0, in_name = 0, star = std::string_view::npos, star_name = 0;
   while (in_name < name.size()) {
     if (at < pattern.size() && pattern[at] == '*') {

@@ -15,7 +15,7 @@
 namespace shori {
 namespace {
 
-constexpr YamlLimits kLimits = {kConversationBytes, 8, 8 * kSegmentLimit, kBlockBytes};
+constexpr YamlLimits kConversationLimits = {kConversationBytes, 8, 8 * kSegmentLimit, kBlockBytes};
 constexpr std::array<std::string_view, 10> kKeys = {"id",   "category",   "rating",   "title",  "tags",
                                                     "lore", "characters", "scenario", "system", "messages"};
 constexpr std::array<std::string_view, 11> kItemKeys = {"who",      "text", "length",    "ooc",         "note", "title",
@@ -231,7 +231,7 @@ std::optional<YamlConversation> parse_yaml_conversation(std::string_view text, c
                                                         std::size_t first_line, const YamlSourceOptions& options,
                                                         Diagnostics& diagnostics) {
   Diagnostics form;
-  const std::optional<YamlDocument> yaml = parse_yaml(file, std::string(text), kLimits, form);
+  const std::optional<YamlDocument> yaml = parse_yaml(file, std::string(text), kConversationLimits, form);
   for (const Diagnostic& each : form.all()) {
     Diagnostic problem("E0312", each.message);
     problem.location = each.location;

@@ -9,8 +9,6 @@
 namespace shori {
 namespace {
 
-constexpr std::size_t kNone = std::string_view::npos;
-
 // Characters that YAML does not take as they are, or reads as line ends.
 bool needs_escape(char32_t c) {
   return (c < 0x20 && c != '\n') || (c >= 0x7F && c < 0xA0) || c == 0x2028 || c == 0x2029 || c == 0xFEFF ||
@@ -42,7 +40,7 @@ std::string quoted(std::string_view text) {
 
 // Whether a block scalar `|-` can hold the text: nothing to escape, no space at the start or at the end of a line.
 bool fits_block(std::string_view text) {
-  if (text.front() == ' ' || text.back() == ' ' || text.find(" \n") != kNone) return false;
+  if (text.front() == ' ' || text.back() == ' ' || text.find(" \n") != std::string_view::npos) return false;
   for (std::size_t at = 0; at < text.size();) {
     const CodePoint c = code_point_at(text, at);
     if (needs_escape(c.value)) return false;
@@ -52,7 +50,7 @@ bool fits_block(std::string_view text) {
 }
 
 std::string scalar(std::string_view text, std::size_t indent) {
-  if (text.find_first_of("\n\"\\") == kNone || !fits_block(text)) return quoted(text);
+  if (text.find_first_of("\n\"\\") == std::string_view::npos || !fits_block(text)) return quoted(text);
   std::string out = "|-";
   const std::string margin = "\n" + std::string(indent, ' ');
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -168,7 +166,8 @@ class ConversationWriter {
       const std::string_view body = segments_[at].body;
       const std::size_t line = body.find('\n');
       const std::string name(body.substr(0, line));
-      if (line == kNone || !ids_.contains(name) || used[name] || !is_trimmed(body.substr(line + 1))) break;
+      if (line == std::string_view::npos || !ids_.contains(name) || used[name] || !is_trimmed(body.substr(line + 1)))
+        break;
       used[name] = true;
       described.push_back({name, body.substr(line + 1)});
     }

@@ -4,7 +4,7 @@
 namespace shori {
 namespace {
 
-constexpr ErrorInfo kTexts[] = {
+constexpr ErrorInfo kInputTexts[] = {
     {"E0001", 1, "internal error",
      R"(A check inside the program found a state that should be impossible. This is a bug in the program,
 not a mistake of yours. The program stops before it writes anything from that state; the last
@@ -253,6 +253,6 @@ Fix the text, or set the rule to `warn`.)"},
 
 }  // namespace
 
-std::span<const ErrorInfo> input_error_texts() { return kTexts; }
+std::span<const ErrorInfo> input_error_texts() { return kInputTexts; }
 
 }  // namespace shori

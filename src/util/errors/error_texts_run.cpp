@@ -4,7 +4,7 @@
 namespace shori {
 namespace {
 
-constexpr ErrorInfo kTexts[] = {
+constexpr ErrorInfo kRunTexts[] = {
     // Device and plan.
     {"E0401", 5, "the plan does not fit into the memory",
      R"(Before anything is loaded, the program adds up the memory that the run will need, by category. The
@@ -238,7 +238,7 @@ targets. `metrics.jsonl` has `learning_rate`, `grad_norm` and `update_max` of ea
 
 }  // namespace
 
-std::span<const ErrorInfo> run_error_texts() { return kTexts; }
+std::span<const ErrorInfo> run_error_texts() { return kRunTexts; }
 
 std::span<const ErrorInfo> warning_texts() { return kWarnings; }
 
