@@ -82,6 +82,7 @@ def test_kill_between_a_new_best_evaluation_and_the_end_of_the_old_one(tmp_path,
         saved = max(i for i, (call, _) in enumerate(calls[:at]) if call == "renameat2")
         name = calls[saved][1].replace("checkpoints/", "checkpoints/pinned/")
         since = calls[saved:at - 1]
+        assert name > calls[at - 1][1], "what was saved last is the new one, not the one that goes"
         assert ("fsync", "checkpoints/pinned") in since[since.index(("linkat", name)):], "the new name is synced first"
 
     def kill(at):
