@@ -215,7 +215,7 @@ std::string check_target(const std::string& out, const ExportInputs& inputs, boo
                     .help("another name, or `--force`, which moves it aside"));
   if (!inputs.base.empty() && is_in(real_path(inputs.base), real_target)) refuse("holds the base model");
   const RunFolder run(inputs.run);
-  for (const std::string& part : {inputs.run, run.adapter(), run.checkpoints()})
+  for (const std::string& part : {inputs.run, run.adapter(), run.checkpoints(), run.pinned(), run.requested()})
     if (!inputs.run.empty() && path_exists(part) && is_in(real_path(part), real_target))
       refuse("holds what is exported");
   if (is_in(real_path("."), real_target)) refuse("holds the current folder");
