@@ -365,8 +365,8 @@ def test_targets(nf4_run, model, tmp_path):
     # What may not be moved aside.
     run = copy_folder(nf4_run.run, tmp_path / "full/run")
     before = snapshot(tmp_path)
-    for target, cwd in ((run, None), (run / "adapter", None), (run / "checkpoints", None), (run / "checkpoints/pinned", None), (run.parent, None),
-                        (base.parent, None), (".", tmp_path / "full"), ("..", tmp_path / "full"), ("/dev/null", None)):
+    held = [(path, None) for path in (run, run / "adapter", run / "checkpoints", run / "checkpoints/pinned", run.parent, base.parent)]
+    for target, cwd in held + [(".", tmp_path / "full"), ("..", tmp_path / "full"), ("/dev/null", None)]:
         for command in (["adapter", run], ["merged", run, "--base", base], ["sillytavern"]):
             if command[0] == "sillytavern" and cwd is None and target != "/dev/null":
                 continue  # it reads nothing
