@@ -364,8 +364,10 @@ def test_targets(nf4_run, model, tmp_path):
     assert must(export("gguf", nf4_run.run, "--base", base, "--out", f"{tmp_path}/new/"), 2).errors == ["E0806"]
     # What may not be moved aside.
     run = copy_folder(nf4_run.run, tmp_path / "full/run")
+    shutil.copytree(run / "checkpoints/pinned", run / "checkpoints/requested")
     before = snapshot(tmp_path)
-    held = [(path, None) for path in (run, run / "adapter", run / "checkpoints", run / "checkpoints/pinned", run.parent, base.parent)]
+    parts = ("", "adapter", "checkpoints", "checkpoints/pinned", "checkpoints/requested")
+    held = [(path, None) for path in (*(run / part for part in parts), run.parent, base.parent)]
     for target, cwd in held + [(".", tmp_path / "full"), ("..", tmp_path / "full"), ("/dev/null", None)]:
         for command in (["adapter", run], ["merged", run, "--base", base], ["sillytavern"]):
             if command[0] == "sillytavern" and cwd is None and target != "/dev/null":
