@@ -57,8 +57,8 @@ std::string render(std::span<const Segment> segments) {
 }
 
 std::optional<Speaker> find_speaker(std::string_view body) {
-  const std::size_t colon = body.find_first_of(":\n");
-  if (colon == std::string_view::npos || body[colon] != ':' || colon + 1 >= body.size()) return std::nullopt;
+  const std::size_t colon = body.substr(0, body.find('\n')).find(':');
+  if (colon == std::string_view::npos || colon + 1 >= body.size()) return std::nullopt;
   const char next = body[colon + 1];
   if (next != ' ' && next != '\n') return std::nullopt;
   const std::string_view name = body.substr(0, colon);

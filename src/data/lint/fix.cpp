@@ -47,7 +47,8 @@ bool reads_back(std::span<const Segment> segments) {
 // Formatted text of a body, which no rule of prose may reach. A fix that moves a fence would open it to them.
 std::string fenced_text(std::string_view body) {
   std::string fenced;
-  const std::string prose = blank_fences(body).prose;
+  const FencedText found = blank_fences(body);
+  const std::string_view prose = found.prose(body);
   for (std::size_t at = 0; at < prose.size(); ++at) {
     if (prose[at] == kBlanked) fenced += body[at];
   }
@@ -214,7 +215,8 @@ class DocumentFixer {
 
   void fix_prose(const ProseFix& fix, Segment& segment) {
     if (!wants(fix.rule)) return;
-    const std::string prose = blank_fences(segment.body).prose;
+    const FencedText fenced = blank_fences(segment.body);
+    const std::string prose(fenced.prose(segment.body));
     const std::vector<Edit> found = fix.find(prose);
     if (found.empty()) return;
     const std::vector<Edit> edits = inside_text(found, blank_names(prose, names_), prose_begin(segment));

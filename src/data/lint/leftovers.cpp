@@ -86,12 +86,12 @@ constexpr std::array<std::string_view, 10> kColonHeadings = {"input", "output", 
 
 class LeftoverLint {
  public:
-  LeftoverLint(std::string_view body, BlockFindings& findings)
-      : body_(body), lower_(lower_ascii(body)), findings_(findings) {}
+  LeftoverLint(const LintedText& text, BlockFindings& findings)
+      : body_(text.body), lower_(text.lower), findings_(findings) {}
 
   void run() {
-    for (std::size_t at = body_.find_first_of("{<["); at != kNotFound; at = body_.find_first_of("{<[", at))
-      at = look_at(at);
+    constexpr auto find_bracket = find_mark<'{', '<', '['>;
+    for (std::size_t at = find_bracket(body_, 0); at != kNotFound; at = find_bracket(body_, at)) at = look_at(at);
     lines();
     for (const std::string_view word :
          {"\xE2\x97\x81think\xE2\x96\xB7", "\xE2\x97\x81/think\xE2\x96\xB7", "&lt;think&gt;", "&lt;/think&gt;"}) {
@@ -101,8 +101,6 @@ class LeftoverLint {
   }
 
  private:
-  std::string_view lower() const { return lower_; }
-
   // What begins at a bracket; returns where to go on.
   std::size_t look_at(std::size_t at) {
     switch (body_[at]) {
@@ -121,25 +119,25 @@ class LeftoverLint {
   }
 
   std::size_t braces(std::size_t at) {
-    if (lower().substr(at).starts_with("{{")) {
-      const std::size_t end = double_brace_end(lower(), at);
+    if (lower_.substr(at).starts_with("{{")) {
+      const std::size_t end = double_brace_end(lower_, at);
       return end > at ? found(LintRule::kMacro, at, end) : at + 1;
     }
-    const std::string_view single = starts_with_any(lower().substr(at), kSingleBraces);
+    const std::string_view single = starts_with_any(lower_.substr(at), kSingleBraces);
     return single.empty() ? at + 1 : found(LintRule::kMacro, at, at + single.size());
   }
 
   std::size_t angle(std::size_t at) {
     if (const std::size_t end = bar_token_end(at); end > at) return found(LintRule::kTemplate, at, end);
     for (const std::string_view token : {"<<sys>>", "<</sys>>"}) {
-      if (lower().substr(at).starts_with(token)) return found(LintRule::kTemplate, at, at + token.size());
+      if (lower_.substr(at).starts_with(token)) return found(LintRule::kTemplate, at, at + token.size());
     }
     const std::size_t close = body_.find_first_of(">\n", at);
     if (close == kNotFound || body_[close] != '>' || close - at > kMaxThinkTag) return at + 1;
     const bool closing = body_.substr(at + 1).starts_with('/');
     const std::size_t begin = at + (closing ? 2 : 1);
     const std::size_t name_end = std::min(body_.find_first_of(" />", begin), close);
-    const std::string_view name = body_.substr(begin, name_end - begin), low = lower().substr(begin, name_end - begin);
+    const std::string_view name = body_.substr(begin, name_end - begin), low = lower_.substr(begin, name_end - begin);
     const bool bare = name_end == close || body_.find_first_not_of(" /", name_end) == close;
     if (contains(kThinkTags, low) && (bare || body_.substr(name_end, close - name_end).find('=') != kNotFound))
       return found(LintRule::kThink, at, close + 1);
@@ -175,7 +173,7 @@ class LeftoverLint {
     if (!token.empty()) return found(LintRule::kTemplate, at, at + token.size());
     const std::size_t close = body_.find(']', at);
     if (close == kNotFound || close - at > kMaxToken) return at + 1;
-    std::string_view inner = trim(lower().substr(at + 1, close - at - 1));
+    std::string_view inner = trim(lower_.substr(at + 1, close - at - 1));
     if (inner.starts_with('/')) inner = trim(inner.substr(1));
     if (inner == "think") return found(LintRule::kThink, at, close + 1);
     const bool own = body_.substr(at).starts_with("[INST]") || body_.substr(at).starts_with("[/INST]");  // text/inst
@@ -187,12 +185,12 @@ class LeftoverLint {
     if (!findings_.wants(LintRule::kTemplate) || body_.find("##") == kNotFound) return;
     for (const TextSpan& line : lines_of(lower_)) {
       // In the first line it may stand after the speaker.
-      const std::size_t speaker = line.begin == 0 ? lower().substr(0, line.end).find(": #") : kNotFound;
+      const std::size_t speaker = line.begin == 0 ? lower_.substr(0, line.end).find(": #") : kNotFound;
       const std::size_t from = speaker == kNotFound ? line.begin : speaker + 2;
       const std::size_t begin = std::min(lower_.find_first_not_of(" \t*", from), line.end);
       const std::size_t marks = begin < line.end ? run_length(lower_, begin, '#') : 0;
       if (marks < 2 || marks > 4) continue;
-      const std::string_view heading = trim(lower().substr(begin + marks, line.end - begin - marks));
+      const std::string_view heading = trim(lower_.substr(begin + marks, line.end - begin - marks));
       if (is_heading(heading)) findings_.add(LintRule::kTemplate, {begin, line.end});
     }
   }
@@ -206,8 +204,7 @@ class LeftoverLint {
     return contains(kHeadings, name) || (colon != kNotFound && contains(kColonHeadings, name));
   }
 
-  std::string_view body_;
-  std::string lower_;
+  std::string_view body_, lower_;
   BlockFindings& findings_;
 };
 
@@ -215,6 +212,8 @@ class LeftoverLint {
 
 bool is_reasoning_tag(std::string_view name) { return contains(kThinkTags, name); }
 
-void lint_leftovers(std::string_view body, BlockFindings& findings) { LeftoverLint(body, findings).run(); }
+void lint_leftovers(const LintedText& text, BlockFindings& findings) {
+  if (text.bytes.holds_any("{<[#&\xE2")) LeftoverLint(text, findings).run();
+}
 
 }  // namespace shori

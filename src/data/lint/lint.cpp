@@ -64,6 +64,9 @@ constexpr RuleRow kRules[kLintRuleCount] = {
 
 const RuleRow& row(LintRule rule) { return kRules[static_cast<std::size_t>(rule)]; }
 
+// Findings are handed on in the order of their rules.
+std::size_t found_key(LintRule rule, bool listed) { return 2 * static_cast<std::size_t>(rule) + (listed ? 1 : 0); }
+
 bool has_lists(LintRule rule) { return rule == LintRule::kUsername || rule == LintRule::kInternalUrl; }
 
 bool is_prose_role(Role role) {
@@ -82,9 +85,9 @@ void find_all(std::string_view body, std::string_view word, LintRule rule, Block
     findings.add(rule, {at, at + word.size()});
 }
 
-void lint_text(const Segment& segment, BlockFindings& findings) {
+void lint_text(const Segment& segment, const LintedText& text, BlockFindings& findings) {
   const std::string_view body = segment.body;
-  if (segment.is_block()) {
+  if (segment.is_block() && text.bytes.holds('[')) {
     find_all(body, "[INST]", LintRule::kInst, findings);
     find_all(body, "[/INST]", LintRule::kInst, findings);
   }
@@ -96,14 +99,15 @@ void lint_text(const Segment& segment, BlockFindings& findings) {
 }
 
 // What was never part of the story, wherever it stands.
-void lint_foreign(const Segment& segment, BlockFindings& findings) {
-  lint_leftovers(segment.body, findings);
-  if (segment.role == Role::kMessage || segment.role == Role::kOoc) lint_refusals(segment.body, findings);
-  if (is_prose_role(segment.role)) lint_markup(segment.body, findings);
+void lint_foreign(const Segment& segment, const LintedText& text, BlockFindings& findings) {
+  lint_leftovers(text, findings);
+  if (segment.role == Role::kMessage || segment.role == Role::kOoc) lint_refusals(text, findings);
+  if (is_prose_role(segment.role)) lint_markup(text, findings);
 }
 
-void lint_ooc(std::string_view body, BlockFindings& findings) {
-  for (const InlineOoc& ooc : find_inline_ooc(body)) findings.add(LintRule::kInlineOoc, ooc.span);
+void lint_ooc(const LintedText& text, BlockFindings& findings) {
+  if (!text.bytes.holds_any("([")) return;
+  for (const InlineOoc& ooc : find_inline_ooc(text.body)) findings.add(LintRule::kInlineOoc, ooc.span);
 }
 
 // Where the body of a segment begins in the text that it was read from.
@@ -143,29 +147,26 @@ LintLevel LintOptions::level(LintRule rule, bool listed) const {
 void BlockFindings::add(LintRule rule, TextSpan span, bool listed, std::string_view detail) {
   const LintLevel level = options_.level(rule, listed);
   if (level == LintLevel::kOff) return;
-  auto& finding = found_[2 * static_cast<std::size_t>(rule) + (listed ? 1 : 0)];
-  if (!finding) {
-    finding = LintFinding{rule, level, segment_, std::numeric_limits<std::size_t>::max(), 1, 0, {}, {}};
-  }
-  ++finding->count;
-  if (span.begin >= *finding->offset) return;
-  finding->offset = span.begin;
-  finding->bytes = span.end - span.begin;
-  finding->message = std::string(detail.empty() ? lint_rule_message(rule) : detail);
+  const LintFinding first{rule, level, segment_, std::numeric_limits<std::size_t>::max(), 1, 0, {}, {}};
+  LintFinding& finding = found_.try_emplace(found_key(rule, listed), first).first->second;
+  ++finding.count;
+  if (span.begin >= *finding.offset) return;
+  finding.offset = span.begin;
+  finding.bytes = span.end - span.begin;
+  finding.message = std::string(detail.empty() ? lint_rule_message(rule) : detail);
 }
 
 void BlockFindings::add_block(LintRule rule, std::string message, std::string subject, std::size_t count) {
   const LintLevel level = options_.level(rule);
   if (level == LintLevel::kOff) return;
-  found_[2 * static_cast<std::size_t>(rule)] =
-      LintFinding{rule, level, segment_, std::nullopt, 1, count, std::move(message), std::move(subject)};
+  const LintFinding finding{rule, level, segment_, std::nullopt, 1, count, std::move(message), std::move(subject)};
+  found_.insert_or_assign(found_key(rule, false), finding);
 }
 
 void BlockFindings::move_to(std::vector<LintFinding>& all) {
-  for (auto& finding : found_) {
-    if (!finding) continue;
-    if (finding->count > 1 && finding->offset) finding->message += concat(" (", finding->count, " in this block)");
-    all.push_back(std::move(*finding));
+  for (auto& [key, finding] : found_) {
+    if (finding.count > 1 && finding.offset) finding.message += concat(" (", finding.count, " in this block)");
+    all.push_back(std::move(finding));
   }
 }
 
@@ -177,15 +178,15 @@ std::vector<LintFinding> lint_document(const BlockmlDocument& document, std::spa
   const bool foreign = any_level(options, LintRule::kMacro, LintRule::kEmail);
   for (std::size_t i = 0; i < document.segments.size(); ++i) {
     const Segment& segment = document.segments[i];
+    const LintedText text(segment.body);
     BlockFindings findings(i, options);
-    lint_text(segment, findings);
-    if (foreign) lint_foreign(segment, findings);
+    lint_text(segment, text, findings);
+    if (foreign) lint_foreign(segment, text, findings);
     if ((prose || others) && is_prose_role(segment.role)) {
       const bool message = segment.role == Role::kMessage;
-      if (prose)
-        lint_prose(segment.body, message ? segment.body.size() - message_text(segment.body).size() : 0, findings);
-      lint_privacy(segment.body, findings);
-      if (message) lint_ooc(segment.body, findings);
+      if (prose) lint_prose(text, message ? segment.body.size() - message_text(segment.body).size() : 0, findings);
+      lint_privacy(text, findings);
+      if (message) lint_ooc(text, findings);
     }
     findings.move_to(all);
   }

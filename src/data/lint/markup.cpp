@@ -39,8 +39,7 @@ bool is_local_character(char c) { return is_host_character(c) || c == '_' || c =
 
 class MarkupLint {
  public:
-  MarkupLint(std::string_view body, BlockFindings& findings)
-      : body_(blank_fences(body).prose), lower_(lower_ascii(body_)), text_(body_), low_(lower_), findings_(findings) {}
+  MarkupLint(const LintedText& text, BlockFindings& findings) : text_(text.prose()), findings_(findings) {}
 
   void run() {
     each("<", [this](std::size_t at) { tag(at); });
@@ -71,7 +70,7 @@ class MarkupLint {
     const std::string_view rest = trim(text_.substr(end, close - end));
     if (!rest.empty() && rest != "/" && (!is_space(text_[end]) || rest.find('=') == kNotFound)) return;
     // What is closed was opened, whatever it was called.
-    const std::string_view name = low_.substr(begin, end - begin);
+    const std::string name = lower_ascii(text_.substr(begin, end - begin));
     const bool block =
         closing && end == close && name.size() > 1 && !is_reasoning_tag(name) && !text_.substr(0, at).ends_with('<');
     if (block || contains(kTags, name)) findings_.add(LintRule::kHtml, {at, close + 1});
@@ -80,7 +79,8 @@ class MarkupLint {
   void entity(std::size_t at) {
     const std::size_t end = text_.find(';', at);
     if (end == kNotFound || end - at > 10) return;
-    const std::string_view name = text_.substr(at + 1, end - at - 1), low = low_.substr(at + 1, end - at - 1);
+    const std::string_view name = text_.substr(at + 1, end - at - 1);
+    const std::string low = lower_ascii(name);
     const bool hex =
         low.starts_with("#x") && low.size() > 2 && low.find_first_not_of("0123456789abcdef", 2) == kNotFound;
     const bool decimal =
@@ -89,9 +89,10 @@ class MarkupLint {
   }
 
   void code(std::size_t at) {
-    const std::size_t close = text_.find_first_of("[]\n", at + 1);
+    const std::size_t close = find_mark<'[', ']', '\n'>(text_, at + 1);
     if (close == kNotFound || text_[close] != ']') return;
-    const std::string_view inner = low_.substr(at + 1, close - at - 1);
+    const std::string lower = lower_ascii(text_.substr(at + 1, close - at - 1));
+    const std::string_view inner = lower;
     const bool ends = inner.starts_with('/') && contains(kCodes, inner.substr(1));
     const std::size_t equals = inner.find('=');
     if (ends || (equals != kNotFound && contains(kValueCodes, inner.substr(0, equals))))
@@ -105,13 +106,14 @@ class MarkupLint {
   void scheme(std::size_t at) {
     std::size_t begin = at;
     while (begin > 0 && is_ascii_letter(text_[begin - 1])) --begin;
-    const std::string_view name = low_.substr(begin, at - begin);
+    const std::string name = lower_ascii(text_.substr(begin, at - begin));
     const bool known = name == "http" || name == "https" || name == "ftp" || name == "hxxp" || name == "hxxps";
     if (known && code_point_after(text_, at + 3) > ' ') findings_.add(LintRule::kUrl, {begin, address_end(at)});
   }
 
   // `www.example.org`, `discord.gg/abc`, `example.com`; those with a scheme are found by it.
   void bare_address(std::size_t dot) {
+    if (dot + 1 == text_.size() || !is_host_character(text_[dot + 1])) return;  // a full stop
     std::size_t begin = dot, end = dot + 1;
     while (begin > 0 && is_host_character(text_[begin - 1])) --begin;
     while (end < text_.size() && is_host_character(text_[end])) ++end;
@@ -124,7 +126,7 @@ class MarkupLint {
     const bool path =
         end + 1 < text_.size() && text_[end] == '/' && is_word_code_point(code_point_after(text_, end + 1));
     const std::string_view top = name.substr(last + 1);
-    const bool www = low_.substr(begin).starts_with("www.") && last > 4;
+    const bool www = lower_ascii(host.substr(0, 4)) == "www." && last > 4;
     if (www || contains(kPlainTopLevels, top) || (path && contains(kTopLevels, top)))
       findings_.add(LintRule::kUrl, {begin, path ? address_end(end) : begin + name.size()});
   }
@@ -148,13 +150,12 @@ class MarkupLint {
       findings_.add(LintRule::kEmail, {begin, at + 1 + host.size()});
   }
 
-  const std::string body_, lower_;
-  const std::string_view text_, low_;
+  const std::string_view text_;
   BlockFindings& findings_;
 };
 
 }  // namespace
 
-void lint_markup(std::string_view body, BlockFindings& findings) { MarkupLint(body, findings).run(); }
+void lint_markup(const LintedText& text, BlockFindings& findings) { MarkupLint(text, findings).run(); }
 
 }  // namespace shori

@@ -13,8 +13,8 @@ namespace {
 // Works on the lower-case body; offsets are those of the body.
 class PrivacyLint {
  public:
-  PrivacyLint(std::string_view body, BlockFindings& findings)
-      : body_(body), lower_(lower_ascii(body)), text_(lower_), findings_(findings) {}
+  PrivacyLint(const LintedText& text, BlockFindings& findings)
+      : body_(text.body), text_(text.lower), bytes_(text.bytes), findings_(findings) {}
 
   void run() {
     if (findings_.wants(LintRule::kUsername)) user_patterns();
@@ -63,7 +63,7 @@ class PrivacyLint {
     for (std::size_t begin = 0; begin < text_.size();) {
       std::size_t end = begin;
       while (end < text_.size() && word_after(end)) end += code_point_at(text_, end).bytes;
-      if (end > begin && findings_.options().usernames.contains(lower_.substr(begin, end - begin)))
+      if (end > begin && findings_.options().usernames.contains(std::string(text_.substr(begin, end - begin))))
         findings_.add(LintRule::kUsername, {begin, end}, true);
       begin = end > begin ? end : begin + code_point_at(text_, begin).bytes;
     }
@@ -91,13 +91,19 @@ class PrivacyLint {
     });
     for (const char* path : {"viewtopic.php", "showthread.php", "/threads/", "/members/", "index.php?topic="})
       each(path, LintRule::kInternalUrl, [](std::size_t, std::size_t) { return true; });
-    for (std::size_t at = text_.find_first_of("0123456789"); at != kNotFound;) {
+    if (!bytes_.holds_any("0123456789")) return;
+    for (std::size_t at = find_digit(0); at != kNotFound;) {
       std::size_t end = at;
       while (end < text_.size() && (is_ascii_digit(text_[end]) || text_[end] == '.')) ++end;
       if (!word_before(at) && !word_after(end) && is_private_address(text_.substr(at, end - at)))
         findings_.add(LintRule::kInternalUrl, {at, end});
-      at = text_.find_first_of("0123456789", end);
+      at = find_digit(end);
     }
+  }
+
+  std::size_t find_digit(std::size_t from) const {
+    while (from < text_.size() && !is_ascii_digit(text_[from])) ++from;
+    return from < text_.size() ? from : kNotFound;
   }
 
   // Four numbers up to 255 of 10/8, 127/8, 172.16/12 or 192.168/16; a full stop may follow.
@@ -128,14 +134,13 @@ class PrivacyLint {
     }
   }
 
-  std::string_view body_;
-  std::string lower_;
-  std::string_view text_;
+  std::string_view body_, text_;
+  const ByteSet& bytes_;
   BlockFindings& findings_;
 };
 
 }  // namespace
 
-void lint_privacy(std::string_view body, BlockFindings& findings) { PrivacyLint(body, findings).run(); }
+void lint_privacy(const LintedText& text, BlockFindings& findings) { PrivacyLint(text, findings).run(); }
 
 }  // namespace shori

@@ -12,22 +12,18 @@ namespace {
 
 class ProseLint {
  public:
-  ProseLint(std::string_view body, std::size_t text_begin, BlockFindings& findings)
-      : body_(body), text_begin_(text_begin), findings_(findings), fenced_(blank_fences(body)), text_(fenced_.prose) {}
+  ProseLint(const LintedText& text, std::size_t text_begin, BlockFindings& findings)
+      : text_begin_(text_begin), findings_(findings), fenced_(text.fenced), bytes_(text.bytes), text_(text.prose()) {}
 
   void run() {
     fences();
-    const std::vector<TextSpan> paragraphs = paragraphs_of(text_);
-    for (std::size_t i = 0; i < paragraphs.size(); ++i) {
-      thoughts(paragraphs[i]);
-      asterisks(paragraphs[i]);
-      apostrophes(paragraphs[i]);
-      dialogue(paragraphs[i], i + 1 < paragraphs.size() ? paragraphs[i + 1].begin : kNotFound);
+    if (bytes_.holds_any("_*'\"")) paragraphs();
+    if (bytes_.holds('>')) {
+      for (const TextSpan& line : lines_of(text_)) quoted_line(line);
     }
-    for (const TextSpan& line : lines_of(text_)) quoted_line(line);
-    curly_quotes();
+    if (bytes_.holds_from(0xC2)) curly_quotes();
     capitals();
-    emoji();
+    if (bytes_.holds_from(0xE2)) emoji();
     replaced_runs();
   }
 
@@ -37,6 +33,16 @@ class ProseLint {
   void fences() {
     if (fenced_.open) findings_.add(LintRule::kFences, *fenced_.open);
     for (const TextSpan& text : fenced_.after_close) findings_.add(LintRule::kFences, text);
+  }
+
+  void paragraphs() {
+    const std::vector<TextSpan> paragraphs = paragraphs_of(text_);
+    for (std::size_t i = 0; i < paragraphs.size(); ++i) {
+      if (bytes_.holds('_')) thoughts(paragraphs[i]);
+      if (bytes_.holds('*')) asterisks(paragraphs[i]);
+      if (bytes_.holds('\'')) apostrophes(paragraphs[i]);
+      if (bytes_.holds('"')) dialogue(paragraphs[i], i + 1 < paragraphs.size() ? paragraphs[i + 1].begin : kNotFound);
+    }
   }
 
   void thoughts(TextSpan paragraph) {
@@ -159,14 +165,14 @@ class ProseLint {
       bool all = true;
       std::size_t letters = 0;
       while (i < text_.size()) {
-        const CodePoint c = code_point_at(text_, i);
+        const CodePoint c = read_code_point(text_, i);
         if (!is_word_code_point(c.value)) break;
         all = all && ((c.value >= 'A' && c.value <= 'Z') || (c.value >= 0xC0 && c.value <= 0xDE));
         ++letters;
         i += c.bytes;
       }
       if (all && letters > 1) findings_.add(LintRule::kCaps, {begin, i});
-      if (i == begin) i += code_point_at(text_, i).bytes;
+      if (i == begin) i += read_code_point(text_, i).bytes;
     }
   }
 
@@ -180,10 +186,10 @@ class ProseLint {
       findings_.add(LintRule::kSpacing, run->span);
   }
 
-  std::string_view body_;
   std::size_t text_begin_;
   BlockFindings& findings_;
-  FencedText fenced_;
+  const FencedText& fenced_;
+  const ByteSet& bytes_;
   std::string_view text_;
 };
 
@@ -198,7 +204,7 @@ void ProseLint::emoji_run(TextSpan run, std::size_t count) {
 void ProseLint::emoji() {
   for (std::size_t i = 0; i < text_.size();) {
     if (!may_be_emoji(text_, i) || !is_emoji(text_, i)) {
-      i += code_point_at(text_, i).bytes;
+      ++i;  // a byte inside a character begins no emoji
       continue;
     }
     TextSpan run{i, i};
@@ -214,8 +220,8 @@ void ProseLint::emoji() {
 
 }  // namespace
 
-void lint_prose(std::string_view body, std::size_t text_begin, BlockFindings& findings) {
-  ProseLint(body, text_begin, findings).run();
+void lint_prose(const LintedText& text, std::size_t text_begin, BlockFindings& findings) {
+  ProseLint(text, text_begin, findings).run();
 }
 
 }  // namespace shori

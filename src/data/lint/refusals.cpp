@@ -90,7 +90,7 @@ constexpr std::array<std::string_view, 9> kPointing = {"with that",    "with thi
 constexpr std::array<std::string_view, 5> kApologies = {"sorry, but", "sorry but", "apologize, but", "apologise, but",
                                                         "apologies, but"};
 
-// The first two bytes of every phrase. A block is searched once for these, not once for each of 52 phrases.
+// The first three bytes of every phrase. A block is searched once for these, not once for each of 52 phrases.
 class PhraseStarts {
  public:
   PhraseStarts() {
@@ -98,15 +98,17 @@ class PhraseStarts {
     for (const std::string_view phrase : kMachineVoice) add(phrase);
     for (const std::string_view phrase : kCannot) add(phrase);
   }
-  bool holds(char first, char second) const { return pairs_[index(first, second)]; }
+  // Whether a phrase may begin with the three bytes at `at`.
+  bool may_stand(std::string_view text, std::size_t at) const { return starts_[index(text, at)]; }
 
  private:
-  static std::size_t index(char first, char second) {
-    return static_cast<unsigned char>(first) * std::size_t{256} + static_cast<unsigned char>(second);
+  // Of each byte the five bits in which letters differ.
+  static std::size_t index(std::string_view text, std::size_t at) {
+    return (text[at] & 31u) << 10 | (text[at + 1] & 31u) << 5 | (text[at + 2] & 31u);
   }
-  void add(std::string_view phrase) { pairs_.set(index(phrase[0], phrase[1])); }
+  void add(std::string_view phrase) { starts_.set(index(phrase, 0)); }
 
-  std::bitset<65536> pairs_;
+  std::bitset<32768> starts_;
 };
 
 std::size_t sentence_begin(std::string_view text, std::size_t at) {
@@ -122,36 +124,43 @@ std::size_t sentence_end(std::string_view text, std::size_t at) {
 // The text in lower case with ASCII apostrophes, and where each of its bytes stands in the body.
 class PlainText {
  public:
-  explicit PlainText(std::string_view body) {
-    constexpr std::string_view kCurly = "\xE2\x80\x99";
-    text_.reserve(body.size());
-    offsets_.reserve(body.size() + 1);
-    for (std::size_t at = 0; at < body.size();) {
-      const bool curly = body.substr(at).starts_with(kCurly);
-      text_ += curly ? '\'' : lower_ascii(body[at]);
-      offsets_.push_back(at);
-      at += curly ? kCurly.size() : 1;
+  explicit PlainText(std::string_view lower) : text_(lower) {
+    std::size_t done = 0;
+    for (std::size_t at = lower.find(kCurly); at != kNotFound; at = lower.find(kCurly, done)) {
+      replaced_.append(lower, done, at - done) += '\'';
+      curly_.push_back(replaced_.size());
+      done = at + kCurly.size();
     }
-    offsets_.push_back(body.size());
+    if (done > 0) text_ = replaced_.append(lower, done);
   }
+  PlainText(const PlainText&) = delete;
+  PlainText& operator=(const PlainText&) = delete;
 
   std::string_view text() const { return text_; }
-  TextSpan span(std::size_t begin, std::size_t end) const { return {offsets_[begin], offsets_[end]}; }
+  TextSpan span(std::size_t begin, std::size_t end) const { return {body_offset(begin), body_offset(end)}; }
 
  private:
-  std::string text_;
-  std::vector<std::size_t> offsets_;
+  static constexpr std::string_view kCurly = "\xE2\x80\x99";
+
+  std::size_t body_offset(std::size_t at) const {
+    const auto before = std::upper_bound(curly_.begin(), curly_.end(), at) - curly_.begin();
+    return at + static_cast<std::size_t>(before) * (kCurly.size() - 1);
+  }
+
+  std::string_view text_;
+  std::string replaced_;            // the text, if it has curly apostrophes
+  std::vector<std::size_t> curly_;  // where each of them ends in it
 };
 
 class RefusalLint {
  public:
-  RefusalLint(std::string_view body, BlockFindings& findings)
-      : plain_(body), text_(plain_.text()), findings_(findings) {}
+  RefusalLint(std::string_view lower, BlockFindings& findings)
+      : plain_(lower), text_(plain_.text()), findings_(findings) {}
 
   void run() {
     static const PhraseStarts starts;
-    for (std::size_t at = 0; at + 1 < text_.size(); ++at) {
-      if (starts.holds(text_[at], text_[at + 1]) && !is_word_code_point(code_point_before(text_, at))) look_at(at);
+    for (std::size_t at = 0; at + 2 < text_.size(); ++at) {
+      if (starts.may_stand(text_, at) && !is_word_code_point(code_point_before(text_, at))) look_at(at);
     }
   }
 
@@ -205,6 +214,6 @@ class RefusalLint {
 
 }  // namespace
 
-void lint_refusals(std::string_view body, BlockFindings& findings) { RefusalLint(body, findings).run(); }
+void lint_refusals(const LintedText& text, BlockFindings& findings) { RefusalLint(text.lower, findings).run(); }
 
 }  // namespace shori

@@ -71,6 +71,7 @@ std::string_view described_name(std::string_view body) {
 
 std::string folded(std::string_view text) {
   std::string result;
+  result.reserve(text.size());
   for (const char c : text) {
     const bool space = is_blockml_space(c);
     if (space && (result.empty() || result.back() == ' ')) continue;
@@ -134,7 +135,8 @@ class SpeakerLint {
   void speakers_inside(std::string_view body, BlockFindings& block) const {
     const std::optional<Speaker> speaker = find_speaker(body);
     const std::size_t text_begin = speaker ? speaker->text_begin : 0;
-    const std::string prose = blank_fences(body).prose;
+    const FencedText fenced = blank_fences(body);
+    const std::string_view prose = fenced.prose(body);
     for (TextSpan line : lines_of(prose)) {
       if (line.end < text_begin || (!speaker && line.begin == 0)) continue;
       const bool first = line.begin <= text_begin && speaker;
@@ -155,13 +157,14 @@ class SpeakerLint {
     for (std::size_t i = 0; i < segments_.size(); ++i) {
       const Segment& segment = segments_[i];
       if (segment.role != Role::kMessage) continue;
-      const std::string body = folded(segment.body), text = folded(message_text(segment.body));
-      const auto words = static_cast<std::size_t>(std::count(text.begin(), text.end(), ' ')) + 1;
-      const auto [earlier, is_new] = first.try_emplace(body, i);
+      const auto [earlier, is_new] = first.try_emplace(folded(segment.body), i);
       const std::size_t since = i - std::exchange(earlier->second, i);
+      if (is_new) continue;
+      const std::string text = folded(message_text(segment.body));
+      const auto words = static_cast<std::size_t>(std::count(text.begin(), text.end(), ' ')) + 1;
       // Directly after itself even a short one was pasted twice.
       const bool pasted = since == 1 && std::any_of(text.begin(), text.end(), is_ascii_letter);
-      if (is_new || !(pasted || words >= kRepeatedWords)) continue;
+      if (!pasted && words < kRepeatedWords) continue;
       BlockFindings block(i, options_);
       block.add_block(LintRule::kRepeatedMessage, std::string(lint_rule_message(LintRule::kRepeatedMessage)), {});
       block.move_to(findings_);

@@ -31,7 +31,8 @@ bool is_blank(std::string_view line) { return line.find_first_not_of(" \t") == k
 std::vector<std::pair<std::size_t, std::size_t>> bracket_pairs(std::string_view text) {
   std::vector<std::pair<std::size_t, std::size_t>> pairs;
   std::vector<std::size_t> round, square;  // open ones, as indices into pairs
-  for (std::size_t at = text.find_first_of("()[]"); at != kNotFound; at = text.find_first_of("()[]", at + 1)) {
+  constexpr auto find_bracket = find_mark<'(', ')', '[', ']'>;
+  for (std::size_t at = find_bracket(text, 0); at != kNotFound; at = find_bracket(text, at + 1)) {
     std::vector<std::size_t>& open = text[at] == '(' || text[at] == ')' ? round : square;
     if (text[at] == '(' || text[at] == '[') {
       open.push_back(pairs.size());
@@ -68,7 +69,7 @@ std::optional<std::size_t> ooc_text_begin(std::string_view body, std::size_t ope
 
 FencedText blank_fences(std::string_view body) {
   constexpr std::size_t kFence = 3;
-  FencedText result{std::string(body), std::nullopt, {}};
+  FencedText result;
   std::size_t open = kNotFound, ticks = 0;
   for (std::size_t at = body.find('`'); at != kNotFound; at = body.find('`', at)) {
     const std::size_t run = run_length(body, at, '`');
@@ -76,8 +77,9 @@ FencedText blank_fences(std::string_view body) {
       open = at;
       ticks = run;
     } else if (run >= kFence && run >= ticks) {
-      std::fill(result.prose.begin() + static_cast<std::ptrdiff_t>(open),
-                result.prose.begin() + static_cast<std::ptrdiff_t>(at + run), kBlanked);
+      if (result.blanked.empty()) result.blanked = body;
+      std::fill(result.blanked.begin() + static_cast<std::ptrdiff_t>(open),
+                result.blanked.begin() + static_cast<std::ptrdiff_t>(at + run), kBlanked);
       const std::size_t line_end = std::min(body.find('\n', at), body.size());
       if (!is_blank(body.substr(at + run, line_end - at - run))) result.after_close.push_back({at + run, line_end});
       open = kNotFound;
@@ -87,6 +89,9 @@ FencedText blank_fences(std::string_view body) {
   if (open != kNotFound) result.open = TextSpan{open, open + ticks};
   return result;
 }
+
+LintedText::LintedText(std::string_view text)
+    : body(text), lower(lower_ascii(text)), fenced(blank_fences(text)), bytes(text) {}
 
 std::vector<TextSpan> lines_of(std::string_view text) {
   std::vector<TextSpan> lines;
@@ -114,11 +119,8 @@ std::size_t run_length(std::string_view text, std::size_t begin, char c) {
   return std::min(text.find_first_not_of(c, begin), text.size()) - begin;
 }
 
-bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
-// ASCII exactly; beyond it by blocks: scripts are letters, punctuation, symbols and pictures are not.
-bool is_word_code_point(char32_t value) {
-  if (value < 0x80) return is_ascii_letter(static_cast<char>(value)) || is_ascii_digit(static_cast<char>(value));
+// By blocks: scripts are letters, punctuation, symbols and pictures are not.
+bool is_word_beyond_ascii(char32_t value) {
   if (value < 0x250)
     return value == 0xAA || value == 0xB5 || value == 0xBA || (value >= 0xC0 && value != 0xD7 && value != 0xF7);
   if (value >= 0x2000 && value < 0x2C00) return value >= 0x2070 && value < 0x20A0;
@@ -131,11 +133,11 @@ bool is_word_code_point(char32_t value) {
 }
 
 char32_t code_point_before(std::string_view text, std::size_t offset) {
-  return offset == 0 ? 0 : code_point_at(text, code_point_start(text, offset - 1)).value;
+  return offset == 0 ? 0 : read_code_point(text, code_point_start(text, offset - 1)).value;
 }
 
 char32_t code_point_after(std::string_view text, std::size_t offset) {
-  return offset >= text.size() ? 0 : code_point_at(text, offset).value;
+  return offset >= text.size() ? 0 : read_code_point(text, offset).value;
 }
 
 std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
@@ -158,7 +160,8 @@ std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
 }
 
 std::optional<TextSpan> find_ellipsis(std::string_view text, std::size_t from) {
-  for (std::size_t begin = from; begin < text.size();) {
+  constexpr auto find_begin = find_mark<'.', kEllipsis.front()>;
+  for (std::size_t begin = find_begin(text, from); begin != kNotFound; begin = find_begin(text, begin)) {
     std::size_t end = begin, dots = 0, characters = 0;
     while (end < text.size()) {
       if (text[end] == '.') {
