@@ -41,6 +41,7 @@ constexpr Magic kCompressed[] = {
 
 // UTF-16 without a byte order mark: texts have a zero in one of each two bytes, nearly always the same one.
 bool is_utf16(std::string_view head, std::size_t zero_at) {
+  if (head.find('\0') == std::string_view::npos) return false;
   std::size_t zeros = 0, others = 0;
   for (std::size_t i = 0; i + 1 < head.size(); i += 2) {
     zeros += head[i + zero_at] == '\0' ? 1 : 0;

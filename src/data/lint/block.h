@@ -50,7 +50,7 @@ struct FencedText {
 FencedText blank_fences(std::string_view body);
 inline constexpr char kBlanked = '\x01';
 
-// Which bytes a text holds: one look at it tells the rules whose marks it has none of.
+// Which bytes a text holds: tells a rule that its marks, or a byte of its word, do not occur.
 class ByteSet {
  public:
   explicit ByteSet(std::string_view text) {
@@ -59,6 +59,9 @@ class ByteSet {
   bool holds(char c) const { return holds_[static_cast<unsigned char>(c)]; }
   bool holds_any(std::string_view bytes) const {
     return std::any_of(bytes.begin(), bytes.end(), [this](char c) { return holds(c); });
+  }
+  bool holds_all(std::string_view bytes) const {
+    return std::all_of(bytes.begin(), bytes.end(), [this](char c) { return holds(c); });
   }
   bool holds_from(unsigned char first) const {
     return std::find(holds_.begin() + first, holds_.end(), true) != holds_.end();
@@ -76,7 +79,7 @@ struct LintedText {
   std::string_view body;
   std::string lower;  // ASCII letters in lower case
   FencedText fenced;
-  ByteSet bytes;
+  ByteSet bytes;  // of `lower`
 };
 
 // Lines of a text, without their newlines.

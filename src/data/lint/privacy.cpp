@@ -31,6 +31,7 @@ class PrivacyLint {
 
   template <typename Check>
   void each(std::string_view word, LintRule rule, Check check) {
+    if (!bytes_.holds_all(word)) return;
     for (std::size_t at = text_.find(word); at != kNotFound; at = text_.find(word, at + word.size())) {
       if (check(at, at + word.size())) findings_.add(rule, {at, at + word.size()});
     }

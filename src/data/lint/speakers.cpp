@@ -70,13 +70,14 @@ std::string_view described_name(std::string_view body) {
 }
 
 std::string folded(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
+  std::string result(text.size(), ' ');
+  std::size_t size = 0;
   for (const char c : text) {
     const bool space = is_blockml_space(c);
-    if (space && (result.empty() || result.back() == ' ')) continue;
-    result += space ? ' ' : lower_ascii(c);
+    if (space && (size == 0 || result[size - 1] == ' ')) continue;
+    result[size++] = space ? ' ' : lower_ascii(c);
   }
+  result.resize(size);
   return result;
 }
 

@@ -91,7 +91,7 @@ FencedText blank_fences(std::string_view body) {
 }
 
 LintedText::LintedText(std::string_view text)
-    : body(text), lower(lower_ascii(text)), fenced(blank_fences(text)), bytes(text) {}
+    : body(text), lower(lower_ascii(text)), fenced(blank_fences(text)), bytes(lower) {}
 
 std::vector<TextSpan> lines_of(std::string_view text) {
   std::vector<TextSpan> lines;
