@@ -127,7 +127,8 @@ def test_pin_request(tmp_path, token_model, untouched):
 def test_superseded_evaluations_of_an_older_version(tmp_path, token_model):
     """It kept each evaluation that was the best so far; the resumed run ends with the bytes of an untouched one."""
     settings = {"eval_steps": 1, "num_epochs": 3}
-    untouched = TokenJob(tmp_path / "untouched", token_model, **settings)
+    # Each checkpoint has the config in it: a limit that only the interrupted run has would show in those that it still writes.
+    untouched = TokenJob(tmp_path / "untouched", token_model, save_total_limit=9, **settings)
     must(train(untouched.config))
     job, links = TokenJob(tmp_path / "job", token_model, save_total_limit=9, **settings), []
     with start_train(job.config) as running:
@@ -141,7 +142,6 @@ def test_superseded_evaluations_of_an_older_version(tmp_path, token_model):
             links.append(step)
     assert len(links) > 1
     (job.run / "checkpoints/pinned/notes.txt").write_text("mine")
-    job.write(save_total_limit=2)
     must(train(job.config, "--resume"))
     (job.run / "checkpoints/pinned/notes.txt").unlink()
     ours, theirs = final_state(job.run), final_state(untouched.run)
