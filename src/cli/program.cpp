@@ -1,7 +1,12 @@
 #include "src/cli/program.h"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <new>
 #include <utility>
 #include <vector>
@@ -82,19 +87,24 @@ int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, const std:
   return kExitUsage;
 }
 
-}  // namespace
-
-void add_program_options(CLI::App& app, const std::string& name) {
-  app.set_version_flag("--version", concat(name, " ", version(), " (", build_id(), ")"));
-  app.add_flag_callback(
-      "--json-errors", [] { set_json_errors(true); }, "errors and warnings as one JSON object per line");
+// Of a pipe or a terminal: `| head` has what it wants.
+bool reader_has_gone() {
+  pollfd output{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLHUP)) != 0;
 }
 
-int run_program(CLI::App& app, int argc, char** argv) {
-  return run_program(app, argv[0], std::vector<std::string>(argv + 1, argv + argc));
+// The exit code of a program that ends with `code`. What stdout does not take may have been refused long before.
+int exit_after_output(int code) {
+  const bool flushed = std::fflush(stdout) == 0;
+  const int error = errno;
+  if ((flushed && std::ferror(stdout) == 0) || reader_has_gone()) return code;
+  if (code == kExitDisk) return code;  // an error that was reported
+  log_error(Diagnostic("E0512", concat("cannot write to stdout", flushed ? "" : concat(": ", error_text(error))))
+                .note("the output is not whole"));
+  return code == 0 ? kExitDisk : code;
 }
 
-int run_program(CLI::App& app, const std::string& called_as, const std::vector<std::string>& arguments) {
+int run_parser(CLI::App& app, const std::string& called_as, const std::vector<std::string>& arguments) {
   try {
     set_called_as(called_as);
     install_signal_handlers();
@@ -120,6 +130,22 @@ int run_program(CLI::App& app, const std::string& called_as, const std::vector<s
         Diagnostic("E0001", concat("unexpected error: ", error.what())).help("report it with this line and run.json"));
   }
   return 1;
+}
+
+}  // namespace
+
+void add_program_options(CLI::App& app, const std::string& name) {
+  app.set_version_flag("--version", concat(name, " ", version(), " (", build_id(), ")"));
+  app.add_flag_callback(
+      "--json-errors", [] { set_json_errors(true); }, "errors and warnings as one JSON object per line");
+}
+
+int run_program(CLI::App& app, int argc, char** argv) {
+  return run_program(app, argv[0], std::vector<std::string>(argv + 1, argv + argc));
+}
+
+int run_program(CLI::App& app, const std::string& called_as, const std::vector<std::string>& arguments) {
+  return exit_after_output(run_parser(app, called_as, arguments));
 }
 
 }  // namespace shori

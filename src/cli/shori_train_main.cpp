@@ -139,13 +139,16 @@ RecipeOptions recipe_options(const Arguments& arguments) {
   return options;
 }
 
+int print_text(const std::string& text) {
+  std::fputs(text.c_str(), stdout);  // run_program() sees what stdout does not take
+  return 0;
+}
+
 int print_keys(const std::string& format) {
   const bool text = format == "true" || format == "text";
   if (!text && format != "markdown") refuse_word("--help-keys=" + format, word_list("text", "markdown"));
-  return std::fputs((text ? help_keys_text() : help_keys_markdown()).c_str(), stdout) < 0;
+  return print_text(text ? help_keys_text() : help_keys_markdown());
 }
-
-int print_text(const std::string& text) { return std::fputs(text.c_str(), stdout) < 0; }
 
 // Whether a program of the desktop was found that shows the file.
 bool open_in_browser(const std::string& path) {

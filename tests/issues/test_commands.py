@@ -1,6 +1,7 @@
 """Every command that the programs show is whole and does what it says when it is pasted into a shell. After Ctrl-C the command shown
 left out `--set`, so it resumed another run, or none."""
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -299,3 +300,42 @@ def test_an_unknown_word_proposes_one():
     assert "choose blockml, jsonl or yaml" in run(data, "convert", "x", "--to", "xml", "--out", "y").err
     assert "[blockml|jsonl|yaml]" in must(run(data, "convert", "--help")).out
     assert "did you mean `merged`?" in run(BIN / "shori-export", "merge", "x").err
+
+
+# Output that is not taken ------------------------------------------------------------------------------------------------
+
+
+OUTPUTS = {
+    "a JSON text": ("shori-data", "stats", "FILE", "--tokenizer", TOKENIZER, "--json"),
+    "numbers": ("shori-data", "inspect", "FILE", "--tokenizer", TOKENIZER, "--ids"),
+    "a verdict": ("shori-data", "check", "FILE"),
+    "one line": ("shori-export", "--version"),
+    "a short help": ("shori-chat", "--help"),
+    "more than a buffer": ("shori-train", "--help-keys=markdown"),
+    "an explanation": ("shori-train", "--explain", "E0512"),
+}
+
+
+def output_to(stdout, command, folder):
+    (folder / "a.blockml").write_text(scene("The pier", ["hello", "and more"]))
+    arguments = [str(folder / "a.blockml") if word == "FILE" else str(word) for word in command[1:]]
+    return subprocess.run([str(BIN / command[0]), *arguments], stdout=stdout, stderr=subprocess.PIPE, env=environment(), timeout=PATIENCE,
+                          text=True, check=False)
+
+
+@pytest.mark.parametrize("command", OUTPUTS.values(), ids=OUTPUTS)
+def test_output_that_a_full_disk_loses_is_an_error(command, tmp_path):
+    with open("/dev/full", "wb") as full:
+        done = output_to(full, command, tmp_path)
+    assert done.returncode == 4 and re.findall(r"^error\[(E\d+)\]: cannot write to stdout", done.stderr, re.M) == ["E0512"], done
+
+
+@pytest.mark.parametrize("command", OUTPUTS.values(), ids=OUTPUTS)
+def test_a_reader_that_has_gone_is_none(command, tmp_path):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        done = output_to(theirs, command, tmp_path)
+    finally:
+        os.close(theirs)
+    assert done.returncode == 0 and "E0512" not in done.stderr, done

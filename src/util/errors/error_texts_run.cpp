@@ -86,7 +86,9 @@ shapes of tensors, or it is not plain LoRA. The message lists every difference. 
 completely or not at all.)"},
     {"E0512", 4, "writing failed",
      R"(The disk refused a write three times, each time with a new file. No half-written file has a final
-name, and the last durable step is safe. Check the disk and the kernel's log, then resume.)"},
+name, and the last durable step is safe. Check the disk and the kernel's log, then resume. Of stdout:
+what it was redirected to takes no more, and has a part of the output; give it space and run the
+command again.)"},
     {"E0513", 4, "folder cannot be written to",
      R"(A folder that the program must write to is not writable, is not a folder, or is a link. Links are
 not followed when writing, so that nobody can redirect the output: name the folder itself. Only
