@@ -118,21 +118,35 @@ def test_other_misuse_is_refused(job, prompt, tmp_path):
 
 
 def test_chat_through_a_pipe(job, scenario, tmp_path):
-    saved = tmp_path / "chat.blockml"
+    saved, again = tmp_path / "chat.blockml", tmp_path / "again.blockml"
     lines = ["the river tonight", "/retry", "/hint tiny", "/context", "/set", f"/save {saved}", "//slash\\nand a line", "/undo",
-             f"/save {saved}", "n", f"/save {saved}", "y", "/quit", "never said"]
+             f"/save {again}", "/quit", "never said"]
     done = talk(lines, job.run, scenario, *SHORT)
     assert done.returncode == 0, done.stderr
-    assert "the model is Aya, you are Ben" in done.stderr and "not saved" in done.stderr
+    assert "the model is Aya, you are Ben" in done.stderr
     assert re.search(r"^\d+ of \d+ tokens", done.stdout, re.M) and "\npresence-pen 0.4\n" in done.stdout and "never said" not in done.stdout
-    text = saved.read_text()
+    first, text = saved.read_text(), again.read_text()
+    assert text.startswith(first) and len(text) > len(first)
     assert text.startswith(SCENARIO + "▀message\nBen: the river tonight▄\n") and "▀message\nBen: /slash\nand a line▄\n" in text
-    must_pass_check(saved)
+    must_pass_check(again)
     saved.unlink()
+    again.unlink()
     assert talk(lines, job.run, scenario, *SHORT).stdout == done.stdout, "the same seed gives the same chat"
     # A saved chat goes on where it was.
-    again = talk([f"/load {saved}", "/undo", f"/save {tmp_path / 'second.blockml'}"], job.run, *SHORT)
-    assert again.returncode == 0 and text.startswith((tmp_path / "second.blockml").read_text())
+    loaded = talk([f"/load {again}", "/undo", f"/save {tmp_path / 'second.blockml'}"], job.run, *SHORT)
+    assert loaded.returncode == 0 and text.startswith((tmp_path / "second.blockml").read_text())
+
+
+def test_a_script_is_asked_nothing(job, scenario, tmp_path):
+    """The line after a command is what it is, and no answer to a question that nobody sees."""
+    saved, other = tmp_path / "chat.blockml", tmp_path / "other.blockml"
+    saved.write_text("old\n")
+    other.write_text(SCENARIO + "▀message\nAya: other▄\n")
+    done = talk(["the river", f"/save {saved}", "y", f"/load {other}", "y", f"/save {tmp_path / 'new.blockml'}"], job.run, scenario, *SHORT)
+    assert saved.read_text() == "old\n" and "[y/N]" not in done.stdout + done.stderr
+    assert re.findall(r"^error\[E0116\]: (.*)", done.stderr, re.M) == [
+        f"`{saved}` exists; a chat without a terminal replaces no file", "the chat is not saved, and `/load` would lose it"]
+    assert (tmp_path / "new.blockml").read_text().count("▀message\nBen: y▄\n") == 2, done.stderr
 
 
 def test_commands_that_cannot_be(job, scenario, tmp_path):
@@ -157,9 +171,9 @@ def test_greedy_chat_uses_the_prompts_of_the_card(job, scenario, prompt, tmp_pat
 
 
 def test_an_edited_message_has_its_name_once(job, scenario, tmp_path):
-    saved = tmp_path / "chat.blockml"
-    for typed in ['Aya: "Welcome."', '"Welcome."']:
-        done = talk(["the river", f"/edit {typed}", f"/save {saved}", "y"], job.run, scenario, *SHORT)
+    for number, typed in enumerate(['Aya: "Welcome."', '"Welcome."']):
+        saved = tmp_path / f"{number}.blockml"
+        done = talk(["the river", f"/edit {typed}", f"/save {saved}"], job.run, scenario, *SHORT)
         assert done.returncode == 0 and saved.read_text().endswith('\nAya: "Welcome."▄\n'), done.stderr
 
 

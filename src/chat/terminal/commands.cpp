@@ -188,6 +188,10 @@ void ChatSession::save(const std::string& written) {
     throw misuse(concat(quoted_path(path), " is a folder"), concat("/save ", join_path(path, "chat.blockml")));
   if (copy_ != nullptr && absolute_path(path) == copy_->path())
     throw misuse(concat(quoted_path(path), " is the copy of this chat until it is saved"), "/save chat.blockml");
+  // The lines of a script are no answers to questions that it cannot see.
+  if (path_exists(path) && !lines_.is_terminal())
+    throw misuse(concat(quoted_path(path), " exists; a chat without a terminal replaces no file"),
+                 "another name, or remove the file before the chat");
   if (path_exists(path) && !confirmed(concat("replace ", quoted_path(path), "?"))) return log_info("not saved");
   const std::string folder = parent_path(path);
   write_file_atomically(folder.empty() ? "." : folder, file_name(path), render(conversation_.segments()));
@@ -198,6 +202,8 @@ void ChatSession::save(const std::string& written) {
 void ChatSession::load(const std::string& written) {
   const std::string path = path_of("load", written);
   Conversation loaded(read_conversation(path));
+  if (has_unsaved_messages() && !lines_.is_terminal())
+    throw misuse("the chat is not saved, and `/load` would lose it", "/save chat.blockml");
   if (has_unsaved_messages() && !confirmed("the chat is not saved; go on without it?")) return log_info("not loaded");
   conversation_ = std::move(loaded);
   // What another chat left is still not saved.
