@@ -64,6 +64,13 @@ def test_a_client_of_openai_sees_what_is_wrong(client):
     assert refused.value.code == "context_length_exceeded"
 
 
+def test_a_client_that_chats_hears_what_is_served(server, client):
+    with pytest.raises(openai.NotFoundError, match="/v1/completions") as refused:
+        client.chat.completions.create(model="fake", messages=[{"role": "user", "content": "x"}])
+    assert "chat completions are not served" in str(refused.value)
+    assert "nothing is at this path" in server.post("/v1/chat", {}).text
+
+
 def test_what_sillytavern_asks_when_it_connects(server):
     assert "shori" in HTTP.get(server.url + "/v1/models").json()["data"][0]["id"]
     props = HTTP.get(server.url + "/props").json()
