@@ -87,6 +87,15 @@ def test_without_a_tokenizer_it_says_what_is_left_out(tmp_path):
     assert refused.code == 3 and "--tokenizer" in refused.err
 
 
+def test_data_of_nothing_is_not_ready(tmp_path):
+    """As training says (test_bad_data.py), with and without a tokenizer, whatever the form."""
+    for name, text in {"a.jsonl": "", "b.jsonl": "\n\n", "c.blockml": "", "d.yaml": ""}.items():
+        (tmp_path / name).write_text(text)
+        for options in ([], ["--tokenizer", TOKENIZER]):
+            outcome = must(data("check", tmp_path / name, *options), 3)
+            assert outcome.errors == ["E0306"] and "not ready" in outcome.out, (name, repr(outcome))
+
+
 def test_lengths_against_sequence_len(tmp_path):
     write(tmp_path, "a.blockml", DOCUMENT_A)
     must(data("check", "a.blockml", "--sequence-len", 84, "--tokenizer", TOKENIZER, cwd=tmp_path))

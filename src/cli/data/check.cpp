@@ -49,6 +49,11 @@ class SetCheck {
   Dataset load() {
     try {
       Dataset data = load_with_progress(set_, [this](const ReadConversation& read) { see(read); }, diagnostics_);
+      // With a tokenizer the loader itself reports it.
+      if (conversations_ == 0 && !data.files.empty() && !diagnostics_.has_errors())
+        diagnostics_.add(Diagnostic("E0306", "no conversation in the data")
+                             .at(data.files.front().path, 1, 1)
+                             .help("add one: training refuses data without any"));
       add_new({});
       return data;
     } catch (...) {
