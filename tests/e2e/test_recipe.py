@@ -9,7 +9,8 @@ import signal
 import pytest
 
 from run_folders import check_nothing_half_written, file_sha256, final_state, metrics, snapshot, tensor_state
-from shori_programs import must, start_train, train
+from shori_programs import BIN, export, must, start_train, train
+from shori_programs import run as run_program
 from small_jobs import SETTINGS, STAGES, make_model, token_lines, write_config
 
 RATES = {"low": 0.004, "mid": 0.003, "high": 0.002, "top": 0.001, "top-pg13": 0.001}
@@ -105,6 +106,16 @@ def test_chain_of_parents(finished):
         assert {line["learning_rate"] for line in metrics(run, "step")} == {RATES[stage]}
         parent = adapters[stage]
     assert set(table_of(finished.outcome).values()) == {"to train"}
+
+
+def test_the_folder_of_a_recipe_names_its_finished_stages(finished, tmp_path):
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    first, *others = STAGES
+    (tmp_path / "runs" / first / "done.json").unlink()
+    for outcome in (export("adapter", "runs", "--out", "out", cwd=tmp_path), run_program(BIN / "shori-chat", "runs", cwd=tmp_path)):
+        assert must(outcome, 2).errors == ["E0510"]
+        (line,) = re.findall(r"= help: name one of the finished stages in it: (.*)", outcome.err)
+        assert set(re.findall(r"`runs/([^`]*)`", line)) == set(others), line
 
 
 def test_single_files_give_the_same_adapters(tmp_path, token_model, finished):

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 
+#include "shori/config/vocabulary.h"
 #include "shori/io/half.h"
 #include "shori/io/safetensors_writer.h"
 #include "shori/train/run_folder.h"
@@ -162,6 +163,23 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
   return hashes;
 }
 
+namespace {
+
+// The folders of finished stages in the folder of a recipe, as one text; empty if there is none.
+std::string finished_stages_in(const std::string& path) {
+  std::vector<std::string> folders;
+  if (is_directory(path)) {
+    for (const std::string& name : list_directory(path)) {
+      const std::string folder = join_path(path, name);
+      if (name.find(".old-") == std::string::npos && path_exists(join_path(folder, "done.json")))
+        folders.push_back(quoted_path(folder));
+    }
+  }
+  return join_words(folders);
+}
+
+}  // namespace
+
 AdapterSource find_adapter_source(const std::string& path) {
   if (is_directory(path)) {
     const bool is_run = path_exists(join_path(path, "run.json")) || is_directory(join_path(path, "checkpoints"));
@@ -186,8 +204,10 @@ AdapterSource find_adapter_source(const std::string& path) {
   } else if (path_exists(path) && file_name(path) == kPickleName) {
     refuse_pickle(parent_path(path));
   }
+  const std::string stages = finished_stages_in(path);
   throw Error(Diagnostic("E0510", "no adapter at `" + path + "`")
-                  .help("name a finished run folder, a PEFT adapter folder, or a checkpoint file"));
+                  .help(stages.empty() ? "name a finished run folder, a PEFT adapter folder, or a checkpoint file"
+                                       : "name one of the finished stages in it: " + stages));
 }
 
 }  // namespace shori
