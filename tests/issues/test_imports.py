@@ -135,6 +135,7 @@ def test_plain_logs(tmp_path, text):
     outcome, made = imported(tmp_path, "plain", {"log.txt": text})
     assert only(made) == LOG_TEXT
     assert "lines with a colon taken as text: 1 (`He said:`)" in outcome.out
+    assert ("time stamps before speakers removed: 3\n" in outcome.out) == text.startswith("[12:30]"), outcome.out
 
 
 def test_a_text_without_speakers_is_no_log(tmp_path):

@@ -37,6 +37,7 @@ class LogReader {
     const std::optional<LogLine> found = read_log_line(line);
     if (found && is_speaker(found->speaker)) {
       finish_message();
+      if (found->has_time) count_change(file_.report.changes, "time stamps before speakers removed");
       speaker_ = found->speaker;
       message_ = std::string(trim_blockml(line.substr(found->text_begin)));
       if (!message_.empty()) message_ += '\n';

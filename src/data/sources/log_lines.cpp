@@ -146,7 +146,7 @@ std::optional<LogLine> read_log_line(std::string_view line) {
     return std::nullopt;
   if (find_invalid_utf8(name) || !may_be_name(name)) return std::nullopt;
   if (!colon.wide && text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
-  return LogLine{name, begin + text};
+  return LogLine{name, begin + text, time > 0};
 }
 
 LogSpeakers::LogSpeakers(std::string_view text) {

@@ -22,6 +22,7 @@ FoundColon find_colon(std::string_view text, std::size_t from);
 struct LogLine {
   std::string_view speaker;
   std::size_t text_begin;
+  bool has_time = false;  // a time in brackets stands before the speaker
 };
 std::optional<LogLine> read_log_line(std::string_view line);
 

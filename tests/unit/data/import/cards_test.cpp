@@ -96,6 +96,8 @@ TEST(LogLines, SpeakersAreNames) {
   };
   EXPECT_EQ(speaker("Old Tam: hello"), "Old Tam");
   EXPECT_EQ(speaker("[12:30] Tam: hello"), "Tam");
+  EXPECT_TRUE(read_log_line("[12:30] Tam: hello")->has_time);
+  EXPECT_FALSE(read_log_line("Tam: at [12:30]")->has_time);
   EXPECT_EQ(speaker("<Tam> hello"), "Tam");
   EXPECT_EQ(speaker("**Tam:** hello"), "Tam");
   EXPECT_EQ(speaker("日本: x"), "日本");
