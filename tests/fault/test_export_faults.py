@@ -60,6 +60,7 @@ class Subject:
         where = f"{self.kind}: {kind} at call {at}, {self.calls[at - 1]}\n{outcome!r}"
         tried_again = outcome.code == 0 and set(outcome.errors) <= {"E0502"}  # as training does when it writes an adapter
         assert tried_again or outcome.code == 4 and outcome.errors and set(outcome.errors) <= CODES, where
+        assert "checkpoint" not in outcome.err, f"an export has none: {where}"
         names = sorted(path.name for path in folder.iterdir())
         # After the last rename only the durability of the new name is in doubt.
         is_published = tried_again or at > self.last_rename()

@@ -135,11 +135,11 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
                                                         const AdapterSettings& settings,
                                                         const std::vector<NamedArray>& factors,
                                                         const std::map<std::string, std::string>& metadata,
-                                                        AdapterDType dtype, bool peft_06) {
+                                                        AdapterDType dtype, bool peft_06, const std::string& safe) {
   const std::string temporary = join_path(parent, "." + name + ".tmp");
   std::uint64_t bytes = 0;
   for (const NamedArray& factor : factors) bytes += factor.bytes();
-  IoTask task{name + "/", parent, bytes, "the last checkpoint is safe"};
+  IoTask task{name + "/", parent, bytes, safe};
   const auto attempt = [&] {
     remove_folder(temporary);
     if (::mkdir(temporary.c_str(), 0777) != 0) throw IoFailure{"mkdir", errno};
@@ -153,9 +153,11 @@ std::map<std::string, std::string> write_adapter_folder(const std::string& paren
     for (const std::string& file : list_directory(temporary))
       hashes[file] = sha256_of_file(InputFile::open_in(temporary, file, "E0804"));
     const FileDescriptor directory = open_directory(parent);
-    if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error)
-      throw Error(Diagnostic("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno))
-                      .note("the last checkpoint is safe"));
+    if (::rename(temporary.c_str(), join_path(parent, name).c_str()) != 0 || sync_file(directory.get()).error) {
+      Diagnostic failed("E0512", "writing " + join_path(parent, name) + " failed: " + error_text(errno));
+      if (!safe.empty()) failed.note(safe);
+      throw Error(failed);
+    }
   } catch (...) {
     remove_folder(temporary);
     throw;

@@ -21,7 +21,8 @@ constexpr int kTries = 3;
 void pause(const IoTask& task, const IoFailure& failure, double seconds) {
   Diagnostic diagnostic("E0502", concat("no room for ", task.what, ": ", format_bytes(task.bytes),
                                         " needed on the disk of ", task.folder));
-  diagnostic.note(concat(failure.call, ": ", error_text(failure.error))).note(task.safe);
+  diagnostic.note(concat(failure.call, ": ", error_text(failure.error)));
+  if (!task.safe.empty()) diagnostic.note(task.safe);
   diagnostic.help("free some space and the program continues, or stop it with Ctrl-C");
   log_error(diagnostic);
   for (const double end = now_seconds() + seconds; now_seconds() < end;) {

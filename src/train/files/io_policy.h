@@ -15,7 +15,7 @@ struct IoTask {
   std::string what;  // "step-000118.safetensors"
   std::string folder;
   std::uint64_t bytes = 0;  // disk space it needs
-  std::string safe;         // what is not lost: "step 117 is safe"
+  std::string safe;         // what is not lost: "step 117 is safe"; empty: nothing to say
 };
 
 // Runs `attempt` until it succeeds. After each IoFailure `discard` removes what the attempt left. If the disk is full,

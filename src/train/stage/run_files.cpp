@@ -117,7 +117,8 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
                             {"shori.tokenizer_sha256", stage_.data.tokenizer_sha256},
                             {"shori.config_hash", stage_.config_hash},
                             {"shori.parent", identity_.parent.value_or("")},
-                            {"shori.step", concat(state.step)}});
+                            {"shori.step", concat(state.step)}},
+                           AdapterDType::kF32, false, "the last checkpoint is safe");
   events_->write();
   metrics_->add(end_line({stage_.name, state.step, stage_.plan.epoch_after(state.step), state.tokens, state.targets,
                           files.at("adapter_model.safetensors")}));
