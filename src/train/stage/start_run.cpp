@@ -1,5 +1,7 @@
 #include "src/train/stage/start_run.h"
 
+#include <cstdio>
+
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
@@ -67,8 +69,10 @@ void resume_run(StageSession& session, RunFiles& files, const std::string& init_
 }
 
 void log_resumed(const StageSession& session) {
+  char epoch[32];
+  std::snprintf(epoch, sizeof epoch, "%.2f", session.epoch());
   log_info(concat("resumed at step ", session.state().step, " of ", session.stage().total_steps(), " (epoch ",
-                  format_double(session.epoch()), ")"));
+                  static_cast<const char*>(epoch), ")"));
 }
 
 }  // namespace shori

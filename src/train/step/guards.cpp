@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "shori/util/log.h"
@@ -9,6 +10,13 @@
 
 namespace shori {
 namespace {
+
+// With the digits that the lines of the steps have.
+std::string numbers(const char* format, double value) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
 
 constexpr double kDecay = 0.98;
 constexpr std::uint64_t kWarmUpValues = 20;
@@ -61,7 +69,7 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
   ++count_;
   if (loss_spike || norm_spike)
     log_warning(Diagnostic("W0601", concat(loss_spike ? "loss" : "gradient norm", " spike at step ", step))
-                    .note(concat("loss ", format_double(loss), ", gradient norm ", format_double(grad_norm))));
+                    .note(concat(numbers("loss %.4f", loss), numbers(", gradient norm %.4g", grad_norm))));
   if (learning_rate > 0) {
     moving_steps = std::min<std::uint64_t>(moving_steps + 1, 3);
     const double times = update_max / learning_rate;
@@ -76,7 +84,7 @@ void Guards::check_step(std::uint64_t step, double loss, double grad_norm, doubl
     throw Error(Diagnostic("E0602", concat("loss above `loss_watchdog_threshold` ",
                                            format_double(*settings_.loss_watchdog_threshold), " for ", above_threshold_,
                                            " steps, the last is step ", step))
-                    .note(concat("loss ", format_double(loss)))
+                    .note(numbers("loss %.4f", loss))
                     .help("lower `learning_rate`, or look at the data of these steps"));
 }
 

@@ -44,9 +44,10 @@ TEST(Guards, WatchdogCountsStepsInARow) {
   }
   guards.check_step(4, 5.0, 1.0, 1e-5, 1e-3, "");
   guards.check_step(5, 5.0, 1.0, 1e-5, 1e-3, "");
-  const Error error = error_of([&] { guards.check_step(6, 5.0, 1.0, 1e-5, 1e-3, ""); });
+  const Error error = error_of([&] { guards.check_step(6, 10.645007107708906, 1.0, 1e-5, 1e-3, ""); });
   EXPECT_EQ(error.code(), "E0602");
   EXPECT_EQ(error.exit_code(), 6);
+  EXPECT_EQ(error.diagnostics().front().notes, std::vector<std::string>{"loss 10.6450"});
 }
 
 TEST(Guards, UpdateFarAboveTheRateStops) {
