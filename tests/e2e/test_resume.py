@@ -202,6 +202,9 @@ def test_damaged_newest_checkpoint(tmp_path, half_way, untouched):
         outcome = must(train(job.config, "--resume"))
         assert outcome.errors == ["E0503"], (name, repr(outcome))
         assert newest.path.name in outcome.err and outcome.resumed_at == newest.step - 1
+        assert f"the run goes on from step {newest.step - 1}\n" in outcome.err, repr(outcome)
+        assert f"it is now {job.run}/checkpoints/damaged/{newest.path.name}\n" in outcome.err, repr(outcome)
+        assert re.search(r"resumed at step \d+ of \d+ \(epoch \d+\.\d\d\)", outcome.err), repr(outcome)
         assert [p.name for p in (job.run / "checkpoints/damaged").iterdir()] == [newest.path.name]
         return name, final_state(job.run)
 

@@ -108,6 +108,32 @@ def test_commands_of_refusals_work(tmp_path, token_model):
     assert must(paste(command, tmp_path)).resumed_at >= 2
 
 
+@pytest.mark.parametrize("is_recipe", [False, True], ids=["one stage", "recipe"])
+def test_commands_after_a_run_without_a_usable_checkpoint_work(tmp_path, token_model, is_recipe):
+    """The E0506 that finds all checkpoints damaged, the E0506 of its repetition, and the E0507 without --resume."""
+    made = tmp_path / "made"
+    made.mkdir()
+    config = recipe(made, token_model) if is_recipe else TokenJob(made, token_model).config
+    outcome = stop(config, cwd=made)
+    folders = list(made.rglob("checkpoints"))
+    assert len(folders) == 1, repr(outcome)
+    for path in folders[0].glob("step-*.safetensors"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    run_folder = folders[0].parent.relative_to(made)
+    messages = [(["E0503", "E0503", "E0506"], 4, ["--resume"]), (["E0506"], 4, ["--resume"]), (["E0507"], 2, [])]
+    for number, (codes, code, options) in enumerate(messages, 1):
+        # The folder of the first message is what the next one finds.
+        refused = must(train(config.name, *options, cwd=made), code)
+        assert refused.errors == codes, repr(refused)
+        (command,) = shown_commands(refused)
+        folder = shutil.copytree(made, tmp_path / str(number), symlinks=True)
+        done = must(paste(command, folder))
+        assert (folder / run_folder / "done.json").is_file(), f"{command}\n{done!r}"
+        assert (folder / f"{run_folder}.old-1/checkpoints/damaged").is_dir(), repr(done)
+
+
 def test_explain_lines_work_and_take_any_case(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model, lora_rr=5)
     (line,) = re.findall(r"= explain: (.*)", must(train(job.config), 2).err)

@@ -70,12 +70,12 @@ class CheckpointStore {
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported
   // (E0503) and moved to damaged/ (newest two kept). nullopt if there is no checkpoint file at all; E0506 if none of
-  // those found is usable.
+  // those found is usable, with `restart_command` as what to do then.
   struct Loaded {
     std::uint64_t step = 0;
     JsonValue manifest;
   };
-  std::optional<Loaded> load_newest();
+  std::optional<Loaded> load_newest(const std::string& restart_command);
 
   // Of every checkpoint of the run; known after set_manifest_bytes() or load_newest().
   std::uint64_t file_size() const { return layout_->file_size(); }
@@ -88,7 +88,8 @@ class CheckpointStore {
   void write_once(std::uint64_t step, const Json& fields);
   void write_content(std::uint64_t step, const Json& fields);
   void load_arrays(const SealedFile& checkpoint);
-  void quarantine(const std::string& name);
+  // Where the file is now.
+  std::string quarantine(const std::string& name);
 
   RunFolder run_;
   std::string folder_;  // <run>/checkpoints

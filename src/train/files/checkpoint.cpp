@@ -190,24 +190,33 @@ void CheckpointStore::keep_newest(std::size_t save_total_limit) {
   }
 }
 
-std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest() {
+std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::string& restart_command) {
   const std::vector<std::uint64_t> steps = is_directory(folder_) ? steps_in(folder_) : std::vector<std::uint64_t>();
   if (steps.empty()) return std::nullopt;
-  Diagnostic none("E0506", folder_ + " has no usable checkpoint");
+  // They are logged when it is known what follows from them.
+  std::vector<Diagnostic> damaged;
+  const auto log_damaged = [&damaged](const std::string& help) {
+    for (Diagnostic& report : damaged) log_error(help.empty() ? report : report.help(help));
+  };
   for (const std::uint64_t step : steps | std::views::reverse) {
     const std::string name = checkpoint_name(step);
     try {
       SealedFile checkpoint = open_sealed_checkpoint(folder_, name);
       load_arrays(checkpoint);
+      log_damaged(concat("nothing to do now: the run goes on from step ", checkpoint.number));
       return Loaded{checkpoint.number, std::move(checkpoint.manifest)};
     } catch (const DamagedFile& damage) {
-      const Diagnostic report = damage_report(join_path(folder_, name), damage);
-      log_error(report);
-      none.note(report.message);
-      quarantine(name);
+      damaged.push_back(damage_report(join_path(folder_, name), damage));
+      damaged.back().note("it is now " + quarantine(name));
+    } catch (const Error&) {
+      log_damaged("");
+      throw;
     }
   }
-  throw Error(none.help("start over in an empty folder"));
+  log_damaged("");
+  Diagnostic none("E0506", folder_ + " has no usable checkpoint");
+  for (const Diagnostic& report : damaged) none.note(report.message);
+  throw Error(none.help(concat("train the stage again, which moves its folder aside: ", restart_command)));
 }
 
 void CheckpointStore::load_arrays(const SealedFile& checkpoint) {
@@ -224,14 +233,17 @@ void CheckpointStore::load_arrays(const SealedFile& checkpoint) {
   layout_.emplace(kFormat, arrays_, checkpoint.file.find(kManifestName)->bytes());
 }
 
-void CheckpointStore::quarantine(const std::string& name) {
+std::string CheckpointStore::quarantine(const std::string& name) {
   const std::string damaged = run_.damaged();
   make_directories(damaged);
   // An older file of the same name gives way: the newest evidence is kept.
-  if (::rename(join_path(folder_, name).c_str(), join_path(damaged, name).c_str()) != 0)
+  if (::rename(join_path(folder_, name).c_str(), join_path(damaged, name).c_str()) != 0) {
     log_info(concat("could not move ", name, " to damaged/: ", error_text(errno)));
+    return join_path(folder_, name);
+  }
   const std::vector<std::string> names = list_directory(damaged);
   for (std::size_t i = 0; i + kMaxDamaged < names.size(); ++i) ::unlink(join_path(damaged, names[i]).c_str());
+  return join_path(damaged, name);
 }
 
 }  // namespace shori

@@ -26,11 +26,30 @@ std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::
   throw Error(diagnostic);
 }
 
+// What a run left behind that can neither be resumed nor be told from another run's: without checkpoint and done.json
+// nobody can say which run these are of. A new run would replace adapter/ when it ends, and pinned checkpoints when it
+// reaches their steps. Empty: nothing.
+std::string remains_of(const PreparedStage& stage) {
+  const RunFolder& folder = stage.folder;
+  for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
+    if (path_exists(remains)) return remains;
+  return "";
+}
+
+// Training a stage by its name moves its folder aside, whatever is in it.
+std::string help_to_retrain(const LoadedConfig& config, const PreparedStage& stage) {
+  return concat("train the stage again, which moves its folder aside: ", command_for(config, {"--from", stage.name}));
+}
+
 void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
   const auto has_run = [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; };
   if (std::ranges::any_of(stages, has_run)) return;
-  throw Error(Diagnostic("E0506", concat("`", stages.front().folder.path(), "` has no usable checkpoint"))
-                  .help(concat("begin the run: ", command_for(config, {}))));
+  const auto has_remains = [](const PreparedStage& stage) { return !remains_of(stage).empty(); };
+  const auto left = std::ranges::find_if(stages, has_remains);
+  const PreparedStage& stage = left == stages.end() ? stages.front() : *left;
+  throw Error(Diagnostic("E0506", concat("`", stage.folder.path(), "` has no usable checkpoint"))
+                  .help(left == stages.end() ? concat("begin the run: ", command_for(config, {}))
+                                             : help_to_retrain(config, stage)));
 }
 
 // All stages after a changed one count as changed as well. So the first one is reported, whichever was chosen, and the
@@ -59,16 +78,14 @@ void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& 
                   .help("or choose another `output_dir`"));
 }
 
-// A new run replaces adapter/ when it ends, and pinned checkpoints when it reaches their steps. Without checkpoint and
-// done.json nobody can say which run these are of.
-void refuse_remains(const PreparedStage& stage) {
-  const RunFolder& folder = stage.folder;
-  for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
-    if (path_exists(remains))
-      throw Error(
-          Diagnostic("E0507", concat("`", folder.path(), "` contains leftovers of a run, but none that can be resumed"))
-              .note("there is " + remains)
-              .help("choose another `output_dir`, or move that folder away"));
+void refuse_remains(const LoadedConfig& config, const PreparedStage& stage) {
+  const std::string remains = remains_of(stage);
+  if (remains.empty()) return;
+  throw Error(Diagnostic("E0507", concat("`", stage.folder.path(),
+                                         "` contains leftovers of a run, but none that can be resumed"))
+                  .note("there is " + remains)
+                  .help(help_to_retrain(config, stage))
+                  .help("or choose another `output_dir`"));
 }
 
 }  // namespace
@@ -109,7 +126,7 @@ void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& 
     if (!choice.contains(i) || state == StageState::kDone) continue;
     if (state == StageState::kChanged) refuse_changed(config, stages, stage);
     if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage, options);
-    if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(stage);
+    if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(config, stage);
     // Later stages begin from what this one will have trained.
     const std::string source = source_of(stages, stage);
     if (state == StageState::kToTrain && is_first && !source.empty())

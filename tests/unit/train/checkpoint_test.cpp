@@ -60,7 +60,7 @@ struct Written {
     again.keep_newest(2);
   }
   std::optional<CheckpointStore::Loaded> load(State& into) {
-    return CheckpointStore(folder.path(), into.arrays()).load_newest();
+    return CheckpointStore(folder.path(), into.arrays()).load_newest("shori-train again.yaml");
   }
 };
 
@@ -183,6 +183,8 @@ TEST(Checkpoint, NothingUsableIsAnErrorAndNeverAFreshStart) {
     EXPECT_EQ(error.code(), "E0506");
     EXPECT_EQ(error.exit_code(), 4);
     EXPECT_EQ(error.diagnostics().front().notes.size(), 2u);
+    ASSERT_EQ(error.diagnostics().front().helps.size(), 1u);
+    EXPECT_TRUE(error.diagnostics().front().helps[0].ends_with(": shori-train again.yaml"));
   }
 }
 
@@ -345,7 +347,7 @@ TEST(Checkpoint, OtherTensorsAreNotTaken) {
   std::vector<NamedArray> arrays = other.arrays();
   arrays[1].name = "c";
   CheckpointStore store(written.folder.path(), arrays);
-  EXPECT_THROW(store.load_newest(), Error);
+  EXPECT_THROW(store.load_newest(""), Error);
 }
 
 TEST(RunFolder, CheckpointNames) {
