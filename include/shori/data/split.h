@@ -42,8 +42,8 @@ struct Part {
 
 struct SplitResult {
   std::vector<Part> parts;             // empty: a unit does not fit
-  std::int64_t needed = 0;             // then: the ids of the smallest part that holds it
-  std::size_t needed_at = 0;           // and the index of its first segment
+  std::int64_t needed = 0;             // then: the smallest budget that holds every unit
+  std::size_t needed_at = 0;           // and the first segment of the unit that needs it
   std::int64_t repeated_blocks = 0;    // ids of repeated segments (R)
   std::int64_t repeated_prefixes = 0;  // dummy prefixes of parts 2..n (P)
   std::int64_t removed = 0;            // ids of the segments that truncation left out

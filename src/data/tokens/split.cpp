@@ -1,5 +1,6 @@
 #include "shori/data/split.h"
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
 #include <string_view>
@@ -150,6 +151,9 @@ class Splitter {
   std::int64_t base_length(const Part& part) const;
   bool has_eos(std::size_t next_unit) const { return wants_eos(options_.eos, next_unit == units_.size()); }
   static SplitResult too_long(std::int64_t needed, std::size_t at);
+  // Of the units from this one on, which does not fit, the one that needs most: a budget for it holds every part, wherever
+  // the parts then begin.
+  SplitResult longest_from(std::size_t unit);
 
   Segments segments_;
   Costs costs_;
@@ -164,6 +168,19 @@ SplitResult Splitter::too_long(std::int64_t needed, std::size_t at) {
   result.needed = needed;
   result.needed_at = at;
   return result;
+}
+
+SplitResult Splitter::longest_from(std::size_t unit) {
+  std::int64_t needed = 0;
+  std::size_t needed_at = 0;
+  for (; unit < units_.size(); ++unit) {
+    const Part part = unit == 0 ? first_part() : later_part(unit);
+    const std::int64_t ids = base_length(part) + (has_eos(unit + 1) ? 1 : 0);
+    if (ids > needed) needed_at = units_[unit].begin;
+    needed = std::max(needed, ids);
+    state_.pass(units_[unit], false);
+  }
+  return too_long(needed, needed_at);
 }
 
 std::int64_t Splitter::base_length(const Part& part) const {
@@ -209,7 +226,7 @@ SplitResult Splitter::split() {
     Part part = unit == 0 ? first_part() : later_part(unit);
     part.ids = base_length(part);
     const std::int64_t needed = part.ids + (has_eos(unit + 1) ? 1 : 0);
-    if (needed > options_.budget) return too_long(needed, units_[unit].begin);
+    if (needed > options_.budget) return longest_from(unit);
     const std::size_t next = fill(part, unit + 1);
     for (; unit < next; ++unit) state_.pass(units_[unit], false);
     if (!result.parts.empty() && segments_[part.segments.front()].is_block()) ++result.repeated_prefixes;

@@ -86,6 +86,18 @@ TEST_F(DatasetTest, AUnitThatDoesNotFitIsReportedUnderSplit) {
   EXPECT_NE(diagnostics.all()[0].notes[0].find("one message with what belongs to it has"), std::string::npos);
 }
 
+TEST_F(DatasetTest, TheLengthThatSplitNamesTakesEveryUnit) {
+  const auto message = [](std::size_t size) { return "▀message\n" + std::string(size, 'q') + "▄\n"; };
+  folder.write("b.blockml", kDocumentB + message(200) + message(300));
+  options.overlong = OverlongPolicy::kSplit;
+  options.sequence_len = 100;
+  load({entry("b.blockml")});
+  ASSERT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
+  const std::string& help = diagnostics.all()[0].helps[0];
+  options.sequence_len = std::stoi(help.substr(help.find(": ") + 2));
+  load_good({entry("b.blockml")});
+}
+
 TEST_F(DatasetTest, EosOfSplitConversations) {
   folder.write("b.blockml", kDocumentB);
   options.overlong = OverlongPolicy::kSplit;

@@ -187,13 +187,20 @@ TEST(Split, AUnitThatDoesNotFitIsNamed) {
   const Conversation b(test::kDocumentB);
   const SplitResult first = b.split(budget(54));
   EXPECT_TRUE(first.parts.empty());
-  EXPECT_EQ(first.needed, 55);  // BOS, EOS, dummy prefix, 34 of the header, 18
-  EXPECT_EQ(first.needed_at, 3u);
+  // BOS, EOS, dummy prefix, 34 of the header, 29 of the second unit. The first one does not fit either, but needs only 55.
+  EXPECT_EQ(first.needed, 66);
+  EXPECT_EQ(first.needed_at, 4u);
   const Conversation long_end(test::kDocumentB + "▀message\n" + std::string(300, 'q') + "▄\n");
   const SplitResult last = long_end.split(budget(100));
   EXPECT_TRUE(last.parts.empty());
   EXPECT_GT(last.needed, 100);
   EXPECT_EQ(last.needed_at, 11u);
+  const Conversation two(test::kDocumentB + "▀message\n" + std::string(200, 'q') + "▄\n▀message\n" +
+                         std::string(300, 'q') + "▄\n");
+  const SplitResult longer = two.split(budget(100));
+  EXPECT_EQ(longer.needed_at, 12u) << "not the first, but the one that needs most";
+  EXPECT_FALSE(two.split(budget(longer.needed)).parts.empty());
+  EXPECT_TRUE(two.split(budget(longer.needed - 1)).parts.empty());
 }
 
 TEST(Split, TruncationKeepsWholeUnitsAndCountsTheRest) {
@@ -239,6 +246,8 @@ TEST(Split, RandomDocumentsKeepEverySegmentOnceAndEveryIdentity) {
     const SplitResult result = c.split(options);
     if (result.parts.empty()) {
       EXPECT_GT(result.needed, options.budget);
+      options.budget = result.needed;
+      EXPECT_FALSE(c.split(options).parts.empty());
       continue;
     }
     several += result.parts.size() > 1 ? 1 : 0;
