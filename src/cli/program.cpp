@@ -1,5 +1,6 @@
 #include "src/cli/program.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -87,6 +88,15 @@ int exit_of_parser(const CLI::App& app, const CLI::ParseError& error, const std:
   return kExitUsage;
 }
 
+// Where the parent closed a standard stream, a file that is opened later would take its number, and what the program prints
+// would stand in a checkpoint.
+void open_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // The lowest free number is that of the stream: those below it are open.
+    if (fcntl(stream, F_GETFD) == -1 && errno == EBADF) open("/dev/null", O_RDWR);
+  }
+}
+
 // Of a pipe or a terminal: `| head` has what it wants.
 bool reader_has_gone() {
   pollfd output{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
@@ -145,6 +155,7 @@ int run_program(CLI::App& app, int argc, char** argv) {
 }
 
 int run_program(CLI::App& app, const std::string& called_as, const std::vector<std::string>& arguments) {
+  open_standard_streams();
   return exit_after_output(run_parser(app, called_as, arguments));
 }
 

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -33,6 +34,21 @@ def test_live_line_fits_its_row(tmp_path, token_model, columns, locale):
     left = lines_on(raw, columns)
     assert not any(line.startswith("run step") for line in left), "the live line is gone in the end"
     assert any(line.startswith("stage run done") for line in left)
+
+
+def test_closed_streams_are_not_taken_by_files(tmp_path, token_model):
+    """As a service or `>&- 2>&-` starts it: what is printed must not go into the first files of the run."""
+    job = TokenJob(tmp_path, token_model, num_epochs=2000)
+    command = 'exec "$0" "$1" <&- >&- 2>&-'
+    with subprocess.Popen(["sh", "-c", command, str(TRAIN), str(job.config)], env=environment()) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not (job.run / "metrics.jsonl").is_file():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{stream}") for stream in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 75
+    assert streams == ["/dev/null"] * 3
 
 
 def test_live_line_follows_a_resize(tmp_path, token_model):

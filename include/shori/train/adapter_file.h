@@ -32,8 +32,8 @@ std::string adapter_config_text(const AdapterSettings& settings, bool peft_06 = 
 
 // Writes <parent>/<name>/ complete or not at all: temporary folder, sync, read back and compared, rename. `factors` are
 // fp32 matrices under PEFT's names ("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"). `metadata` goes
-// into the safetensors header ("format": "pt" is added). `safe`: what is not lost if writing fails, for the error; empty: nothing to say. A finite value that f16 cannot hold is E0804. Returns the
-// SHA-256 of each file by name.
+// into the safetensors header ("format": "pt" is added). `safe`: what is not lost if writing fails, for the error; empty:
+// nothing to say. A finite value that f16 cannot hold is E0804. Returns the SHA-256 of each file by name.
 std::map<std::string, std::string> write_adapter_folder(const std::string& parent, const std::string& name,
                                                         const AdapterSettings& settings,
                                                         const std::vector<NamedArray>& factors,
