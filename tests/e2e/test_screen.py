@@ -42,7 +42,8 @@ def test_closed_streams_are_not_taken_by_files(tmp_path, token_model):
     command = 'exec "$0" "$1" <&- >&- 2>&-'
     with subprocess.Popen(["sh", "-c", command, str(TRAIN), str(job.config)], env=environment()) as process:
         deadline = time.monotonic() + PATIENCE
-        while not (job.run / "metrics.jsonl").is_file():
+        steps = job.run / "metrics.jsonl"
+        while not (steps.is_file() and steps.stat().st_size):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         streams = [os.readlink(f"/proc/{process.pid}/fd/{stream}") for stream in range(3)]
