@@ -22,7 +22,7 @@ std::vector<std::string> folders_beside(const std::string& parent) {
 }
 
 std::string likely_name(const std::string& wanted, const std::vector<std::string>& names) {
-  const std::string similar = find_similar_name(wanted, names);
+  std::string similar = find_similar_name(wanted, names);
   if (!similar.empty()) return similar;
   const auto longer = [&](const std::string& name) { return !wanted.empty() && name.starts_with(wanted); };
   const auto found = std::find_if(names.begin(), names.end(), longer);

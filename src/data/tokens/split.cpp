@@ -252,6 +252,7 @@ SplitResult Splitter::truncate() {
 
 std::vector<std::int64_t> segment_costs(const EncodedSample& whole, std::span<const Segment> segments) {
   std::vector<std::int64_t> costs;
+  costs.reserve(segments.size());
   for (std::size_t i = 0; i < segments.size(); ++i)
     costs.push_back(static_cast<std::int64_t>(whole.bounds[i + 1] - whole.bounds[i]));
   if (!segments.empty() && segments.front().is_block()) --costs.front();
