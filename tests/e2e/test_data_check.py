@@ -35,7 +35,7 @@ def write(folder, name, text):
 
 def test_program_does_not_load_libtorch():
     libraries = must(run("ldd", DATA)).out
-    assert "libc.so" in libraries and "torch" not in libraries and "c10" not in libraries
+    assert "libc.so" in libraries and "libtorch" not in libraries and "libc10" not in libraries  # addresses hold "c10" at times
 
 
 def test_clean_data(tmp_path):

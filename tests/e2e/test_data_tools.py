@@ -328,11 +328,6 @@ def test_each_command_shows_an_example_of_its_own_options():
     assert "Example:" in must(data("--help")).out
 
 
-def test_the_program_starts_without_libtorch():
-    linked = subprocess.run(["ldd", str(DATA)], capture_output=True, text=True, check=True).stdout
-    assert "torch" not in linked and "c10" not in linked, linked
-
-
 def test_the_readme_leads_from_a_chat_to_a_stage_config(tmp_path, text_model):
     """Runs the commands of the chapter, in order, on a SillyTavern chat."""
     readme = (SOURCE / "README.md").read_text()
