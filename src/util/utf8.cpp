@@ -109,7 +109,7 @@ std::size_t count_code_points(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return !is_continuation(static_cast<unsigned char>(c)); }));
 }
 
-CodePoint code_point_at(std::string_view text, std::size_t offset) {
+CodePoint code_point_beyond_ascii(std::string_view text, std::size_t offset) {
   const std::size_t length = sequence_length(text, offset);
   if (length <= 1) return {byte_at(text, offset), 1};
   std::uint32_t value = byte_at(text, offset) & (0x7fu >> length);

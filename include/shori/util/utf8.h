@@ -20,7 +20,11 @@ struct CodePoint {
   std::uint32_t value;
   std::size_t bytes;
 };
-CodePoint code_point_at(std::string_view text, std::size_t offset);
+CodePoint code_point_beyond_ascii(std::string_view text, std::size_t offset);
+inline CodePoint code_point_at(std::string_view text, std::size_t offset) {
+  const auto byte = static_cast<unsigned char>(text[offset]);
+  return byte < 0x80 ? CodePoint{byte, 1} : code_point_beyond_ascii(text, offset);
+}
 // Appends the code point `value` as UTF-8.
 void append_utf8(std::string& out, std::uint32_t value);
 

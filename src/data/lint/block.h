@@ -112,11 +112,6 @@ inline bool is_word_code_point(char32_t value) {
   if (value >= 0x80) return is_word_beyond_ascii(value);
   return is_ascii_letter(static_cast<char>(value)) || is_ascii_digit(static_cast<char>(value));
 }
-// As code_point_at(), without a call for ASCII.
-inline CodePoint read_code_point(std::string_view text, std::size_t offset) {
-  const auto byte = static_cast<unsigned char>(text[offset]);
-  return byte < 0x80 ? CodePoint{byte, 1} : code_point_at(text, offset);
-}
 // The code points next to a byte offset; 0 at the ends.
 char32_t code_point_before(std::string_view text, std::size_t offset);
 char32_t code_point_after(std::string_view text, std::size_t offset);

@@ -93,18 +93,14 @@ class PrivacyLint {
     for (const char* path : {"viewtopic.php", "showthread.php", "/threads/", "/members/", "index.php?topic="})
       each(path, LintRule::kInternalUrl, [](std::size_t, std::size_t) { return true; });
     if (!bytes_.holds_any("0123456789")) return;
-    for (std::size_t at = find_digit(0); at != kNotFound;) {
+    constexpr auto find_digit = find_mark<'0', '1', '2', '3', '4', '5', '6', '7', '8', '9'>;
+    for (std::size_t at = find_digit(text_, 0); at != kNotFound;) {
       std::size_t end = at;
       while (end < text_.size() && (is_ascii_digit(text_[end]) || text_[end] == '.')) ++end;
       if (!word_before(at) && !word_after(end) && is_private_address(text_.substr(at, end - at)))
         findings_.add(LintRule::kInternalUrl, {at, end});
-      at = find_digit(end);
+      at = find_digit(text_, end);
     }
-  }
-
-  std::size_t find_digit(std::size_t from) const {
-    while (from < text_.size() && !is_ascii_digit(text_[from])) ++from;
-    return from < text_.size() ? from : kNotFound;
   }
 
   // Four numbers up to 255 of 10/8, 127/8, 172.16/12 or 192.168/16; a full stop may follow.

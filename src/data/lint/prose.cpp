@@ -165,14 +165,14 @@ class ProseLint {
       bool all = true;
       std::size_t letters = 0;
       while (i < text_.size()) {
-        const CodePoint c = read_code_point(text_, i);
+        const CodePoint c = code_point_at(text_, i);
         if (!is_word_code_point(c.value)) break;
         all = all && ((c.value >= 'A' && c.value <= 'Z') || (c.value >= 0xC0 && c.value <= 0xDE));
         ++letters;
         i += c.bytes;
       }
       if (all && letters > 1) findings_.add(LintRule::kCaps, {begin, i});
-      if (i == begin) i += read_code_point(text_, i).bytes;
+      if (i == begin) i += code_point_at(text_, i).bytes;
     }
   }
 

@@ -133,11 +133,11 @@ bool is_word_beyond_ascii(char32_t value) {
 }
 
 char32_t code_point_before(std::string_view text, std::size_t offset) {
-  return offset == 0 ? 0 : read_code_point(text, code_point_start(text, offset - 1)).value;
+  return offset == 0 ? 0 : code_point_at(text, code_point_start(text, offset - 1)).value;
 }
 
 char32_t code_point_after(std::string_view text, std::size_t offset) {
-  return offset >= text.size() ? 0 : read_code_point(text, offset).value;
+  return offset >= text.size() ? 0 : code_point_at(text, offset).value;
 }
 
 std::vector<InlineOoc> find_inline_ooc(std::string_view body) {
