@@ -24,6 +24,12 @@ Json piece_json(const std::string& bytes) {
   return list;
 }
 
+[[noreturn]] HttpAnswer refuse_chat(const HttpRequest&, Client&) {
+  throw RequestError{.status = 404,
+                     .type = "not_found_error",
+                     .message = "chat completions are not served: send the prompt as text to /v1/completions"};
+}
+
 }  // namespace
 
 CompletionService::CompletionService(TextEngine& engine, std::size_t most_waiting)
@@ -83,6 +89,8 @@ HttpHandlers CompletionService::handlers(AccessRules rules) {
     post(path, [this](const auto& request, Client& client) { return complete(request, client, Interface::kLlama); });
   post("/v1/completions",
        [this](const auto& request, Client& client) { return complete(request, client, Interface::kOpenAi); });
+  for (const char* path : {"/v1/chat/completions", "/chat/completions"})
+    for (const char* method : {"GET", "POST"}) handlers.routes.push_back({method, path, refuse_chat});
   post("/tokenize", [this](const auto& request, Client&) { return tokenize(request); });
   post("/detokenize", [this](const auto& request, Client&) { return detokenize(request); });
   handlers.answer_error = error_answer;

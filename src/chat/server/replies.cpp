@@ -191,10 +191,7 @@ Json error_json(const RequestError& error, std::string_view path) {
   return {{"error", std::move(inner)}};
 }
 
-HttpAnswer error_answer(const RequestError& refusal, std::string_view path) {
-  RequestError error = refusal;
-  if (error.status == 404 && path.ends_with("/chat/completions"))
-    error.message = "chat completions are not served: send the prompt as text to /v1/completions";
+HttpAnswer error_answer(const RequestError& error, std::string_view path) {
   HttpAnswer answer{.status = error.status, .body = json_text(error_json(error, path))};
   if (error.retry_after > 0) answer.headers.emplace_back("Retry-After", concat(error.retry_after));
   if (error.status == 401) answer.headers.emplace_back("WWW-Authenticate", "Bearer");
