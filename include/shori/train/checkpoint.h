@@ -70,12 +70,12 @@ class CheckpointStore {
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported
   // (E0503) and moved to damaged/ (newest two kept). nullopt if there is no checkpoint file at all; E0506 if none of
-  // those found is usable, with `restart_command` as what to do then.
+  // those found is usable, with `restart_help` as what to do then.
   struct Loaded {
     std::uint64_t step = 0;
     JsonValue manifest;
   };
-  std::optional<Loaded> load_newest(const std::string& restart_command);
+  std::optional<Loaded> load_newest(const std::string& restart_help);
 
   // Of every checkpoint of the run; known after set_manifest_bytes() or load_newest().
   std::uint64_t file_size() const { return layout_->file_size(); }

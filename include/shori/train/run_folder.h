@@ -64,6 +64,11 @@ class RunFolder {
   std::string path_;
 };
 
+// Whether the folder holds a run: it has a run.json.
+bool is_run_folder(const std::string& path);
+// The run folders in the folder of a recipe, by name, without those that were moved aside.
+std::vector<std::string> stage_folders_in(const std::string& path);
+
 // The folder that `output_dir` names. A link of this user's own is followed, so that a run may be moved to another disk; a
 // link of anyone else is left for RunLock::take() to refuse.
 std::string run_folder_path(const std::string& output_dir);

@@ -169,15 +169,10 @@ namespace {
 
 // The folders of finished stages in the folder of a recipe, as one text; empty if there is none.
 std::string finished_stages_in(const std::string& path) {
-  std::vector<std::string> folders;
-  if (is_directory(path)) {
-    for (const std::string& name : list_directory(path)) {
-      const std::string folder = join_path(path, name);
-      if (name.find(".old-") == std::string::npos && path_exists(join_path(folder, "done.json")))
-        folders.push_back(quoted_path(folder));
-    }
-  }
-  return join_words(folders);
+  std::vector<std::string> finished;
+  for (const std::string& folder : stage_folders_in(path))
+    if (path_exists(RunFolder(folder).file("done.json"))) finished.push_back(quoted_path(folder));
+  return join_words(finished);
 }
 
 }  // namespace

@@ -190,7 +190,7 @@ void CheckpointStore::keep_newest(std::size_t save_total_limit) {
   }
 }
 
-std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::string& restart_command) {
+std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::string& restart_help) {
   const std::vector<std::uint64_t> steps = is_directory(folder_) ? steps_in(folder_) : std::vector<std::uint64_t>();
   if (steps.empty()) return std::nullopt;
   // They are logged when it is known what follows from them.
@@ -216,7 +216,7 @@ std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::s
   log_damaged("");
   Diagnostic none("E0506", folder_ + " has no usable checkpoint");
   for (const Diagnostic& report : damaged) none.note(report.message);
-  throw Error(none.help(concat("train the stage again, which moves its folder aside: ", restart_command)));
+  throw Error(none.help(restart_help));
 }
 
 void CheckpointStore::load_arrays(const SealedFile& checkpoint) {

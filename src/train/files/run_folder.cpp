@@ -117,6 +117,17 @@ LockState lock_state(const std::string& folder) {
   return is_here ? LockState{} : LockState{LockState::kElsewhere, owner_text(line)};
 }
 
+bool is_run_folder(const std::string& path) { return path_exists(join_path(path, "run.json")); }
+
+std::vector<std::string> stage_folders_in(const std::string& path) {
+  std::vector<std::string> folders;
+  if (!is_directory(path)) return folders;
+  for (const std::string& name : list_directory(path))
+    if (name.find(".old-") == std::string::npos && is_run_folder(join_path(path, name)))
+      folders.push_back(join_path(path, name));
+  return folders;
+}
+
 std::string run_folder_path(const std::string& output_dir) {
   struct stat link{};
   if (lstat(output_dir.c_str(), &link) != 0 || !S_ISLNK(link.st_mode) || link.st_uid != geteuid()) return output_dir;

@@ -95,8 +95,6 @@ void read_timings(const std::string& path, RunRecord& record) {
   for (const auto& [step, timing] : by_step) record.timings.push_back(timing);
 }
 
-bool is_run_folder(const std::string& path) { return path_exists(join_path(path, "run.json")); }
-
 std::string adapter_of(const std::string& folder) {
   const auto done = RunFolder(folder).read_done();
   const JsonValue* files = done ? done->find("adapter") : nullptr;
@@ -209,12 +207,7 @@ RunRecord read_run_record(const std::string& folder) {
 
 std::vector<std::string> run_folders_in(const std::string& path) {
   if (is_run_folder(path)) return {path};
-  std::vector<std::string> folders;
-  if (is_directory(path)) {
-    for (const std::string& name : list_directory(path))
-      if (name.find(".old-") == std::string::npos && is_run_folder(join_path(path, name)))
-        folders.push_back(join_path(path, name));
-  }
+  std::vector<std::string> folders = stage_folders_in(path);
   if (folders.empty())
     throw Error(Diagnostic("E0510", concat("no run in ", quoted_path(path)))
                     .note("neither the folder nor one in it has a run.json")

@@ -151,7 +151,7 @@ StageRunOptions run_options(const LoadedConfig& config, const std::vector<Prepar
   return {.resume = stage.state == StageState::kInterrupted,
           .init_from = source_of(stages, stage),
           .resume_command = resume_command_for(config, options),
-          .restart_command = command_for(config, {"--from", stage.name}),
+          .restart_help = help_to_retrain(config, stage),
           .later_steps = later_steps,
           .seconds_left = seconds,
           .profile_first = options.profile_first,

@@ -14,12 +14,12 @@
 namespace shori {
 
 RunFiles::RunFiles(const PreparedStage& stage, BaseIdentity base, Device device, std::vector<NamedArray> arrays,
-                   std::string resume_command, std::string restart_command)
+                   std::string resume_command, std::string restart_help)
     : stage_(stage),
       folder_(stage.folder),
       identity_{std::move(base), std::nullopt, device},
       resume_command_(std::move(resume_command)),
-      restart_command_(std::move(restart_command)),
+      restart_help_(std::move(restart_help)),
       checkpoints_(stage.folder.path(), std::move(arrays)) {}
 
 void RunFiles::plan(const std::optional<std::string>& parent) {
@@ -41,7 +41,7 @@ void RunFiles::create() {
 TrainingState RunFiles::load() {
   if (const auto run = folder_.read_run())
     if (const std::string parent = text_member(*run, "parent"); !parent.empty()) identity_.parent = parent;
-  const auto loaded = checkpoints_.load_newest(restart_command_);
+  const auto loaded = checkpoints_.load_newest(restart_help_);
   SHORI_CHECK(loaded, "a resume without checkpoints");
   Manifest manifest = read_manifest(loaded->manifest, stage_);
   metrics_ =

@@ -21,9 +21,9 @@ namespace shori {
 class RunFiles {
  public:
   // `arrays`: what checkpoints hold besides the manifest. `resume_command` is what users type to go on after a stop,
-  // `restart_command` to train the stage again where no checkpoint is usable.
+  // `restart_help` is what to do where no checkpoint is usable.
   RunFiles(const PreparedStage& stage, BaseIdentity base, Device device, std::vector<NamedArray> arrays,
-           std::string resume_command, std::string restart_command = "");
+           std::string resume_command, std::string restart_help = "");
 
   // For a new run that begins from the adapter file with SHA-256 `parent`, or from a fresh adapter. Writes nothing, but
   // the size of its checkpoints is known afterwards.
@@ -65,7 +65,7 @@ class RunFiles {
   const PreparedStage& stage_;
   const RunFolder& folder_;
   RunIdentity identity_;
-  std::string resume_command_, restart_command_;
+  std::string resume_command_, restart_help_;
   CheckpointStore checkpoints_;
   std::unique_ptr<LineLog> metrics_, timing_;
   std::unique_ptr<EventFile> events_;

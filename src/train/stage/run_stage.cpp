@@ -97,7 +97,7 @@ bool train(PreparedStage& stage, LoadedBase& base, OldRuns& old_runs, const Stag
   StageSession session(stage, base);
   prepare_device(stage, base, options);
   RunFiles files(stage, session.base_identity(), session.ops().device, session.arrays(), options.resume_command,
-                 options.restart_command);
+                 options.restart_help);
   options.resume ? resume_run(session, files, options.init_from) : prepare_run(session, files, options.init_from);
   replace_old_runs(stage, files, old_runs);
   if (!lock) lock = open_folder(stage, options);

@@ -16,7 +16,7 @@ struct StageRunOptions {
   bool resume = false;
   std::string init_from;                              // run folder, adapter folder or checkpoint; empty: fresh adapter
   std::string resume_command;                         // shown after a stop
-  std::string restart_command;                        // shown where no checkpoint is usable
+  std::string restart_help;                           // shown where no checkpoint is usable
   std::uint64_t later_steps = 0;                      // of the stages that this start trains after this one
   std::optional<double> seconds_left;                 // by the steps of a run before; nullopt: not known
   std::uint64_t profile_first = 0, profile_last = 0;  // steps whose ops are timed, from 1; 0: none

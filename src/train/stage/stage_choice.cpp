@@ -26,7 +26,7 @@ std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::
   throw Error(diagnostic);
 }
 
-// What a run left behind that can neither be resumed nor be told from another run's: without checkpoint and done.json
+// What a run left behind that can neither be resumed nor be distinguished from another run's: without checkpoint and done.json
 // nobody can say which run these are of. A new run would replace adapter/ when it ends, and pinned checkpoints when it
 // reaches their steps. Empty: nothing.
 std::string remains_of(const PreparedStage& stage) {
@@ -34,11 +34,6 @@ std::string remains_of(const PreparedStage& stage) {
   for (const std::string& remains : {folder.adapter(), folder.pinned(), folder.requested(), folder.damaged()})
     if (path_exists(remains)) return remains;
   return "";
-}
-
-// Training a stage by its name moves its folder aside, whatever is in it.
-std::string help_to_retrain(const LoadedConfig& config, const PreparedStage& stage) {
-  return concat("train the stage again, which moves its folder aside: ", command_for(config, {"--from", stage.name}));
 }
 
 void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
@@ -107,6 +102,10 @@ std::string command_for(const LoadedConfig& config, const std::vector<std::strin
   for (const std::string& override : config.overrides) words.insert(words.end(), {"--set", override});
   words.insert(words.end(), options.begin(), options.end());
   return concat(program_command("shori-train"), " ", shell_words(words));
+}
+
+std::string help_to_retrain(const LoadedConfig& config, const PreparedStage& stage) {
+  return concat("train the stage again, which moves its folder aside: ", command_for(config, {"--from", stage.name}));
 }
 
 std::string resume_command_for(const LoadedConfig& config, const RecipeOptions& options) {

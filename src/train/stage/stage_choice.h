@@ -27,6 +27,8 @@ std::string source_of(const std::vector<PreparedStage>& stages, const PreparedSt
 // The whole command that trains the config with these further options, ready to be pasted into a shell:
 // "shori-train recipe.yaml --set device=cpu --resume".
 std::string command_for(const LoadedConfig& config, const std::vector<std::string>& options);
+// What to do where nothing of a stage can be resumed: training it by its name moves its folder aside, whatever is in it.
+std::string help_to_retrain(const LoadedConfig& config, const PreparedStage& stage);
 // The command that continues the run that `options` began.
 std::string resume_command_for(const LoadedConfig& config, const RecipeOptions& options);
 

@@ -60,7 +60,7 @@ struct Written {
     again.keep_newest(2);
   }
   std::optional<CheckpointStore::Loaded> load(State& into) {
-    return CheckpointStore(folder.path(), into.arrays()).load_newest("shori-train again.yaml");
+    return CheckpointStore(folder.path(), into.arrays()).load_newest("train again: shori-train again.yaml");
   }
 };
 
