@@ -6,14 +6,12 @@ import shutil
 import numpy
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM
+from peft import PeftModel
 
+from reference_models import held_out_loss, peft_adapter, reference_model, samples
 from run_folders import Checkpoint, checkpoints, file_sha256, metrics, read_safetensors, snapshot
-from shori_programs import export, in_parallel, must, train
+from shori_programs import export, must, train
 from small_jobs import TokenJob, copy_folder, make_model, replace_file, token_lines
-
-MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 ADAPTER_CONFIG = """\
 {
@@ -71,25 +69,6 @@ def exact_run(tmp_path_factory, model):
     job = TokenJob(tmp_path_factory.mktemp("exact"), model, adapter="lora", load_in_4bit=False, bf16=False, eval_steps=8)
     must(train(job.config))
     return job
-
-
-def samples(path):
-    return [json.loads(line)["input_ids"] for line in path.read_text().splitlines()]
-
-
-def reference_model(folder):
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def held_out_loss(network, path):
-    """Mean cross-entropy over all tokens but the first of each sample, in float64 sums."""
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for ids in samples(path):
-            logits = network(torch.tensor([ids])).logits[0, :-1].double()
-            losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum")
-            total, count = total + losses.item(), count + len(ids) - 1
-    return total / count
 
 
 def logits_of(network, path):
@@ -421,61 +400,6 @@ def test_usage(nf4_run, tmp_path):
                       ["adapter", nf4_run.run, "--out", tmp_path / "x", "--best", "--step", "7"], ["gguf"]):
         assert must(export(*arguments), 2).err, arguments
     assert not (tmp_path / "x").exists()
-
-
-# ---- adapters made by PEFT ------------------------------------------------------------------------------------------
-
-def peft_adapter(model, folder, dtype, **settings):
-    """An adapter of the peft package with random B, saved as that package saves it; and its network."""
-    torch.manual_seed(5)
-    network = get_peft_model(reference_model(model), LoraConfig(**{
-        "r": 20, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": MODULES, "task_type": "CAUSAL_LM",
-        **settings}))
-    for name, value in network.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(value, std=0.05)
-            value.data = value.data.to(dtype).float()
-    stored = {name: value.to(dtype) for name, value in network.state_dict().items()}
-    network.save_pretrained(folder, state_dict=stored)
-    return network.eval()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_peft_adapter_is_taken_over_exactly(model, tmp_path, dtype):
-    network = peft_adapter(model, tmp_path / "peft", dtype)
-    stored = read_safetensors(tmp_path / "peft/adapter_model.safetensors")[1]
-    assert {kind for kind, _, _ in stored.values()} == {"F32" if dtype == torch.float32 else "BF16"}
-    job = TokenJob(tmp_path / "job", model, init_from=str(tmp_path / "peft"), adapter="lora", load_in_4bit=False,
-                   bf16=False, max_steps=1, eval_steps=1)
-    outcome = must(train(job.config))
-    assert outcome.codes == ["W0503"], "its base is not known"
-    start = Checkpoint(checkpoints(job.run)[0])
-    for name, (_, shape, data) in stored.items():
-        values = torch.frombuffer(bytearray(data), dtype=dtype).float().numpy().tobytes()
-        assert start.tensors[name] == values and start.shapes[name] == shape, name
-    ours = metrics(job.run, "eval")[0]["loss"]
-    assert held_out_loss(network, job.folder / "test.jsonl") == pytest.approx(ours, rel=2e-5)
-    must(export("merged", tmp_path / "peft", "--base", model, "--out", tmp_path / "merged"))
-
-
-PEFT_KINDS = {"rank": {"r": 8}, "alpha": {"lora_alpha": 8}, "modules": {"target_modules": MODULES[:3]},
-              "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "bias": {"bias": "all"},
-              "ranks by pattern": {"rank_pattern": {"q_proj": 4}}, "whole modules": {"modules_to_save": ["lm_head"]}}
-
-
-def test_peft_adapters_that_are_not_plain_lora_are_refused(model, tmp_path):
-    for name, settings in PEFT_KINDS.items():
-        folder = tmp_path / name.replace(" ", "-")
-        peft_adapter(model, folder / "peft", torch.float32, **settings)
-
-    def work(name):
-        folder = tmp_path / name.replace(" ", "-")
-        job = TokenJob(folder / "job", model, init_from=str(folder / "peft"), max_steps=1)
-        outcome = must(train(job.config), 2)
-        assert set(outcome.errors) == {"E0511"}, (name, repr(outcome))
-        assert not checkpoints(job.run)
-
-    in_parallel(work, PEFT_KINDS)
 
 
 def test_adapter_with_tensors_missing_or_too_many(nf4_run, model, tmp_path):
