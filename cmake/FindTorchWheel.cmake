@@ -6,7 +6,7 @@
 
 set(_wanted 2.11.0)
 set(_folder_of_torch "import importlib.util as u; print(u.find_spec(\"torch\").submodule_search_locations[0])")
-set(_cure "What to do, one of:
+set(_what_to_do "What to do, one of:
   - run scripts/setup.sh, which installs torch ${_wanted} into ${SHORI_DEPS_DIR}/venv;
   - in an environment of your own:  pip install torch==${_wanted}
     and give its folder:  cmake -DSHORI_TORCH_DIR=$(python3 -c '${_folder_of_torch}') ...")
@@ -18,7 +18,7 @@ else()
   list(LENGTH _found _count)
   if(_count EQUAL 0)
     message(FATAL_ERROR "libtorch ${_wanted} is missing: no torch package in ${SHORI_DEPS_DIR}/venv, and SHORI_TORCH_DIR is not set.\n"
-                        "${_cure}")
+                        "${_what_to_do}")
   elseif(_count GREATER 1)
     message(FATAL_ERROR "More than one torch package in ${SHORI_DEPS_DIR}/venv: ${_found}.\n"
                         "Remove ${SHORI_DEPS_DIR}/venv and run scripts/setup.sh again.")
@@ -28,7 +28,7 @@ endif()
 
 foreach(_file include/ATen/ATen.h include/torch/csrc/api/include/torch/version.h lib/libc10.so lib/libtorch_cpu.so)
   if(NOT EXISTS "${SHORI_TORCH_ROOT}/${_file}")
-    message(FATAL_ERROR "No libtorch in ${SHORI_TORCH_ROOT}: ${_file} is missing there.\n${_cure}")
+    message(FATAL_ERROR "No libtorch in ${SHORI_TORCH_ROOT}: ${_file} is missing there.\n${_what_to_do}")
   endif()
 endforeach()
 
@@ -44,7 +44,7 @@ foreach(_file include/torch/headeronly/version.h include/torch/csrc/api/include/
 endforeach()
 if(NOT SHORI_TORCH_VERSION STREQUAL _wanted)
   message(FATAL_ERROR "libtorch in ${SHORI_TORCH_ROOT} is version '${SHORI_TORCH_VERSION}', this project is built and tested with "
-                      "${_wanted} only.\n${_cure}")
+                      "${_wanted} only.\n${_what_to_do}")
 endif()
 
 # A wheel names its NVIDIA libraries by $ORIGIN/../../nvidia/...; the linker needs the same folders to look through them.
@@ -62,7 +62,7 @@ target_compile_options(shori_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>
 file(GLOB _gomp "${SHORI_TORCH_ROOT}/lib/libgomp*.so*")
 list(LENGTH _gomp _count)
 if(NOT _count EQUAL 1)
-  message(FATAL_ERROR "Expected one libgomp in ${SHORI_TORCH_ROOT}/lib, found: '${_gomp}'.\n${_cure}")
+  message(FATAL_ERROR "Expected one libgomp in ${SHORI_TORCH_ROOT}/lib, found: '${_gomp}'.\n${_what_to_do}")
 endif()
 target_link_libraries(shori_torch INTERFACE "${_gomp}")
 foreach(_dir ${SHORI_TORCH_LIBRARY_DIRS})
