@@ -79,7 +79,7 @@ run() {
   stop_heartbeat
   if [ "$status" -ne 0 ]; then
     tail -n 25 "$log" >&2
-    fail "'$what' failed (exit $status). The whole output is in build/deps/setup.log. Running setup.sh again goes on from here."
+    fail "'$what' failed (exit $status). The whole output is in ${log#"$root"/}. Running setup.sh again goes on from here."
   fi
 }
 
@@ -275,7 +275,7 @@ announce() {
   [ "$cuda_libraries" = no ] || echo "  for a GPU, there:       cuBLAS, cuDNN, NCCL and the other libraries of libtorch's CUDA part"
   [ "$nvcc" = no ] || echo "  for CUDA, there:        nvcc 13.0"
   [ "$with_tests" = no ] || echo "  for the tests, there:   torch, transformers, peft, accelerate, bitsandbytes, sentencepiece, pytest"
-  echo "  log:                    build/deps/setup.log"
+  echo "  logs:                   build/deps/setup.log, build/deps/sentencepiece.log"
 }
 
 mkdir -p "$deps"
@@ -291,10 +291,14 @@ check_disk
 install_system_packages
 make_venv
 install_base_packages
-# Compiling takes the processor, and the packages of the tests the network: both at once. With -m the jobs of the first can be ended
-# together.
+# Compiling takes the processor, and the packages of the tests the network: both at once, each with a log of its own. With -m the jobs
+# of the first can be ended together.
 set -m
-(build_sentencepiece) &
+(
+  log=$deps/sentencepiece.log
+  : >"$log"
+  build_sentencepiece
+) &
 set +m
 sentencepiece=$!
 if [ "$with_tests" = yes ]; then

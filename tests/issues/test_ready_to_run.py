@@ -39,6 +39,24 @@ def test_the_line_for_the_path_is_where_people_look():
         assert re.search(r'export PATH="\$\w+/build/release/bin:\\\$PATH"', (SOURCE / "scripts" / script).read_text()), script
 
 
+def test_set_up_keeps_the_output_of_sentencepiece_apart(tmp_path):
+    """It is built while other packages are downloaded: in one log their lines were mixed. Here every program is a stub."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SOURCE / "scripts/setup.sh", tmp_path / "scripts")
+    stubs, python = tmp_path / "stubs", tmp_path / "build/deps/venv/bin/python"
+    for path, body in [(stubs / "dpkg-query", "echo installed"), (stubs / "apt-get", "true"), (stubs / "df", "printf 'x\\nx x x 99999\\n'"),
+                       (python, 'echo "asked: $*"; [[ "$*" != *"download --no-deps --no-binary"* ]]')]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+    done = subprocess.run(["bash", tmp_path / "scripts/setup.sh", "--no-cuda"], env={"PATH": f"{stubs}:/usr/bin:/bin"}, text=True,
+                          capture_output=True, check=False)
+    assert done.returncode == 1 and "The whole output is in build/deps/sentencepiece.log." in done.stderr, done
+    logs = {name: (tmp_path / f"build/deps/{name}.log").read_text() for name in ("setup", "sentencepiece")}
+    assert "asked: -m pip" in logs["setup"] and "sentencepiece" not in logs["setup"], logs
+    assert "download --no-deps --no-binary sentencepiece" in logs["sentencepiece"] and "torch" not in logs["sentencepiece"], logs
+
+
 def test_statistics_in_plain_words(tmp_path):
     (tmp_path / "a.blockml").write_text(scene("A", ["hello there", "yes", "so"]))
     plain = must(run(BIN / "shori-data", "stats", tmp_path)).out
