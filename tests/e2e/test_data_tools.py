@@ -349,3 +349,12 @@ def test_the_readme_leads_from_a_chat_to_a_stage_config(tmp_path, text_model):
         program, *args = shlex.split(line, comments=True)
         args += ["--set", "device=cpu"] if program == "shori-train" else []
         must(run({"shori-data": DATA, "shori-train": TRAIN}[program], *args, cwd=tmp_path, env={"SHORI_TOKENIZER": ""}))
+
+
+def test_the_yaml_conversation_of_the_readme_is_read(tmp_path):
+    (example,) = re.findall(r"In YAML .*? a conversation is\s+`(\{.*\})`\.$", (SOURCE / "README.md").read_text(), re.M | re.S)
+    (tmp_path / "a.yaml").write_text(example)
+    must(data("convert", tmp_path / "a.yaml", "--to", "blockml", "--out", tmp_path / "out"))
+    (made,) = (tmp_path / "out").iterdir()
+    assert made.read_text() == ("▀title\nDusk▄\n▀description\nOld Tam\nA ferryman.▄\n[INST] Keep it short. [/INST]\n"
+                                '▀message (length: tiny)\nOld Tam: "Last boat."▄\n▀message\nIt left.▄\n')
