@@ -29,7 +29,7 @@ constexpr char kOtherModel[] =
 
 // How to repair a file that is no JSON; `offset` is where the parser stopped.
 std::string json_help(std::string_view text, std::size_t offset, const std::string& path) {
-  if (text.starts_with("\xEF\xBB\xBF"))
+  if (text.starts_with(kByteOrderMark))
     return "delete the byte order mark: " + sed_command("'1s/^\\xEF\\xBB\\xBF//'", path);
   const std::string_view rest = text.substr(std::min(offset, text.size()));
   if (rest.starts_with("/") || rest.starts_with("#")) return "delete the comment there: JSON has none";

@@ -17,6 +17,7 @@
 #include "shori/util/hash.h"
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 #include "src/util/open_inside.h"
 
 namespace shori {
@@ -129,7 +130,7 @@ void refuse_web_page(const InputFile& file, std::string_view missing_code) {
   if (!is_model_file(file.path())) return;
   std::string head(std::min(kHead, file.size()), '\0');
   file.read_at(0, head.data(), head.size());
-  if (head.starts_with("\xEF\xBB\xBF")) head.erase(0, 3);
+  if (head.starts_with(kByteOrderMark)) head.erase(0, kByteOrderMark.size());
   const std::string start = lower_ascii(trim(head));
   if (!start.starts_with("<!doctype html") && !start.starts_with("<html")) return;
   Diagnostic problem(missing_code, quoted_path(file.path()) + " is a web page (HTML), not the file itself");

@@ -47,7 +47,7 @@ class Parser {
   bool text_fits() {
     if (text_.size() > limits_.bytes)
       return fail(concat("the text has ", text_.size(), " bytes, the limit is ", limits_.bytes));
-    if (text_.starts_with("\xef\xbb\xbf")) return fail("there is a byte order mark before the value");
+    if (text_.starts_with(kByteOrderMark)) return fail("there is a byte order mark before the value");
     if (const auto bad = find_invalid_utf8(text_)) return fail_at(*bad, "this byte is not UTF-8");
     return true;
   }

@@ -10,6 +10,7 @@
 #include <streambuf>
 #include <unordered_map>
 
+#include "shori/util/command.h"
 #include "shori/util/hash.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -300,20 +301,18 @@ class TreeBuilder : public YAML::EventHandler {
 bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagnostics& diagnostics) {
   const std::string& text = document.text;
   Diagnostic diagnostic("E0111", "not a plain UTF-8 text");
-  diagnostic.at(document.file).help("save the file as UTF-8 without a byte order mark");
+  diagnostic.at(document.file);
   std::optional<std::size_t> bad = find_invalid_utf8(text);
   if (text.find('\0') < bad.value_or(text.size())) bad = text.find('\0');
   if (text.size() > limits.bytes) {
     diagnostic.message = concat("the file has ", text.size(), " bytes, the limit is ", limits.bytes);
-    diagnostic.helps.clear();
   } else if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     diagnostic.note("byte 0: " + to_hex(text.data(), 2) + " (UTF-16)");
-  } else if (text.starts_with("\xef\xbb\xbf")) {
-    diagnostic.note("byte 0: efbbbf (byte order mark)");
+    diagnostic.help("convert it: " + rewrite_command("iconv -f utf-16 -t utf-8", document.file));
   } else if (bad) {
     const TextPosition position = position_of(text, *bad);
     diagnostic.at(document.file, position.line, position.column);
-    diagnostic.note(concat("byte ", *bad, ": ", to_hex(text.data() + *bad, 1)));
+    diagnostic.note(concat("byte ", *bad, ": ", to_hex(text.data() + *bad, 1))).help("save the file as UTF-8");
   } else {
     return true;
   }
@@ -356,6 +355,7 @@ bool build_tree(YamlDocument& document, const YamlLimits& limits, Diagnostics& d
 
 std::optional<YamlDocument> parse_yaml(std::string file, std::string text, const YamlLimits& limits,
                                        Diagnostics& diagnostics) {
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());  // YAML 1.2, section 5.2, allows it
   YamlDocument document{std::move(file), std::move(text), {}};
   if (!is_plain_text(document, limits, diagnostics)) return std::nullopt;
   if (!build_tree(document, limits, diagnostics)) return std::nullopt;

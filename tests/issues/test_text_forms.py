@@ -11,7 +11,8 @@ import zipfile
 
 import pytest
 
-from shori_programs import BIN, must, run
+from shori_programs import BIN, must, run, train
+from small_jobs import TokenJob
 
 DATA = BIN / "shori-data"
 TEXT = '▀message\nBree: "Do you sell wicks?"▄\n▀message\nOsk: "Only three."▄\n'
@@ -219,3 +220,19 @@ def test_a_fix_alone_does_not_rewrite_line_ends(tmp_path):
     path.write_bytes(content)
     must(run(DATA, "check", path, "--fix", "--in-place"))
     assert path.read_bytes() == content
+
+
+def test_a_config_as_editors_on_windows_save_it(tmp_path, token_model):
+    """Notepad writes a byte order mark, and under "Unicode" UTF-16. The first is no part of the text: columns count without it."""
+    job = TokenJob(tmp_path / "job", token_model)
+    text = job.config.read_text(encoding="utf-8").replace("\n", "\r\n")
+    job.config.write_bytes(text.encode("utf-8-sig"))
+    assert must(train(job.config, "--check")).err.rstrip().endswith("no problems")
+    job.config.write_bytes(("lora_rr: 8\r\n" + text).encode("utf-8-sig"))
+    assert f"{job.config}:1:1" in must(train(job.config, "--check"), 2).err
+    job.config.write_bytes(text.encode("utf-16"))
+    refused = must(train(job.config, "--check"), 2)
+    assert refused.errors == ["E0111"]
+    command, = re.findall(r"= help: convert it: (.*)", refused.err)
+    subprocess.run(["bash", "-c", command], check=True)
+    must(train(job.config, "--check"))

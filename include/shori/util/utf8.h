@@ -9,6 +9,8 @@
 
 namespace shori {
 
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // of UTF-8
+
 // Byte offset of the first byte that is not part of a well-formed sequence; nullopt if the whole text is valid.
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 // Whether `bytes`, which are not empty, are a part of one character from its first byte on, and more are to come.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "shori/util/text.h"
+#include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
@@ -45,7 +46,7 @@ std::optional<Diagnostic> check_segment(const Segment& segment, const std::strin
   Diagnostics problems;
   // A byte order mark is wrong at the start of a file only; at the start of a segment it is a character like others.
   std::string_view body = segment.body;
-  while (body.starts_with("\xEF\xBB\xBF")) body.remove_prefix(3);
+  while (body.starts_with(kByteOrderMark)) body.remove_prefix(kByteOrderMark.size());
   if (!check_text(body, {file, 0}, problems)) return problems.all().front();
   const std::size_t newline = 1;  // after the segment, and no part of it
   if (render_segment(segment).size() - newline > kBlockBytes) return segment_too_large(segment.role);

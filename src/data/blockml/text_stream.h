@@ -17,8 +17,6 @@
 
 namespace shori {
 
-inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";  // of UTF-8
-
 enum class TextChange : std::uint8_t { kByteOrderMark, kUtf16, kLineEnd, kHalf, kBlankLine };
 inline constexpr std::size_t kTextChangeCount = 5;
 using TextChanges = std::array<std::uint64_t, kTextChangeCount>;

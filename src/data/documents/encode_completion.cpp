@@ -28,7 +28,7 @@ bool check_plain_text(Encoding& encoding, std::string_view text) {
   const std::size_t nul = text.find('\0');
   if (const auto bad = find_invalid_utf8(text)) {
     problem("E0304", "the text is not UTF-8", *bad).help(utf8_command(encoding.file.path, text));
-  } else if (text.starts_with("\xEF\xBB\xBF")) {
+  } else if (text.starts_with(kByteOrderMark)) {
     problem("E0304", "a byte order mark", 0)
         .help("delete it: " + sed_command("'s/\\xEF\\xBB\\xBF//g'", encoding.file.path));
   } else if (nul != std::string_view::npos) {

@@ -72,7 +72,7 @@ bool check_text_form(std::string_view line, const std::string& file, LineCheck& 
     problem.help(utf8_command(file, line));
     return false;
   }
-  if (line.starts_with("\xEF\xBB\xBF")) {
+  if (line.starts_with(kByteOrderMark)) {
     check.add("E0304", "a byte order mark inside the file", 0)
         .note("bytes ef bb bf")
         .help("delete it: " + sed_command("'s/^\\xEF\\xBB\\xBF//'", file));

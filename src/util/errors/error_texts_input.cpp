@@ -53,9 +53,9 @@ about them. Write the value out in full.)"},
 itself.)"},
     {"E0111", 2, "not a readable YAML config",
      R"(The file cannot be read as one YAML mapping in plain UTF-8. Possible causes: another encoding
-(UTF-16, Windows-1252), a byte order mark, a NUL byte, more than 1 MiB, more than 8 levels, or a
-YAML syntax error, which the message then names with line and column. Save the file as UTF-8 without
-a byte order mark.)"},
+(UTF-16, Windows-1252), a NUL byte, more than 1 MiB, more than 8 levels, or a YAML syntax error, which
+the message then names with line and column. Save the file as UTF-8; a byte order mark at its start is
+allowed.)"},
     {"E0112", 2, "a key of Axolotl that has no meaning here",
      R"(Axolotl has this key, but nothing in this program corresponds to it: for example `deepspeed` on one
 GPU. It is accepted while it is off (empty, 0, false, null, none), so that published configs can be

@@ -132,8 +132,6 @@ TEST(ParseYaml, EncodingIsCheckedFirst) {
        {std::string("\xff\xfe"
                     "a\0:\0",
                     6),
-        std::string("\xef\xbb\xbf"
-                    "a: 1\n"),
         std::string("a: \x93x\n"), std::string("a: x\0y\n", 7), std::string("a: \xc0\xaf\n")}) {
     EXPECT_EQ(parse(text).codes(), "E0111");
   }
@@ -141,6 +139,18 @@ TEST(ParseYaml, EncodingIsCheckedFirst) {
   const Parsed windows = parse("a: 1\nb: caf\xe9\n");
   EXPECT_EQ(windows.location().line, 2u);
   EXPECT_EQ(windows.location().column, 7u);
+}
+
+TEST(ParseYaml, AByteOrderMarkIsNoPartOfTheText) {
+  const std::string mark = "\xef\xbb\xbf";
+  const Parsed good = parse(mark + "a: 1\n");
+  ASSERT_TRUE(good.document);
+  EXPECT_EQ(good.document->root.members.at(0).first.text, "a");
+  EXPECT_EQ(good.document->root.members.at(0).second.column, 4u);
+  const Parsed twice = parse(mark + "{a: 1, a: 2}\n");
+  EXPECT_EQ(twice.codes(), "E0102");
+  EXPECT_EQ(twice.location().column, 8u);
+  EXPECT_EQ(parse(mark).codes(), "E0111");
 }
 
 TEST(ParseYaml, LimitsHold) {
