@@ -26,25 +26,33 @@ std::string shown(const Document& document, const DataSources& sources) {
 void report_overlong(const Documents& documents, const DataSources& sources, const DataOptions& options,
                      Diagnostics& diagnostics) {
   std::vector<std::string> notes;
-  std::int64_t longest = 0;
+  std::int64_t longest = 0, longest_whole = 0;
   const Document* first = nullptr;
   for (const Document& document : documents) {
     const Overlong& overlong = document.overlong;
     if (overlong.length == 0) continue;
     if (first == nullptr) first = &document;
     notes.push_back(concat(shown(document, sources), ": ",
-                           overlong.part ? "one message with what belongs to it has " : "", overlong.length, " ids (+",
-                           overlong.length - options.sequence_len, ")"));
+                           overlong.is_part() ? "one message with what belongs to it has " : "", overlong.length,
+                           " ids (+", overlong.length - options.sequence_len, ")"));
     longest = std::max(longest, overlong.length);
+    longest_whole = std::max(longest_whole, overlong.whole);
   }
   if (first == nullptr) return;
   Diagnostic problem("E0305", concat(notes.size(), " of ", documents.size(),
                                      " conversations are longer than `sequence_len` ", options.sequence_len));
   at_document(problem, *first, sources).notes = std::move(notes);
-  problem.help(concat("`sequence_len: ", round_up<std::int64_t>(longest, 16), "` takes them whole"));
-  problem.help(options.overlong == OverlongPolicy::kSplit
-                   ? "shorten the message by hand"
-                   : "`excess_length_strategy: split` cuts BlockML between its blocks");
+  const std::int64_t enough = round_up<std::int64_t>(longest, 16), whole = round_up<std::int64_t>(longest_whole, 16);
+  if (enough < whole) {
+    const bool split = options.overlong == OverlongPolicy::kSplit;
+    problem.help(concat(
+        "`sequence_len: ", enough,
+        split ? "` takes every message, each conversation in parts" : "` takes at least the first message of each"));
+  }
+  problem.help(concat("`sequence_len: ", whole, "` takes them whole"));
+  problem.help(options.overlong == OverlongPolicy::kRaise
+                   ? "`excess_length_strategy: split` cuts BlockML between its blocks"
+                   : "shorten by hand what is too long");
   problem.help("`excess_length_strategy: drop` leaves them out, and lists them");
   diagnostics.add(std::move(problem));
 }

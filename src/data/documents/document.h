@@ -24,7 +24,8 @@ namespace shori {
 // Set where the policy for over-long conversations does not accept or cannot cut one.
 struct Overlong {
   std::int64_t length = 0;  // ids, BOS and EOS included, of the conversation or of the part that does not fit; 0: fits
-  bool part = false;
+  std::int64_t whole = 0;   // of the conversation
+  bool is_part() const { return length < whole; }
 };
 
 struct Document {

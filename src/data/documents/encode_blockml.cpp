@@ -91,7 +91,7 @@ void cut(Encoding& encoding, const std::vector<Segment>& segments, const Encoded
   const SplitResult result = split ? split_conversation(segments, costs, split_options)
                                    : truncate_conversation(segments, costs, split_options);
   if (result.parts.empty()) {
-    document.overlong = {result.needed, true};
+    document.overlong = {result.needed, id_count(whole.ids)};
     return;
   }
   const MaskOptions mask = mask_options(options);

@@ -79,7 +79,7 @@ void drop_or_refuse(Encoding& encoding, std::int64_t length) {
   if (encoding.options.compat || encoding.options.overlong == OverlongPolicy::kDrop) {
     dropped_tokens(encoding.document, DropRule::kOverlong) = length;
   } else {
-    encoding.document.overlong = {length, false};
+    encoding.document.overlong = {length, length};
   }
 }
 

@@ -1,6 +1,7 @@
 // Conversations that are longer than sequence_len.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include "shori/util/json.h"
@@ -96,6 +97,35 @@ TEST_F(DatasetTest, TheLengthThatSplitNamesTakesEveryUnit) {
   const std::string& help = diagnostics.all()[0].helps[0];
   options.sequence_len = std::stoi(help.substr(help.find(": ") + 2));
   load_good({entry("b.blockml")});
+}
+
+// Each length does what is said of it, and one that is smaller by a rounding step does not.
+TEST_F(DatasetTest, TheLengthsThatAreNamedAreThoseThatItTakes) {
+  const auto message = [](std::size_t size) { return "▀message\n" + std::string(size, 'q') + "▄\n"; };
+  folder.write("b.blockml", kDocumentB + message(200) + message(300));
+  for (const OverlongPolicy policy : {OverlongPolicy::kRaise, OverlongPolicy::kSplit, OverlongPolicy::kTruncate}) {
+    options.overlong = policy;
+    options.sequence_len = 30;
+    load({entry("b.blockml")});
+    ASSERT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
+    const auto named = [helps = diagnostics.all()[0].helps](std::string_view what) {
+      const auto help = std::ranges::find_if(helps, [&](const std::string& text) { return text.ends_with(what); });
+      return help == helps.end() ? 0 : std::stoi(help->substr(help->find(": ") + 2));
+    };
+    const int whole = named("` takes them whole");
+    const int enough = policy == OverlongPolicy::kSplit ? named("` takes every message, each conversation in parts")
+                       : policy == OverlongPolicy::kTruncate ? named("` takes at least the first message of each")
+                                                             : whole;
+    options.sequence_len = whole;
+    ASSERT_EQ(load_good({entry("b.blockml")}).train.size(), 1u);
+    EXPECT_EQ(load_good({entry("b.blockml")}).file_ledgers[0].counts.tokens_dropped(), 0);
+    EXPECT_GT(load_good({entry("b.blockml")}).train[0].ids.size() + 16, static_cast<std::size_t>(whole));
+    options.sequence_len = enough;
+    load_good({entry("b.blockml")});
+    options.sequence_len = enough - 16;
+    load({entry("b.blockml")});
+    EXPECT_EQ(problems(), (Texts{"E0305 b.blockml:1"}));
+  }
 }
 
 TEST_F(DatasetTest, EosOfSplitConversations) {

@@ -106,7 +106,7 @@ TEST_F(EncodeDocuments, SkippedOverlongAndUntrainedDocumentsAreCounted) {
   options.sequence_len = 83;
   encode(entry("a.blockml"), kDocumentA);
   EXPECT_EQ(document.overlong.length, 84);
-  EXPECT_FALSE(document.overlong.part);
+  EXPECT_FALSE(document.overlong.is_part());
   options.overlong = OverlongPolicy::kDrop;
   encode(entry("a.blockml"), kDocumentA);
   EXPECT_EQ(document.overlong.length, 0);
@@ -114,7 +114,7 @@ TEST_F(EncodeDocuments, SkippedOverlongAndUntrainedDocumentsAreCounted) {
   options.overlong = OverlongPolicy::kSplit;
   options.sequence_len = 20;
   encode(entry("a.blockml"), kDocumentA);
-  EXPECT_TRUE(document.overlong.part);
+  EXPECT_TRUE(document.overlong.is_part());
   options.sequence_len = 1000;
   options.train_on_inputs = false;
   options.train_on_eos = false;
