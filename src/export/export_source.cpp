@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "shori/config/vocabulary.h"
 #include "shori/io/safetensors.h"
 #include "shori/train/checkpoint.h"
 #include "shori/train/run_folder.h"
@@ -72,11 +73,18 @@ AdapterSource best_checkpoint(const RunFolder& run) {
   return checkpoint_of_step(run, *step);
 }
 
+[[noreturn]] void refuse_without_checkpoints(const std::string& path) {
+  Diagnostic problem("E0510", "`--step` and `--best` need a run folder: " + path);
+  std::vector<std::string> stages;
+  for (const std::string& folder : stage_folders_in(path)) stages.push_back(quoted_path(folder));
+  if (!stages.empty()) problem.help("name one of the stages in it: " + join_words(stages));
+  throw Error(problem);
+}
+
 AdapterSource choose_file(const ExportChoice& choice) {
   const RunFolder run(choice.run);
   const bool is_run = is_directory(choice.run) && is_directory(run.checkpoints());
-  if (!is_run && (choice.step || choice.best))
-    throw Error(Diagnostic("E0510", "`--step` and `--best` need a run folder: " + choice.run));
+  if (!is_run && (choice.step || choice.best)) refuse_without_checkpoints(choice.run);
   if (!is_run) return find_adapter_source(choice.run);
   if (choice.step) return checkpoint_of_step(run, *choice.step);
   if (choice.best) return best_checkpoint(run);

@@ -118,6 +118,18 @@ def test_the_folder_of_a_recipe_names_its_finished_stages(finished, tmp_path):
         assert set(re.findall(r"`runs/([^`]*)`", line)) == set(others), line
 
 
+@pytest.mark.parametrize("choice", [["--step", "1"], ["--best"]], ids=" ".join)
+def test_the_folder_of_a_recipe_names_its_stages_where_a_checkpoint_is_asked_for(finished, tmp_path, choice):
+    """Unfinished ones have checkpoints as well."""
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    (tmp_path / "runs" / STAGES[0] / "done.json").unlink()
+    for outcome in (export("adapter", "runs", *choice, "--out", "out", cwd=tmp_path),
+                    run_program(BIN / "shori-chat", "runs", *choice, cwd=tmp_path)):
+        assert must(outcome, 2).errors == ["E0510"]
+        (line,) = re.findall(r"= help: name one of the stages in it: (.*)", outcome.err)
+        assert set(re.findall(r"`runs/([^`]*)`", line)) == set(STAGES), line
+
+
 def test_single_files_give_the_same_adapters(tmp_path, token_model, finished):
     write_data(tmp_path)
     before = ...
