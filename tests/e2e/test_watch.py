@@ -320,6 +320,16 @@ def test_terminal_moves_inside_a_step(tmp_path, token_model):
     assert "\r\x1b[Kevaluating test.jsonl: pack 1 of " in written, "it moves while it evaluates as well"
 
 
+def test_a_loss_has_the_same_digits_everywhere(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model)
+    printed = must(train(job.config)).err
+    evaluations = metrics(job.run, "eval")
+    assert [float(loss) for loss in re.findall(r"^eval run step \d+ test.jsonl: loss (\d+\.\d{4})$", printed, re.M)] == \
+        [round(line["loss"], 4) for line in evaluations], printed
+    page = (job.run / "report.html").read_text()
+    assert all(f"<td>{line['loss']:.4f}</td>" in page for line in evaluations), "the table of evaluations"
+
+
 def test_verbose_and_quiet(tmp_path, token_model):
     jobs = [TokenJob(tmp_path / name, token_model) for name in ("verbose", "quiet", "pipe")]
     assert "resolved config" in on_terminal(jobs[0].config, "--verbose")

@@ -149,7 +149,7 @@ std::string evaluation_table(const RunRecord& run) {
   const std::size_t first = run.evals.size() > kMost ? run.evals.size() - kMost : 0;
   for (std::size_t i = first; i < run.evals.size(); ++i) {
     const EvalRecord& eval = run.evals[i];
-    rows.push_back({concat(eval.step), eval.dataset, format_double(eval.loss), format_double(eval.perplexity)});
+    rows.push_back({concat(eval.step), eval.dataset, loss_text(eval.loss), format_double(eval.perplexity)});
   }
   if (rows.empty()) return "";
   const std::string title =

@@ -1,7 +1,6 @@
 #include "src/train/stage/train_loop.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "shori/train/report.h"
 #include "shori/util/log.h"
@@ -9,18 +8,13 @@
 #include "shori/util/signals.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/train/report/run_record.h"
 #include "src/train/stage/pins.h"
 #include "src/train/stage/step_report.h"
 #include "src/train/step/step_profile.h"
 
 namespace shori {
 namespace {
-
-std::string short_number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
-}
 
 void check_base(StageSession& session, const RunFiles& files) {
   const auto changed = session.find_changed_weight();
@@ -143,8 +137,8 @@ bool evaluate_if_due(StageSession& session, RunFiles& files) {
   if (!results) return false;
   for (const EvalMetrics& result : *results) {
     files.add_metrics(eval_line(result));
-    log_info(concat("eval ", result.stage, " step ", result.step, " ", result.dataset, ": loss ",
-                    short_number(result.loss)));
+    log_info(
+        concat("eval ", result.stage, " step ", result.step, " ", result.dataset, ": loss ", loss_text(result.loss)));
   }
   return sample_if_due(session, files);
 }
