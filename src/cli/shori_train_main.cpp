@@ -78,7 +78,8 @@ void add_options(CLI::App& app, Arguments& arguments) {
   app.add_flag_callback(
       "--quiet", [] { set_verbosity(Verbosity::kQuiet); }, "show errors, warnings and one line a stage");
   app.add_flag_callback(
-      "--verbose", [] { set_verbosity(Verbosity::kVerbose); }, "show on a terminal all that train.log has");
+      "--verbose", [] { set_verbosity(Verbosity::kVerbose); },
+      "show on a terminal all that train.log has; with --check and --plan every key of every stage as well");
   add_word_option(app, "--color", kColorWords, "colors (default: auto, on a terminal without NO_COLOR)",
                   [](std::size_t index) { set_color_choice(static_cast<ColorChoice>(index)); });
   app.add_flag("--help-keys", arguments.help_keys,

@@ -192,6 +192,8 @@ void set_verbosity(Verbosity verbosity) { choices().verbosity = verbosity; }
 
 bool is_quiet() { return choices().verbosity == Verbosity::kQuiet; }
 
+bool is_verbose() { return choices().verbosity == Verbosity::kVerbose; }
+
 void set_color_choice(ColorChoice choice) { choices().color = choice; }
 
 void log_warning(const Diagnostic& diagnostic) {

@@ -197,7 +197,7 @@ def test_check_and_plan_write_nothing(tmp_path, token_model):
         assert snapshot(tmp_path) == before
         table = next(line for line in outcome.err.splitlines() if line.startswith("run "))
         assert re.fullmatch(r"run\s+17\s+420\s+7\s+8\s+0\.004\s+to train", table), table
-    outcome = must(train(job.config, "--check"))
+    outcome = must(train(job.config, "--check", "--verbose"))
     for text in ("learning_rate: 0.004", "lora_r: 20", "data: 17 conversations in 2 files"):
         assert text in outcome.err, text
 

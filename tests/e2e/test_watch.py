@@ -339,6 +339,16 @@ def test_verbose_and_quiet(tmp_path, token_model):
     assert len(piped) == 1 and piped[0].startswith("stage run done: 8 steps"), piped
 
 
+@pytest.mark.parametrize("asked", ["--check", "--plan"])
+def test_a_check_or_plan_prints_its_result_and_configs_only_when_asked(tmp_path, token_model, asked):
+    """In a pipe, where a run that begins prints its whole log, as well as on a terminal."""
+    job = TokenJob(tmp_path, token_model)
+    for printed in (must(train(job.config, asked)).err, on_terminal(job.config, asked)):
+        assert "resolved config" not in printed and "sequence_len" not in printed and "steps" in printed, printed
+    for printed in (must(train(job.config, asked, "--verbose")).err, on_terminal(job.config, asked, "--verbose")):
+        assert "resolved config" in printed and "sequence_len: 64" in printed, printed
+
+
 def test_color_by_choice(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model, save_steps=1000)  # a warning: beyond the end
     assert "\x1b[" not in on_terminal(job.config, "--check", env={"NO_COLOR": "1"}).replace("\x1b[K", "")

@@ -145,7 +145,7 @@ def folder(tmp_path):
 def test_axolotl_yaml_fixes(folder, text_model, name):
     config = folder / "qlora.yml"
     config.write_text((HEAD + FILES[name]).format(model=text_model), encoding="utf-8")
-    outcome = must(train(config, "--check"))
+    outcome = must(train(config, "--check", "--verbose"))
     assert outcome.errors == []
     accepted = [line for line in outcome.err.splitlines() if "accepted" in line and "model_type" in line]
     assert len([line for line in accepted if not line.startswith("#")]) == 1, "listed once"

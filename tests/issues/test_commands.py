@@ -232,7 +232,7 @@ def test_set_takes_several_pairs_before_and_after_the_config(tmp_path, token_mod
     job = TokenJob(tmp_path, token_model)
     for arguments in (["--set", "lora_r=4", "lora_alpha=8", job.config], [job.config, "--set", "lora_r=4", "lora_alpha=8"],
                       ["--set=lora_r=4", "lora_alpha=8", job.config], [job.config, "--set", "lora_r=4", "--set", "lora_alpha=8"]):
-        printed = must(train(*arguments, "--check")).err
+        printed = must(train(*arguments, "--check", "--verbose")).err
         assert re.search(r"lora_r: 4 .*--set", printed) and re.search(r"lora_alpha: 8 .*--set", printed), arguments
     assert must(train(job.config, "--set", "lora_r=4", "lora_alpha:8"), 2).err
     assert must(train(job.config, "--set", "lora_r=4", "lora_r=8"), 2).errors == ["E0102"]
@@ -240,7 +240,7 @@ def test_set_takes_several_pairs_before_and_after_the_config(tmp_path, token_mod
 
 def test_set_of_one_stage(tmp_path, token_model):
     config = recipe(tmp_path, token_model)
-    printed = must(train(config, "--check", "--set", "high.learning_rate=1e-4", "lora_r=4")).err
+    printed = must(train(config, "--check", "--verbose", "--set", "high.learning_rate=1e-4", "lora_r=4")).err
     rates = re.findall(r"learning_rate: (\S+)", printed)
     assert [float(rate) for rate in rates[:2]] == [0.002, 1e-4], rates
     refused = must(train(config, "--check", "--set", "hihg.learning_rate=1e-4"), 2)

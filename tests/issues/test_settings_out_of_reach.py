@@ -49,7 +49,7 @@ def test_a_run_that_changed_nothing_says_so(tmp_path, token_model):
 def test_max_steps_beyond_epochs(tmp_path, token_model):
     """Axolotl and transformers repeat epochs until max_steps (transformers #6439, unsloth #594)."""
     job = job_of(tmp_path / "alone", token_model, max_steps=7, num_epochs=...)
-    check = must(train(job.config, "--check"))
+    check = must(train(job.config, "--check", "--verbose"))
     assert check.codes == [] and "num_epochs: 3" in check.err
     must(train(job.config))
     steps = steps_of(job)
@@ -119,7 +119,7 @@ def test_shares_of_the_run(tmp_path, token_model):
     """warmup_ratio, evals_per_epoch and saves_per_epoch as Axolotl counts them, shown as what they become."""
     job = job_of(tmp_path, token_model, samples=10, held_out=2, eval_steps=..., lr_scheduler="cosine", warmup_ratio=0.25,
                  evals_per_epoch=5, saves_per_epoch=2)
-    check = must(train(job.config, "--check"))
+    check = must(train(job.config, "--check", "--verbose"))
     for key, value, written in [("warmup_steps", 2, "warmup_ratio: 0.25"), ("eval_steps", 2, "evals_per_epoch: 5"),
                                 ("save_steps", 5, "saves_per_epoch: 2")]:
         assert any(line.startswith(f"{key}: {value} ") and line.endswith(f"# `{written}`") for line in check.err.splitlines()), check

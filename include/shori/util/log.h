@@ -29,6 +29,7 @@ void log_screen(std::string_view text);
 enum class Verbosity { kQuiet, kNormal, kVerbose };
 void set_verbosity(Verbosity verbosity);
 bool is_quiet();
+bool is_verbose();
 enum class ColorChoice { kAuto, kAlways, kNever };
 void set_color_choice(ColorChoice choice);
 

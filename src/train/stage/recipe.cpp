@@ -30,10 +30,13 @@ std::string describe_encoding(const Tokenizer& tokenizer) {
   return concat("tokenizer: the SentencePiece library encodes every text, because ", tokenizer.word_cache_obstacle());
 }
 
+void log_config(const PreparedStage& stage) {
+  log_detail(concat("--- stage ", stage.name, ": resolved config ---"));
+  log_lines(resolved_config_text(stage), log_detail);
+}
+
 // `log`: a run that begins shows all of this in train.log, and a terminal only what differs.
 void log_stage(const PreparedStage& stage, void (*log)(std::string_view)) {
-  log(concat("--- stage ", stage.name, ": resolved config ---"));
-  log_lines(resolved_config_text(stage), log);
   log(concat("--- stage ", stage.name, ": data ---"));
   if (stage.base->tokenizer) log_detail(describe_encoding(*stage.base->tokenizer));
   log_lines(stage.ledger.to_text(), log);
@@ -49,7 +52,11 @@ void log_stage(const PreparedStage& stage, void (*log)(std::string_view)) {
 
 void log_preparation(const LoadedConfig& config, const std::vector<PreparedStage>& stages, bool trains) {
   for (const std::string& note : config.notes) log_info(note);
-  for (const PreparedStage& stage : stages) log_stage(stage, trains ? log_detail : log_info);
+  for (const PreparedStage& stage : stages) {
+    // Whoever asks for a check or a plan wants its result, not pages of YAML before it.
+    if (trains || is_verbose()) log_config(stage);
+    log_stage(stage, trains ? log_detail : log_info);
+  }
   if (trains) show_start(stages);
   log_lines(stage_table(stages));
 }
