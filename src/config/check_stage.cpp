@@ -223,6 +223,8 @@ const NoEffect kNoEffects[] = {
     {"allow_overlap",
      [](const TrainConfig& c) { return c.allow_overlap && c.val_set_size == 0 && c.test_datasets.empty(); },
      "neither `val_set_size` nor `test_datasets` is set"},
+    {"sample_max_tokens", [](const TrainConfig& c) { return c.sample_prompts.empty() && !c.sample_steps; },
+     "neither `sample_prompts` nor `sample_steps` is set"},
 };
 
 }  // namespace

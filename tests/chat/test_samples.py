@@ -105,11 +105,28 @@ def test_memory_plan_counts_the_cache(tmp_path, text_model):
     assert "keys and values" in must(train(job.config, "--plan")).err
 
 
+def test_length_of_samples(tmp_path, text_model):
+    """An output key: what is trained is the same, and a run goes on with another length."""
+    job = make_job(tmp_path / "job", text_model, sample_steps=2, sample_prompts="greeting.txt", sample_max_tokens=3)
+    with start_train(job.config) as running:
+        running.wait_for("saved step 1")
+        running.signal(signal.SIGINT)
+        running.finish()
+    assert {(line["tokens"], line["stop"]) for line in of_type(job, "sample")} == {(3, "length")}
+    job.write(sample_max_tokens=5)
+    must(train(job.config, "--resume"))
+    assert {line["tokens"] for line in of_type(job, "sample")} == {3, 5}
+    plain = make_job(tmp_path / "plain", text_model)
+    must(train(plain.config))
+    assert of_type(plain, "end")[0]["adapter_sha256"] == of_type(job, "end")[0]["adapter_sha256"]
+
+
 @pytest.mark.parametrize("settings, code", [
     ({"sample_prompts": "missing.txt"}, "E0203"),
     ({"sample_prompts": 3}, "E0203"),
     ({"sample_prompts": {"a": 1}}, "E0104"),
     ({"sample_steps": 0}, "E0103"),
+    ({"sample_steps": 1, "sample_max_tokens": 0}, "E0103"),
     ({"sample_steps": 1, "val_set_size": 0}, "E0107"),
 ], ids=json.dumps)
 def test_refused(tmp_path, text_model, settings, code):

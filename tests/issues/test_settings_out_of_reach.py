@@ -136,6 +136,7 @@ def test_shares_of_the_run(tmp_path, token_model):
     ({"eval_steps": 2}, "`eval_steps` has no effect"), ({"evals_per_epoch": 2}, "`evals_per_epoch` has no effect"),
     ({"loss_watchdog_patience": 2}, "`loss_watchdog_patience` has no effect"),
     ({"gpu_memory_limit": "20GiB"}, "`gpu_memory_limit` has no effect"),
+    ({"sample_max_tokens": 20}, "`sample_max_tokens` has no effect"),
     ({"sequence_len": 10**6}, "`sequence_len` 1000000 is more than the "),
     ({"adapter": None}, "`adapter` is empty: `qlora` is trained"),
 ])

@@ -115,6 +115,7 @@ using DatasetList = std::vector<DataEntry>;
     "text files that end in an open message, continued at each evaluation. Does not affect results")                   \
   X(OptionalInteger, sample_steps, {}, kOutput, between(1, 1000000000),                                                \
     "steps between samples; without sample_prompts, of the first held-out conversation")                               \
+  X(Integer, sample_max_tokens, 512, kOutput, between(1, 1048576), "maximum number of tokens of a sample")             \
   X(Integer, save_steps, 1, kOutput, between(1, 1000000000), "steps between checkpoints")                              \
   X(Integer, save_total_limit, 2, kOutput, between(2, 1000000),                                                        \
     "newest checkpoints that are kept, and newest epoch ends in pinned/, beside the best evaluation")                  \

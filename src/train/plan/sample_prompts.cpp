@@ -64,7 +64,7 @@ std::optional<SamplePrompt> prompt_of_conversation(const PreparedStage& stage, c
       const std::int64_t left = stage.config.sequence_len - 1 - std::ssize(prompt.ids);
       const bool fitting = fits(stage, prompt);
       if (fitting) shortest = std::move(prompt);
-      if (left >= kSampleTokens) return shortest;
+      if (left >= stage.config.sample_max_tokens) return shortest;
     }
     if (head == 0) break;
   }
@@ -111,7 +111,7 @@ std::vector<SamplePrompt> read_sample_prompts(const PreparedStage& stage, Diagno
 std::int64_t sample_context(const PreparedStage& stage) {
   std::int64_t longest = 0;
   for (const SamplePrompt& prompt : stage.sample_prompts) longest = std::max(longest, std::ssize(prompt.ids) + 1);
-  return longest == 0 ? 0 : std::min(longest + kSampleTokens, stage.config.sequence_len);
+  return longest == 0 ? 0 : std::min(longest + stage.config.sample_max_tokens, stage.config.sequence_len);
 }
 
 }  // namespace shori

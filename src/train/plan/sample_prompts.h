@@ -9,9 +9,6 @@
 
 namespace shori {
 
-// Tokens of a reply at most.
-inline constexpr std::int64_t kSampleTokens = 512;
-
 // Whether `config` asks for samples.
 bool has_samples(const TrainConfig& config);
 

@@ -37,7 +37,7 @@ std::optional<std::vector<SampleMetrics>> write_samples(CachedModel& model, cons
       const Reply reply = generate(model, *stage.base->tokenizer, prompt.ids,
                                    {.sampler = preset_settings(preset),
                                     .seed = static_cast<std::uint64_t>(stage.config.seed),
-                                    .max_tokens = kSampleTokens},
+                                    .max_tokens = stage.config.sample_max_tokens},
                                    {.cancelled = stop_requested});
       if (reply.stop == StopReason::kCancelled) return std::nullopt;
       samples.push_back(metrics_of(stage, step, prompt, preset, reply));
