@@ -106,6 +106,17 @@ def test_auto_keeps_the_library_where_the_kernel_saves_less_than_a_twentieth(tmp
     assert numbers(stopped) == numbers(library)
 
 
+def test_a_run_whose_record_is_damaged_goes_on_where_other_algorithms_are_accepted(tmp_path, narrow_model):
+    """Checkpoints have all of run.json but the algorithms."""
+    stopped = job(tmp_path, narrow_model)
+    stopped_after_step_1(stopped)
+    (stopped.run / "run.json").write_text("{")
+    refused = must(emulated(stopped.config, "--resume"), 2)
+    assert refused.errors == ["E0509"] and "the algorithms of the run, cannot be read" in refused.err, repr(refused)
+    must(emulated(stopped.config, "--resume", "--set", "resume_on_other_build=warn"))
+    assert products(stopped) == []
+
+
 def test_auto_chooses_once_for_the_stages_of_a_recipe(tmp_path, narrow_model):
     """In one process, and in another that finds the other kernel faster."""
     recipe = job(tmp_path, narrow_model, held_out=0, max_steps=1, num_epochs=...,

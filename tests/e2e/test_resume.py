@@ -355,6 +355,36 @@ def test_other_build(tmp_path, half_way, untouched):
     assert tensor_state(job.run)[name] == tensor_state(untouched.run)[name]
 
 
+@pytest.mark.parametrize("damage", ["cut off", "empty", "missing"])
+def test_run_json_is_made_again_from_the_newest_checkpoint(tmp_path, half_way, untouched, damage):
+    job = half_way.copy(tmp_path / "job")
+    record = job.run / "run.json"
+    whole = record.read_text()
+    record.unlink() if damage == "missing" else record.write_text(whole[:100] if damage == "cut off" else "")
+    assert must(train(job.config), 2).errors == ["E0507"], "as where it is whole"
+    assert must(train(job.config, "--resume", "--set", "learning_rate=0.002"), 2).errors == ["E0504"]
+    job.write(base_model=str(make_model(tmp_path / "seed", "--vocab", 512, "--seed", 7)))
+    assert must(train(job.config, "--resume"), 3).errors == ["E0508"], "the weights are compared"
+    job.write(base_model=str(half_way.model))
+    outcome = must(train(job.config, "--resume"))
+    assert "run.json could not be read: made again from the checkpoint of step " in outcome.err and outcome.errors == []
+    name = "adapter/adapter_model.safetensors"
+    assert tensor_state(job.run)[name] == tensor_state(untouched.run)[name]
+    assert record.read_text() == whole.replace(str(half_way.folder), str(job.folder))
+
+
+@pytest.mark.parametrize("name", ["done.json", "run.json"])
+def test_a_damaged_record_of_a_finished_run_is_made_again_as_the_message_says(tmp_path, token_model, untouched, name):
+    job = untouched.copy(tmp_path / "job")
+    before = final_state(job.run)
+    (job.run / name).write_text("{")
+    refused = must(train(job.config), 4) if name == "done.json" else must(train("--status", job.run), 4)
+    assert refused.errors == ["E0506"] and "delete done.json" in refused.err, repr(refused)
+    (job.run / "done.json").unlink()
+    must(train(job.config, "--resume"))
+    assert final_state(job.run) == before and "run: finished" in must(train("--status", job.run)).out
+
+
 def test_folder_in_use(tmp_path, token_model, untouched):
     job = TokenJob(tmp_path, token_model, samples=56)
     with start_train(job.config) as running:

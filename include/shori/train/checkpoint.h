@@ -26,6 +26,10 @@ inline constexpr std::uint64_t kCheckpointVersion = 1;
 // the SHA-256 of every tensor. `number` is its step. Throws Error E0503 with the reason, E0515 for a newer format.
 SealedFile open_checkpoint(const std::string& folder, const std::string& name, bool check_tensors);
 
+// The record that a resume is compared with: run.json, or if that is missing or cannot be read, the manifest of the newest
+// checkpoint, which lacks only the algorithms of products on a GPU. nullopt if there is neither.
+std::optional<JsonValue> record_to_resume(const RunFolder& run);
+
 enum class PinFolder { kPinned, kRequested };
 
 // The reasons for which a checkpoint stays in pinned/.

@@ -56,6 +56,8 @@ class RunFolder {
   // Parsed done.json / run.json; nullopt if absent. E0506 if it cannot be read.
   std::optional<JsonValue> read_done() const { return read_json("done.json"); }
   std::optional<JsonValue> read_run() const { return read_json("run.json"); }
+  // As read_run(), but nullopt as well if it cannot be read.
+  std::optional<JsonValue> readable_run() const;
   // Atomic and durable.
   void write(const std::string& name, const std::string& content) const;
 

@@ -48,7 +48,7 @@ void restore_matmul_choices(const RunFolder& folder, RestoredChoices which);
 // multiprocessors of a GPU. Another one than that of the run is E0509.
 std::string device_name(Device device);
 
-// What differs between `record` (run.json or done.json) and the stage now: E0504 for each config key, E0508 for data,
+// What differs between `record` (run.json, done.json or a manifest) and the stage now: E0504 for each config key, E0508 for data,
 // plan, tokenizer, base. Empty: nothing.
 std::vector<Diagnostic> identity_changes(const JsonValue& record, const PreparedStage& stage, const std::string& since);
 

@@ -77,6 +77,13 @@ SealedFile open_checkpoint(const std::string& folder, const std::string& name, b
   }
 }
 
+std::optional<JsonValue> record_to_resume(const RunFolder& run) {
+  if (auto record = run.readable_run()) return record;
+  const auto newest = run.newest_checkpoint();
+  if (!newest) return std::nullopt;
+  return open_checkpoint(run.checkpoints(), checkpoint_name(*newest), false).manifest;
+}
+
 CheckpointStore::CheckpointStore(std::string run_folder, std::vector<NamedArray> arrays)
     : run_(std::move(run_folder)), folder_(run_.checkpoints()), arrays_(std::move(arrays)) {
   SHORI_CHECK(std::ranges::is_partitioned(

@@ -172,9 +172,18 @@ std::optional<JsonValue> RunFolder::read_json(const std::string& name) const {
     throw Error(
         Diagnostic("E0506", concat("`", file(name), "` cannot be read: ", value ? "not an object" : problem.message))
             .at(file(name), position.line, position.column)
-            .help("start over in an empty folder"));
+            .help(concat("delete done.json if there is one, and `--resume` makes ", name,
+                         " again from the newest checkpoint")));
   }
   return value;
+}
+
+std::optional<JsonValue> RunFolder::readable_run() const {
+  try {
+    return read_run();
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 void RunFolder::write(const std::string& name, const std::string& content) const {

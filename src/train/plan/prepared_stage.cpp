@@ -6,6 +6,7 @@
 
 #include "shori/data/data_options.h"
 #include "shori/data/pack_plan.h"
+#include "shori/train/checkpoint.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/hash.h"
 #include "shori/util/log.h"
@@ -111,7 +112,7 @@ std::vector<RecordedFile> files_of_run(const RunFolder& folder) {
   try {
     if (!is_directory(folder.path())) return {};
     auto record = folder.read_done();
-    if (!record) record = folder.read_run();
+    if (!record) record = record_to_resume(folder);
     return record ? recorded_files(*record) : std::vector<RecordedFile>();
   } catch (const Error&) {
     return {};

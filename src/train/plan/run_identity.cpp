@@ -142,7 +142,7 @@ std::string done_json(const PreparedStage& stage, const RunIdentity& identity, s
 }
 
 void restore_matmul_choices(const RunFolder& folder, RestoredChoices which) {
-  const auto run = folder.read_run();
+  const auto run = folder.readable_run();
   const JsonValue* products = run ? run->find("products") : nullptr;
   if (products == nullptr) return;
   std::vector<MatmulChoice> choices;
@@ -188,7 +188,10 @@ std::vector<Diagnostic> identity_changes(const JsonValue& record, const Prepared
     changes.push_back(changed("the tokenizer", since, text_member(record, "tokenizer_sha256"), now.tokenizer_sha256));
   const JsonValue* base = record.find("base");
   const std::string headers = base ? text_member(*base, "headers") : "";
-  if (headers != now.base_headers) changes.push_back(changed("the base model", since, headers, now.base_headers));
+  // A manifest has none of them: the weights are compared once they are loaded.
+  const bool has_headers = base == nullptr || base->find("headers") != nullptr;
+  if (has_headers && headers != now.base_headers)
+    changes.push_back(changed("the base model", since, headers, now.base_headers));
   if (!changes.empty()) return changes;
   // Data fingerprint and plan depend on config and tokenizer as well: reported only if those are the same.
   if (text_member(record, "data_fingerprint") != now.data_fingerprint)

@@ -1,5 +1,6 @@
 // The state of each stage's run folder, found without a lock and without writing.
 #include "shori/train/adapter_file.h"
+#include "shori/train/checkpoint.h"
 #include "shori/train/prepared_stage.h"
 #include "shori/train/run_identity.h"
 #include "shori/util/text.h"
@@ -71,10 +72,8 @@ void find_state(PreparedStage& stage, const std::vector<PreparedStage>& stages) 
     stage.state = stage.changes.empty() ? StageState::kDone : StageState::kChanged;
   } else if (newest) {
     stage.step = *newest;
-    const auto run = folder.read_run();
-    if (!run)
-      throw Error(Diagnostic("E0506", concat(folder.path(), " holds checkpoints but no run.json"))
-                      .help("start over in an empty folder"));
+    const auto run = record_to_resume(folder);
+    SHORI_CHECK(run, "a checkpoint without a record");
     stage.changes = identity_changes(*run, stage, concat("step ", *newest));
     if (stage.changes.empty()) check_parent(*run, stage, stages);
     stage.state = stage.changes.empty() ? StageState::kInterrupted : StageState::kChanged;

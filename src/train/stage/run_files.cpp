@@ -39,10 +39,9 @@ void RunFiles::create() {
 }
 
 TrainingState RunFiles::load() {
-  if (const auto run = folder_.read_run())
-    if (const std::string parent = text_member(*run, "parent"); !parent.empty()) identity_.parent = parent;
   const auto loaded = checkpoints_.load_newest(restart_help_);
   SHORI_CHECK(loaded, "a resume without checkpoints");
+  if (const std::string parent = text_member(loaded->manifest, "parent"); !parent.empty()) identity_.parent = parent;
   Manifest manifest = read_manifest(loaded->manifest, stage_);
   metrics_ =
       std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", manifest.metrics_bytes, manifest.metrics_sha256);
@@ -54,6 +53,10 @@ TrainingState RunFiles::load() {
   saved_ = durable_ = manifest.state.step;
   // A kill may have come between a pin and the removal of what it replaces.
   pins_unsettled_ = true;
+  if (!folder_.readable_run()) {
+    folder_.write("run.json", run_json(stage_, identity_));
+    log_info(concat("run.json could not be read: made again from the checkpoint of step ", saved_));
+  }
   return std::move(manifest.state);
 }
 

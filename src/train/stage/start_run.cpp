@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "shori/train/checkpoint.h"
 #include "shori/util/build_info.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
@@ -24,9 +25,12 @@ void check_same_base(const JsonValue& run, const std::string& fingerprint) {
 // Another build or instruction set may round differently.
 void check_same_build(const JsonValue& run, Device device, OtherBuild policy) {
   const std::string build = text_member(run, "build"), run_device = text_member(run, "device");
-  if (build == build_id() && run_device == device_name(device)) return;
+  // Another algorithm of a product may round differently as well.
+  const bool knows_products = device == Device::kCpu || run.find("products") != nullptr;
+  if (build == build_id() && run_device == device_name(device) && knows_products) return;
   if (policy == OtherBuild::kError)
-    throw Error(Diagnostic("E0509", "build or device is not the one that the run began with")
+    throw Error(Diagnostic("E0509", knows_products ? "build or device is not the one that the run began with"
+                                                   : "run.json, which has the algorithms of the run, cannot be read")
                     .note(concat("then ", build, ", ", run_device))
                     .note(concat("now ", build_id(), ", ", device_name(device)))
                     .help("use that build, or `resume_on_other_build: warn`"));
@@ -60,7 +64,7 @@ void begin_run(StageSession& session, RunFiles& files, const std::string& init_f
 
 void resume_run(StageSession& session, RunFiles& files, const std::string& init_from) {
   const PreparedStage& stage = session.stage();
-  if (const auto run = stage.folder.read_run()) {
+  if (const auto run = record_to_resume(stage.folder)) {
     check_same_base(*run, session.base_identity().fingerprint);
     check_same_build(*run, session.ops().device, stage.config.resume_on_other_build);
   }

@@ -67,8 +67,9 @@ value. Restore those lines, or begin a new stage with `init_from`.)"},
 another. An adapter is only meaningful on its own base. Use the base that the adapter names.)"},
     {"E0506", 4, "no usable checkpoint",
      R"(The run folder has no usable checkpoint, or one of its files cannot be read; the message gives the
-reason for each. Restore the folder from a backup, train the stage again with `--from STAGE`, which
-moves its folder aside, or choose another `output_dir`.)"},
+reason for each. `--resume` makes run.json again from the newest checkpoint, and done.json as well once
+the damaged one is deleted. Where no checkpoint is usable, restore the folder from a backup, train the
+stage again with `--from STAGE`, which moves its folder aside, or choose another `output_dir`.)"},
     {"E0507", 2, "folder already holds a run",
      R"(`output_dir` already has a run in it. It will not be resumed or overwritten unless you ask:
 `--resume` continues it, `--from STAGE` moves its folder aside and trains the stage again, and
