@@ -52,9 +52,12 @@ def test_full_file_system(small_disk, tmp_path, one_layer, injector, expected):
         assert running.wait_for(r"error\[E0502\]"), "it says so"
         assert running.wait_for("ENOSPC") and running.wait_for("the program continues")
         assert running.process.poll() is None, "and waits"
+        if is_mounted:
+            assert "the disk is full: " in must(train("--status", job.run)).out, "as its status says"
         (disk / "filler").unlink() if is_mounted else switch.unlink()
         outcome = running.finish()
     assert outcome.code == 0, repr(outcome)
+    assert "the disk is full" not in must(train("--status", job.run)).out
     assert final_state(job.run) == expected
 
 

@@ -75,6 +75,8 @@ std::vector<std::string> stage_folders_in(const std::string& path);
 // link of anyone else is left for RunLock::take() to refuse.
 std::string run_folder_path(const std::string& output_dir);
 
+inline constexpr char kNextCheckpoint[] = ".next.tmp";  // in checkpoints/: the room that is reserved for the next one
+
 // "step-000118.safetensors" <-> 118. Only names of exactly this form (6 to 12 digits) are checkpoints.
 std::string checkpoint_name(std::uint64_t step);
 std::optional<std::uint64_t> checkpoint_step(const std::string& name);

@@ -22,7 +22,6 @@
 namespace shori {
 namespace {
 
-constexpr char kNextName[] = ".next.tmp";
 constexpr SealedFormat kFormat{.magic = "SHORICKP", .label = "checkpoint-1", .version = kCheckpointVersion};
 constexpr std::size_t kMaxDamaged = 2;
 
@@ -137,15 +136,15 @@ void CheckpointStore::reserve_space(const FileDescriptor& file) const {
 }
 
 void CheckpointStore::create_next() {
-  next_ =
-      FileDescriptor(openat(directory_.get(), kNextName, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
+  next_ = FileDescriptor(
+      openat(directory_.get(), kNextCheckpoint, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644));
   if (!next_.valid()) throw IoFailure{"open", errno};
   reserve_space(next_);
 }
 
 void CheckpointStore::discard_next() {
   next_.close();
-  unlinkat(directory_.get(), kNextName, 0);
+  unlinkat(directory_.get(), kNextCheckpoint, 0);
 }
 
 void CheckpointStore::write(std::uint64_t step, const Json& fields) {
@@ -164,7 +163,7 @@ void CheckpointStore::write_once(std::uint64_t step, const Json& fields) {
   if (const IoResult result = sync_file(next_.get()); result.error) throw IoFailure{"fsync", result.error};
   if (const int error = next_.close()) throw IoFailure{"close", error};
   const std::string name = checkpoint_name(step);
-  const IoResult renamed = rename_no_replace(directory_.get(), kNextName, name.c_str());
+  const IoResult renamed = rename_no_replace(directory_.get(), kNextCheckpoint, name.c_str());
   SHORI_CHECK(renamed.error != EEXIST, name + " exists already");
   if (renamed.error) throw IoFailure{"rename", renamed.error};
   if (const IoResult result = sync_file(directory_.get()); result.error) {

@@ -1,6 +1,8 @@
 #include "shori/train/run_status.h"
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -42,8 +44,7 @@ std::string ago(double seconds) {
   return seconds < 0 ? "" : concat(", ", format_duration(std::max(1.0, std::round(seconds))), " ago");
 }
 
-std::string state_text(const RunRecord& record) {
-  const LockState lock = lock_state(record.folder);
+std::string state_text(const RunRecord& record, const LockState& lock) {
   if (record.done) return "finished";
   switch (lock.kind) {
     case LockState::kHeld:
@@ -92,11 +93,30 @@ std::string time_left(const RunRecord& record, std::uint64_t step) {
   return format_duration(seconds * static_cast<double>(record.total_steps - step));
 }
 
+// Of the disk of a running stage. A run whose disk is full waits, and can then write nothing that would say so.
+std::string room_text(const RunFolder& folder) {
+  struct statvfs disk{};
+  struct stat checkpoint{};
+  const auto saved = folder.newest_checkpoint();
+  if (!saved || ::statvfs(folder.path().c_str(), &disk) != 0) return "";
+  const bool is_reserved = path_exists(join_path(folder.checkpoints(), kNextCheckpoint));
+  if (::stat(join_path(folder.checkpoints(), checkpoint_name(*saved)).c_str(), &checkpoint) != 0) return "";
+  // Some file systems keep blocks for root.
+  const std::uint64_t free = std::uint64_t{::geteuid() == 0 ? disk.f_bfree : disk.f_bavail} * disk.f_frsize;
+  const std::uint64_t needed = is_reserved ? disk.f_frsize : static_cast<std::uint64_t>(checkpoint.st_size);
+  if (free >= needed) return "";
+  return concat("the disk is full: ", format_bytes(free), " free, ", format_bytes(needed),
+                " needed; the run waits for room and then continues");
+}
+
 std::string run_text(const RunRecord& record) {
   const RunFolder folder(record.folder);
   const std::uint64_t step = record.last_step();
-  std::string text = concat(escape_for_log(record.stage), ": ", state_text(record), "\n");
+  const LockState lock = lock_state(record.folder);
+  const bool is_running = !record.done && lock.kind == LockState::kHeld;
+  std::string text = concat(escape_for_log(record.stage), ": ", state_text(record, lock), "\n");
   text += line("folder", escape_for_log(record.folder, 400));
+  if (const std::string room = room_text(folder); is_running && !room.empty()) text += line("room", room);
   text += line("step", step_text(record, step));
   if (!record.steps.empty()) {
     const StepRecord& last = record.steps.back();
