@@ -9,16 +9,22 @@ if(SHORI_PCH)
   target_precompile_headers(shori_pch PRIVATE <ATen/ATen.h>)
 endif()
 
-# The headers of the standard library that most sources of the layers without libtorch read, compiled once in the same way.
+# The headers of the standard library that most sources read, compiled once in the same way.
 set(SHORI_STD_HEADERS <algorithm> <array> <charconv> <cmath> <cstdint> <cstring> <functional> <map> <memory> <optional> <set> <span>
                       <string> <string_view> <unordered_map> <utility> <vector>)
 if(SHORI_PCH)
   add_library(shori_std_pch STATIC "${CMAKE_BINARY_DIR}/generated/shori_pch.cpp")
   target_precompile_headers(shori_std_pch PRIVATE ${SHORI_STD_HEADERS})
+  # A precompiled header serves only the options that it was compiled with: libtorch brings -fopenmp.
+  add_library(shori_std_torch_pch STATIC "${CMAKE_BINARY_DIR}/generated/shori_pch.cpp")
+  target_link_libraries(shori_std_torch_pch PRIVATE shori_torch)
+  target_precompile_headers(shori_std_torch_pch PRIVATE ${SHORI_STD_HEADERS})
+  set(SHORI_STD_TORCH_PCH "${CMAKE_BINARY_DIR}/CMakeFiles/shori_std_torch_pch.dir/cmake_pch.hxx")
 endif()
 
-# Lets the sources of TARGET that use libtorch share the precompiled header. Reading it takes 2 s, so the others go without: those that
-# neither include libtorch nor a header of the tests that does. (A source missed here compiles all the same, slowly.)
+# Lets the sources of TARGET that use libtorch share its precompiled header. Reading it takes 2 s, so the others read that of the standard
+# library: those that neither include libtorch nor a header of the tests that does. (A source missed here compiles all the same,
+# slowly.) CMake knows one precompiled header for a target, so that of the others is an option of each source.
 function(shori_use_pch target)
   if(NOT SHORI_PCH)
     return()
@@ -32,6 +38,11 @@ function(shori_use_pch target)
         file(READ "${path}" text)
         if(NOT text MATCHES "#include (<(ATen|c10|torch)/|\"tests/support/(ops_matrix|ops_linear|reference_mistral)\\.h)")
           set_source_files_properties("${path}" TARGET_DIRECTORY ${target} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+          if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+            set_source_files_properties("${path}" TARGET_DIRECTORY ${target} PROPERTIES
+                                        COMPILE_OPTIONS "-include;${SHORI_STD_TORCH_PCH}"
+                                        OBJECT_DEPENDS "${SHORI_STD_TORCH_PCH}.gch")
+          endif()
         endif()
       endif()
     endif()

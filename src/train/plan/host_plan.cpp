@@ -57,8 +57,8 @@ MemoryPlan plan_host_memory(const MemoryDemand& demand, ActivationMemory choice,
   plan.lines = memory.device.table();
   // A device has a workspace of another size.
   std::erase_if(plan.lines, [](const DeviceArena::Line& line) { return line.category == kWorkspaceCategory; });
-  plan.lines.push_back(
-      {"temporaries of the ops (estimate)", op_temporaries(demand.model, demand.format.activation, tokens, threads)});
+  plan.lines.emplace_back().category = "temporaries of the ops (estimate)";
+  plan.lines.back().bytes = op_temporaries(demand.model, demand.format.activation, tokens, threads);
   plan.total_bytes = sum_of(plan.lines);
   return plan;
 }

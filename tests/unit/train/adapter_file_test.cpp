@@ -14,14 +14,14 @@
 namespace shori {
 namespace {
 
-constexpr char kPrefix[] = "base_model.model.model.layers.0.self_attn.q_proj.";
+const std::string kPrefix = "base_model.model.model.layers.0.self_attn.q_proj.";
 
 struct Adapter {
   std::vector<float> a = {0.1f, -2.0f, 3.5f, 1e-3f, 5.0f, 6.0f}, b = {1.0f, 2.0f, -3.0f, 0.25f};
   AdapterSettings settings{"mistralai/Mistral-7B-Instruct-v0.2", 2, 16, 0.1, {"q_proj"}};
   std::vector<NamedArray> tensors() {
-    return {{std::string(kPrefix) + "lora_A.weight", FileDType::kF32, {2, 3}, a.data()},
-            {std::string(kPrefix) + "lora_B.weight", FileDType::kF32, {2, 2}, b.data()}};
+    return {{kPrefix + "lora_A.weight", FileDType::kF32, {2, 3}, a.data()},
+            {kPrefix + "lora_B.weight", FileDType::kF32, {2, 2}, b.data()}};
   }
 };
 
