@@ -1,9 +1,9 @@
 #include <unistd.h>
 
-#include <array>
 #include <cstdlib>
 #include <fstream>
 
+#include "shori/util/text.h"
 #include "src/data/import/cards.h"
 #include "src/data/import/conversation.h"
 #include "tests/fuzz/fuzz_targets.h"
@@ -53,25 +53,47 @@ void read_card_file(const std::string& path) {
   check_conversation(conversation);
 }
 
+using Reader = void (*)(ImportFile&);
+
+// By the first letter of an input; null: a card, or no reader's letter.
+Reader reader_of(char letter) {
+  switch (letter) {
+    case 'l':
+      return import_limarp;
+    case 'g':
+      return import_sharegpt;
+    case 'm':
+      return import_messages;
+    case 's':
+      return import_sillytavern;
+    case 't':
+      return import_text;
+    case 'p':
+      return import_plain;
+    default:
+      return nullptr;
+  }
+}
+
 }  // namespace
 
+// The first byte says which reader gets the rest; a capital stands for the cleaning of LimaRP too.
 void import(std::string_view bytes) {
-  constexpr std::array readers = {import_limarp,      import_sharegpt, import_messages,
-                                  import_sillytavern, import_text,     import_plain};
-  constexpr std::size_t kKinds = readers.size() + 1;  // cards too
   if (bytes.empty()) return;
-  const auto choice = static_cast<unsigned char>(bytes.front());
+  const char letter = lower_ascii(bytes.front());
+  const Reader reader = reader_of(letter);
+  if (reader == nullptr && letter != 'c') return;
   ImportOptions options;
   options.human_name = "Aya";
   options.gpt_name = "Nitori";
-  options.limarp_clean = choice / kKinds % 2 == 1;
+  options.limarp_clean = letter != bytes.front();
   const std::string path = write_input(bytes.substr(1));
-  if (choice % kKinds == readers.size()) return read_card_file(path);
+  if (reader == nullptr) return read_card_file(path);
   const InputFile input = InputFile::open(path);
   ImportReport report;
   Diagnostics diagnostics;
   ImportFile file{input, path, options, report, diagnostics, check_conversation};
-  readers[choice % kKinds](file);
+  reader(file);
 }
 
 }  // namespace shori::fuzz
