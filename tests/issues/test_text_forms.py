@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import re
 import shutil
 import subprocess
@@ -108,6 +109,32 @@ def test_a_refused_file_is_readable_after_the_printed_command(tmp_path, reader, 
     assert not list(path.parent.glob("*.new")), command
     again = read(reader, tmp_path, path.read_bytes())[0]
     assert again.code == 0, f"{command}\n{again!r}"
+
+
+PARQUET_COMMAND = r"= help: write its rows as JSONL, and name that file instead: (python3 -c '.*' \S*/a.parquet \S*/a.jsonl)"
+
+
+@pytest.mark.parametrize("options", [(), ("--type", "blockml_jsonl"), "import"], ids=["no type", "type", "import"])
+def test_parquet_is_named(tmp_path, options):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1\x15\x04" + b"\0\1" * 40 + b"PAR1")
+    command = ["import", path, "--from", "sharegpt", "--out", tmp_path / "out"] if options == "import" else ["check", path, *options]
+    outcome = must(run(DATA, *command), 3)
+    assert outcome.errors == ["E0304"] and "Parquet" in outcome.err, repr(outcome)
+    assert re.search(PARQUET_COMMAND, outcome.err), repr(outcome)
+
+
+def test_the_command_for_parquet_makes_jsonl(tmp_path):
+    """With a stand-in for pandas, whose real functions have these names and arguments."""
+    (tmp_path / "a.parquet").write_bytes(b"PAR1" * 4)
+    (tmp_path / "pandas.py").write_text(
+        "class read_parquet:\n    def __init__(self, path): open(path)\n"
+        "    def to_json(self, path, orient, lines, force_ascii):\n"
+        "        assert (orient, lines, force_ascii) == ('records', True, False)\n"
+        f"        open(path, 'w').write({LINE!r})\n")
+    help_text = re.search(PARQUET_COMMAND, run(DATA, "check", tmp_path / "a.parquet").err)
+    subprocess.run(["bash", "-c", help_text[1]], check=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    must(run(DATA, "check", tmp_path / "a.jsonl"))
 
 
 @pytest.mark.parametrize("content, missing", [

@@ -39,6 +39,18 @@ constexpr Magic kCompressed[] = {
     {"BZh", "bzip2", "bzip2 -dc <"},    {"PK\x03\x04", "zip", "unzip -p"},
 };
 
+// JSONL beside the file, under a name not in use.
+std::string parquet_command(const std::string& file) {
+  constexpr std::string_view kEnd = ".jsonl";
+  const std::size_t dot = file.rfind('.'), slash = file.rfind('/');
+  const bool has_end = dot != std::string::npos && (slash == std::string::npos || dot > slash + 1);
+  std::string lines = concat(file.substr(0, has_end ? dot : file.size()), kEnd);
+  while (path_exists(lines)) lines.insert(lines.size() - kEnd.size(), ".rows");
+  return concat(
+      "python3 -c 'import sys, pandas; pandas.read_parquet(sys.argv[1]).to_json(sys.argv[2], orient=\"records\", ",
+      "lines=True, force_ascii=False)' ", shell_word(file), ' ', shell_word(lines));
+}
+
 // UTF-16 without a byte order mark: texts have a zero in one of each two bytes, nearly always the same one.
 bool is_utf16(std::string_view head, std::size_t zero_at) {
   if (head.find('\0') == std::string_view::npos) return false;
@@ -128,6 +140,12 @@ std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::str
     return Diagnostic("E0304", "the file is an archive (.charx) of a card and its pictures")
         .at(shown)
         .help(concat("unpack the card: unzip -p ", shell_word(shown), " card.json > ", shell_word(json)));
+  }
+  if (head.starts_with("PAR1")) {
+    return Diagnostic("E0304", "the file is Parquet, a table of columns")
+        .at(shown)
+        .note("JSONL is read; Python with pandas and pyarrow makes it")
+        .help("write its rows as JSONL, and name that file instead: " + parquet_command(shown));
   }
   for (const Magic& magic : kCompressed) {
     if (!head.starts_with(magic.bytes)) continue;

@@ -10,6 +10,7 @@
 #include "shori/util/text.h"
 #include "shori/util/user_path.h"
 #include "shori/util/utf8.h"
+#include "src/data/blockml/text_stream.h"
 #include "src/data/sources/glob.h"
 #include "src/data/sources/recognize.h"
 #include "src/data/sources/remote_paths.h"
@@ -224,12 +225,16 @@ bool is_reported(const DataEntry& entry, const Diagnostics& diagnostics) {
 }
 
 Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipped, std::size_t skipped_before) {
+  const bool single = path_exists(entry.resolved_path) && !is_directory(entry.resolved_path);
+  if (single) {
+    // Of a file in a form that no type reads, what to do about it is said.
+    if (auto refused = refuse_file_form(InputFile::open(entry.resolved_path), entry.path)) return *std::move(refused);
+  }
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (skipped.size() > skipped_before) {
     problem.note("found, but of another kind: " + escape_for_log(skipped[skipped_before]))
         .note("types: " + join_words(kWords<DataType>));
     const std::string& path = entry.resolved_path;
-    const bool single = path_exists(path) && !is_directory(path);
     const FileKind kind = single ? recognize_file(InputFile::open(path), path) : FileKind::kUnknown;
     const std::string word(import_word(kind));
     if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
