@@ -74,14 +74,22 @@ def test_prompts_of_alpaca_are_no_log(tmp_path):
     ("### Human: a\n### Assistant: b\n", ["Human", "Assistant"]), ("老王：你好\n小李： 嗯：对\n", ["老王", "小李"]),
     ("**老王：**你好\n[12:30] 小李：嗯\n", ["老王", "小李"]),
     ("老王：你好\n小李：嗯：对\n（他笑了）\n小李：走\n", ["老王", "小李", "小李"]),
-    ("Ольга: да\nСтарый Том: нет\nи ушёл\n", ["Ольга", "Старый Том"])],
-    ids=["dash", "star", "prompt", "wide", "wide bold", "wide twice", "Cyrillic"])
+    ("Ольга: да\nСтарый Том: нет\nи ушёл\n", ["Ольга", "Старый Том"]),
+    ("<tam> hi\n", ["tam"]), ("12:30 <Tam> x\n12:31 <mira_> y\n", ["Tam", "mira_"]),
+    ("[12:30] <@Tam> x\n2024-01-02 12:31:05 <+mira> 1: y\n<~^-^> z\n", ["Tam", "mira", "^-^"])],
+    ids=["dash", "star", "prompt", "wide", "wide bold", "wide twice", "Cyrillic", "nick", "time", "mode"])
 def test_speakers_as_logs_write_them(tmp_path, log, speakers):
     _, made = imported(tmp_path, "plain", {"p.txt": log})
     text = next(iter(made.values()))
     assert [line.split(":")[0] for line in text.split("\n") if ": " in line] == speakers, text
     if "老王" in speakers:
         assert "老王: 你好▄" in text
+
+
+def test_tags_are_no_speakers(tmp_path):
+    text = "<think>\nHe waits.\n</think>\n<a href=x> y\n</p> z\n12 <b\n"
+    outcome, made = imported(tmp_path, "plain", {"p.txt": text}, code=3)
+    assert "no line begins with a speaker" in outcome.err and not made, repr(outcome)
 
 
 def test_you_in_a_log_is_the_user(tmp_path):

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxSpeaker = 40;  // code points
 constexpr std::size_t kMaxWords = 4;
+constexpr std::string_view kChannelModes = "~&@%+";  // of IRC, before a nick
 
 // In the order in which they speak for a name.
 enum class Letter : std::uint8_t { kSmall, kWithoutCase, kCapital, kNone };
@@ -99,8 +100,18 @@ std::size_t skip_mark(std::string_view line) {
   return mark == kMarks.end() ? 0 : std::min(line.find_first_not_of(' ', mark->size()), line.size());
 }
 
-// After a time in brackets: `[12:30] `, `(2024-01-02 12:30) `.
+// In angle brackets, where logs of IRC have any nick: no tag with members, and no end of one.
+bool may_be_nick(std::string_view name) {
+  return !name.empty() && name == trim(name) && count_words(name) <= kMaxWords &&
+         count_code_points(name) <= kMaxSpeaker && name.find_first_of("<>/=") == std::string_view::npos &&
+         !has_punctuation(name);
+}
+
+// After a time: `[12:30] `, `(2024-01-02 12:30) `; before `<` without brackets too.
 std::size_t skip_time(std::string_view line) {
+  const std::size_t bare = line.find_first_not_of("0123456789:-./ ");
+  if (bare != 0 && bare != std::string_view::npos && line[bare] == '<')
+    return line.substr(0, bare).find(':') == std::string_view::npos || line[bare - 1] != ' ' ? 0 : bare;
   if (line.empty() || (line.front() != '[' && line.front() != '(')) return 0;
   const std::size_t end = line.find(line.front() == '[' ? ']' : ')');
   if (end == std::string_view::npos || end > kMaxSpeaker) return 0;
@@ -144,9 +155,13 @@ std::optional<LogLine> read_log_line(std::string_view line) {
     name.remove_suffix(2);
   else if (bold)
     return std::nullopt;
-  if (find_invalid_utf8(name) || !may_be_name(name)) return std::nullopt;
+  if (find_invalid_utf8(name)) return std::nullopt;
+  if (angle && name.size() > 1 && kChannelModes.find(name.front()) != std::string_view::npos) name.remove_prefix(1);
+  // A word in small letters alone on its line is a tag, as `<think>`.
+  const bool is_name = may_be_name(name), has_text = !trim(rest.substr(text)).empty();
+  if (angle ? !may_be_nick(name) || !(is_name || has_text) : !is_name) return std::nullopt;
   if (!colon.wide && text < rest.size() && rest[text] != ' ' && rest[text] != '\t') return std::nullopt;
-  return LogLine{name, begin + text, time > 0};
+  return LogLine{name, begin + text, time > 0, angle};
 }
 
 LogSpeakers::LogSpeakers(std::string_view text) {
@@ -154,6 +169,7 @@ LogSpeakers::LogSpeakers(std::string_view text) {
   each_line(text, [&](std::string_view line) {
     const std::optional<LogLine> found = read_log_line(line);
     if (found) ++times_[found->speaker];
+    if (found && found->in_angles) nicks_.insert(found->speaker);
     lines += found ? 1 : 0;
     others += found || trim(line).empty() ? 0 : 1;
   });
@@ -163,6 +179,7 @@ LogSpeakers::LogSpeakers(std::string_view text) {
 bool LogSpeakers::contains(std::string_view name) const {
   const auto found = times_.find(name);
   if (found == times_.end()) return false;
+  if (nicks_.contains(name)) return true;
   const Letter weakest = weakest_letter(name);
   return found->second > 1 || weakest >= Letter::kCapital || (weakest == Letter::kWithoutCase && mostly_names_);
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string_view>
 
 namespace shori {
@@ -17,12 +18,13 @@ struct FoundColon {
 };
 FoundColon find_colon(std::string_view text, std::size_t from);
 
-// The speaker that a line of a log begins with, and where its text begins: `Name: text`, `<Name> text`, also after a
-// time in brackets and in bold. nullopt for any other line.
+// The speaker that a line of a log begins with, and where its text begins: `Name: text`, `<nick> text`, also after a
+// time and in bold. nullopt for any other line.
 struct LogLine {
   std::string_view speaker;
   std::size_t text_begin;
-  bool has_time = false;  // a time in brackets stands before the speaker
+  bool has_time = false;   // a time stands before the speaker
+  bool in_angles = false;  // `<nick>`
 };
 std::optional<LogLine> read_log_line(std::string_view line);
 
@@ -30,7 +32,8 @@ void each_line(std::string_view text, const std::function<void(std::string_view 
 
 // Whose names the beginnings of lines are. `He said: no` has the form of a speaker and is prose, so a name needs evidence:
 // it begins two lines, or all its words have capitals. In scripts without capitals once is enough where half of the lines
-// begin with a name, and the name does not end in a verb of saying (`他说：不`).
+// begin with a name, and the name does not end in a verb of saying (`他说：不`). In
+// angle brackets nobody but a speaker stands.
 class LogSpeakers {
  public:
   explicit LogSpeakers(std::string_view text);  // which must outlive this
@@ -42,6 +45,7 @@ class LogSpeakers {
 
  private:
   std::map<std::string_view, std::size_t> times_;  // lines of each name
+  std::set<std::string_view> nicks_;               // in angle brackets
   bool mostly_names_ = false;                      // half of the lines begin with one, or more
 };
 
