@@ -91,9 +91,16 @@ std::optional<ImportSource> source_of(FileKind kind) {
       return ImportSource::kPlain;
     case FileKind::kBlockml:
       return ImportSource::kText;
-    default:
-      return std::nullopt;
+    case FileKind::kBlockmlJsonl:
+    case FileKind::kBlockmlYaml:
+    case FileKind::kTokenized:
+    case FileKind::kCard:
+    case FileKind::kLorebook:
+    case FileKind::kAlpaca:
+    case FileKind::kUnknown:
+      break;
   }
+  return std::nullopt;
 }
 
 bool is_foreign(FileKind kind, ImportSource source) {

@@ -126,9 +126,16 @@ std::string_view import_word(FileKind kind) {
       return "plain";
     case FileKind::kBlockml:
       return "text";
-    default:
-      return "";
+    case FileKind::kBlockmlJsonl:
+    case FileKind::kBlockmlYaml:
+    case FileKind::kTokenized:
+    case FileKind::kCard:
+    case FileKind::kLorebook:
+    case FileKind::kAlpaca:
+    case FileKind::kUnknown:
+      break;
   }
+  return "";
 }
 
 std::optional<JsonForm> json_form(std::string_view beginning) {
