@@ -22,9 +22,6 @@ bool is_plain_text(const std::string& text) {
          text != "false";
 }
 
-// A text as a YAML scalar that reads back as this text.
-std::string yaml_text(const std::string& text) { return is_plain_text(text) ? text : json_quote(text); }
-
 std::string list_text(const std::vector<std::string>& texts) {
   std::string text;
   for (const std::string& each : texts) text += (text.empty() ? "" : ", ") + yaml_text(each);
@@ -133,6 +130,8 @@ std::string markdown_row(const std::vector<std::string>& cells) {
 }
 
 }  // namespace
+
+std::string yaml_text(const std::string& text) { return is_plain_text(text) ? text : json_quote(text); }
 
 std::string resolved_config_text(const StageConfig& stage) {
   TrainConfig copy = stage.config;

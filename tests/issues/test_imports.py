@@ -6,6 +6,7 @@ import zipfile
 import zlib
 
 import pytest
+import yaml
 from test_chats import HEADER, imported, lines, said, turns
 
 from shori_programs import BIN, must, run
@@ -199,6 +200,14 @@ def test_a_folder_in_the_way_is_no_chat_to_skip(tmp_path):
         outcome = run(DATA, "import", tmp_path / "in", "--from", "sillytavern", "--out", tmp_path / "out", *options)
         assert outcome.code == 2 and outcome.errors == ["E0807"], repr(outcome)
         assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/a-00001.blockml"]
+
+
+@pytest.mark.parametrize("out", ["a: b #c", "- a", "Ünder", "1.5", "plain"])
+def test_the_entry_that_is_shown_is_yaml(tmp_path, out):
+    (tmp_path / "c.jsonl").write_text(lines(said("Mira", "x")))
+    outcome = must(run(DATA, "import", "c.jsonl", "--from", "sillytavern", f"--out={out}", "--category", "high", cwd=tmp_path))
+    shown = outcome.out.split("in a stage config:\n")[1]
+    assert yaml.safe_load(shown) == {"datasets": [{"path": out, "type": "blockml", "category": "high"}]}, shown
 
 
 def test_the_progress_line_is_gone_before_the_summary(tmp_path):

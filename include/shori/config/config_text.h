@@ -47,6 +47,9 @@ bool has_numbers_of(const JsonValue& record, const TrainConfig& present);
 // The resolved config as YAML that could be used as a config file; defaults and values from `--set` carry a comment.
 std::string resolved_config_text(const StageConfig& stage);
 
+// A text as a YAML scalar that reads back as this text.
+std::string yaml_text(const std::string& text);
+
 // Keys that were chosen, by the file, an option or other keys, with their values as in the resolved config. Data sets and keys
 // without effect are not among them.
 std::vector<std::pair<std::string, std::string>> chosen_settings(const StageConfig& stage);

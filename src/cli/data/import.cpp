@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "shori/config/config_text.h"
 #include "shori/data/length_buckets.h"
 #include "shori/util/byte_size.h"
 #include "shori/util/error.h"
@@ -111,9 +112,9 @@ std::string change_lines(const ImportReport& report, bool left_out) {
 }
 
 std::string config_lines(const ImportOptions& options) {
-  std::string text = concat("\nin a stage config:\n  datasets:\n    - path: ", escape_for_log(options.out, 400),
+  std::string text = concat("\nin a stage config:\n  datasets:\n    - path: ", yaml_text(options.out),
                             "\n      type: ", word_of(type_of(options.format)));
-  if (!options.category.empty()) text += "\n      category: " + options.category;
+  if (!options.category.empty()) text += "\n      category: " + yaml_text(options.category);
   return text;
 }
 
