@@ -191,6 +191,13 @@ def test_skip_bad_leaves_out_single_lines_of_many_conversations(tmp_path):
     assert len(made) == 2 and "x.jsonl:2: " in outcome.out
 
 
+def test_skip_bad_skips_no_error_of_usage(tmp_path):
+    """All files lack the names alike: nothing would be imported, without a word that an option is missing."""
+    files = {"x.jsonl": turns(("user", "One.")), "y.jsonl": "{broken\n"}
+    outcome, made = imported(tmp_path, "sharegpt", files, "--skip-bad", code=2)
+    assert outcome.codes == ["E0116"] and "--names user=NAME" in outcome.err and not made, repr(outcome)
+
+
 def test_a_file_with_many_problems_does_not_hide_another(tmp_path):
     outcome, _ = imported(tmp_path, "sillytavern", {"a.jsonl": '{"mes": 5}\n' * 500, "b.jsonl": '{"mes": 5}\n'}, code=3)
     assert "more problems in this file" in outcome.err

@@ -122,6 +122,9 @@ class Importer {
     const auto& all = problems.all();
     const std::size_t count = std::min(all.size(), kShownProblems);
     const std::size_t more = problems.error_count() - std::min(problems.error_count(), count);
+    // An option is wrong then, and not the file.
+    const auto usage = std::ranges::find(all, std::string_view("E0116"), &Diagnostic::code);
+    if (options_.skip_bad && usage != all.end()) return diagnostics_.add(*usage);
     if (options_.skip_bad && problems.has_errors()) {
       const Diagnostic& first = all.front();
       const std::string where =
