@@ -25,7 +25,9 @@ def data(*args, **options):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Names are without the keys that imports make of the content."""
+    return {re.sub(r"(-[0-9a-z]{12})+(?=\.)", "", str(path.relative_to(folder))): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def lines(*objects):
@@ -61,23 +63,23 @@ conversation:
 # source -> (file, content, options, {file: content})
 IMPORTS = {
     "sillytavern": ("Old Tam.jsonl", "\ufeff" + lines(*CHAT).replace("\n", "\r\n"), [],
-                    {"Old_Tam-00001.blockml": CHAT_TEXT}),
+                    {"Old_Tam.blockml": CHAT_TEXT}),
     "sharegpt": ("talk.json", json.dumps([
         {"id": "one", "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "h"},
                                         {"from": "gpt", "value": "g"}, {"from": "Cat", "value": "meow"}]},
         {"conversations": [{"from": "gpt", "value": "▀g▄"}]}], indent=1), ["--names", "human=Wenna,gpt=Old Tam,Cat=Cat"],
                  {"one.blockml": "[INST] S [/INST]\n▀message\nWenna: h▄\n▀message\nOld Tam: g▄\n▀message\nCat: meow▄\n",
-                  "talk-00001.blockml": "▀message\nOld Tam: -g-▄\n"}),
+                  "talk.blockml": "▀message\nOld Tam: -g-▄\n"}),
     "messages": ("m.jsonl", lines({"messages": [
         {"role": "title", "content": "T"}, {"role": "user", "content": "u", "name": "Zed"},
         {"role": "assistant", "content": "a"}, {"role": "system", "content": "s"}]}), ["--names", "assistant=Tam"],
-                 {"m-00001.blockml": "▀title\nT▄\n▀message\nZed: u▄\n▀message\nTam: a▄\n[INST] s [/INST]\n"}),
+                 {"m.blockml": "▀title\nT▄\n▀message\nZed: u▄\n▀message\nTam: a▄\n[INST] s [/INST]\n"}),
     "limarp": ("forum/12.yaml", LIMARP, ["--limarp-clean"],
                {"limarp-forum-12.blockml": "▀description\nWenna\na traveller▄\n▀description\nOld Tam\nOld Tam owns a "
                                            "boat... once▄\n▀scenario\nWenna needs Old Tam .▄\n▀message\nWenna: \"Hello\"!▄\n"
                                            "▀message\nOld Tam: well...▄\n"}),
     "text": ("t.txt", "\ufeff▀message (length = Huge)\r\nWenna: hi (OOC: brb) there▄\r\n\r\n▀lore ▄▀message x▄", [],
-             {"t-00001.blockml": "▀message (length: huge)\nWenna: hi there▄\n▀ooc\nbrb▄\n▀message\nx▄\n"}),
+             {"t.blockml": "▀message (length: huge)\nWenna: hi there▄\n▀ooc\nbrb▄\n▀message\nx▄\n"}),
 }
 
 
@@ -98,7 +100,7 @@ def test_imports_of_every_kind(tmp_path, source):
     if source == "text":
         stable = must(data("import", tmp_path / "out", "--from", "text", "--out", tmp_path / "again"))
         assert "changes: none" in stable.out
-        assert contents(tmp_path / "again") == {"t-00001-00001.blockml": expected["t-00001.blockml"].encode()}
+        assert contents(tmp_path / "again") == {"t.blockml": expected["t.blockml"].encode()}
 
 
 @pytest.mark.parametrize("form", ["yaml", "jsonl"])
@@ -107,10 +109,10 @@ def test_imports_as_yaml_and_jsonl_say_the_same(tmp_path, form):
     must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out", "--format", form,
               "--category", "high", "--rating", "pg13"))
     made = contents(tmp_path / "out")
-    assert list(made) == [f"c-00001.{form}"]
-    text = made[f"c-00001.{form}"].decode()
+    assert list(made) == [f"c.{form}"]
+    text = made[f"c.{form}"].decode()
     assert "high" in text and "pg13" in text
-    must(data("convert", tmp_path / "out" / f"c-00001.{form}", "--to", "blockml", "--out", tmp_path / "back"))
+    must(data("convert", tmp_path / "out", "--to", "blockml", "--out", tmp_path / "back"))
     assert list(contents(tmp_path / "back").values()) == [CHAT_TEXT.encode()]
 
 
@@ -120,7 +122,7 @@ def test_lengths_are_added_where_there_are_none(tmp_path):
     must(data(*command, env={"SHORI_TOKENIZER": ""}), 3)
     must(data(*command, "--tokenizer", TOKENIZER, env={"SHORI_TOKENIZER": ""}))
     assert contents(tmp_path / "out") == {
-        "t-00001.blockml": "▀message (length: huge)\nA: x▄\n▀message (length: nano)\nA: y▄\n".encode()}
+        "t.blockml": "▀message (length: huge)\nA: x▄\n▀message (length: nano)\nA: y▄\n".encode()}
 
 
 DAMAGED = {
@@ -150,11 +152,11 @@ def test_damaged_files_are_reported_with_their_location_and_nothing_is_written(t
 
 def test_an_import_never_overwrites(tmp_path):
     (tmp_path / "c.jsonl").write_text(lines(*CHAT))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "c-00001.blockml").write_text("mine")
+    must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"))
+    next((tmp_path / "out").iterdir()).write_text("mine")
     printed = must(data("import", tmp_path / "c.jsonl", "--from", "sillytavern", "--out", tmp_path / "out"), 2)
     assert printed.codes == ["E0807"]
-    assert contents(tmp_path / "out") == {"c-00001.blockml": b"mine"}
+    assert contents(tmp_path / "out") == {"c.blockml": b"mine"}
 
 
 def test_usage_errors_of_import(tmp_path):

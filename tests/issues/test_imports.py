@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 import yaml
-from test_chats import HEADER, imported, lines, said, turns
+from test_chats import HEADER, imported, lines, said, turns, without_keys
 
 from shori_programs import BIN, must, run
 from terminals import Terminal
@@ -180,26 +180,59 @@ def test_auto_names_what_it_cannot_take(tmp_path, name, text, word):
 
 
 def test_new_chats_beside_edited_ones(tmp_path):
-    imported(tmp_path, "sillytavern", {"a.jsonl": lines(said("Mira", "x"))}, "--rating", "pg13")
+    _, made = imported(tmp_path, "sillytavern", {"a.jsonl": lines(said("Mira", "x"))}, "--rating", "pg13")
+    first = next(iter(made))
     edited = "▀title\nMine▄\n▀message\nMira: x▄\n"
-    (tmp_path / "out" / "a-00001.blockml").write_text(edited)
+    (tmp_path / "out" / first).write_text(edited)
     new = {"b.jsonl": lines(said("Mira", "y"))}
     refused, _ = imported(tmp_path, "sillytavern", new, "--rating", "pg13", code=2)
     assert "--skip-existing" in refused.err
     outcome, made = imported(tmp_path, "sillytavern", {}, "--rating", "pg13", "--skip-existing")
-    assert made["a-00001.blockml"] == edited and made["b-00001.blockml"] == "▀message\nMira: y▄\n"
+    ratings = made.pop("ratings.yaml")
+    assert without_keys(made) == {"a.blockml": edited, "b.blockml": "▀message\nMira: y▄\n"}
     assert "left as they are: 1" in outcome.out
-    assert made["ratings.yaml"] == '"a-00001.blockml": pg13\n"b-00001.blockml": pg13\n'
+    assert ratings == "".join(f'"{name}": pg13\n' for name in made)
 
 
 def test_a_folder_in_the_way_is_no_chat_to_skip(tmp_path):
-    (tmp_path / "out/a-00001.blockml").mkdir(parents=True)
+    _, made = imported(tmp_path, "sillytavern", {"a.jsonl": lines(said("Mira", "x"))})
+    path = tmp_path / "out" / next(iter(made))
+    path.unlink()
+    path.mkdir()
     for options in ((), ("--skip-existing",)):
-        (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in/a.jsonl").write_text(lines(said("Mira", "x")))
         outcome = run(DATA, "import", tmp_path / "in", "--from", "sillytavern", "--out", tmp_path / "out", *options)
         assert outcome.code == 2 and outcome.errors == ["E0807"], repr(outcome)
-        assert list((tmp_path / "out").iterdir()) == [tmp_path / "out/a-00001.blockml"]
+        assert list((tmp_path / "out").iterdir()) == [path]
+
+
+def files_of(names):
+    return {path: lines(said(name, f"I am {name}.")) for path, name in names.items()}
+
+
+@pytest.mark.parametrize("first, later", [
+    ({"Anna/st.jsonl": "Anna", "Bob/st.jsonl": "Bob"}, {"Aaron/st.jsonl": "Aaron"}),
+    ({"Мира.jsonl": "Мира", "Юрий.jsonl": "Юрий"}, {"Анна.jsonl": "Анна"}),
+    ({"b/1.jsonl": "Bob"}, {"a/1.jsonl": "Anna", "c/1.jsonl": "Cid"})], ids=["one stem", "other letters", "on both sides"])
+def test_new_chats_are_written_and_none_twice(tmp_path, first, later):
+    imported(tmp_path, "sillytavern", files_of(first))
+    outcome, made = imported(tmp_path, "sillytavern", files_of(later), "--skip-existing")
+    names = [*first.values(), *later.values()]
+    assert sorted(made.values()) == sorted(f"▀message\n{name}: I am {name}.▄\n" for name in names), repr(outcome)
+    assert f"files written: {len(later)} " in outcome.out and f"already imported, unchanged: {len(first)}" in outcome.out
+
+
+def test_file_names_keep_their_letters(tmp_path):
+    _, made = imported(tmp_path, "sillytavern", files_of({"Мира и 東京.jsonl": "Мира"}))
+    assert list(without_keys(made)) == ["Мира_и_東京.blockml"]
+    must(run(DATA, "check", tmp_path / "out"))
+
+
+def test_a_new_first_line_shifts_no_conversation(tmp_path):
+    names = ("--names", "user=Bree", "--skip-existing")
+    old = turns(("user", "One.")) + turns(("user", "Two."))
+    imported(tmp_path, "sharegpt", {"x.jsonl": old}, *names)
+    _, made = imported(tmp_path, "sharegpt", {"x.jsonl": turns(("user", "New.")) + old}, *names)
+    assert sorted(made.values()) == [f"▀message\nBree: {text}.▄\n" for text in ("New", "One", "Two")]
 
 
 @pytest.mark.parametrize("out", ["a: b #c", "- a", "Ünder", "1.5", "plain"])

@@ -30,9 +30,9 @@ def test_a_chat_in_any_form_of_json_is_read(tmp_path, source, form):
 
 
 def test_pretty_printed_conversations_are_read(tmp_path):
-    objects = [json.loads(turns(("human", "Hi."), ("gpt", "Yes."))) for _ in range(2)]
+    objects = [json.loads(turns(("human", "Hi."), ("gpt", answer))) for answer in ("No.", "Yes.")]
     _, made = imported(tmp_path, "sharegpt", {"x.json": pretty(*objects)}, "--names", "user=Bree,char=Osk")
-    assert list(made.values()) == ["▀message\nBree: Hi.▄\n▀message\nOsk: Yes.▄\n"] * 2
+    assert sorted(made.values()) == [f"▀message\nBree: Hi.▄\n▀message\nOsk: {answer}▄\n" for answer in ("No.", "Yes.")]
 
 
 @pytest.mark.parametrize("form", ["[{}", "{\n}\nx", "{\n  \"mes\": 1,\n"], ids=["array", "text after", "not closed"])

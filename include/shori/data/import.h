@@ -1,5 +1,9 @@
 // Converts foreign chat files to BlockML: one file per conversation, each change counted by kind, nothing overwritten.
 //
+// A file is called NAME-KEY: the id of the conversation, or the name of the file that holds it, and 12 characters that follow
+// from its texts and speakers as the source has them. So a conversation that is imported again has the name that it had,
+// and no other has it.
+//
 // In every import CR LF and CR become LF; ▀ and ▄ become `-` (except in kText, where they are the markup); the texts
 // `<s>`, `</s>`, `<unk>` and control characters are deleted; white space at the ends of a text is removed; empty texts
 // are dropped; a conversation left without a message is not written. The output is canonical and passes the parser.
@@ -76,12 +80,12 @@ struct ImportReport {
 
 // Reads everything before it writes anything, so that nothing is written if there is a problem (with skip_bad: what has
 // none is written). All problems of all files go to `diagnostics`: E0116 (a name is missing, or one of `names` occurs
-// nowhere), E0304, E0312 (with line and column), E0317, E0318 (two conversations with one file name), E0807 (a file of
-// that name has other content), and those of the parser. Throws Error for files that cannot be written, Stopped on a
+// nowhere), E0304, E0312 (with line and column), E0317, E0318 (two conversations with one id), E0807 (a file of that
+// name has other content), and those of the parser. Throws Error for files that cannot be written, Stopped on a
 // signal; the files written until then are complete.
 ImportReport import_files(const ImportOptions& options, Diagnostics& diagnostics);
 
-// The name of a file for an id, without extension, at most 200 bytes. Characters other than A-Z a-z 0-9 . _ - become
+// The name of a file for an id, without extension, at most 180 bytes. Characters other than letters, 0-9 . _ - become
 // `_`, and so does a leading dot, which would hide the file.
 std::string import_file_stem(std::string_view id);
 

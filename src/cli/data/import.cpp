@@ -178,7 +178,9 @@ void add_import_command(CLI::App& app) {
   as_path(command->add_option("PATH", options.inputs, "files, or folders that hold them"))->required();
   add_choice<ImportSource>(*command, "--from", options.source, "what the files are")->required();
   as_path(
-      command->add_option("--out", options.out, "folder for the conversations, one file each; nothing is overwritten"))
+      command->add_option("--out", options.out,
+                          "folder for the conversations: files NAME-KEY, where the key follows from the texts, so that "
+                          "the same conversation keeps its name; nothing is overwritten"))
       ->required();
   command->add_option(
       "--names", arguments->names,

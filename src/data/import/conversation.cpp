@@ -82,6 +82,27 @@ std::string shown(std::string_view text) { return concat('`', escape_for_log(tex
 
 }  // namespace
 
+// The length comes first, so that no two lists of texts are the same bytes.
+void ConversationKey::add(std::string_view text) {
+  const std::uint64_t size = text.size();
+  hash_.update(&size, sizeof size).update(text.data(), text.size());
+}
+
+std::string ConversationKey::text() const {
+  constexpr std::string_view kDigits = "0123456789abcdefghjkmnpqrstvwxyz";  // without i, l, o and u
+  constexpr std::size_t kLength = 12;
+  std::uint64_t rest = hash_.finish();
+  std::string digits;
+  for (; digits.size() < kLength; rest /= kDigits.size()) digits.push_back(kDigits[rest % kDigits.size()]);
+  return digits;
+}
+
+std::string key_of(std::string_view text) {
+  ConversationKey key;
+  key.add(text);
+  return key.text();
+}
+
 std::string clean_characters(std::string_view text, ChangeCounts& changes) {
   std::string out(text);
   TextChanges form{};

@@ -14,6 +14,7 @@
 #include "shori/data/import.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
+#include "shori/util/xxh64.h"
 #include "src/data/blockml/text_span.h"
 #include "src/data/blockml/text_stream.h"
 #include "src/data/sources/recognize.h"
@@ -28,10 +29,25 @@ void note_change(ImportReport& report, std::string_view kind, const std::string&
 void add_counts(ImportReport& sum, const ImportReport& part);
 void count_text_changes(ChangeCounts& changes, const TextChanges& times);
 
+// What a conversation is, whatever the options of the import and the form of the file: its texts, and who the source
+// says they are by. Names of files end with it, so that a later import recognizes what it meets again.
+class ConversationKey {
+ public:
+  void add(std::string_view text);
+  std::string text() const;  // 12 digits and small letters
+
+ private:
+  Xxh64 hash_;
+};
+
+std::string key_of(std::string_view text);  // of a conversation that is one text
+
 struct ImportedConversation {
-  std::string id;               // empty: it is named after the file, with a number
-  std::size_t line = 0;         // where it begins in the file; 0: it is the whole file
-  bool checkpoint = false;      // the source calls it a copy of the beginning of another
+  std::string id;                         // empty: it is named after the file
+  std::string key;                        // of a ConversationKey
+  std::vector<std::string> earlier_keys;  // those that it had when it was shorter
+  std::size_t line = 0;                   // where it begins in the file; 0: it is the whole file
+  bool checkpoint = false;                // the source calls it a copy of the beginning of another
   std::string user, character;  // who {{user}} is, under the final name; who {{char}} is in the source; empty: unknown
   std::vector<Segment> segments;
 };

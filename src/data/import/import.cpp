@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "shori/util/signals.h"
@@ -20,19 +21,24 @@ namespace shori {
 namespace {
 
 constexpr std::size_t kShownProblems = 20;  // of one file
-constexpr std::size_t kMaxStem = 200;
-constexpr std::size_t kMaxNumberedStem = 180;  // room for any number
+constexpr std::size_t kMaxStem = 180;       // leaves room for a key and an extension
+
+bool is_name_character(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+}
+
+// Beyond ASCII, by blocks: no space, punctuation, control or symbol.
+bool is_letter(std::uint32_t value) {
+  constexpr std::pair<std::uint32_t, std::uint32_t> kLetters[] = {
+      {0xC0, 0x1FFF}, {0x2C00, 0x2DFF}, {0x3040, 0xD7FF}, {0xF900, 0xFDFF}, {0x10000, 0x1CFFF}, {0x20000, 0x3FFFD}};
+  return std::any_of(std::begin(kLetters), std::end(kLetters),
+                     [value](const auto& range) { return value >= range.first && value <= range.second; });
+}
 
 std::string stem_of(const std::string& path) {
   const std::string name = file_name(path);
   const std::size_t dot = name.rfind('.');
   return name.substr(0, dot == 0 ? std::string::npos : dot);
-}
-
-std::string numbered(const std::string& stem, std::size_t number) {
-  std::string digits = concat(number);
-  digits.insert(0, digits.size() < 5 ? 5 - digits.size() : 0, '0');
-  return stem + '-' + digits;
 }
 
 // What the second pass leaves out, as the first has found.
@@ -146,20 +152,24 @@ class Importer {
                                         [](const Segment& segment) { return segment.role == Role::kMessage; });
     if (messages == 0) return count_change(local.changes, "conversations without a message, not written");
     if (verdict_ == nullptr && conversation.line == 0) beginnings_.add(conversation, path);
+    SHORI_CHECK(!conversation.key.empty(), "an import without a key: " + path);
     const SourceLocation location{path, conversation.line, 0, 0, {}};
-    std::string name = conversation.id;
-    if (name.empty()) {
-      const std::string stem = import_file_stem(stem_of(path)).substr(0, kMaxNumberedStem);
-      name = numbered(stem, ++numbers_[stem]);
+    const std::string given = import_file_stem(conversation.id.empty() ? stem_of(path) : conversation.id);
+    const std::string stem = concat(given, '-', conversation.key);
+    if (!stems_.insert(stem).second)
+      return note_change(local, "copies of another conversation, not written", escape_for_log(stem, 200));
+    if (!conversation.id.empty() && !reserve_id(conversation.id, location)) return;
+    for (const std::string& earlier : conversation.earlier_keys) {
+      if (output_.has(concat(given, '-', earlier)))
+        note_change(local, "chats that have grown: a shorter one is there too", concat(given, '-', earlier));
     }
-    const std::string stem = import_file_stem(name);
-    if (!reserve_name(stem, name, location)) return;
     cards_.add_blocks(conversation, local, *problems_);
     if (output_.needs_content(stem)) set_hints(conversation.segments, local);
     if (!is_sound(conversation.segments, path, conversation.line)) return;
     ++report_.conversations;
     report_.messages += static_cast<std::size_t>(messages);
-    output_.add(stem, name, conversation.segments, location, report_, diagnostics_);
+    output_.add(stem, conversation.id.empty() ? stem : conversation.id, conversation.segments, location, report_,
+                diagnostics_);
   }
 
   void set_hints(std::vector<Segment>& segments, ImportReport& local) {
@@ -175,15 +185,14 @@ class Importer {
     }
   }
 
-  bool reserve_name(const std::string& stem, const std::string& name, const SourceLocation& location) {
-    const auto [taken, is_new] = names_.try_emplace(stem, location);
+  bool reserve_id(const std::string& id, const SourceLocation& location) {
+    const auto [taken, is_new] = ids_.try_emplace(id, location);
     if (is_new) return true;
     const SourceLocation& first = taken->second;
     problems_->add(
-        Diagnostic("E0318", "two conversations would be written to the same file: " + escape_for_log(stem))
+        Diagnostic("E0318", concat("two conversations have the id `", escape_for_log(id), "`"))
             .at(location)
             .note(concat("first: ", escape_for_log(first.file, 400), first.line ? concat(':', first.line) : ""))
-            .note("id here: " + escape_for_log(name))
             .help("change one `id`"));
     return false;
   }
@@ -205,22 +214,21 @@ class Importer {
   ImportOutput output_;
   ImportReport report_;
   Beginnings beginnings_;
-  std::unordered_map<std::string, std::size_t> numbers_;   // by stem
-  std::unordered_map<std::string, SourceLocation> names_;  // stems of files taken
+  std::unordered_set<std::string> stems_;  // of the files of this import
+  std::unordered_map<std::string, SourceLocation> ids_;
 };
 
 }  // namespace
 
 std::string import_file_stem(std::string_view id) {
+  const bool readable = !find_invalid_utf8(id);
   std::string stem;
-  for (std::size_t i = 0; i < id.size() && stem.size() < kMaxStem; ++i) {
-    const char c = id[i];
-    const bool kept = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' ||
-                      c == '-' || (c == '.' && !stem.empty());
-    if (kept)
-      stem.push_back(c);
-    else if ((c & 0xC0) != 0x80)
-      stem.push_back('_');
+  for (std::size_t i = 0; i < id.size();) {
+    const CodePoint point = readable ? code_point_at(id, i) : CodePoint{static_cast<unsigned char>(id[i]), 1};
+    if (stem.size() + point.bytes > kMaxStem) break;
+    const bool kept = point.value < 0x80 ? is_name_character(id[i]) : readable && is_letter(point.value);
+    stem += kept && !(stem.empty() && id[i] == '.') ? id.substr(i, point.bytes) : "_";
+    i += point.bytes;
   }
   return stem;
 }

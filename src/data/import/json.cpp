@@ -68,6 +68,7 @@ class TurnReader {
 
   void read_object(const JsonValue& object) {
     problems_ = 0;
+    key_ = {};
     ImportedConversation conversation;
     conversation.line = element_.line;
     ConversationBuilder builder(file_.options, file_.report);
@@ -93,6 +94,7 @@ class TurnReader {
       if (problems_ >= kMaxConversationProblems) break;
     }
     builder.finish(conversation);
+    conversation.key = key_.text();
     if (problems_ == 0) file_.accept(std::move(conversation));
   }
 
@@ -158,6 +160,7 @@ class TurnReader {
 
   void add_turn(const JsonValue& said, const std::string& text, const std::string& name, ConversationBuilder& builder) {
     const std::string who = lower_ascii(trim(said.text));
+    for (const std::string& part : {said.text, name, text}) key_.add(part);
     if (const auto given = file_.options.names.find(said.text); given != file_.options.names.end()) {
       file_.report.used_names.insert(given->first);
       return builder.add_message(name.empty() ? given->second : name, text);
@@ -204,6 +207,7 @@ class TurnReader {
   ImportFile& file_;
   const TurnForm& form_;
   JsonElement element_;
+  ConversationKey key_;             // of the conversation that is read
   std::set<std::string> reported_;  // roles
   int problems_ = 0;
 };

@@ -19,8 +19,8 @@ constexpr std::string_view kForm =
 
 class LimarpReader {
  public:
-  LimarpReader(ImportFile& file, const YamlDocument& document)
-      : file_(file), document_(document), builder_(file.options, file.report) {}
+  LimarpReader(ImportFile& file, const YamlDocument& document, std::string key)
+      : file_(file), document_(document), key_(std::move(key)), builder_(file.options, file.report) {}
 
   void read() {
     read_members();
@@ -36,6 +36,7 @@ class LimarpReader {
     if (problems_ > 0) return;
     ImportedConversation conversation;
     conversation.id = id();
+    conversation.key = key_;
     builder_.finish(conversation);
     file_.accept(std::move(conversation));
   }
@@ -149,6 +150,7 @@ class LimarpReader {
 
   ImportFile& file_;
   const YamlDocument& document_;
+  std::string key_;
   ConversationBuilder builder_;
   const YamlNode* personas_ = nullptr;
   const YamlNode* scenario_ = nullptr;
@@ -163,13 +165,14 @@ class LimarpReader {
 void import_limarp(ImportFile& file) {
   std::optional<std::string> text = read_text(file, "the file");
   if (!text) return;
+  std::string key = key_of(*text);
   Diagnostics problems;
   const std::optional<YamlDocument> document = parse_yaml(file.path, *std::move(text), kYamlDataLimits, problems);
   for (Diagnostic problem : problems.all()) {
     problem.code = "E0312";
     file.diagnostics.add(std::move(problem));
   }
-  if (document && !problems.has_errors()) LimarpReader(file, *document).read();
+  if (document && !problems.has_errors()) LimarpReader(file, *document, std::move(key)).read();
 }
 
 }  // namespace shori

@@ -73,9 +73,11 @@ void ImportOutput::write_file(const std::string& name, const std::string& text, 
   ++report.written;
 }
 
-bool ImportOutput::needs_content(const std::string& stem) const {
-  return write_ || is_taken(stem + std::string(extension(options_.format)));
+bool ImportOutput::has(const std::string& stem) const {
+  return is_taken(stem + std::string(extension(options_.format)));
 }
+
+bool ImportOutput::needs_content(const std::string& stem) const { return write_ || has(stem); }
 
 void ImportOutput::add(const std::string& stem, const std::string& id, std::span<const Segment> segments,
                        const SourceLocation& location, ImportReport& report, Diagnostics& diagnostics) {

@@ -14,6 +14,8 @@ class ImportOutput {
   // Without `write`, only files that are in the way are found.
   ImportOutput(const ImportOptions& options, bool write) : options_(options), write_(write) {}
 
+  // Whether the folder has such a file.
+  bool has(const std::string& stem) const;
   // Whether add() will look at more than the name.
   bool needs_content(const std::string& stem) const;
   // Writes one conversation to the file `stem` + extension. A file of that name with other content is E0807.

@@ -24,6 +24,7 @@ class LogReader {
       return;
     }
     ImportedConversation conversation;
+    conversation.key = key_of(text_);
     builder_.finish(conversation);
     file_.accept(std::move(conversation));
   }

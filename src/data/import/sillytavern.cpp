@@ -63,6 +63,7 @@ class ChatReader {
       is_first_object_ = false;
     }
     builder_.finish(conversation_);
+    conversation_.key = key_.text();
     if (good_) file_.accept(std::move(conversation_));
   }
 
@@ -115,8 +116,17 @@ class ChatReader {
       return note_change(file_.report, "notices of the program left out", type);
     if (is_own_entry(object, extra, type))
       return note_change(file_.report, "notices of the program left out", type.empty() ? "SillyTavern System" : type);
+    add_to_key(text_in(&object, "name"), *text);
     if (system != nullptr && system->boolean && !keep_hidden()) return;
     add_message(object, extra, type, *text);
+  }
+
+  // A chat grows from one import to the next.
+  void add_to_key(const std::string& name, const std::string& text) {
+    if (has_messages_) conversation_.earlier_keys.push_back(key_.text());
+    has_messages_ = true;
+    key_.add(name);
+    key_.add(text);
   }
 
   // Messages that /hide took out of the prompt are part of the story.
@@ -153,7 +163,8 @@ class ChatReader {
   ConversationBuilder builder_;
   ImportedConversation conversation_;
   JsonElement element_;
-  bool good_ = true, is_first_object_ = true;
+  ConversationKey key_;
+  bool good_ = true, is_first_object_ = true, has_messages_ = false;
 };
 
 }  // namespace

@@ -270,6 +270,7 @@ void import_text(ImportFile& file) {
       builder.add_segment(std::move(segment));
   }
   ImportedConversation conversation;
+  conversation.key = key_of(*source);
   builder.finish(conversation);
   file.accept(std::move(conversation));
 }

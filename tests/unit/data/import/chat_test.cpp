@@ -24,7 +24,7 @@ TEST_F(ImportChat, MessagesNarratorAndNotices) {
   EXPECT_EQ(only_made(),
             "▀message\nAya: Hello.\n\n_She waves._▄\n▀message\nYou: Hi▄\n[INST] It grows dark. [/INST]\n"
             "▀message\nAya: Bye▄\n");
-  EXPECT_EQ(made().begin()->first, "Aya_-_2024-00001.blockml");
+  EXPECT_EQ(made().begin()->first, "Aya_-_2024.blockml");
   EXPECT_EQ(report.changes, (Changes{{"empty texts dropped", 1},
                                      {"notices of the program left out", 1},
                                      {"other swipes left out", 2},
@@ -91,11 +91,31 @@ TEST_F(ImportChat, AConversationWithoutAMessageIsNotWritten) {
 TEST_F(ImportChat, NothingIsOverwritten) {
   import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a"));
   folder.write("in/d.jsonl", mes("Aya", "d"));
-  folder.write("in/c.jsonl", mes("Aya", "changed"));
+  folder.write("out/" + names().front(), "changed");
   options.inputs = {folder.file("in")};
   import_inputs();
   EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0807", 0, 0}})) << formatted();
-  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"c-00001.blockml", "▀message\nAya: a▄\n"}}));
+  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"c.blockml", "changed"}}));
+}
+
+TEST_F(ImportChat, ThatHasGrownIsWrittenBesideItsShorterForm) {
+  import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a"));
+  const std::string old = names().front();
+  const ImportReport report = import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a") + mes("Aya", "b"));
+  EXPECT_EQ(report.written, 1u) << formatted();
+  EXPECT_EQ(names().size(), 2u);
+  const auto examples = report.examples.find("chats that have grown: a shorter one is there too");
+  ASSERT_NE(examples, report.examples.end());
+  EXPECT_EQ(examples->second, std::vector<std::string>{old.substr(0, old.rfind('.'))});
+}
+
+// What is hidden, dropped and cleaned differs, and not what a message is.
+TEST_F(ImportChat, HidingAMessageChangesNoName) {
+  import(ImportSource::kSillyTavern, "c.jsonl", mes("Aya", "a") + mes("Aya", "b"));
+  options.hidden = KeepOrDrop::kDrop;
+  import(ImportSource::kSillyTavern, "c.jsonl",
+         mes("Aya", "a") + R"({"name":"Aya","is_system":true,"mes":"b"})" + "\n");
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0807", 0, 0}})) << formatted();
 }
 
 const std::string kLimarp =
@@ -176,14 +196,21 @@ TEST_F(ImportChat, CleaningIsDoneOnlyWhenAskedFor) {
   EXPECT_EQ(only_made(), "▀message\nAya: a  b ! “c”…▄\n");
   options.limarp_clean = true;
   import(ImportSource::kSillyTavern, "d.jsonl", text);
-  EXPECT_EQ(made().at("d-00001.blockml"), "▀message\nAya: a b! \"c\"...▄\n");
+  EXPECT_EQ(made().at("d.blockml"), "▀message\nAya: a b! \"c\"...▄\n");
 }
 
 TEST(ImportFileStem, IsSafeAndVisible) {
   EXPECT_EQ(import_file_stem("aZ9._-"), "aZ9._-");
-  EXPECT_EQ(import_file_stem("../é x"), "_.___x");
+  EXPECT_EQ(import_file_stem("../é x"), "_._é_x");
   EXPECT_EQ(import_file_stem(".hidden"), "_hidden");
-  EXPECT_EQ(import_file_stem(std::string(500, 'a')).size(), 200u);
+  EXPECT_EQ(import_file_stem(std::string(500, 'a')).size(), 180u);
+  EXPECT_EQ(import_file_stem("Мира 東京 ねこ"), "Мира_東京_ねこ");
+  EXPECT_EQ(import_file_stem("a\u202e\u00a0\u3000\u200b…b"), "a_____b") << "what is not seen, or turns a line round";
+  EXPECT_EQ(import_file_stem("\xFFé"), "___") << "no UTF-8";
+  EXPECT_EQ(import_file_stem("a" + std::string(90, '\xC3') + "x"), "a" + std::string(90, '_') + "x");
+  std::string long_name = "a";
+  for (int i = 0; i < 100; ++i) long_name += "é";
+  EXPECT_EQ(import_file_stem(long_name).size(), 179u) << "no half of a letter";
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -50,13 +51,21 @@ class ImportTest : public testing::Test {
     return text;
   }
 
-  // Every file of the output folder.
+  // The names of the output folder, as they are.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    if (!std::filesystem::exists(folder.file("out"))) return names;
+    for (const auto& item : std::filesystem::directory_iterator(folder.file("out")))
+      names.push_back(item.path().filename().string());
+    return names;
+  }
+  // Every file of the output folder, without keys where their names differ without them too.
   std::map<std::string, std::string> made() const {
+    static const std::regex key("-[0-9a-z]{12}[.]");
     std::map<std::string, std::string> files;
-    if (!std::filesystem::exists(folder.file("out"))) return files;
-    for (const auto& item : std::filesystem::directory_iterator(folder.file("out"))) {
-      const std::string name = item.path().filename().string();
-      files[name] = folder.read("out/" + name);
+    for (const std::string& name : names()) {
+      const std::string short_name = std::regex_replace(name, key, ".");
+      files[files.contains(short_name) ? name : short_name] = folder.read("out/" + name);
     }
     return files;
   }

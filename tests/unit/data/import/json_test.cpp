@@ -30,36 +30,56 @@ TEST_F(ImportJson, AnArrayIsReadLikeLines) {
   const std::string one = R"({"conversations":[{"from":"human","value":"one"}]})";
   const std::string two = R"({"id":5,"conversations":[{"from":"human","value":"} ] \" two {"}]})";
   import(ImportSource::kShareGpt, "a.json", " [\n" + one + ",\r\n  " + two + "\n]\n");
-  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"a-00001.blockml", "▀message\nAya: one▄\n"},
+  EXPECT_EQ(made(), (std::map<std::string, std::string>{{"a.blockml", "▀message\nAya: one▄\n"},
                                                         {"5.blockml", "▀message\nAya: } ] \" two {▄\n"}}))
       << formatted();
   import(ImportSource::kShareGpt, "empty.json", "[]");
   EXPECT_TRUE(problems.empty()) << formatted();
 }
 
-TEST_F(ImportJson, ConversationsWithoutIdAreNumberedByFileStem) {
-  const std::string line = R"({"conversations":[{"from":"gpt","value":"x"}]})";
-  folder.write("in/a/my talk.jsonl", line + "\n" + line);
-  folder.write("in/b/my talk.jsonl", line + "\n");
+TEST_F(ImportJson, ConversationsAreNamedByFileAndContent) {
+  const auto line = [](const std::string& text) {
+    return R"({"conversations":[{"from":"gpt","value":")" + text + "\"}]}\n";
+  };
+  folder.write("in/a/my talk.jsonl", line("x") + line("y"));
+  folder.write("in/b/my talk.jsonl", line("z") + line("x"));
   options.source = ImportSource::kShareGpt;
   options.inputs = {folder.file("in")};
-  EXPECT_EQ(import_inputs().written, 3u);
-  std::vector<std::string> names;
-  for (const auto& [name, text] : made()) names.push_back(name);
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"my_talk-00001.blockml", "my_talk-00002.blockml", "my_talk-00003.blockml"}));
+  const ImportReport first = import_inputs();
+  EXPECT_EQ(first.written, 3u);
+  EXPECT_EQ(first.changes.at("copies of another conversation, not written"), 1u);
+  for (const std::string& name : names()) EXPECT_EQ(name.size(), std::string("my_talk-0123456789ab.blockml").size());
+
+  folder.write("in/a/my talk.jsonl", line("new") + line("x") + line("y"));
+  options.skip_existing = true;
+  const ImportReport second = import_inputs();
+  EXPECT_EQ(second.written, 1u);
+  EXPECT_EQ(second.unchanged, 3u);
+  EXPECT_EQ(names().size(), 4u);
+}
+
+// Else another import of the same files would write all of them a second time.
+TEST_F(ImportJson, OptionsDoNotChangeNames) {
+  const std::string line = R"({"conversations":[{"from":"gpt","value":"<think>a</think>x"}]})";
+  import(ImportSource::kShareGpt, "a.jsonl", line);
+  options.gpt_name = "Hatate";
+  options.thinking = KeepOrDrop::kKeep;
+  options.limarp_clean = true;
+  import(ImportSource::kShareGpt, "a.json", "[\n " + line + "]");
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0807", 2, 0}})) << formatted();
 }
 
 TEST_F(ImportJson, NoFileIsReadTwiceAndNoneThatAnImportMade) {
   options.source = ImportSource::kMessages;
-  const std::string line = R"({"messages":[{"role":"user","content":"x"}]})";
-  const std::string path = folder.write("in/" + std::string(240, 'm') + ".jsonl", line + "\n" + line);
+  const std::string line = R"({"messages":[{"role":"user","content":"x"}]})",
+                    other = R"({"messages":[{"role":"user","content":"y"}]})";
+  const std::string path = folder.write("in/" + std::string(240, 'm') + ".jsonl", line + "\n" + other);
   options.inputs = {folder.path(), folder.file("in"), path};
   options.format = ImportFormat::kJsonl;
   EXPECT_EQ(import_inputs().written, 2u) << formatted();
   EXPECT_EQ(import_inputs().unchanged, 2u) << formatted();
   EXPECT_EQ(made().size(), 2u);
-  EXPECT_EQ(made().begin()->first, std::string(180, 'm') + "-00001.jsonl");
+  EXPECT_TRUE(made().contains(std::string(180, 'm') + ".jsonl"));
 }
 
 TEST_F(ImportJson, MessagesTakeNamesAndBlockmlRoles) {
@@ -141,13 +161,16 @@ TEST_F(ImportJson, TurnsOfTheUserNeedAName) {
   EXPECT_EQ(only_made(), "▀message\nZun: u▄\n");
 }
 
-TEST_F(ImportJson, IdsThatWouldBeOneFileAreRefused) {
-  const auto line = [](const std::string& id) {
-    return R"({"id":")" + id + R"(","messages":[{"role":"user","content":"u"}]})" + "\n";
+TEST_F(ImportJson, AnIdStandsForOneConversation) {
+  const auto line = [](const std::string& id, const std::string& text) {
+    return R"({"id":")" + id + R"(","messages":[{"role":"user","content":")" + text + "\"}]}\n";
   };
-  import(ImportSource::kMessages, "m.jsonl", line("a/b") + line("c") + line("a_b") + line("c"));
-  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0318", 3, 0}, {"E0318", 4, 0}})) << formatted();
+  import(ImportSource::kMessages, "m.jsonl", line("a/b", "u") + line("c", "u") + line("a_b", "v") + line("c", "v"));
+  EXPECT_EQ(codes_and_positions(), (std::vector<Problem>{{"E0318", 4, 0}})) << formatted();
   EXPECT_TRUE(made().empty());
+  import(ImportSource::kMessages, "m.jsonl", line("a/b", "u") + line("c", "u") + line("a_b", "v") + line("c", "u"));
+  EXPECT_TRUE(problems.empty()) << formatted();
+  EXPECT_EQ(names().size(), 3u);
 }
 
 TEST_F(ImportJson, FormatsCarryCategoryAndRating) {
@@ -157,7 +180,7 @@ TEST_F(ImportJson, FormatsCarryCategoryAndRating) {
   import(ImportSource::kMessages, "m.jsonl", R"({"id":"ä/1","messages":[{"role":"user","content":"\"u\""}]})");
   EXPECT_EQ(only_made(), R"({"id":"ä/1","category":"top","rating":"pg13","text":"▀message\nAya: \"u\"▄\n"})"
                          "\n");
-  EXPECT_EQ(made().begin()->first, "__1.jsonl");
+  EXPECT_EQ(made().begin()->first, "ä_1.jsonl");
 }
 
 TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
@@ -166,7 +189,8 @@ TEST_F(ImportJson, RatingsOfBlockmlFilesAreASideFile) {
                            "\n"
                            R"({"id":"a","messages":[{"role":"user","content":"u"}]})";
   EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).written, 3u);
-  EXPECT_EQ(made().at("ratings.yaml"), "\"a.blockml\": pg13\n\"b.blockml\": pg13\n");
+  static const std::regex key("-[0-9a-z]{12}[.]");
+  EXPECT_EQ(std::regex_replace(made().at("ratings.yaml"), key, "."), "\"a.blockml\": pg13\n\"b.blockml\": pg13\n");
   EXPECT_EQ(import(ImportSource::kMessages, "m.jsonl", text).unchanged, 3u);
   options.rating = "explicit";
   import(ImportSource::kMessages, "m.jsonl", text);
