@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "kernels/common/red_zone_checker.h"
 #include "shori/util/error.h"
 #include "shori/util/math.h"
 #include "shori/util/text.h"
@@ -73,7 +74,9 @@ void* Workspace::take(std::size_t bytes) {
 
 void Workspace::add_red_zone(void* begin, void* end) {
   RedZone zone{static_cast<std::byte*>(begin), static_cast<std::byte*>(end)};
-  std::memset(zone.begin, kRedZoneValue, static_cast<std::size_t>(zone.end - zone.begin));
+  const auto bytes = static_cast<std::size_t>(zone.end - zone.begin);
+  std::memset(zone.begin, kRedZoneValue, bytes);
+  if (forbid_accesses != nullptr) forbid_accesses(zone.begin, bytes, true);
   red_zones_.push_back(zone);
   most_red_zones_ = std::max(most_red_zones_, red_zones_.size());
 }
@@ -81,6 +84,7 @@ void Workspace::add_red_zone(void* begin, void* end) {
 void Workspace::check_red_zones(std::size_t first) {
   for (std::size_t i = first; i < red_zones_.size(); ++i) {
     const auto [begin, end] = red_zones_[i];
+    if (forbid_accesses != nullptr) forbid_accesses(begin, static_cast<std::size_t>(end - begin), false);
     const auto* changed = std::find_if(begin, end, [](std::byte byte) { return byte != std::byte{kRedZoneValue}; });
     SHORI_CHECK(changed == end, concat("byte ", changed - begin, " after slice ", i, " of a workspace was written"));
   }

@@ -143,11 +143,13 @@ WarpValues<T> exchange(const T& value, const char* what, Location where) {
 
 // ---- The memory checker (memory_check.cpp) ----
 
-// Registers a device buffer, so that races and reads of unwritten bytes in it are found.
+// Registers a device buffer, so that races, reads of unwritten bytes in it and accesses across its end are found.
 void watch_buffer(const void* begin, std::size_t bytes, bool initialised);
 void forget_buffer(const void* begin);
 // Marks bytes of a watched buffer as written by the host.
 void define_bytes(const void* begin, std::size_t bytes);
+// Makes any access to bytes of a watched buffer an error, or allows it again.
+void forbid_bytes(const void* begin, std::size_t bytes, bool forbidden);
 // Records an access that code without instrumentation makes for the current thread.
 void note_access(const void* address, std::size_t bytes, bool write);
 // Whether kernels of this program were compiled for it.

@@ -1,5 +1,6 @@
-// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator. A kernel is done when its launch
-// returns. A copy between the device and pinned memory lands as late as CUDA allows, so that a missing wait is seen: when the
+// The device backend of the tests: plain memory with guard bytes, kernels by the CUDA emulator. The address sanitizer and the
+// emulator's memory checker find each access to a guard; without them a guard that has changed is found when its memory is freed.
+// A kernel is done when its launch returns. A copy between the device and pinned memory lands as late as CUDA allows, so that a missing wait is seen: when the
 // host waits for the stream or for an event after the copy, or when the stream comes to work that follows it.
 //
 // With SHORI_EMULATED_TAKEN=n in the environment, another program takes n bytes of the device after this one has asked how much
@@ -12,6 +13,7 @@
 #include <new>
 #include <string>
 
+#include "kernels/common/red_zone_checker.h"
 #include "shori/ops/op_context.h"
 #include "shori/util/device.h"
 #include "shori/util/error.h"
@@ -19,6 +21,10 @@
 #include "shori/util/text.h"
 #include "tests/cuda_emulator/cuda_emulator.h"
 #include "tests/support/device_schedules.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace shori {
 
@@ -49,6 +55,29 @@ bool is_guard(const std::byte* bytes) {
     if (bytes[i] != std::byte{kGuardValue}) return false;
   }
   return true;
+}
+
+void forbid(const void* begin, std::size_t bytes, bool forbidden) {
+#ifdef __SANITIZE_ADDRESS__
+  if (forbidden) {
+    __asan_poison_memory_region(begin, bytes);
+  } else {
+    __asan_unpoison_memory_region(begin, bytes);
+  }
+#endif
+  emulator::forbid_bytes(begin, bytes, forbidden);
+}
+
+void add_guard(std::byte* begin) {
+  std::memset(begin, kGuardValue, kGuardBytes);
+  emulator::watch_buffer(begin, kGuardBytes, true);
+  forbid(begin, kGuardBytes, true);
+}
+// Whether it is as it was.
+bool remove_guard(const std::byte* begin) {
+  forbid(begin, kGuardBytes, false);
+  emulator::forget_buffer(begin);
+  return is_guard(begin);
 }
 
 void copy_now(void* to, const void* from, std::size_t bytes) {
@@ -105,7 +134,8 @@ void copy_with_host(void* to, const void* from, std::size_t bytes, void* stream,
 
 const bool hooked = (emulator::before_launch = land_copies, true);
 // Ops have at most five slices at a time.
-const bool red_zones_on = (RedZones::on_host = true, RedZones::room_on_device = 16 * RedZones::kBytes, true);
+const bool red_zones_on =
+    (RedZones::on_host = true, RedZones::room_on_device = 16 * RedZones::kBytes, forbid_accesses = forbid, true);
 
 // The end of a stream when the event was recorded.
 struct EventState {
@@ -158,9 +188,9 @@ void* device_allocate(std::size_t bytes) {
   void* memory = nullptr;
   if (posix_memalign(&memory, 256, bytes + 2 * kGuardBytes) != 0) throw std::bad_alloc();
   auto* first = static_cast<std::byte*>(memory) + kGuardBytes;
-  std::memset(first - kGuardBytes, kGuardValue, kGuardBytes);
   std::memset(first, 0xff, bytes);  // NaN in every float type
-  std::memset(first + bytes, kGuardValue, kGuardBytes);
+  add_guard(first - kGuardBytes);
+  add_guard(first + bytes);
   emulator::watch_buffer(first, bytes, false);
   Allocations& all = allocations();
   all.sizes[first] = bytes;
@@ -174,7 +204,8 @@ void device_free(void* memory) noexcept {
   auto* first = static_cast<std::byte*>(memory);
   Allocations& all = allocations();
   const std::size_t bytes = all.sizes.at(first);
-  if (!is_guard(first - kGuardBytes) || !is_guard(first + bytes)) {
+  const bool before = remove_guard(first - kGuardBytes), after = remove_guard(first + bytes);
+  if (!before || !after) {
     std::fprintf(stderr, "emulated device: a kernel wrote outside an allocation of %zu bytes\n", bytes);
     std::abort();
   }

@@ -27,7 +27,7 @@ struct Access {
 };
 struct ByteState {
   Access write, read[2];
-  bool defined;
+  bool defined, forbidden;
 };
 // calloc() takes zeroed pages, which cost nothing until a byte of them is touched: most of a workspace never is.
 struct Free {
@@ -109,9 +109,13 @@ void access(const void* address, std::size_t bytes, bool write, const void* call
   std::size_t offset = 0;
   Region* region = find(c, reinterpret_cast<std::uintptr_t>(address), offset);
   if (region == nullptr) return;  // a local variable or a constant table
+  const char* what = write ? "write to " : "read of ";
+  if (offset + bytes > region->bytes)
+    fail(concat("memcheck: ", what, "bytes after ", location(*region, region->bytes, caller)));
   const Access now{c.interval, c.warp_interval[thread / kWarpLanes], static_cast<std::uint16_t>(thread)};
-  for (std::size_t i = offset; i < offset + bytes && i < region->bytes; ++i) {
+  for (std::size_t i = offset; i < offset + bytes; ++i) {
     ByteState& byte = region->state[i];
+    if (byte.forbidden) fail(concat("memcheck: ", what, "a guard or red zone, ", location(*region, i, caller)));
     if (!write && !byte.defined && !region->initialised)
       fail("initcheck: read of unwritten " + location(*region, i, caller));
     if (byte.write.interval != 0 && unordered(c, byte.write, thread, region->shared)) {
@@ -177,6 +181,13 @@ void define_bytes(const void* begin, std::size_t bytes) {
   std::size_t offset = 0;
   if (Region* region = find(checker(), reinterpret_cast<std::uintptr_t>(begin), offset)) {
     for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i].defined = true;
+  }
+}
+void forbid_bytes(const void* begin, std::size_t bytes, bool forbidden) {
+  if (!checker().enabled) return;
+  std::size_t offset = 0;
+  if (Region* region = find(checker(), reinterpret_cast<std::uintptr_t>(begin), offset)) {
+    for (std::size_t i = 0; i < bytes; ++i) region->state[offset + i].forbidden = forbidden;
   }
 }
 void forget_buffer(const void* begin) {
