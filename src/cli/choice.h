@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "shori/config/vocabulary.h"
+#include "shori/config/word_check.h"
 
 namespace shori {
 
@@ -26,6 +27,7 @@ std::string word_choices(std::span<const std::string_view> words);
 // The words of E; `value` is an E or an optional one.
 template <typename E, typename Value>
 CLI::Option* add_choice(CLI::App& command, const std::string& name, Value& value, const std::string& meaning) {
+  static_assert(kHasAllWords<E>, "kWords has a word for each enumerator");
   return add_word_option(command, name, kWords<E>, meaning,
                          [&value](std::size_t index) { value = static_cast<E>(index); });
 }

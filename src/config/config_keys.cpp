@@ -3,15 +3,21 @@
 #include <cmath>
 #include <type_traits>
 
+#include "shori/config/word_check.h"
 #include "shori/util/json_text.h"
 #include "shori/util/text.h"
 
 namespace shori {
 namespace {
 
+// Lists that are neither a key's nor an option's.
+static_assert(kHasAllWords<Role> && kHasAllWords<LengthHint> && kHasAllWords<DataType> && kHasAllWords<Rating> &&
+              kHasAllWords<LintLevel> && kHasAllWords<LintRule> && kHasAllWords<LengthUnit>);
+
 template <typename T>
 ConfigField field_of(T& field) {
   if constexpr (std::is_enum_v<T>) {
+    static_assert(kHasAllWords<T>, "kWords has a word for each enumerator");
     return WordField{&field, kWords<T>,
                      [](void* at, std::size_t index) { *static_cast<T*>(at) = static_cast<T>(index); },
                      [](const void* at) { return static_cast<std::size_t>(*static_cast<const T*>(at)); }};
