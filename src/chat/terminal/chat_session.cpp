@@ -173,13 +173,20 @@ Reply ChatSession::generate_after(std::span<const Segment> segments, const Promp
   return reply;
 }
 
-void ChatSession::reply_as(const std::string& name) {
+std::optional<std::string> ChatSession::make_reply(const std::string& name, std::span<const Segment> segments) {
   const std::string opening = speaker_part(name);
   print(lines_.is_terminal() ? harmless(opening) : opening);
-  const Reply reply = generate_after(conversation_.segments(), {.hint = hint_, .opening = opening});
-  report_stop(reply);
-  if (trim_blockml(reply.text).empty()) return log_info("the reply is empty; /retry makes another one");
-  conversation_.add(storable(joined_body(opening, reply.text)), true);
+  const Reply reply = generate_after(segments, {.hint = hint_, .opening = opening});
+  const bool is_empty = trim_blockml(reply.text).empty();
+  if (!is_empty || reply.stop != StopReason::kCancelled) report_stop(reply);  // /continue has nothing to go on with
+  if (is_empty) return std::nullopt;
+  return storable(joined_body(opening, reply.text));
+}
+
+void ChatSession::reply_as(const std::string& name) {
+  const auto body = make_reply(name, conversation_.segments());
+  if (!body) return log_info("the reply is empty; /retry makes another one");
+  conversation_.add(*body, true);
   changed_ = true;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -49,7 +51,8 @@ class ChatSession {
   void say(const std::string& typed);
   void report_other_name(const std::string& text) const;
 
-  // The model's next message as `name`, after what `opening` it has already.
+  // What the model says as `name` after `segments`; nullopt if that is nothing.
+  std::optional<std::string> make_reply(const std::string& name, std::span<const Segment> segments);
   void reply_as(const std::string& name);
   Reply generate_after(std::span<const Segment> segments, const PromptEnd& end);
   void report_dropped(std::size_t segments);

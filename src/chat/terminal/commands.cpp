@@ -79,14 +79,13 @@ const Segment& ChatSession::last_message_or_refuse() const {
 }
 
 void ChatSession::retry(const std::string&) {
-  std::string name = as_;
-  if (conversation_.last_is_reply()) {
-    const auto speaker = find_speaker(last_message_or_refuse().body);
-    name = speaker ? speaker->name : "";
-    conversation_.remove_last();
-    changed_ = true;
-  }
-  reply_as(name);
+  if (!conversation_.last_is_reply()) return reply_as(as_);
+  const auto speaker = find_speaker(last_message_or_refuse().body);
+  const auto before = conversation_.segments().first(conversation_.segments().size() - 1);
+  const auto body = make_reply(std::string(speaker ? speaker->name : ""), before);
+  if (!body) return log_info("the reply is empty: the last one stays; /retry makes another one");
+  conversation_.replace_last_body(*body);
+  changed_ = true;
 }
 
 void ChatSession::undo(const std::string&) {

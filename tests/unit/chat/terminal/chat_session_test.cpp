@@ -25,9 +25,16 @@ class FixedModel : public LanguageModel {
   std::int64_t context_length() const override { return 4000; }
   std::span<const float> prefill(std::span<const std::int32_t>, const std::function<bool()>&) override {
     at_ = 0;
+    ++prompts;
+    if (before_prompt) before_prompt(prompts);
+    if (is_stopped) return {};
     return next();
   }
   std::span<const float> append(std::int32_t) override { return next(); }
+
+  std::function<void(int number)> before_prompt;
+  int prompts = 0;
+  bool is_stopped = false;  // as by Ctrl-C before the first token
 
  private:
   std::span<const float> next() {
@@ -61,6 +68,7 @@ class ChatSessionTest : public testing::Test {
   ChatSession& chat(std::vector<const char*> typed, const std::string& reply = " Hm.\xE2\x96\x84") {
     for (const char* text : typed) lines_.lines.push_back({Line::Kind::kText, text});
     model_.emplace(tokenizer_, reply);
+    model_->before_prompt = before_prompt_;
     session_.emplace(*model_, tokenizer_, ChatOptions{.as = "Ann", .me = "Ben"}, interrupts_, lines_, &*copy_);
     session_->run();
     return *session_;
@@ -79,6 +87,7 @@ class ChatSessionTest : public testing::Test {
   std::optional<UnsavedCopy> copy_{folder_.file("state")};
   std::optional<FixedModel> model_;
   std::optional<ChatSession> session_;
+  std::function<void(int number)> before_prompt_;
 };
 
 TEST_F(ChatSessionTest, AReplyIsKeptBeforeTheNextLine) {
@@ -92,6 +101,21 @@ TEST_F(ChatSessionTest, AReplyIsKeptBeforeTheNextLine) {
 TEST_F(ChatSessionTest, TheOwnNameIsSaidOnce) {
   chat({"Ben: Hello", "Ann: You?"});
   EXPECT_EQ(said(), "Ben: Hello|Ann: Hm.|Ben: Ann: You?|Ann: Hm.|");
+}
+
+TEST_F(ChatSessionTest, ARetryThatSaysNothingKeepsTheReply) {
+  before_prompt_ = [this](int number) { model_->is_stopped = number == 3; };
+  chat({"Hello", "/say Cat", "/retry"});
+  EXPECT_EQ(said(), "Ben: Hello|Ann: Hm.|Cat: Hm.|");
+}
+
+TEST_F(ChatSessionTest, ARetryThatFailsKeepsTheReplyAndItsName) {
+  before_prompt_ = [](int number) {
+    if (number == 3) throw Error(Diagnostic("E0701", "the device failed"));
+  };
+  chat({"Hello", "/say Cat", "/retry", "/retry"});
+  EXPECT_EQ(said(), "Ben: Hello|Ann: Hm.|Cat: Hm.|");
+  EXPECT_EQ(model_->prompts, 4);
 }
 
 TEST_F(ChatSessionTest, ControlCharactersOfAReplyAreNotKept) {
