@@ -55,7 +55,7 @@ class Generation {
 
   bool show(const std::string& text) {
     reply_.text += text;
-    return text.empty() || !events_.text || events_.text(text);
+    return text.empty() || !events_.text || events_.text(text, std::ssize(reply_.ids));
   }
 
   // Logits of the tokenizer's ids: some models have rows for more.

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "shori/util/error.h"
 #include "shori/util/log.h"
@@ -34,13 +35,16 @@ class ClockEngine : public TextEngine {
     return bytes;
   }
 
-  EngineResult generate(const EngineTask& task, const std::function<bool(std::string_view)>& on_text,
+  EngineResult generate(const EngineTask& task, const TakePart& on_part,
                         const std::function<bool()>& cancelled) override {
     EngineResult result;
+    std::string held;
     if (!sleep(prompt_ms_, cancelled)) return cancel(result);
     for (std::int64_t i = 0; i < task.max_tokens; ++i) {
       result.ids.push_back(0);
-      if (!on_text(concat(i, "é ")) || !sleep(token_ms_, cancelled)) return cancel(result);
+      held += concat(i, "é ");
+      const bool is_held = i == 1 && task.max_tokens > 3;  // as the first half of a character
+      if ((!is_held && !on_part(std::exchange(held, ""), i + 1)) || !sleep(token_ms_, cancelled)) return cancel(result);
     }
     return result;
   }

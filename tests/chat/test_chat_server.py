@@ -97,7 +97,8 @@ def test_what_sillytavern_sends(server, path):
     assert streamed.headers["content-type"] == "text/event-stream"
     parts = [json.loads(part) for part in events(streamed.text)]
     assert "".join(part["content"] for part in parts) == done["content"]
-    assert [part["stop"] for part in parts] == [False] * 6 + [True]
+    assert [part["stop"] for part in parts] == [False] * 5 + [True]
+    assert [part["tokens_predicted"] for part in parts] == [1, 3, 4, 5, 6, 6], "tokens, not parts"
     assert parts[-1]["stop_type"] == "limit"
 
 

@@ -34,8 +34,8 @@ struct GenerateOptions {
 
 struct GenerateEvents {
   // The next part of the text. Their sum is Reply::text: what may be the begin of a stop string, trailing white space, and
-  // bytes of a character that is not whole are held back. Returns whether to go on.
-  std::function<bool(std::string_view)> text = {};
+  // bytes of a character that is not whole are held back. `tokens`: drawn so far. Returns whether to go on.
+  std::function<bool(std::string_view part, std::int64_t tokens)> text = {};
   // Asked before every token and while the prompt is computed; true ends the reply.
   std::function<bool()> cancelled = {};
 };

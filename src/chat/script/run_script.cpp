@@ -62,7 +62,7 @@ Json json_of(const Reply& reply, const ReplyRates& rates, const ScriptOptions& o
 void run_script(LanguageModel& model, const Tokenizer& tokenizer, const ScriptOptions& options) {
   const std::string& prompt = options.prompt;
   const std::vector<std::int32_t> ids = tokenizer.encode(prompt);
-  const auto show = [&](std::string_view text) {
+  const auto show = [&](std::string_view text, std::int64_t) {
     if (!options.json) print(text);
     return true;
   };

@@ -69,7 +69,7 @@ bool CompletionJob::wait_in(TurnQueue& queue) {
   return turn_ != nullptr;
 }
 
-FinishedReply CompletionJob::generate(std::int64_t choice, const std::function<bool(std::string_view)>& on_text) {
+FinishedReply CompletionJob::generate(std::int64_t choice, const TakePart& on_part) {
   const std::int64_t room = context_.model->context - context_.prompt_tokens;
   const EngineTask task{.prompt = prompt_,
                         .max_tokens = request_.max_tokens < 0 ? room : std::min(room, request_.max_tokens),
@@ -81,10 +81,10 @@ FinishedReply CompletionJob::generate(std::int64_t choice, const std::function<b
   FinishedReply reply;
   const auto began = Clock::now();
   auto first = began;
-  const auto take = [&](std::string_view text) {
+  const auto take = [&](std::string_view text, std::int64_t tokens) {
     if (first == began) first = Clock::now();
     reply.text += text;
-    return on_text(text);
+    return on_part(text, tokens);
   };
   if (task.max_tokens > 0) reply.result = engine_.generate(task, take, [this] { return client_.has_gone(); });
   reply.prompt_ms = std::chrono::duration_cast<std::chrono::milliseconds>(first - began).count();
@@ -106,7 +106,7 @@ void CompletionJob::note_numbers() {
 HttpAnswer CompletionJob::answer() {
   std::vector<FinishedReply> replies;
   for (std::int64_t choice = 0; choice < request_.choices; ++choice) {
-    replies.push_back(generate(choice, [](std::string_view) { return true; }));
+    replies.push_back(generate(choice, [](std::string_view, std::int64_t) { return true; }));
     if (replies.back().result.stop == EngineStop::kCancelled) return answer_of_cancelled();
   }
   const Json body =
@@ -140,10 +140,8 @@ bool CompletionJob::stream(const SendPart& send) {
 }
 
 bool CompletionJob::stream_choice(std::int64_t choice, const SendPart& send) {
-  std::int64_t parts = 0;
-  const FinishedReply reply = generate(choice, [&](std::string_view text) {
-    ++parts;
-    return send(event(interface_ == Interface::kLlama ? llama_part(context_, text, parts)
+  const FinishedReply reply = generate(choice, [&](std::string_view text, std::int64_t tokens) {
+    return send(event(interface_ == Interface::kLlama ? llama_part(context_, text, tokens)
                                                       : openai_part(context_, choice, text)));
   });
   if (reply.result.stop == EngineStop::kCancelled) {

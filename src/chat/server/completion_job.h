@@ -24,7 +24,7 @@ class CompletionJob {
   HttpAnswer answer_of_cancelled() const;  // for a client that does not wait any more
 
  private:
-  FinishedReply generate(std::int64_t choice, const std::function<bool(std::string_view)>& on_text);
+  FinishedReply generate(std::int64_t choice, const TakePart& on_part);
   bool stream_choice(std::int64_t choice, const SendPart& send);
   bool send_end(std::int64_t choice, const FinishedReply& reply, const SendPart& send) const;
   bool send_error(const RequestError& error, const SendPart& send) const;

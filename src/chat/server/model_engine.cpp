@@ -96,7 +96,7 @@ std::string ModelEngine::bytes_of(std::span<const std::int32_t> ids) const {
   return bytes;
 }
 
-EngineResult ModelEngine::generate(const EngineTask& task, const std::function<bool(std::string_view)>& on_text,
+EngineResult ModelEngine::generate(const EngineTask& task, const TakePart& on_part,
                                    const std::function<bool()>& cancelled) {
   const GenerateOptions options{.sampler = task.sampler,
                                 .seed = task.seed,
@@ -108,7 +108,7 @@ EngineResult ModelEngine::generate(const EngineTask& task, const std::function<b
   LanguageModel& model = task.ignore_eos ? static_cast<LanguageModel&>(endless) : model_;
   Reply reply;
   thread_.call([&] {
-    reply = shori::generate(model, tokenizer_, task.prompt, options, {.text = on_text, .cancelled = cancelled});
+    reply = shori::generate(model, tokenizer_, task.prompt, options, {.text = on_part, .cancelled = cancelled});
   });
   std::string word;
   if (reply.stop == StopReason::kStopString) word = first_stop(task.stops, decode_ids(tokenizer_, reply.ids, false));

@@ -20,7 +20,7 @@ class ModelEngine : public TextEngine {
   std::vector<std::int32_t> tokenize(std::string_view text) const override { return tokenizer_.encode(text); }
   std::int32_t bos_id() const override { return tokenizer_.bos_id(); }
   std::string bytes_of(std::span<const std::int32_t> ids) const override;
-  EngineResult generate(const EngineTask& task, const std::function<bool(std::string_view)>& on_text,
+  EngineResult generate(const EngineTask& task, const TakePart& on_part,
                         const std::function<bool()>& cancelled) override;
 
  private:

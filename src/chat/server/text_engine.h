@@ -37,6 +37,9 @@ struct EngineResult {
   std::vector<std::int32_t> ids = {};
 };
 
+// Gets the next part of a reply, and how many tokens were drawn so far; returns whether to go on.
+using TakePart = std::function<bool(std::string_view part, std::int64_t tokens)>;
+
 class TextEngine {
  public:
   virtual ~TextEngine() = default;
@@ -48,9 +51,9 @@ class TextEngine {
   // The bytes of the ids one after the other, of which those of one id need not be whole characters.
   virtual std::string bytes_of(std::span<const std::int32_t> ids) const = 0;
 
-  // Called from one thread at a time. `on_text` gets the text in parts of whole characters, without the end of the reply
-  // and stop strings; it returns false to end the generation. `cancelled` is asked during the prompt and between tokens.
-  virtual EngineResult generate(const EngineTask& task, const std::function<bool(std::string_view)>& on_text,
+  // Called from one thread at a time. `on_part` gets the text in parts of whole characters, without the end of the reply
+  // and stop strings. `cancelled` is asked during the prompt and between tokens.
+  virtual EngineResult generate(const EngineTask& task, const TakePart& on_part,
                                 const std::function<bool()>& cancelled) = 0;
 };
 

@@ -159,7 +159,7 @@ Reply ChatSession::generate_after(std::span<const Segment> segments, const Promp
   const FittedPrompt prompt = fit_prompt(tokenizer_, segments, end, model_.context_length() - reply_.max_tokens);
   report_dropped(prompt.dropped_segments);
   const bool terminal = lines_.is_terminal();
-  const auto show = [terminal](std::string_view text) {
+  const auto show = [terminal](std::string_view text, std::int64_t) {
     print(terminal ? harmless(text) : std::string(text));
     return true;
   };

@@ -92,7 +92,7 @@ TEST_F(Generate, GoesOnWhereBlocksDoNotStop) {
 
 TEST_F(Generate, TextBeforeAStopString) {
   std::vector<std::string> parts;
-  const GenerateEvents events{.text = [&](std::string_view part) {
+  const GenerateEvents events{.text = [&](std::string_view part, std::int64_t) {
     parts.emplace_back(part);
     return true;
   }};
@@ -111,11 +111,16 @@ TEST_F(Generate, HeldBackTextIsGivenAtTheEnd) {
 }
 
 TEST_F(Generate, CharactersComeWhole) {
-  const GenerateEvents events{.text = [](std::string_view part) {
+  std::vector<std::int64_t> tokens_at;
+  const GenerateEvents events{.text = [&](std::string_view part, std::int64_t tokens) {
     EXPECT_EQ(part.find("\xEF\xBF\xBD"), std::string_view::npos);
+    tokens_at.push_back(tokens);
     return true;
   }};
-  EXPECT_EQ(say(" \xF0\x9F\xAB\xA0!\xE2\x96\x84", {}, events).text, " \xF0\x9F\xAB\xA0!");
+  const Reply whole = say(" \xF0\x9F\xAB\xA0!\xE2\x96\x84", {}, events);
+  EXPECT_EQ(whole.text, " \xF0\x9F\xAB\xA0!");
+  EXPECT_EQ(tokens_at.back(), std::ssize(whole.ids));
+  EXPECT_LT(tokens_at.size(), whole.ids.size()) << "a part of several tokens";
   // A reply that ends within a character ends before it.
   EXPECT_EQ(say(" a\xF0\x9F\xAB\xA0", {.max_tokens = 3}, events).text, " a");
 }
@@ -125,7 +130,8 @@ TEST_F(Generate, CancelledByEitherEvent) {
   const Reply before = say(" one two three four five\xE2\x96\x84", {}, {.cancelled = [&] { return ++asked > 4; }});
   EXPECT_EQ(before.stop, StopReason::kCancelled);
   EXPECT_FALSE(before.ids.empty());
-  const Reply by_text = say(" one two three\xE2\x96\x84", {}, {.text = [](std::string_view) { return false; }});
+  const Reply by_text =
+      say(" one two three\xE2\x96\x84", {}, {.text = [](std::string_view, std::int64_t) { return false; }});
   EXPECT_EQ(by_text.stop, StopReason::kCancelled);
   EXPECT_EQ(by_text.text, " one");
   const Reply at_once = say(" one\xE2\x96\x84", {}, {.cancelled = [] { return true; }});
