@@ -374,9 +374,16 @@ def test_text_as_editors_save_it(job, scenario, prompt, tmp_path):
     expected = replies(job.run, "--prompt-file", prompt, *SHORT)
     prompt.write_bytes(b"\xef\xbb\xbf" + PROMPT.replace("\n", "\r\n").encode())
     assert replies(job.run, "--prompt-file", prompt, *SHORT) == expected
+    prompt.write_bytes(PROMPT.encode("utf-16"))
+    assert replies(job.run, "--prompt-file", prompt, *SHORT) == expected
+    prompt.write_bytes(PROMPT.encode("utf-32"))
+    refused = run(CHAT, job.run, "--prompt-file", prompt, *SHORT)
+    assert refused.errors == ["E0304"] and "iconv -f utf-32" in refused.err
     prompt.write_text("")
     assert "the prompt is empty" in run(CHAT, job.run, "--prompt-file", prompt, *SHORT).err
     scenario.write_bytes(b"\xef\xbb\xbf" + SCENARIO.replace("\n", "\r\n").encode())
+    assert "the model is Aya, you are Ben" in talk(["/quit"], job.run, scenario, *SHORT).stderr
+    scenario.write_bytes(SCENARIO.encode("utf-16"))
     assert "the model is Aya, you are Ben" in talk(["/quit"], job.run, scenario, *SHORT).stderr
     scenario.write_text("")
     assert "is empty" in talk(["/quit"], job.run, scenario, *SHORT).stderr

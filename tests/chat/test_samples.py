@@ -37,7 +37,7 @@ def jobs(tmp_path_factory, text_model):
     folder = tmp_path_factory.mktemp("samples")
     plain = make_job(folder / "plain", text_model)
     sampled = make_job(folder / "sampled", text_model, sample_steps=2)
-    (sampled.folder / "other.txt").write_text(OTHER)
+    (sampled.folder / "other.txt").write_text(OTHER, encoding="utf-16")  # test_kill_in_a_sample has the same in UTF-8
     sampled.write(sample_prompts=[str(sampled.folder / "greeting.txt"), str(sampled.folder / "other.txt")])
     for job in (plain, sampled):
         must(train(job.config))

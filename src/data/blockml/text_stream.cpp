@@ -133,7 +133,10 @@ void normalize_text(std::string& text, TextChanges& changes) {
 }
 
 std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::string& shown) {
-  const std::string head = read_head(file);
+  return refuse_text_form(read_head(file), shown);
+}
+
+std::optional<Diagnostic> refuse_text_form(std::string_view head, const std::string& shown) {
   if (head.starts_with("PK\x03\x04") && lower_ascii(shown).ends_with(".charx")) {
     std::string json = shown.substr(0, shown.size() - 6) + ".json";
     while (path_exists(json)) json.insert(json.size() - 5, ".card");
@@ -197,22 +200,34 @@ std::string json_command(const std::string& file, std::string_view text, std::si
   return text.substr(offset).starts_with("\\u0000") ? escape_command(file, '\0') : std::string();
 }
 
-TextStream::TextStream(const InputFile& file, LineEnds line_ends) : file_(file), line_ends_(line_ends) {
-  const Form form = form_of(read_head(file_));
+TextStream::TextStream(const InputFile& file, LineEnds line_ends)
+    : file_(&file), size_(file.size()), line_ends_(line_ends) {
+  choose_form(read_head(file));
+}
+TextStream::TextStream(std::string_view bytes) : bytes_(bytes), size_(bytes.size()) {
+  choose_form(bytes.substr(0, kHead));
+}
+
+void TextStream::choose_form(std::string_view head) {
+  const Form form = form_of(head);
   if (form == Form::kUtf8) return;
   utf16_high_ = form == Form::kUtf16Big ? 0 : 1;
   ++count_of(changes_, TextChange::kUtf16);
 }
 
 bool TextStream::read(std::string& text) {
-  const std::uint64_t left = file_.size() - offset_;
+  const std::uint64_t left = size_ - offset_;
   if (left == 0) return false;
   const std::size_t begin = text.size(), size = std::min<std::uint64_t>(kChunk, left);
   std::string bytes;
   std::string& into = utf16_high_ ? bytes : text;
   into.resize(into.size() + size);
   char* const read = into.data() + into.size() - size;
-  file_.read_at(offset_, read, size);
+  if (file_ != nullptr) {
+    file_->read_at(offset_, read, size);
+  } else {
+    bytes_.copy(read, size, offset_);
+  }
   hash_.update(read, size);
   offset_ += size;
   if (utf16_high_) append_utf16(bytes, size == left, text);

@@ -33,13 +33,15 @@ void normalize_text(std::string& text, TextChanges& changes);
 // The problem of a file that is no text at all (compressed, UTF-32), with the command that makes it one; nullopt if it
 // may be read. `shown` is its path in messages.
 std::optional<Diagnostic> refuse_file_form(const InputFile& file, const std::string& shown);
+std::optional<Diagnostic> refuse_text_form(std::string_view bytes, const std::string& shown);
 
 enum class LineEnds { kNormalize, kKeep };
 
-// Reads a file once, in chunks, and hashes its bytes.
+// Reads a file, or bytes that were read, once and in chunks, and hashes the bytes.
 class TextStream {
  public:
   explicit TextStream(const InputFile& file, LineEnds line_ends = LineEnds::kNormalize);
+  explicit TextStream(std::string_view bytes);
 
   // Appends the next chunk to `text`, which may add nothing; false at the end.
   bool read(std::string& text);
@@ -49,13 +51,16 @@ class TextStream {
   std::string sha256() { return to_hex(hash_.finish()); }  // of the bytes of the file; once, after the last read()
 
  private:
+  void choose_form(std::string_view head);
   void append_utf16(std::string_view bytes, bool last, std::string& text);
   void append_unit(std::uint32_t unit, std::string& text);
   void drop_pending_surrogate();
   void unify_line_ends(std::string& text, std::size_t begin);
 
-  const InputFile& file_;
-  LineEnds line_ends_;
+  const InputFile* file_ = nullptr;  // null: bytes_ are read
+  std::string_view bytes_;
+  std::uint64_t size_;
+  LineEnds line_ends_ = LineEnds::kNormalize;
   std::optional<std::size_t> utf16_high_;  // which byte of a unit is the high one; nullopt: UTF-8
   std::uint64_t offset_ = 0;
   bool first_ = true;            // nothing was read yet

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "shori/data/blockml.h"
+#include "shori/data/plain_text.h"
 #include "shori/data/token_text.h"
 #include "shori/util/file.h"
 #include "shori/util/text.h"
-#include "shori/util/utf8.h"
 
 namespace shori {
 namespace {
@@ -35,10 +35,8 @@ std::string name_of_file(const std::string& path, const std::vector<SamplePrompt
 }
 
 SamplePrompt read_prompt(const PreparedStage& stage, const std::string& path, const std::vector<SamplePrompt>& before) {
-  const std::string text = read_whole_file(InputFile::open(path), kConversationBytes, "E0317");
-  if (const auto invalid = find_invalid_utf8(text))
-    throw Error(problem_at("E0304", "the prompt is not UTF-8", text, {path}, *invalid).help("save it as UTF-8"));
-  SamplePrompt prompt = make_prompt(stage, name_of_file(path, before), text);
+  const std::string bytes = read_whole_file(InputFile::open(path), kConversationBytes, "E0317");
+  SamplePrompt prompt = make_prompt(stage, name_of_file(path, before), plain_text(bytes, path));
   if (fits(stage, prompt)) return prompt;
   throw Error(Diagnostic("E0409", concat("the prompt has ", prompt.ids.size() + 1,
                                          " tokens with BOS, which leaves no room for a reply"))

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "shori/data/plain_text.h"
 #include "tests/support/temporary_folder.h"
 
 namespace shori {
@@ -56,6 +57,17 @@ TEST_F(TextStreamTest, Utf16OfBothOrdersWithAndWithoutMark) {
   EXPECT_EQ(read("a\0b\0c\0d\0"s), "abcd");
   EXPECT_EQ(read("\0a\0b\0c\0d"s), "abcd");
   EXPECT_EQ(read("ab\0cd\0ef"s), "ab\0cd\0ef"s) << "a few zeros are not UTF-16";
+}
+
+TEST_F(TextStreamTest, PlainTextIsReadByTheSameRule) {
+  using namespace std::string_literals;
+  EXPECT_EQ(plain_text("\xFF\xFE\x80\x25x\0\r\0\n\0"s, "f"), "▀x\n");
+  EXPECT_EQ(plain_text("\xEF\xBB\xBF"
+                       "a\r\nb\rc",
+                       "stdin"),
+            "a\nb\nc");
+  for (const std::string& bytes : {"\x1F\x8B\x08"s, "\xFF\xFE\0\0a\0\0\0"s, "caf\xE9"s, "a\0b"s})
+    EXPECT_THROW(plain_text(bytes, "f"), Error);
 }
 
 TEST_F(TextStreamTest, HalvesOfPairsInUtf16) {

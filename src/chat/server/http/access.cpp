@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "shori/data/plain_text.h"
 #include "shori/util/command.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
@@ -91,10 +92,24 @@ bool is_loopback(std::string_view host) {
   return is_address && host.starts_with("127.") && std::count(host.begin(), host.end(), '.') == 3;
 }
 
+namespace {
+
+// plain_text() would show the line.
+std::string text_of_keys(const std::string& bytes, const std::string& path) {
+  try {
+    return plain_text(bytes, path);
+  } catch (const Error&) {
+    throw Error(Diagnostic("E0116", concat("--api-key-file: ", quoted_path(path), " is not a text file"))
+                    .help(make_key_command(path)));
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> read_api_keys(const std::string& path) {
   constexpr std::uint64_t kMaxBytes = 64u << 10;
   const InputFile file = InputFile::open(path, "E0108");
-  const std::string text = read_whole_file(file, kMaxBytes, "E0116");
+  const std::string text = text_of_keys(read_whole_file(file, kMaxBytes, "E0116"), path);
   std::vector<std::string> keys;
   for (std::string_view rest = text; !rest.empty();) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());

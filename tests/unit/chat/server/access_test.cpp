@@ -5,6 +5,7 @@
 #include <string>
 
 #include "shori/util/error.h"
+#include "tests/support/temporary_folder.h"
 
 namespace shori {
 namespace {
@@ -98,6 +99,26 @@ TEST(AccessTest, OneOfTheKeysOpens) {
   EXPECT_EQ(status_of(rules, {.host = "localhost", .length = 1}, "/health"), 401) << "a body that would be read";
   for (const char* target : {"/healthy", "/Health", "/health/", "//health", "/%68ealth", "?/health", "http://x/health"})
     EXPECT_EQ(status_of(rules, {.host = "localhost"}, target), 401) << target;
+}
+
+TEST(AccessTest, KeysAreReadAsEditorsSaveThem) {
+  const TemporaryFolder folder;
+  const std::vector<std::string> expected = {"abc", "def"};
+  using namespace std::string_literals;
+  for (const std::string& text : {"abc\ndef\n"s, "\xEF\xBB\xBF# mine\r\nabc\r\ndef"s,
+                                  "\xFF\xFE"
+                                  "a\0b\0c\0\r\0\n\0d\0e\0f\0"s}) {
+    folder.write("keys", text);
+    EXPECT_EQ(read_api_keys(folder.file("keys")), expected);
+  }
+  folder.write("keys", "secret\xFF\n");
+  try {
+    read_api_keys(folder.file("keys"));
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.diagnostics().front().code, "E0116");
+    EXPECT_EQ(format_diagnostic(error.diagnostics().front()).find("secret"), std::string::npos);
+  }
 }
 
 }  // namespace
