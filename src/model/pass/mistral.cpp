@@ -16,6 +16,18 @@ namespace shori {
 
 namespace {
 
+// The pass reads and extends `cache` to the end of the scope, also if a layer throws.
+class CacheScope {
+ public:
+  CacheScope(LayerContext& context, KvCache& cache) : context_(context) { context_.cache = &cache; }
+  ~CacheScope() { context_.cache = nullptr; }
+  CacheScope(const CacheScope&) = delete;
+  CacheScope& operator=(const CacheScope&) = delete;
+
+ private:
+  LayerContext& context_;
+};
+
 PackedBatch batch_of_prompt(std::span<const std::int32_t> ids) {
   PackedBatch batch;
   batch.ids.assign(ids.begin(), ids.end());
@@ -198,13 +210,14 @@ std::span<const float> Mistral::extend(std::span<const std::int32_t> ids, KvCach
   const PackedBatch batch = batch_from(ids, first);
   reserve(tokens, cache.positions(), false);
   start(batch, DropoutKey{}, false);
-  context_.cache = &cache;
   bool stopped = false;
-  for (std::int64_t layer = 0; layer < layer_count() && !stopped; ++layer) {
-    stopped = stop && stop();
-    if (!stopped) forward_layer(layer);
+  {
+    const CacheScope scope(context_, cache);
+    for (std::int64_t layer = 0; layer < layer_count() && !stopped; ++layer) {
+      stopped = stop && stop();
+      if (!stopped) forward_layer(layer);
+    }
   }
-  context_.cache = nullptr;
   if (stopped) return {};
   cache.set_length(first + tokens);
   last_logits();

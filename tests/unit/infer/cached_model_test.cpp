@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 #include "shori/ops/op_profile.h"
@@ -154,6 +155,20 @@ TEST(CachedModel, ThreadsChangeNoBit) {
     if (expected.empty()) expected = logits;
     EXPECT_EQ(logits, expected) << threads << " threads";
   }
+}
+
+TEST(CachedModel, APassAfterAnExceptionHasNoCache) {
+  Tiny tiny;
+  const std::vector<std::int32_t> ids = ids_of(50);
+  const std::vector<float> expected = tiny.model.logits(ids);
+  CachedModel cached(tiny.model, kContext);
+  int asked = 0;
+  const auto fail = [&]() -> bool {
+    if (++asked == 2) throw std::runtime_error("between two layers");
+    return false;
+  };
+  EXPECT_THROW(cached.prefill(ids, fail), std::runtime_error);
+  EXPECT_EQ(tiny.model.logits(ids), expected);
 }
 
 }  // namespace
