@@ -9,11 +9,13 @@
 
 #include "shori/data/tokenizer_model.h"
 #include "shori/export/chat_template.h"
+#include "shori/infer/sampler_presets.h"
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
+#include "shori/util/number_text.h"
 #include "shori/util/text.h"
 #include "src/export/tokenizer_json.h"
 
@@ -192,8 +194,9 @@ std::string generation_config(std::string_view base, std::string_view config, st
   if (!members.contains("bos_token_id")) members["bos_token_id"] = 1;
   if (sampling == SamplingDefaults::kMain) {
     members["do_sample"] = true;
-    members["min_p"] = 0.07;
-    members["temperature"] = 1.0;
+    const SamplerSettings preset = preset_settings(SamplerPreset::kMain);
+    members["min_p"] = decimal_of(preset.min_p);
+    members["temperature"] = decimal_of(preset.temperature);
   }
   Json sorted = Json::object();
   for (auto& [key, value] : members) sorted[key] = std::move(value);

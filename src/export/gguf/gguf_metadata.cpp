@@ -3,6 +3,7 @@
 #include <set>
 
 #include "shori/export/chat_template.h"
+#include "shori/infer/sampler_presets.h"
 #include "shori/util/error.h"
 #include "shori/util/text.h"
 
@@ -40,15 +41,17 @@ void add_base(const std::string& base_name, GgufEntries& entries) {
 // top-k and top-p of `main` are neutral, because llama.cpp's own defaults would act beside min-p.
 void add_sampling(GgufSampling sampling, GgufEntries& entries) {
   if (sampling == GgufSampling::kNone) return;
-  entries.emplace_back("general.sampling.temp", 1.0f);
-  if (sampling == GgufSampling::kMain) {
-    entries.emplace_back("general.sampling.min_p", 0.07f);
-    entries.emplace_back("general.sampling.top_k", std::int32_t{0});
-    entries.emplace_back("general.sampling.top_p", 1.0f);
+  const bool is_main = sampling == GgufSampling::kMain;
+  const SamplerSettings preset = preset_settings(is_main ? SamplerPreset::kMain : SamplerPreset::kAlternative2);
+  entries.emplace_back("general.sampling.temp", preset.temperature);
+  if (is_main) {
+    entries.emplace_back("general.sampling.min_p", preset.min_p);
+    entries.emplace_back("general.sampling.top_k", static_cast<std::int32_t>(preset.top_k));
+    entries.emplace_back("general.sampling.top_p", preset.top_p);
   } else {
-    entries.emplace_back("general.sampling.mirostat", std::int32_t{2});
-    entries.emplace_back("general.sampling.mirostat_tau", 2.9f);
-    entries.emplace_back("general.sampling.mirostat_eta", 0.019f);
+    entries.emplace_back("general.sampling.mirostat", std::int32_t{preset.mirostat});
+    entries.emplace_back("general.sampling.mirostat_tau", preset.mirostat_tau);
+    entries.emplace_back("general.sampling.mirostat_eta", preset.mirostat_eta);
   }
 }
 
