@@ -1,5 +1,6 @@
 """shori-chat with a small trained run: by script, with lines from a pipe, and on a terminal."""
 import json
+import os
 import re
 import signal
 import subprocess
@@ -389,6 +390,12 @@ def test_text_as_editors_save_it(job, scenario, prompt, tmp_path):
     assert "is empty" in talk(["/quit"], job.run, scenario, *SHORT).stderr
     scenario.write_text("▀title\nX▄\n▀message\nAya: hi▄\n" * 2)
     assert "two conversations" in talk(["/quit"], job.run, scenario, *SHORT).stderr
+
+
+def test_a_pipe_is_named_with_the_way_to_read_it(job, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refused = run(CHAT, job.run, "--prompt-file", tmp_path / "pipe", *SHORT)
+    assert refused.errors == ["E0212"] and "--prompt-file -" in refused.err
 
 
 def test_names_in_what_is_typed(job, scenario, tmp_path):

@@ -1,6 +1,7 @@
 #include "shori/chat/run_script.h"
 
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "shori/data/blockml.h"
@@ -33,6 +34,10 @@ std::string read_stdin() {
 std::string read_prompt_file(const std::string& file) {
   if (file != "-" && !leads_to_something(file))
     throw Error(Diagnostic("E0108", quoted_path(file) + " does not exist").help("--prompt-file - reads from stdin"));
+  std::error_code unknown;
+  if (std::filesystem::is_fifo(file, unknown))
+    throw Error(Diagnostic("E0212", quoted_path(file) + " is a FIFO, not a regular file")
+                    .help("--prompt-file - reads from stdin: `PROGRAM | shori-chat ... --prompt-file -`"));
   const std::string shown = file == "-" ? "stdin" : file;
   std::string text = plain_text(
       file == "-" ? read_stdin() : read_whole_file(InputFile::open(file), kConversationBytes, "E0317"), shown);
