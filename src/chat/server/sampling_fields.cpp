@@ -1,8 +1,8 @@
 #include "src/chat/server/sampling_fields.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 
 #include "shori/util/text.h"
@@ -49,35 +49,53 @@ SamplerSettings read_settings(const RequestFields& fields) {
 }
 
 // The steps that exist here, in the order of llama.cpp's default list; temperature last.
-enum Step : std::uint8_t { kPenalties, kTopK, kTopP, kMinP, kTemperature, kSteps };
+enum Step : std::uint8_t { kPenalties, kTopK, kTopP, kMinP, kTemperature };
+
+struct StepRow {
+  const char *name, *other_name;
+  bool cuts;  // takes tokens out
+  bool (*is_on)(const SamplerSettings& settings);
+  void (*turn_off)(SamplerSettings& settings);
+};
+constexpr SamplerSettings kOff;
+// By Step.
+constexpr StepRow kSteps[] = {
+    {.name = "penalties",
+     .other_name = "penalties",
+     .cuts = false,
+     .is_on =
+         [](const SamplerSettings& s) {
+           return s.penalty_window != 0 &&
+                  (s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0);
+         },
+     .turn_off = [](SamplerSettings& s) { s.penalty_window = 0; }},
+    {.name = "top_k",
+     .other_name = "top-k",
+     .cuts = true,
+     .is_on = [](const SamplerSettings& s) { return s.top_k > 0; },
+     .turn_off = [](SamplerSettings& s) { s.top_k = kOff.top_k; }},
+    {.name = "top_p",
+     .other_name = "top-p",
+     .cuts = true,
+     .is_on = [](const SamplerSettings& s) { return s.top_p < 1; },
+     .turn_off = [](SamplerSettings& s) { s.top_p = kOff.top_p; }},
+    {.name = "min_p",
+     .other_name = "min-p",
+     .cuts = true,
+     .is_on = [](const SamplerSettings& s) { return s.min_p > 0; },
+     .turn_off = [](SamplerSettings& s) { s.min_p = kOff.min_p; }},
+    {.name = "temperature",
+     .other_name = "temp",
+     .cuts = false,
+     .is_on = [](const SamplerSettings& s) { return s.temperature != 1; },
+     .turn_off = [](SamplerSettings& s) { s.temperature = kOff.temperature; }},
+};
+static_assert(std::size(kSteps) == kTemperature + 1);
 
 std::optional<Step> step_named(std::string_view name) {
-  if (name == "penalties") return kPenalties;
-  if (name == "top_k" || name == "top-k") return kTopK;
-  if (name == "top_p" || name == "top-p") return kTopP;
-  if (name == "min_p" || name == "min-p") return kMinP;
-  if (name == "temperature" || name == "temp") return kTemperature;
-  return std::nullopt;
-}
-
-std::array<bool, kSteps> steps_on(const SamplerSettings& settings) {
-  std::array<bool, kSteps> on{};
-  on[kPenalties] = settings.penalty_window != 0 && (settings.repetition_penalty != 1 ||
-                                                    settings.presence_penalty != 0 || settings.frequency_penalty != 0);
-  on[kTopK] = settings.top_k > 0;
-  on[kTopP] = settings.top_p < 1;
-  on[kMinP] = settings.min_p > 0;
-  on[kTemperature] = settings.temperature != 1;
-  return on;
-}
-
-void turn_off(SamplerSettings& settings, Step step) {
-  const SamplerSettings off;
-  if (step == kPenalties) settings.penalty_window = 0;
-  if (step == kTopK) settings.top_k = off.top_k;
-  if (step == kTopP) settings.top_p = off.top_p;
-  if (step == kMinP) settings.min_p = off.min_p;
-  if (step == kTemperature) settings.temperature = off.temperature;
+  const auto* row =
+      std::ranges::find_if(kSteps, [&](const StepRow& each) { return name == each.name || name == each.other_name; });
+  return row == std::end(kSteps) ? std::nullopt : std::optional(static_cast<Step>(row - kSteps));
 }
 
 std::vector<Step> listed_steps(const JsonValue& list) {
@@ -92,12 +110,12 @@ std::vector<Step> listed_steps(const JsonValue& list) {
   return steps;
 }
 
-bool is_cutter(Step step) { return step == kTopK || step == kTopP || step == kMinP; }
+bool cuts(Step step) { return kSteps[step].cuts; }
 
 // Whether temperature follows all of `steps` that cut.
 bool is_temperature_last(const std::vector<Step>& steps) {
   const auto after = std::find(steps.begin(), steps.end(), kTemperature);
-  return std::none_of(after, steps.end(), is_cutter);
+  return std::none_of(after, steps.end(), cuts);
 }
 
 // The steps that are on have to be in one of the two orders that exist.
@@ -114,19 +132,18 @@ void check_order(const std::vector<Step>& active) {
 // Applies the list `samplers`.
 void read_order(const JsonValue& list, SamplingFields& into) {
   const std::vector<Step> listed = listed_steps(list);
-  const auto on = steps_on(into.settings);
-  constexpr std::array<const char*, kSteps> kNames{"penalties", "top_k", "top_p", "min_p", "temperature"};
-  for (int i = 0; i < kSteps; ++i) {
-    const auto step = static_cast<Step>(i);
-    if (!on[static_cast<std::size_t>(i)] || std::find(listed.begin(), listed.end(), step) != listed.end()) continue;
-    turn_off(into.settings, step);
-    into.ignored.push_back(concat(kNames[static_cast<std::size_t>(i)], " (not in samplers)"));
+  const SamplerSettings given = into.settings;
+  for (std::size_t i = 0; i < std::size(kSteps); ++i) {
+    const bool is_listed = std::ranges::find(listed, static_cast<Step>(i)) != listed.end();
+    if (is_listed || !kSteps[i].is_on(given)) continue;
+    kSteps[i].turn_off(into.settings);
+    into.ignored.push_back(concat(kSteps[i].name, " (not in samplers)"));
   }
   std::vector<Step> active;
   for (const Step step : listed)
-    if (on[step]) active.push_back(step);
+    if (kSteps[step].is_on(given)) active.push_back(step);
   check_order(active);
-  const bool matters = on[kTemperature] && std::any_of(active.begin(), active.end(), is_cutter);
+  const bool matters = kSteps[kTemperature].is_on(given) && std::any_of(active.begin(), active.end(), cuts);
   into.settings.temperature_last = is_temperature_last(matters ? active : listed);
 }
 

@@ -87,6 +87,25 @@ TEST(CompletionRequestTest, SamplersThatTheListLeavesOutAreOff) {
   EXPECT_EQ(request.ignored, (std::vector<std::string>{"penalties (not in samplers)", "min_p (not in samplers)"}));
 }
 
+TEST(CompletionRequestTest, AnEmptyListTurnsEverySamplerOff) {
+  const auto request =
+      parse_with_prompt(R"("temperature":2,"min_p":0.4,"top_p":0.9,"top_k":5,"presence_penalty":0.4,"samplers":[])");
+  EXPECT_EQ(request.sampler,
+            (SamplerSettings{
+                .temperature_last = request.sampler.temperature_last, .presence_penalty = 0.4f, .penalty_window = 0}));
+  EXPECT_EQ(request.ignored.size(), 5u);
+}
+
+TEST(CompletionRequestTest, EverySamplerHasItsNamesInTheList) {
+  const std::string members = R"("temperature":2,"min_p":0.4,"top_p":0.9,"top_k":5,"presence_penalty":0.4,"samplers":)";
+  for (const char* list :
+       {R"(["penalties","top_k","top_p","min_p","temperature"])", R"(["penalties","top-k","top-p","min-p","temp"])"}) {
+    const auto request = parse_with_prompt(members + list);
+    EXPECT_EQ(request.ignored, std::vector<std::string>{}) << list;
+    EXPECT_TRUE(request.sampler.temperature_last);
+  }
+}
+
 TEST(CompletionRequestTest, OtherProgramsSamplersAreNamedForTheLog) {
   const auto request = parse_with_prompt(
       R"("dry_multiplier":0.8,"xtc_probability":0,"typical_p":1,"top_n_sigma":-1,"tfs_z":0.9,"n_probs":10)");
