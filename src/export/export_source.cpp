@@ -100,35 +100,6 @@ void list_factors(const AdapterFile& adapter, ExportSource& source) {
   }
 }
 
-std::string real_member(const JsonValue& object, const char* key) {
-  const JsonValue* value = object.find(key);
-  return value ? value->text : "";
-}
-
-// Settings from a checkpoint's manifest.
-void settings_from_manifest(const JsonValue& manifest, ExportSource& source) {
-  const JsonValue* config = manifest.find("config");
-  const JsonValue* base = manifest.find("base");
-  if (!config || !base)
-    throw Error(Diagnostic("E0503", "the checkpoint's manifest lacks its config").at(source.file.path()));
-  const auto integer = [&](const char* key) {
-    const JsonValue* value = config->find(key);
-    return value ? value->as_integer().value_or(0) : 0;
-  };
-  source.settings.rank = integer("lora_r");
-  source.settings.alpha = integer("lora_alpha");
-  source.settings.dropout = double_from_bits_hex(real_member(*config, "lora_dropout")).value_or(0);
-  if (const JsonValue* targets = config->find("lora_target_modules"))
-    for (const JsonValue& item : targets->items) source.settings.target_modules.push_back(item.text);
-  source.settings.base_name = real_member(*base, "name");
-  source.metadata = {{"shori.base_fingerprint", real_member(*base, "fingerprint")},
-                     {"shori.tokenizer_sha256", real_member(manifest, "tokenizer_sha256")},
-                     {"shori.config_hash", real_member(manifest, "config_hash")},
-                     {"shori.parent", real_member(manifest, "parent")},
-                     {"shori.step", real_member(manifest, "step")}};
-  source.stage = real_member(manifest, "stage");
-}
-
 std::string metadata_value(const ExportSource& source, const char* key) {
   const auto found = source.metadata.find(key);
   return found == source.metadata.end() ? "" : found->second;
@@ -162,14 +133,12 @@ ExportSource open_export_source(const ExportChoice& choice) {
   source.file = choose_file(choice);
   log_info("adapter: " + source.file.path());
   const AdapterFile adapter = open_adapter(source.file);
-  if (source.file.is_checkpoint)
-    settings_from_manifest(adapter.manifest, source);
-  else
-    source.settings = settings_of_adapter(source.file, adapter);
+  source.settings = settings_of_adapter(source.file, adapter);
   list_factors(adapter, source);
   const AdapterOrigin origin = read_adapter(source.file, adapter, source.settings, source.tensors);
   source.sha256 = origin.sha256;
-  if (!source.file.is_checkpoint && !origin.base_fingerprint.empty())
+  source.stage = origin.stage;
+  if (!origin.base_fingerprint.empty())
     source.metadata = {{"shori.base_fingerprint", origin.base_fingerprint},
                        {"shori.tokenizer_sha256", origin.tokenizer_sha256},
                        {"shori.config_hash", origin.config_hash},

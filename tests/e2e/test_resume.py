@@ -9,9 +9,18 @@ import time
 
 import pytest
 
-from run_folders import Checkpoint, check_nothing_half_written, checkpoints, final_state, newest_checkpoint, pinned_steps, tensor_state
+from run_folders import (
+    Checkpoint,
+    check_nothing_half_written,
+    checkpoints,
+    file_sha256,
+    final_state,
+    newest_checkpoint,
+    pinned_steps,
+    tensor_state,
+)
 from shori_programs import export, in_parallel, must, start_train, train
-from small_jobs import TokenJob, make_model, token_lines
+from small_jobs import TokenJob, copy_folder, make_model, other_tokenizer, replace_file, token_lines
 
 STEPS = 8
 
@@ -476,6 +485,36 @@ def test_init_from_an_adapter_of_another_base(tmp_path, untouched):
     other = make_model(tmp_path / "model", "--vocab", 512, "--seed", 7)
     job = begun_from(tmp_path / "job", other, untouched.run)
     assert must(train(job.config), 3).errors == ["E0505"]
+    assert not checkpoints(job.run)
+
+
+@pytest.mark.parametrize("source", ["run", "checkpoint"])
+def test_init_from_knows_another_base_and_another_alpha(tmp_path, token_model, untouched, source):
+    """A checkpoint says in its manifest what a folder says in its files."""
+    start = untouched.run if source == "run" else checkpoints(untouched.run)[8]
+    other = copy_folder(token_model, tmp_path / "model")
+    weights = other / "model.safetensors"
+    bits = bytearray(weights.read_bytes())
+    bits[-2] ^= 1
+    replace_file(weights, bytes(bits))
+    for code, exit_code, job in (("E0505", 3, begun_from(tmp_path / "base", other, start)),
+                                 ("E0511", 2, begun_from(tmp_path / "alpha", token_model, start, lora_alpha=32))):
+        for arguments in (["--check"], []):
+            assert set(must(train(job.config, *arguments), exit_code).errors) == {code}
+        assert not checkpoints(job.run)
+
+
+@pytest.mark.parametrize("source", ["run", "checkpoint"])
+def test_init_from_knows_another_tokenizer(tmp_path, text_model, source):
+    """The weights are the same, so only the tokenizer tells that the ids mean other text."""
+    first = TokenJob(tmp_path / "first", text_model, held_out=0, max_steps=1)
+    must(train(first.config))
+    other = copy_folder(text_model, tmp_path / "model")
+    replace_file(other / "tokenizer.model", other_tokenizer((other / "tokenizer.model").read_bytes()))
+    job = begun_from(tmp_path / "job", other, first.run if source == "run" else checkpoints(first.run)[1])
+    for arguments in (["--check"], []):
+        outcome = must(train(job.config, *arguments), 3)
+        assert outcome.errors == ["E0505"] and "another tokenizer.model" in outcome.err, repr(outcome)
     assert not checkpoints(job.run)
 
 

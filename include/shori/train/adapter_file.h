@@ -76,14 +76,16 @@ struct AdapterFile {
 // E0511 lists every tensor that is not a factor, and factors that the file has twice.
 AdapterFile open_adapter(const AdapterSource& source);
 
-// What adapter_config.json of a folder says; the linears are those that the file has factors of. E0511 if a value is
-// missing; read_adapter() checks the rest.
+// What adapter_config.json of a folder says (the linears are those that the file has factors of), or the manifest of a
+// checkpoint. E0511 or E0503 if a value is missing; read_adapter() checks the rest.
 AdapterSettings settings_of_adapter(const AdapterSource& source, const AdapterFile& adapter);
 
-// What the file says of its origin; empty strings where it says nothing (a foreign adapter).
+// What the file, or the manifest of a checkpoint, says of its origin; empty strings where it says nothing (a foreign
+// adapter).
 struct AdapterOrigin {
   std::string sha256;  // of the file
   std::string base_fingerprint, tokenizer_sha256, config_hash, parent, step;
+  std::string stage;  // of a checkpoint
 };
 
 // Reads the factors strictly: the file has exactly `factors` (shapes; F32, F16, BF16) under any name that PEFT has used,

@@ -8,6 +8,7 @@
 #include "shori/util/error.h"
 #include "shori/util/file.h"
 #include "shori/util/json.h"
+#include "shori/util/json_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
 #include "src/train/files/target_modules.h"
@@ -164,6 +165,25 @@ std::string public_name(const std::string& recorded) {
   return is_id ? recorded : file_name(std::string(path));
 }
 
+AdapterSettings settings_in_manifest(const AdapterSource& source, const JsonValue& manifest) {
+  const JsonValue *config = manifest.find("config"), *base = manifest.find("base");
+  if (!config || !base)
+    throw Error(Diagnostic("E0503", "the checkpoint's manifest lacks its config").at(source.path()));
+  const auto integer = [&](const char* key) {
+    const JsonValue* value = config->find(key);
+    return value ? value->as_integer().value_or(0) : 0;
+  };
+  AdapterSettings settings;
+  settings.rank = integer("lora_r");
+  settings.alpha = integer("lora_alpha");
+  if (const JsonValue* dropout = config->find("lora_dropout"))
+    settings.dropout = double_from_bits_hex(dropout->text).value_or(0);
+  if (const JsonValue* targets = config->find("lora_target_modules"))
+    for (const JsonValue& item : targets->items) settings.target_modules.push_back(item.text);
+  if (const JsonValue* name = base->find("name")) settings.base_name = name->text;
+  return settings;
+}
+
 }  // namespace
 
 void check_adapter_config(const std::string& folder, const AdapterFile& adapter, const AdapterSettings& settings) {
@@ -194,6 +214,7 @@ void check_adapter_config(const std::string& folder, const AdapterFile& adapter,
 }
 
 AdapterSettings settings_of_adapter(const AdapterSource& source, const AdapterFile& adapter) {
+  if (source.is_checkpoint) return settings_in_manifest(source, adapter.manifest);
   const ConfigFile file = read_config(source.folder);
   const auto number = [&](const char* key) {
     const JsonValue* value = file.json.find(key);

@@ -73,6 +73,46 @@ void read_factor(const AdapterFile& adapter, const NamedArray& factor) {
                   .help("use another adapter"));
 }
 
+// check_names() finds other ranks and linears by the tensors; only the manifest tells alpha.
+void check_alpha_of_checkpoint(const AdapterSource& source, const AdapterFile& adapter,
+                               const AdapterSettings& settings) {
+  const std::int64_t alpha = settings_of_adapter(source, adapter).alpha;
+  if (alpha == settings.alpha) return;
+  throw Error(
+      Diagnostic("E0511", concat("the checkpoint has `lora_alpha` ", alpha, ", the config says ", settings.alpha))
+          .at(source.path())
+          .help(concat("write `lora_alpha: ", alpha, "`, or name another adapter")));
+}
+
+AdapterOrigin origin_in_manifest(const JsonValue& manifest) {
+  const auto text = [](const JsonValue* object, const char* key) {
+    const JsonValue* value = object ? object->find(key) : nullptr;
+    return value ? value->text : std::string();
+  };
+  AdapterOrigin origin;
+  origin.base_fingerprint = text(manifest.find("base"), "fingerprint");
+  origin.tokenizer_sha256 = text(&manifest, "tokenizer_sha256");
+  origin.config_hash = text(&manifest, "config_hash");
+  origin.parent = text(&manifest, "parent");
+  origin.step = text(&manifest, "step");
+  origin.stage = text(&manifest, "stage");
+  return origin;
+}
+
+AdapterOrigin origin_in_metadata(const SafetensorsFile& file) {
+  const auto metadata = [&](const char* key) {
+    const auto found = file.metadata().find(key);
+    return found == file.metadata().end() ? std::string() : found->second;
+  };
+  AdapterOrigin origin;
+  origin.base_fingerprint = metadata("shori.base_fingerprint");
+  origin.tokenizer_sha256 = metadata("shori.tokenizer_sha256");
+  origin.config_hash = metadata("shori.config_hash");
+  origin.parent = metadata("shori.parent");
+  origin.step = metadata("shori.step");
+  return origin;
+}
+
 }  // namespace
 
 AdapterOrigin read_adapter(const AdapterSource& source, const AdapterSettings& settings,
@@ -84,19 +124,10 @@ AdapterOrigin read_adapter(const AdapterSource& source, const AdapterFile& adapt
                            const std::vector<NamedArray>& factors) {
   if (!source.is_checkpoint) check_adapter_config(source.folder, adapter, settings);
   check_names(adapter, source, factors);
+  if (source.is_checkpoint) check_alpha_of_checkpoint(source, adapter, settings);
   for (const NamedArray& factor : factors) read_factor(adapter, factor);
-  const SafetensorsFile& file = adapter.file;
-  AdapterOrigin origin;
-  origin.sha256 = sha256_of_file(file.file());
-  const auto metadata = [&](const char* key) {
-    const auto found = file.metadata().find(key);
-    return found == file.metadata().end() ? std::string() : found->second;
-  };
-  origin.base_fingerprint = metadata("shori.base_fingerprint");
-  origin.tokenizer_sha256 = metadata("shori.tokenizer_sha256");
-  origin.config_hash = metadata("shori.config_hash");
-  origin.parent = metadata("shori.parent");
-  origin.step = metadata("shori.step");
+  AdapterOrigin origin = source.is_checkpoint ? origin_in_manifest(adapter.manifest) : origin_in_metadata(adapter.file);
+  origin.sha256 = sha256_of_file(adapter.file.file());
   return origin;
 }
 

@@ -62,7 +62,7 @@ void StageSession::download() {
 }
 
 std::optional<std::string> StageSession::start(const std::string& init_from) {
-  auto parent = fill_adapter(stage_.config, init_from, base_identity(), adapter(), ops());
+  auto parent = fill_adapter(stage_.config, init_from, base_identity(), stage_.data.tokenizer_sha256, adapter(), ops());
   if (stage_.config.optimizer_state == OptimizerStart::kCarry) carry_optimizer(init_from, optimizer_, ops());
   state_.adam_step = optimizer_.step_count();
   start_values_ = copy_values(adapter());
@@ -84,7 +84,8 @@ FactorValues StageSession::values_before_step_1(const std::string& init_from) {
   if (state_.step == 0) return copy_values(adapter());
   Workspace workspace;
   LoraAdapter start(model().config(), adapter().settings(), adapter().activation());
-  fill_adapter(stage_.config, init_from, base_identity(), start, {.workspace = &workspace});
+  fill_adapter(stage_.config, init_from, base_identity(), stage_.data.tokenizer_sha256, start,
+               {.workspace = &workspace});
   return copy_values(start);
 }
 

@@ -11,17 +11,26 @@
 namespace shori {
 namespace {
 
+constexpr char kOtherBaseHelp[] = "use the base that it was trained on, or another adapter";
+
 void check_base_of(const AdapterOrigin& origin, const AdapterSource& source, const std::string& init_from,
-                   const BaseIdentity& base) {
-  if (origin.base_fingerprint == base.fingerprint) return;
+                   const std::string& fingerprint) {
+  if (origin.base_fingerprint == fingerprint) return;
   if (!origin.base_fingerprint.empty())
     throw Error(Diagnostic("E0505", concat("adapter ", init_from, " was trained on another base"))
                     .note(concat("base fingerprint ", origin.base_fingerprint.substr(0, 8), " against ",
-                                 base.fingerprint.substr(0, 8)))
-                    .help("use the base named in its adapter_config.json"));
-  if (!source.is_checkpoint)
-    log_warning(Diagnostic("W0503", concat("the adapter does not say which base it was trained on: ", source.path()))
-                    .note("only its shapes were checked"));
+                                 fingerprint.substr(0, 8)))
+                    .help(kOtherBaseHelp));
+  log_warning(Diagnostic("W0503", concat("the adapter does not say which base it was trained on: ", source.path()))
+                  .note("only its shapes were checked"));
+}
+
+// The same ids would mean other text. Without a tokenizer on either side there is nothing to compare.
+void check_tokenizer_of(const AdapterOrigin& origin, const std::string& init_from, const std::string& tokenizer) {
+  if (origin.tokenizer_sha256.empty() || tokenizer.empty() || origin.tokenizer_sha256 == tokenizer) return;
+  throw Error(Diagnostic("E0505", concat("adapter ", init_from, " was trained with another tokenizer.model"))
+                  .note(concat("sha256 ", origin.tokenizer_sha256.substr(0, 8), " against ", tokenizer.substr(0, 8)))
+                  .help(kOtherBaseHelp));
 }
 
 // The checkpoint itself, or the newest one of the run whose adapter it is.
@@ -65,21 +74,24 @@ void check_start_adapter(const TrainConfig& config, const std::string& init_from
   std::vector<float> memory;
   const std::vector<NamedArray> factors = expected_factors(config, base->model->config(), memory);
   const AdapterOrigin origin = read_adapter(source, adapter_settings(config, name), factors);
+  check_tokenizer_of(origin, init_from, base->tokenizer ? base->tokenizer->sha256() : "");
   if (base_fingerprint)
     check_base_of(origin, source, init_from,
-                  {name, origin.base_fingerprint.empty() ? std::string("none") : base_fingerprint(), {}});
+                  origin.base_fingerprint.empty() ? std::string("none") : base_fingerprint());
   if (config.optimizer_state == OptimizerStart::kCarry) (void)open_carried_checkpoint(init_from);
 }
 
 std::optional<std::string> fill_adapter(const TrainConfig& config, const std::string& init_from,
-                                        const BaseIdentity& base, LoraAdapter& adapter, const OpContext& ops) {
+                                        const BaseIdentity& base, const std::string& tokenizer_sha256,
+                                        LoraAdapter& adapter, const OpContext& ops) {
   if (init_from.empty()) {
     adapter.initialize(ops, static_cast<std::uint64_t>(config.seed));
     return std::nullopt;
   }
   const AdapterSource source = find_adapter_source(init_from);
   const AdapterOrigin origin = read_adapter(source, adapter_settings(config, base.name), adapter.arrays());
-  check_base_of(origin, source, init_from, base);
+  check_tokenizer_of(origin, init_from, tokenizer_sha256);
+  check_base_of(origin, source, init_from, base.fingerprint);
   adapter.upload(ops);
   return origin.sha256;
 }

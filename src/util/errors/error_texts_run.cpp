@@ -63,8 +63,9 @@ and the memory of the machine.)"},
 have the same values as then. The message lists every difference with the line that has the new
 value. Restore those lines, or begin a new stage with `init_from`.)"},
     {"E0505", 3, "adapter was trained on another base",
-     R"(The adapter records the fingerprint of the weights it was trained on, and the base model has
-another. An adapter is only meaningful on its own base. Use the base that the adapter names.)"},
+     R"(The adapter records the fingerprint of the weights it was trained on, and the SHA-256 of their
+tokenizer.model, and the base model has another. An adapter is only meaningful on its own base. Use
+the base that the adapter names.)"},
     {"E0506", 4, "no usable checkpoint",
      R"(The run folder has no usable checkpoint, or one of its files cannot be read; the message gives the
 reason for each. `--resume` makes run.json again from the newest checkpoint, and done.json as well once

@@ -48,6 +48,11 @@ def replace_file(path, content):
     path.write_bytes(data)
 
 
+def other_tokenizer(model):
+    """The bytes of a tokenizer.model with one more field, which readers skip: the same pieces, another file."""
+    return model + b"\xa0\x06\x01"
+
+
 def token_lines(count, seed, lengths=(40, 20), vocab=512, letters=24):
     """`tokenized` samples that can be learnt: each id mostly decides the next one, few ids are used at all."""
     source, lines = random.Random(seed), []

@@ -27,10 +27,10 @@ struct StartAdapter : testing::Test {
 
 TEST_F(StartAdapter, FreshOneDependsOnTheSeedOnly) {
   LoraAdapter one = make(), two = make(), three = make();
-  EXPECT_EQ(fill_adapter(config, "", base, one, cpu()), std::nullopt);
-  fill_adapter(config, "", base, two, cpu());
+  EXPECT_EQ(fill_adapter(config, "", base, "", one, cpu()), std::nullopt);
+  fill_adapter(config, "", base, "", two, cpu());
   config.seed = 43;
-  fill_adapter(config, "", base, three, cpu());
+  fill_adapter(config, "", base, "", three, cpu());
   EXPECT_EQ(copy_values(one), copy_values(two));
   EXPECT_NE(copy_values(one), copy_values(three));
 }
@@ -38,7 +38,7 @@ TEST_F(StartAdapter, FreshOneDependsOnTheSeedOnly) {
 TEST_F(StartAdapter, InitFromHasTheTrainedValuesAndTheHashOfTheFile) {
   LoraAdapter trained = make(), filled = make();
   const std::string path = write(trained, base.fingerprint);
-  EXPECT_EQ(fill_adapter(config, path, base, filled, cpu()), adapter_source_sha256(find_adapter_source(path)));
+  EXPECT_EQ(fill_adapter(config, path, base, "", filled, cpu()), adapter_source_sha256(find_adapter_source(path)));
   EXPECT_EQ(copy_values(filled), copy_values(trained));
 }
 
@@ -46,7 +46,25 @@ TEST_F(StartAdapter, AdapterOfAnotherBaseIsRefused) {
   LoraAdapter trained = make();
   const std::string path = write(trained, std::string(64, '0'));
   try {
-    fill_adapter(config, path, base, trained, cpu());
+    fill_adapter(config, path, base, "", trained, cpu());
+    ADD_FAILURE() << "it should be refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), "E0505");
+  }
+}
+
+TEST_F(StartAdapter, AdapterOfAnotherTokenizerIsRefused) {
+  LoraAdapter trained = make();
+  randomize(trained, cpu());
+  write_adapter_folder(folder.path(), "adapter", adapter_settings(config, base.name), trained.arrays(),
+                       {{"shori.base_fingerprint", base.fingerprint}, {"shori.tokenizer_sha256", "one"}});
+  const auto fill = [&](const std::string& tokenizer) {
+    return fill_adapter(config, folder.file("adapter"), base, tokenizer, trained, cpu());
+  };
+  EXPECT_NO_THROW(fill("one"));
+  EXPECT_NO_THROW(fill("")) << "without a tokenizer there is nothing to compare";
+  try {
+    fill("other");
     ADD_FAILURE() << "it should be refused";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "E0505");
