@@ -5,6 +5,7 @@
 #include "shori/io/hf_model.h"
 #include "shori/train/run_identity.h"
 #include "shori/util/error.h"
+#include "shori/util/file.h"
 #include "shori/util/json.h"
 #include "shori/util/json_text.h"
 #include "shori/util/log.h"
@@ -60,6 +61,17 @@ void check_fingerprint(const BaseModel& base, const ExportSource& source, const 
                   .help("name the folder of that base with `--base`"));
 }
 
+// E0805 if the adapter knows its tokenizer and the base has another one. A base without any has none to write.
+void check_tokenizer(const BaseModel& base, const ExportSource& source) {
+  constexpr char kName[] = "tokenizer.model";
+  if (source.tokenizer_sha256().empty() || !path_exists(join_path(base.folder, kName))) return;
+  const InputFile file = InputFile::open_in(base.folder, kName);
+  if (sha256_of_file(file) == source.tokenizer_sha256()) return;
+  throw Error(Diagnostic("E0805", "the tokenizer is not the one used in training")
+                  .at(file.path())
+                  .help("name the folder of that base with `--base`"));
+}
+
 }  // namespace
 
 BaseModel open_base(const std::string& folder) {
@@ -88,18 +100,19 @@ std::string check_base(const BaseModel& base, const ExportSource& source,
   return fingerprint;
 }
 
-void check_shapes(const BaseModel& base, const ExportSource& source) {
+void check_fits(const BaseModel& base, const ExportSource& source) {
   try {
     for (const HfTensor& tensor : base.model->tensors()) (void)lora_of(source, tensor);
   } catch (const Error&) {
     if (!source.base_fingerprint().empty()) check_fingerprint(base, source, fingerprint_of(*base.model));
     throw;
   }
+  check_tokenizer(base, source);
 }
 
 MergedExport write_merged_export(const MergeOptions& options, const ExportSource& source, const BaseModel& base,
                                  const CardFacts& card, const std::string& folder) {
-  check_shapes(base, source);
+  check_fits(base, source);
   make_directories(folder);
   const MergeInput input{options, *base.model, source};
   WrittenWeights written = write_merged_weights(input, folder);

@@ -28,8 +28,8 @@ void write_with_record(const std::string& folder, const CardFacts& card, std::ma
 // The 16-bit base of a merge; E0216 if it is NF4.
 BaseModel open_base(const std::string& folder);
 // E0511 if the shapes of the adapter's factors are not those of the base; E0805 if the adapter was trained on another one,
-// which has then to be read. Called before anything is written.
-void check_shapes(const BaseModel& base, const ExportSource& source);
+// which has then to be read, or with another tokenizer.model. Called before anything is written.
+void check_fits(const BaseModel& base, const ExportSource& source);
 // The fingerprint of the base, from the SHA-256 of its tensors by name; a tensor whose digest is missing is read. E0805 if
 // the adapter was trained on another base.
 std::string check_base(const BaseModel& base, const ExportSource& source,

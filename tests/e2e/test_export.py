@@ -11,7 +11,7 @@ from peft import PeftModel
 from reference_models import held_out_loss, peft_adapter, reference_model, samples
 from run_folders import Checkpoint, checkpoints, file_sha256, metrics, read_safetensors, snapshot
 from shori_programs import export, must, train
-from small_jobs import TokenJob, copy_folder, make_model, replace_file, token_lines
+from small_jobs import TokenJob, copy_folder, make_model, other_tokenizer, replace_file, token_lines
 
 ADAPTER_CONFIG = """\
 {
@@ -304,6 +304,18 @@ def test_wrong_base(nf4_run, tmp_path):
     wider = make_model(tmp_path / "wider", "--vocab", 512, "--hidden", 128)
     assert must(export("merged", nf4_run.run, "--base", wider, "--out", tmp_path / "out"), 3).errors == ["E0805"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "smaller", "wider"]
+
+
+@pytest.mark.parametrize("command", ["merged", "gguf", "release"])
+def test_base_with_another_tokenizer(text_model, tmp_path, command):
+    """The weights are the same. What the export would write beside them belongs to other ids."""
+    job = TokenJob(tmp_path / "job", text_model, held_out=0, max_steps=1)
+    must(train(job.config))
+    other = copy_folder(text_model, tmp_path / "other")
+    replace_file(other / "tokenizer.model", other_tokenizer((other / "tokenizer.model").read_bytes()))
+    outcome = must(export(command, job.run, "--base", other, "--out", tmp_path / "out"), 3)
+    assert outcome.errors == ["E0805"] and "tokenizer" in outcome.err, repr(outcome)
+    assert not (tmp_path / "out").exists()
 
 
 def test_adapter_that_knows_no_base_on_one_of_other_shapes(model, tmp_path):

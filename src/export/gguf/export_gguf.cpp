@@ -45,7 +45,7 @@ void export_run(const GgufExport& options) {
   const ExportSource source = open_export_source(options.source);
   const BaseModel base = open_base(find_base_of(source, options.base));
   const std::string out = target_of(options.out, {options.source.run, base.folder}, options.force);
-  check_shapes(base, source);
+  check_fits(base, source);
   write_gguf_model({.options = options, .base = base, .adapter = &source, .check_base = true}, out);
 }
 

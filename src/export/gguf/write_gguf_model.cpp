@@ -60,13 +60,9 @@ std::string name_of_base(const BaseModel& base, const ExportSource* adapter) {
   return recorded ? text_member(*recorded, "name") : "";
 }
 
-TokenizerModel read_tokenizer(const BaseModel& base, const ExportSource* adapter) {
+TokenizerModel read_tokenizer(const BaseModel& base) {
   const InputFile file = InputFile::open_in(base.folder, "tokenizer.model");
   const std::string bytes = read_whole_file(file, kTokenizerFileBytes, "E0211");
-  if (adapter && !adapter->tokenizer_sha256().empty() && adapter->tokenizer_sha256() != sha256_hex(bytes))
-    throw Error(Diagnostic("E0805", "the tokenizer is not the one used in training")
-                    .at(file.path())
-                    .help("name the folder of that base with `--base`"));
   return parse_tokenizer_model(bytes, file.path(), base.model->config().vocab_size);
 }
 
@@ -95,7 +91,7 @@ class ModelWriter {
 
  private:
   GgufHeader header() const {
-    const TokenizerModel tokenizer = read_tokenizer(base_, adapter_);
+    const TokenizerModel tokenizer = read_tokenizer(base_);
     std::int64_t parameters = 0;
     GgufHeader header;
     for (const GgufWeight& weight : weights_) {

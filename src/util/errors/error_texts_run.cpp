@@ -171,8 +171,8 @@ the final name. Please report it.)"},
      R"(Every exported file is read back and compared, and this one does not contain what was written: the
 disk is faulty, or a value does not fit the chosen number format. Nothing has the final name.)"},
     {"E0805", 3, "merge needs the base used in training",
-     R"(The adapter records the fingerprint of another base than the one given. Merging them would give a
-model that nobody trained. Use the base that the adapter names.)"},
+     R"(The adapter records the fingerprint of another base than the one given, or another tokenizer.model.
+Merging them would give a model that nobody trained. Use the base that the adapter names.)"},
     {"E0806", 2, "target exists and is not empty",
      R"(An export never mixes its files with others. Choose another name, or replace the old export with
 `--force`, which moves it aside.)"},
