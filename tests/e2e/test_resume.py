@@ -518,6 +518,23 @@ def test_init_from_knows_another_tokenizer(tmp_path, text_model, source):
     assert not checkpoints(job.run)
 
 
+@pytest.mark.parametrize("change", ["one bit", "missing"])
+def test_init_from_a_finished_run_whose_adapter_changed(tmp_path, token_model, untouched, change):
+    """done.json knows the files that the run wrote."""
+    source = untouched.copy(tmp_path / "source")
+    path = source.run / "adapter/adapter_model.safetensors"
+    if change == "one bit":
+        flip(path, path.stat().st_size - 2)
+    else:
+        path.unlink()
+    job = begun_from(tmp_path / "job", token_model, source.run)
+    for outcome in (train(job.config, "--check"), train(job.config), export("adapter", source.run, "--out", tmp_path / "out")):
+        assert must(outcome, 2).errors == ["E0517"] and str(checkpoints(source.run)[8]) in outcome.err, repr(outcome)
+    assert not checkpoints(job.run) and not (tmp_path / "out").exists()
+    job.write(init_from=str(checkpoints(source.run)[8]))
+    must(train(job.config))
+
+
 def test_source_changed_after_the_stage_began(tmp_path, token_model, untouched):
     shutil.copytree(untouched.run / "adapter", tmp_path / "adapter")
     job = begun_from(tmp_path / "job", token_model, tmp_path / "adapter")

@@ -11,10 +11,13 @@
 #include <vector>
 
 #include "shori/io/safetensors.h"
+#include "shori/util/error.h"
 #include "shori/util/json.h"
 #include "shori/util/linear.h"
 
 namespace shori {
+
+class RunFolder;
 
 struct AdapterSettings {
   std::string base_name;  // Hugging Face id or folder name of the base, never a path
@@ -49,9 +52,12 @@ struct AdapterSource {
   std::string path() const;
 };
 
-// `path`: a finished run folder (else E0510), an adapter folder, or one checkpoint file. E0510 if there is nothing of
-// the kind.
+// `path`: a finished run folder (else E0510; E0517 if its adapter is not the one that the run wrote), an adapter folder, or
+// one checkpoint file. E0510 if there is nothing of the kind.
 AdapterSource find_adapter_source(const std::string& path);
+
+// An E0517 for each file in adapter/ of a finished run that is missing, or not the one that `done` (done.json) records.
+std::vector<Diagnostic> adapter_changes(const RunFolder& run, const JsonValue& done);
 
 // One factor of a LoRA adapter; the order is that in which factors are written.
 struct FactorName {

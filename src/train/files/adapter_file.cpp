@@ -175,15 +175,41 @@ std::string finished_stages_in(const std::string& path) {
   return join_words(finished);
 }
 
+void check_unchanged(const RunFolder& run, const JsonValue& done, const std::optional<std::uint64_t>& step) {
+  std::vector<Diagnostic> changes = adapter_changes(run, done);
+  if (changes.empty()) return;
+  const std::string last = step ? join_path(run.checkpoints(), checkpoint_name(*step)) : "";
+  changes.back().help(last.empty() ? "restore it" : "restore it, or name the run's last checkpoint: " + last);
+  throw Error(changes);
+}
+
 }  // namespace
+
+std::vector<Diagnostic> adapter_changes(const RunFolder& run, const JsonValue& done) {
+  std::vector<Diagnostic> changes;
+  const JsonValue* files = done.find("adapter");
+  if (!files || !files->is_object()) return changes;
+  for (const auto& [name, sha256] : files->members) {
+    const std::string path = join_path(run.adapter(), name);
+    const bool there = path_exists(path);
+    if (there && sha256_of_file(InputFile::open_in(run.adapter(), name, "E0506")) == sha256.text) continue;
+    changes.emplace_back("E0517", concat(path, " is not the one that was written"));
+    if (!there) changes.back().note("it is missing");
+  }
+  return changes;
+}
 
 AdapterSource find_adapter_source(const std::string& path) {
   if (is_directory(path)) {
     const bool is_run = path_exists(join_path(path, "run.json")) || is_directory(join_path(path, "checkpoints"));
     if (is_run) {
       const RunFolder run(path);
-      if (run.read_done()) return {run.adapter(), kWeightsName, false};
+      const auto done = run.read_done();
       const auto step = run.newest_checkpoint();
+      if (done) {
+        check_unchanged(run, *done, step);
+        return {run.adapter(), kWeightsName, false};
+      }
       throw Error(Diagnostic("E0510", concat("`", path, "` is not finished", step ? concat(" (step ", *step, ")") : ""))
                       .help(concat("finish it with --resume, or name one checkpoint file",
                                    step ? ": " + join_path(run.checkpoints(), checkpoint_name(*step)) : "")));
