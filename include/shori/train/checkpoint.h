@@ -73,8 +73,8 @@ class CheckpointStore {
   void drop_outdated_pins(const PinReasons& reasons);
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported
-  // (E0503) and moved to damaged/ (newest two kept). nullopt if there is no checkpoint file at all; E0506 if none of
-  // those found is usable, with `restart_help` as what to do then.
+  // (E0503) and moved to damaged/ (older files there go, down to two in all). nullopt if there is no checkpoint file at
+  // all; E0506 if none of those found is usable, with `restart_help` as what to do then.
   struct Loaded {
     std::uint64_t step = 0;
     JsonValue manifest;
@@ -93,7 +93,7 @@ class CheckpointStore {
   void write_content(std::uint64_t step, const Json& fields);
   void load_arrays(const SealedFile& checkpoint);
   // Where the file is now.
-  std::string quarantine(const std::string& name);
+  std::string quarantine(const std::string& name, std::vector<std::string>& moved);
 
   RunFolder run_;
   std::string folder_;  // <run>/checkpoints

@@ -201,6 +201,7 @@ std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::s
   if (steps.empty()) return std::nullopt;
   // They are logged when it is known what follows from them.
   std::vector<Diagnostic> damaged;
+  std::vector<std::string> moved;
   const auto log_damaged = [&damaged](const std::string& help) {
     for (Diagnostic& report : damaged) log_error(help.empty() ? report : report.help(help));
   };
@@ -213,7 +214,7 @@ std::optional<CheckpointStore::Loaded> CheckpointStore::load_newest(const std::s
       return Loaded{checkpoint.number, std::move(checkpoint.manifest)};
     } catch (const DamagedFile& damage) {
       damaged.push_back(damage_report(join_path(folder_, name), damage));
-      damaged.back().note("it is now " + quarantine(name));
+      damaged.back().note("it is now " + quarantine(name, moved));
     } catch (const Error&) {
       log_damaged("");
       throw;
@@ -239,7 +240,7 @@ void CheckpointStore::load_arrays(const SealedFile& checkpoint) {
   layout_.emplace(kFormat, arrays_, checkpoint.file.find(kManifestName)->bytes());
 }
 
-std::string CheckpointStore::quarantine(const std::string& name) {
+std::string CheckpointStore::quarantine(const std::string& name, std::vector<std::string>& moved) {
   const std::string damaged = run_.damaged();
   make_directories(damaged);
   // An older file of the same name gives way: the newest evidence is kept.
@@ -247,8 +248,12 @@ std::string CheckpointStore::quarantine(const std::string& name) {
     log_info(concat("could not move ", name, " to damaged/: ", error_text(errno)));
     return join_path(folder_, name);
   }
-  const std::vector<std::string> names = list_directory(damaged);
-  for (std::size_t i = 0; i + kMaxDamaged < names.size(); ++i) ::unlink(join_path(damaged, names[i]).c_str());
+  moved.push_back(name);
+  // What this load moved stays, however much it is: the messages say where it is.
+  std::vector<std::string> older = list_directory(damaged);
+  std::erase_if(older, [&](const std::string& file) { return std::ranges::find(moved, file) != moved.end(); });
+  for (std::size_t i = 0; i < older.size() && older.size() - i + moved.size() > kMaxDamaged; ++i)
+    ::unlink(join_path(damaged, older[i]).c_str());
   return join_path(damaged, name);
 }
 

@@ -188,6 +188,21 @@ TEST(Checkpoint, NothingUsableIsAnErrorAndNeverAFreshStart) {
   }
 }
 
+std::string checkpoint_path(std::uint64_t step) { return "checkpoints/" + checkpoint_name(step); }
+
+TEST(Checkpoint, WhatALoadMovesIsKeptAndOlderEvidenceGoes) {
+  Written written;
+  for (const std::uint64_t step : {1u, 2u}) written.folder.write("checkpoints/damaged/" + checkpoint_name(step), "old");
+  for (const std::uint64_t step : {5u, 6u, 7u}) written.folder.write(checkpoint_path(step), "damaged");
+  State loaded(9);
+  EXPECT_EQ(written.load(loaded)->step, 4u);
+  const auto damaged = [&] { return list_directory(written.folder.file("checkpoints/damaged")); };
+  EXPECT_EQ(damaged(), (std::vector<std::string>{checkpoint_name(5), checkpoint_name(6), checkpoint_name(7)}));
+  written.folder.write(checkpoint_path(4), "damaged");
+  EXPECT_EQ(written.load(loaded)->step, 3u);
+  EXPECT_EQ(damaged(), (std::vector<std::string>{checkpoint_name(4), checkpoint_name(7)}));
+}
+
 TEST(Checkpoint, NamesThatAreNotCheckpointsAreIgnored) {
   Written written;
   for (const char* name : {"step-00009.safetensors", "step-000009.safetensors.bak", "xstep-000009.safetensors",
