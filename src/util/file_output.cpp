@@ -37,7 +37,12 @@ FileDescriptor enter_or_make(int parent, const std::string& part, const std::str
   const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_last ? O_NOFOLLOW : 0);
   int fd = openat(parent, part.c_str(), flags);
   if (fd < 0 && errno == ENOENT) {
-    if (mkdirat(parent, part.c_str(), 0777) != 0 && errno != EEXIST) throw_not_writable(path, error_text(errno));
+    if (mkdirat(parent, part.c_str(), 0777) == 0) {
+      // What is written into a folder is durable only if the folder's own name is.
+      if (const IoResult synced = sync_file(parent); !synced) throw_not_writable(path, error_text(synced.error));
+    } else if (errno != EEXIST) {
+      throw_not_writable(path, error_text(errno));
+    }
     fd = openat(parent, part.c_str(), flags | O_NOFOLLOW);
   }
   const int error = errno;

@@ -117,6 +117,20 @@ def test_the_order_of_calls_makes_steps_durable(subject):
     assert finals.index("adapter") < finals.index("done.json") == len(finals) - 1, "done.json is the last but for the report"
 
 
+def test_new_names_are_synced_before_the_first_step(subject):
+    """A power failure must not undo the name of a folder or a log that holds a durable step."""
+    first = subject.calls.index(("renameat2", "checkpoints/step-000000.safetensors"))
+    logs = [at for at, call in enumerate(subject.calls[:first]) if call in (("open", "metrics.jsonl"), ("open", "timing.jsonl"))]
+    assert len(logs) == 2 and ("fsync", "") in subject.calls[logs[-1]:first]
+    made = [at for at, (call, _) in enumerate(subject.calls) if call == "mkdir"]
+    assert "checkpoints" in {subject.calls[at][1] for at in made}
+    for at in made:
+        path = subject.calls[at][1]
+        parent = path.rpartition("/")[0]
+        if path and not path.endswith(".tmp"):
+            assert subject.calls[at + 1] == ("fsync", parent), f"{path}: {subject.calls[at:at + 4]}"
+
+
 def test_kill_at_every_call(tmp_path, subject):
     outcomes = in_parallel(lambda at: subject.check(tmp_path, at, "kill"), subject.changing_spots())
     assert {outcome.acknowledged for outcome in outcomes} == set(range(-1, 7))

@@ -35,7 +35,16 @@ void RunFiles::create() {
   metrics_ = std::make_unique<LineLog>(folder_.path(), "metrics.jsonl", 0, "");
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", 0, "");
   events_ = std::make_unique<EventFile>(EventFile::create(folder_.path(), stage_.config));
+  sync_log_names();
   checkpoints_.prepare();
+}
+
+// Their lines are synced with each save, which keeps nothing of a file whose name is lost.
+void RunFiles::sync_log_names() const {
+  const FileDescriptor directory = open_directory(folder_.path());
+  if (const IoResult synced = sync_file(directory.get()); !synced)
+    throw Error(Diagnostic("E0512", concat("syncing ", folder_.path(), " failed: ", error_text(synced.error)))
+                    .help("check the disk"));
 }
 
 TrainingState RunFiles::load() {
@@ -49,6 +58,7 @@ TrainingState RunFiles::load() {
   const auto timing_bytes = std::filesystem::file_size(folder_.file("timing.jsonl"), absent);
   timing_ = std::make_unique<LineLog>(folder_.path(), "timing.jsonl", absent ? 0 : timing_bytes, std::nullopt);
   events_ = std::make_unique<EventFile>(EventFile::resume(folder_.path(), stage_.config, manifest.state.step));
+  sync_log_names();
   checkpoints_.prepare();
   saved_ = durable_ = manifest.state.step;
   // A kill may have come between a pin and the removal of what it replaces.

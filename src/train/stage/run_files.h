@@ -60,6 +60,7 @@ class RunFiles {
   void write_done(const TrainingState& state, const std::map<std::string, std::string>& adapter_files);
 
  private:
+  void sync_log_names() const;
   Manifest manifest_of(const TrainingState& state) const;
 
   const PreparedStage& stage_;
