@@ -194,6 +194,7 @@ class RecipeBuilder {
   void add_stage(const std::string& name, Settings settings, const SourceLocation& location) {
     StageConfig stage;
     stage.name = name;
+    stage.in_recipe = loaded_.is_recipe;
     stage.previous_stage = static_cast<int>(loaded_.stages.size()) - 1;
     std::set<std::string> refused;
     if (stage.previous_stage >= 0) erase_setting(settings, "init_from");

@@ -353,6 +353,21 @@ def test_only_trains_one_stage(tmp_path, token_model, finished):
     assert recipe.adapters() == finished.adapters()
 
 
+def test_the_fix_for_one_stage_of_a_shared_line(tmp_path, token_model):
+    """A line that all stages share cannot have the values of two: the fix leads to a start that trains nothing."""
+    write_data(tmp_path)
+    stages = [{"name": stage, "learning_rate": RATES[stage], "datasets": [entry(stage)]} for stage in STAGES[:2]]
+    config = write_config(tmp_path / "recipe.yaml", base_model=str(token_model), output_dir="runs", **SHARED,
+                          max_steps=2, stages=stages)
+    must(train(config, "--set", "mid.max_steps=1"))
+    outcome = must(train(config), 2)
+    assert outcome.errors == ["E0504"] and "`max_steps` 1 -> 2" in outcome.err, repr(outcome)
+    assert "write `max_steps: 1`; if other stages were trained with 2, in stage `mid` only" in outcome.err, repr(outcome)
+    stages[1]["max_steps"] = 1
+    write_config(config, base_model=str(token_model), output_dir="runs", **SHARED, max_steps=2, stages=stages)
+    assert len(re.findall("skipped", must(train(config)).err)) == 2
+
+
 def test_recipe_locks_its_folder(tmp_path, token_model):
     recipe = Recipe(tmp_path, token_model)
     with start_train(recipe.config) as running:

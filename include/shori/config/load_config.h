@@ -36,6 +36,7 @@ struct StageConfig {
   TrainConfig config;
   // Index of the stage whose finished adapter this one begins from; -1: init_from or a fresh adapter.
   int previous_stage = -1;
+  bool in_recipe = false;                      // also of a recipe with one stage
   std::map<std::string, ValueOrigin> origins;  // keys with a value of their own; the others have their default
 
   RunShares shares;

@@ -8,6 +8,7 @@
 #include "shori/ops/cpu_isa.h"
 #include "shori/ops/matmul_choices.h"
 #include "shori/util/build_info.h"
+#include "shori/util/command.h"
 #include "shori/util/json_text.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
@@ -41,6 +42,15 @@ Diagnostic changed(const std::string& what, const std::string& since, const std:
   return diagnostic.help("restore it, or begin a new stage");
 }
 
+// A line of the top level has one value for all stages, so where theirs differ the stage needs one of its own.
+std::string help_to_write(const ConfigDifference& difference, const PreparedStage& stage, ValueOrigin::Kind kind) {
+  const std::string write = concat("write `", difference.key, ": ", difference.stored, "`");
+  if (!stage.in_recipe || kind == ValueOrigin::Kind::kStage) return write;
+  const std::string option = concat(stage.name, ".", difference.key, "=", difference.stored);
+  return concat(write, "; if other stages were trained with ", difference.present, ", in stage `", stage.name,
+                "` only, or by `--set ", shell_word(option), "`");
+}
+
 // Names the line, or the option, that has the new value, and what to do about it.
 void add_difference(const ConfigDifference& difference, const PreparedStage& stage, Diagnostic& diagnostic) {
   const ValueOrigin origin = stage.origin(difference.key);
@@ -57,7 +67,7 @@ void add_difference(const ConfigDifference& difference, const PreparedStage& sta
   const bool is_list = difference.key == "datasets" || difference.key == "test_datasets";
   diagnostic.help(is_list     ? concat("restore the entries of `", difference.key, "`")
                   : by_option ? concat("leave out `--set ", difference.key, "=...`")
-                              : concat("write `", difference.key, ": ", difference.stored, "`"));
+                              : help_to_write(difference, stage, origin.kind));
 }
 
 // Keys that decide what is taken from the data are guarded by its fingerprint, so a new spelling of a path changes nothing.
