@@ -68,7 +68,8 @@ struct FieldWriter {
 
 bool in_scope(const KeyInfo& key, ConfigScope scope) {
   if (scope == ConfigScope::kComplete || key.name == "datasets") return true;
-  return key.key_class == KeyClass::kNumeric || (scope == ConfigScope::kPortable && key.key_class == KeyClass::kOutput);
+  if (key.key_class == KeyClass::kNumeric) return true;
+  return scope == ConfigScope::kPortable && (key.key_class == KeyClass::kOutput || key.name == "test_datasets");
 }
 
 // A key that records and hashes had no place for when older runs were made. Its default is left out, so that those resume.

@@ -422,6 +422,25 @@ def test_exactly_one_of_two_starts_wins(tmp_path, token_model):
         assert not {code for o in outcomes for code in o.errors} - {"E0501", "E0507"}, outcomes
 
 
+def test_data_of_evaluations_may_move_but_not_change(tmp_path, half_way, untouched):
+    """The adapter does not depend on them, but best_step, the pinned checkpoints and the curve do: one run, one measure."""
+    table = must(train("--help-keys=markdown")).out
+    assert re.search(r"^\| `test_datasets` .*\| place \|", table, re.M)
+    entry = {"path": "held-out.jsonl", "type": "tokenized"}
+    for name in ("moved", "changed", "removed"):
+        job = half_way.copy(tmp_path / name)
+        path = (job.folder / "test.jsonl").rename(job.folder / entry["path"])
+        job.write(test_datasets=[entry] if name != "removed" else ..., eval_steps=3 if name != "removed" else ...)
+        if name == "moved":
+            must(train(job.config, "--resume"))
+            adapters = {file_sha256(run / "adapter/adapter_model.safetensors") for run in (job.run, untouched.run)}
+            assert len(adapters) == 1, "only the lines of evaluations name the path"
+            continue
+        if name == "changed":
+            path.write_text(token_lines(3, 99))
+        assert set(must(train(job.config, "--resume"), 3).errors) == {"E0508"}
+
+
 # ---- init_from ------------------------------------------------------------------------------------------------------
 
 def begun_from(folder, model, source, **settings):

@@ -15,7 +15,7 @@ namespace shori {
 // Which keys canonical_config() writes. Nested keys are written flat, with a dot: "blockml.eos".
 enum class ConfigScope {
   kNumeric,   // numeric keys, and type, field and rating of each dataset: what config_hash covers
-  kPortable,  // numeric and output keys, no path: for files whose bytes must not depend on where a run lies
+  kPortable,  // numeric and output keys and the data, no path: for files whose bytes must not depend on where a run lies
   kComplete,  // every key, with paths
 };
 

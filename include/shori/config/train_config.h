@@ -45,7 +45,7 @@ using DatasetList = std::vector<DataEntry>;
   X(std::string, base_model, "", kPlace, path().needed(),                                                              \
     "model folder, or an id org/name of the local Hugging Face cache")                                                 \
   X(DatasetList, datasets, {}, kPlace, required(), "training data: list of {path, type, field, category}")             \
-  X(DatasetList, test_datasets, {}, kOutput, any(), "data for evaluation only, entries like those of datasets")        \
+  X(DatasetList, test_datasets, {}, kPlace, any(), "data for evaluation only, entries like those of datasets")         \
   X(TextList, category_order, {}, kPlace, any(),                                                                       \
     "order of the stages that categories make with rates a -> b; else low mid high top top-pg13, or of first use")     \
   X(double, val_set_size, 0.0, kNumeric, share_or_count(),                                                             \
