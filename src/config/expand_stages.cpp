@@ -25,6 +25,9 @@ void replace_setting(Settings& settings, const Setting& setting) {
   settings.push_back(setting);
 }
 
+// What the program writes beside the folders of the stages.
+constexpr std::string_view kFilesOfARecipe[] = {"report.html", "loss.svg", "run.lock"};
+
 class RecipeBuilder {
  public:
   RecipeBuilder(RecipeSource& source, LoadedConfig& loaded, Diagnostics& diagnostics)
@@ -259,6 +262,11 @@ class RecipeBuilder {
   void check_name(const StageConfig& stage, const Settings& settings, const SourceLocation& location) {
     const Setting* name = find_setting(settings, "name");
     if (has_value(name)) check_stage_name(stage.name, name->value_location(), diagnostics_);
+    if (loaded_.is_recipe && std::ranges::find(kFilesOfARecipe, stage.name) != std::end(kFilesOfARecipe))
+      diagnostics_.add(Diagnostic("E0104", concat("no stage can be named `", stage.name, "`"))
+                           .at(has_value(name) ? name->value_location() : location)
+                           .note("the folder of the recipe has a file of that name, and a folder for each stage")
+                           .help("give the stage another name, or its category where the categories make the stages"));
     for (const StageConfig& earlier : loaded_.stages) {
       if (!source_.stages_key || stage.name.empty() || earlier.name != stage.name) continue;
       diagnostics_.add(Diagnostic("E0107", concat("two stages are named `", escape_for_log(stage.name), "`"))

@@ -353,6 +353,24 @@ def test_only_trains_one_stage(tmp_path, token_model, finished):
     assert recipe.adapters() == finished.adapters()
 
 
+def test_a_stage_whose_name_the_folder_of_the_recipe_needs(tmp_path, token_model):
+    write_data(tmp_path)
+    for name in ("report.html", "loss.svg", "run.lock"):
+        def config(folder, **settings):
+            return write_config(tmp_path / f"{folder}.yaml", base_model=str(token_model), output_dir=folder, **settings)
+
+        item = {"learning_rate": 0.001, "datasets": [entry("low")]}
+        recipe = config("stages", **SHARED, stages=[{"name": "low", **item}, {"name": name, **item}])
+        arrow = config("arrow", **{**SHARED, "learning_rate": "0.002 -> 0.001"},
+                       datasets=[entry("low"), {**entry("mid"), "category": name}])
+        for path in (recipe, arrow):
+            for arguments in (["--check"], []):
+                outcome = must(train(path, *arguments), 2)
+                assert outcome.errors == ["E0104"] and f"`{name}`" in outcome.err, repr(outcome)
+        assert not (tmp_path / "stages").exists() and not (tmp_path / "arrow").exists()
+        must(train(config("alone", **{**SHARED, "learning_rate": 0.001}, datasets=[entry("low")], name=name), "--check"))
+
+
 def test_the_fix_for_one_stage_of_a_shared_line(tmp_path, token_model):
     """A line that all stages share cannot have the values of two: the fix leads to a start that trains nothing."""
     write_data(tmp_path)
