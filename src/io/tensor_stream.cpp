@@ -17,12 +17,17 @@ TensorStream::TensorStream(std::vector<StreamedTensor> tensors, Options options)
               "a tensor stream needs two buffers of whole quantization blocks");
   std::size_t threads = std::min(static_cast<std::size_t>(std::max(options_.threads, 1)), tensors_.size());
   if (!in_place) threads = std::min(threads, free_.size());
-  for (std::size_t i = 0; i < threads; ++i) {
-    threads_.emplace_back([this] { work(); });
+  try {
+    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+  } catch (...) {  // those that run may wait for buffers, and are joined
+    end();
+    throw;
   }
 }
 
-TensorStream::~TensorStream() {
+TensorStream::~TensorStream() { end(); }
+
+void TensorStream::end() {
   {
     const std::lock_guard lock(mutex_);
     ending_ = true;

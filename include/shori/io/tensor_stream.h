@@ -55,6 +55,7 @@ class TensorStream {
   const Sha256Digest& digest(std::size_t tensor) const { return digests_[tensor]; }
 
  private:
+  void end();  // makes the threads return
   void work();
   void read_tensor(std::size_t index);
   std::byte* take_buffer();  // null: the stream is ending

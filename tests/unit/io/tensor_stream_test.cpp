@@ -1,12 +1,30 @@
 #include "shori/io/tensor_stream.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
+#include <system_error>
 
 #include "tests/unit/io/model_files.h"
+
+namespace {
+thread_local int threads_that_start = -1;  // from the thread that sets it; negative: all
+}
+
+// In place of the C library's, so that a start can fail as it does where a container has no threads left.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                              void* argument) {
+  if (threads_that_start == 0) return EAGAIN;
+  if (threads_that_start > 0) --threads_that_start;
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  return create(thread, attributes, start, argument);
+}
 
 namespace shori {
 namespace {
@@ -127,6 +145,15 @@ TEST_F(StreamFixture, MayEndEarly) {
   make_file({5000, 5000, 5000});
   TensorStream stream(tensors(), options(2, 256, 2));
   EXPECT_TRUE(stream.next().has_value());
+}
+
+TEST_F(StreamFixture, AThreadThatDoesNotStartIsAnError) {
+  make_file({5000, 5000, 5000});
+  alarm(60);  // the first thread waits for a buffer, and would be waited for
+  threads_that_start = 1;
+  EXPECT_THROW(TensorStream(tensors(), options(2, 256, 2)), std::system_error);
+  threads_that_start = -1;
+  alarm(0);
 }
 
 TEST_F(StreamFixture, NoTensorsAreNoChunks) {
