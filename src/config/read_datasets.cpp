@@ -20,11 +20,12 @@ constexpr std::array<std::string_view, 6> kEntryKeys = {"path", "type", "field",
 // What to write for a type of Axolotl: the import that makes BlockML of such a file, else the type that trains any text.
 std::string nearest_data_type(std::string_view type, const std::string& path, const std::string& folder) {
   const bool hub = is_hub_data(path, folder);
-  const std::string file = hub ? join_path("downloads", file_name(path)) : path;
+  const std::string file = hub ? join_path("downloads", file_name(path)) : path_in(folder, path);
   const std::string first = hub ? concat('`', hub_data_command(path, file), "`, then ") : "";
+  const std::string out = path_in(folder, "data/imported");  // where the config looks for `data/imported`
   const auto import = [&](std::string_view from) {
-    return concat(first, "`shori-data import ", shell_word(file), " --from ", from,
-                  " --out data/imported`, then `path: data/imported` and ", "`type: blockml`");
+    return concat(first, "`shori-data import ", shell_word(file), " --from ", from, " --out ", shell_word(out),
+                  "`, then `path: data/imported` and ", "`type: blockml`");
   };
   if (type.starts_with("sharegpt")) return import("sharegpt");
   if (type.starts_with("chat_template") || type.starts_with("llama2_chat") || type.starts_with("oasst"))
@@ -45,6 +46,7 @@ class EntryReader {
       return finish();
     }
     entry.location = list_.document->location(node_);
+    entry.in_config = true;
     for (const auto& [key, value] : node_.members) member(key, value, entry);
     if (entry.path.empty() && problems_.empty()) {
       refuse("E0114", node_, concat("required key `path` of an entry of `", list_.key, "` is missing"));

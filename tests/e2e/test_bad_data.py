@@ -77,7 +77,7 @@ def printed(tmp_path_factory, text_model):
     job = Job(folder, text_model, sequence_len=512, datasets=[
         {"path": "texts/", "type": "blockml"}, {"path": "lines.jsonl", "type": "blockml_jsonl"},
         {"path": "ids.jsonl", "type": "tokenized"}])
-    return job, must(train(job.config, "--json-errors"), 3)
+    return job, must(train(job.config.name, "--json-errors", cwd=folder), 3)
 
 
 def expected_places():
@@ -119,7 +119,7 @@ def test_problems_carry_fixes_and_are_printed_safely(printed):
 
 def test_check_says_the_same(printed):
     job, outcome = printed
-    checked = must(train(job.config, "--json-errors", "--check"), 3)
+    checked = must(train(job.config.name, "--json-errors", "--check", cwd=job.folder), 3)
     assert checked.diagnostics == outcome.diagnostics
 
 
@@ -137,7 +137,7 @@ def test_conversations_that_are_too_long(tmp_path, text_model):
     outcome = must(train(job.config, "--json-errors"), 3)
     assert outcome.errors == ["E0305"]
     (problem,) = outcome.diagnostics
-    assert problem["file"] == "a.blockml" and len(problem["notes"]) == 1 and "(+" in problem["notes"][0]
+    assert problem["file"] == str(tmp_path / "a.blockml") and len(problem["notes"]) == 1 and "(+" in problem["notes"][0]
     assert any("split" in text for text in problem["help"]) and any("drop" in text for text in problem["help"])
     assert not job.run.exists()
 

@@ -325,7 +325,7 @@ def test_parts_of_one_conversation_on_both_sides_are_refused(tmp_path, text_mode
     job = Job(tmp_path, text_model, sequence_len=128, datasets=[{"path": "train"}], test_datasets=[{"path": "eval"}])
     refused = train(job.config, "--check")
     assert (refused.code, refused.errors) == (3, ["E0307"])
-    assert "eval/scene.2-of-2.blockml = train/scene.1-of-2.blockml (the same conversation)" in refused.err
+    assert f"{tmp_path}/eval/scene.2-of-2.blockml = {tmp_path}/train/scene.1-of-2.blockml (the same conversation)" in refused.err
 
 
 def test_copies_between_train_and_evaluation(tmp_path, text_model):
@@ -338,7 +338,7 @@ def test_copies_between_train_and_evaluation(tmp_path, text_model):
               test_datasets=[{"path": "test"}])
     for outcome in (train(job.config, "--check"), train(job.config), data("check", job.config)):
         assert (outcome.code, outcome.errors) == (3, ["E0307"]), repr(outcome)
-        assert "test/copy.blockml = data/scene-02.blockml (exact)" in outcome.err + outcome.out
+        assert f"{tmp_path}/test/copy.blockml = {tmp_path}/data/scene-02.blockml (exact)" in outcome.err + outcome.out
     assert not job.run.exists()
     job.write(allow_overlap=True)
     printed = must(train(job.config))
@@ -350,7 +350,7 @@ def test_dedupe_trains_the_first_of_each(tmp_path, text_model):
     shutil.copy(tmp_path / "data/scene-01.blockml", tmp_path / "data/scene-99.blockml")
     job = Job(tmp_path, text_model, sequence_len=128, num_epochs=1, datasets=[{"path": "data"}])
     printed = must(train(job.config, "--check"))
-    assert printed.codes == ["W0301"] and "data/scene-99.blockml = data/scene-01.blockml (exact)" in printed.err
+    assert printed.codes == ["W0301"] and f"{tmp_path}/data/scene-99.blockml = {tmp_path}/data/scene-01.blockml (exact)" in printed.err
     job.write(dedupe=True)
     printed = must(train(job.config))
     assert printed.codes == []

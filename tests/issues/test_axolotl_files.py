@@ -186,7 +186,7 @@ def test_what_changes_results_is_refused_with_a_fix(folder, text_model, line, fi
 def test_types_of_data_name_their_import(folder, text_model, kind, command):
     config = folder / "qlora.yml"
     config.write_text(HEAD.format(model=text_model).replace("path: data\n", "path: data/talks.jsonl\n").replace("blockml", kind))
-    assert command in must(train(config, "--check"), 2).err
+    assert command in must(train(config.name, "--check", cwd=folder), 2).err
 
 
 def outcome_of(folder, text_model, old, new):

@@ -2,12 +2,14 @@
 sent the model to another place than the one that was searched (huggingface_hub #4292, #2942)."""
 import os
 import pathlib
+import re
 import shutil
+import subprocess
 
 import pytest
 
 from shori_programs import BIN, EXPORT, must, run, train
-from small_jobs import TokenJob, scene
+from small_jobs import TokenJob, scene, scenes, write_config
 
 DATA = BIN / "shori-data"
 
@@ -106,3 +108,58 @@ def test_globs_that_match_nothing(tmp_path):
     assert missing.codes == ["E0315"] and "b.blockml" in missing.err
     counted = must(run(DATA, "check", "{1..3}.blockml", cwd=tmp_path), 3)
     assert counted.codes == ["E0315"] and "`{a,b}` stands for two paths" in counted.err
+
+
+# Paths in messages ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def layout(tmp_path, text_model):
+    """Configs and data beside each other, as in the README; the programs are called from the folder of both."""
+    scenes(tmp_path / "data/low", 3, 1)
+    scenes(tmp_path / "data/test", 2, 9)
+    write_config(tmp_path / "configs/x.yaml", base_model=str(text_model), output_dir="../runs/x", device="cpu", sequence_len=512,
+                 learning_rate=1e-3, num_epochs=1, datasets=[{"path": "../data/low/"}], test_datasets=[{"path": "../data/test/*.blockml"}])
+    return tmp_path
+
+
+@pytest.mark.parametrize("program", ["shori-train", "shori-data"])
+def test_paths_in_messages_work_from_the_current_directory(layout, program):
+    arguments = ["configs/x.yaml", "--check"] if program == "shori-train" else ["check", "configs/x.yaml"]
+    bad = layout / "data/low/scene-00.blockml"
+    bad.write_bytes(bad.read_bytes().replace(b"the", b"th\xe9") + b"\n")
+    (layout / "data/low/scene-01.blockml").write_text("▀mesage\nx▄\n")
+    (layout / "data/test/scene-00.blockml").write_text("▀mesage\nx▄\n")
+    refused = must(run(BIN / program, *arguments, cwd=layout), 3)
+    for file in ("data/low/scene-00.blockml:", "data/low/scene-01.blockml:1:", "data/test/scene-00.blockml:1:"):
+        assert f"--> {file}" in refused.err, repr(refused)
+    assert "../data" not in refused.err
+    command, = re.findall(r"= help: convert it: (.*)|= help: .*?(iconv.*)", refused.err)
+    subprocess.run(["bash", "-c", next(filter(None, command))], cwd=layout, check=True)
+    bad.read_text(encoding="utf-8")
+
+
+def test_json_errors_and_files_of_other_programs_name_such_paths(layout):
+    (layout / "data/low/chat.jsonl").write_text('{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes."}]}\n')
+    (problem,) = must(train("configs/x.yaml", "--json-errors", "--check", cwd=layout), 3).diagnostics
+    assert problem["file"] == "data/low/chat.jsonl"
+    assert "import data/low/chat.jsonl --from sharegpt" in problem["help"][0]
+    (layout / "data/low/t.parquet").write_bytes(b"PAR1" + bytes(99) + b"PAR1")
+    parquet = ["--set", 'datasets=[{path: ../data/low/t.parquet}]']
+    (problem,) = must(train("configs/x.yaml", "--json-errors", "--check", *parquet, cwd=layout), 3).diagnostics
+    assert problem["file"] == "data/low/t.parquet", problem
+    (layout / "data/low/chat.jsonl").rename(layout / "data/low/my talks.jsonl")
+    config = layout / "configs/x.yaml"
+    config.write_text(config.read_text().replace('low/"', 'low/my talks.jsonl", "type": "sharegpt"'))
+    refused = must(train("configs/x.yaml", "--check", cwd=layout), 2)
+    assert "import 'data/low/my talks.jsonl' --from sharegpt --out configs/data/imported" in refused.err, repr(refused)
+
+
+def test_ids_keep_the_path_as_written(layout):
+    """They belong to the identity of a run, which another current directory must not change."""
+    must(train("configs/x.yaml", cwd=layout))
+    report = (layout / "runs/x/data_report.json").read_text()
+    assert '"../data/low/scene-00.blockml"' in report and '"data/low' not in report
+    assert "skipped" in must(train("x.yaml", cwd=layout / "configs")).err
+    for name in ("../data/low/scene-00.blockml", "data/low/scene-00.blockml"):
+        must(train("configs/x.yaml", "--check", "--set", f"skip_samples=[{name}]", "output_dir=other", cwd=layout))

@@ -13,8 +13,8 @@ namespace shori {
 
 // One entry of `datasets` or `test_datasets`.
 struct DataEntry {
-  std::string path;           // as written; the name in ids, reports and messages
-  std::string resolved_path;  // the same file, folder or glob (* ? and **) as an absolute path
+  std::string path;           // as written; the name in ids and reports
+  std::string resolved_path;  // the same file, folder or glob (* ? and **) from the current directory
   std::string type;           // one of kWords<DataType>; empty: by the extension of each file
   std::string field;          // JSONL member that holds the text; empty: `text`
   std::string category;       // empty: none; a line's own `category` wins
@@ -24,6 +24,8 @@ struct DataEntry {
   std::vector<std::string> rating;
   std::array<std::vector<std::string>, kRatings.size()> tags_rating;  // by Rating
   SourceLocation location;                                            // of the entry in the config file
+  // Written in a config, from whose folder `path` counts: messages and printed commands show `resolved_path` instead.
+  bool in_config = false;
 };
 
 // The published category that `name` most likely means; empty: it is one of them, or a name of its own.

@@ -93,7 +93,8 @@ enum LeftOut : std::uint8_t { kSkippedByName = 1, kLeftOutAsCopy = 2, kLeftOutBy
 // the call only.
 struct ReadConversation {
   const Conversation& source;  // held_out is not yet known
-  std::string_view path;       // of its file
+  std::string_view path;       // of its file, as in ids
+  std::string_view shown;      // of its file, for messages
   std::uint32_t entry;         // index into the entries, test entries after the others
   // BlockML without problems; else null. Positions of segments are those in `text`.
   const BlockmlDocument* blocks;
@@ -109,6 +110,7 @@ struct DataFile {
   std::uint64_t size = 0;
   std::string sha256;
   std::string recorded_path;  // of the same content in DataOptions::recorded_files; else `path`
+  std::string shown;          // in messages: works from the current directory
 };
 
 // One set for evaluation.

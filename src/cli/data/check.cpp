@@ -52,7 +52,7 @@ class SetCheck {
       // With a tokenizer the loader itself reports it.
       if (conversations_ == 0 && !data.files.empty() && !diagnostics_.has_errors())
         diagnostics_.add(Diagnostic("E0306", "no conversation in the data")
-                             .at(data.files.front().path, 1, 1)
+                             .at(data.files.front().shown, 1, 1)
                              .help("add one: training refuses data without any"));
       add_new({});
       return data;
@@ -74,7 +74,7 @@ class SetCheck {
     std::vector<Diagnostic> remarks;
     if (read.blocks != nullptr) {
       const bool json = read.source.is_line && !read.text.empty();
-      const TextSource source{std::string(read.path), json ? static_cast<std::size_t>(read.source.line) : 0};
+      const TextSource source{std::string(read.shown), json ? static_cast<std::size_t>(read.source.line) : 0};
       count_blocks(*read.blocks);
       if (arguments_.strict) refuse_variants(*read.blocks, read.text, source);
       std::vector<LintFinding> findings(read.findings.begin(), read.findings.end());

@@ -70,7 +70,7 @@ class Conversion {
   }
 
   void convert(const ReadConversation& read, bool write) {
-    const SourceLocation location{std::string(read.path), static_cast<std::size_t>(read.source.line), 0, 0, {}};
+    const SourceLocation location{std::string(read.shown), static_cast<std::size_t>(read.source.line), 0, 0, {}};
     if (read.blocks == nullptr) return refuse_form(location);
     ++conversations_;
     missing_tokenizer_ = missing_tokenizer_ || read.lacks_lengths;

@@ -97,11 +97,11 @@ class SplitRun {
       for (Part& part : result.parts) split.parts.push_back(std::move(part.segments));
       was_cut_ += result.parts.size() > 1 ? 1 : 0;
     }
-    const std::string location = concat(conversation.path, ":", conversation.source.line);
+    const std::string location = concat(conversation.shown, ":", conversation.source.line);
     const auto [first, is_new] = stems_.try_emplace(split.stem, location);
     if (!is_new) {
       diagnostics_.add(Diagnostic("E0318", concat("two conversations would be written as `", split.stem, "`"))
-                           .at(std::string(conversation.path), static_cast<std::size_t>(conversation.source.line))
+                           .at(std::string(conversation.shown), static_cast<std::size_t>(conversation.source.line))
                            .note("the other comes from " + escape_for_log(first->second, 400))
                            .help("split them in two calls, each with its own `--out`"));
     }
@@ -111,11 +111,11 @@ class SplitRun {
   void add_overlong(const ReadConversation& conversation, const Segment& segment, std::int64_t needed) {
     const bool is_line = conversation.source.is_line;
     const std::string line = is_line ? concat(conversation.source.line, ", text ") : "";
-    const std::string location = concat(conversation.path, ":", line, segment.line, ":", segment.column);
+    const std::string location = concat(conversation.shown, ":", line, segment.line, ":", segment.column);
     overlong_.push_back(concat(escape_for_log(location, 400), ": one message with what belongs to it has ",
                                with_commas(needed), " ids (+", with_commas(needed - arguments_.budget), ")"));
     if (overlong_.size() > 1) return;
-    first_overlong_.file = conversation.path;
+    first_overlong_.file = conversation.shown;
     first_overlong_.line = is_line ? static_cast<std::size_t>(conversation.source.line) : segment.line;
     first_overlong_.column = is_line ? 0 : segment.column;
   }
@@ -133,7 +133,7 @@ class SplitRun {
   const PlannedSplit& next(const ReadConversation& conversation) {
     const bool same = next_ < planned_.size() && planned_[next_].stem == stem_of(conversation);
     if (!same || conversation.blocks == nullptr) {
-      throw Error(Diagnostic("E0213", escape_for_log(conversation.path, 400) + " changed while it was read")
+      throw Error(Diagnostic("E0213", escape_for_log(conversation.shown, 400) + " changed while it was read")
                       .help("run the command again when nothing else writes to this file"));
     }
     return planned_[next_++];
@@ -141,7 +141,7 @@ class SplitRun {
 
   void check(const ReadConversation& conversation) {
     const SourceLocation location{
-        std::string(conversation.path), static_cast<std::size_t>(conversation.source.line), 0, 0, {}};
+        std::string(conversation.shown), static_cast<std::size_t>(conversation.source.line), 0, 0, {}};
     for_each_part(conversation, [&](const std::string& name, const std::string& text) {
       files_.check(name, text, location, diagnostics_);
     });

@@ -17,7 +17,8 @@ void add_files(Dataset& dataset, DocumentList& list, const DataSources& sources)
     counts.bytes_in = static_cast<std::int64_t>(file.size);
     counts.bytes_samples = file.bytes_samples;
     counts.bytes_between = file.bytes_between;
-    dataset.files.push_back({sources.files[i].path, file.size, std::move(file.sha256), sources.files[i].recorded_path});
+    dataset.files.push_back({sources.files[i].path, file.size, std::move(file.sha256), sources.files[i].recorded_path,
+                             sources.files[i].shown});
   }
 }
 
@@ -28,7 +29,7 @@ void add_text_changes(Dataset& dataset, const DocumentList& list, const DataSour
     std::string first;
     for (std::size_t i = 0; i < list.files.size(); ++i) {
       const std::uint64_t count = list.files[i].changes[change];
-      if (count > 0 && files++ == 0) first = escape_for_log(sources.files[i].path, 400);
+      if (count > 0 && files++ == 0) first = escape_for_log(sources.files[i].shown, 400);
       times += count;
     }
     if (files == 0) continue;
@@ -76,7 +77,7 @@ void add_document(Dataset& dataset, Document document, const DataSources& source
 void add_unknown_keys(Dataset& dataset, const DocumentList& list, const DataSources& sources) {
   for (const auto& [key, lines] : list.unknown_keys) {
     const auto& [file, member] = key;
-    dataset.unknown_keys.push_back(concat(escape_for_log(sources.files[file].path), ": `", escape_for_log(member),
+    dataset.unknown_keys.push_back(concat(escape_for_log(sources.files[file].shown), ": `", escape_for_log(member),
                                           "` in ", counted(lines, "line")));
   }
   for (std::string& text : unused_rating_texts(sources, list)) dataset.unknown_keys.push_back(std::move(text));

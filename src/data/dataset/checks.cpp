@@ -14,11 +14,11 @@ constexpr std::size_t kListed = 50;
 
 // Where the document stands, as an error's first line shows it.
 Diagnostic& at_document(Diagnostic& problem, const Document& document, const DataSources& sources) {
-  return problem.at(sources.files[document.source.file].path, static_cast<std::size_t>(document.source.line));
+  return problem.at(sources.files[document.source.file].shown, static_cast<std::size_t>(document.source.line));
 }
 
 std::string shown(const Document& document, const DataSources& sources) {
-  return escape_for_log(sources.location_of(document.source), 200);
+  return escape_for_log(sources.shown_location_of(document.source), 200);
 }
 
 }  // namespace
@@ -101,7 +101,7 @@ void report_unknown_skips(const Documents& documents, const DataSources& sources
                           Diagnostics& diagnostics) {
   for (const std::string& name : options.skip_samples) {
     const bool found = std::any_of(documents.begin(), documents.end(), [&](const Document& document) {
-      return is_named_by(name, document.source, sources.files[document.source.file].path);
+      return is_named_by(name, document.source, sources.files[document.source.file]);
     });
     if (found) continue;
     diagnostics.add(Diagnostic("E0117", "`skip_samples` names no conversation: " + escape_for_log(name))

@@ -35,7 +35,7 @@ void compare_documents(Documents& documents, const std::vector<std::string>& hel
     const bool used = options.parse_only || !document.samples.empty() || document.overlong.length > 0;
     if (document.failed || !used) continue;  // in neither train nor evaluation
     const Conversation& source = document.source;
-    items.push_back({source.id, sources.files[source.file].path, source.line, source.is_line, source.held_out,
+    items.push_back({source.id, sources.files[source.file].shown, source.line, source.is_line, source.held_out,
                      std::move(document.sketch)});
     compared.push_back(&document);
   }

@@ -35,7 +35,7 @@ std::vector<DataFile> hash_files(const DataSources& sources) {
   std::vector<DataFile> files;
   for (const SourceFile& source : sources.files) {
     const InputFile input = InputFile::open(source.full_path, "E0315");
-    files.push_back({source.path, input.size(), sha256_of_file(input), source.recorded_path});
+    files.push_back({source.path, input.size(), sha256_of_file(input), source.recorded_path, source.shown});
     input.check_unchanged();
   }
   return files;

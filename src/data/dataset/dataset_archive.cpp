@@ -91,8 +91,8 @@ void transfer(Archive& archive, SourceLocation& whole) {
 
 template <typename Archive>
 void transfer(Archive& archive, DataFile& whole) {
-  auto& [path, size, sha256, recorded_path] = whole;
-  transfer_all(archive, path, size, sha256, recorded_path);
+  auto& [path, size, sha256, recorded_path, shown] = whole;
+  transfer_all(archive, path, size, sha256, recorded_path, shown);
 }
 
 template <typename Archive>

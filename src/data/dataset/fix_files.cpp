@@ -28,7 +28,7 @@ class FileFixer {
   FixedFile fix(const FoundFile& found) {
     const InputFile input = InputFile::open(found.full_path, "E0315");
     FixedFile file;
-    file.path = found.path;
+    file.path = found.shown;
     file.full_path = found.full_path;
     file.relative = relative(found.path);
     file.before = text_of(input, found);
@@ -41,9 +41,9 @@ class FileFixer {
   std::string text_of(const InputFile& input, const FoundFile& found) {
     constexpr std::uint64_t kLimit = kConversationBytes * 4;
     if (input.size() > kLimit)
-      throw Error(too_large(concat("the file is larger than ", kLimit >> 20, " MiB")).at(found.path));
+      throw Error(too_large(concat("the file is larger than ", kLimit >> 20, " MiB")).at(found.shown));
     std::string text;
-    if (auto problem = refuse_file_form(input, found.path)) {
+    if (auto problem = refuse_file_form(input, found.shown)) {
       diagnostics_.add(std::move(*problem));
       return text;
     }
@@ -60,7 +60,7 @@ class FileFixer {
   std::string fixed(const FoundFile& found, FixedFile& file) {
     switch (found.type) {
       case DataType::kBlockml:
-        return fixed_text(file.before, {found.path, 0}, file.fixes).value_or(file.before);
+        return fixed_text(file.before, {found.shown, 0}, file.fixes).value_or(file.before);
       case DataType::kBlockmlJsonl:
         return fixed_lines(file);
       case DataType::kBlockmlYaml:

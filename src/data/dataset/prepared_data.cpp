@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 constexpr std::string_view kMagic = "SHORIPRP";
-constexpr std::uint32_t kFormat = 4;
+constexpr std::uint32_t kFormat = 5;
 constexpr std::uint64_t kMaxFile = std::uint64_t{64} << 30;
 constexpr std::string_view kDamaged = "the cache is damaged";
 

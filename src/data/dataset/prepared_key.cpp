@@ -68,7 +68,7 @@ void add_options(Lines& lines, const DataOptions& options) {
 }
 
 void add_entry(Lines& lines, const DataEntry& entry, bool train) {
-  const auto& [path, resolved_path, type, field, category, rating, tags_rating, location] = entry;
+  const auto& [path, resolved_path, type, field, category, rating, tags_rating, location, in_config] = entry;
   std::string value = json_quote(field) + " " + json_quote(category) + " " + joined(rating);
   for (const std::vector<std::string>& words : tags_rating) value += " [" + joined(words) + "]";
   lines.add(train ? "datasets" : "test_datasets", value);

@@ -71,20 +71,23 @@ void name_sets(Dataset& dataset, const DataSources& sources) {
 
 void use_present_paths(PreparedData& kept, const DataSources& sources) {
   Dataset& dataset = *kept.dataset;
-  std::vector<Renamed> files;
+  std::vector<Renamed> files, messages;
   for (std::size_t i = 0; i < dataset.files.size(); ++i) {
     files.push_back({dataset.files[i].path, sources.files[i].path});
+    messages.push_back({dataset.files[i].shown, sources.files[i].shown});
     dataset.files[i].path = sources.files[i].path;
+    dataset.files[i].shown = sources.files[i].shown;
     dataset.files[i].recorded_path = sources.files[i].recorded_path;
   }
   name_sets(dataset, sources);
   rename_conversations(dataset, files);
   for (std::size_t i = 0; i < files.size(); ++i) {
-    if (files[i].old == files[i].present) continue;
-    rename_in_ledger(dataset.file_ledgers[i], files[i]);
-    const Renamed shown{escape_for_log(files[i].old), escape_for_log(files[i].present)};
+    if (files[i].old != files[i].present) rename_in_ledger(dataset.file_ledgers[i], files[i]);
+    if (messages[i].old == messages[i].present) continue;
+    const Renamed shown{escape_for_log(messages[i].old), escape_for_log(messages[i].present)};
     for (std::string& text : dataset.unknown_keys) text = with_path(text, shown.old, shown.present);
-    for (Diagnostic& warning : kept.warnings) rename_in_warning(warning, files[i]);
+    for (std::string& text : dataset.text_changes) text = with_path(text, shown.old, shown.present);
+    for (Diagnostic& warning : kept.warnings) rename_in_warning(warning, messages[i]);
   }
 }
 

@@ -38,7 +38,7 @@ std::optional<BlockmlDocument> read_yaml(Encoding& encoding) {
   Conversation& source = encoding.document.source;
   Diagnostics problems;
   auto conversation =
-      parse_yaml_conversation(encoding.document.content, encoding.file.path, source.line,
+      parse_yaml_conversation(encoding.document.content, encoding.file.shown, source.line,
                               {options.default_length, options.length_buckets, encoding.tokenizer}, problems);
   std::string().swap(encoding.document.content);
   add_problems(encoding, problems);
@@ -130,9 +130,9 @@ bool check_control_text(Encoding& encoding, const std::string& canonical, const 
   const auto in_source = encoding.file.lines ? std::nullopt : encoding.tokenizer->find_control_text(text);
   if (in_source) {
     const TextPosition at = position_of(text, in_source->first);
-    problem.at(encoding.file.path, at.line, at.column);
+    problem.at(encoding.file.shown, at.line, at.column);
   } else {
-    problem.at(encoding.file.path, encoding.document.source.line);
+    problem.at(encoding.file.shown, encoding.document.source.line);
   }
   return false;
 }

@@ -21,18 +21,18 @@ constexpr std::int64_t kCompatLengthFactor = 64;
 bool check_plain_text(Encoding& encoding, std::string_view text) {
   const auto problem = [&](std::string_view code, std::string message, std::size_t offset) -> Diagnostic& {
     Diagnostic& added = encoding.notes.problems.emplace_back(code, std::move(message));
-    if (encoding.file.lines) return added.at(encoding.file.path, encoding.document.source.line);
+    if (encoding.file.lines) return added.at(encoding.file.shown, encoding.document.source.line);
     const TextPosition at = position_of(text.substr(0, offset), offset);
-    return added.at(encoding.file.path, at.line, at.column);
+    return added.at(encoding.file.shown, at.line, at.column);
   };
   const std::size_t nul = text.find('\0');
   if (const auto bad = find_invalid_utf8(text)) {
-    problem("E0304", "the text is not UTF-8", *bad).help(utf8_command(encoding.file.path, text));
+    problem("E0304", "the text is not UTF-8", *bad).help(utf8_command(encoding.file.shown, text));
   } else if (text.starts_with(kByteOrderMark)) {
     problem("E0304", "a byte order mark", 0)
-        .help("delete it: " + sed_command("'s/\\xEF\\xBB\\xBF//g'", encoding.file.path));
+        .help("delete it: " + sed_command("'s/\\xEF\\xBB\\xBF//g'", encoding.file.shown));
   } else if (nul != std::string_view::npos) {
-    problem("E0304", "U+0000 in the text", nul).help(control_command(encoding.file.path));
+    problem("E0304", "U+0000 in the text", nul).help(control_command(encoding.file.shown));
   } else if (text.empty()) {
     problem("E0311", "the text is empty", 0).help("write text, or delete it");
   }

@@ -51,7 +51,7 @@ std::optional<DataLine> read_data_line(Encoding& encoding) {
                         encoding.file.type == DataType::kCompletion, encoding.options.vocab_size};
   Conversation& source = encoding.document.source;
   std::optional<DataLine> line =
-      parse_data_line(encoding.document.content, encoding.file.path, source.line, rules, encoding.notes.problems);
+      parse_data_line(encoding.document.content, encoding.file.shown, source.line, rules, encoding.notes.problems);
   std::string().swap(encoding.document.content);
   if (!line) return std::nullopt;
   if (!line->id.empty()) source.id = line->id;
@@ -69,7 +69,7 @@ bool count_whole(Encoding& encoding, std::int64_t unique, std::int64_t length) {
   document.counts.tokens_in = length;
   const std::vector<std::string>& names = encoding.options.skip_samples;
   document.skipped = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-    return is_named_by(name, document.source, encoding.file.path);
+    return is_named_by(name, document.source, encoding.file);
   });
   if (document.skipped) dropped_tokens(document, DropRule::kSkipped) = length;
   return !document.skipped;
@@ -96,7 +96,7 @@ std::int64_t& dropped_tokens(Document& document, DropRule rule) {
 }
 
 TextSource text_source_of(const Document& document, const SourceFile& file) {
-  return {file.path, file.lines ? static_cast<std::size_t>(document.source.line) : 0};
+  return {file.shown, file.lines ? static_cast<std::size_t>(document.source.line) : 0};
 }
 
 EncodingNotes encode_document(Document& document, const EncodeContext& context) {

@@ -30,7 +30,7 @@ class DocumentCollector {
       list_.used_ratings.insert({sources_.rating_files.at(parent_path(file.full_path)).path, notes.rating_row});
     check_id(document.source, file);
     if (options_.observe && !document.filtered) {
-      options_.observe({document.source, file.path, file.entry, notes.blocks ? &*notes.blocks : nullptr, notes.text,
+      options_.observe({document.source, file.path, file.shown, file.entry, notes.blocks ? &*notes.blocks : nullptr, notes.text,
                         document.message_lengths, notes.findings, document.counts.unique, notes.lacks_lengths});
     }
     list_.documents.push_back(std::move(document));
@@ -57,8 +57,8 @@ class DocumentCollector {
     const auto [first, is_new] = first_with_id_.try_emplace(source.id, list_.documents.size());
     if (is_new) return;
     diagnostics_.add(Diagnostic("E0318", concat("the id `", escape_for_log(source.id), "` is given twice"))
-                         .at(file.path, static_cast<std::size_t>(source.line))
-                         .note("first at " + sources_.location_of(list_.documents[first->second].source))
+                         .at(file.shown, static_cast<std::size_t>(source.line))
+                         .note("first at " + sources_.shown_location_of(list_.documents[first->second].source))
                          .help("change one `id`"));
   }
 

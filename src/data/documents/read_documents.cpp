@@ -47,10 +47,10 @@ std::optional<Diagnostic> refuse_other_json(std::string_view text, const SourceF
   const std::string program = concat("import json, re, sys; [print(json.dumps(each)) for each in ", read, "]");
   return Diagnostic("E0312", array ? "this is one JSON array, not JSONL"
                                    : "the objects go over several lines, so this is not JSONL")
-      .at(source.path, 1, 1)
+      .at(source.shown, 1, 1)
       .note("JSONL has one object in each line")
       .help(concat("write one object a line: `",
-                   rewrite_command(concat("python3 -c ", shell_word(program), " <"), source.path), "`"));
+                   rewrite_command(concat("python3 -c ", shell_word(program), " <"), source.shown), "`"));
 }
 
 // A file of another program has a fault in each line; one that says what it is says more.
@@ -62,8 +62,8 @@ std::optional<Diagnostic> refuse_foreign_file(const InputFile& input, std::strin
                        kind == FileKind::kCard || kind == FileKind::kLorebook;
   if (!foreign || (source.lines && has_wanted_member(text, source, field))) return std::nullopt;
   Diagnostic problem(kind == FileKind::kPlain ? "E0310" : "E0312", concat("this is ", file_kind_name(kind)));
-  problem.at(source.path, 1, 1);
-  if (!import_word(kind).empty()) return problem.help(import_command(kind, source.path));
+  problem.at(source.shown, 1, 1);
+  if (!import_word(kind).empty()) return problem.help(import_command(kind, source.shown));
   const bool alpaca = kind == FileKind::kAlpaca;
   return problem.help(alpaca ? "it holds no conversations; leave it out"
                              : "it belongs to chats: give it to their import with --cards");
@@ -96,7 +96,7 @@ std::optional<Diagnostic> DocumentReader::open_file() {
   const SourceFile& source = sources_.files[file_];
   open_ = std::make_unique<OpenFile>(InputFile::open(source.full_path, "E0315"));
   files_[file_].size = open_->input.size();
-  if (auto problem = refuse_file_form(open_->input, source.path)) return problem;
+  if (auto problem = refuse_file_form(open_->input, source.shown)) return problem;
   std::string beginning;  // of JSONL
   if (source.lines) TextStream(open_->input).read(beginning);
   if (auto problem = refuse_foreign_file(open_->input, beginning, source, sources_.entry_of(file_).field))
@@ -113,7 +113,7 @@ std::optional<Diagnostic> DocumentReader::open_text() {
   const std::uint64_t size = open_->input.size();
   if (size > kConversationBytes) {
     return Diagnostic("E0317", concat("conversation of ", size, " bytes, the limit is 64 MiB"))
-        .at(source.path, 1, 1)
+        .at(source.shown, 1, 1)
         .help("split the file");
   }
   const bool as_it_is = source.type == DataType::kCompletion;
@@ -126,11 +126,11 @@ std::optional<Diagnostic> DocumentReader::open_text() {
     return std::nullopt;
   }
   Diagnostics problems;
-  if (!check_text(open_->text, {source.path, 0}, problems)) return problems.all().front();
+  if (!check_text(open_->text, {source.shown, 0}, problems)) return problems.all().front();
   open_->parts = split_yaml_documents(open_->text);
   if (!open_->parts.empty()) return std::nullopt;
   return Diagnostic("E0306", "no conversation in the file")
-      .at(source.path, 1, 1)
+      .at(source.shown, 1, 1)
       .help("write `messages: [{text: ...}]`, or delete the file");
 }
 
@@ -147,7 +147,7 @@ bool DocumentReader::read_line(DocumentBatch& batch) {
   }
   if (too_long) {
     batch.problem = Diagnostic("E0317", "line of more than 64 MiB")
-                        .at(sources_.files[file_].path, open_->line + 1)
+                        .at(sources_.files[file_].shown, open_->line + 1)
                         .note("the rest of the file was not read")
                         .help("split the file");
   }

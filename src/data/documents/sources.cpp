@@ -13,7 +13,7 @@ void add_files(DataSources& sources, std::uint32_t entry, bool can_encode_text, 
   for (FoundFile& file : find_data_files(sources.entries[entry], sources.ignored_files, diagnostics)) {
     if (file.type != DataType::kTokenized && !can_encode_text) {
       throw Error(
-          Diagnostic("E0203", escape_for_log(file.path) + " is text, but the model has no tokenizer.model")
+          Diagnostic("E0203", escape_for_log(file.shown) + " is text, but the model has no tokenizer.model")
               .at(sources.entries[entry].location)
               .help("put tokenizer.model beside the weights of `base_model`, or use data of `type: tokenized`"));
     }
@@ -29,7 +29,7 @@ void read_ratings(DataSources& sources, Diagnostics& diagnostics) {
     const SourceFile& found = sources.files[file];
     const std::string folder = parent_path(found.full_path);
     if (sources.rating_files.contains(folder)) continue;
-    sources.rating_files[folder] = read_rating_file(folder, parent_path(found.path), diagnostics);
+    sources.rating_files[folder] = read_rating_file(folder, parent_path(found.shown), diagnostics);
   }
 }
 
@@ -39,14 +39,21 @@ std::string DataSources::location_of(const Conversation& conversation) const {
   return location_text(files[conversation.file].path, conversation.line, conversation.is_line);
 }
 
+std::string DataSources::shown_location_of(const Conversation& conversation) const {
+  return location_text(files[conversation.file].shown, conversation.line, conversation.is_line);
+}
+
 std::string location_text(const std::string& path, std::uint64_t line, bool is_line) {
   return is_line ? concat(path, ':', line) : path;
 }
 
-bool is_named_by(const std::string& name, const Conversation& conversation, const std::string& path) {
+bool is_named_by(const std::string& name, const Conversation& conversation, const SourceFile& file) {
   if (name == conversation.id) return true;
   const auto normal = [](const std::string& text) { return std::filesystem::path(text).lexically_normal(); };
-  return normal(name) == normal(path) || normal(name) == normal(location_text(path, conversation.line, true));
+  const auto names = [&](const std::string& path) {
+    return normal(name) == normal(path) || normal(name) == normal(location_text(path, conversation.line, true));
+  };
+  return names(file.path) || names(file.shown);
 }
 
 DataSources find_sources(const std::vector<DataEntry>& entries, const std::vector<DataEntry>& test_entries,

@@ -29,13 +29,15 @@ struct DataSources {
   bool is_train(std::uint32_t file) const { return files[file].entry < train_entries; }
   // "path" or "path:line", as location_text().
   std::string location_of(const Conversation& conversation) const;
+  // The same for a message.
+  std::string shown_location_of(const Conversation& conversation) const;
 };
 
 // "path", or "path:line" for a conversation that is a line of its file.
 std::string location_text(const std::string& path, std::uint64_t line, bool is_line);
 
-// Does an item of `skip_samples` name the conversation: by id, `path` or `path:line`?
-bool is_named_by(const std::string& name, const Conversation& conversation, const std::string& path);
+// Does an item of `skip_samples` name the conversation: by id, `path` or `path:line`, as written or as messages show it?
+bool is_named_by(const std::string& name, const Conversation& conversation, const SourceFile& file);
 
 // `can_encode_text`: whether there is a tokenizer, or none is needed; else text is E0203 (thrown). Problems with
 // entries (E0315) and rating files (E0312) go to `diagnostics`.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <utility>
 
@@ -59,18 +60,24 @@ struct Walk {
   std::vector<FoundFile>& found;
   std::vector<std::string>& skipped;
   std::optional<DataType> type;
+  bool in_config;
 };
+
+// The path of a file or folder in messages.
+std::string shown_path(bool in_config, const std::string& full_path, const std::string& path) {
+  return in_config ? std::filesystem::path(full_path).lexically_normal().string() : path;
+}
 
 void add_file(Walk& walk, const std::string& full_path, const std::string& path, bool named_by_user) {
   if (!named_by_user && file_name(path) == kRatingsFile) return;
   const std::optional<DataType> type = walk.type ? walk.type : type_by_extension(path);
   if (!type || (!named_by_user && !type_reads(*type, path))) {
-    walk.skipped.push_back(path);
+    walk.skipped.push_back(shown_path(walk.in_config, full_path, path));
     return;
   }
   const bool lines = *type == DataType::kBlockmlJsonl || *type == DataType::kTokenized ||
                      (*type == DataType::kCompletion && has_extension(path, ".jsonl"));
-  walk.found.push_back({full_path, path, *type, lines});
+  walk.found.push_back({full_path, path, shown_path(walk.in_config, full_path, path), *type, lines});
 }
 
 // Iterative, so that no depth of folders can exhaust the stack.
@@ -85,7 +92,7 @@ void add_folder(Walk& walk, const std::string& full_path, const std::string& pat
       if (!is_directory(child)) {
         add_file(walk, child, child_shown, false);
       } else if (is_symlink(child)) {
-        walk.skipped.push_back(child_shown + "/");
+        walk.skipped.push_back(shown_path(walk.in_config, child, child_shown) + "/");
       } else {
         folders.emplace_back(child, child_shown);
       }
@@ -153,7 +160,7 @@ void step_glob(Walk& walk, const std::vector<std::string>& parts, const GlobStat
     if (!is_directory(full)) {
       if (last) add_file(walk, full, shown, true);
     } else if (is_symlink(full)) {
-      walk.skipped.push_back(shown + "/");
+      walk.skipped.push_back(shown_path(walk.in_config, full, shown) + "/");
     } else {
       next.push_back({full, shown, state.part});
     }
@@ -228,7 +235,8 @@ Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipp
   const bool single = path_exists(entry.resolved_path) && !is_directory(entry.resolved_path);
   if (single) {
     // Of a file in a form that no type reads, what to do about it is said.
-    if (auto refused = refuse_file_form(InputFile::open(entry.resolved_path), entry.path)) return *std::move(refused);
+    const std::string shown = shown_path(entry.in_config, entry.resolved_path, entry.path);
+    if (auto refused = refuse_file_form(InputFile::open(entry.resolved_path), shown)) return *std::move(refused);
   }
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (skipped.size() > skipped_before) {
@@ -238,7 +246,7 @@ Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipp
     const FileKind kind = single ? recognize_file(InputFile::open(path), path) : FileKind::kUnknown;
     const std::string word(import_word(kind));
     if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
-    problem.help(word.empty() ? "set `type` for this entry" : import_command(kind, entry.path));
+    problem.help(word.empty() ? "set `type` for this entry" : import_command(kind, shown_path(entry.in_config, path, entry.path)));
   } else if (!add_download_help(problem, entry)) {
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
         .help("write the path relative to the config file");
@@ -255,7 +263,7 @@ std::vector<FoundFile> find_data_files(const DataEntry& entry, std::vector<std::
   const std::optional<DataType> type = type_of_entry(entry, known, diagnostics);
   std::vector<FoundFile> found;
   if (!known || is_reported(entry, diagnostics)) return found;
-  Walk walk{found, skipped, type};
+  Walk walk{found, skipped, type, entry.in_config};
   const std::size_t skipped_before = skipped.size();
   const std::vector<DataEntry> entries = expand_entry(entry);
   for (const DataEntry& part : entries) {

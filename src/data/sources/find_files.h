@@ -11,7 +11,8 @@ namespace shori {
 
 struct FoundFile {
   std::string full_path;
-  std::string path;  // shown and used in ids: the entry's path as written, followed by the path below it
+  std::string path;   // used in ids: the entry's path as written, followed by the path below it
+  std::string shown;  // in messages and printed commands: works from the current directory
   DataType type;
   bool lines = false;  // JSONL: each line is a conversation; else the file is one (YAML: each document is one)
 };

@@ -62,6 +62,19 @@ TEST_F(DataFiles, NamesFollowThePathAsWritten) {
   EXPECT_EQ(files_of(source), (Texts{"../data/d/a.txt"}));
 }
 
+TEST_F(DataFiles, MessagesOfAConfigNameTheResolvedPathAndIdsThatAsWritten) {
+  folder.write("data/d/a.txt", "▀mesage\n1▄\n");
+  folder.write("data/d/b.txt", "▀message\n1▄\n");
+  folder.write("data/d/c.md", "x");
+  DataEntry source = entry("../data/d/*");
+  source.resolved_path = folder.file("data/d/*");
+  source.in_config = true;
+  const Dataset dataset = load({source});
+  EXPECT_EQ(problems(), (Texts{"E0302 " + folder.file("data/d/a.txt") + ":1:1"}));
+  EXPECT_EQ(dataset.ignored_files, (Texts{folder.file("data/d/c.md")}));
+  EXPECT_EQ(ids_of(dataset), (Texts{"../data/d/a.txt", "../data/d/b.txt"}));
+}
+
 TEST_F(DataFiles, AFileWithAWildcardInItsNameIsItself) {
   write_text("a*.txt");
   write_text("ab.txt");

@@ -16,7 +16,7 @@ class SelectDocuments : public DatasetTest {
     sources.train_entries = 2;
     for (std::uint32_t i = 0; i < 3; ++i) {
       SourceFile& file = sources.files.emplace_back();
-      file.path = sources.entries[i].path + "/f.jsonl";
+      file.path = file.shown = sources.entries[i].path + "/f.jsonl";
       file.entry = i;
     }
     list.files.resize(3);
