@@ -1,5 +1,6 @@
 """`~`, `~user`, `$VAR` and `${VAR}` in configs and options: `output_dir: ~/run` made a folder named `~`, and the printed download command
 sent the model to another place than the one that was searched (huggingface_hub #4292, #2942)."""
+import json
 import os
 import pathlib
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from shori_programs import BIN, EXPORT, must, run, train
 from small_jobs import TokenJob, scene, scenes, write_config
@@ -163,3 +165,15 @@ def test_ids_keep_the_path_as_written(layout):
     assert "skipped" in must(train("x.yaml", cwd=layout / "configs")).err
     for name in ("../data/low/scene-00.blockml", "data/low/scene-00.blockml"):
         must(train("configs/x.yaml", "--check", "--set", f"skip_samples=[{name}]", "output_dir=other", cwd=layout))
+
+
+@pytest.mark.parametrize("form", ["indented", "quoted", "json"])
+def test_check_takes_every_form_of_a_config_for_one(layout, form):
+    path = layout / "configs/x.yaml"
+    text = path.read_text()
+    if form == "json":
+        path.write_text(json.dumps(yaml.safe_load(text)))
+    else:
+        path.write_text("".join("  " + line for line in text.splitlines(True)) if form == "indented"
+                        else re.sub(r"^(\w+):", r'"\1":', text, flags=re.M))
+    assert "ready to train" in must(run(DATA, "check", "configs/x.yaml", cwd=layout)).out

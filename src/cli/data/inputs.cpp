@@ -15,6 +15,7 @@
 #include "shori/util/text.h"
 #include "shori/util/threads.h"
 #include "shori/util/utf8.h"
+#include "shori/util/yaml.h"
 #include "src/cli/choice.h"
 #include "src/cli/path_option.h"
 
@@ -24,15 +25,19 @@ namespace {
 constexpr std::uint64_t kConfigBytes = 1u << 20;
 constexpr std::int64_t kMaxSample = 1 << 20;  // the largest sequence_len of a config
 
-// A YAML file is a config if a line begins with a key that configs have and conversations do not.
+// A YAML file is a config if its mapping has a key that configs have and conversations do not. Of a file that does not
+// parse, a line that begins with such a key decides.
 bool is_config(const std::string& path) {
   constexpr std::array<const char*, 4> keys = {"base_model", "datasets", "stages", "output_dir"};
   if (!(path.ends_with(".yaml") || path.ends_with(".yml")) || !path_exists(path) || is_directory(path)) return false;
   const InputFile file = InputFile::open(path, "E0108");
   if (file.size() > kConfigBytes) return false;
-  const std::string text = "\n" + read_whole_file(file, kConfigBytes, "E0111");
-  return std::any_of(keys.begin(), keys.end(),
-                     [&](const char* key) { return text.find(concat("\n", key, ":")) != std::string::npos; });
+  const std::string text = read_whole_file(file, kConfigBytes, "E0111"), lines = "\n" + text;
+  Diagnostics problems;
+  const std::optional<YamlDocument> yaml = parse_yaml(path, text, YamlLimits{}, problems);
+  return std::any_of(keys.begin(), keys.end(), [&](const char* key) {
+    return yaml ? yaml->root.find(key) != nullptr : lines.find(concat("\n", key, ":")) != std::string::npos;
+  });
 }
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& path, std::optional<std::int64_t> vocab_size) {
