@@ -167,6 +167,24 @@ def test_ids_keep_the_path_as_written(layout):
         must(train("configs/x.yaml", "--check", "--set", f"skip_samples=[{name}]", "output_dir=other", cwd=layout))
 
 
+# Entries of data --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entries, tests, words", [
+    (["data/low/", "data/low/*"], [], "remove one of the two"),
+    (["data/low/", "data/low/"], [], "remove one of the two"),
+    (["data/low/"], ["data/low/scene-00.blockml"], "remove it from `datasets` or from `test_datasets`"),
+])
+def test_two_entries_for_one_file(layout, text_model, entries, tests, words):
+    config = write_config(layout / "two.yaml", base_model=str(text_model), output_dir="run", device="cpu", learning_rate=1e-3,
+                          datasets=[{"path": path} for path in entries], test_datasets=[{"path": path} for path in tests])
+    problems = must(train(config.name, "--json-errors", "--check", cwd=layout), 3).diagnostics
+    assert [problem["code"] for problem in problems] == (["E0318", "E0307"] if tests else ["E0318"] * 3)
+    for problem in problems[: 1 if tests else 3]:
+        assert "two entries name the same file: data/low/" in problem["message"] and words in problem["help"][0], problem
+        assert problem["file"] == "two.yaml" and problem["line"] > 1 and "two.yaml:" in problem["notes"][0], problem
+
+
 @pytest.mark.parametrize("form", ["indented", "quoted", "json"])
 def test_check_takes_every_form_of_a_config_for_one(layout, form):
     path = layout / "configs/x.yaml"

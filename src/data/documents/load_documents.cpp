@@ -1,7 +1,9 @@
 #include "src/data/documents/load_documents.h"
 
+#include <filesystem>
 #include <map>
 #include <string>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 
@@ -30,8 +32,9 @@ class DocumentCollector {
       list_.used_ratings.insert({sources_.rating_files.at(parent_path(file.full_path)).path, notes.rating_row});
     check_id(document.source, file);
     if (options_.observe && !document.filtered) {
-      options_.observe({document.source, file.path, file.shown, file.entry, notes.blocks ? &*notes.blocks : nullptr, notes.text,
-                        document.message_lengths, notes.findings, document.counts.unique, notes.lacks_lengths});
+      options_.observe({document.source, file.path, file.shown, file.entry, notes.blocks ? &*notes.blocks : nullptr,
+                        notes.text, document.message_lengths, notes.findings, document.counts.unique,
+                        notes.lacks_lengths});
     }
     list_.documents.push_back(std::move(document));
   }
@@ -56,10 +59,34 @@ class DocumentCollector {
   void check_id(const Conversation& source, const SourceFile& file) {
     const auto [first, is_new] = first_with_id_.try_emplace(source.id, list_.documents.size());
     if (is_new) return;
+    const std::uint32_t first_file = list_.documents[first->second].source.file;
+    if (first_file != source.file && is_same_file(sources_.files[first_file].full_path, file.full_path))
+      return report_second_entry(first_file, file);
     diagnostics_.add(Diagnostic("E0318", concat("the id `", escape_for_log(source.id), "` is given twice"))
                          .at(file.shown, static_cast<std::size_t>(source.line))
                          .note("first at " + sources_.shown_location_of(list_.documents[first->second].source))
                          .help("change one `id`"));
+  }
+
+  static bool is_same_file(const std::string& a, const std::string& b) {
+    std::error_code unknown;
+    return std::filesystem::equivalent(a, b, unknown);
+  }
+
+  // Once a file: its conversations have the same ids, which are the path where none is written.
+  void report_second_entry(std::uint32_t first_file, const SourceFile& file) {
+    const DataEntry &first = sources_.entry_of(first_file), &second = sources_.entries[file.entry];
+    Diagnostic problem("E0318", concat("two entries name the same file: ", escape_for_log(file.shown, 400)));
+    problem.at(second.location.file.empty() ? SourceLocation{file.shown, 1, 1, 0, {}} : second.location);
+    const std::string where = first.location.file.empty()
+                                  ? ""
+                                  : concat(", ", escape_for_log(first.location.file, 400), ":", first.location.line);
+    problem.note(concat("the first is `", escape_for_log(first.path), "`", where, "; this one is `",
+                        escape_for_log(second.path), "`"));
+    const bool in_both = sources_.is_train(first_file) && file.entry >= sources_.train_entries;
+    diagnostics_.add(std::move(problem.help(
+        in_both ? "remove it from `datasets` or from `test_datasets`: what is trained cannot be evaluation data"
+                : "remove one of the two, or narrow one of the paths")));
   }
 
   const DataSources& sources_;
