@@ -33,6 +33,13 @@ std::string nearest_data_type(std::string_view type, const std::string& path, co
   return "write the whole text of each sample, its prompt included, into `text` of a JSONL line: `type: completion`";
 }
 
+// In Axolotl `path` may name a loader of the library `datasets`, whose files `data_files` names.
+constexpr std::string_view kDataFiles = "data_files";
+bool is_loader_name(std::string_view path) {
+  constexpr std::array<std::string_view, 5> kLoaders = {"json", "text", "csv", "parquet", "arrow"};
+  return std::find(kLoaders.begin(), kLoaders.end(), path) != kLoaders.end();
+}
+
 class EntryReader {
  public:
   EntryReader(const Setting& list, const YamlNode& node, const std::string& folder, Diagnostics& diagnostics)
@@ -68,6 +75,7 @@ class EntryReader {
       Diagnostics found;
       check_foreign_value(*row, setting, concat("`", key.text, "` of a dataset entry"), found);
       problems_.insert(problems_.end(), found.all().begin(), found.all().end());
+      if (found.has_errors() && key.text == kDataFiles) propose_files(value, problems_.back());
     } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
       Diagnostic& unknown =
           refuse("E0101", key, concat("unknown key `", escape_for_log(key.text), "` of a dataset entry"));
@@ -87,6 +95,26 @@ class EntryReader {
           "E0104", key, concat("`", key.text, "` of a dataset entry must be a text, found `", value_text(value), "`"));
       if (key.text == "type") wrong.help(nearest_data_type("", written_path(), folder_));
     }
+  }
+
+  // Axolotl's `path: json` with `data_files` is `path` here.
+  void propose_files(const YamlNode& value, Diagnostic& problem) const {
+    const YamlNode* path = node_.find("path");
+    const std::vector<std::string> files = data_files();
+    if (path == nullptr || !is_loader_name(path->text) || files.empty()) return;
+    problem.helps = {concat("write `path: ", escape_for_log(files.front(), 400),
+                            value.items.size() > 1 ? "`, and an entry for each other file" : "`")};
+  }
+
+  // The files that `data_files` names, which is a path or a list of them.
+  std::vector<std::string> data_files() const {
+    const YamlNode* value = node_.find(kDataFiles);
+    std::vector<std::string> files;
+    if (value == nullptr) return files;
+    if (value->kind == YamlNode::Kind::kScalar && !value->text.empty()) files.push_back(value->text);
+    for (const YamlNode& item : value->items)
+      if (item.kind == YamlNode::Kind::kScalar && !item.text.empty()) files.push_back(item.text);
+    return files;
   }
 
   // A list of words, each one of `words` unless that is empty. An empty value is an empty list.
@@ -156,8 +184,11 @@ class EntryReader {
     return false;
   }
 
+  // The file that the entry means, as written.
   std::string written_path() const {
     const YamlNode* path = node_.find("path");
+    if (path != nullptr && is_loader_name(path->text))
+      if (const std::vector<std::string> files = data_files(); !files.empty()) return files.front();
     return path == nullptr || path->text.empty() ? "FILE" : path->text;
   }
 

@@ -185,6 +185,17 @@ def test_two_entries_for_one_file(layout, text_model, entries, tests, words):
         assert problem["file"] == "two.yaml" and problem["line"] > 1 and "two.yaml:" in problem["notes"][0], problem
 
 
+def test_the_files_of_a_loader_are_named(layout, text_model):
+    """Axolotl's `path: json`, which names a loader."""
+    config = write_config(layout / "hub.yaml", base_model=str(text_model), output_dir="run", device="cpu", learning_rate=1e-3,
+                          datasets=[{"path": "json", "data_files": "talks.jsonl", "type": "sharegpt"}])
+    refused = must(train(config.name, "--check", cwd=layout), 2)
+    assert "import talks.jsonl --from sharegpt" in refused.err and "write `path: talks.jsonl`" in refused.err, repr(refused)
+    config.write_text(config.read_text().replace('"talks.jsonl"', '["a.jsonl", "b.jsonl"]'))
+    assert "import a.jsonl --from sharegpt" in must(train(config.name, "--check", cwd=layout), 2).err
+    assert "and an entry for each other file" in must(train(config.name, "--check", cwd=layout), 2).err
+
+
 @pytest.mark.parametrize("form", ["indented", "quoted", "json"])
 def test_check_takes_every_form_of_a_config_for_one(layout, form):
     path = layout / "configs/x.yaml"
