@@ -180,15 +180,20 @@ double RunRecord::seconds_per_step() const {
   return timings.empty() ? 0 : sum / static_cast<double>(recent(*this).size());
 }
 
-std::optional<double> seconds_per_token_of(const std::string& folder) {
-  RunRecord record;
-  read_timings(RunFolder(folder).file("timing.jsonl"), record);
+double RunRecord::tokens_per_second() const {
   double seconds = 0, tokens = 0;
-  for (const TimingRecord& timing : recent(record)) {
+  for (const TimingRecord& timing : recent(*this)) {
     seconds += timing.seconds;
     tokens += timing.tokens;
   }
-  return tokens > 0 && seconds > 0 ? std::optional(seconds / tokens) : std::nullopt;
+  return seconds > 0 ? tokens / seconds : 0;
+}
+
+std::optional<double> seconds_per_token_of(const std::string& folder) {
+  RunRecord record;
+  read_timings(RunFolder(folder).file("timing.jsonl"), record);
+  const double rate = record.tokens_per_second();
+  return rate > 0 ? std::optional(1 / rate) : std::nullopt;
 }
 
 RunRecord read_run_record(const std::string& folder) {

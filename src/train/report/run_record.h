@@ -60,6 +60,8 @@ struct RunRecord {
   std::string loss_span() const;              // "10.8201 to 9.9412": first and last step; "none"
   // Mean seconds of the last 20 steps; 0 if none is known.
   double seconds_per_step() const;
+  // Of the same steps; 0 if none is known.
+  double tokens_per_second() const;
 };
 
 std::string loss_text(double loss);  // "9.9412"

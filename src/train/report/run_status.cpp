@@ -128,7 +128,7 @@ std::string run_text(const RunRecord& record) {
   if (!record.timings.empty()) {
     const TimingRecord& last = record.timings.back();
     text += line("speed", concat(format_duration(record.seconds_per_step()), " a step, ",
-                                 with_commas(std::llround(last.tokens_per_second)), " tokens/s"));
+                                 with_commas(std::llround(record.tokens_per_second())), " tokens/s"));
     if (last.share_of_peak > 0)
       text += line("of peak", number("%.0f %% of the card's arithmetic", last.share_of_peak * 100));
     text += line("memory", concat(format_bytes(static_cast<std::uint64_t>(record.memory_peak_bytes())),
