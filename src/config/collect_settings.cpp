@@ -76,7 +76,9 @@ class Collector {
     Diagnostic diagnostic("E0101", concat("unknown key `", escape_for_log(name), "`"));
     diagnostic.at(setting.key_location());
     const std::string full = nested ? name : std::string(kNested) + name;
-    if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
+    if (explain_no_break_space(diagnostic, name)) {
+      // A similar name would look the same.
+    } else if (!nested && (find_config_key(name) != nullptr || find_config_key(full) != nullptr)) {
       const std::string last = name.substr(name.find('.') + 1);
       diagnostic.help(concat("it belongs under `blockml`: `blockml: {", last, ": ...}`"));
     } else if (nested && find_config_key(name) != nullptr) {

@@ -79,6 +79,7 @@ class EntryReader {
     } else if (std::find(kEntryKeys.begin(), kEntryKeys.end(), key.text) == kEntryKeys.end()) {
       Diagnostic& unknown =
           refuse("E0101", key, concat("unknown key `", escape_for_log(key.text), "` of a dataset entry"));
+      if (explain_no_break_space(unknown, key.text)) return;
       if (const std::string_view meant = entry_key_by_meaning(key.text); !meant.empty()) {
         unknown.help(concat("the key with this meaning is `", meant, "`"));
       } else {

@@ -234,6 +234,18 @@ std::string value_text(const YamlNode& value) {
   return "";
 }
 
+std::string quoted_value(const YamlNode& value) {
+  return value.kind == YamlNode::Kind::kScalar ? concat("`", value_text(value), "`") : value_text(value);
+}
+
+bool explain_no_break_space(Diagnostic& diagnostic, std::string_view name) {
+  constexpr std::string_view kNoBreakSpace = "\xc2\xa0";
+  if (name.find(kNoBreakSpace) == std::string_view::npos) return false;
+  diagnostic.note("it has a no-break space (U+00A0), which looks like a space, but is a letter to YAML")
+      .help("replace it with a space, or delete it");
+  return true;
+}
+
 void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_view name,
                      const std::vector<std::string_view>& names) {
   const std::string similar = find_similar_name(name, names);

@@ -33,6 +33,10 @@ const Setting* find_setting(const Settings& settings, std::string_view key);
 
 // A value as it is quoted in messages: the text of a scalar (escaped, cut), "a list", "a mapping".
 std::string value_text(const YamlNode& value);
+// The same in backquotes where it is a text of the file: "`0.5`", "a list".
+std::string quoted_value(const YamlNode& value);
+// Says that `name` has a no-break space, which cannot be seen. Returns whether it has one.
+bool explain_no_break_space(Diagnostic& diagnostic, std::string_view name);
 
 // Adds "a key with a similar name exists" to a message, if there is one.
 void propose_similar(Diagnostic& diagnostic, std::string_view kind, std::string_view name,

@@ -24,7 +24,8 @@ struct Refused {
   Diagnostic diagnostic;
 };
 
-constexpr int kMaxProblems = 50;  // per text; each costs a search for its position
+constexpr std::string_view kNoBreakSpace = "\xc2\xa0";  // U+00A0
+constexpr int kMaxProblems = 50;                        // per text; each costs a search for its position
 
 // Passes the text to yaml-cpp in chunks. yaml-cpp keeps all tokens of a `[...]` or `{...}` until it is closed, so a
 // text of brackets only would need 250 times its size. Between two events at most one scalar and a bounded number of
@@ -134,6 +135,7 @@ class TreeBuilder : public YAML::EventHandler {
     const std::size_t line = line_begin(offset);
     const std::size_t indent_end = std::min(text.find_first_not_of(" \t", line), text.size());
     if (text.substr(line, indent_end - line).find('\t') != std::string_view::npos) return tab_at(line);
+    if (const std::size_t hard = hard_space_near(line); hard != std::string_view::npos) return hard_space_at(hard);
     return Diagnostic("E0111", "not readable as YAML here: " + escape_for_log(exception.msg))
         .at(document_.location(node_at(offset)))
         .note("the mistake may also be in the line above");
@@ -210,6 +212,24 @@ class TreeBuilder : public YAML::EventHandler {
         .at(document_.location(node_at(document_.text.find('\t', line))))
         .note("YAML allows only spaces")
         .help("replace it with 2 spaces");
+  }
+
+  // Of the line that begins at `line` and the one above it, the first no-break space of an indentation.
+  std::size_t hard_space_near(std::size_t line) const {
+    const std::string_view text = document_.text;
+    const std::size_t above = line == 0 ? 0 : text.substr(0, line - 1).rfind('\n') + 1;
+    for (const std::size_t begin : {above, line}) {
+      const std::size_t at = std::min(text.find_first_not_of(" -", begin), text.size());
+      if (text.substr(at).starts_with(kNoBreakSpace)) return at;
+    }
+    return std::string_view::npos;
+  }
+
+  Diagnostic hard_space_at(std::size_t offset) const {
+    return Diagnostic("E0111", "a no-break space (U+00A0) indents this line")
+        .at(document_.location(node_at(offset)))
+        .note("it looks like a space, but YAML takes it for a letter")
+        .help("replace it with a space");
   }
 
   void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) {
@@ -309,6 +329,10 @@ bool is_plain_text(const YamlDocument& document, const YamlLimits& limits, Diagn
   } else if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
     diagnostic.note("byte 0: " + to_hex(text.data(), 2) + " (UTF-16)");
     diagnostic.help("convert it: " + rewrite_command("iconv -f utf-16 -t utf-8", document.file));
+  } else if (!bad && text.find('\r') != std::string::npos && text.find('\n') == std::string::npos) {
+    diagnostic.message = "the lines of the file end in CR alone, as on old Macs";
+    diagnostic.note("YAML would be read as one line");
+    diagnostic.help("convert it: " + rewrite_command("tr '\\r' '\\n' <", document.file));
   } else if (bad) {
     const TextPosition position = position_of(text, *bad);
     diagnostic.at(document.file, position.line, position.column);

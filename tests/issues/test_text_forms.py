@@ -249,6 +249,33 @@ def test_a_fix_alone_does_not_rewrite_line_ends(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_a_config_with_line_ends_of_old_macs(tmp_path, token_model):
+    job = TokenJob(tmp_path / "my job", token_model)
+    job.config.write_bytes(job.config.read_bytes().replace(b"\n", b"\r"))
+    refused = must(train(job.config, "--check"), 2)
+    assert refused.errors == ["E0111"] and "end in CR alone" in refused.err, repr(refused)
+    command, = re.findall(r"= help: convert it: (.*)", refused.err)
+    subprocess.run(["bash", "-c", command], check=True)
+    must(train(job.config, "--check"))
+
+
+@pytest.mark.parametrize("line", ["\u00a0lora_rank: 8", "lora_r\u00a0: 8", "blockml:\n  bos: true\n\u00a0\u00a0eos: end",
+                                  "datasets:\n\u00a0\u00a0- path: x", "lora_r: 8\n\u00a0\u00a0num_epochs: 2"])
+def test_no_break_spaces_in_a_config_are_named(tmp_path, token_model, line):
+    """They came with a text that was copied from a page, and cannot be seen."""
+    job = TokenJob(tmp_path / "job", token_model)
+    job.config.write_text(job.config.read_text() + line + "\n")
+    outcome = must(train(job.config, "--check"), 2)
+    assert "a no-break space (U+00A0)" in outcome.err, repr(outcome)
+
+
+@pytest.mark.parametrize("path", ["\u201cdata/low/\u201d", "\u2018data/low/\u2019", "\u201edata/low/\u201c"])
+def test_curly_quotes_around_a_path_are_named(tmp_path, token_model, path):
+    job = TokenJob(tmp_path / "job", token_model, datasets=[{"path": path}])
+    outcome = must(train(job.config, "--check"), 3)
+    assert f"the quotation mark `{path[0]}` is part of the path" in outcome.err, repr(outcome)
+
+
 def test_a_config_as_editors_on_windows_save_it(tmp_path, token_model):
     """Notepad writes a byte order mark, and under "Unicode" UTF-16. The first is no part of the text: columns count without it."""
     job = TokenJob(tmp_path / "job", token_model)

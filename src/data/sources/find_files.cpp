@@ -218,6 +218,17 @@ std::vector<DataEntry> expand_entry(const DataEntry& entry) {
   return entries;
 }
 
+// Quotation marks that word processors write are part of a value in YAML.
+std::string note_about_quotes(const std::string& path) {
+  constexpr std::array<std::string_view, 5> kQuotes = {"“", "”", "„", "‘", "’"};
+  const auto begins = [&](std::string_view quote) { return path.starts_with(quote); };
+  const auto ends = [&](std::string_view quote) { return path.ends_with(quote); };
+  const auto first = std::ranges::find_if(kQuotes, begins);
+  const auto quote = first != kQuotes.end() ? first : std::ranges::find_if(kQuotes, ends);
+  if (quote == kQuotes.end()) return "";
+  return concat("the quotation mark `", *quote, "` is part of the path: write `\"` or no quotes");
+}
+
 std::string note_about_braces(const std::string& path) {
   if (path.find("${") == std::string::npos && path.find('{') != std::string::npos && expand_braces(path).size() == 1)
     return "`{a,b}` stands for two paths; other braces, such as `{1..3}`, stand for themselves";
@@ -246,11 +257,13 @@ Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipp
     const FileKind kind = single ? recognize_file(InputFile::open(path), path) : FileKind::kUnknown;
     const std::string word(import_word(kind));
     if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
-    problem.help(word.empty() ? "set `type` for this entry" : import_command(kind, shown_path(entry.in_config, path, entry.path)));
+    problem.help(word.empty() ? "set `type` for this entry"
+                              : import_command(kind, shown_path(entry.in_config, path, entry.path)));
   } else if (!add_download_help(problem, entry)) {
     problem.note("looked for " + escape_for_log(entry.resolved_path, 400))
         .help("write the path relative to the config file");
   }
+  if (const std::string quotes = note_about_quotes(entry.path); !quotes.empty()) problem.note(quotes);
   if (const std::string braces = note_about_braces(entry.path); !braces.empty()) problem.note(braces);
   return problem;
 }
