@@ -274,6 +274,15 @@ def test_check_ends_with_a_verdict(tmp_path, token_model):
     assert re.search(r"no problems but \d warnings? \(above\)$", printed) or printed.endswith("no problems"), printed
 
 
+def test_a_profile_of_no_step_is_named(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model)
+    outcome = must(train(job.config, "--profile-steps", "50:60"))
+    assert outcome.codes == ["W0101"] and "times no step of stage" in outcome.err and "steps 1 to 8" in outcome.err, repr(outcome)
+    assert "--profile-steps 8:8" in outcome.err
+    again = TokenJob(tmp_path / "again", token_model)
+    assert must(train(again.config, "--profile-steps", "8:60")).codes == []
+
+
 def test_a_finished_run_with_another_base_or_adapter_is_noticed(tmp_path, token_model):
     config = recipe(tmp_path, token_model)
     must(train(config))

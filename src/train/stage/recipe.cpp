@@ -170,6 +170,19 @@ void keep_data(std::vector<PreparedStage>& stages) {
     if (const std::string kept = keep_prepared(stage.data); !kept.empty()) log_detail(concat(stage.name, ": ", kept));
 }
 
+// `--profile-steps` beyond the end of a stage, or behind the step where it goes on, times nothing.
+void warn_of_profile(std::span<PreparedStage* const> chosen, const RecipeOptions& options) {
+  if (options.profile_first == 0) return;
+  for (const PreparedStage* stage : chosen) {
+    const std::uint64_t done = stage->state == StageState::kInterrupted ? stage->step : 0;
+    if (options.profile_first <= stage->total_steps() && options.profile_last > done) continue;
+    log_warning(Diagnostic("W0101", concat("`--profile-steps ", options.profile_first, ":", options.profile_last,
+                                           "` times no step of stage ", stage->name))
+                    .note(concat("this start trains steps ", done + 1, " to ", stage->total_steps()))
+                    .help(concat("--profile-steps ", stage->total_steps(), ":", stage->total_steps())));
+  }
+}
+
 // Steps that this start will train after stage `index`.
 std::uint64_t later_steps(const std::vector<PreparedStage>& stages, const StageChoice& choice, std::size_t index) {
   std::uint64_t steps = 0;
@@ -234,6 +247,7 @@ RecipeOutcome run_recipe(const LoadedConfig& config, const RecipeOptions& option
     if (options.check) check_finished_base(stages, choice);
     return RecipeOutcome::kDone;
   }
+  warn_of_profile(chosen, options);
   plan_device_memory(chosen, options);
   if (chosen.empty()) check_finished_base(stages, choice);
   return train_stages(config, stages, choice, options);
