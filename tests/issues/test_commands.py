@@ -274,6 +274,22 @@ def test_check_ends_with_a_verdict(tmp_path, token_model):
     assert re.search(r"no problems but \d warnings? \(above\)$", printed) or printed.endswith("no problems"), printed
 
 
+def test_only_names_the_stage_that_comes_first(tmp_path, token_model):
+    config = recipe(tmp_path, token_model)
+    refused = must(train(config, "--only", "high"), 2)
+    (command,) = shown_commands(refused)
+    assert "train low first: " in refused.err and command.endswith("--only low")
+    must(paste(command, tmp_path))
+    must(train(config, "--only", "high"))
+
+
+def test_resume_of_nothing_keeps_the_choice_of_a_stage(tmp_path, token_model):
+    config = recipe(tmp_path, token_model)
+    (command,) = shown_commands(must(train(config, "--resume", "--only", "low"), 4))
+    must(paste(command, tmp_path))
+    assert (tmp_path / "runs/low/done.json").exists() and not (tmp_path / "runs/high").exists()
+
+
 def test_a_profile_of_no_step_is_named(tmp_path, token_model):
     job = TokenJob(tmp_path, token_model)
     outcome = must(train(job.config, "--profile-steps", "50:60"))

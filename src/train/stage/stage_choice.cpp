@@ -26,6 +26,10 @@ std::size_t index_of_stage(const std::vector<PreparedStage>& stages, const std::
   throw Error(diagnostic);
 }
 
+std::vector<std::string> only_words(const RecipeOptions& options) {
+  return options.only.empty() ? std::vector<std::string>() : std::vector<std::string>{"--only", options.only};
+}
+
 // What a run left behind that can neither be resumed nor be distinguished from another run's: without checkpoint and done.json
 // nobody can say which run these are of. A new run would replace adapter/ when it ends, and pinned checkpoints when it
 // reaches their steps. Empty: nothing.
@@ -36,14 +40,14 @@ std::string remains_of(const PreparedStage& stage) {
   return "";
 }
 
-void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& stages) {
+void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const RecipeOptions& options) {
   const auto has_run = [](const PreparedStage& stage) { return stage.state != StageState::kToTrain; };
   if (std::ranges::any_of(stages, has_run)) return;
   const auto has_remains = [](const PreparedStage& stage) { return !remains_of(stage).empty(); };
   const auto left = std::ranges::find_if(stages, has_remains);
   const PreparedStage& stage = left == stages.end() ? stages.front() : *left;
   throw Error(Diagnostic("E0506", concat("`", stage.folder.path(), "` has no usable checkpoint"))
-                  .help(left == stages.end() ? concat("begin the run: ", command_for(config, {}))
+                  .help(left == stages.end() ? concat("begin the run: ", command_for(config, only_words(options)))
                                              : help_to_retrain(config, stage)));
 }
 
@@ -71,6 +75,26 @@ void check_resume(const LoadedConfig& config, const std::vector<PreparedStage>& 
                                          stage.total_steps(), ")"))
                   .help(concat("resume it: ", resume_command_for(config, options)))
                   .help("or choose another `output_dir`"));
+}
+
+// The adapter that the first stage of this start begins from. `--only` may have left out the stage that makes it.
+void check_start(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const PreparedStage& stage) {
+  const std::string source = source_of(stages, stage);
+  if (source.empty()) return;
+  try {
+    check_start_adapter(stage.config, source, stage.base.get());
+  } catch (const Error& error) {
+    const PreparedStage* missing = &stage;
+    while (missing->previous_stage >= 0 &&
+           stages[static_cast<std::size_t>(missing->previous_stage)].state != StageState::kDone)
+      missing = &stages[static_cast<std::size_t>(missing->previous_stage)];
+    if (missing == &stage) throw;
+    std::vector<Diagnostic> problems = error.diagnostics();
+    std::vector<std::string> words = {"--only", missing->name};
+    if (missing->state == StageState::kInterrupted) words.emplace_back("--resume");
+    problems.front().helps = {concat("train ", missing->name, " first: ", command_for(config, words))};
+    throw Error(problems);
+  }
 }
 
 void refuse_remains(const LoadedConfig& config, const PreparedStage& stage) {
@@ -109,15 +133,14 @@ std::string help_to_retrain(const LoadedConfig& config, const PreparedStage& sta
 }
 
 std::string resume_command_for(const LoadedConfig& config, const RecipeOptions& options) {
-  std::vector<std::string> words;
-  if (!options.only.empty()) words = {"--only", options.only};
+  std::vector<std::string> words = only_words(options);
   words.emplace_back("--resume");
   return command_for(config, words);
 }
 
 void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& stages, const StageChoice& choice,
                   const RecipeOptions& options) {
-  if (options.resume) check_resume(config, stages);
+  if (options.resume) check_resume(config, stages, options);
   bool is_first = true;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const PreparedStage& stage = stages[i];
@@ -127,9 +150,7 @@ void check_choice(const LoadedConfig& config, const std::vector<PreparedStage>& 
     if (state == StageState::kInterrupted && !options.resume) refuse_interrupted(config, stage, options);
     if (state == StageState::kToTrain && !choice.retrains(i)) refuse_remains(config, stage);
     // Later stages begin from what this one will have trained.
-    const std::string source = source_of(stages, stage);
-    if (state == StageState::kToTrain && is_first && !source.empty())
-      check_start_adapter(stage.config, source, stage.base.get());
+    if (state == StageState::kToTrain && is_first) check_start(config, stages, stage);
     is_first = false;
   }
 }
