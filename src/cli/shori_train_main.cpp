@@ -195,12 +195,14 @@ int train(const Arguments& arguments) {
 
 // The last line of --check.
 void log_verdict(std::size_t errors, std::size_t warnings) {
+  if (writes_json_errors()) return;
   std::string text = errors == 0 ? "no problems" : counted(errors, "error");
   if (warnings > 0) text += concat(errors == 0 ? " but " : ", ", counted(warnings, "warning"), " (above)");
   log_info(text);
 }
 
 int check(const Arguments& arguments) {
+  if (writes_json_errors()) set_verbosity(Verbosity::kQuiet);  // so that stderr has only objects
   try {
     const int code = train(arguments);
     log_verdict(0, warning_count());

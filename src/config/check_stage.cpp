@@ -265,7 +265,7 @@ void check_stage_name(const std::string& name, const SourceLocation& location, D
   diagnostics.add(
       Diagnostic("E0104", concat("`name` must be usable as a folder name, found `", escape_for_log(name), "`"))
           .at(location)
-          .note("at most 64 letters, digits, `-`, `_`, `.` and spaces; no `.` at the start, no space at either end"));
+          .note(std::string(kNameRule)));
 }
 
 }  // namespace shori

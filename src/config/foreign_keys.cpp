@@ -97,10 +97,10 @@ bool is_empty_value(const YamlNode& value) {
 bool check_foreign_value(const ForeignKey& key, const Setting& setting, const std::string& what,
                          Diagnostics& diagnostics) {
   if (is_empty_value(setting.value) || means_the_same(key, setting)) return true;
-  const std::string reason = key.kind == Kind::kLater  ? " is not in this version of shori-train"
-                             : key.kind == Kind::kSame ? concat(" has a value that shori-train does not offer: `",
-                                                                value_text(setting.value), "`")
-                                                       : " is an Axolotl key that shori-train does not have";
+  const std::string reason = key.kind == Kind::kLater ? " is not in this version of shori-train"
+                             : key.kind == Kind::kSame
+                                 ? concat(" has a value that shori-train does not offer: ", quoted_value(setting.value))
+                                 : " is an Axolotl key that shori-train does not have";
   Diagnostic diagnostic("E0112", what + reason);
   diagnostic.at(setting.key_location()).note(std::string(key.effect));
   if (key.name == "lora_model_dir") {

@@ -170,7 +170,7 @@ class EntryReader {
     refuse(
         "E0104", value,
         concat("`category` of a dataset entry must be usable as the name of a folder, found `", value_text(value), "`"))
-        .note("at most 64 letters, digits, `-`, `_`, `.` and spaces; no `.` at the start, no space at either end")
+        .note(std::string(kNameRule))
         .help(concat("write one of ", join_words(kCategories), ", or a name of your own"));
     return false;
   }

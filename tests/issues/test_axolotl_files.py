@@ -173,6 +173,7 @@ def test_what_changes_results_is_refused_with_a_fix(folder, text_model, line, fi
     config.write_text(head + line + "\n", encoding="utf-8")
     (problem,) = must(train(config, "--check", "--json-errors"), 2).diagnostics
     assert problem["line"] == len(head.splitlines()) + 1, problem
+    assert "`a mapping`" not in problem["message"]
     (text,) = problem["help"]
     assert (fix in text) if fix else text.startswith("delete the line") or text.startswith("use "), text
     config.write_text(head + fix + "\n", encoding="utf-8")

@@ -274,6 +274,15 @@ def test_check_ends_with_a_verdict(tmp_path, token_model):
     assert re.search(r"no problems but \d warnings? \(above\)$", printed) or printed.endswith("no problems"), printed
 
 
+def test_json_errors_are_all_that_a_check_writes(tmp_path, token_model):
+    job = TokenJob(tmp_path, token_model, lora_rr=4)
+    for code, keys in ((2, {}), (0, {"lora_rr": ...})):
+        job.write(**keys)
+        checked = must(train(job.config, "--check", "--json-errors"), code)
+        assert len(checked.err.splitlines()) == len(checked.diagnostics), repr(checked)
+        assert len(checked.errors) == (code > 0)
+
+
 def test_only_names_the_stage_that_comes_first(tmp_path, token_model):
     config = recipe(tmp_path, token_model)
     refused = must(train(config, "--only", "high"), 2)

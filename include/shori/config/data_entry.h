@@ -28,6 +28,10 @@ struct DataEntry {
   bool in_config = false;
 };
 
+// What is_category_name() accepts, in words.
+inline constexpr std::string_view kNameRule =
+    "at most 64 of a-z, A-Z, 0-9, `-`, `_`, `.` and space; no `.` at the start, no space at either end";
+
 // The published category that `name` most likely means; empty: it is one of them, or a name of its own.
 std::string misspelt_category(std::string_view name);
 

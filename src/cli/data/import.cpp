@@ -211,7 +211,7 @@ void add_import_command(CLI::App& app) {
         const std::string meant = misspelt_category(name);
         if (!meant.empty()) return concat(escape_for_log(name), ": did you mean `", meant, "`?");
         return is_category_name(name) ? std::string()
-                                      : concat(escape_for_log(name), ": cannot be the name of a folder");
+                                      : concat(escape_for_log(name), ": cannot be the name of a folder: ", kNameRule);
       });
   add_choice(*command, "--rating", options.rating, kRatings, "content, for the `rating` filter of a data set entry");
   add_choice<ImportFormat>(*command, "--format", options.format, "form of the files (default blockml)");
