@@ -8,6 +8,7 @@
 #include "shori/util/file.h"
 #include "shori/util/text.h"
 #include "shori/util/utf8.h"
+#include "src/data/blockml/text_stream.h"
 
 namespace shori {
 namespace {
@@ -62,14 +63,17 @@ std::vector<std::string> find_import_files(const ImportOptions& options, std::ve
                                            Diagnostics& diagnostics) {
   std::vector<std::string> files;
   for (const std::string& input : options.inputs) {
-    const std::size_t before = files.size();
+    const std::size_t before = files.size(), others_before = others.size();
     if (is_directory(input))
       add_folder(options, input, files, others);
     else if (path_exists(input))
       files.push_back(input);
-    if (files.size() == before)
-      diagnostics.add(Diagnostic("E0315", "no file to import: " + escape_for_log(input, 400))
-                          .help("name a file, or a folder that holds files of this kind"));
+    if (files.size() == before) {
+      const std::string other = others.size() > others_before ? others[others_before] : "";
+      const auto refused = other.empty() ? std::nullopt : refuse_file_form(InputFile::open(other), other);
+      diagnostics.add(refused.value_or(Diagnostic("E0315", "no file to import: " + escape_for_log(input, 400))
+                                           .help("name a file, or a folder that holds files of this kind")));
+    }
     std::sort(files.begin() + static_cast<std::ptrdiff_t>(before), files.end());
   }
   std::unordered_set<std::string> seen;

@@ -242,18 +242,20 @@ bool is_reported(const DataEntry& entry, const Diagnostics& diagnostics) {
   return any && !expand_user_path(entry.path).problem.empty();
 }
 
+// What to do about a file in a form that no type reads; nullopt for others and for folders.
+std::optional<Diagnostic> form_problem(const std::string& path) {
+  if (!path_exists(path) || is_directory(path)) return std::nullopt;
+  return refuse_file_form(InputFile::open(path), path);
+}
+
 Diagnostic no_file(const DataEntry& entry, const std::vector<std::string>& skipped, std::size_t skipped_before) {
-  const bool single = path_exists(entry.resolved_path) && !is_directory(entry.resolved_path);
-  if (single) {
-    // Of a file in a form that no type reads, what to do about it is said.
-    const std::string shown = shown_path(entry.in_config, entry.resolved_path, entry.path);
-    if (auto refused = refuse_file_form(InputFile::open(entry.resolved_path), shown)) return *std::move(refused);
-  }
   Diagnostic problem = entry_problem(entry, "`datasets` matches no file: " + escape_for_log(entry.path));
   if (skipped.size() > skipped_before) {
+    if (auto refused = form_problem(skipped[skipped_before])) return *std::move(refused);
     problem.note("found, but of another kind: " + escape_for_log(skipped[skipped_before]))
         .note("types: " + join_words(kWords<DataType>));
     const std::string& path = entry.resolved_path;
+    const bool single = path_exists(path) && !is_directory(path);
     const FileKind kind = single ? recognize_file(InputFile::open(path), path) : FileKind::kUnknown;
     const std::string word(import_word(kind));
     if (!word.empty()) problem.note(concat("it is ", file_kind_name(kind)));
