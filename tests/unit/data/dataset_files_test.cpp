@@ -70,7 +70,7 @@ TEST_F(DataFiles, MessagesOfAConfigNameTheResolvedPathAndIdsThatAsWritten) {
   source.resolved_path = folder.file("data/d/*");
   source.in_config = true;
   const Dataset dataset = load({source});
-  EXPECT_EQ(problems(), (Texts{"E0302 " + folder.file("data/d/a.txt") + ":1:1"}));
+  EXPECT_EQ(problems(), (Texts{"E0302 " + folder.file("data/d/a.txt") + ":1:2"}));
   EXPECT_EQ(dataset.ignored_files, (Texts{folder.file("data/d/c.md")}));
   EXPECT_EQ(ids_of(dataset), (Texts{"../data/d/a.txt", "../data/d/b.txt"}));
 }
