@@ -27,7 +27,7 @@ bool is_name_character(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
 }
 
-// Beyond ASCII, by blocks: no space, punctuation, control or symbol.
+// Beyond ASCII: blocks that hold letters, without those of spaces, punctuation and symbols.
 bool is_letter(std::uint32_t value) {
   constexpr std::pair<std::uint32_t, std::uint32_t> kLetters[] = {
       {0xC0, 0x1FFF}, {0x2C00, 0x2DFF}, {0x3040, 0xD7FF}, {0xF900, 0xFDFF}, {0x10000, 0x1CFFF}, {0x20000, 0x3FFFD}};

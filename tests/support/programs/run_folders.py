@@ -16,6 +16,14 @@ def file_sha256(path):
     return sha256(path.read_bytes())
 
 
+def flip(path, offset):
+    """Changes one bit of a file, in a new file under its name: the old one may be linked elsewhere."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+
+
 class Checkpoint:
     """A verified checkpoint file: every bit of it is covered by a check."""
 
