@@ -39,8 +39,8 @@ inline StageConfig tiny_stage_config(const std::string& model, const std::string
 // `count` conversations of one sample each; the first half is of file 0, the second of file 1.
 inline Dataset tiny_data(std::uint32_t count) {
   Dataset data;
-  data.files = {{"first.jsonl", 100, std::string(64, '1'), "first.jsonl"},
-                {"second.jsonl", 200, std::string(64, '2'), "second.jsonl"}};
+  data.files = {{"first.jsonl", 100, std::string(64, '1'), "first.jsonl", "first.jsonl"},
+                {"second.jsonl", 200, std::string(64, '2'), "second.jsonl", "second.jsonl"}};
   data.fingerprint = std::string(64, '3');
   std::mt19937 random(11);
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -125,6 +125,8 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
   // A run that was killed before done.json may have left one; the same state makes the same files again.
   std::error_code ignored;
   std::filesystem::remove_all(folder_.adapter(), ignored);
+  // There is no next checkpoint: on a full disk its room is the adapter's.
+  checkpoints_.release_next();
   auto files =
       write_adapter_folder(folder_.path(), "adapter", adapter_settings(stage_.config, identity_.base.name), factors,
                            {{"shori.base_fingerprint", identity_.base.fingerprint},
@@ -137,7 +139,6 @@ std::map<std::string, std::string> RunFiles::write_adapter(const TrainingState& 
   metrics_->add(end_line({stage_.name, state.step, stage_.plan.epoch_after(state.step), state.tokens, state.targets,
                           files.at("adapter_model.safetensors")}));
   metrics_->write(true);
-  checkpoints_.release_next();
   return files;
 }
 
