@@ -142,24 +142,12 @@ int run_parser(CLI::App& app, const std::string& called_as, const std::vector<st
   return 1;
 }
 
-bool& json_errors() {
-  static bool given = false;
-  return given;
-}
-
 }  // namespace
-
-bool writes_json_errors() { return json_errors(); }
 
 void add_program_options(CLI::App& app, const std::string& name) {
   app.set_version_flag("--version", concat(name, " ", version(), " (", build_id(), ")"));
   app.add_flag_callback(
-      "--json-errors",
-      [] {
-        set_json_errors(true);
-        json_errors() = true;
-      },
-      "errors and warnings as one JSON object per line");
+      "--json-errors", [] { set_json_errors(true); }, "errors and warnings as one JSON object per line");
 }
 
 int run_program(CLI::App& app, int argc, char** argv) {

@@ -14,8 +14,6 @@ inline constexpr int kExitStopped = 75;
 
 // --version and --json-errors.
 void add_program_options(CLI::App& app, const std::string& name);
-// Whether --json-errors was given.
-bool writes_json_errors();
 
 // Parses the command line; the callbacks of `app` and of its commands do the work, and end the program with another exit
 // code than 0 by throwing CLI::RuntimeError. Prints whatever else they throw (once, in full) and returns the exit code:

@@ -137,6 +137,7 @@ class Log {
     json_errors_ = on;
     terminal_->colors = !on;
   }
+  bool writes_json_errors() const { return json_errors_; }
 
   bool warnings_as_errors = false;
   std::size_t warnings = 0;
@@ -209,6 +210,7 @@ void log_error(const Diagnostic& diagnostic) { the_log().write(diagnostic); }
 void set_warnings_as_errors(bool on) { the_log().warnings_as_errors = on; }
 
 void set_json_errors(bool on) { the_log().set_json_errors(on); }
+bool writes_json_errors() { return the_log().writes_json_errors(); }
 
 void set_log_file(const std::string& path) { the_log().set_file(path); }
 

@@ -38,6 +38,7 @@ void set_warnings_as_errors(bool on);
 std::size_t warning_count();
 // Diagnostics become one JSON object per line instead of text.
 void set_json_errors(bool on);
+bool writes_json_errors();
 
 // Appends everything logged from now on to `path` as well, first what was logged before any file was open; an empty path
 // closes the file. E0513 if it cannot be opened.
