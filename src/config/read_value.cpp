@@ -239,7 +239,6 @@ std::string quoted_value(const YamlNode& value) {
 }
 
 bool explain_no_break_space(Diagnostic& diagnostic, std::string_view name) {
-  constexpr std::string_view kNoBreakSpace = "\xc2\xa0";
   if (name.find(kNoBreakSpace) == std::string_view::npos) return false;
   diagnostic.note("it has a no-break space (U+00A0), which looks like a space, but is a letter to YAML")
       .help("replace it with a space, or delete it");

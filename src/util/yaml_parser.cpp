@@ -24,8 +24,7 @@ struct Refused {
   Diagnostic diagnostic;
 };
 
-constexpr std::string_view kNoBreakSpace = "\xc2\xa0";  // U+00A0
-constexpr int kMaxProblems = 50;                        // per text; each costs a search for its position
+constexpr int kMaxProblems = 50;  // per text; each costs a search for its position
 
 // Passes the text to yaml-cpp in chunks. yaml-cpp keeps all tokens of a `[...]` or `{...}` until it is closed, so a
 // text of brackets only would need 250 times its size. Between two events at most one scalar and a bounded number of

@@ -14,6 +14,9 @@
 
 namespace shori {
 
+// U+00A0 looks like a space in an editor, but YAML takes it for a letter.
+inline constexpr std::string_view kNoBreakSpace = "\xc2\xa0";
+
 struct YamlLimits {
   std::size_t bytes = 1u << 20;
   int depth = 8;
