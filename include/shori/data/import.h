@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "shori/config/vocabulary.h"
 #include "shori/data/blockml.h"
 #include "shori/util/error.h"
 
@@ -32,6 +33,10 @@ enum class ImportSource {
   kPlain,        // a log of lines `Name: text`
   kAuto,         // one of these, by the content of each file
 };
+template <>
+inline constexpr auto kWords<ImportSource> =
+    word_list("limarp", "sharegpt", "messages", "sillytavern", "text", "plain", "auto");
+
 enum class ImportLengths {
   kKeep,  // hints of the source stay
   kAuto,  // messages without a hint get one; hints of the source stay

@@ -21,9 +21,6 @@
 namespace shori {
 
 template <>
-inline constexpr auto kWords<ImportSource> =
-    word_list("limarp", "sharegpt", "messages", "sillytavern", "text", "plain", "auto");
-template <>
 inline constexpr auto kWords<ImportLengths> = word_list("keep", "auto", "none");
 template <>
 inline constexpr auto kWords<KeepOrDrop> = word_list("keep", "drop");

@@ -81,31 +81,7 @@ std::vector<std::string> find_import_files(const ImportOptions& options, std::ve
   return files;
 }
 
-std::optional<ImportSource> source_of(FileKind kind) {
-  switch (kind) {
-    case FileKind::kSillyTavern:
-      return ImportSource::kSillyTavern;
-    case FileKind::kShareGpt:
-      return ImportSource::kShareGpt;
-    case FileKind::kMessages:
-      return ImportSource::kMessages;
-    case FileKind::kLimarp:
-      return ImportSource::kLimarp;
-    case FileKind::kPlain:
-      return ImportSource::kPlain;
-    case FileKind::kBlockml:
-      return ImportSource::kText;
-    case FileKind::kBlockmlJsonl:
-    case FileKind::kBlockmlYaml:
-    case FileKind::kTokenized:
-    case FileKind::kCard:
-    case FileKind::kLorebook:
-    case FileKind::kAlpaca:
-    case FileKind::kUnknown:
-      break;
-  }
-  return std::nullopt;
-}
+std::optional<ImportSource> source_of(FileKind kind) { return find_word<ImportSource>(import_word(kind)); }
 
 bool is_foreign(FileKind kind, ImportSource source) {
   if (kind == FileKind::kUnknown) return source == ImportSource::kAuto;
