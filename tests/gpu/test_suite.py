@@ -267,7 +267,7 @@ def test_training_counts_what_ran(tmp_path, end):
     train_script(tmp_path / "bin/shori-train-emulated", FAKE_TRAIN, bad)
     (tmp_path / "work/model").mkdir(parents=True)
     (tmp_path / "work/model/config.json").write_text("{}")  # made by an earlier part, as it were
-    script(tmp_path / "path/nvidia-smi", f"#!/bin/sh\ncat {tmp_path}/work/used 2>/dev/null || echo 0\n")
+    script(tmp_path / "path/nvidia-smi", f"#!/bin/sh\ncat {tmp_path / 'work/used'} 2>/dev/null || echo 0\n")
     done = suite(SOURCE / "scripts/gpu_suite.sh", "--build", tmp_path, "--out", tmp_path / "out", "--emulated", "--parts", "model",
                  "--seconds", seconds, "--work", tmp_path / "work", env={"PATH": f"{tmp_path}/path:{os.environ['PATH']}"})
     assert done.returncode == 1, done.stdout + done.stderr

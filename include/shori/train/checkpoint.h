@@ -73,8 +73,8 @@ class CheckpointStore {
   void drop_outdated_pins(const PinReasons& reasons);
 
   // The newest checkpoint that passes every check, its arrays copied into the state's memory. Damaged ones are reported
-  // (E0503) and moved to damaged/ (older files there go, down to two in all). nullopt if there is no checkpoint file at
-  // all; E0506 if none of those found is usable, with `restart_help` as what to do then.
+  // (E0503) and moved to damaged/, where two are kept, or all of this load. nullopt if there is no checkpoint file at all;
+  // E0506 if none of those found is usable, with `restart_help` as what to do then.
   struct Loaded {
     std::uint64_t step = 0;
     JsonValue manifest;
